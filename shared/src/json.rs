@@ -1,0 +1,339 @@
+//! JSON read strictly and kept exactly.
+//!
+//! Guarantees: a duplicate member anywhere makes the text malformed (RFC 8259 leaves its meaning open, and two readers of one
+//! payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes through a float.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::money::Decimal;
+
+/// How deep arrays and objects may nest.
+const MAX_DEPTH: usize = 64;
+
+/// A JSON value. Numbers are their text, objects keep the order of their members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, as it was written.
+    Number(String),
+    /// A string, unescaped.
+    String(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object.
+    Object(Object),
+}
+
+/// The text is not JSON, not UTF-8, nested too deeply, or has a duplicate member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed JSON")]
+pub struct Malformed;
+
+impl Json {
+    /// Reads one JSON text.
+    ///
+    /// # Errors
+    /// [`Malformed`]; nothing of the text is repeated in the error.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
+        Self::read(raw.get(), MAX_DEPTH)
+    }
+
+    fn read(text: &str, depth: usize) -> Result<Self, Malformed> {
+        let deeper = || depth.checked_sub(1).ok_or(Malformed);
+        let json = match text.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
+            Some(b'"') => Self::String(serde_json::from_str(text).map_err(|_| Malformed)?),
+            Some(b'[') => {
+                let depth = deeper()?;
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Malformed)?;
+                Self::Array(
+                    items
+                        .into_iter()
+                        .map(|item| Self::read(item.get(), depth))
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            Some(b'{') => {
+                let depth = deeper()?;
+                let RawMembers(members) = serde_json::from_str(text).map_err(|_| Malformed)?;
+                let mut names = HashSet::with_capacity(members.len());
+                if !members.iter().all(|(name, _)| names.insert(name.as_ref())) {
+                    return Err(Malformed);
+                }
+                let read = |(name, value): &(Cow<'_, str>, &RawValue)| {
+                    Ok((name.as_ref().to_owned(), Self::read(value.get(), depth)?))
+                };
+                Self::Object(Object {
+                    members: members.iter().map(read).collect::<Result<_, _>>()?,
+                })
+            }
+            Some(_) => Self::Number(text.to_owned()),
+            None => return Err(Malformed),
+        };
+        Ok(json)
+    }
+
+    /// The string, if this is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    /// The object, if this is one.
+    pub fn as_object(&self) -> Option<&Object> {
+        if let Self::Object(object) = self {
+            Some(object)
+        } else {
+            None
+        }
+    }
+
+    /// One text for each meaning: members sorted by name, numbers by value, no white space.
+    pub fn canonical(&self) -> String {
+        let sorted = self.normalised();
+        serde_json::to_string(&sorted).unwrap_or_default()
+    }
+
+    fn normalised(&self) -> Self {
+        match self {
+            Self::Number(text) => {
+                Self::Number(Decimal::parse(text).map_or_else(|| text.clone(), |value| value.to_string()))
+            }
+            Self::Array(items) => Self::Array(items.iter().map(Self::normalised).collect()),
+            Self::Object(object) => {
+                let mut members: Vec<_> = object
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.normalised()))
+                    .collect();
+                members.sort_by(|a, b| a.0.cmp(&b.0));
+                Self::Object(Object { members })
+            }
+            Self::Null | Self::Bool(_) | Self::String(_) => self.clone(),
+        }
+    }
+}
+
+/// The members of a JSON object, in the order they were written, no name twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object {
+    members: Vec<(String, Json)>,
+}
+
+impl Object {
+    /// The value of a member.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.iter()
+            .find_map(|(member, value)| (member == name).then_some(value))
+    }
+
+    /// The value of a member that is a string.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Json::as_str)
+    }
+
+    /// Adds a member, or gives an existing one a new value.
+    pub fn set(&mut self, name: &str, value: Json) {
+        self.remove(name);
+        self.members.push((name.to_owned(), value));
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) -> Option<Json> {
+        let at = self.members.iter().position(|(member, _)| member == name)?;
+        Some(self.members.remove(at).1)
+    }
+
+    /// All members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The object as JSON text without white space.
+    pub fn to_compact(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.members.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(text) => RawValue::from_string(text.clone())
+                .map_err(S::Error::custom)?
+                .serialize(serializer),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+/// The members of one object, unread, duplicates and all.
+struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for RawMembers<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawMembers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(RawMembers(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A member's name, borrowed where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_malformed() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "{}{}",
+            "nul",
+            "NaN",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "'a'",
+            "{\"a\":1,}",
+            "[1,]",
+            "\"\u{1}\"",
+            r#""\ud800""#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"[{"b":{"a":1,"a":2}}]"#,
+        ] {
+            assert_eq!(Json::parse(text.as_bytes()), Err(Malformed), "{text}");
+        }
+        assert_eq!(Json::parse(b"\"\xff\""), Err(Malformed));
+        let deep = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert!(Json::parse(deep.as_bytes()).is_ok());
+        assert_eq!(Json::parse(format!("[{deep}]").as_bytes()), Err(Malformed));
+    }
+
+    #[test]
+    fn numbers_keep_their_text_and_members_their_order() {
+        let text = r#"{"b":25.50,"a":[1e2,-0.0,12345678901234567890.123456789],"c":"é\n","d":null,"e":true}"#;
+        let json = Json::parse(text.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&json).unwrap(), text);
+        assert_eq!(json.as_object().unwrap().get("b"), Some(&Json::Number("25.50".into())));
+    }
+
+    #[test]
+    fn one_canonical_text_for_each_meaning() {
+        let canonical = |text: &str| Json::parse(text.as_bytes()).unwrap().canonical();
+        assert_eq!(
+            canonical(r#"{"b":[1.0,2e0],"a":"\u0078"}"#),
+            canonical(r#" { "a" : "x", "b":[10e-1,2] } "#)
+        );
+        assert_ne!(canonical(r#"{"a":1}"#), canonical(r#"{"a":"1"}"#));
+        assert_ne!(canonical("[1,2]"), canonical("[2,1]"));
+    }
+
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::Bool),
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?".prop_map(Json::Number),
+            any::<String>().prop_map(Json::String),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Json::Array),
+                prop::collection::btree_map(any::<String>(), inner, 0..5).prop_map(|members| Json::Object(Object {
+                    members: members.into_iter().collect()
+                })),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_the_same(json in json()) {
+            let text = serde_json::to_string(&json).unwrap();
+            prop_assert_eq!(Json::parse(text.as_bytes()).unwrap(), json);
+        }
+
+        #[test]
+        fn accepts_nothing_that_serde_json_refuses(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if Json::parse(&bytes).is_ok() {
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! A payment and the facts verified about it: the pure core, without store, clock or network.
+//!
+//! Guarantees: a status only climbs the ladder; only a completion whose money is the payment's own, under an id that is not another
+//! payment's, makes it `completed`; a word that is not known moves nothing.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::id::{OrderId, PaymentId, Provider, Reference};
+use crate::money::{Decimal, Money};
+use crate::status::Status;
+
+/// What a provider said of a payment, in our terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// On its way.
+    Pending,
+    /// Promised, not paid.
+    Authorized,
+    /// Given up by the buyer.
+    Cancelled,
+    /// Refused or failed.
+    Failed,
+    /// Paid.
+    Completed,
+    /// A word, or a contradiction of words, that nobody documented: kept, and without effect.
+    Unrecognised,
+}
+
+/// Something a provider said about a payment, verified by its signature (or by asking the provider itself).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fact {
+    /// Who said it.
+    pub provider: Provider,
+    /// The provider's id of the payment (`processId`, `paymentId`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment: Option<Reference>,
+    /// The provider's id of the transaction that the payment became (`txn_id`), where it has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Reference>,
+    /// The shop's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The provider's own words for it.
+    pub words: String,
+    /// The money moved, in major units; absent where none was readable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Decimal>,
+    /// The currency named, as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// When it happened, as the provider wrote it. Not signed in a way that could be relied on; for people only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+}
+
+impl Fact {
+    /// The provider's ids in the fact.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        [&self.payment, &self.transaction].into_iter().flatten()
+    }
+
+    /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex SHA-256.
+    pub fn digest(&self) -> String {
+        let word = match self.outcome {
+            Outcome::Unrecognised => self.words.as_str(),
+            Outcome::Pending => "pending",
+            Outcome::Authorized => "authorized",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Failed => "failed",
+            Outcome::Completed => "completed",
+        };
+        let identity = (
+            self.provider,
+            &self.payment,
+            &self.transaction,
+            &self.order_id,
+            self.outcome,
+            word,
+            &self.amount,
+            &self.currency,
+        );
+        let text = serde_json::to_vec(&identity).unwrap_or_default();
+        hex::encode(Sha256::digest(text))
+    }
+
+    /// Whether the money is exactly `money`. ApoloPay names no currency, so none is compared there.
+    fn pays(&self, money: Money) -> bool {
+        let same_amount = self.amount.as_ref().is_some_and(|amount| money.equals_major(amount));
+        let same_currency = match self.provider {
+            Provider::ApoloPay => true,
+            Provider::FinvyPay => self
+                .currency
+                .as_deref()
+                .is_some_and(|code| code.eq_ignore_ascii_case(money.currency().code())),
+        };
+        same_amount && same_currency
+    }
+}
+
+/// Under which of the provider's ids a matching completion came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Receipt(String);
+
+impl Receipt {
+    /// A payment's and a transaction's ids name one receipt from two sides, so each is compared only with its own kind.
+    pub fn of(fact: &Fact) -> BTreeSet<Self> {
+        let kinds = [("payment", &fact.payment), ("transaction", &fact.transaction)];
+        let receipt = |(kind, id): (&str, &Option<Reference>)| Some(Self(format!("{kind}:{}", id.as_ref()?)));
+        kinds.into_iter().filter_map(receipt).collect()
+    }
+
+    fn kind(&self) -> &str {
+        self.0.split_once(':').map_or("", |(kind, _)| kind)
+    }
+
+    fn is_another_than(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self != other
+    }
+}
+
+/// What a person should look at although the payment is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// A second matching completion came under another of the payment's provider ids.
+    PaidTwice,
+    /// A completion with other money came after the payment was completed.
+    WrongMoney,
+}
+
+/// What the provider gave for the buyer to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handoff {
+    /// The `processId` (ApoloPay) or `paymentId` (FinvyPay).
+    pub reference: Reference,
+    /// Where the buyer pays, if the provider's flow redirects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_url: Option<String>,
+    /// Until when, if the provider said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A payment as it is stored. Holds no personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Our id.
+    pub id: PaymentId,
+    /// Who takes the money.
+    pub provider: Provider,
+    /// The highest rung reached.
+    pub status: Status,
+    /// The shop's order.
+    pub order_id: Option<OrderId>,
+    /// What is to be paid.
+    pub money: Money,
+    /// How, where the shop chose (`apple_pay`).
+    pub payment_method: Option<String>,
+    /// The caller's own metadata as compact JSON, without `customerEmail`.
+    pub metadata: Option<String>,
+    /// When the intent was stored.
+    pub created_at: Timestamp,
+    /// When anything below last changed.
+    pub updated_at: Timestamp,
+    /// Grows by one with every change; the store compares it, and consumers of events keep the highest.
+    pub version: u64,
+    /// Every id that the provider is known to have given this payment.
+    pub references: BTreeSet<Reference>,
+    /// What the provider gave for the buyer to go on with.
+    pub handoff: Option<Handoff>,
+    /// The ids under which matching completions came.
+    pub receipts: BTreeSet<Receipt>,
+    /// What a person should look at.
+    pub attention: BTreeSet<Attention>,
+}
+
+impl Payment {
+    /// A new payment: the intent, before the provider hears of it.
+    pub fn intend(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
+        Self {
+            id,
+            provider,
+            status: Status::Creating,
+            order_id: None,
+            money,
+            payment_method: None,
+            metadata: None,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+            references: BTreeSet::new(),
+            handoff: None,
+            receipts: BTreeSet::new(),
+            attention: BTreeSet::new(),
+        }
+    }
+
+    /// The provider accepted the payment and gave `handoff` and `references`.
+    #[must_use]
+    pub fn accept(&self, handoff: Handoff, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        after.status = self.status.join(Status::Pending);
+        after.references.insert(handoff.reference.clone());
+        after.references.extend(references);
+        after.handoff = Some(handoff);
+        self.becomes(after, now)
+    }
+
+    /// The provider refused the payment.
+    #[must_use]
+    pub fn refuse(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+        let mut after = self.know(references, now);
+        after.status = self.status.join(Status::Failed);
+        self.becomes(after, now)
+    }
+
+    /// The provider is known to have given these ids, whatever else it said.
+    #[must_use]
+    pub fn know(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        after.references.extend(references);
+        self.becomes(after, now)
+    }
+
+    /// The rung that a fact about this payment names; none for a word that is not known.
+    ///
+    /// `elsewhere` tells that one of the fact's ids is known to be another payment's.
+    pub fn rung(&self, fact: &Fact, elsewhere: bool) -> Option<Status> {
+        match fact.outcome {
+            Outcome::Pending => Some(Status::Pending),
+            Outcome::Authorized => Some(Status::Authorized),
+            Outcome::Cancelled => Some(Status::Cancelled),
+            Outcome::Failed => Some(Status::Failed),
+            Outcome::Completed if fact.pays(self.money) && !elsewhere => Some(Status::Completed),
+            Outcome::Completed => Some(Status::Review),
+            Outcome::Unrecognised => None,
+        }
+    }
+
+    /// The payment once a fact about it is known. The fact's ids become the payment's, unless one is another payment's.
+    #[must_use]
+    pub fn witness(&self, fact: &Fact, elsewhere: bool, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        let rung = self.rung(fact, elsewhere);
+        after.status = self.status.join(rung.unwrap_or(self.status));
+        if !elsewhere {
+            after.references.extend(fact.references().cloned());
+        }
+        if rung == Some(Status::Completed) {
+            let receipts = Receipt::of(fact);
+            let is_second = |new: &Receipt| self.receipts.iter().any(|known| new.is_another_than(known));
+            if receipts.iter().any(is_second) {
+                after.attention.insert(Attention::PaidTwice);
+            }
+            after.receipts.extend(receipts);
+        }
+        if rung == Some(Status::Review) && self.status == Status::Completed {
+            after.attention.insert(Attention::WrongMoney);
+        }
+        self.becomes(after, now)
+    }
+
+    /// A new version, unless nothing changed.
+    fn becomes(&self, after: Self, now: Timestamp) -> Self {
+        let same = Self {
+            version: self.version,
+            updated_at: self.updated_at,
+            ..after.clone()
+        };
+        if same == *self {
+            return self.clone();
+        }
+        Self {
+            version: self.version.saturating_add(1),
+            updated_at: now.max(self.updated_at),
+            ..after
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn payment(provider: Provider) -> Payment {
+        Payment::intend(
+            PaymentId::random(),
+            provider,
+            Money::from_minor(2550, Currency::USD),
+            NOW,
+        )
+    }
+
+    fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>) -> Fact {
+        Fact {
+            provider,
+            payment: Reference::parse(id),
+            transaction: None,
+            order_id: None,
+            outcome: Outcome::Completed,
+            words: "completed".to_owned(),
+            amount: Decimal::parse(amount),
+            currency: currency.map(str::to_owned),
+            occurred_at: None,
+        }
+    }
+
+    #[test]
+    fn only_the_payments_own_money_completes_it() {
+        use Provider::{ApoloPay, FinvyPay};
+        for (provider, amount, currency, status) in [
+            (ApoloPay, "25.5", None, Status::Completed),
+            (ApoloPay, "25.50", Some("EUR"), Status::Completed),
+            (ApoloPay, "25.51", None, Status::Review),
+            (ApoloPay, "25.505", None, Status::Review),
+            (ApoloPay, "-25.5", None, Status::Review),
+            (ApoloPay, "a lot", None, Status::Review),
+            (FinvyPay, "25.50", Some("USD"), Status::Completed),
+            (FinvyPay, "25.50", Some("usd"), Status::Completed),
+            (FinvyPay, "25.50", Some("EUR"), Status::Review),
+            (FinvyPay, "25.50", None, Status::Review),
+            (FinvyPay, "2550", Some("USD"), Status::Review),
+        ] {
+            let after = payment(provider).witness(&completion(provider, "x", amount, currency), false, NOW);
+            assert_eq!(after.status, status, "{provider} {amount} {currency:?}");
+        }
+    }
+
+    #[test]
+    fn a_completion_under_another_payments_id_is_reviewed_and_takes_no_id() {
+        let fact = completion(Provider::ApoloPay, "x", "25.50", None);
+        let after = payment(Provider::ApoloPay).witness(&fact, true, NOW);
+        assert_eq!(after.status, Status::Review);
+        assert!(after.references.is_empty() && after.receipts.is_empty());
+    }
+
+    #[test]
+    fn a_second_receipt_is_noticed_once_per_kind_of_id() {
+        let paid =
+            payment(Provider::FinvyPay).witness(&completion(Provider::FinvyPay, "a", "25.50", Some("USD")), false, NOW);
+        assert!(paid.attention.is_empty());
+        let by_transaction = Fact {
+            payment: None,
+            transaction: Reference::parse("FP1"),
+            ..completion(Provider::FinvyPay, "a", "25.50", Some("USD"))
+        };
+        let both = paid.witness(&by_transaction, false, NOW);
+        assert!(
+            both.attention.is_empty(),
+            "the transaction's id is the same receipt seen from the other side"
+        );
+        let twice = both.witness(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
+        assert_eq!(twice.attention, BTreeSet::from([Attention::PaidTwice]));
+        assert_eq!(twice.status, Status::Completed);
+        let wrong = paid.witness(&completion(Provider::FinvyPay, "a", "1", Some("USD")), false, NOW);
+        assert_eq!(
+            (wrong.status, wrong.attention),
+            (Status::Completed, BTreeSet::from([Attention::WrongMoney]))
+        );
+    }
+
+    #[test]
+    fn unrecognised_words_move_nothing() {
+        for status in Status::LADDER {
+            let before = Payment {
+                status,
+                ..payment(Provider::FinvyPay)
+            };
+            let fact = Fact {
+                outcome: Outcome::Unrecognised,
+                ..completion(Provider::FinvyPay, "x", "25.50", Some("USD"))
+            };
+            assert_eq!(before.witness(&fact, false, NOW).status, status);
+        }
+    }
+
+    #[test]
+    fn a_facts_identity_is_its_meaning() {
+        let a = completion(Provider::ApoloPay, "x", "25.5", None);
+        let b = Fact {
+            amount: Decimal::parse("25.50"),
+            words: "payment.completed".into(),
+            occurred_at: Some("now".into()),
+            ..a.clone()
+        };
+        assert_eq!(a.digest(), b.digest());
+        for other in [
+            completion(Provider::ApoloPay, "y", "25.5", None),
+            completion(Provider::ApoloPay, "x", "25.6", None),
+            Fact {
+                outcome: Outcome::Failed,
+                ..a.clone()
+            },
+            Fact {
+                provider: Provider::FinvyPay,
+                ..a.clone()
+            },
+        ] {
+            assert_ne!(a.digest(), other.digest());
+        }
+    }
+
+    fn fact() -> impl Strategy<Value = Fact> {
+        let outcome = prop::sample::select(vec![
+            Outcome::Pending,
+            Outcome::Authorized,
+            Outcome::Cancelled,
+            Outcome::Failed,
+            Outcome::Completed,
+            Outcome::Unrecognised,
+        ]);
+        (
+            outcome,
+            "[ab]",
+            prop::sample::select(vec!["25.50", "25.5", "1", "none"]),
+        )
+            .prop_map(|(outcome, id, amount)| Fact {
+                outcome,
+                ..completion(Provider::ApoloPay, &id, amount, None)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_facts_end_in_the_same_status_whatever_their_order_and_repetition(
+            facts in prop::collection::vec(fact(), 0..8),
+            repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            seed in any::<prop::sample::Selector>(),
+        ) {
+            let fold = |facts: &[Fact]| facts.iter().fold(payment(Provider::ApoloPay), |payment, fact| payment.witness(fact, false, NOW));
+            let mut shuffled: Vec<Fact> = facts.clone();
+            if !facts.is_empty() {
+                shuffled.extend(repeats.iter().map(|index| index.get(&facts).clone()));
+                let half = seed.select(0..facts.len());
+                shuffled.rotate_left(half);
+                shuffled.reverse();
+            }
+            let (one, other) = (fold(&facts), fold(&shuffled));
+            prop_assert_eq!(one.status, other.status);
+            prop_assert_eq!(one.references, other.references);
+            prop_assert_eq!(one.receipts, other.receipts);
+        }
+
+        #[test]
+        fn a_status_never_goes_down_and_a_version_never_stands_still(facts in prop::collection::vec(fact(), 0..12)) {
+            let mut payment = payment(Provider::ApoloPay);
+            for fact in &facts {
+                let after = payment.witness(fact, false, NOW);
+                prop_assert!(after.status >= payment.status);
+                prop_assert_eq!(after.version > payment.version, after != payment);
+                payment = after;
+            }
+        }
+    }
+}

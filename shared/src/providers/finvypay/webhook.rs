@@ -1,0 +1,147 @@
+//! FinvyPay's webhooks: W1 (the general page), W1 wrapped in `request`, and W2 (the APM page).
+
+use crate::id::{OrderId, Provider, Reference};
+use crate::json::{Json, Object};
+use crate::payment::{Fact, Outcome};
+use crate::providers::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
+
+/// One header signs them all.
+pub static WEBHOOKS: Webhooks = Webhooks {
+    signature_headers: &["fs-webhook-hash"],
+    read,
+};
+
+/// W2's events by name, and every status word.
+fn known(word: &str) -> Option<Outcome> {
+    match word.to_ascii_lowercase().strip_prefix("payment.") {
+        Some(event @ ("completed" | "authorized" | "pending" | "failed" | "cancelled")) => super::outcome(event),
+        Some(_) => None,
+        None => super::outcome(word),
+    }
+}
+
+fn read(body: &Object) -> Result<Event, Unusable> {
+    let body = body.get("request").and_then(Json::as_object).unwrap_or(body);
+    let data = body.get("data").and_then(Json::as_object);
+    // W2 has its fields on top, W1 in `data`.
+    let places = || [Some(body), data].into_iter().flatten();
+    let text = |names: &[&str]| places().find_map(|place| names.iter().find_map(|name| place.str(name)));
+    let status = text(&["status"]);
+    let words: Vec<&str> = [status, body.str("event")].into_iter().flatten().collect();
+    let (outcome, words) = outcome_of(&words, known);
+    Ok(Event {
+        payment_id: our_id(
+            places()
+                .find_map(|place| place.get("metadata"))
+                .and_then(Json::as_object),
+        ),
+        fact: Fact {
+            provider: Provider::FinvyPay,
+            payment: text(&["paymentId"]).and_then(Reference::parse),
+            transaction: text(&["txn_id", "transactionId"]).and_then(Reference::parse),
+            order_id: text(&["orderId", "order_id"]).and_then(OrderId::parse),
+            outcome,
+            words,
+            amount: places()
+                .find(|place| place.get("amount").is_some())
+                .and_then(read_amount),
+            currency: text(&["currency"]).map(str::to_owned),
+            occurred_at: text(&["completedAt", "updatedAt", "timestamp"]).map(str::to_owned),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::id::{PaymentId, Provider};
+    use crate::payment::Outcome;
+    use crate::providers::{Event, Unusable, vectors};
+
+    fn read(body: &str) -> Result<Event, Unusable> {
+        Provider::FinvyPay.webhooks().read(body.as_bytes())
+    }
+
+    #[test]
+    fn w1_plain_and_wrapped() {
+        let plain = read(vectors::W1).unwrap();
+        assert_eq!(plain, read(&format!(r#"{{"request":{}}}"#, vectors::W1)).unwrap());
+        let fact = plain.fact;
+        assert_eq!(fact.outcome, Outcome::Completed);
+        assert_eq!(
+            (fact.payment, fact.transaction.unwrap().as_str()),
+            (None, "FP2603EXAMPLE00025")
+        );
+        assert_eq!(fact.order_id.unwrap().as_str(), "ORD-APM-78901");
+        assert_eq!(
+            (fact.amount.unwrap().to_string().as_str(), fact.currency.as_deref()),
+            ("99.99", Some("USD"))
+        );
+    }
+
+    #[test]
+    fn w2() {
+        let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let body = vectors::W2.replace(
+            r#""internal_ref""#,
+            &format!(r#""paymentFunctionsId":"{ours}","internal_ref""#),
+        );
+        let event = read(&body).unwrap();
+        assert_eq!(event.payment_id, PaymentId::parse(ours));
+        assert_eq!(event.fact.outcome, Outcome::Completed);
+        assert_eq!(event.fact.payment.unwrap().as_str(), "pay_apm_2K9xR3mN5pQ7sT1w");
+        assert_eq!(event.fact.occurred_at.as_deref(), Some("2024-03-07T14:35:22.000Z"));
+    }
+
+    #[test]
+    fn authorized_is_not_paid_and_success_true_says_nothing() {
+        for (body, outcome) in [
+            (
+                r#"{"event":"payment.authorized","paymentId":"p","status":"AUTHORIZED"}"#,
+                Outcome::Authorized,
+            ),
+            (r#"{"event":"payment.pending","paymentId":"p"}"#, Outcome::Pending),
+            (
+                r#"{"event":"payment.failed","paymentId":"p","status":"DECLINED"}"#,
+                Outcome::Failed,
+            ),
+            (
+                r#"{"event":"payment.cancelled","paymentId":"p","status":"ABANDONED"}"#,
+                Outcome::Cancelled,
+            ),
+            (
+                r#"{"success":true,"status":"PENDING","data":{"order_id":"o","txn_id":"t"}}"#,
+                Outcome::Pending,
+            ),
+            (
+                r#"{"success":true,"status":"success","data":{"order_id":"o","txn_id":"t"}}"#,
+                Outcome::Completed,
+            ),
+            (
+                r#"{"success":true,"data":{"order_id":"o","status":"FAILED"}}"#,
+                Outcome::Failed,
+            ),
+            (
+                r#"{"event":"payment.completed","paymentId":"p","status":"FAILED"}"#,
+                Outcome::Unrecognised,
+            ),
+            (r#"{"event":"payment.settled","paymentId":"p"}"#, Outcome::Unrecognised),
+            (r#"{"paymentId":"p","status":"CAPTURED"}"#, Outcome::Unrecognised),
+        ] {
+            assert_eq!(read(body).unwrap().fact.outcome, outcome, "{body}");
+        }
+    }
+
+    #[test]
+    fn unusable_bodies() {
+        for body in [
+            "",
+            "7",
+            "{}",
+            r#"{"success":true}"#,
+            r#"{"paymentId":"p"}"#,
+            r#"{"status":"SUCCESS","data":{}}"#,
+        ] {
+            assert!(read(body).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! One call to a provider: what can come of it, and the HTTP client that makes it.
+//!
+//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within [`TIME_LIMIT`], connecting
+//! included; a body larger than any provider sends is not read to its end; keys are never shown by `Debug`.
+
+use std::time::Duration;
+
+use lambda_http::http::{HeaderMap, StatusCode};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::id::Reference;
+use crate::json::{Json, Object};
+use crate::payment::{Handoff, Payment};
+
+/// How long a provider has to answer.
+pub const TIME_LIMIT: Duration = Duration::from_secs(15);
+
+/// The most bytes of a reply that are read.
+const MAX_REPLY: usize = 256 * 1024;
+
+/// Creates a payment at its provider.
+pub trait Gateway {
+    /// Makes the one call of an attempt. `attempt` counts from 1 and grows only after a definite answer.
+    fn create(&self, payment: &Payment, attempt: u32) -> impl Future<Output = Result<Accepted, CallError>> + Send;
+}
+
+/// The provider took the payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the buyer goes on with.
+    pub handoff: Handoff,
+    /// Further ids of the payment.
+    pub references: Vec<Reference>,
+}
+
+/// Why a call gave nothing to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The provider refused the request for good.
+    #[error("the provider refused the request")]
+    Rejected {
+        /// The provider's own code.
+        code: Option<String>,
+        /// Ids the provider gave all the same.
+        references: Vec<Reference>,
+    },
+    /// Too many requests.
+    #[error("the provider throttles")]
+    Throttled {
+        /// When to come again, in seconds, as the provider says.
+        retry_after: Option<u64>,
+    },
+    /// The provider did not take our key.
+    #[error("the provider refused our key")]
+    KeyRefused,
+    /// An answer that cannot be used: 5xx, nonsense, or other money than asked for.
+    #[error("the provider's answer cannot be used: {reason}")]
+    Unusable {
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Ids the provider gave all the same.
+        references: Vec<Reference>,
+    },
+    /// The connection failed; whether the request arrived is not known.
+    #[error("no connection to the provider")]
+    NoConnection,
+    /// No answer in time; whether the request arrived is not known.
+    #[error("the provider did not answer in time")]
+    TimedOut,
+}
+
+impl CallError {
+    /// An answer that cannot be used and names nothing.
+    pub fn unusable(reason: &'static str) -> Self {
+        Self::Unusable {
+            reason,
+            references: Vec::new(),
+        }
+    }
+
+    /// Whether the provider gave an answer, so that the next attempt is a new request to it and not the same again.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
+            Self::NoConnection | Self::TimedOut => false,
+        }
+    }
+}
+
+/// An HTTP answer with a 2xx status, or another one that may hold a refusal.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body, where it is a JSON object.
+    pub body: Option<Object>,
+}
+
+/// The HTTP client for all calls to providers.
+#[derive(Clone, Debug)]
+pub struct HttpClient(reqwest::Client);
+
+impl HttpClient {
+    /// Sets the client up; connects to nothing.
+    ///
+    /// # Errors
+    /// Where the system's trusted certificates cannot be read.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        // An error here means that a provider is installed already, which is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(TIME_LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // A frozen environment wakes up with connections that the other side has long closed.
+            .pool_idle_timeout(Duration::from_secs(5))
+            .user_agent(concat!("payment-functions/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// Posts a JSON body, once.
+    ///
+    /// # Errors
+    /// [`CallError`] for everything that is the same with every provider: time, connection, throttling, a refused key, 5xx.
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
+        let request = self
+            .0
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .headers(headers)
+            .body(body);
+        let mut response = request.send().await.map_err(|error| failure(&error))?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(CallError::KeyRefused);
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            return Err(CallError::Throttled { retry_after: seconds });
+        }
+        // Of the client errors these say nothing of the request itself.
+        let says_nothing = [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_EARLY].contains(&status);
+        if status.is_server_error() || says_nothing {
+            return Err(CallError::unusable("a server error"));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_REPLY {
+                return Err(CallError::unusable("far too long"));
+            }
+        }
+        let body = Json::parse(&bytes).ok().and_then(|json| {
+            if let Json::Object(object) = json {
+                Some(object)
+            } else {
+                None
+            }
+        });
+        Ok(Reply { status, body })
+    }
+}
+
+fn failure(error: &reqwest::Error) -> CallError {
+    if error.is_timeout() {
+        CallError::TimedOut
+    } else {
+        CallError::NoConnection
+    }
+}
+
+impl Reply {
+    /// The body of a 2xx answer that is a JSON object.
+    ///
+    /// # Errors
+    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`code` finds the provider's own code), or whose
+    /// status can mean nothing else; [`CallError::Unusable`] for the rest.
+    pub fn accepted(self, code: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
+        let refusal = self.body.as_ref().and_then(code);
+        match (self.body, refusal) {
+            (_, Some(Refusal(code))) if self.status.is_success() || self.status.is_client_error() => {
+                Err(CallError::Rejected {
+                    code,
+                    references: Vec::new(),
+                })
+            }
+            (Some(body), None) if self.status.is_success() => Ok(body),
+            _ if [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&self.status) => {
+                Err(CallError::Rejected {
+                    code: None,
+                    references: Vec::new(),
+                })
+            }
+            _ => Err(CallError::unusable("not what is documented")),
+        }
+    }
+}
+
+/// A body says that the request was refused, with the provider's own code if it has one.
+#[derive(Debug)]
+pub struct Refusal(pub Option<String>);
+
+/// A secret as a header that `Debug` does not show. `None` where it has characters that no header can carry.
+pub fn secret_header(prefix: &str, secret: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose_secret())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A provider's code as it may be shown: short, and without anything but the characters of a code.
+pub fn shown_code(code: &str) -> Option<String> {
+    let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
+    ((1..=64).contains(&code.len()) && code.chars().all(is_code)).then(|| code.to_owned())
+}

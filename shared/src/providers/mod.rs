@@ -1,0 +1,94 @@
+//! The payment providers, each in a place of its own: how it is called, what it replies, what its webhooks look like, and its words.
+//!
+//! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant and its arms below.
+
+pub mod apolopay;
+pub mod finvypay;
+#[cfg(feature = "provider-client")]
+pub mod gateway;
+#[cfg(test)]
+pub(crate) mod vectors;
+
+use crate::id::{PaymentId, Provider};
+use crate::json::{Json, Object};
+use crate::money::Decimal;
+use crate::payment::{Fact, Outcome};
+
+/// The member of a provider's `metadata` in which our payment id travels there and back.
+pub const OUR_ID: &str = "paymentFunctionsId";
+
+/// A verified webhook: a fact, and the payment it says it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The payment named by our own id in the metadata that came back.
+    pub payment_id: Option<PaymentId>,
+    /// What it says.
+    pub fact: Fact,
+}
+
+/// The body of a webhook is signed, but says nothing that could be kept. The text says what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(pub &'static str);
+
+/// How a provider's webhooks are recognised and read.
+#[derive(Debug)]
+pub struct Webhooks {
+    /// The headers that may carry the signature; every one that is there must verify.
+    pub signature_headers: &'static [&'static str],
+    read: fn(&Object) -> Result<Event, Unusable>,
+}
+
+impl Webhooks {
+    /// Reads a body whose signature has been verified.
+    ///
+    /// # Errors
+    /// [`Unusable`] where the body is not a JSON object, or names neither a payment nor an order, or says nothing of it.
+    pub fn read(&self, body: &[u8]) -> Result<Event, Unusable> {
+        let json = Json::parse(body).map_err(|_| Unusable("the body is not JSON"))?;
+        let event = (self.read)(json.as_object().ok_or(Unusable("the body is not a JSON object"))?)?;
+        let fact = &event.fact;
+        if event.payment_id.is_none() && fact.references().next().is_none() && fact.order_id.is_none() {
+            return Err(Unusable("the body names no payment"));
+        }
+        if fact.words.is_empty() {
+            return Err(Unusable("the body names neither a status nor an event"));
+        }
+        Ok(event)
+    }
+}
+
+impl Provider {
+    /// Every provider.
+    pub const ALL: [Self; 2] = [Self::ApoloPay, Self::FinvyPay];
+
+    /// How the provider's webhooks look.
+    pub fn webhooks(self) -> &'static Webhooks {
+        match self {
+            Self::ApoloPay => &apolopay::webhook::WEBHOOKS,
+            Self::FinvyPay => &finvypay::webhook::WEBHOOKS,
+        }
+    }
+}
+
+/// What a webhook's words say together. Words that contradict one another, or that are not known, say nothing: never guess that
+/// money moved.
+fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
+    let mut outcomes = words.iter().map(|word| known(word));
+    let first = outcomes.next().flatten();
+    let agreed = first.filter(|_| outcomes.all(|outcome| outcome == first));
+    (agreed.unwrap_or(Outcome::Unrecognised), words.join(" "))
+}
+
+/// An amount given as a number or as a string of one.
+fn read_amount(object: &Object) -> Option<Decimal> {
+    match object.get("amount")? {
+        Json::Number(text) | Json::String(text) => Decimal::parse(text),
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+/// Our payment id in the metadata that a provider sent back.
+fn our_id(metadata: Option<&Object>) -> Option<PaymentId> {
+    PaymentId::parse(metadata?.str(OUR_ID)?)
+}

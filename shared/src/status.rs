@@ -1,0 +1,101 @@
+//! The ladder of statuses and its join, as data.
+//!
+//! Guarantee: a payment's status is the highest rung that any verified fact about it names. [`Status::join`] is commutative,
+//! associative and idempotent, so the order and the repetition of facts cannot matter.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a payment, in the order of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Our intent is stored; the provider's answer is not known.
+    Creating,
+    /// The provider accepted the payment.
+    Pending,
+    /// Our own clock ran out; soft, anything verified goes past it.
+    Expired,
+    /// The buyer's bank promised the money. Not paid.
+    Authorized,
+    /// The buyer gave up.
+    Cancelled,
+    /// The provider refused the payment, or it failed there.
+    Failed,
+    /// Money moved that does not match: a person must look. Never shown as paid.
+    Review,
+    /// A verified, matching completion. Final.
+    Completed,
+}
+
+impl Status {
+    /// Every status, lowest rung first: the whole state machine.
+    pub const LADDER: [Self; 8] = [
+        Self::Creating,
+        Self::Pending,
+        Self::Expired,
+        Self::Authorized,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Review,
+        Self::Completed,
+    ];
+
+    /// The rung: what the store compares in the one conditional write.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Creating => 0,
+            Self::Pending => 1,
+            Self::Expired => 2,
+            Self::Authorized => 3,
+            Self::Cancelled => 4,
+            Self::Failed => 5,
+            Self::Review => 6,
+            Self::Completed => 7,
+        }
+    }
+
+    /// The higher of two rungs.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    /// Whether the buyer may still be sent on to pay.
+    pub fn is_payable(self) -> bool {
+        self <= Self::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn ranks_are_the_ladder() {
+        for (rung, status) in Status::LADDER.into_iter().enumerate() {
+            assert_eq!(usize::from(status.rank()), rung);
+        }
+        assert!(Status::LADDER.is_sorted());
+    }
+
+    #[test]
+    fn join_is_commutative_associative_and_idempotent() {
+        for a in Status::LADDER {
+            assert_eq!(a.join(a), a);
+            for b in Status::LADDER {
+                assert_eq!(a.join(b), b.join(a));
+                assert_eq!(a.join(b).rank(), a.rank().max(b.rank()));
+                for c in Status::LADDER {
+                    assert_eq!(a.join(b).join(c), a.join(b.join(c)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_takes_completed_away() {
+        for status in Status::LADDER {
+            assert_eq!(status.join(Status::Completed), Status::Completed);
+        }
+    }
+}
