@@ -1,0 +1,184 @@
+//! A typed client for the control routes.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::calls::Calls;
+use super::delivery::Delivery;
+use super::http::loopback_client;
+use super::json::Object;
+use super::payments::{Payment, Provider};
+
+/// Drives running stand-ins, in this process or in another.
+#[derive(Clone, Debug)]
+pub struct Control {
+    base_url: String,
+    http: reqwest::Client,
+}
+
+/// Why a control request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The stand-ins could not be reached.
+    #[error("the stand-ins cannot be reached")]
+    Http(#[from] reqwest::Error),
+    /// They answered something else than was expected.
+    #[error("the stand-ins answered something unexpected")]
+    Json(#[from] serde_json::Error),
+    /// They refused the request, and say why.
+    #[error("the stand-ins refused ({status}): {problem}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// A sentence that says what is wrong.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Deliveries {
+    deliveries: Vec<Delivery>,
+}
+
+#[derive(Deserialize)]
+struct Payments {
+    payments: Vec<Payment>,
+}
+
+impl Control {
+    /// A client for the stand-ins at `base_url`, such as `http://127.0.0.1:4010`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(base_url: &str) -> Result<Self, ControlError> {
+        Ok(Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            http: loopback_client()?,
+        })
+    }
+
+    /// Says what the next create calls of an order get, one reply each.
+    ///
+    /// # Errors
+    /// When the stand-ins refuse it or cannot be reached.
+    pub async fn replies(
+        &self,
+        provider: Provider,
+        order_id: &str,
+        replies: impl Serialize,
+    ) -> Result<(), ControlError> {
+        let script = Object::default()
+            .with("provider", provider)
+            .with("orderId", order_id)
+            .with("replies", replies);
+        self.script(&script).await
+    }
+
+    /// Sends a whole script, such as one for status calls.
+    ///
+    /// # Errors
+    /// When the stand-ins refuse it or cannot be reached.
+    pub async fn script(&self, script: &impl Serialize) -> Result<(), ControlError> {
+        self.post::<Object>("replies", script).await.map(|_| ())
+    }
+
+    /// The create calls that were received for an order.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn calls(&self, provider: Provider, order_id: &str) -> Result<Calls, ControlError> {
+        self.calls_where(provider, order_id, &[]).await
+    }
+
+    /// The same with more of the query, such as `[("kind", "status"), ("atLeast", "2"), ("ended", "true")]`.
+    ///
+    /// # Errors
+    /// When there are still not so many after a while, or when the stand-ins cannot be reached.
+    pub async fn calls_where(
+        &self,
+        provider: Provider,
+        order_id: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Calls, ControlError> {
+        self.get("calls", provider, order_id, more).await
+    }
+
+    /// Sends one webhook or a list of them.
+    ///
+    /// # Errors
+    /// When the stand-ins refuse it or cannot be reached. What the receiver answered is in the deliveries.
+    pub async fn webhooks(&self, specs: impl Serialize) -> Result<Vec<Delivery>, ControlError> {
+        self.post::<Deliveries>("webhooks", &specs)
+            .await
+            .map(|answer| answer.deliveries)
+    }
+
+    /// The payments of an order at the provider, oldest first.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn payments(&self, provider: Provider, order_id: &str) -> Result<Vec<Payment>, ControlError> {
+        self.get::<Payments>("payments", provider, order_id, &[])
+            .await
+            .map(|answer| answer.payments)
+    }
+
+    /// Moves a payment at the provider without a webhook.
+    ///
+    /// # Errors
+    /// When there is no such payment or when the stand-ins cannot be reached.
+    pub async fn set_status(&self, provider: Provider, id: &str, status: &str) -> Result<Payment, ControlError> {
+        let change = Object::default()
+            .with("provider", provider)
+            .with("id", id)
+            .with("status", status);
+        self.post("payments", &change).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        provider: Provider,
+        order_id: &str,
+        more: &[(&str, &str)],
+    ) -> Result<T, ControlError> {
+        let provider = match provider {
+            Provider::Apolopay => "apolopay",
+            Provider::Finvypay => "finvypay",
+        };
+        let mut url = self.url(route)?;
+        url.query_pairs_mut()
+            .append_pair("provider", provider)
+            .append_pair("orderId", order_id)
+            .extend_pairs(more);
+        read(self.http.get(url).send().await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, route: &str, body: &impl Serialize) -> Result<T, ControlError> {
+        read(self.http.post(self.url(route)?).json(body).send().await?).await
+    }
+
+    fn url(&self, route: &str) -> Result<reqwest::Url, ControlError> {
+        let url = format!("{}/_control/{route}", self.base_url);
+        reqwest::Url::parse(&url).map_err(|error| ControlError::Refused {
+            status: 0,
+            problem: format!("{url}: {error}"),
+        })
+    }
+}
+
+async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, ControlError> {
+    let status = response.status();
+    let body = response.text().await?;
+    if status.is_success() {
+        return Ok(serde_json::from_str(&body)?);
+    }
+    let problem = serde_json::from_str::<Object>(&body)
+        .ok()
+        .and_then(|error| error.text("error"))
+        .unwrap_or(body);
+    Err(ControlError::Refused {
+        status: status.as_u16(),
+        problem,
+    })
+}

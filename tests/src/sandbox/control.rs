@@ -1,0 +1,170 @@
+//! The routes under `/_control`, by which tests, curl and pages drive the stand-ins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::{Response, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use super::calls::{Calls, Kind, Outcome};
+use super::json::Object;
+use super::payments::{Payment, Provider, StatusIds};
+use super::script::Script;
+use super::webhook::WebhookSpecs;
+use super::world::World;
+use super::{clock, delivery};
+
+/// How long `atLeast` waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn routes(world: &Arc<World>) -> Router<Arc<World>> {
+    Router::new()
+        .route("/replies", post(replies))
+        .route("/calls", get(calls))
+        .route("/webhooks", post(webhooks))
+        .route("/payments", get(payments).post(set_payment))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(from_fn_with_state(Arc::clone(world), same_origin))
+}
+
+/// Why a control request is refused: a sentence that says what is wrong.
+struct Refused(StatusCode, String);
+
+impl Refused {
+    fn because(problem: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, problem.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response<Body> {
+        (self.0, Json(Object::default().with("error", self.1))).into_response()
+    }
+}
+
+type Reply = Result<Json<Object>, Refused>;
+
+async fn replies(State(world): State<Arc<World>>, body: Bytes) -> Reply {
+    let script: Script = parse(&body)?;
+    if let Some(problem) = script.problem() {
+        return Err(Refused::because(problem));
+    }
+    let waiting = world.memory().scripts.add(script);
+    Ok(Json(Object::default().with("waiting", waiting)))
+}
+
+async fn webhooks(State(world): State<Arc<World>>, body: Bytes) -> Reply {
+    let specs: WebhookSpecs = parse(&body)?;
+    let deliveries = delivery::send(&world, specs).await.map_err(Refused::because)?;
+    Ok(Json(Object::default().with("deliveries", deliveries)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CallsQuery {
+    provider: Provider,
+    order_id: Option<String>,
+    #[serde(default)]
+    kind: Kind,
+    /// Wait until there are so many.
+    #[serde(default)]
+    at_least: usize,
+    /// Count those only that have ended.
+    #[serde(default)]
+    ended: bool,
+}
+
+async fn calls(
+    State(world): State<Arc<World>>,
+    query: Result<Query<CallsQuery>, QueryRejection>,
+) -> Result<Json<Calls>, Refused> {
+    let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
+    let mut changes = world.changes();
+    let find = || {
+        world
+            .memory()
+            .calls
+            .find(query.provider, query.kind, query.order_id.as_deref())
+    };
+    let enough = async {
+        loop {
+            let found = find();
+            let counts = |call: &&super::Call| !query.ended || call.outcome != Outcome::InProgress;
+            if found.calls.iter().filter(counts).count() >= query.at_least || changes.changed().await.is_err() {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, enough).await.map(Json).map_err(|_| {
+        let problem = format!("fewer than {} such calls after {PATIENCE:?}", query.at_least);
+        Refused(StatusCode::REQUEST_TIMEOUT, problem)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PaymentsQuery {
+    provider: Provider,
+    order_id: Option<String>,
+}
+
+async fn payments(State(world): State<Arc<World>>, query: Result<Query<PaymentsQuery>, QueryRejection>) -> Reply {
+    let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
+    let memory = world.memory();
+    let wanted = |payment: &&Payment| query.order_id.is_none() || payment.order_id == query.order_id;
+    let payments: Vec<_> = memory.payments.of(query.provider).filter(wanted).collect();
+    Ok(Json(Object::default().with("payments", payments)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PaymentChange {
+    provider: Provider,
+    id: String,
+    status: Option<String>,
+    status_ids: Option<StatusIds>,
+}
+
+async fn set_payment(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<Payment>, Refused> {
+    let change: PaymentChange = parse(&body)?;
+    let mut memory = world.memory();
+    let Some(payment) = memory.payments.by_id_mut(change.provider, &change.id) else {
+        return Err(Refused::because(format!("no payment has the id `{}`", change.id)));
+    };
+    if let Some(status) = change.status {
+        payment.set_status(&status, clock::to_milliseconds(OffsetDateTime::now_utc()));
+    }
+    payment.status_ids = change.status_ids.unwrap_or(payment.status_ids);
+    Ok(Json(payment.clone()))
+}
+
+async fn unknown(request: Request) -> Refused {
+    let problem = format!("there is no {} /_control{}", request.method(), request.uri().path());
+    Refused(StatusCode::NOT_FOUND, problem)
+}
+
+/// Pages of other origins, open in the developer's browser, must not drive the stand-ins.
+async fn same_origin(State(world): State<Arc<World>>, request: Request, next: Next) -> Response<Body> {
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if origin.as_bytes() != world.base_url.as_bytes() => Refused(
+            StatusCode::FORBIDDEN,
+            format!("only pages of {} may do this", world.base_url),
+        )
+        .into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| Refused::because(error.to_string()))
+}

@@ -1,0 +1,273 @@
+//! FinvyPay APM: payments, their status, the transactions of an order.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Response, StatusCode};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::calls::Kind;
+use super::finvypay_check::{check, check_key, error};
+use super::http::{Answer, Received, page};
+use super::json::Object;
+use super::payments::{Payment, Provider, StatusIds};
+use super::script::{Changes, Shape};
+use super::world::{OpenCall, World};
+use super::{clock, exchange};
+
+/// What the documented reply has.
+pub(super) const REPLY_FIELDS: &[&str] = &[
+    "success",
+    "status",
+    "paymentId",
+    "orderId",
+    "amount",
+    "currency",
+    "paymentMethod",
+    "redirectUrl",
+    "returnUrl",
+    "cancelUrl",
+    "createdAt",
+    "expiresAt",
+];
+
+/// What the `data` of a status reply has.
+pub(super) const STATUS_FIELDS: &[&str] = &[
+    "transactionId",
+    "orderId",
+    "status",
+    "amount",
+    "currency",
+    "paymentMethod",
+    "createdAt",
+    "completedAt",
+    "metadata",
+];
+
+const LETTERS_AND_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+pub(super) fn routes() -> Router<Arc<World>> {
+    let mut routes = Router::new().route("/pay/{id}", get(pay));
+    for environment in ["sandbox", "production"] {
+        routes = routes
+            .route(
+                &format!("/api/v1/{environment}/apm"),
+                post(move |world, request| create(world, environment, request)),
+            )
+            .route(
+                &format!("/api/{environment}/status/{{id}}"),
+                get(move |world, id, request| status(world, environment, id, request)),
+            )
+            .route(
+                &format!("/api/v1/{environment}-transactions"),
+                get(move |world, query, request| list(world, environment, query, request)),
+            );
+    }
+    routes.fallback(unknown).method_not_allowed_fallback(unknown)
+}
+
+async fn create(State(world): State<Arc<World>>, environment: &'static str, request: Request) -> Response<Body> {
+    let received = Received::read(request).await;
+    let order_id = received.object().ok().and_then(|body| body.text("orderId"));
+    let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Create, order_id, &received);
+    match check(&received, &world.config) {
+        Ok(body) => exchange::create(call, payment(environment, body), received.header("idempotency-key")).await,
+        Err(refusal) => exchange::answer(call, refusal),
+    }
+}
+
+async fn status(
+    State(world): State<Arc<World>>,
+    environment: &'static str,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response<Body> {
+    let received = Received::read(request).await;
+    let payment = world.memory().payments.by_id(Provider::Finvypay, &id).cloned();
+    let payment = payment.filter(|payment| {
+        payment.environment.as_deref() == Some(environment)
+            && match payment.status_ids {
+                StatusIds::Both => true,
+                StatusIds::PaymentId => payment.id == id,
+                StatusIds::TransactionId => payment.id != id,
+            }
+    });
+    let order_id = payment.as_ref().and_then(|payment| payment.order_id.clone());
+    let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Status, order_id, &received);
+    match check_key(&received, &world.config) {
+        Ok(()) => {
+            let not_found = error(StatusCode::NOT_FOUND, "NOT_FOUND", "Transaction not found", None);
+            exchange::status(call, payment, not_found).await
+        }
+        Err(refusal) => exchange::answer(call, refusal),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListQuery {
+    order_id: Option<String>,
+}
+
+async fn list(
+    State(world): State<Arc<World>>,
+    environment: &'static str,
+    Query(query): Query<ListQuery>,
+    request: Request,
+) -> Response<Body> {
+    let received = Received::read(request).await;
+    let call = OpenCall::begin(
+        &world,
+        Provider::Finvypay,
+        Kind::List,
+        query.order_id.clone(),
+        &received,
+    );
+    if let Err(refusal) = check_key(&received, &world.config) {
+        return exchange::answer(call, refusal);
+    }
+    let wanted = |payment: &&Payment| {
+        payment.environment.as_deref() == Some(environment)
+            && (query.order_id.is_none() || payment.order_id == query.order_id)
+    };
+    let transactions: Vec<_> = world
+        .memory()
+        .payments
+        .of(Provider::Finvypay)
+        .filter(wanted)
+        .map(transaction)
+        .collect();
+    let data = Object::default().with("transactions", transactions);
+    exchange::answer(
+        call,
+        Answer::json(
+            StatusCode::OK,
+            &Object::default().with("success", true).with("data", data),
+        ),
+    )
+}
+
+/// Where the buyer lands: a placeholder, until there is a checkout page.
+async fn pay(State(world): State<Arc<World>>, Path(id): Path<String>) -> Response<Body> {
+    match world.memory().payments.by_id(Provider::Finvypay, &id) {
+        Some(payment) => page(StatusCode::OK, format!("Pay here: {}\n", transaction(payment))),
+        None => page(StatusCode::NOT_FOUND, "No such payment.\n".to_owned()),
+    }
+}
+
+async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<Body> {
+    let received = Received::read(request).await;
+    let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Unknown, None, &received);
+    let message = format!("No route for {} {}", received.method, received.path);
+    exchange::answer(call, error(StatusCode::NOT_FOUND, "NOT_FOUND", &message, None))
+}
+
+fn payment(environment: &str, request: Object) -> Payment {
+    let now = OffsetDateTime::now_utc();
+    Payment {
+        provider: Provider::Finvypay,
+        id: payment_id(),
+        transaction_id: Some(format!(
+            "FP{:018}",
+            Uuid::new_v4().as_u128() % 1_000_000_000_000_000_000
+        )),
+        environment: Some(environment.to_owned()),
+        order_id: request.text("orderId"),
+        request,
+        status: "PENDING".to_owned(),
+        status_ids: StatusIds::default(),
+        created_at: clock::to_milliseconds(now),
+        expires_at: clock::to_milliseconds(now + Duration::minutes(30)),
+        completed_at: None,
+    }
+}
+
+/// `pay_apm_` and sixteen random letters and digits.
+fn payment_id() -> String {
+    let mut id = "pay_apm_".to_owned();
+    let mut random = Uuid::new_v4().as_u128();
+    for _ in 0..16 {
+        let index = usize::try_from(random % 62).unwrap_or_default();
+        id.push(LETTERS_AND_DIGITS.get(index).copied().map_or('0', char::from));
+        random /= 62;
+    }
+    id
+}
+
+/// The reply to a create call.
+pub(super) fn reply(payment: &Payment, base_url: &str, changes: Changes<'_>) -> Answer {
+    let is_old = changes.shape == Shape::Old;
+    let redirects = changes.shape != Shape::NoRedirect;
+    let id = if is_old {
+        payment.transaction_id.as_ref()
+    } else {
+        Some(&payment.id)
+    };
+    let asked = |name| payment.request.get(name);
+
+    let mut top = Object::default()
+        .with("success", true)
+        .with("status", if redirects { "REDIRECT" } else { "PENDING" });
+    let mut data = Object::default()
+        .with_some("paymentId", id)
+        .with_some("orderId", asked("orderId"))
+        .with_some("amount", asked("amount"))
+        .with_some("currency", asked("currency"))
+        .with_some("paymentMethod", asked("paymentMethod"))
+        .with_some(
+            "redirectUrl",
+            redirects.then(|| format!("{base_url}/finvypay/pay/{}", payment.id)),
+        )
+        .with_some("returnUrl", asked("returnUrl"))
+        .with_some("cancelUrl", asked("cancelUrl"))
+        .with("createdAt", &payment.created_at)
+        .with_some("expiresAt", redirects.then_some(&payment.expires_at));
+
+    for (name, value) in changes.fields.members() {
+        let object = if top.get(name).is_some() { &mut top } else { &mut data };
+        object.set(name, value);
+    }
+    for name in changes.omit {
+        top.remove(name);
+        data.remove(name);
+    }
+    if is_old {
+        data.rename("paymentId", "transactionId");
+        data = data.with_some("status", top.remove("status"));
+    }
+    Answer::json(StatusCode::OK, &top.with("data", data))
+}
+
+/// The reply to a status call.
+pub(super) fn status_answer(payment: &Payment, changes: Changes<'_>) -> Answer {
+    let mut data = transaction(payment);
+    for (name, value) in changes.fields.members() {
+        data.set(name, value);
+    }
+    for name in changes.omit {
+        data.remove(name);
+    }
+    Answer::json(
+        StatusCode::OK,
+        &Object::default().with("success", true).with("data", data),
+    )
+}
+
+fn transaction(payment: &Payment) -> Object {
+    let asked = |name| payment.request.get(name);
+    Object::default()
+        .with("transactionId", &payment.transaction_id)
+        .with_some("orderId", asked("orderId"))
+        .with("status", &payment.status)
+        .with_some("amount", asked("amount"))
+        .with_some("currency", asked("currency"))
+        .with_some("paymentMethod", asked("paymentMethod"))
+        .with("createdAt", &payment.created_at)
+        .with("completedAt", &payment.completed_at)
+        .with_some("metadata", payment.metadata())
+}

@@ -1,0 +1,190 @@
+//! JSON objects that keep the order of their members and the text of their numbers.
+
+use std::fmt;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// A JSON object: members in their order, values as the text they were written in.
+///
+/// Money passes through as its decimal text, never as a float. A member given twice is an error.
+#[derive(Clone, Debug, Default)]
+pub struct Object(Vec<(String, Box<RawValue>)>);
+
+impl Object {
+    /// The same object with one more member, or with another value for one it has.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Like [`Object::with`], where there is a value.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<impl Serialize>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets a member, in its place if there is one.
+    pub fn set(&mut self, name: &str, value: impl Serialize) {
+        let value = to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    /// A member's value as it was written.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        self.members().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// A member that is a string.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// A member that is an object.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<Self> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// Gives a member another name, in its place.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        if let Some((name, _)) = self.0.iter_mut().find(|(known, _)| known == old) {
+            new.clone_into(name);
+        }
+    }
+
+    /// Sets all of another object's members; objects within objects are merged in the same way.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, value) in other.members() {
+            match (self.object(name), other.object(name)) {
+                (Some(mut mine), Some(theirs)) => {
+                    mine.merge(&theirs);
+                    self.set(name, mine);
+                }
+                _ => self.set(name, value),
+            }
+        }
+    }
+
+    /// The members in their order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
+}
+
+/// Compact JSON.
+impl fmt::Display for Object {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_string(self).map_err(|_| fmt::Error)?;
+        formatter.write_str(&text)
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.members())
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut object = Object::default();
+        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            if object.get(&name).is_some() {
+                return Err(A::Error::custom(format_args!("member `{name}` is given twice")));
+            }
+            object.0.push((name, value));
+        }
+        Ok(object)
+    }
+}
+
+/// The same JSON text without the blanks between its tokens.
+pub(super) fn compact(text: &str) -> String {
+    let mut compact = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for character in text.chars() {
+        if in_string {
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+        } else if character.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = character == '"';
+        }
+        compact.push(character);
+    }
+    compact
+}
+
+/// A value as it was written, without the blanks between its tokens.
+pub(super) fn compacted(value: &RawValue) -> Box<RawValue> {
+    RawValue::from_string(compact(value.get())).unwrap_or_else(|_| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn order_and_number_text_survive() {
+        let text = r#"{"b":25.50,"a":1e2,"c":{"z":0.10,"y":null}}"#;
+        assert_eq!(object(text).to_string(), text);
+    }
+
+    #[test]
+    fn a_member_given_twice_is_refused() {
+        let error = serde_json::from_str::<Object>(r#"{"amount":1,"amount":2}"#).unwrap_err();
+        assert!(error.to_string().contains("`amount` is given twice"));
+    }
+
+    #[test]
+    fn merging_replaces_in_place_and_goes_into_objects() {
+        let mut merged = object(r#"{"a":1,"data":{"x":1,"y":2},"b":3}"#);
+        merged.merge(&object(r#"{"data":{"x":"other","z":4},"a":9,"c":5}"#));
+        assert_eq!(
+            merged.to_string(),
+            r#"{"a":9,"data":{"x":"other","y":2,"z":4},"b":3,"c":5}"#
+        );
+    }
+
+    #[test]
+    fn compacting_leaves_strings_alone() {
+        let text = "{ \"a\" : \"x \\\" y\\\\\" ,\n\t\"b\" : [ 1.50 , 2 ] }";
+        assert_eq!(compact(text), r#"{"a":"x \" y\\","b":[1.50,2]}"#);
+    }
+}

@@ -1,0 +1,130 @@
+//! Control requests that make no sense.
+
+use super::*;
+
+#[tokio::test]
+async fn a_control_request_that_makes_no_sense_is_refused() {
+    let it = Fixture::new().await;
+    send(it.apm("known")).await;
+    for (route, body, problem) in [
+        (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"x","reply":[]}"#,
+            "unknown field `reply`",
+        ),
+        (
+            "replies",
+            r#"{"provider":"other","orderId":"x"}"#,
+            "unknown variant `other`",
+        ),
+        (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"x","replies":[{"shap":"old"}]}"#,
+            "unknown field `shap`",
+        ),
+        (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"x","replies":[{"shape":"old"}]}"#,
+            "other provider's",
+        ),
+        (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"x","replies":[{"error":"NONE"}]}"#,
+            "no error is called `NONE`",
+        ),
+        (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"x","replies":[{"fields":{"paymentId":"x"}}]}"#,
+            "no field `paymentId`",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"x","replies":[{"shape":"old","status":500}]}"#,
+            "either shape",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"x","replies":[{"status":99}]}"#,
+            "99 is no status",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"x","replies":[{"hang":true,"drop":"midReply"}]}"#,
+            "either hangs or drops",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"x","replies":[{"webhookBeforeReply":{"provider":"apolopay"}}]}"#,
+            "by the provider that is called",
+        ),
+        ("replies", "not json", "expected"),
+        ("webhooks", r#"{"orderId":"known"}"#, "provider must be given"),
+        ("webhooks", r#"{"provider":"apolopay"}"#, "`id` must be given"),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","id":"pay_x"}"#,
+            "`url` must be given",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","payment":"pay_x"}"#,
+            "no payment has the id `pay_x`",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","orderId":"known","shape":"A"}"#,
+            "other provider's",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","orderId":"known","omit":["amonut"]}"#,
+            "no field `amonut`",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","orderId":"known","shape":"W1","metadata":{}}"#,
+            "W1 carries no metadata",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","orderId":"known","url":"http://192.0.2.1/"}"#,
+            "this machine only",
+        ),
+        (
+            "webhooks",
+            r#"{"provider":"finvypay","orderId":"known","url":"https://shop.example/"}"#,
+            "this machine only",
+        ),
+        (
+            "webhooks",
+            r#"[{"provider":"finvypay","orderId":"known"},{"provider":"finvypay","idd":"x"}]"#,
+            "unknown field `idd`",
+        ),
+        (
+            "payments",
+            r#"{"provider":"finvypay","id":"pay_x","status":"FAILED"}"#,
+            "no payment has the id `pay_x`",
+        ),
+    ] {
+        let (status, answer) = it.control_post(route, body).await;
+        assert_eq!(status, 400, "{body}");
+        let sentence = answer["error"].as_str().unwrap();
+        assert!(sentence.contains(problem), "{body}: {sentence}");
+    }
+    assert!(it.received().is_empty(), "nothing was sent");
+    assert_eq!(it.control_post("nothing", "{}").await.0, 404);
+    let foreign = it
+        .http
+        .post(format!("{}/_control/webhooks", it.sandbox.url()))
+        .header("origin", "https://evil.example");
+    assert_eq!(
+        foreign
+            .body(r#"{"provider":"finvypay","orderId":"known"}"#)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
+    assert_eq!(it.http.get(it.sandbox.url()).send().await.unwrap().status(), 200);
+}
