@@ -1,9 +1,35 @@
-//! x
+//! The common crate of the payment functions.
+//!
+//! | part | modules |
+//! |---|---|
+//! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`] |
+//! | the providers, each in a place of its own | [`providers`] |
+//! | the store | [`store`] |
+//! | the flows | [`creation`], [`delivery`] |
+//! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`clock`] |
+
+pub mod aws;
 pub mod clock;
+pub mod config;
+#[cfg(feature = "provider-client")]
+pub mod creation;
+pub mod delivery;
+pub mod fields;
+pub mod function;
+pub mod http;
 pub mod id;
+pub mod idempotency;
 pub mod json;
+pub mod logging;
+pub mod metadata;
 pub mod money;
 pub mod payment;
+pub mod personal;
+pub mod problem;
 pub mod providers;
+#[cfg(feature = "secrets")]
+pub mod secrets;
 pub mod signature;
 pub mod status;
+pub mod store;
+pub mod view;

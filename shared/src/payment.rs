@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::id::{OrderId, PaymentId, Provider, Reference};
-use crate::money::{Decimal, Money};
+use crate::money::{Currency, Decimal, Money};
+use crate::personal::Personal;
 use crate::status::Status;
 
 /// What a provider said of a payment, in our terms.
@@ -29,6 +30,20 @@ pub enum Outcome {
     Completed,
     /// A word, or a contradiction of words, that nobody documented: kept, and without effect.
     Unrecognised,
+}
+
+impl Outcome {
+    /// The rung of the ladder, for a payment's own money; none for a word that is not known.
+    pub const fn rung(self) -> Option<Status> {
+        match self {
+            Self::Pending => Some(Status::Pending),
+            Self::Authorized => Some(Status::Authorized),
+            Self::Cancelled => Some(Status::Cancelled),
+            Self::Failed => Some(Status::Failed),
+            Self::Completed => Some(Status::Completed),
+            Self::Unrecognised => None,
+        }
+    }
 }
 
 /// Something a provider said about a payment, verified by its signature (or by asking the provider itself).
@@ -91,17 +106,13 @@ impl Fact {
         hex::encode(Sha256::digest(text))
     }
 
-    /// Whether the money is exactly `money`. ApoloPay names no currency, so none is compared there.
-    fn pays(&self, money: Money) -> bool {
-        let same_amount = self.amount.as_ref().is_some_and(|amount| money.equals_major(amount));
-        let same_currency = match self.provider {
-            Provider::ApoloPay => true,
-            Provider::FinvyPay => self
-                .currency
-                .as_deref()
-                .is_some_and(|code| code.eq_ignore_ascii_case(money.currency().code())),
+    /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.
+    pub fn money(&self) -> Option<Money> {
+        let currency = match self.provider {
+            Provider::ApoloPay => Currency::USD,
+            Provider::FinvyPay => self.currency.as_deref()?.to_ascii_uppercase().parse().ok()?,
         };
-        same_amount && same_currency
+        Money::from_major(self.amount.as_ref()?, currency).ok()
     }
 }
 
@@ -124,6 +135,12 @@ impl Receipt {
 
     fn is_another_than(&self, other: &Self) -> bool {
         self.kind() == other.kind() && self != other
+    }
+}
+
+impl std::fmt::Display for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -166,8 +183,8 @@ pub struct Payment {
     pub money: Money,
     /// How, where the shop chose (`apple_pay`).
     pub payment_method: Option<String>,
-    /// The caller's own metadata as compact JSON, without `customerEmail`.
-    pub metadata: Option<String>,
+    /// The caller's own metadata as compact JSON, without `customerEmail`; what else is in it is the caller's affair.
+    pub metadata: Option<Personal<String>>,
     /// When the intent was stored.
     pub created_at: Timestamp,
     /// When anything below last changed.
@@ -236,15 +253,14 @@ impl Payment {
     ///
     /// `elsewhere` tells that one of the fact's ids is known to be another payment's.
     pub fn rung(&self, fact: &Fact, elsewhere: bool) -> Option<Status> {
-        match fact.outcome {
-            Outcome::Pending => Some(Status::Pending),
-            Outcome::Authorized => Some(Status::Authorized),
-            Outcome::Cancelled => Some(Status::Cancelled),
-            Outcome::Failed => Some(Status::Failed),
-            Outcome::Completed if fact.pays(self.money) && !elsewhere => Some(Status::Completed),
-            Outcome::Completed => Some(Status::Review),
-            Outcome::Unrecognised => None,
-        }
+        let is_own_money = fact.money() == Some(self.money) && !elsewhere;
+        fact.outcome.rung().map(|rung| {
+            if rung == Status::Completed && !is_own_money {
+                Status::Review
+            } else {
+                rung
+            }
+        })
     }
 
     /// The payment once a fact about it is known. The fact's ids become the payment's, unless one is another payment's.
@@ -291,7 +307,6 @@ impl Payment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::money::Currency;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);

@@ -1,1 +1,9 @@
-fn main(){}
+//! GET /payments/{id}: tells a browser what has become of a payment.
+
+mod handler;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    payment_functions::function::run::<handler::GetPayment>()
+}

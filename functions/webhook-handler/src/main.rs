@@ -1,1 +1,9 @@
-fn main(){}
+//! POST /webhooks/{provider}: takes in what the providers report.
+
+mod handler;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    payment_functions::function::run::<handler::WebhookHandler>()
+}

@@ -9,6 +9,7 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::ConfigError;
 use crate::id::Reference;
 use crate::json::{Json, Object};
 use crate::payment::{Handoff, Payment};
@@ -106,7 +107,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// Where the system's trusted certificates cannot be read.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new() -> Result<Self, ConfigError> {
         // An error here means that a provider is installed already, which is what is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -116,8 +117,13 @@ impl HttpClient {
             // A frozen environment wakes up with connections that the other side has long closed.
             .pool_idle_timeout(Duration::from_secs(5))
             .user_agent(concat!("payment-functions/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self(client))
+            .build();
+        client.map(Self).map_err(|_| {
+            ConfigError::new(
+                "SSL_CERT_FILE",
+                "or the system's own store holds no trusted certificates",
+            )
+        })
     }
 
     /// Posts a JSON body, once.

@@ -11,6 +11,7 @@ use crate::id::Reference;
 use crate::json::{Json, Object};
 use crate::money::Amount;
 use crate::payment::{Handoff, Payment};
+use crate::personal::Personal;
 use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, secret_header, shown_code};
 
 /// The provider's real host.
@@ -25,8 +26,8 @@ pub struct Preorder<'a> {
     pub base_url: &'a str,
     /// The secret key.
     pub secret_key: SecretString,
-    /// The metadata to send, our id in it. Holds personal data: sent, never stored.
-    pub metadata: &'a Object,
+    /// The metadata to send, our id in it.
+    pub metadata: Personal<Object>,
 }
 
 #[derive(Serialize)]
@@ -44,7 +45,7 @@ impl Gateway for Preorder<'_> {
         );
         let body = Body {
             amount: payment.money.amount(),
-            metadata: self.metadata,
+            metadata: self.metadata.expose(),
         };
         let body = serde_json::to_string(&body).map_err(|_| CallError::unusable("our own request"))?;
         let url = format!("{}/payment-button/process/preorder", self.base_url);

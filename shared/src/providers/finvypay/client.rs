@@ -14,22 +14,23 @@ use crate::id::Reference;
 use crate::json::{Json, Object};
 use crate::money::{Amount, Currency, Decimal};
 use crate::payment::{Handoff, Outcome, Payment};
+use crate::personal::Personal;
 use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, secret_header, shown_code};
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://api.finvypay.com";
 
-/// What the buyer and the shop gave, to be passed on. Holds personal data: sent, never stored.
+/// What the buyer and the shop gave, to be passed on and not stored.
 #[derive(Debug)]
 pub struct Details {
     /// The buyer's first name.
-    pub first_name: SecretString,
+    pub first_name: Personal<String>,
     /// The buyer's last name.
-    pub last_name: SecretString,
+    pub last_name: Personal<String>,
     /// The buyer's e-mail address.
-    pub email: SecretString,
+    pub email: Personal<String>,
     /// The buyer's telephone number.
-    pub phone_number: Option<SecretString>,
+    pub phone_number: Option<Personal<String>>,
     /// What is bought.
     pub description: Option<String>,
     /// Where the buyer lands after success.
@@ -38,8 +39,6 @@ pub struct Details {
     pub cancel_url: Option<String>,
     /// The shop's profile at the provider; its primary one by default.
     pub merchant_profile_id: Option<u64>,
-    /// The metadata to send, our id in it.
-    pub metadata: Object,
 }
 
 /// An APM payment about to be created.
@@ -57,6 +56,8 @@ pub struct ApmPayment<'a> {
     pub webhook_url: &'a str,
     /// What to pass on.
     pub details: &'a Details,
+    /// The metadata to send, our id in it.
+    pub metadata: Personal<Object>,
 }
 
 #[derive(Serialize)]
@@ -84,23 +85,22 @@ struct Body<'a> {
 
 impl ApmPayment<'_> {
     fn body(&self, payment: &Payment) -> Option<String> {
-        use secrecy::ExposeSecret as _;
         let details = self.details;
         let body = Body {
             order_id: payment.order_id.as_ref()?.as_str(),
             amount: payment.money.amount(),
             currency: payment.money.currency(),
             payment_method: payment.payment_method.as_deref()?,
-            first_name: details.first_name.expose_secret(),
-            last_name: details.last_name.expose_secret(),
-            email: details.email.expose_secret(),
+            first_name: details.first_name.expose(),
+            last_name: details.last_name.expose(),
+            email: details.email.expose(),
             return_url: &details.return_url,
             webhook_url: self.webhook_url,
             description: details.description.as_deref(),
-            phone_number: details.phone_number.as_ref().map(|number| number.expose_secret()),
+            phone_number: details.phone_number.as_ref().map(|number| number.expose().as_str()),
             cancel_url: details.cancel_url.as_deref(),
             merchant_profile_id: details.merchant_profile_id,
-            metadata: &details.metadata,
+            metadata: self.metadata.expose(),
         };
         serde_json::to_string(&body).ok()
     }

@@ -1,0 +1,69 @@
+//! Validate, store the intent, call ApoloPay, store the outcome, answer.
+
+use lambda_http::{Body, Request, Response};
+use payment_functions::aws::Aws;
+use payment_functions::clock::Timestamp;
+use payment_functions::config::{ConfigError, Variables};
+use payment_functions::creation;
+use payment_functions::function::Function;
+use payment_functions::http;
+use payment_functions::id::PaymentId;
+use payment_functions::metadata;
+use payment_functions::problem::Problem;
+use payment_functions::providers::apolopay::client::{BASE_URL, Preorder};
+use payment_functions::providers::gateway::HttpClient;
+use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::store::Store;
+
+use crate::request::PreorderRequest;
+
+/// The function's clients and settings.
+pub struct CreatePreorder {
+    store: Store,
+    keys: SecretCache<ApiKey>,
+    client: HttpClient,
+    base_url: String,
+}
+
+impl Function for CreatePreorder {
+    const NAME: &'static str = "create-preorder";
+
+    fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        variables.no_quotes()?;
+        let aws = Aws::from_environment(variables)?;
+        let secret = SecretsManager::new(aws.secrets_manager(), variables.required("APOLOPAY_SECRET_ID")?);
+        Ok(Self {
+            store: aws.store(variables.payments_table()?),
+            keys: SecretCache::new(secret, "secretKey"),
+            client: HttpClient::new()?,
+            base_url: variables.base_url("APOLOPAY_BASE_URL", BASE_URL)?,
+        })
+    }
+
+    async fn handle(&self, request: &Request) -> Response<Body> {
+        self.create(request)
+            .await
+            .unwrap_or_else(|problem| problem.to_response())
+    }
+}
+
+impl CreatePreorder {
+    async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
+        let body = http::read_json(request)?;
+        let key = http::idempotency_key(request, Self::NAME)?;
+        let preorder = PreorderRequest::read(&body)?;
+        let intent = preorder.intent(PaymentId::random(), Timestamp::now());
+        let keyed = key.map(|key| creation::Keyed {
+            key,
+            fingerprint: preorder.fingerprint(),
+        });
+        let gateway = |id, ApiKey(secret_key)| Preorder {
+            client: &self.client,
+            base_url: &self.base_url,
+            secret_key,
+            metadata: metadata::to_send(&preorder.sent, id),
+        };
+        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), gateway).await?;
+        Ok(creation.to_response())
+    }
+}

@@ -1,0 +1,51 @@
+//! One strongly consistent read.
+
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, RequestExt, Response};
+use payment_functions::aws::Aws;
+use payment_functions::config::{ConfigError, Variables};
+use payment_functions::function::Function;
+use payment_functions::http;
+use payment_functions::id::PaymentId;
+use payment_functions::problem::Problem;
+use payment_functions::store::Store;
+use payment_functions::view::PaymentView;
+
+/// The function's clients and settings.
+pub struct GetPayment {
+    store: Store,
+}
+
+impl Function for GetPayment {
+    const NAME: &'static str = "get-payment";
+
+    fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            store: Aws::from_environment(variables)?.store(variables.payments_table()?),
+        })
+    }
+
+    async fn handle(&self, request: &Request) -> Response<Body> {
+        self.get(request).await.unwrap_or_else(|problem| problem.to_response())
+    }
+}
+
+impl GetPayment {
+    async fn get(&self, request: &Request) -> Result<Response<Body>, Problem> {
+        let parameters = request.path_parameters();
+        let id = parameters
+            .first("id")
+            .and_then(PaymentId::parse)
+            .ok_or_else(Problem::no_such_payment)?;
+        let payment = self.store.payment(id).await.map_err(|error| {
+            tracing::error!(payment = %id, error = %error, "store out of reach");
+            Problem::unavailable(None, None)
+        })?;
+        let payment = payment.ok_or_else(Problem::no_such_payment)?;
+        Ok(http::respond(
+            StatusCode::OK,
+            http::JSON,
+            http::to_json(&PaymentView::current(&payment)),
+        ))
+    }
+}

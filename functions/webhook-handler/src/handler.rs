@@ -1,0 +1,147 @@
+//! Verify, read, store, answer: in this order, and nothing before the signature.
+
+use std::time::Duration;
+
+use lambda_http::http::{HeaderMap, Method, StatusCode};
+use lambda_http::{Body, Request, RequestExt, Response};
+use payment_functions::aws::Aws;
+use payment_functions::clock::Timestamp;
+use payment_functions::config::{ConfigError, Variables};
+use payment_functions::delivery::{self, Delivery};
+use payment_functions::function::Function;
+use payment_functions::http;
+use payment_functions::id::Provider;
+use payment_functions::problem::Problem;
+use payment_functions::secrets::{SecretCache, SecretsManager, WebhookSecrets};
+use payment_functions::signature::Signature;
+use payment_functions::store::Store;
+use tokio::time::timeout;
+
+/// The most bytes of a webhook's body.
+const MAX_BODY: usize = 256 * 1024;
+
+/// How long storing may take, all the tries of the unusual ways together.
+const STORE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The function's clients and settings.
+pub struct WebhookHandler {
+    store: Store,
+    apolopay: SecretCache<WebhookSecrets>,
+    finvypay: SecretCache<WebhookSecrets>,
+}
+
+impl Function for WebhookHandler {
+    const NAME: &'static str = "webhook-handler";
+
+    fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let aws = Aws::from_environment(variables)?;
+        let secrets = |name| {
+            let secret = SecretsManager::new(aws.secrets_manager(), variables.required(name)?);
+            Ok(SecretCache::new(secret, "webhookSecret"))
+        };
+        Ok(Self {
+            store: aws.store(variables.payments_table()?),
+            apolopay: secrets("APOLOPAY_SECRET_ID")?,
+            finvypay: secrets("FINVYPAY_SECRET_ID")?,
+        })
+    }
+
+    async fn handle(&self, request: &Request) -> Response<Body> {
+        match self.receive(request).await {
+            Ok(()) => http::respond(StatusCode::OK, http::JSON, r#"{"received":true}"#.to_owned()),
+            Err(problem) => {
+                tracing::warn!(code = ?problem.code(), "webhook refused");
+                problem.to_response()
+            }
+        }
+    }
+}
+
+impl WebhookHandler {
+    async fn receive(&self, request: &Request) -> Result<(), Problem> {
+        let provider = provider_at(request.raw_http_path()).ok_or_else(Problem::no_such_path)?;
+        if request.method() != Method::POST {
+            return Err(Problem::only_post());
+        }
+        let body: &[u8] = request.body();
+        if body.len() > MAX_BODY {
+            return Err(Problem::payload_too_large(MAX_BODY));
+        }
+        let now = Timestamp::now();
+        self.verify(provider, request.headers(), body, now).await?;
+        let event = provider
+            .webhooks()
+            .read(body)
+            .map_err(|unusable| Problem::webhook_unusable(unusable.0))?;
+        let delivery = timeout(STORE_LIMIT, delivery::deliver(&self.store, &event, now)).await;
+        let delivery = match delivery {
+            Ok(Ok(delivery)) => delivery,
+            Ok(Err(error)) => return Err(not_stored(&error)),
+            Err(elapsed) => return Err(not_stored(&elapsed)),
+        };
+        let words = event.fact.words.as_str();
+        match delivery {
+            Delivery::Recorded(id, status) => {
+                tracing::info!(%provider, payment = %id, words, raised_to = ?status, "webhook recorded")
+            }
+            Delivery::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
+            Delivery::Parked => tracing::warn!(%provider, words, "webhook parked: no payment is known for it"),
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the provider signed these bytes: every signature header that is there must verify, and one must be there.
+    async fn verify(
+        &self,
+        provider: Provider,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let signatures = signatures(provider, headers).ok_or_else(Problem::signature_invalid)?;
+        let secrets = self.secrets(provider);
+        let is_good = |secrets: &WebhookSecrets| {
+            secrets
+                .verifier(now)
+                .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
+        };
+        if is_good(&*secrets.get(now).await.map_err(|_| Problem::unavailable(None, None))?) {
+            return Ok(());
+        }
+        // The secret may have been rotated since it was fetched.
+        match secrets.refresh(now).await {
+            Some(fresh) if is_good(&fresh) => Ok(()),
+            _ => Err(Problem::signature_invalid()),
+        }
+    }
+
+    fn secrets(&self, provider: Provider) -> &SecretCache<WebhookSecrets> {
+        match provider {
+            Provider::ApoloPay => &self.apolopay,
+            Provider::FinvyPay => &self.finvypay,
+        }
+    }
+}
+
+fn provider_at(path: &str) -> Option<Provider> {
+    let name = path.strip_prefix("/webhooks/")?;
+    Provider::ALL.into_iter().find(|provider| provider.name() == name)
+}
+
+/// The signatures that came, one at least. `None` where there is none, or one is malformed.
+fn signatures(provider: Provider, headers: &HeaderMap) -> Option<Vec<Signature>> {
+    let values = provider
+        .webhooks()
+        .signature_headers
+        .iter()
+        .flat_map(|name| headers.get_all(*name));
+    let signatures: Vec<Signature> = values
+        .map(|value| Signature::parse(value.to_str().ok()?))
+        .collect::<Option<_>>()?;
+    (!signatures.is_empty()).then_some(signatures)
+}
+
+fn not_stored(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "webhook not stored");
+    Problem::unavailable(None, None)
+}

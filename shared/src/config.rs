@@ -1,0 +1,326 @@
+//! Configuration from environment variables, read once at the start.
+//!
+//! Every error is one line that names the variable and says what to do.
+
+use std::fmt;
+
+use url::{Origin, Url};
+
+use crate::providers::finvypay::Environment;
+
+/// A variable that is missing or wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(name: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            name,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Where variables come from: the process's environment, or a test's.
+pub struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables")
+    }
+}
+
+/// The process's environment.
+pub const ENVIRONMENT: Variables<'static> = Variables(&|name| std::env::var(name).ok());
+
+impl<'a> Variables<'a> {
+    /// Variables from elsewhere.
+    pub fn from(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self(lookup)
+    }
+
+    /// A variable that may be missing. Blank counts as missing.
+    pub fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A variable that must be set.
+    ///
+    /// # Errors
+    /// Where it is missing or blank.
+    pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or_else(|| ConfigError::new(name, "is not set"))
+    }
+
+    /// `PAYMENTS_TABLE`.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn payments_table(&self) -> Result<String, ConfigError> {
+        self.required("PAYMENTS_TABLE")
+    }
+
+    /// The base URL of a provider, without a slash at its end; `default` where none is set.
+    ///
+    /// # Errors
+    /// Where it is not an https URL (http on a loopback host).
+    pub fn base_url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        web_address(name, &self.optional(name).unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// `WEBHOOK_BASE_URL`, without a slash at its end.
+    ///
+    /// # Errors
+    /// Where it is missing or not an https URL (http on a loopback host).
+    pub fn webhook_base_url(&self) -> Result<String, ConfigError> {
+        let name = "WEBHOOK_BASE_URL";
+        web_address(name, &self.required(name)?)
+    }
+
+    /// `FINVYPAY_ENVIRONMENT`: sandbox unless it says production.
+    ///
+    /// # Errors
+    /// Where it says something else.
+    pub fn finvypay_environment(&self) -> Result<Environment, ConfigError> {
+        let name = "FINVYPAY_ENVIRONMENT";
+        match self.optional(name).as_deref() {
+            None | Some("sandbox") => Ok(Environment::Sandbox),
+            Some("production") => Ok(Environment::Production),
+            Some(_) => Err(ConfigError::new(name, "must be sandbox or production")),
+        }
+    }
+
+    /// `ALLOWED_RETURN_ORIGINS`.
+    ///
+    /// # Errors
+    /// Where it is missing, or one of them is not an origin.
+    pub fn allowed_return_origins(&self) -> Result<ReturnOrigins, ConfigError> {
+        let name = "ALLOWED_RETURN_ORIGINS";
+        ReturnOrigins::parse(&self.required(name)?).ok_or_else(|| {
+            ConfigError::new(
+                name,
+                "must be a comma-separated list of origins such as https://shop.example",
+            )
+        })
+    }
+
+    /// Refuses to start where quotes are asked for: taking a browser's price instead would be worse than not starting.
+    ///
+    /// # Errors
+    /// Where `QUOTE_SECRET_ID` is set.
+    pub fn no_quotes(&self) -> Result<(), ConfigError> {
+        let name = "QUOTE_SECRET_ID";
+        match self.optional(name) {
+            None => Ok(()),
+            Some(_) => Err(ConfigError::new(
+                name,
+                "is set, but this version does not know quotes; unset it",
+            )),
+        }
+    }
+}
+
+fn web_address(name: &'static str, text: &str) -> Result<String, ConfigError> {
+    let text = text.trim_end_matches('/');
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| is_secure(url) && url.query().is_none() && url.fragment().is_none());
+    url.map(|_| text.to_owned())
+        .ok_or_else(|| ConfigError::new(name, "must be an https URL, or http on a loopback host"))
+}
+
+/// https, or http to this machine.
+fn is_secure(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(url::Host::Domain(domain)) => domain == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+/// The origins that a buyer may be sent back to.
+#[derive(Clone, Debug)]
+pub struct ReturnOrigins(Vec<Origin>);
+
+impl ReturnOrigins {
+    fn parse(list: &str) -> Option<Self> {
+        let origin = |text: &str| {
+            let url = Url::parse(text.trim()).ok().filter(is_secure)?;
+            let is_bare =
+                url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+            is_bare.then(|| url.origin())
+        };
+        list.split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(origin)
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+    }
+
+    /// Checks a URL that a browser will be sent to. It is compared as it was written, since that text is what is sent on, and
+    /// another program may read a sloppy one differently.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, text: &str) -> Result<(), &'static str> {
+        if text
+            .chars()
+            .any(|char| char.is_whitespace() || char.is_control() || char == '\\')
+        {
+            return Err("must not have blanks, backslashes or control characters");
+        }
+        let url = Url::parse(text).map_err(|_| "must be an absolute URL")?;
+        if !is_secure(&url) {
+            return Err("must be https, or http on a loopback host");
+        }
+        let written = text.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err("must not have user information");
+        }
+        let host = url.host_str().unwrap_or_default();
+        let port = authority.get(host.len()..).and_then(|rest| rest.strip_prefix(':'));
+        let is_plain = authority
+            .get(..host.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(host))
+            && (authority.len() == host.len()
+                || port.is_some_and(|port| port.parse() == Ok(url.port_or_known_default().unwrap_or(0))));
+        if !is_plain {
+            return Err("must name its host plainly");
+        }
+        if self.0.contains(&url.origin()) {
+            Ok(())
+        } else {
+            Err("must be on an allowed origin")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |asked| (asked == name).then(|| value.to_owned())
+    }
+
+    #[test]
+    fn errors_name_the_variable() {
+        let nothing = |_: &str| None;
+        let variables = Variables::from(&nothing);
+        assert_eq!(
+            variables.payments_table().unwrap_err().to_string(),
+            "PAYMENTS_TABLE is not set"
+        );
+        assert_eq!(variables.finvypay_environment(), Ok(Environment::Sandbox));
+        assert_eq!(
+            variables.base_url("APOLOPAY_BASE_URL", "https://a.example").as_deref(),
+            Ok("https://a.example")
+        );
+        for (name, value) in [("FINVYPAY_ENVIRONMENT", "prod"), ("FINVYPAY_ENVIRONMENT", "Production")] {
+            assert!(
+                Variables::from(&with(name, value)).finvypay_environment().is_err(),
+                "{value}"
+            );
+        }
+        for value in ["", "shop", "http://shop.example", "ftp://localhost", "https://h/?q"] {
+            assert!(
+                Variables::from(&with("WEBHOOK_BASE_URL", value))
+                    .webhook_base_url()
+                    .is_err(),
+                "{value}"
+            );
+        }
+        let slash = with("WEBHOOK_BASE_URL", "https://h.example/");
+        assert_eq!(
+            Variables::from(&slash).webhook_base_url().as_deref(),
+            Ok("https://h.example")
+        );
+        assert!(Variables::from(&with("QUOTE_SECRET_ID", "x")).no_quotes().is_err());
+    }
+
+    #[test]
+    fn origins() {
+        for list in [
+            "https://shop.example",
+            "https://shop.example/, http://localhost:3000 ,",
+            "http://[::1]:80",
+        ] {
+            assert!(ReturnOrigins::parse(list).is_some(), "{list}");
+        }
+        for list in [
+            "shop.example",
+            "http://shop.example",
+            "https://shop.example/path",
+            "https://u@shop.example",
+            "*",
+            "null",
+        ] {
+            assert!(ReturnOrigins::parse(list).is_none(), "{list}");
+        }
+    }
+
+    #[test]
+    fn return_urls() {
+        let origins =
+            ReturnOrigins::parse("https://shop.example,http://localhost:3000,http://127.0.0.1:4010,http://[::1]:8080")
+                .unwrap();
+        for good in [
+            "https://shop.example",
+            "https://shop.example/",
+            "https://shop.example/thanks?order=1#top",
+            "https://shop.example:443/thanks",
+            "HTTPS://Shop.Example/thanks",
+            "https://shop.example?x=@",
+            "https://shop.example/a@b",
+            "http://localhost:3000/x",
+            "http://127.0.0.1:4010/x",
+            "http://[::1]:8080/x",
+        ] {
+            assert_eq!(origins.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "/thanks",
+            "//shop.example",
+            "http://shop.example/",
+            "https://shop.example:444/",
+            "https://shop.example.evil.example/",
+            "https://evil.example/https://shop.example",
+            "https://shop.example@evil.example/",
+            "https://u:p@shop.example/",
+            "https://@shop.example/",
+            "https:shop.example",
+            "https:/shop.example",
+            "https:///shop.example",
+            "https:\\\\shop.example",
+            "https://shop.example\\@evil.example/",
+            "https://evil.example\\.shop.example/",
+            " https://shop.example/",
+            "https://shop.example/ x",
+            "https://shop\t.example/",
+            "https://shop.example/\n",
+            "https://shop%2Eexample/",
+            "https://sh\u{ad}op.example/",
+            "https://shop.example./",
+            "https://shop。example/",
+            "http://localhost/",
+            "http://127.1:4010/",
+            "http://2130706433:4010/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "blob:https://shop.example/x",
+            "file:///etc/passwd",
+        ] {
+            assert!(origins.check(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Creating a payment: the intent first, then the provider, then what came of it.
+//!
+//! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for a key; a
+//! crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id that a provider gave is
+//! attached to the payment before it is handed out; an answer that has been given is the one that is given again.
+
+use std::time::Duration;
+
+use lambda_http::{Body, Response};
+use tokio::time::timeout;
+
+use crate::clock::Timestamp;
+use crate::delivery::collect;
+use crate::http;
+use crate::id::{PaymentId, Reference};
+use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, LEASE, Lease, NextAction};
+use crate::payment::Payment;
+use crate::problem::Problem;
+use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT};
+use crate::secrets::{ApiKey, SecretCache};
+use crate::status::Status;
+use crate::store::{Also, Commit, Opened, Store, StoreError};
+use crate::view;
+
+/// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and 1.5 s for a secret,
+/// every request is answered within 20 s.
+const STORE_LIMIT: Duration = Duration::from_millis(1600);
+
+/// How often the outcome is decided anew because the payment moved meanwhile.
+const ROUNDS: u32 = 32;
+
+/// A request's idempotency key with the fingerprint of its meaning.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// The meaning.
+    pub fingerprint: Fingerprint,
+}
+
+/// What a request for a payment gets.
+#[derive(Clone, Debug)]
+pub enum Creation {
+    /// An answer of its own.
+    Answered(Answer),
+    /// The first request's answer again.
+    Replayed(Answer),
+}
+
+impl Creation {
+    /// The HTTP response.
+    pub fn to_response(&self) -> Response<Body> {
+        match self {
+            Self::Answered(answer) => http::respond_with(answer, false),
+            Self::Replayed(answer) => http::respond_with(answer, true),
+        }
+    }
+}
+
+/// What to do once the key is ours.
+enum Begun {
+    /// Call the provider for this payment.
+    Call(Payment, Option<Lease>),
+    /// There is nothing to call for: the payment has moved on, or the buyer can already go on.
+    Settled(Payment, Lease),
+    /// The first answer.
+    Replay(Answer),
+}
+
+/// Creates the payment `intent` through `gateway`, or goes on with the one that its key leads to.
+///
+/// The gateway is made for the payment that is really created: on a take-over that is the key's payment, not `intent`. The key to
+/// the provider is had first, since without it nothing should begin.
+///
+/// # Errors
+/// The [`Problem`] to answer with. From the moment the intent is stored it carries the payment's id.
+pub async fn create<G: Gateway>(
+    store: &Store,
+    keys: &SecretCache<ApiKey>,
+    intent: Payment,
+    keyed: Option<&Keyed>,
+    gateway: impl FnOnce(PaymentId, ApiKey) -> G,
+) -> Result<Creation, Problem> {
+    let key = keys
+        .get(intent.created_at)
+        .await
+        .map_err(|_| Problem::unavailable(None, None))?;
+    let begun = match timeout(STORE_LIMIT, begin(store, intent, keyed)).await {
+        Ok(begun) => begun?,
+        Err(_) => return Err(unavailable(None, &StoreError::TimedOut)),
+    };
+    let (payment, lease, called) = match begun {
+        Begun::Replay(answer) => return Ok(Creation::Replayed(answer)),
+        Begun::Settled(payment, lease) => (payment, Some(lease), None),
+        Begun::Call(payment, lease) => {
+            let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
+            let call = timeout(
+                TIME_LIMIT,
+                gateway(payment.id, key.as_ref().clone()).create(&payment, attempt),
+            )
+            .await;
+            (payment, lease, Some(call.unwrap_or(Err(CallError::TimedOut))))
+        }
+    };
+    let id = payment.id;
+    let refresh = async {
+        // The key may have been rotated: the next request gets the new one.
+        if matches!(called, Some(Err(CallError::KeyRefused))) {
+            keys.refresh(Timestamp::now()).await;
+        }
+    };
+    match tokio::join!(
+        timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())),
+        refresh
+    ) {
+        (Ok(outcome), ()) => outcome,
+        (Err(_), ()) => Err(unavailable(Some(id), &StoreError::TimedOut)),
+    }
+}
+
+/// Stores the intent, or finds out what its key leads to.
+async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>) -> Result<Begun, Problem> {
+    let now = Timestamp::now();
+    let opened = store
+        .open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now)
+        .await;
+    let Opened::KeyInUse(mut record) = opened.map_err(|error| unavailable(None, &error))? else {
+        tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
+        return Ok(Begun::Call(
+            intent,
+            keyed.map(|keyed| Lease {
+                key: keyed.key.clone(),
+                fence: 1,
+                attempt: 1,
+            }),
+        ));
+    };
+    let Some(Keyed { key, fingerprint }) = keyed else {
+        return Err(unavailable(None, &StoreError::Corrupt));
+    };
+    let id = record.payment_id;
+    let failed = |error: StoreError| unavailable(Some(id), &error);
+    loop {
+        match record.next_action(fingerprint, now) {
+            NextAction::Replay(answer) => return Ok(Begun::Replay(answer)),
+            NextAction::RefuseReuse => return Err(Problem::idempotency_key_reused()),
+            NextAction::Wait(left) => return Err(in_progress(left)),
+            NextAction::TakeOver => match store.take_over(key, &record, now).await.map_err(failed)? {
+                Ok(lease) => {
+                    let payment = store
+                        .payment(id)
+                        .await
+                        .map_err(failed)?
+                        .ok_or_else(|| failed(StoreError::Corrupt))?;
+                    tracing::info!(payment = %id, fence = lease.fence, attempt = lease.attempt, "key taken over");
+                    let needs_call = payment.status.is_payable() && payment.handoff.is_none();
+                    return Ok(if needs_call {
+                        Begun::Call(payment, Some(lease))
+                    } else {
+                        Begun::Settled(payment, lease)
+                    });
+                }
+                // Another request took it over just now: its lease runs, or it has its answer.
+                Err(current) => record = current,
+            },
+        }
+    }
+}
+
+/// Stores what came of the call and answers.
+async fn finish(
+    store: &Store,
+    payment: Payment,
+    lease: Option<Lease>,
+    called: Option<&Result<Accepted, CallError>>,
+) -> Result<Creation, Problem> {
+    let now = Timestamp::now();
+    let id = payment.id;
+    let error = match called {
+        None => return settle(store, payment, lease, now, Payment::clone, view::created).await,
+        Some(Ok(accepted)) => {
+            let accept = |payment: &Payment| payment.accept(accepted.handoff.clone(), accepted.references.clone(), now);
+            return settle(store, payment, lease, now, accept, view::created).await;
+        }
+        Some(Err(error)) => error,
+    };
+    tracing::warn!(payment = %id, provider = %payment.provider, error = %error, "provider call failed");
+    if let CallError::Rejected { code, references } = error {
+        let refuse = |payment: &Payment| payment.refuse(references.clone(), now);
+        let rejected = Problem::provider_rejected(code.clone()).to_answer();
+        // Money that came in all the same, through an earlier attempt, is not talked away.
+        let answer = |payment: &Payment| {
+            if payment.status > Status::Failed {
+                view::created(payment)
+            } else {
+                rejected.clone()
+            }
+        };
+        return settle(store, payment, lease, now, refuse, answer).await;
+    }
+    if let CallError::Unusable { references, .. } = error {
+        keep_references(store, payment, references, now).await;
+    }
+    if let Some(lease) = &lease {
+        let attempt = if error.is_definite() {
+            lease.attempt.saturating_add(1)
+        } else {
+            lease.attempt
+        };
+        if let Err(error) = store.release(lease, attempt, now).await {
+            tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself");
+        }
+    }
+    Err(match error {
+        CallError::Throttled { retry_after } => Problem::unavailable(Some(id), *retry_after),
+        CallError::TimedOut => Problem::provider_timeout(id),
+        CallError::KeyRefused | CallError::NoConnection | CallError::Unusable { .. } | CallError::Rejected { .. } => {
+            Problem::provider_error(id)
+        }
+    })
+}
+
+/// Writes a change and the key's answer, together with whatever was parked under the ids that the change attaches.
+async fn settle(
+    store: &Store,
+    mut before: Payment,
+    mut lease: Option<Lease>,
+    now: Timestamp,
+    change: impl Fn(&Payment) -> Payment,
+    answer: impl Fn(&Payment) -> Answer,
+) -> Result<Creation, Problem> {
+    let id = before.id;
+    let failed = |error: StoreError| unavailable(Some(id), &error);
+    let mut parked = Vec::new();
+    // The first answer, where another holder has given one meanwhile; or none yet, where it is still at work.
+    let mut lost_to = None;
+    for _ in 0..ROUNDS {
+        let mut after = change(&before);
+        let mut also = Also::default();
+        collect(&mut also, &mut after, parked.clone(), now).map_err(failed)?;
+        let own = answer(&after);
+        also.answer = lease.clone().map(|lease| (lease, own.clone()));
+        let conflict = match store.commit(&before, &after, &also, now).await.map_err(failed)? {
+            Commit::Done => {
+                tracing::info!(payment = %id, status = ?after.status, "outcome stored");
+                return match lost_to {
+                    None => Ok(Creation::Answered(own)),
+                    Some(Some(first)) => Ok(Creation::Replayed(first)),
+                    Some(None) => Err(in_progress(LEASE)),
+                };
+            }
+            Commit::Conflict(conflict) => conflict,
+        };
+        if !conflict.taken.is_empty() {
+            // The provider gave an id that is another payment's: whoever paid under it would pay for that one.
+            tracing::error!(payment = %id, "the provider gave another payment's id");
+            if let Some(lease) = &lease {
+                store
+                    .release(lease, lease.attempt.saturating_add(1), now)
+                    .await
+                    .map_err(failed)?;
+            }
+            return Err(Problem::provider_error(id));
+        }
+        if let Some(record) = conflict.key {
+            tracing::warn!(payment = %id, "the key was taken over meanwhile");
+            lost_to = Some(record.answer);
+            lease = None;
+        }
+        if let Some(moved) = conflict.moved {
+            before = moved;
+        }
+        for (reference, texts) in conflict.parked {
+            parked.retain(|(known, _)| *known != reference);
+            parked.push((reference, texts));
+        }
+    }
+    Err(failed(StoreError::Contended))
+}
+
+/// Attaches ids that came with an answer of no use, so that a webhook under one of them finds its payment. Our own id in the
+/// metadata leads there too, so a failure here loses nothing.
+async fn keep_references(store: &Store, payment: Payment, references: &[Reference], now: Timestamp) {
+    let know = |payment: &Payment| payment.know(references.iter().cloned(), now);
+    if !references.is_empty() && settle(store, payment, None, now, know, view::created).await.is_err() {
+        tracing::warn!("ids of an unusable answer not attached");
+    }
+}
+
+fn in_progress(left: Duration) -> Problem {
+    Problem::idempotency_in_progress(left.as_secs().clamp(1, 5))
+}
+
+fn unavailable(payment: Option<PaymentId>, error: &StoreError) -> Problem {
+    tracing::error!(payment = payment.map(tracing::field::display), error = %error, "store out of reach");
+    Problem::unavailable(payment, None)
+}

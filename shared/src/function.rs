@@ -1,0 +1,55 @@
+//! What every function is, and how it is run.
+//!
+//! Guarantee: a function with a missing or wrong variable stops at its start with one line that says so.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+
+use lambda_http::{Body, Request, Response, service_fn};
+
+use crate::config::{ConfigError, ENVIRONMENT, Variables};
+use crate::logging;
+
+/// A Lambda function behind HTTP. Every error it meets is an answer.
+pub trait Function: Sized + Send + Sync {
+    /// The function's name, which is also the name of its binary.
+    const NAME: &'static str;
+
+    /// Reads the configuration and sets the clients up.
+    ///
+    /// # Errors
+    /// Where a variable is missing or wrong.
+    fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError>;
+
+    /// Answers a request.
+    fn handle(&self, request: &Request) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Runs a function until Lambda ends it.
+pub fn run<F: Function>() -> ExitCode {
+    logging::init(&ENVIRONMENT, F::NAME);
+    let function = match F::configure(&ENVIRONMENT) {
+        Ok(function) => function,
+        Err(error) => return stop(F::NAME, &error),
+    };
+    // Lambda sends one request at a time, so one thread is all there is to use.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return stop(F::NAME, &error),
+    };
+    let function = &function;
+    let serve = service_fn(move |request: Request| async move { Ok::<_, Infallible>(function.handle(&request).await) });
+    match runtime.block_on(lambda_http::run(serve)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => stop(F::NAME, &error),
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever starts the function reads this, whatever becomes of logs"
+)]
+fn stop(name: &str, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{name}: {error}");
+    ExitCode::FAILURE
+}

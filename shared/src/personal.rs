@@ -1,0 +1,25 @@
+//! Personal data, which goes to the provider and nowhere else.
+
+use std::fmt;
+
+/// A value that `Debug` does not show and that has no `Display`, so that no log can hold it by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Personal<T>(T);
+
+impl<T> Personal<T> {
+    /// Marks a value.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the request to the provider.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Personal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[personal data]")
+    }
+}

@@ -1,0 +1,418 @@
+//! Secrets from Secrets Manager, cached.
+//!
+//! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error); at most one
+//! forced refresh a minute, whoever forces it; no secret is shown by `Debug` or by an error.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock::Timestamp;
+use crate::json::{Json, Object};
+use crate::signature::{Verifier, WebhookSecret};
+
+/// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all at once.
+const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
+/// How long to use a stale secret on before trying again.
+const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
+/// How often a refresh may be forced.
+const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// How long the previous version of a webhook secret is good after the current one was made.
+const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A secret could not be had. The text holds nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Secrets Manager cannot be reached or refused.
+    #[error("secret not fetched: {0}")]
+    NotFetched(String),
+    /// The secret is not what the function needs.
+    #[error("the secret must be a JSON object with a text in {0}")]
+    WrongShape(&'static str),
+}
+
+/// The versions of a secret that can be good.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// `AWSCURRENT`.
+    pub current: SecretString,
+    /// When the current version was made.
+    pub created_at: Timestamp,
+    /// `AWSPREVIOUS`, where there is one and it is asked for.
+    pub previous: Option<SecretString>,
+}
+
+/// Where secrets come from.
+pub trait SecretSource: Send + Sync {
+    /// Fetches a secret's versions; the previous one only where `created_at` lies after `previous_since`.
+    fn fetch(&self, previous_since: Option<Timestamp>) -> impl Future<Output = Result<Versions, SecretError>> + Send;
+}
+
+/// One secret in Secrets Manager.
+#[derive(Clone, Debug)]
+pub struct SecretsManager {
+    client: Client,
+    id: String,
+}
+
+impl SecretsManager {
+    /// The secret `id`, a name or an ARN.
+    pub fn new(client: Client, id: String) -> Self {
+        Self { client, id }
+    }
+
+    /// A stage of the secret; `None` where there is no version at that stage.
+    async fn stage(&self, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
+        let output = match self
+            .client
+            .get_secret_value()
+            .secret_id(&self.id)
+            .version_stage(stage)
+            .send()
+            .await
+        {
+            Ok(output) => output,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(SecretError::NotFetched(
+                    error.code().unwrap_or("no connection").to_owned(),
+                ));
+            }
+        };
+        let created_at = output
+            .created_date()
+            .and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
+        let text = output
+            .secret_string
+            .ok_or_else(|| SecretError::NotFetched("it is binary".to_owned()))?;
+        Ok(Some((text.into(), Timestamp::from_millis(created_at.unwrap_or(0)))))
+    }
+}
+
+impl SecretSource for SecretsManager {
+    async fn fetch(&self, previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+        let current = self.stage("AWSCURRENT").await?;
+        let (current, created_at) =
+            current.ok_or_else(|| SecretError::NotFetched("it does not exist, or has no value".to_owned()))?;
+        let previous = match previous_since {
+            Some(since) if created_at > since => self.stage("AWSPREVIOUS").await?.map(|(text, _)| text),
+            _ => None,
+        };
+        Ok(Versions {
+            current,
+            created_at,
+            previous,
+        })
+    }
+}
+
+/// A key for calling a provider: one member of a secret's JSON.
+#[derive(Clone, Debug)]
+pub struct ApiKey(pub SecretString);
+
+/// The secrets that webhooks are signed with: one member of a secret's JSON, now and before.
+#[derive(Clone, Debug)]
+pub struct WebhookSecrets {
+    current: Option<WebhookSecret>,
+    previous: Option<WebhookSecret>,
+    created_at: Timestamp,
+}
+
+impl WebhookSecrets {
+    /// The verifier for this moment. `None` where there is no secret to verify with.
+    pub fn verifier(&self, now: Timestamp) -> Option<Verifier> {
+        let previous = self.previous.clone().filter(|_| now < self.created_at.plus(ROTATION));
+        Some(Verifier::new(self.current.clone()?, previous))
+    }
+}
+
+/// What a secret is read as.
+pub trait FromVersions: Sized {
+    /// How far back a rotation must lie for the previous version not to matter; `None` where it never does.
+    const PREVIOUS_WITHIN: Option<Duration>;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Where it has the wrong shape.
+    fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError>;
+}
+
+fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
+    let wrong = || SecretError::WrongShape(member);
+    let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| wrong())?;
+    let object: &Object = json.as_object().ok_or_else(wrong)?;
+    match object.get(member) {
+        None => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => Err(wrong()),
+    }
+}
+
+impl FromVersions for ApiKey {
+    const PREVIOUS_WITHIN: Option<Duration> = None;
+
+    fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
+        let key = member_of(&versions.current, member)?.filter(|key| !key.trim().is_empty());
+        key.map(|key| Self(key.into())).ok_or(SecretError::WrongShape(member))
+    }
+}
+
+impl FromVersions for WebhookSecrets {
+    const PREVIOUS_WITHIN: Option<Duration> = Some(ROTATION);
+
+    /// An absent or empty secret is no error: nothing verifies then.
+    fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
+        let secret = |text: Option<String>| text.as_deref().and_then(WebhookSecret::new);
+        let previous = versions
+            .previous
+            .as_ref()
+            .and_then(|previous| member_of(previous, member).ok().flatten());
+        Ok(Self {
+            current: secret(member_of(&versions.current, member)?),
+            previous: secret(previous),
+            created_at: versions.created_at,
+        })
+    }
+}
+
+/// A cached secret, read as `T` from one member of its JSON.
+#[derive(Debug)]
+pub struct SecretCache<T, S = SecretsManager> {
+    source: S,
+    member: &'static str,
+    state: Mutex<State<T>>,
+    /// Held by whoever fetches.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    value: Option<Arc<T>>,
+    good_until: Timestamp,
+    forced_at: Option<Timestamp>,
+}
+
+impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
+    /// A cache of `member` of the secret that `source` fetches. Fetches nothing yet.
+    pub fn new(source: S, member: &'static str) -> Self {
+        let state = State {
+            value: None,
+            good_until: Timestamp::from_millis(0),
+            forced_at: None,
+        };
+        Self {
+            source,
+            member,
+            state: Mutex::new(state),
+            fetching: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The secret.
+    ///
+    /// # Errors
+    /// Where it was never fetched and cannot be now.
+    pub async fn get(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+        if let Some(value) = self.fresh(now) {
+            return Ok(value);
+        }
+        let _fetching = self.fetching.lock().await;
+        // Whoever held the lock before may have fetched it.
+        match self.fresh(now) {
+            Some(value) => Ok(value),
+            None => self.fetch(now).await,
+        }
+    }
+
+    /// Fetches the secret anew although it is not old, because what was done with it failed; at most once a minute.
+    ///
+    /// `None` where that minute is not over, or the secret cannot be fetched: nothing is new then.
+    pub async fn refresh(&self, now: Timestamp) -> Option<Arc<T>> {
+        let _fetching = self.fetching.lock().await;
+        let is_allowed = self.with_state(|state| {
+            let is_allowed = state.forced_at.is_none_or(|at| now.since(at) >= FORCED_REFRESH_EVERY);
+            if is_allowed {
+                state.forced_at = Some(now);
+            }
+            is_allowed
+        });
+        if is_allowed { self.fetch(now).await.ok() } else { None }
+    }
+
+    async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+        let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
+        let fetched = self.source.fetch(previous_since).await;
+        let read = fetched
+            .and_then(|versions| T::from_versions(&versions, self.member))
+            .map(Arc::new);
+        self.with_state(|state| match read {
+            Ok(value) => {
+                state.value = Some(Arc::clone(&value));
+                state.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
+                Ok(value)
+            }
+            Err(error) => {
+                tracing::error!(error = %error, stale = state.value.is_some(), "secret not refreshed");
+                state.good_until = now.plus(RETRY_AFTER_ERROR);
+                state.value.clone().ok_or(error)
+            }
+        })
+    }
+
+    fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
+        self.with_state(|state| state.value.clone().filter(|_| now < state.good_until))
+    }
+
+    /// No guarded code can panic, so a poisoned lock holds a good state.
+    fn with_state<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> R {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// Gives scripted answers, counting how often it is asked.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        answers: Mutex<VecDeque<Result<Versions, SecretError>>>,
+        fetches: Mutex<u32>,
+    }
+
+    impl SecretSource for &Scripted {
+        async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+            *self.fetches.lock().unwrap() += 1;
+            tokio::task::yield_now().await;
+            self.answers
+                .lock()
+                .unwrap()
+                .pop_front()
+                .unwrap_or(Err(SecretError::NotFetched("script".into())))
+        }
+    }
+
+    fn versions(current: &str, previous: Option<&str>) -> Result<Versions, SecretError> {
+        Ok(Versions {
+            current: current.into(),
+            created_at: NOW,
+            previous: previous.map(Into::into),
+        })
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const ONE: &str = r#"{"key":"one"}"#;
+    const TWO: &str = r#"{"key":"two"}"#;
+
+    fn source(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Scripted {
+        Scripted {
+            answers: Mutex::new(answers.into_iter().collect()),
+            fetches: Mutex::default(),
+        }
+    }
+
+    async fn key(cache: &SecretCache<ApiKey, &Scripted>, now: Timestamp) -> Result<String, SecretError> {
+        cache.get(now).await.map(|key| key.0.expose_secret().to_owned())
+    }
+
+    #[tokio::test]
+    async fn is_fetched_once_until_it_is_old_and_used_on_when_it_cannot_be_fetched() {
+        let source = source([
+            versions(ONE, None),
+            Err(SecretError::NotFetched("down".into())),
+            versions(TWO, None),
+        ]);
+        let cache = SecretCache::new(&source, "key");
+        for _ in 0..3 {
+            assert_eq!(key(&cache, NOW).await.as_deref(), Ok("one"));
+        }
+        assert_eq!(*source.fetches.lock().unwrap(), 1);
+        let later = NOW.plus(Duration::from_secs(*TIME_TO_LIVE.end()));
+        assert_eq!(key(&cache, later).await.as_deref(), Ok("one"), "stale on error");
+        assert_eq!(
+            key(&cache, later).await.as_deref(),
+            Ok("one"),
+            "and not asked again at once"
+        );
+        assert_eq!(*source.fetches.lock().unwrap(), 2);
+        assert_eq!(key(&cache, later.plus(RETRY_AFTER_ERROR)).await.as_deref(), Ok("two"));
+    }
+
+    #[tokio::test]
+    async fn many_askers_make_one_fetch() {
+        let source = source([versions(ONE, None)]);
+        let cache = SecretCache::new(&source, "key");
+        let (a, b, c) = tokio::join!(key(&cache, NOW), key(&cache, NOW), key(&cache, NOW));
+        assert!([a, b, c].iter().all(|got| got.as_deref() == Ok("one")));
+        assert_eq!(*source.fetches.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_is_forced_once_a_minute_at_most() {
+        let source = source([versions(ONE, None), versions(TWO, None), versions(ONE, None)]);
+        let cache = SecretCache::<ApiKey, _>::new(&source, "key");
+        key(&cache, NOW).await.unwrap();
+        assert!(cache.refresh(NOW).await.is_some());
+        for millis in [0, 1, 59_999] {
+            assert!(cache.refresh(NOW.plus(Duration::from_millis(millis))).await.is_none());
+        }
+        assert!(cache.refresh(NOW.plus(FORCED_REFRESH_EVERY)).await.is_some());
+        assert_eq!(*source.fetches.lock().unwrap(), 3);
+    }
+
+    #[test]
+    fn shapes() {
+        let api_key = |text: &str| ApiKey::from_versions(&versions(text, None).unwrap(), "key");
+        for text in [
+            "",
+            "one",
+            "[]",
+            "{}",
+            r#"{"key":""}"#,
+            r#"{"key":" "}"#,
+            r#"{"key":1}"#,
+            r#"{"key":null}"#,
+        ] {
+            let error = api_key(text).unwrap_err();
+            assert!(!error.to_string().contains("one"), "{error}");
+        }
+        assert!(!format!("{:?}", api_key(ONE)).contains("one"));
+        let secrets = |text: &str| WebhookSecrets::from_versions(&versions(text, Some(TWO)).unwrap(), "key");
+        for text in ["{}", r#"{"key":""}"#] {
+            assert!(
+                secrets(text).unwrap().verifier(NOW).is_none(),
+                "without a current secret nothing verifies: {text}"
+            );
+        }
+        assert!(secrets("one").is_err());
+    }
+
+    #[test]
+    fn the_previous_secret_is_good_for_a_day() {
+        let secrets = WebhookSecrets::from_versions(&versions(ONE, Some(TWO)).unwrap(), "key").unwrap();
+        let by_two = hex::encode({
+            use hmac::{Hmac, KeyInit, Mac};
+            Hmac::<sha2::Sha256>::new_from_slice(b"two")
+                .unwrap()
+                .chain_update(b"{}")
+                .finalize()
+                .into_bytes()
+        });
+        let signature = crate::signature::Signature::parse(&by_two).unwrap();
+        let verifies = |now| secrets.verifier(now).unwrap().verifies(b"{}", &signature);
+        assert!(verifies(NOW) && verifies(NOW.plus(ROTATION - Duration::from_millis(1))));
+        assert!(!verifies(NOW.plus(ROTATION)));
+    }
+}

@@ -1,0 +1,215 @@
+//! Writing a change of a payment, with everything that belongs to it, or learning what has moved meanwhile.
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+
+use super::items::{self, number};
+use super::transaction::Transaction;
+use super::{Item, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::{PaymentId, Reference};
+use crate::idempotency::{Answer, KeyRecord, Lease};
+use crate::payment::{Fact, Payment};
+
+/// What is written together with a payment.
+#[derive(Clone, Debug, Default)]
+pub struct Also {
+    /// Facts for the ledger.
+    pub facts: Vec<Fact>,
+    /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave them.
+    pub collected: Vec<(Reference, Vec<String>)>,
+    /// The final answer of a key.
+    pub answer: Option<(Lease, Answer)>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug)]
+pub enum Commit {
+    /// All of it is stored.
+    Done,
+    /// None of it is stored.
+    Conflict(Conflict),
+}
+
+/// What stood in the way of a change.
+#[derive(Clone, Debug, Default)]
+pub struct Conflict {
+    /// The payment has moved on to this.
+    pub moved: Option<Payment>,
+    /// An id is another payment's.
+    pub taken: Vec<(Reference, PaymentId)>,
+    /// Facts are parked under an id.
+    pub parked: Vec<(Reference, Vec<String>)>,
+    /// The key has another holder, or an answer.
+    pub key: Option<KeyRecord>,
+}
+
+enum Step {
+    State,
+    Fact,
+    Reference(Reference),
+    Parked(Reference),
+    Key,
+}
+
+impl Store {
+    /// Writes the change of a payment from `before` to `after`, in one transaction.
+    ///
+    /// Conditions: the payment is still `before`; every id new in `after` is no other payment's; nothing is parked under such an id
+    /// but what is collected here; the key's lease is still ours.
+    ///
+    /// # Errors
+    /// Where the table cannot be written; nothing is known to be stored then.
+    pub async fn commit(
+        &self,
+        before: &Payment,
+        after: &Payment,
+        also: &Also,
+        now: Timestamp,
+    ) -> Result<Commit, StoreError> {
+        let mut transaction = Transaction::new();
+        if after != before {
+            transaction.add(Step::State, self.update_state(before, after)?);
+        }
+        for fact in &also.facts {
+            transaction.add(Step::Fact, self.upsert_fact(after.id, fact, now)?);
+        }
+        for reference in after.references.difference(&before.references) {
+            transaction.add(
+                Step::Reference(reference.clone()),
+                self.claim_reference(after, reference)?,
+            );
+            let seen = also
+                .collected
+                .iter()
+                .find_map(|(parked, seen)| (parked == reference).then_some(seen));
+            transaction.add(
+                Step::Parked(reference.clone()),
+                self.collect_parked(after, reference, seen)?,
+            );
+        }
+        if let Some((lease, answer)) = &also.answer {
+            transaction.add(Step::Key, self.answer_key(lease, answer)?);
+        }
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(Commit::Done);
+        };
+        let mut conflict = Conflict::default();
+        for (step, item) in refused {
+            match step {
+                Step::State => conflict.moved = Some(items::payment_of(item)?),
+                Step::Fact => return Err(StoreError::Corrupt),
+                Step::Reference(reference) => conflict.taken.push((reference, items::owner_of(&item)?)),
+                Step::Parked(reference) => conflict.parked.push((reference, items::parked_texts_of(&item))),
+                Step::Key => conflict.key = Some(items::key_record_of(item)?),
+            }
+        }
+        Ok(Commit::Conflict(conflict))
+    }
+
+    /// Sets what can change of a payment, if it is still the version that the change was decided on.
+    fn update_state(&self, before: &Payment, after: &Payment) -> Result<TransactWriteItem, StoreError> {
+        const MUTABLE: [&str; 8] = [
+            "status",
+            "rank",
+            "updatedAt",
+            "version",
+            "references",
+            "handoff",
+            "receipts",
+            "attention",
+        ];
+        let mut item = items::state_item(after)?;
+        let mut update = self.update(items::state_key(after.id));
+        let mut assignments = Vec::new();
+        for name in MUTABLE {
+            if let Some(value) = item.remove(name) {
+                update = update.expression_attribute_names(format!("#{name}"), name);
+                update = update.expression_attribute_values(format!(":{name}"), value);
+                assignments.push(format!("#{name} = :{name}"));
+            }
+        }
+        let update = update
+            .update_expression(format!("SET {}", assignments.join(", ")))
+            .condition_expression("#version = :before")
+            .expression_attribute_values(":before", number(before.version));
+        Ok(TransactWriteItem::builder().update(update.build()?).build())
+    }
+
+    /// Records a fact; one that is there already stays as it was first received.
+    fn upsert_fact(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+        let key = items::fact_key(id, &fact.digest());
+        let mut update = self.update(key.clone());
+        let mut assignments = Vec::new();
+        for (name, value) in items::fact_item(id, fact, now)? {
+            if !key.contains_key(&name) {
+                assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
+                update = update.expression_attribute_values(format!(":{name}"), value);
+                update = update.expression_attribute_names(format!("#{name}"), name);
+            }
+        }
+        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+        Ok(TransactWriteItem::builder().update(update.build()?).build())
+    }
+
+    fn claim_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
+        let key = items::reference_key(payment.provider, reference);
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(items::pointer_item(key, payment.id)))
+            .condition_expression("attribute_not_exists(pk) OR paymentId = :id")
+            .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
+    }
+
+    /// Deletes exactly the parked facts that were seen, or makes sure that there are none.
+    fn collect_parked(
+        &self,
+        payment: &Payment,
+        reference: &Reference,
+        seen: Option<&Vec<String>>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let key = Some(items::parked_key(payment.provider, reference.as_str()));
+        let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
+        let step = TransactWriteItem::builder();
+        let step = match seen {
+            None => step.condition_check(
+                ConditionCheck::builder()
+                    .table_name(&self.table)
+                    .set_key(key)
+                    .condition_expression("attribute_not_exists(pk)")
+                    .return_values_on_condition_check_failure(all_old)
+                    .build()?,
+            ),
+            Some(seen) => step.delete(
+                Delete::builder()
+                    .table_name(&self.table)
+                    .set_key(key)
+                    .condition_expression("attribute_not_exists(pk) OR facts = :seen")
+                    .expression_attribute_values(":seen", AttributeValue::Ss(seen.clone()))
+                    .return_values_on_condition_check_failure(all_old)
+                    .build()?,
+            ),
+        };
+        Ok(step.build())
+    }
+
+    fn answer_key(&self, lease: &Lease, answer: &Answer) -> Result<TransactWriteItem, StoreError> {
+        let update = self
+            .update(items::key_key(&lease.key))
+            .update_expression("SET answer = :answer")
+            .condition_expression("fence = :fence AND attribute_not_exists(answer)")
+            .expression_attribute_values(":answer", AttributeValue::M(items::to_item(answer)?))
+            .expression_attribute_values(":fence", number(lease.fence));
+        Ok(TransactWriteItem::builder().update(update.build()?).build())
+    }
+
+    pub(super) fn update(&self, key: Item) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}

@@ -1,0 +1,153 @@
+//! Intents and idempotency keys.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+
+use super::items::{self, number};
+use super::transaction::Transaction;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::Provider;
+use crate::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
+use crate::payment::Payment;
+
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is stored, and with it the right to call the provider for its key.
+    Started,
+    /// Its key is in use; nothing was stored.
+    KeyInUse(KeyRecord),
+}
+
+enum Step {
+    Intent,
+    Order,
+    Key,
+}
+
+impl Store {
+    /// Stores an intent, and its key with it, before the provider hears of it. One round trip.
+    ///
+    /// # Errors
+    /// Where the table cannot be written. Whether the intent was stored is then not known; without its provider's call it is harmless.
+    pub async fn open(
+        &self,
+        payment: &Payment,
+        key: Option<(&IdempotencyKey, &Fingerprint)>,
+        now: Timestamp,
+    ) -> Result<Opened, StoreError> {
+        let put = || Put::builder().table_name(&self.table);
+        let step = |put: Put| TransactWriteItem::builder().put(put).build();
+        let mut transaction = Transaction::new();
+        let intent = put()
+            .set_item(Some(items::state_item(payment)?))
+            .condition_expression("attribute_not_exists(pk)");
+        transaction.add(Step::Intent, step(intent.build()?));
+        // Only FinvyPay sends webhooks that name nothing but the order.
+        if let (Provider::FinvyPay, Some(order_id)) = (payment.provider, &payment.order_id) {
+            let item = items::order_item(payment.provider, order_id, payment.id);
+            transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
+        }
+        if let Some((key, fingerprint)) = key {
+            let record = KeyRecord {
+                fingerprint: fingerprint.clone(),
+                payment_id: payment.id,
+                fence: 1,
+                attempt: 1,
+                lease_until: now.plus(LEASE),
+                answer: None,
+            };
+            let put = put()
+                .set_item(Some(items::key_item(key, &record, now.plus(RETENTION))?))
+                // TTL deletes late, so the time is compared too.
+                .condition_expression("attribute_not_exists(pk) OR expiresAt <= :now")
+                .expression_attribute_values(":now", number(now.as_millis()))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            transaction.add(Step::Key, step(put.build()?));
+        }
+        match transaction.run(self).await? {
+            Ok(()) => Ok(Opened::Started),
+            Err(refused) => {
+                let key = refused
+                    .into_iter()
+                    .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));
+                // Without a key in the way only our own random id can have been there before.
+                Ok(Opened::KeyInUse(items::key_record_of(key.ok_or(StoreError::Corrupt)?)?))
+            }
+        }
+    }
+
+    /// Takes over a key whose lease ran out, unless somebody else was faster.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn take_over(
+        &self,
+        key: &IdempotencyKey,
+        seen: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<Result<Lease, KeyRecord>, StoreError> {
+        let fence = seen.fence.saturating_add(1);
+        let update = self
+            .update_key(key, seen.fence)
+            .update_expression("SET fence = :next, leaseUntil = :until")
+            .condition_expression("fence = :fence AND leaseUntil <= :now AND attribute_not_exists(answer)")
+            .expression_attribute_values(":next", number(fence))
+            .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
+            .expression_attribute_values(":now", number(now.as_millis()));
+        match update.send().await {
+            Ok(_) => Ok(Ok(Lease {
+                key: key.clone(),
+                fence,
+                attempt: seen.attempt,
+            })),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    let item = refused.item().cloned().ok_or(StoreError::Corrupt)?;
+                    Ok(Err(items::key_record_of(item)?))
+                }
+                _ => Err(StoreError::failed("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// Ends a lease without an answer, so that the next request with the key goes on at once, with attempt `attempt`.
+    ///
+    /// # Errors
+    /// Where the table cannot be written: the lease then runs out by itself.
+    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<(), StoreError> {
+        let update = self
+            .update_key(&lease.key, lease.fence)
+            .update_expression("SET leaseUntil = :now, attempt = :attempt")
+            .condition_expression("fence = :fence AND attribute_not_exists(answer)")
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":attempt", number(attempt.into()));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            // Somebody took the key over; it is theirs.
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(UpdateItemError::ConditionalCheckFailedException(_))
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(StoreError::failed("UpdateItem", &error)),
+        }
+    }
+
+    fn update_key(
+        &self,
+        key: &IdempotencyKey,
+        fence: u64,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key_key(key)))
+            .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}

@@ -1,0 +1,124 @@
+//! The payments table: every payment, every fact about one, and what leads to it.
+//!
+//! Guarantees:
+//! - A payment and the ledger of its facts never disagree: both are written in one transaction.
+//! - A provider's id belongs to one payment at most. Attaching it and parking a fact about it are one transaction each, and each
+//!   checks the other's item, so that in every interleaving one of the two sees the other.
+//! - A write is conditional on what it was decided on; what has moved in between comes back with the refusal, and nothing is
+//!   overwritten.
+//! - Contention is tried again; a failed condition never is.
+//!
+//! Layout (`pk` / `sk`):
+//!
+//! | item | what |
+//! |---|---|
+//! | `PAYMENT#id` / `STATE` | the payment |
+//! | `PAYMENT#id` / `FACT#digest` | a distinct fact about it |
+//! | `REF#provider#reference` / `REF` | the payment that a provider's id belongs to |
+//! | `ORDER#provider#order` / `PAYMENT#id` | a payment of an order, at a provider whose webhooks may name only the order |
+//! | `PARKED#provider#reference` / `PARKED` | facts about an id that no payment is known for yet |
+//! | `KEY#route#key` / `KEY` | an idempotency key |
+
+mod commit;
+mod items;
+mod keys;
+mod parked;
+mod transaction;
+mod webhook;
+
+pub use commit::{Also, Commit, Conflict};
+pub use keys::Opened;
+pub use parked::Parked;
+pub use transaction::StoreError;
+pub use webhook::Witnessed;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::id::{OrderId, PaymentId, Provider, Reference};
+use crate::payment::Payment;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The table, in a region.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+/// The payments of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderPayments {
+    /// None.
+    None,
+    /// Just one.
+    One(PaymentId),
+    /// Two or more.
+    Several,
+}
+
+impl Store {
+    /// The table `table`, reached through `client`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// A payment as it is now (a strongly consistent read).
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        let item = self.get(items::state_key(id)).await?;
+        item.map(items::payment_of).transpose()
+    }
+
+    /// The payment that a provider's id belongs to.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
+        let item = self.get(items::reference_key(provider, reference)).await?;
+        item.map(|item| items::owner_of(&item)).transpose()
+    }
+
+    /// The payments of an order. Complete, since a payment is put here before its provider hears of it.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payments_of_order(&self, provider: Provider, order_id: &OrderId) -> Result<OrderPayments, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .limit(2);
+        let query = query.key_condition_expression("pk = :pk");
+        let output = query
+            .expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)))
+            .send()
+            .await
+            .map_err(|error| StoreError::failed("Query", &error))?;
+        match output.items() {
+            [] => Ok(OrderPayments::None),
+            [item] => Ok(OrderPayments::One(items::owner_of(item)?)),
+            _ => Ok(OrderPayments::Several),
+        }
+    }
+
+    async fn get(&self, key: Item) -> Result<Option<Item>, StoreError> {
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .set_key(Some(key));
+        Ok(get
+            .send()
+            .await
+            .map_err(|error| StoreError::failed("GetItem", &error))?
+            .item)
+    }
+}

@@ -1,0 +1,97 @@
+//! Facts about a provider's id that no payment is known for yet.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+
+use super::items::{self, number};
+use super::transaction::Transaction;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::PaymentId;
+use crate::payment::Fact;
+use crate::providers::Event;
+
+/// How long a fact is kept that no payment is ever known for; 90 days are promised.
+const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
+
+/// What became of a fact to be parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// It is kept, under each of its ids, until one of them is attached to a payment.
+    Kept,
+    /// Nothing was written: one of its ids has just been attached to this payment.
+    Attached(PaymentId),
+}
+
+enum Step {
+    Park,
+    Reference,
+}
+
+impl Store {
+    /// Keeps a fact for whoever attaches one of its ids. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn park(&self, event: &Event, now: Timestamp) -> Result<Parked, StoreError> {
+        let fact = &event.fact;
+        let text = items::fact_text(fact)?;
+        let mut transaction = Transaction::new();
+        for place in places(event) {
+            let update = self
+                .update(items::parked_key(fact.provider, &place))
+                .update_expression("SET parkedAt = if_not_exists(parkedAt, :now), #ttl = :ttl ADD facts :fact")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":now", number(now.as_millis()))
+                .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
+                .expression_attribute_values(":fact", AttributeValue::Ss(vec![text.clone()]));
+            transaction.add(Step::Park, TransactWriteItem::builder().update(update.build()?).build());
+        }
+        for reference in fact.references() {
+            let check = ConditionCheck::builder()
+                .table_name(&self.table)
+                .set_key(Some(items::reference_key(fact.provider, reference)))
+                .condition_expression("attribute_not_exists(pk)")
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            transaction.add(
+                Step::Reference,
+                TransactWriteItem::builder().condition_check(check.build()?).build(),
+            );
+        }
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(Parked::Kept);
+        };
+        let attached = refused
+            .into_iter()
+            .find_map(|(step, item)| matches!(step, Step::Reference).then_some(item));
+        Ok(Parked::Attached(items::owner_of(
+            &attached.ok_or(StoreError::Corrupt)?,
+        )?))
+    }
+
+    /// The facts in what [`Conflict::parked`](super::Conflict::parked) gave.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn read_parked(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
+        texts.iter().map(|text| items::fact_of(text)).collect()
+    }
+}
+
+/// Under what a fact is parked: its ids, or else the order or the payment that it names.
+fn places(event: &Event) -> Vec<String> {
+    let ids: Vec<String> = event.fact.references().map(ToString::to_string).collect();
+    if !ids.is_empty() {
+        return ids;
+    }
+    let order = event
+        .fact
+        .order_id
+        .as_ref()
+        .map(|order_id| format!("order:{}", order_id.as_str()));
+    order
+        .or_else(|| event.payment_id.map(|id| format!("payment:{id}")))
+        .into_iter()
+        .collect()
+}

@@ -1,0 +1,170 @@
+//! One all-or-nothing write, and what comes back when it is refused.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+
+use super::{Item, Store};
+
+/// How often a transaction that only met contention is tried again.
+const CONTENTION_RETRIES: u32 = 8;
+
+/// The store could not do what was asked. Nothing of an item is in the text.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The table cannot be reached, throttles, or refused the operation.
+    #[error("DynamoDB {operation} failed: {code}")]
+    Failed {
+        /// The operation.
+        operation: &'static str,
+        /// DynamoDB's code, or what went wrong before there was one.
+        code: String,
+    },
+    /// It took too long; whether it was done is not known.
+    #[error("DynamoDB did not answer in time")]
+    TimedOut,
+    /// Others wrote the same items all the time.
+    #[error("too much contention")]
+    Contended,
+    /// An item is not what this program writes.
+    #[error("an item cannot be read")]
+    Corrupt,
+    /// A request could not be built.
+    #[error("a request to DynamoDB could not be built")]
+    Build(#[from] BuildError),
+}
+
+impl StoreError {
+    pub(super) fn failed<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> Self {
+        let code = match error {
+            SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown"),
+            SdkError::TimeoutError(_) => "timeout",
+            SdkError::DispatchFailure(_) => "no connection",
+            SdkError::ResponseError(_) => "unreadable response",
+            _ => "request not sent",
+        };
+        Self::Failed {
+            operation,
+            code: code.to_owned(),
+        }
+    }
+}
+
+/// The steps of a transaction, each under a name by which a refusal is recognised.
+pub(super) struct Transaction<N> {
+    names: Vec<N>,
+    steps: Vec<TransactWriteItem>,
+}
+
+/// The steps whose conditions failed, each with the item that was there instead.
+pub(super) type Refused<N> = Vec<(N, Item)>;
+
+impl<N> Transaction<N> {
+    pub(super) fn new() -> Self {
+        Self {
+            names: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, name: N, step: TransactWriteItem) {
+        self.names.push(name);
+        self.steps.push(step);
+    }
+
+    /// Writes all steps or none.
+    ///
+    /// `Ok(Err(_))` tells which conditions failed. Contention is tried again here, with the whole transaction's idempotency token
+    /// made anew by the SDK for each try: a refused transaction has written nothing.
+    pub(super) async fn run(self, store: &Store) -> Result<Result<(), Refused<N>>, StoreError> {
+        let mut retries = 0;
+        loop {
+            let request = store
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(self.steps.clone()));
+            let Err(error) = request.send().await else {
+                return Ok(Ok(()));
+            };
+            let cancelled = error
+                .as_service_error()
+                .filter(|error| error.is_transaction_canceled_exception());
+            let Some(aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
+                cancelled,
+            )) = cancelled
+            else {
+                return Err(StoreError::failed("TransactWriteItems", &error));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            if reasons
+                .iter()
+                .any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+            {
+                let refused = self
+                    .names
+                    .into_iter()
+                    .zip(reasons)
+                    .filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"));
+                return Ok(Err(refused
+                    .map(|(name, reason)| (name, reason.item().cloned().unwrap_or_default()))
+                    .collect()));
+            }
+            if !is_contention(reasons) {
+                return Err(StoreError::failed("TransactWriteItems", &error));
+            }
+            if retries == CONTENTION_RETRIES {
+                return Err(StoreError::Contended);
+            }
+            tokio::time::sleep(backoff(retries)).await;
+            retries = retries.saturating_add(1);
+        }
+    }
+}
+
+/// Whether every reason is that others were writing, or that it was too much at once.
+fn is_contention(reasons: &[CancellationReason]) -> bool {
+    const PASSING: [&str; 4] = [
+        "None",
+        "TransactionConflict",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+    ];
+    !reasons.is_empty()
+        && reasons
+            .iter()
+            .all(|reason| reason.code().is_none_or(|code| PASSING.contains(&code)))
+}
+
+/// Full jitter below 10, 20, 40 … 160 milliseconds.
+pub(super) fn backoff(retries: u32) -> Duration {
+    let ceiling = 10_u64.saturating_mul(2_u64.saturating_pow(retries.min(4)));
+    Duration::from_millis(fastrand::u64(0..=ceiling))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_contention_is_contention() {
+        let reasons = |codes: &[&str]| {
+            codes
+                .iter()
+                .map(|code| CancellationReason::builder().code(*code).build())
+                .collect::<Vec<_>>()
+        };
+        assert!(is_contention(&reasons(&["None", "TransactionConflict"])));
+        assert!(is_contention(&reasons(&[
+            "ThrottlingError",
+            "ProvisionedThroughputExceeded"
+        ])));
+        for codes in [
+            &["ConditionalCheckFailed", "TransactionConflict"][..],
+            &["ValidationError"],
+            &[],
+        ] {
+            assert!(!is_contention(&reasons(codes)), "{codes:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The usual webhook in one round trip.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+
+use super::items::{self, number};
+use super::transaction::Transaction;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::PaymentId;
+use crate::payment::{Fact, Payment, Receipt};
+use crate::status::Status;
+
+/// What became of a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    /// It is recorded, and it raised the status to its rung.
+    Raised,
+    /// It was recorded before.
+    Known,
+    /// Nothing was written: this is the payment, and the fact is not the usual one for it.
+    Unusual(Payment),
+    /// Nothing was written: there is no such payment.
+    NoPayment,
+}
+
+enum Step {
+    State,
+    Fact,
+}
+
+impl Store {
+    /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's own money if
+    /// any moved. One transaction checks it all; anything else comes back as [`Witnessed::Unusual`].
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn witness(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Witnessed, StoreError> {
+        let Some(raise) = self.raise(id, fact, now)? else {
+            return Ok(self.payment(id).await?.map_or(Witnessed::NoPayment, Witnessed::Unusual));
+        };
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(items::fact_item(id, fact, now)?))
+            .condition_expression("attribute_not_exists(pk)");
+        let mut transaction = Transaction::new();
+        transaction.add(Step::Fact, TransactWriteItem::builder().put(put.build()?).build());
+        transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(Witnessed::Raised);
+        };
+        if refused.iter().any(|(step, _)| matches!(step, Step::Fact)) {
+            return Ok(Witnessed::Known);
+        }
+        let state = refused
+            .into_iter()
+            .next()
+            .map(|(_, item)| item)
+            .filter(|item| !item.is_empty());
+        state.map_or(Ok(Witnessed::NoPayment), |item| {
+            Ok(Witnessed::Unusual(items::payment_of(item)?))
+        })
+    }
+
+    /// The join as one conditional write, for a fact that has a rung and, if it is a completion, money.
+    fn raise(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
+        let Some(rung) = fact.outcome.rung() else {
+            return Ok(None);
+        };
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let mut changes =
+            "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one".to_owned();
+        let mut conditions = "#provider = :provider AND #rank < :rank".to_owned();
+        let mut update = self
+            .update(items::state_key(id))
+            .expression_attribute_values(":rank", number(rung.rank().into()))
+            .expression_attribute_values(":status", items::to_value(rung)?)
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":provider", text(fact.provider.name()));
+        let mut names = vec!["status", "rank", "updatedAt", "version", "provider"];
+        for (index, reference) in fact.references().enumerate() {
+            conditions.push_str(&format!(" AND contains(#references, :reference{index})"));
+            update = update.expression_attribute_values(format!(":reference{index}"), text(reference.as_str()));
+        }
+        if fact.references().next().is_some() {
+            names.push("references");
+        }
+        if rung == Status::Completed {
+            let Some(money) = fact.money() else { return Ok(None) };
+            conditions.push_str(" AND #amount = :amount AND #currency = :currency");
+            update = update
+                .expression_attribute_values(":amount", number(money.minor()))
+                .expression_attribute_values(":currency", text(money.currency().code()));
+            names.extend(["amount", "currency"]);
+            let receipts = Receipt::of(fact);
+            if !receipts.is_empty() {
+                changes.push_str(" ADD #receipts :receipts");
+                let receipts = receipts.iter().map(ToString::to_string).collect();
+                update = update.expression_attribute_values(":receipts", AttributeValue::Ss(receipts));
+                names.push("receipts");
+            }
+        }
+        for name in names {
+            update = update.expression_attribute_names(format!("#{name}"), name);
+        }
+        Ok(Some(
+            update
+                .update_expression(changes)
+                .condition_expression(conditions)
+                .build()?,
+        ))
+    }
+}
