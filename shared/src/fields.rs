@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::json::{Json, Object};
-use crate::money::{Currency, Decimal, Money};
+use crate::money::{AmountError, Currency, Decimal, Money};
 use crate::problem::{FieldError, Problem};
 
 /// Why a value will not do.
@@ -50,9 +50,11 @@ impl<'a> Fields<'a> {
     /// A field that may be left out, but is not null.
     pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&'a Json) -> Result<T, Wrong>) -> Option<T> {
         self.known.push(name);
-        let value = match self.object.get(name)? {
-            Json::Null => Err("must not be null; leave it out".into()),
-            value => read(value),
+        let value = self.object.get(name)?;
+        let value = if *value == Json::Null {
+            Err("must not be null; leave it out".into())
+        } else {
+            read(value)
         };
         value.map_err(|wrong| self.wrong(&[name], wrong)).ok()
     }
@@ -118,10 +120,8 @@ pub fn number(value: &Json) -> Result<Decimal, Wrong> {
 pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, Wrong> {
     let currency = currency.unwrap_or(Currency::USD);
     Money::from_major(&number(value)?, currency).map_err(|error| match error {
-        crate::money::AmountError::TooManyDecimals(decimals) => {
-            format!("must have at most {decimals} decimals in {currency}").into()
-        }
-        error => error.to_string().into(),
+        AmountError::TooManyDecimals(decimals) => format!("must have at most {decimals} decimals in {currency}").into(),
+        AmountError::NotPositive | AmountError::TooLarge => error.to_string().into(),
     })
 }
 

@@ -37,6 +37,7 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn failed<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
         let code = match error {
             SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown"),
             SdkError::TimeoutError(_) => "timeout",
