@@ -1,2 +1,3 @@
 //! x
+pub mod local;
 pub mod sandbox;

@@ -1,0 +1,72 @@
+//! The local AWS: MiniStack with the table and the secrets of template.yaml, in memory only.
+
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::build::{Binaries, tool, workspace};
+use super::http::until_healthy;
+use super::process::{Output, Tethered, command};
+use super::{Error, settings};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running MiniStack. It ends when this is dropped.
+#[derive(Debug)]
+pub struct LocalAws {
+    /// The process, to see whether it still runs.
+    pub process: Tethered,
+    url: String,
+}
+
+impl LocalAws {
+    /// Starts it and creates the stack.
+    ///
+    /// # Errors
+    /// When it does not start in time or the stack cannot be created.
+    pub async fn start(binaries: &Binaries, port: u16, table: &str) -> Result<Self, Error> {
+        let url = format!("http://127.0.0.1:{port}");
+        let mut ministack = command(binaries, tool("ministack")?)?;
+        ministack
+            .env("GATEWAY_PORT", port.to_string())
+            .env("BIND_HOST", "127.0.0.1")
+            // Both would listen on all interfaces, on fixed ports.
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("SFTP_ENABLED", "0")
+            .env("PERSIST_STATE", "0")
+            .env("S3_PERSIST", "0");
+        let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
+        let mut aws = Self { process, url };
+        until_healthy(&mut aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
+        aws.deploy(table).await?;
+        Ok(aws)
+    }
+
+    /// Its endpoint.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn deploy(&self, table: &str) -> Result<(), Error> {
+        let deployed = Command::new(tool("python")?)
+            .arg(workspace().join("tests/local/deploy.py"))
+            .env_clear()
+            .envs(settings::aws(&self.url))
+            .env("PAYMENTS_TABLE", table)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| Error::Io {
+                doing: "run tests/local/deploy.py".to_owned(),
+                source,
+            })?;
+        if deployed.status.success() {
+            Ok(())
+        } else {
+            Err(Error::Deploy {
+                log: String::from_utf8_lossy(&deployed.stderr).into_owned(),
+            })
+        }
+    }
+}

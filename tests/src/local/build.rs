@@ -1,0 +1,111 @@
+//! Builds the workspace's binaries and says where they are, so that what runs is never stale.
+//!
+//! The same packages and features as `cargo test --workspace`, and none of the variables that cargo gives to what it
+//! runs (build scripts look at some of them): nothing is compiled twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::Error;
+use super::process::Output;
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// A program of the Python environment that `make` sets up.
+pub(super) fn tool(name: &'static str) -> Result<PathBuf, Error> {
+    let path = workspace().join(".venv/bin").join(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(Error::Tool { name })
+    }
+}
+
+/// The workspace's binaries by name.
+#[derive(Clone, Debug)]
+pub struct Binaries(BTreeMap<String, PathBuf>);
+
+impl Binaries {
+    /// Builds them all.
+    ///
+    /// # Errors
+    /// When they do not compile; the error has the compiler's words, unless the output is shown.
+    pub async fn build(output: Output) -> Result<Self, Error> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(["build", "--locked", "--workspace", "--bins"])
+            .arg("--message-format=json-render-diagnostics")
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(if output == Output::Shown {
+                Stdio::inherit()
+            } else {
+                Stdio::piped()
+            })
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(set_by_cargo) {
+                cargo.env_remove(name);
+            }
+        }
+        let built = cargo.output().await.map_err(|source| Error::Io {
+            doing: "run cargo build".to_owned(),
+            source,
+        })?;
+        if !built.status.success() {
+            return Err(Error::Build {
+                log: String::from_utf8_lossy(&built.stderr).into_owned(),
+            });
+        }
+        Ok(Self(
+            built
+                .stdout
+                .split(|byte| *byte == b'\n')
+                .filter_map(executable)
+                .collect(),
+        ))
+    }
+
+    /// Where a binary is.
+    ///
+    /// # Errors
+    /// When the workspace has none of that name.
+    pub fn path(&self, name: &str) -> Result<&Path, Error> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| Error::NoBinary { name: name.to_owned() })
+    }
+}
+
+/// Whether cargo sets the variable for the programs that it runs.
+pub(super) fn set_by_cargo(name: &str) -> bool {
+    [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_TARGET_TMPDIR",
+        "CARGO_PRIMARY_PACKAGE",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
+        || name == "OUT_DIR"
+}
+
+/// The name and path of the binary that a line of cargo's messages tells of.
+fn executable(line: &[u8]) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let path = message.get("executable")?.as_str()?;
+    let name = message.pointer("/target/name")?.as_str()?;
+    Some((name.to_owned(), PathBuf::from(path)))
+}

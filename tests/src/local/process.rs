@@ -1,0 +1,144 @@
+//! A child process on a tether: it ends, with everything it started, when this value is dropped or this process ends.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::Error;
+use super::build::Binaries;
+
+/// What is kept of a process's output.
+const LINES_KEPT: usize = 20_000;
+/// What an error shows of it.
+const LINES_SHOWN: usize = 30;
+
+/// What becomes of a child's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// It goes where this process's output goes.
+    Shown,
+    /// It can be read with [`Tethered::log`].
+    Kept,
+}
+
+/// A running command and all that it starts.
+#[derive(Debug)]
+pub struct Tethered {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    log: Log,
+}
+
+/// A command that will run under `tether`; arguments and environment are still to be added.
+pub(super) fn command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result<Command, Error> {
+    let mut command = Command::new(binaries.path("tether")?);
+    command.arg(program);
+    Ok(command)
+}
+
+impl Tethered {
+    /// Starts a command made by [`command`].
+    pub(super) fn start(name: &str, mut command: Command, output: Output) -> Result<Self, Error> {
+        use std::os::unix::process::CommandExt;
+
+        // In a group of its own, so that Ctrl-C reaches only this process, which ends its children in order.
+        command.stdin(Stdio::piped()).process_group(0);
+        if output == Output::Kept {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().map_err(|source| Error::Io {
+            doing: format!("start {name}"),
+            source,
+        })?;
+        let log = Log::default();
+        if let Some(stdout) = child.stdout.take() {
+            log.follow(stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            log.follow(stderr);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            child,
+            log,
+        })
+    }
+
+    /// What was written to stdout and stderr, where the output is kept.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.last(LINES_KEPT)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// An error with the end of the log if the process has ended.
+    pub(super) fn check(&mut self) -> Result<(), Error> {
+        match self.ended() {
+            None => Ok(()),
+            Some(status) => Err(Error::Ended {
+                what: self.name.clone(),
+                status,
+                log: self.log.last(LINES_SHOWN),
+            }),
+        }
+    }
+
+    /// An error for something that was not there in time.
+    pub(super) fn late(&self, last: &str) -> Error {
+        Error::Late {
+            what: self.name.clone(),
+            last: last.to_owned(),
+            log: self.log.last(LINES_SHOWN),
+        }
+    }
+
+    /// Asks it to end without waiting for it, so that several can end at once.
+    pub fn let_go(&mut self) {
+        self.stdin = None;
+    }
+}
+
+impl Drop for Tethered {
+    fn drop(&mut self) {
+        self.let_go();
+        let _ = self.child.wait();
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    fn follow(&self, stream: impl Read + Send + 'static) {
+        let log = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let mut lines = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if lines.len() == LINES_KEPT {
+                    lines.pop_front();
+                }
+                lines.push_back(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+    }
+
+    fn last(&self, count: usize) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let skipped = lines.len().saturating_sub(count);
+        lines
+            .iter()
+            .skip(skipped)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}

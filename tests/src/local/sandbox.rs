@@ -1,0 +1,59 @@
+//! The providers' stand-ins, served from inside this process.
+
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::{Error, background};
+use crate::sandbox::{Config, serve};
+
+/// Running stand-ins. They end when this is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    url: String,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Sandbox {
+    /// Serves them on a port (0: any), with ApoloPay's webhooks going to the functions at `functions_url`.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start(port: u16, functions_url: &str) -> Result<Self, Error> {
+        let config = Config {
+            apolopay_webhook_url: format!("{functions_url}/webhooks/apolopay"),
+            ..Config::default()
+        };
+        let bound = background::handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        let listener = bound
+            .await
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(Error::Sandbox)?;
+        let url = format!("http://{}", listener.local_addr().map_err(Error::Sandbox)?);
+        let serving = background::handle()?.spawn(serve(listener, config));
+        Ok(Self { url, serving })
+    }
+
+    /// Their address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits for them to end, which they do only by failing.
+    pub async fn ended(&mut self) -> Error {
+        match (&mut self.serving).await {
+            Ok(Err(error)) => Error::Sandbox(error),
+            Ok(Ok(())) => Error::Sandbox(std::io::Error::other("without a reason")),
+            Err(error) => Error::Sandbox(std::io::Error::other(error)),
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

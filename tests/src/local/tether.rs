@@ -1,0 +1,128 @@
+//! Runs a command and ends it with everything that it started.
+//!
+//! Guarantee: when tether's stdin closes (whoever held it ended, even by SIGKILL), when tether gets SIGINT, SIGTERM or
+//! SIGHUP, or when the command ends by itself, every process that the command started is asked to end, and killed if it
+//! has not within [`GRACE`]; also those that moved to a process group or session of their own, as the functions under
+//! `cargo lambda watch` do. They are found by an environment variable that they all inherit.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+/// How long the processes have to end by themselves.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long killing may take: a process in the kernel's hands ends late.
+const KILLING: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Runs the command, and answers with its exit code, or with success if it was ended on demand.
+pub async fn tether(command: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match run(command).await {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "tether: {error}");
+            ExitCode::from(127)
+        }
+    }
+}
+
+async fn run(command: impl IntoIterator<Item = OsString>) -> std::io::Result<ExitCode> {
+    let mut command = command.into_iter();
+    let program = command
+        .next()
+        .ok_or_else(|| std::io::Error::other("give a command to run"))?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let holder_gone = stdin_closed();
+
+    let mark = format!("TETHER_{}", uuid::Uuid::new_v4().simple());
+    let mut child = Command::new(&program)
+        .args(command)
+        .env(&mark, "1")
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| std::io::Error::other(format!("cannot start {}: {error}", program.display())))?;
+
+    let ended = tokio::select! {
+        status = child.wait() => Some(status?),
+        _ = holder_gone => None,
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        _ = hang_up.recv() => None,
+    };
+    end_all(&mark, &mut child).await;
+    Ok(ended.map_or(ExitCode::SUCCESS, exit_code))
+}
+
+/// Resolves when stdin is at its end.
+fn stdin_closed() -> oneshot::Receiver<()> {
+    let (tell, closed) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while matches!(std::io::stdin().read(&mut buffer), Ok(read) if read > 0) {}
+        let _ = tell.send(());
+    });
+    closed
+}
+
+/// Asks every marked process to end, then kills what is left, until there is nothing left.
+async fn end_all(mark: &str, child: &mut Child) {
+    signal_marked(mark, Signal::Term);
+    let patience = Instant::now() + GRACE;
+    while any_left(mark, child) && Instant::now() < patience {
+        sleep(POLL).await;
+    }
+    let patience = Instant::now() + KILLING;
+    while any_left(mark, child) && Instant::now() < patience {
+        signal_marked(mark, Signal::Kill);
+        sleep(POLL).await;
+    }
+}
+
+fn any_left(mark: &str, child: &mut Child) -> bool {
+    // Waited for, so that it is not a zombie that still counts as a process.
+    let _ = child.try_wait();
+    signal_marked(mark, None)
+}
+
+/// Sends a signal to every process whose environment has `mark`, and says whether there was one.
+fn signal_marked(mark: &str, signal: impl Into<Option<Signal>>) -> bool {
+    let signal = signal.into();
+    let entry = format!("{mark}=1");
+    let mut system = System::new();
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::All,
+        true,
+        ProcessRefreshKind::nothing()
+            .with_environ(UpdateKind::Always)
+            .without_tasks(),
+    );
+    let mut any = false;
+    for process in system.processes().values() {
+        if process.environ().iter().any(|variable| variable == entry.as_str()) {
+            any = true;
+            if let Some(signal) = signal {
+                process.kill_with(signal);
+            }
+        }
+    }
+    any
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128_i32.saturating_add(signal)))
+        .and_then(|code| u8::try_from(code).ok());
+    ExitCode::from(code.unwrap_or(1))
+}

@@ -1,0 +1,198 @@
+//! The local world for tests: everything real but the providers, on ports of its own.
+//!
+//! The functions' binaries are built first, so they are never stale. They run without anything of this process's
+//! environment. Everything ends when the world is dropped, and when this process ends, however it ends.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::OnceCell;
+
+use super::build::Binaries;
+use super::process::{Output, Tethered};
+use super::settings::{Addresses, FUNCTIONS, Function, Variables};
+use super::{AwsProxy, Error, Front, LocalAws, Sandbox, ports, settings};
+
+static SHARED: OnceCell<World> = OnceCell::const_new();
+
+/// A local AWS, the stand-ins, and instances of every function behind a gateway.
+#[derive(Debug)]
+pub struct World {
+    functions: BTreeMap<&'static str, Vec<Tethered>>,
+    front: Front,
+    sandbox: Sandbox,
+    proxy: AwsProxy,
+    aws: LocalAws,
+    binaries: Binaries,
+}
+
+impl World {
+    /// Builds and starts everything.
+    ///
+    /// # Errors
+    /// When a part does not build, start or answer in time.
+    pub async fn start() -> Result<Self, Error> {
+        let binaries = Binaries::build(Output::Kept).await?;
+        let aws = LocalAws::start(&binaries, ports::free()?, "payments").await?;
+        let proxy = AwsProxy::start(aws.url()).await?;
+        let front = Front::waiting(&binaries, ports::free()?).await?;
+        let sandbox = Sandbox::start(0, front.url()).await?;
+        let mut world = Self {
+            functions: BTreeMap::new(),
+            front,
+            sandbox,
+            proxy,
+            aws,
+            binaries,
+        };
+        let addresses = world.addresses(world.proxy.url());
+        for function in &FUNCTIONS {
+            let environment = settings::of(function, &addresses);
+            let attach = || world.front.attach(&world.binaries, function, &environment);
+            let instances = std::iter::repeat_with(attach)
+                .take(function.instances)
+                .collect::<Result<_, _>>()?;
+            world.functions.insert(function.name, instances);
+        }
+        Ok(world)
+    }
+
+    /// One world for all the tests of this process, started by the first that asks.
+    ///
+    /// # Errors
+    /// As [`World::start`]; the next caller tries again.
+    pub async fn shared() -> Result<&'static Self, Error> {
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    /// Where the functions answer.
+    #[must_use]
+    pub fn functions_url(&self) -> &str {
+        self.front.url()
+    }
+
+    /// Where the providers' stand-ins answer.
+    #[must_use]
+    pub fn sandbox_url(&self) -> &str {
+        self.sandbox.url()
+    }
+
+    /// The local AWS itself, past every proxy: for looking into the table, and as a further proxy's upstream.
+    #[must_use]
+    pub fn aws_url(&self) -> &str {
+        self.aws.url()
+    }
+
+    /// The proxy that this world's functions use. Tests that run beside others start one of their own and
+    /// [attach](World::attach) a function to it.
+    #[must_use]
+    pub fn aws_proxy(&self) -> &AwsProxy {
+        &self.proxy
+    }
+
+    /// Where a binary of the workspace is, for tests that run one by themselves.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn binary(&self, name: &str) -> Result<&std::path::Path, Error> {
+        self.binaries.path(name)
+    }
+
+    /// What all instances of a function wrote.
+    #[must_use]
+    pub fn log(&self, function: &str) -> String {
+        let instances = self.functions.get(function).map(Vec::as_slice).unwrap_or_default();
+        instances.iter().map(Tethered::log).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The local environment of a function, straight to the local AWS: what [`World::attach`] starts from.
+    ///
+    /// # Errors
+    /// When there is no such function.
+    pub fn environment(&self, function: &str) -> Result<Variables, Error> {
+        Ok(settings::of(known(function)?, &self.addresses(self.aws.url())))
+    }
+
+    /// Starts instances of one function behind a gateway of their own, with its local environment changed by `changes`:
+    /// a value sets a variable, `None` takes it away.
+    ///
+    /// # Errors
+    /// When there is no such function, or it cannot be started.
+    pub async fn attach(
+        &self,
+        function: &str,
+        instances: usize,
+        changes: &[(&str, Option<&str>)],
+    ) -> Result<Attached, Error> {
+        let function = known(function)?;
+        let mut environment = settings::of(function, &self.addresses(self.aws.url()));
+        for (name, value) in changes {
+            match value {
+                Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),
+                None => environment.remove(*name),
+            };
+        }
+        let front = Front::waiting(&self.binaries, ports::free()?).await?;
+        let attach = || front.attach(&self.binaries, function, &environment);
+        let instances = std::iter::repeat_with(attach)
+            .take(instances)
+            .collect::<Result<_, _>>()?;
+        Ok(Attached { instances, front })
+    }
+
+    fn addresses(&self, aws: &str) -> Addresses {
+        Addresses {
+            functions: self.front.url().to_owned(),
+            aws: aws.to_owned(),
+            sandbox: self.sandbox.url().to_owned(),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Asked all at once, waited for one by one.
+        self.functions.values_mut().flatten().for_each(Tethered::let_go);
+        self.front.process.let_go();
+        self.aws.process.let_go();
+    }
+}
+
+/// Instances of one function behind a gateway of their own. They end when this is dropped.
+#[derive(Debug)]
+pub struct Attached {
+    instances: Vec<Tethered>,
+    front: Front,
+}
+
+impl Attached {
+    /// Where the function answers, with the same paths as in the world.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.front.url()
+    }
+
+    /// What its instances wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.instances.iter().map(Tethered::log).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Its instances, to see how they ended, or to end one.
+    pub fn instances(&mut self) -> &mut Vec<Tethered> {
+        &mut self.instances
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.instances.iter_mut().for_each(Tethered::let_go);
+        self.front.process.let_go();
+    }
+}
+
+fn known(name: &str) -> Result<&'static Function, Error> {
+    FUNCTIONS
+        .iter()
+        .find(|function| function.name == name)
+        .ok_or_else(|| Error::NoBinary { name: name.to_owned() })
+}
