@@ -29,6 +29,10 @@ impl Front {
     pub async fn watching(binaries: &Binaries, port: u16, environment: &Variables) -> Result<Self, Error> {
         let mut watch = watch(binaries, port)?;
         watch.args(["--concurrency", CONCURRENCY, "--quiet"]).envs(environment);
+        if std::env::var_os("RUST_LOG").is_none() {
+            // The gateway's own words for every instance that it starts; the functions do not read this.
+            watch.env("RUST_LOG", "error");
+        }
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(set_by_cargo) {
                 watch.env_remove(name);

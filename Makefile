@@ -1,0 +1,58 @@
+# What a developer does with this project. Needs Rust (https://rustup.rs), Python 3.10 or newer and a C compiler;
+# everything else is installed into .venv and .tools.
+
+PYTHON ?= python3
+CARGO_DENY := cargo-deny@0.20.2
+CARGO_MACHETE := cargo-machete@0.9.2
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help dev test lint fmt tools relock prerequisites
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+dev: tools ## everything on this machine: the functions, a local AWS, the providers' stand-ins
+	cargo build --locked --workspace --bins
+	@cargo run --locked --quiet --bin dev
+
+test: tools lint ## the whole test suite, with every check
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
+
+lint: tools .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
+	cargo fmt --all --check
+	.venv/bin/cfn-lint template.yaml
+	.tools/bin/cargo-machete --skip-target-dir
+	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+fmt: ## format the code
+	cargo fmt --all
+
+tools: .venv/installed ## the local AWS, cargo-lambda and cfn-lint, in .venv
+
+relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the lock must suit the oldest)
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.in
+	@echo "# Every version of what requirements.in needs, made by \`make relock\` with the oldest Python that is supported." > tests/requirements.txt
+	.venv/bin/pip freeze --disable-pip-version-check >> tests/requirements.txt
+	@touch .venv/installed
+
+.venv/installed: tests/requirements.txt | prerequisites
+	@echo "installing the local AWS and cargo-lambda into .venv (half a minute)"
+	@$(PYTHON) -m venv --clear .venv || { echo "make: Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# Unoptimised: they run for a second, and compile in a third of the time.
+.tools/%: | prerequisites
+	@echo "compiling $* into .tools (once)"
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug --root .tools $*
+	@touch $@
+
+prerequisites:
+	@command -v cargo >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs and run make again" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or give another one with PYTHON=" >&2; exit 1; }
