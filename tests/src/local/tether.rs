@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -75,15 +75,21 @@ fn stdin_closed() -> oneshot::Receiver<()> {
     closed
 }
 
-/// Asks every marked process to end, then kills what is left, until there is nothing left.
+/// Asks the command to end, so that it can end its children in order; then asks what is left; then kills, until there is
+/// nothing left.
 async fn end_all(mark: &str, child: &mut Child) {
-    signal_marked(mark, Signal::Term);
-    let patience = Instant::now() + GRACE;
-    while any_left(mark, child) && Instant::now() < patience {
+    let asked = Instant::now();
+    if let Some(pid) = child.id() {
+        signal_one(pid, Signal::Term);
+    }
+    while matches!(child.try_wait(), Ok(None)) && asked.elapsed() < GRACE / 2 {
         sleep(POLL).await;
     }
-    let patience = Instant::now() + KILLING;
-    while any_left(mark, child) && Instant::now() < patience {
+    signal_marked(mark, Signal::Term);
+    while any_left(mark, child) && asked.elapsed() < GRACE {
+        sleep(POLL).await;
+    }
+    while any_left(mark, child) && asked.elapsed() < GRACE + KILLING {
         signal_marked(mark, Signal::Kill);
         sleep(POLL).await;
     }
@@ -93,6 +99,15 @@ fn any_left(mark: &str, child: &mut Child) -> bool {
     // Waited for, so that it is not a zombie that still counts as a process.
     let _ = child.try_wait();
     signal_marked(mark, None)
+}
+
+fn signal_one(pid: u32, signal: Signal) {
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    if let Some(process) = system.process(pid) {
+        process.kill_with(signal);
+    }
 }
 
 /// Sends a signal to every process whose environment has `mark`, and says whether there was one.

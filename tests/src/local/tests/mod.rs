@@ -4,3 +4,4 @@
 
 mod proxy;
 mod tether;
+mod world;

@@ -72,11 +72,15 @@ async fn ends_everything_when_its_stdin_closes() {
 
 #[tokio::test]
 async fn ends_everything_when_it_is_interrupted() {
-    for signal in [Signal::Interrupt, Signal::Term, Signal::Hangup] {
-        let mut command = Command::new(tether().await);
+    let tether = tether().await;
+    let families = [Signal::Interrupt, Signal::Term, Signal::Hangup].map(|signal| {
+        let mut command = Command::new(&tether);
         command.args(["python3", "-c", FAMILY]);
-        let (mut child, grandchild) = family(command);
+        let (child, grandchild) = family(command);
         with_process(Pid::from_u32(child.id()), |process| process.unwrap().kill_with(signal));
+        (signal, child, grandchild)
+    });
+    for (signal, mut child, grandchild) in families {
         assert!(child.wait().unwrap().success());
         assert!(with_process(grandchild, |process| process.is_none()), "{signal:?}");
     }
