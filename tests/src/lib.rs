@@ -1,3 +1,4 @@
-//! x
+//! What tests the whole from outside, and what runs it on a laptop: the local world and the providers' stand-ins.
+
 pub mod local;
 pub mod sandbox;
