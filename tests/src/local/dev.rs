@@ -17,7 +17,7 @@ use super::settings::{Addresses, Variables};
 use super::{Error, Front, LocalAws, Sandbox, http, ports, settings};
 
 /// How long a function has to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
 /// A request for every route, to which the function itself answers with a problem of its own and does nothing.
@@ -108,7 +108,7 @@ impl Running {
         let url = format!("{}{path}", self.front.url());
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let request = http.request(method.clone(), &url).timeout(Duration::from_secs(20));
+            let request = http.request(method.clone(), &url).timeout(Duration::from_secs(10));
             let seen = match request.header("content-type", "application/json").send().await {
                 Ok(answer) => {
                     let status = answer.status();
@@ -118,7 +118,7 @@ impl Running {
                     }
                     format!("{method} {path} answers {status} {problem}")
                 }
-                Err(_) => format!("{method} {path} does not answer"),
+                Err(_) => format!("{method} {path} does not answer; what the function says is above"),
             };
             self.check()?;
             if Instant::now() > deadline {
