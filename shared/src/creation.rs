@@ -40,20 +40,17 @@ pub struct Keyed {
 
 /// What a request for a payment gets.
 #[derive(Clone, Debug)]
-pub enum Creation {
-    /// An answer of its own.
-    Answered(Answer),
-    /// The first request's answer again.
-    Replayed(Answer),
+pub struct Creation {
+    payment: PaymentId,
+    answer: Answer,
+    /// Whether this is an earlier request's answer, given again.
+    replayed: bool,
 }
 
 impl Creation {
     /// The HTTP response.
     pub fn to_response(&self) -> Response<Body> {
-        match self {
-            Self::Answered(answer) => http::respond_with(answer, false),
-            Self::Replayed(answer) => http::respond_with(answer, true),
-        }
+        http::respond_with(&self.answer, self.payment, self.replayed)
     }
 }
 
@@ -63,8 +60,8 @@ enum Begun {
     Call(Payment, Option<Lease>),
     /// There is nothing to call for: the payment has moved on, or the buyer can already go on.
     Settled(Payment, Lease),
-    /// The first answer.
-    Replay(Answer),
+    /// The first answer, given again.
+    Replay(Creation),
 }
 
 /// Creates the payment `intent` through `gateway`, or goes on with the one that its key leads to.
@@ -90,7 +87,7 @@ pub async fn create<G: Gateway>(
         Err(_) => return Err(unavailable(None, &StoreError::TimedOut)),
     };
     let (payment, lease, called) = match begun {
-        Begun::Replay(answer) => return Ok(Creation::Replayed(answer)),
+        Begun::Replay(creation) => return Ok(creation),
         Begun::Settled(payment, lease) => (payment, Some(lease), None),
         Begun::Call(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
@@ -142,7 +139,13 @@ async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>) -> Result<
     let failed = |error: StoreError| unavailable(Some(id), &error);
     loop {
         match record.next_action(fingerprint, now) {
-            NextAction::Replay(answer) => return Ok(Begun::Replay(answer)),
+            NextAction::Replay(answer) => {
+                return Ok(Begun::Replay(Creation {
+                    payment: id,
+                    answer,
+                    replayed: true,
+                }));
+            }
             NextAction::RefuseReuse => return Err(Problem::idempotency_key_reused()),
             NextAction::Wait(left) => return Err(in_progress(left)),
             NextAction::TakeOver => match store.take_over(key, &record, now).await.map_err(failed)? {
@@ -242,10 +245,18 @@ async fn settle(
         also.answer = lease.clone().map(|lease| (lease, own.clone()));
         let conflict = match store.commit(&before, &after, &also, now).await.map_err(failed)? {
             Commit::Done => {
-                tracing::info!(payment = %id, status = ?after.status, "outcome stored");
+                tracing::info!(payment = %id, status = %after.status, "outcome stored");
                 return match lost_to {
-                    None => Ok(Creation::Answered(own)),
-                    Some(Some(first)) => Ok(Creation::Replayed(first)),
+                    None => Ok(Creation {
+                        payment: id,
+                        answer: own,
+                        replayed: false,
+                    }),
+                    Some(Some(first)) => Ok(Creation {
+                        payment: id,
+                        answer: first,
+                        replayed: true,
+                    }),
                     Some(None) => Err(in_progress(LEASE)),
                 };
             }

@@ -4,6 +4,7 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
+use crate::id::PaymentId;
 use crate::idempotency::{Answer, IdempotencyKey};
 use crate::json::Json;
 use crate::problem::Problem;
@@ -65,17 +66,16 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: String) -> Re
     response
 }
 
-/// An answer of a creating function: the first time, or replayed.
-pub fn respond_with(answer: &Answer, replayed: bool) -> Response<Body> {
+/// A creating function's answer about `payment`: the first time, or replayed.
+pub fn respond_with(answer: &Answer, payment: PaymentId, replayed: bool) -> Response<Body> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = respond(status, if status.is_success() { JSON } else { PROBLEM }, String::new());
-    let id = Json::parse(answer.body.as_bytes())
-        .ok()
-        .and_then(|body| Some(body.as_object()?.str("id")?.to_owned()));
-    let location = id
-        .filter(|_| status == StatusCode::CREATED)
-        .and_then(|id| HeaderValue::from_str(&format!("/payments/{id}")).ok());
-    if let Some(location) = location {
+    let mut response = respond(
+        status,
+        if status.is_success() { JSON } else { PROBLEM },
+        answer.body.clone(),
+    );
+    let location = HeaderValue::from_str(&format!("/payments/{payment}")).ok();
+    if let Some(location) = location.filter(|_| status == StatusCode::CREATED) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     if replayed {
@@ -83,7 +83,6 @@ pub fn respond_with(answer: &Answer, replayed: bool) -> Response<Body> {
             .headers_mut()
             .insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
-    *response.body_mut() = Body::Text(answer.body.clone());
     response
 }
 

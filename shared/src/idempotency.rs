@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::id::PaymentId;
+use crate::json::Json;
 
 /// How long a holder may be at work. Longer than a function can run (25 s), shorter than the 60 s promised to callers.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -63,9 +64,11 @@ impl fmt::Display for IdempotencyKey {
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of a canonical text.
-    pub fn of(canonical: &str) -> Self {
-        Self(hex::encode(Sha256::digest(canonical)))
+    /// Of a meaning, given as a JSON value.
+    pub fn of(meaning: &Json) -> Self {
+        let mut hash = Sha256::default();
+        meaning.feed(&mut hash);
+        Self(hex::encode(hash.finalize()))
     }
 }
 
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn what_a_repeated_request_gets() {
         let now = Timestamp::from_millis(1_000_000);
-        let (same, other) = (Fingerprint::of("a"), Fingerprint::of("b"));
+        let (same, other) = (Fingerprint::of(&Json::Null), Fingerprint::of(&Json::Bool(true)));
         let running = KeyRecord {
             fingerprint: same.clone(),
             payment_id: PaymentId::random(),

@@ -4,13 +4,14 @@
 //! payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes through a float.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use sha2::digest::Update;
 
 use crate::money::Decimal;
 
@@ -106,29 +107,38 @@ impl Json {
         }
     }
 
-    /// One text for each meaning: members sorted by name, numbers by value, no white space.
-    pub fn canonical(&self) -> String {
-        let sorted = self.normalised();
-        serde_json::to_string(&sorted).unwrap_or_default()
-    }
-
-    fn normalised(&self) -> Self {
+    /// Feeds the value's meaning to a hash: members in any order and numbers in any notation feed the same bytes, and no two
+    /// meanings do, since every part comes with its kind and its length.
+    pub fn feed(&self, hash: &mut impl Update) {
         match self {
-            Self::Number(text) => {
-                Self::Number(Decimal::parse(text).map_or_else(|| text.clone(), |value| value.to_string()))
+            Self::Null => feed(hash, b'n', ""),
+            Self::Bool(value) => feed(hash, b'b', if *value { "true" } else { "false" }),
+            Self::Number(text) => match Decimal::parse(text) {
+                Some(value) => feed(hash, b'd', &value.to_string()),
+                None => feed(hash, b'd', text),
+            },
+            Self::String(text) => feed(hash, b's', text),
+            Self::Array(items) => {
+                feed(hash, b'a', &items.len().to_string());
+                items.iter().for_each(|item| item.feed(hash));
             }
-            Self::Array(items) => Self::Array(items.iter().map(Self::normalised).collect()),
             Self::Object(object) => {
-                let mut members: Vec<_> = object
-                    .iter()
-                    .map(|(name, value)| (name.to_owned(), value.normalised()))
-                    .collect();
-                members.sort_by(|a, b| a.0.cmp(&b.0));
-                Self::Object(Object { members })
+                let sorted: BTreeMap<&str, &Self> = object.iter().collect();
+                feed(hash, b'o', &sorted.len().to_string());
+                for (name, value) in sorted {
+                    feed(hash, b's', name);
+                    value.feed(hash);
+                }
             }
-            Self::Null | Self::Bool(_) | Self::String(_) => self.clone(),
         }
     }
+}
+
+/// Feeds one text to a hash, with its kind and its length in bytes.
+pub fn feed(hash: &mut impl Update, kind: u8, text: &str) {
+    hash.update(&[kind]);
+    hash.update(format!("{}:", text.len()).as_bytes());
+    hash.update(text.as_bytes());
 }
 
 /// The members of a JSON object, in the order they were written, no name twice.
@@ -312,14 +322,32 @@ mod tests {
     }
 
     #[test]
-    fn one_canonical_text_for_each_meaning() {
-        let canonical = |text: &str| Json::parse(text.as_bytes()).unwrap().canonical();
+    fn one_hash_for_each_meaning() {
+        let hash = |text: &str| {
+            let mut hash = sha2::Sha256::default();
+            Json::parse(text.as_bytes()).unwrap().feed(&mut hash);
+            sha2::Digest::finalize(hash)
+        };
         assert_eq!(
-            canonical(r#"{"b":[1.0,2e0],"a":"\u0078"}"#),
-            canonical(r#" { "a" : "x", "b":[10e-1,2] } "#)
+            hash(r#"{"b":[1.0,2e0],"a":"\u0078"}"#),
+            hash(r#" { "a" : "x", "b":[10e-1,2] } "#)
         );
-        assert_ne!(canonical(r#"{"a":1}"#), canonical(r#"{"a":"1"}"#));
-        assert_ne!(canonical("[1,2]"), canonical("[2,1]"));
+        let different = [
+            "1",
+            "\"1\"",
+            "[1,2]",
+            "[2,1]",
+            "[[1],2]",
+            "[[1,2]]",
+            "{\"a\":1}",
+            "[\"a\",1]",
+            "null",
+            "\"\"",
+            "[]",
+            "{}",
+        ];
+        let hashes: HashSet<_> = different.iter().map(|text| hash(text)).collect();
+        assert_eq!(hashes.len(), different.len());
     }
 
     fn json() -> impl Strategy<Value = Json> {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::id::{OrderId, PaymentId, Provider, Reference};
+use crate::json::feed;
 use crate::money::{Currency, Decimal, Money};
 use crate::personal::Personal;
 use crate::status::Status;
@@ -33,6 +34,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Its name, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Authorized => "authorized",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Completed => "completed",
+            Self::Unrecognised => "unrecognised",
+        }
+    }
+
     /// The rung of the ladder, for a payment's own money; none for a word that is not known.
     pub const fn rung(self) -> Option<Status> {
         match self {
@@ -84,26 +97,30 @@ impl Fact {
 
     /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex SHA-256.
     pub fn digest(&self) -> String {
-        let word = match self.outcome {
-            Outcome::Unrecognised => self.words.as_str(),
-            Outcome::Pending => "pending",
-            Outcome::Authorized => "authorized",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Failed => "failed",
-            Outcome::Completed => "completed",
+        let (amount, outcome) = (self.amount.as_ref().map(ToString::to_string), self.outcome.name());
+        // An unknown word is its own meaning; known ones mean their outcome.
+        let word = if self.outcome == Outcome::Unrecognised {
+            self.words.as_str()
+        } else {
+            ""
         };
-        let identity = (
-            self.provider,
-            &self.payment,
-            &self.transaction,
-            &self.order_id,
-            self.outcome,
-            word,
-            &self.amount,
-            &self.currency,
-        );
-        let text = serde_json::to_vec(&identity).unwrap_or_default();
-        hex::encode(Sha256::digest(text))
+        let mut hash = Sha256::default();
+        for part in [
+            Some(self.provider.name()),
+            self.payment.as_ref().map(Reference::as_str),
+            self.transaction.as_ref().map(Reference::as_str),
+            self.order_id.as_ref().map(OrderId::as_str),
+            Some(outcome),
+            Some(word),
+            amount.as_deref(),
+            self.currency.as_deref(),
+        ] {
+            match part {
+                Some(text) => feed(&mut hash, b's', text),
+                None => feed(&mut hash, b'n', ""),
+            }
+        }
+        hex::encode(hash.finalize())
     }
 
     /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.

@@ -54,6 +54,20 @@ impl Status {
         }
     }
 
+    /// The name, as it is stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Pending => "pending",
+            Self::Expired => "expired",
+            Self::Authorized => "authorized",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Review => "review",
+            Self::Completed => "completed",
+        }
+    }
+
     /// The higher of two rungs.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
@@ -66,6 +80,12 @@ impl Status {
     }
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Status;
@@ -74,6 +94,7 @@ mod tests {
     fn ranks_are_the_ladder() {
         for (rung, status) in Status::LADDER.into_iter().enumerate() {
             assert_eq!(usize::from(status.rank()), rung);
+            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
         }
         assert!(Status::LADDER.is_sorted());
     }

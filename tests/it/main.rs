@@ -2,6 +2,13 @@
 //!
 //! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its own.
 #![allow(missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "these are tests throughout"
+)]
 
 mod support;
 mod tls;

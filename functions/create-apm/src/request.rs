@@ -69,7 +69,7 @@ impl ApmRequest {
                     merchant_profile_id,
                 },
                 own,
-                fingerprint: Fingerprint::of(&meaning(body).canonical()),
+                fingerprint: Fingerprint::of(&meaning(body)),
             })
         };
         fields.finish(read())

@@ -59,7 +59,7 @@ impl PreorderRequest {
         let mut meaning = Object::default();
         meaning.set("amount", Json::Number(self.money.amount().to_string()));
         meaning.set("metadata", Json::Object(self.sent.clone()));
-        Fingerprint::of(&Json::Object(meaning).canonical())
+        Fingerprint::of(&Json::Object(meaning))
     }
 }
 

@@ -81,8 +81,9 @@ impl WebhookHandler {
         };
         let words = event.fact.words.as_str();
         match delivery {
-            Delivery::Recorded(id, status) => {
-                tracing::info!(%provider, payment = %id, words, raised_to = ?status, "webhook recorded")
+            Delivery::Recorded(id, raised) => {
+                let raised_to = raised.map(tracing::field::display);
+                tracing::info!(%provider, payment = %id, words, raised_to, "webhook recorded");
             }
             Delivery::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
             Delivery::Parked => tracing::warn!(%provider, words, "webhook parked: no payment is known for it"),

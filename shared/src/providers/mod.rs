@@ -71,13 +71,19 @@ impl Provider {
     }
 }
 
+/// The most characters of a webhook's words that are kept; every documented word is shorter by far.
+const MAX_WORDS: usize = 100;
+
 /// What a webhook's words say together. Words that contradict one another, or that are not known, say nothing: never guess that
 /// money moved.
 fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
     let mut outcomes = words.iter().map(|word| known(word));
     let first = outcomes.next().flatten();
     let agreed = first.filter(|_| outcomes.all(|outcome| outcome == first));
-    (agreed.unwrap_or(Outcome::Unrecognised), words.join(" "))
+    (
+        agreed.unwrap_or(Outcome::Unrecognised),
+        words.join(" ").chars().take(MAX_WORDS).collect(),
+    )
 }
 
 /// An amount given as a number or as a string of one.

@@ -189,10 +189,6 @@ pub(super) fn to_item<T: Serialize>(value: T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt)
 }
 
-pub(super) fn to_value<T: Serialize>(value: T) -> Result<AttributeValue, StoreError> {
-    serde_dynamo::to_attribute_value(value).map_err(|_| StoreError::Corrupt)
-}
-
 fn from_item<T: serde::de::DeserializeOwned>(item: Item) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(|_| StoreError::Corrupt)
 }

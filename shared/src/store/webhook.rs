@@ -73,7 +73,7 @@ impl Store {
         let mut update = self
             .update(items::state_key(id))
             .expression_attribute_values(":rank", number(rung.rank().into()))
-            .expression_attribute_values(":status", items::to_value(rung)?)
+            .expression_attribute_values(":status", text(rung.name()))
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":provider", text(fact.provider.name()));
