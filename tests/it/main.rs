@@ -10,5 +10,6 @@
     reason = "these are tests throughout"
 )]
 
+mod dev;
 mod support;
 mod tls;

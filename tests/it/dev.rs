@@ -1,0 +1,144 @@
+//! `make dev` as a person runs it: ready, a payment through each provider, and nothing left when it is interrupted.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System, UpdateKind};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::support::*;
+
+/// The APM example of the provider's documentation, without `webhookUrl`.
+const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay","firstName":"Jane","lastName":"Smith",
+    "email":"customer@example.com","phoneNumber":"+1234567890","description":"Premium subscription","returnUrl":"https://your-domain.com/success",
+    "cancelUrl":"https://your-domain.com/cancel","metadata":{"internal_ref":"subscription_123"}}"#;
+
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+/// How many processes run whose environment has this variable.
+fn running(variable: &str) -> usize {
+    let mut system = System::new();
+    let environment = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, environment);
+    let processes = system.processes().values();
+    processes
+        .filter(|process| process.thread_kind().is_none() && process.status() != ProcessStatus::Zombie)
+        .filter(|process| process.environ().iter().any(|entry| entry == OsStr::new(variable)))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_ready_to_nothing_left() {
+    let [functions, aws, sandbox] = [free_port(), free_port(), free_port()];
+    let mark = unique("dev");
+    let mut dev = Command::new(world().await.binary("dev").unwrap())
+        .envs([
+            ("FUNCTIONS_PORT", &functions),
+            ("AWS_PORT", &aws),
+            ("SANDBOX_PORT", &sandbox),
+            ("PF_TEST_MARK", &mark),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("ready") {
+                return;
+            }
+        }
+        panic!("it ended before it was ready");
+    };
+    tokio::time::timeout(Duration::from_secs(180), ready)
+        .await
+        .expect("ready in time");
+    // What it prints from here on must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let variable = format!("PF_TEST_MARK={mark}");
+    assert!(running(&variable) > 3, "the mark is inherited");
+
+    let base = format!("http://127.0.0.1:{functions}");
+    let control = Control::new(&format!("http://127.0.0.1:{sandbox}")).unwrap();
+    let status = async |id: &str| {
+        send(request(reqwest::Method::GET, &format!("{base}/payments/{id}")))
+            .await
+            .str("status")
+    };
+
+    // ApoloPay's documented example, once for each shape of its webhook.
+    for shape in ["A", "B"] {
+        let body = r#"{"amount":25.50,"metadata":{"orderId":"ORD-9821","customerEmail":"jane@example.com"}}"#;
+        let answer = post_to(&base, "/preorders", body, &[]).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let id = answer.str("id");
+        let by_id = |more: Value| {
+            let mut spec = json!({ "provider": "apolopay", "payment": answer.str("processId"), "shape": shape });
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            spec
+        };
+        let forged = control.webhooks(by_id(json!({ "signature": "wrong" }))).await.unwrap();
+        assert_eq!((forged[0].status, status(&id).await.as_str()), (Some(401), "pending"));
+        let genuine = control.webhooks(by_id(json!({}))).await.unwrap();
+        assert_eq!(
+            (genuine[0].status, status(&id).await.as_str()),
+            (Some(200), "completed")
+        );
+    }
+
+    // FinvyPay's, for each shape of its. W1 names nothing but the order, which must then be the payment's alone.
+    for shape in ["W2", "W1", "W1wrapped"] {
+        let order = unique("ORD-APM");
+        let body = if shape == "W2" {
+            APM_EXAMPLE.to_owned()
+        } else {
+            APM_EXAMPLE.replace("ORD-APM-78901", &order)
+        };
+        let answer = post_to(&base, "/apm-payments", body, &[]).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert!(answer.str("redirectUrl").starts_with("http"));
+        let spec = json!({ "provider": "finvypay", "payment": answer.str("paymentId"), "shape": shape });
+        let genuine = control.webhooks(spec).await.unwrap();
+        assert_eq!(
+            (genuine[0].status, status(&answer.str("id")).await.as_str()),
+            (Some(200), "completed"),
+            "{shape}"
+        );
+    }
+
+    // A wrong amount, and a repeated key.
+    let key = unique("key");
+    let body = r#"{"amount":25.50,"orderId":"ORD-9821"}"#;
+    let first = post_to(&base, "/preorders", body, &[("idempotency-key", &key)]).await;
+    let again = post_to(&base, "/preorders", body, &[("idempotency-key", &key)]).await;
+    assert_eq!(
+        (again.status, &again.text, again.header("idempotency-replayed")),
+        (201, &first.text, Some("true"))
+    );
+    let spec = json!({ "provider": "apolopay", "payment": first.str("processId"), "amount": 25.49 });
+    control.webhooks(spec).await.unwrap();
+    assert_eq!(status(&first.str("id")).await, "review");
+
+    let pid = sysinfo::Pid::from_u32(dev.id().unwrap());
+    let mut system = System::new();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    assert_eq!(system.process(pid).unwrap().kill_with(Signal::Interrupt), Some(true));
+    let ended = tokio::time::timeout(Duration::from_secs(20), dev.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert!(ended.success(), "{ended}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while running(&variable) > 0 {
+        assert!(Instant::now() < deadline, "{} processes left", running(&variable));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
