@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_types::SdkConfig;
 
 use crate::config::{ConfigError, Variables};
 use crate::store::Store;
@@ -22,15 +23,10 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 /// What all clients share.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    region: Region,
-    credentials: Credentials,
-    http: SharedHttpClient,
-    endpoint: Option<String>,
+    config: SdkConfig,
     dynamodb_endpoint: Option<String>,
     #[cfg(feature = "secrets")]
     secrets_manager_endpoint: Option<String>,
-    use_fips: bool,
-    use_dual_stack: bool,
 }
 
 impl Aws {
@@ -45,14 +41,14 @@ impl Aws {
                 .optional(name)
                 .is_some_and(|value| value.eq_ignore_ascii_case("true"))
         };
-        let endpoint = |name: &str| {
-            variables
-                .optional(name)
-                .filter(|_| !flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
+        let endpoint = |service: &str| {
+            let own = variables.optional(&format!("AWS_ENDPOINT_URL_{service}"));
+            let any = own.or_else(|| variables.optional("AWS_ENDPOINT_URL"));
+            any.filter(|_| !flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
         };
         let region = variables
             .optional("AWS_REGION")
-            .map_or_else(|| variables.optional("AWS_DEFAULT_REGION"), Some);
+            .or_else(|| variables.optional("AWS_DEFAULT_REGION"));
         let region = region.map_or_else(|| variables.required("AWS_REGION"), Ok)?;
         let credentials = Credentials::new(
             variables.required("AWS_ACCESS_KEY_ID")?,
@@ -61,58 +57,41 @@ impl Aws {
             None,
             "environment",
         );
+        let connector = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        let timeouts = TimeoutConfig::builder()
+            .operation_timeout(OPERATION_LIMIT)
+            .operation_attempt_timeout(ATTEMPT_LIMIT)
+            .build();
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(connector.build_https())
+            .retry_config(RetryConfig::standard())
+            .timeout_config(timeouts)
+            .use_fips(flag("AWS_USE_FIPS_ENDPOINT"))
+            .use_dual_stack(flag("AWS_USE_DUALSTACK_ENDPOINT"))
+            .build();
         Ok(Self {
-            region: Region::new(region),
-            credentials,
-            http: aws_smithy_http_client::Builder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .build_https(),
-            endpoint: endpoint("AWS_ENDPOINT_URL"),
-            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
+            config,
+            dynamodb_endpoint: endpoint("DYNAMODB"),
             #[cfg(feature = "secrets")]
-            secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-            use_fips: flag("AWS_USE_FIPS_ENDPOINT"),
-            use_dual_stack: flag("AWS_USE_DUALSTACK_ENDPOINT"),
+            secrets_manager_endpoint: endpoint("SECRETS_MANAGER"),
         })
     }
 
     /// The payments table.
     pub fn store(&self, table: String) -> Store {
-        let mut config = aws_sdk_dynamodb::config::Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .retry_config(RetryConfig::standard())
-            .timeout_config(timeouts());
-        config.set_endpoint_url(self.dynamodb_endpoint.clone().or_else(|| self.endpoint.clone()));
-        config
-            .set_use_fips(Some(self.use_fips))
-            .set_use_dual_stack(Some(self.use_dual_stack));
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
+        config.set_endpoint_url(self.dynamodb_endpoint.clone());
         Store::new(aws_sdk_dynamodb::Client::from_conf(config.build()), table)
     }
 
     /// Secrets Manager.
     #[cfg(feature = "secrets")]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        let mut config = aws_sdk_secretsmanager::config::Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .retry_config(RetryConfig::standard())
-            .timeout_config(timeouts());
-        config.set_endpoint_url(self.secrets_manager_endpoint.clone().or_else(|| self.endpoint.clone()));
-        config
-            .set_use_fips(Some(self.use_fips))
-            .set_use_dual_stack(Some(self.use_dual_stack));
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.config);
+        config.set_endpoint_url(self.secrets_manager_endpoint.clone());
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
-}
-
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .operation_timeout(OPERATION_LIMIT)
-        .operation_attempt_timeout(ATTEMPT_LIMIT)
-        .build()
 }
