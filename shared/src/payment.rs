@@ -90,9 +90,13 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// The provider's ids in the fact.
+    /// The provider's ids in the fact, each once.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        [&self.payment, &self.transaction].into_iter().flatten()
+        let transaction = self
+            .transaction
+            .as_ref()
+            .filter(|transaction| self.payment.as_ref() != Some(transaction));
+        self.payment.iter().chain(transaction)
     }
 
     /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex SHA-256.
@@ -403,6 +407,20 @@ mod tests {
             (wrong.status, wrong.attention),
             (Status::Completed, BTreeSet::from([Attention::WrongMoney]))
         );
+    }
+
+    #[test]
+    fn an_id_that_a_fact_gives_twice_counts_once() {
+        let one = completion(Provider::FinvyPay, "a", "25.50", Some("USD"));
+        let same = Fact {
+            transaction: one.payment.clone(),
+            ..one.clone()
+        };
+        let two = Fact {
+            transaction: Reference::parse("b"),
+            ..one.clone()
+        };
+        assert_eq!([one, same, two].map(|fact| fact.references().count()), [1, 1, 2]);
     }
 
     #[test]
