@@ -92,6 +92,9 @@ impl Store {
         if let Some((lease, answer)) = &also.answer {
             transaction.add(Step::Key, self.answer_key(lease, answer)?);
         }
+        if transaction.is_empty() {
+            return Ok(Commit::Done);
+        }
         let Err(refused) = transaction.run(self).await? else {
             return Ok(Commit::Done);
         };

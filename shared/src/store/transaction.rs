@@ -74,6 +74,10 @@ impl<N> Transaction<N> {
         self.steps.push(step);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Writes all steps or none.
     ///
     /// `Ok(Err(_))` tells which conditions failed. Contention is tried again here, with the whole transaction's idempotency token
