@@ -2,5 +2,23 @@
 //!
 //! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its own.
 #![allow(missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "these are tests throughout"
+)]
 
+mod answered_in_time;
+mod apm_payments;
+mod creating;
+mod idempotency;
+mod invoke;
+mod payments;
+mod preorders;
+mod privacy;
+mod routes;
+mod startup;
 mod support;
+mod table;
