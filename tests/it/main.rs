@@ -13,6 +13,7 @@
 mod answered_in_time;
 mod apm_payments;
 mod creating;
+mod events;
 mod idempotency;
 mod invoke;
 mod payments;
