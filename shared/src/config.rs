@@ -113,10 +113,10 @@ impl<'a> Variables<'a> {
     /// Refuses to start where quotes are asked for: taking a browser's price instead would be worse than not starting.
     ///
     /// # Errors
-    /// Where `QUOTE_SECRET_ID` is set.
+    /// Where `QUOTE_SECRET_ID` is set, be it to nothing: an empty id is a mistake, and no reason to do without quotes.
     pub fn no_quotes(&self) -> Result<(), ConfigError> {
         let name = "QUOTE_SECRET_ID";
-        match self.optional(name) {
+        match (self.0)(name) {
             None => Ok(()),
             Some(_) => Err(ConfigError::new(
                 name,
@@ -162,6 +162,7 @@ impl ReturnOrigins {
             .filter(|part| !part.trim().is_empty())
             .map(origin)
             .collect::<Option<Vec<_>>>()
+            .filter(|origins| !origins.is_empty())
             .map(Self)
     }
 
@@ -244,7 +245,11 @@ mod tests {
             Variables::from(&slash).webhook_base_url().as_deref(),
             Ok("https://h.example")
         );
-        assert!(Variables::from(&with("QUOTE_SECRET_ID", "x")).no_quotes().is_err());
+        assert!(Variables::from(&nothing).no_quotes().is_ok());
+        for value in ["x", "", " "] {
+            let quotes = with("QUOTE_SECRET_ID", value);
+            assert!(Variables::from(&quotes).no_quotes().is_err(), "{value:?}");
+        }
     }
 
     #[test]
@@ -263,6 +268,7 @@ mod tests {
             "https://u@shop.example",
             "*",
             "null",
+            ",",
         ] {
             assert!(ReturnOrigins::parse(list).is_none(), "{list}");
         }

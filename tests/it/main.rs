@@ -10,6 +10,18 @@
     reason = "these are tests throughout"
 )]
 
+mod answered_in_time;
+mod apm_payments;
+mod creating;
 mod dev;
+mod events;
+mod idempotency;
+mod invoke;
+mod payments;
+mod preorders;
+mod privacy;
+mod routes;
+mod startup;
 mod support;
+mod table;
 mod tls;

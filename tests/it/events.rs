@@ -1,0 +1,170 @@
+//! Every file in `events/`, handed to its function by `cargo lambda invoke`, as the README does it.
+
+use std::collections::BTreeSet;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use payment_functions_tests::local::{Attached, Sandbox, workspace};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::invoke::{Invoked, event, invoke};
+use super::support::*;
+use super::table;
+
+/// The file, the function it is for, the status of its answer, and what stands in the answer's body.
+const EVENTS: [(&str, &str, u64, &str); 13] = [
+    ("create-preorder.json", "create-preorder", 201, r#""amount":25.50"#),
+    (
+        "create-preorder-invalid.json",
+        "create-preorder",
+        422,
+        "VALIDATION_FAILED",
+    ),
+    ("create-apm.json", "create-apm", 201, r#""redirectUrl":"http"#),
+    ("create-apm-invalid.json", "create-apm", 422, "VALIDATION_FAILED"),
+    ("get-payment-unknown.json", "get-payment", 404, "NOT_FOUND"),
+    ("webhook-handler-apolopay-a.json", "webhook-handler", 200, RECEIVED),
+    ("webhook-handler-apolopay-b.json", "webhook-handler", 200, RECEIVED),
+    ("webhook-handler-finvypay-w1.json", "webhook-handler", 200, RECEIVED),
+    (
+        "webhook-handler-finvypay-w1-wrapped.json",
+        "webhook-handler",
+        200,
+        RECEIVED,
+    ),
+    ("webhook-handler-finvypay-w2.json", "webhook-handler", 200, RECEIVED),
+    ("webhook-handler-base64.json", "webhook-handler", 200, RECEIVED),
+    (
+        "webhook-handler-wrong-signature.json",
+        "webhook-handler",
+        401,
+        "SIGNATURE_INVALID",
+    ),
+    ("webhook-handler-wrong-path.json", "webhook-handler", 404, "NOT_FOUND"),
+];
+
+const RECEIVED: &str = r#"{"received":true}"#;
+
+/// The functions with a table and stand-ins of their own, since the events name fixed orders and ids.
+struct Apart {
+    functions: Vec<(&'static str, Attached)>,
+    _sandbox: Sandbox,
+    table: String,
+}
+
+impl Apart {
+    async fn start() -> Self {
+        let world = world().await;
+        let table = unique("events");
+        table::create(&table).await;
+        let sandbox = Sandbox::start(0, world.functions_url()).await.expect("the stand-ins");
+        let [apolopay, finvypay] = ["apolopay", "finvypay"].map(|provider| format!("{}/{provider}", sandbox.url()));
+        let changes = [
+            ("PAYMENTS_TABLE", Some(table.as_str())),
+            ("APOLOPAY_BASE_URL", Some(apolopay.as_str())),
+            ("FINVYPAY_BASE_URL", Some(finvypay.as_str())),
+        ];
+        let names: BTreeSet<_> = EVENTS.iter().map(|(_, function, ..)| *function).collect();
+        let attach = |name| async move { (name, world.attach(name, 1, &changes).await.expect("a function")) };
+        let functions = join_all(names.into_iter().map(attach)).await;
+        Self {
+            functions,
+            _sandbox: sandbox,
+            table,
+        }
+    }
+
+    fn url(&self, function: &str) -> &str {
+        let attached = self.functions.iter().find(|(name, _)| *name == function);
+        attached.expect("a function of the table").1.url()
+    }
+}
+
+#[tokio::test]
+async fn every_event_gets_its_answer() {
+    let files: BTreeSet<_> = std::fs::read_dir(workspace().join("events"))
+        .expect("events/")
+        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .collect();
+    let known: BTreeSet<_> = EVENTS.iter().map(|(file, ..)| (*file).to_owned()).collect();
+    assert_eq!(files, known, "every file in events/ has its line here");
+
+    let apart = Apart::start().await;
+    for (file, function, status, part) in EVENTS {
+        let answer = cargo_lambda_invoke(apart.url(function), file, function).await;
+        assert_eq!(answer.status, status, "{file}: {answer:?}");
+        assert!(answer.body.contains(part), "{file}: {answer:?}");
+        let media_type = if status < 300 {
+            "application/json"
+        } else {
+            "application/problem+json"
+        };
+        assert_eq!(answer.content_type, media_type, "{file}");
+    }
+
+    // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the order.
+    let items = table::items(&apart.table).await;
+    let parked: Vec<_> = items
+        .iter()
+        .filter(|item| item["sk"]["S"] == "PARKED")
+        .map(|item| (&item["pk"]["S"], item["facts"]["SS"].as_array().map(Vec::len)))
+        .collect();
+    let id = json!("PARKED#apolopay#a1b2c3d4-e5f6-7890-abcd-ef1234567890");
+    assert_eq!(parked, [(&id, Some(2))], "A and B say the time differently");
+    let mut states: Vec<_> = items
+        .iter()
+        .filter(|item| item["sk"]["S"] == "STATE")
+        .map(|item| (item["provider"]["S"].as_str(), item["status"]["S"].as_str()))
+        .collect();
+    states.sort_unstable();
+    assert_eq!(
+        states,
+        [
+            (Some("apolopay"), Some("pending")),
+            (Some("finvypay"), Some("completed"))
+        ]
+    );
+}
+
+/// The signed vectors are the published ones, byte for byte.
+#[tokio::test]
+async fn a_changed_byte_is_refused() {
+    let apart = Apart::start().await;
+    for (file, function, status, _) in EVENTS {
+        if function != "webhook-handler" || status != 200 {
+            continue;
+        }
+        let mut changed: Value = serde_json::from_str(&event(file)).expect("JSON");
+        let body = changed["body"].as_str().expect("a body").replacen('c', "C", 1);
+        changed["body"] = json!(body);
+        let answer = invoke(apart.url(function), function, changed.to_string()).await;
+        assert_eq!(answer.status, 401, "{file}: {answer:?}");
+    }
+}
+
+async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Invoked {
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let mut command = Command::new(workspace().join(".venv/bin/cargo-lambda"));
+    command
+        .args([
+            "lambda",
+            "invoke",
+            "--invoke-address",
+            "127.0.0.1",
+            "--invoke-port",
+            port,
+        ])
+        .args(["--data-file", &format!("events/{file}"), function])
+        .current_dir(workspace())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output: Output = timeout(Duration::from_secs(60), command.output())
+        .await
+        .expect("in time")
+        .expect("cargo lambda invoke runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer = serde_json::from_str(&text);
+    Invoked::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
+}

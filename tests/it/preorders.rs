@@ -1,0 +1,248 @@
+//! `POST /preorders`: what is its own beside what all creating routes have in common.
+
+use super::routes::{calls, create_with, post_text, with};
+use super::support::*;
+
+const PROVIDER: Provider = Provider::Apolopay;
+
+#[tokio::test]
+async fn a_preorder() {
+    let order = unique("ORD");
+    let answer = create(PROVIDER, &order).await;
+    insta::assert_snapshot!(answer.whole(), @r#"
+    201
+    cache-control: no-store
+    content-type: application/json
+    location: /payments/[uuid]
+
+    {
+      "amount": 25.5,
+      "createdAt": "[time]",
+      "currency": "USD",
+      "id": "[uuid]",
+      "orderId": "[unique]",
+      "processId": "[uuid]",
+      "provider": "apolopay",
+      "status": "pending"
+    }
+    "#);
+    assert_eq!(
+        answer.header("location"),
+        Some(format!("/payments/{}", answer.str("id")).as_str())
+    );
+    let payments = control().await.payments(PROVIDER, &order).await.expect("the payments");
+    assert_eq!(
+        payments.iter().map(|payment| payment.id.as_str()).collect::<Vec<_>>(),
+        [answer.str("processId")]
+    );
+}
+
+#[tokio::test]
+async fn every_shape_of_the_reply_gives_the_process_id() {
+    let id = "0f9d6ba8-6a7f-4a4e-9c36-2f6f3f0b7c5d";
+    for reply in [
+        json!({ "shape": "documented" }),
+        json!({ "shape": "observed" }),
+        json!({ "shape": "mixed" }),
+        json!({ "status": 200, "body": { "processId": id, "result": { "id": "" } } }),
+        json!({ "status": 201, "body": { "statusCode": 201, "message": "ok", "result": { "id": "0F9D6BA8-6A7F-4A4E-9C36-2F6F3F0B7C5E" } } }),
+    ] {
+        let order = unique("ORD");
+        let answer = create_with(PROVIDER, &order, json!([reply])).await;
+        assert_eq!(answer.status, 201, "{reply}: {answer:?}");
+        let expected = match control()
+            .await
+            .payments(PROVIDER, &order)
+            .await
+            .expect("the payments")
+            .first()
+        {
+            Some(payment) => payment.id.clone(),
+            None if reply["status"] == 200 => id.to_owned(),
+            None => "0f9d6ba8-6a7f-4a4e-9c36-2f6f3f0b7c5e".to_owned(),
+        };
+        assert_eq!(answer.str("processId"), expected, "{reply}");
+        assert_eq!(
+            get_payment(&answer.str("id")).await.str("processId"),
+            expected,
+            "{reply}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_apolopay_is_sent() {
+    let order = unique("ORD");
+    let text = format!(
+        r#"{{"orderId":"{order}","amount":25.5,"customerEmail":"jane@example.com","metadata":{{"b":1.50,"a":12345678901234567890.10,"e":1e3,"n":null,"deep":{{"é\n":[true,"\u00e9"]}}}}}}"#
+    );
+    let answer = post_text(PROVIDER, text, &[]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let calls = calls(PROVIDER, &order).await;
+    let [call] = calls.as_slice() else { panic!("{calls:?}") };
+    assert_eq!(
+        (call.method.as_str(), call.path.as_str()),
+        ("POST", "/payment-button/process/preorder")
+    );
+    assert_eq!(call.headers["content-type"], "application/json");
+    assert_eq!(call.headers["x-secret-key"], "sk_local_apolopay");
+    for name in ["authorization", "idempotency-key", "cookie", "referer"] {
+        assert!(!call.headers.contains_key(name), "{name}");
+    }
+    let id = answer.str("id");
+    assert_eq!(
+        call.body,
+        format!(
+            r#"{{"amount":25.50,"metadata":{{"b":1.50,"a":12345678901234567890.10,"e":1e3,"n":null,"deep":{{"é\n":[true,"é"]}},"orderId":"{order}","customerEmail":"jane@example.com","paymentFunctionsId":"{id}"}}}}"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_order_and_the_address_may_stand_on_top_or_in_the_metadata() {
+    let address = "jane@example.com";
+    for members in [
+        json!({ "orderId": "ORDER", "customerEmail": address }),
+        json!({ "metadata": { "orderId": "ORDER", "customerEmail": address } }),
+        json!({ "orderId": "ORDER", "customerEmail": address, "metadata": { "orderId": "ORDER", "customerEmail": address } }),
+        json!({ "orderId": "ORDER", "metadata": { "customerEmail": address } }),
+    ] {
+        let order = unique("ORD");
+        let body = with(json!({ "amount": 1 }), members)
+            .to_string()
+            .replace("ORDER", &order);
+        let answer = post_text(PROVIDER, body, &[]).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.str("orderId"), order);
+        let calls = calls(PROVIDER, &order).await;
+        let sent: Value = serde_json::from_str(&calls[0].body).expect("JSON");
+        let expected = json!({ "orderId": order, "customerEmail": address, "paymentFunctionsId": answer.str("id") });
+        assert_eq!(sent["metadata"], expected);
+    }
+}
+
+#[tokio::test]
+async fn only_the_amount_is_required() {
+    let answer = post("/preorders", &json!({ "amount": 0.01 }), &[]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert!(answer.json().get("orderId").is_none(), "{answer:?}");
+    let shown = get_payment(&answer.str("id")).await;
+    assert_eq!((shown.status, shown.json().get("orderId")), (200, None));
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_named_at_once() {
+    let long = |length: usize| "x".repeat(length);
+    for (body, pointers) in [
+        (json!({}), vec!["/amount"]),
+        (json!({ "amount": null }), vec!["/amount"]),
+        (json!({ "orderId": null }), vec!["/amount", "/orderId"]),
+        (
+            json!({ "amount": 0, "orderId": "", "customerEmail": "nobody", "metadata": [], "quote": "x", "currency": "USD" }),
+            vec![
+                "/amount",
+                "/metadata",
+                "/orderId",
+                "/customerEmail",
+                "/currency",
+                "/quote",
+            ],
+        ),
+        (json!({ "amount": 1, "orderId": 9821 }), vec!["/orderId"]),
+        (json!({ "amount": 1, "orderId": long(129) }), vec!["/orderId"]),
+        (json!({ "amount": 1, "orderId": "a\u{0}b" }), vec!["/orderId"]),
+        (json!({ "amount": 1, "orderId": "a\u{85}b" }), vec!["/orderId"]),
+        (json!({ "amount": 1, "customerEmail": null }), vec!["/customerEmail"]),
+        (
+            json!({ "amount": 1, "customerEmail": "a b@example.com" }),
+            vec!["/customerEmail"],
+        ),
+        (
+            json!({ "amount": 1, "customerEmail": format!("{}@example.com", long(243)) }),
+            vec!["/customerEmail"],
+        ),
+        (json!({ "amount": 1, "metadata": null }), vec!["/metadata"]),
+        (json!({ "amount": 1, "metadata": "text" }), vec!["/metadata"]),
+        (
+            json!({ "amount": 1, "metadata": { "m": long(10_000) } }),
+            vec!["/metadata"],
+        ),
+        (
+            json!({ "amount": 1, "metadata": { "paymentFunctionsId": "x" } }),
+            vec!["/metadata/paymentFunctionsId"],
+        ),
+        (
+            json!({ "amount": 1, "metadata": { "paymentFunctionsId": null } }),
+            vec!["/metadata/paymentFunctionsId"],
+        ),
+        (
+            json!({ "amount": 1, "metadata": { "orderId": 1, "customerEmail": null } }),
+            vec!["/metadata/orderId", "/metadata/customerEmail"],
+        ),
+        (
+            json!({
+                "amount": 1, "orderId": "a", "customerEmail": "a@example.com",
+                "metadata": { "orderId": "b", "customerEmail": "b@example.com" },
+            }),
+            vec!["/metadata/orderId", "/metadata/customerEmail"],
+        ),
+        (
+            json!({ "amount": 1, "webhookUrl": "https://shop.example/hook" }),
+            vec!["/webhookUrl"],
+        ),
+        (json!({ "amount": 1, "a/b~c": 1, "": 1 }), vec!["/", "/a~1b~0c"]),
+    ] {
+        let answer = post("/preorders", &body, &[]).await;
+        assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()), "{body}");
+        assert_eq!(answer.pointers(), pointers, "{body}");
+    }
+    let answer = post(
+        "/preorders",
+        &json!({ "orderId": "", "customerEmail": null, "x": 1 }),
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(answer.whole(), @r#"
+    422
+    cache-control: no-store
+    content-type: application/problem+json
+
+    {
+      "code": "VALIDATION_FAILED",
+      "detail": "Some fields are wrong; see errors.",
+      "errors": [
+        {
+          "detail": "is required",
+          "pointer": "/amount"
+        },
+        {
+          "detail": "must have 1 to 128 characters",
+          "pointer": "/orderId"
+        },
+        {
+          "detail": "must not be null; leave it out",
+          "pointer": "/customerEmail"
+        },
+        {
+          "detail": "is not a field of this request",
+          "pointer": "/x"
+        }
+      ],
+      "status": 422,
+      "title": "The request is not valid",
+      "type": "urn:payment-functions:problem:validation-failed"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn the_largest_values_that_fit() {
+    let order = format!("{}{}", unique("ORD"), "é".repeat(128 - 36));
+    let body = json!({
+        "amount": 999_999_999.99, "orderId": order, "customerEmail": format!("{}@example.com", "x".repeat(242)),
+        "metadata": { "m": "x".repeat(9_400) },
+    });
+    let answer = post("/preorders", &body, &[]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(answer.str("orderId").chars().count(), 128);
+}
