@@ -115,7 +115,7 @@ async fn record(
 ) -> Result<Option<Delivery>, StoreError> {
     let mut after = before.witness(&event.fact, elsewhere, now);
     let mut also = Also {
-        facts: vec![event.fact.clone()],
+        new: Some(event.fact.clone()),
         ..Also::default()
     };
     for _ in 0..ROUNDS {
@@ -124,6 +124,7 @@ async fn record(
                 let raised = (after.status != before.status).then_some(after.status);
                 return Ok(Some(Delivery::Recorded(after.id, raised)));
             }
+            Commit::Conflict(conflict) if conflict.known => return Ok(Some(Delivery::Duplicate(after.id))),
             Commit::Conflict(conflict) if conflict.moved.is_none() && conflict.taken.is_empty() => {
                 collect(&mut also, &mut after, conflict.parked, now)?;
             }
@@ -146,7 +147,12 @@ pub fn collect(
     for (reference, texts) in parked {
         for fact in Store::read_parked(&texts)? {
             *after = after.witness(&fact, false, now);
-            if !also.facts.iter().any(|known| known.digest() == fact.digest()) {
+            if !also
+                .new
+                .iter()
+                .chain(&also.facts)
+                .any(|known| known.digest() == fact.digest())
+            {
                 also.facts.push(fact);
             }
         }

@@ -30,6 +30,9 @@ pub enum SecretError {
     /// Secrets Manager cannot be reached or refused.
     #[error("secret not fetched: {0}")]
     NotFetched(String),
+    /// There is no such secret, or it was never given a value.
+    #[error("the secret does not exist, or has no value")]
+    Absent,
     /// The secret is not what the function needs.
     #[error("the secret must be a JSON object with a text in {0}")]
     WrongShape(&'static str),
@@ -102,8 +105,7 @@ impl SecretsManager {
 impl SecretSource for SecretsManager {
     async fn fetch(&self, previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
         let current = self.stage("AWSCURRENT").await?;
-        let (current, created_at) =
-            current.ok_or_else(|| SecretError::NotFetched("it does not exist, or has no value".to_owned()))?;
+        let (current, created_at) = current.ok_or(SecretError::Absent)?;
         let previous = match previous_since {
             Some(since) if created_at > since => self.stage("AWSPREVIOUS").await?.map(|(text, _)| text),
             _ => None,

@@ -12,7 +12,7 @@ use payment_functions::function::Function;
 use payment_functions::http;
 use payment_functions::id::Provider;
 use payment_functions::problem::Problem;
-use payment_functions::secrets::{SecretCache, SecretsManager, WebhookSecrets};
+use payment_functions::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
 use payment_functions::signature::Signature;
 use payment_functions::store::Store;
 use tokio::time::timeout;
@@ -106,7 +106,12 @@ impl WebhookHandler {
                 .verifier(now)
                 .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
         };
-        if is_good(&*secrets.get(now).await.map_err(|_| Problem::unavailable(None, None))?) {
+        let current = secrets.get(now).await.map_err(|error| match error {
+            // There is nothing to verify with, and asking again will not change that.
+            SecretError::Absent => Problem::signature_invalid(),
+            SecretError::NotFetched(_) | SecretError::WrongShape(_) => Problem::unavailable(None, None),
+        })?;
+        if is_good(&current) {
             return Ok(());
         }
         // The secret may have been rotated since it was fetched.

@@ -15,7 +15,9 @@ use crate::payment::{Fact, Payment};
 /// What is written together with a payment.
 #[derive(Clone, Debug, Default)]
 pub struct Also {
-    /// Facts for the ledger.
+    /// The fact that the change follows from. Once it is in the ledger, nothing follows from it any more.
+    pub new: Option<Fact>,
+    /// Further facts for the ledger, where they may be already.
     pub facts: Vec<Fact>,
     /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave them.
     pub collected: Vec<(Reference, Vec<String>)>,
@@ -35,6 +37,8 @@ pub enum Commit {
 /// What stood in the way of a change.
 #[derive(Clone, Debug, Default)]
 pub struct Conflict {
+    /// The new fact is in the ledger already.
+    pub known: bool,
     /// The payment has moved on to this.
     pub moved: Option<Payment>,
     /// An id is another payment's.
@@ -47,6 +51,7 @@ pub struct Conflict {
 
 enum Step {
     State,
+    New,
     Fact,
     Reference(Reference),
     Parked(Reference),
@@ -56,7 +61,7 @@ enum Step {
 impl Store {
     /// Writes the change of a payment from `before` to `after`, in one transaction.
     ///
-    /// Conditions: the payment is still `before`; every id new in `after` is no other payment's; nothing is parked under such an id
+    /// Conditions: the payment is still `before`; the new fact is not in the ledger; every id new in `after` is no other payment's; nothing is parked under such an id
     /// but what is collected here; the key's lease is still ours.
     ///
     /// # Errors
@@ -71,6 +76,9 @@ impl Store {
         let mut transaction = Transaction::new();
         if after != before {
             transaction.add(Step::State, self.update_state(before, after)?);
+        }
+        if let Some(fact) = &also.new {
+            transaction.add(Step::New, self.insert_fact(after.id, fact, now)?);
         }
         for fact in &also.facts {
             transaction.add(Step::Fact, self.upsert_fact(after.id, fact, now)?);
@@ -102,6 +110,7 @@ impl Store {
         for (step, item) in refused {
             match step {
                 Step::State => conflict.moved = Some(items::payment_of(item)?),
+                Step::New => conflict.known = true,
                 Step::Fact => return Err(StoreError::Corrupt),
                 Step::Reference(reference) => conflict.taken.push((reference, items::owner_of(&item)?)),
                 Step::Parked(reference) => conflict.parked.push((reference, items::parked_texts_of(&item))),
@@ -138,6 +147,20 @@ impl Store {
             .condition_expression("#version = :before")
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
+    }
+
+    /// Records a fact that is not there yet.
+    pub(super) fn insert_fact(
+        &self,
+        id: PaymentId,
+        fact: &Fact,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(items::fact_item(id, fact, now)?))
+            .condition_expression("attribute_not_exists(pk)");
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
     /// Records a fact; one that is there already stays as it was first received.

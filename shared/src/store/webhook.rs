@@ -1,6 +1,6 @@
 //! The usual webhook in one round trip.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
 use super::items::{self, number};
 use super::transaction::Transaction;
@@ -38,12 +38,8 @@ impl Store {
         let Some(raise) = self.raise(id, fact, now)? else {
             return Ok(self.payment(id).await?.map_or(Witnessed::NoPayment, Witnessed::Unusual));
         };
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(items::fact_item(id, fact, now)?))
-            .condition_expression("attribute_not_exists(pk)");
         let mut transaction = Transaction::new();
-        transaction.add(Step::Fact, TransactWriteItem::builder().put(put.build()?).build());
+        transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
         transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
         let Err(refused) = transaction.run(self).await? else {
             return Ok(Witnessed::Raised);
