@@ -154,8 +154,11 @@ impl ReturnOrigins {
     fn parse(list: &str) -> Option<Self> {
         let origin = |text: &str| {
             let url = Url::parse(text.trim()).ok().filter(is_secure)?;
-            let is_bare =
-                url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+            let is_bare = url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none();
             is_bare.then(|| url.origin())
         };
         list.split(',')

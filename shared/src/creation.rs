@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use lambda_http::{Body, Response};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::delivery::collect;
 use crate::http;
 use crate::id::{PaymentId, Reference};
-use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, LEASE, Lease, NextAction};
+use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction};
 use crate::payment::Payment;
 use crate::problem::Problem;
 use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT};
@@ -82,10 +82,7 @@ pub async fn create<G: Gateway>(
         .get(intent.created_at)
         .await
         .map_err(|_| Problem::unavailable(None, None))?;
-    let begun = match timeout(STORE_LIMIT, begin(store, intent, keyed)).await {
-        Ok(begun) => begun?,
-        Err(_) => return Err(unavailable(None, &StoreError::TimedOut)),
-    };
+    let begun = begin(store, intent, keyed).await?;
     let (payment, lease, called) = match begun {
         Begun::Replay(creation) => return Ok(creation),
         Begun::Settled(payment, lease) => (payment, Some(lease), None),
@@ -103,7 +100,11 @@ pub async fn create<G: Gateway>(
     let refresh = async {
         // The key may have been rotated: the next request gets the new one.
         if matches!(called, Some(Err(CallError::KeyRefused))) {
-            keys.refresh(Timestamp::now()).await;
+            let refreshed = keys.refresh(Timestamp::now()).await;
+            tracing::info!(
+                refreshed = matches!(refreshed, Ok(Some(_))),
+                "the provider refused our key"
+            );
         }
     };
     match tokio::join!(
@@ -118,50 +119,59 @@ pub async fn create<G: Gateway>(
 /// Stores the intent, or finds out what its key leads to.
 async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>) -> Result<Begun, Problem> {
     let now = Timestamp::now();
-    let opened = store
-        .open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now)
-        .await;
-    let Opened::KeyInUse(mut record) = opened.map_err(|error| unavailable(None, &error))? else {
+    let deadline = Instant::now() + STORE_LIMIT;
+    let open = store.open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now);
+    // Where this fails, whether the intent is stored is not known, and its id would promise too much.
+    let opened = in_time(deadline, open)
+        .await
+        .map_err(|error| unavailable(None, &error))?;
+    let Opened::KeyInUse(record) = opened else {
         tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
-        return Ok(Begun::Call(
-            intent,
-            keyed.map(|keyed| Lease {
-                key: keyed.key.clone(),
-                fence: 1,
-                attempt: 1,
-            }),
-        ));
+        let lease = keyed.map(|keyed| Lease {
+            key: keyed.key.clone(),
+            fence: 1,
+            attempt: 1,
+        });
+        return Ok(Begun::Call(intent, lease));
     };
-    let Some(Keyed { key, fingerprint }) = keyed else {
+    let Some(keyed) = keyed else {
         return Err(unavailable(None, &StoreError::Corrupt));
     };
     let id = record.payment_id;
-    let failed = |error: StoreError| unavailable(Some(id), &error);
+    let resumed = in_time(deadline, resume(store, keyed, record, now)).await;
+    resumed.unwrap_or_else(|error| Err(unavailable(Some(id), &error)))
+}
+
+/// Decides what a request with a known key gets, taking the key over where its holder is gone.
+async fn resume(
+    store: &Store,
+    Keyed { key, fingerprint }: &Keyed,
+    mut record: KeyRecord,
+    now: Timestamp,
+) -> Result<Result<Begun, Problem>, StoreError> {
+    let id = record.payment_id;
     loop {
         match record.next_action(fingerprint, now) {
             NextAction::Replay(answer) => {
-                return Ok(Begun::Replay(Creation {
+                return Ok(Ok(Begun::Replay(Creation {
                     payment: id,
                     answer,
                     replayed: true,
-                }));
+                })));
             }
-            NextAction::RefuseReuse => return Err(Problem::idempotency_key_reused()),
-            NextAction::Wait(left) => return Err(in_progress(left)),
-            NextAction::TakeOver => match store.take_over(key, &record, now).await.map_err(failed)? {
+            NextAction::RefuseReuse => return Ok(Err(Problem::idempotency_key_reused())),
+            NextAction::Wait(left) => return Ok(Err(in_progress(left))),
+            NextAction::TakeOver => match store.take_over(key, &record, now).await? {
                 Ok(lease) => {
-                    let payment = store
-                        .payment(id)
-                        .await
-                        .map_err(failed)?
-                        .ok_or_else(|| failed(StoreError::Corrupt))?;
+                    let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
                     tracing::info!(payment = %id, fence = lease.fence, attempt = lease.attempt, "key taken over");
                     let needs_call = payment.status.is_payable() && payment.handoff.is_none();
-                    return Ok(if needs_call {
+                    let begun = if needs_call {
                         Begun::Call(payment, Some(lease))
                     } else {
                         Begun::Settled(payment, lease)
-                    });
+                    };
+                    return Ok(Ok(begun));
                 }
                 // Another request took it over just now: its lease runs, or it has its answer.
                 Err(current) => record = current,
@@ -170,7 +180,11 @@ async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>) -> Result<
     }
 }
 
-/// Stores what came of the call and answers.
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout_at(deadline, work).await.unwrap_or(Err(StoreError::TimedOut))
+}
+
+/// Stores what came of the call, if there was one, and answers.
 async fn finish(
     store: &Store,
     payment: Payment,
@@ -180,29 +194,26 @@ async fn finish(
     let now = Timestamp::now();
     let id = payment.id;
     let error = match called {
-        None => return settle(store, payment, lease, now, Payment::clone, view::created).await,
-        Some(Ok(accepted)) => {
-            let accept = |payment: &Payment| payment.accept(accepted.handoff.clone(), accepted.references.clone(), now);
-            return settle(store, payment, lease, now, accept, view::created).await;
-        }
+        None => return settle(store, payment, lease, Verdict::Nothing, now).await,
+        Some(Ok(accepted)) => return settle(store, payment, lease, Verdict::Accepted(accepted), now).await,
         Some(Err(error)) => error,
     };
     tracing::warn!(payment = %id, provider = %payment.provider, error = %error, "provider call failed");
     if let CallError::Rejected { code, references } = error {
-        let refuse = |payment: &Payment| payment.refuse(references.clone(), now);
-        let rejected = Problem::provider_rejected(code.clone()).to_answer();
-        // Money that came in all the same, through an earlier attempt, is not talked away.
-        let answer = |payment: &Payment| {
-            if payment.status > Status::Failed {
-                view::created(payment)
-            } else {
-                rejected.clone()
-            }
+        let verdict = Verdict::Refused {
+            code: code.as_deref(),
+            references,
         };
-        return settle(store, payment, lease, now, refuse, answer).await;
+        return settle(store, payment, lease, verdict, now).await;
     }
-    if let CallError::Unusable { references, .. } = error {
-        keep_references(store, payment, references, now).await;
+    if let CallError::Unusable { references, .. } = error
+        && !references.is_empty()
+        && settle(store, payment, None, Verdict::Useless { references }, now)
+            .await
+            .is_err()
+    {
+        // Our own id in the metadata leads a webhook to the payment too, so nothing is lost.
+        tracing::warn!(payment = %id, "ids of a useless answer not attached");
     }
     if let Some(lease) = &lease {
         let attempt = if error.is_definite() {
@@ -217,48 +228,93 @@ async fn finish(
     Err(match error {
         CallError::Throttled { retry_after } => Problem::unavailable(Some(id), *retry_after),
         CallError::TimedOut => Problem::provider_timeout(id),
-        CallError::KeyRefused | CallError::NoConnection | CallError::Unusable { .. } | CallError::Rejected { .. } => {
+        CallError::KeyRefused | CallError::NoAnswer | CallError::Unusable { .. } | CallError::Rejected { .. } => {
             Problem::provider_error(id)
         }
     })
 }
 
-/// Writes a change and the key's answer, together with whatever was parked under the ids that the change attaches.
+/// What the provider's answer means for the payment.
+#[derive(Clone, Copy)]
+enum Verdict<'a> {
+    /// Nothing: it was not asked.
+    Nothing,
+    /// The buyer can go on.
+    Accepted(&'a Accepted),
+    /// It is refused for good.
+    Refused {
+        code: Option<&'a str>,
+        references: &'a [Reference],
+    },
+    /// The answer is of no use but for its ids.
+    Useless { references: &'a [Reference] },
+}
+
+impl Verdict<'_> {
+    fn references(&self) -> Vec<Reference> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Accepted(accepted) => {
+                [std::slice::from_ref(&accepted.handoff.reference), &accepted.references].concat()
+            }
+            Self::Refused { references, .. } | Self::Useless { references } => references.to_vec(),
+        }
+    }
+
+    /// The payment after it. Who has lost the key changes nothing but what is a fact whoever has it: the ids.
+    fn apply(&self, payment: &Payment, has_lost_key: bool, now: Timestamp) -> Payment {
+        match self {
+            Self::Accepted(accepted) if !has_lost_key => {
+                payment.accept(accepted.handoff.clone(), accepted.references.iter().cloned(), now)
+            }
+            Self::Refused { references, .. } if !has_lost_key => payment.refuse(references.iter().cloned(), now),
+            Self::Nothing | Self::Accepted(_) | Self::Refused { .. } | Self::Useless { .. } => {
+                payment.know(self.references(), now)
+            }
+        }
+    }
+
+    fn answer(&self, payment: &Payment) -> Answer {
+        match self {
+            // Money that came in all the same, through an earlier attempt, is not talked away.
+            Self::Refused { code, .. } if payment.status <= Status::Failed => {
+                Problem::provider_rejected(code.map(str::to_owned)).to_answer()
+            }
+            Self::Nothing | Self::Accepted(_) | Self::Refused { .. } | Self::Useless { .. } => view::created(payment),
+        }
+    }
+}
+
+/// Writes what the verdict changes and the key's answer, together with whatever was parked under the ids that it attaches.
 async fn settle(
     store: &Store,
     mut before: Payment,
     mut lease: Option<Lease>,
+    verdict: Verdict<'_>,
     now: Timestamp,
-    change: impl Fn(&Payment) -> Payment,
-    answer: impl Fn(&Payment) -> Answer,
 ) -> Result<Creation, Problem> {
     let id = before.id;
     let failed = |error: StoreError| unavailable(Some(id), &error);
     let mut parked = Vec::new();
-    // The first answer, where another holder has given one meanwhile; or none yet, where it is still at work.
-    let mut lost_to = None;
+    let mut lost_to: Option<KeyRecord> = None;
     for _ in 0..ROUNDS {
-        let mut after = change(&before);
+        let mut after = verdict.apply(&before, lost_to.is_some(), now);
         let mut also = Also::default();
         collect(&mut also, &mut after, parked.clone(), now).map_err(failed)?;
-        let own = answer(&after);
-        also.answer = lease.clone().map(|lease| (lease, own.clone()));
+        let answer = verdict.answer(&after);
+        also.answer = lease.clone().map(|lease| (lease, answer.clone()));
         let conflict = match store.commit(&before, &after, &also, now).await.map_err(failed)? {
             Commit::Done => {
                 tracing::info!(payment = %id, status = %after.status, "outcome stored");
-                return match lost_to {
-                    None => Ok(Creation {
-                        payment: id,
-                        answer: own,
-                        replayed: false,
-                    }),
-                    Some(Some(first)) => Ok(Creation {
-                        payment: id,
-                        answer: first,
-                        replayed: true,
-                    }),
-                    Some(None) => Err(in_progress(LEASE)),
-                };
+                let first = lost_to
+                    .map(|record| record.answer.ok_or_else(|| in_progress(LEASE)))
+                    .transpose()?;
+                let replayed = first.is_some();
+                return Ok(Creation {
+                    payment: id,
+                    answer: first.unwrap_or(answer),
+                    replayed,
+                });
             }
             Commit::Conflict(conflict) => conflict,
         };
@@ -275,7 +331,7 @@ async fn settle(
         }
         if let Some(record) = conflict.key {
             tracing::warn!(payment = %id, "the key was taken over meanwhile");
-            lost_to = Some(record.answer);
+            lost_to = Some(record);
             lease = None;
         }
         if let Some(moved) = conflict.moved {
@@ -287,15 +343,6 @@ async fn settle(
         }
     }
     Err(failed(StoreError::Contended))
-}
-
-/// Attaches ids that came with an answer of no use, so that a webhook under one of them finds its payment. Our own id in the
-/// metadata leads there too, so a failure here loses nothing.
-async fn keep_references(store: &Store, payment: Payment, references: &[Reference], now: Timestamp) {
-    let know = |payment: &Payment| payment.know(references.iter().cloned(), now);
-    if !references.is_empty() && settle(store, payment, None, now, know, view::created).await.is_err() {
-        tracing::warn!("ids of an unusable answer not attached");
-    }
 }
 
 fn in_progress(left: Duration) -> Problem {

@@ -7,7 +7,7 @@
 //! metadata; else, for a fact that gives neither but an order, the only payment of that order. Never by order where an id is known.
 
 use crate::clock::Timestamp;
-use crate::id::{PaymentId, Provider, Reference};
+use crate::id::{PaymentId, Reference};
 use crate::payment::Payment;
 use crate::providers::Event;
 use crate::status::Status;
@@ -88,7 +88,7 @@ async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
     let id = match (owners.first(), event.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(*owner),
         (None, Some(id), _) => Some(id),
-        (None, None, Some(order_id)) if fact.provider == Provider::FinvyPay => {
+        (None, None, Some(order_id)) if fact.provider.may_name_only_the_order() => {
             match store.payments_of_order(fact.provider, order_id).await? {
                 OrderPayments::One(id) => Some(id),
                 OrderPayments::None | OrderPayments::Several => None,

@@ -19,9 +19,8 @@ pub fn init(variables: &Variables<'_>, function: &'static str) {
     let targets = Targets::new()
         .with_target("payment_functions", level)
         .with_target(function.replace('-', "_"), level)
-        .with_target("lambda_runtime", Level::ERROR)
         // The span around each request, with its ids.
-        .with_target("lambda_runtime::layers", Level::INFO);
+        .with_target("lambda_runtime::layers::trace", Level::INFO);
     let format = tracing_subscriber::fmt::layer()
         .json()
         .with_current_span(true)

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::id::{OrderId, PaymentId, Provider, Reference};
 use crate::json::feed;
-use crate::money::{Currency, Decimal, Money};
+use crate::money::{Decimal, Money};
 use crate::personal::Personal;
 use crate::status::Status;
 
@@ -129,10 +129,8 @@ impl Fact {
 
     /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.
     pub fn money(&self) -> Option<Money> {
-        let currency = match self.provider {
-            Provider::ApoloPay => Currency::USD,
-            Provider::FinvyPay => self.currency.as_deref()?.to_ascii_uppercase().parse().ok()?,
-        };
+        let named = || self.currency.as_deref()?.to_ascii_uppercase().parse().ok();
+        let currency = self.provider.only_currency().or_else(named)?;
         Money::from_major(self.amount.as_ref()?, currency).ok()
     }
 }
@@ -189,7 +187,7 @@ pub struct Handoff {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A payment as it is stored. Holds no personal data.
+/// A payment as it is stored. Of the buyer it holds nothing but what the caller chose to put into the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// Our id.
@@ -210,7 +208,7 @@ pub struct Payment {
     pub created_at: Timestamp,
     /// When anything below last changed.
     pub updated_at: Timestamp,
-    /// Grows by one with every change; the store compares it, and consumers of events keep the highest.
+    /// Grows with every change; the store compares it, and consumers of events keep the highest.
     pub version: u64,
     /// Every id that the provider is known to have given this payment.
     pub references: BTreeSet<Reference>,
@@ -328,6 +326,7 @@ impl Payment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::money::Currency;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);

@@ -1,4 +1,4 @@
-//! Personal data, which goes to the provider and nowhere else.
+//! Personal data, and what may hold some: it goes where it must and into no log.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ impl<T> Personal<T> {
         Self(value)
     }
 
-    /// The value, for the request to the provider.
+    /// The value, for the request to the provider or for the table.
     pub const fn expose(&self) -> &T {
         &self.0
     }

@@ -202,7 +202,8 @@ pub struct SecretCache<T, S = SecretsManager> {
 struct State<T> {
     value: Option<Arc<T>>,
     good_until: Timestamp,
-    forced_at: Option<Timestamp>,
+    /// When a refresh was last forced, and why it failed.
+    forced: Option<(Timestamp, Option<SecretError>)>,
 }
 
 impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
@@ -211,7 +212,7 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         let state = State {
             value: None,
             good_until: Timestamp::from_millis(0),
-            forced_at: None,
+            forced: None,
         };
         Self {
             source,
@@ -233,43 +234,48 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         // Whoever held the lock before may have fetched it.
         match self.fresh(now) {
             Some(value) => Ok(value),
-            None => self.fetch(now).await,
+            None => {
+                let fetched = self.fetch(now).await;
+                fetched.or_else(|error| self.with_state(|state| state.value.clone()).ok_or(error))
+            }
         }
     }
 
     /// Fetches the secret anew although it is not old, because what was done with it failed; at most once a minute.
     ///
-    /// `None` where that minute is not over, or the secret cannot be fetched: nothing is new then.
-    pub async fn refresh(&self, now: Timestamp) -> Option<Arc<T>> {
+    /// `None` where it was fetched within the last minute: nothing newer is known then.
+    ///
+    /// # Errors
+    /// Where it cannot be fetched, or could not be within the last minute: whether there is a newer one is not known then.
+    pub async fn refresh(&self, now: Timestamp) -> Result<Option<Arc<T>>, SecretError> {
         let _fetching = self.fetching.lock().await;
-        let is_allowed = self.with_state(|state| {
-            let is_allowed = state.forced_at.is_none_or(|at| now.since(at) >= FORCED_REFRESH_EVERY);
-            if is_allowed {
-                state.forced_at = Some(now);
-            }
-            is_allowed
-        });
-        if is_allowed { self.fetch(now).await.ok() } else { None }
+        let last = self.with_state(|state| state.forced.clone());
+        if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_EVERY) {
+            return failure.map_or(Ok(None), Err);
+        }
+        let fetched = self.fetch(now).await;
+        self.with_state(|state| state.forced = Some((now, fetched.as_ref().err().cloned())));
+        fetched.map(Some)
     }
 
+    /// Fetches the secret and keeps it.
     async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
         let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
         let fetched = self.source.fetch(previous_since).await;
         let read = fetched
             .and_then(|versions| T::from_versions(&versions, self.member))
             .map(Arc::new);
-        self.with_state(|state| match read {
+        self.with_state(|state| match &read {
             Ok(value) => {
-                state.value = Some(Arc::clone(&value));
+                state.value = Some(Arc::clone(value));
                 state.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
-                Ok(value)
             }
             Err(error) => {
-                tracing::error!(error = %error, stale = state.value.is_some(), "secret not refreshed");
+                tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
                 state.good_until = now.plus(RETRY_AFTER_ERROR);
-                state.value.clone().ok_or(error)
             }
-        })
+        });
+        read
     }
 
     fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
@@ -363,15 +369,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_refresh_is_forced_once_a_minute_at_most() {
-        let source = source([versions(ONE, None), versions(TWO, None), versions(ONE, None)]);
+        let down = || Err(SecretError::NotFetched("down".into()));
+        let source = source([versions(ONE, None), versions(TWO, None), down(), versions(ONE, None)]);
         let cache = SecretCache::<ApiKey, _>::new(&source, "key");
         key(&cache, NOW).await.unwrap();
-        assert!(cache.refresh(NOW).await.is_some());
+        assert!(cache.refresh(NOW).await.unwrap().is_some());
         for millis in [0, 1, 59_999] {
-            assert!(cache.refresh(NOW.plus(Duration::from_millis(millis))).await.is_none());
+            assert!(
+                cache
+                    .refresh(NOW.plus(Duration::from_millis(millis)))
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
         }
-        assert!(cache.refresh(NOW.plus(FORCED_REFRESH_EVERY)).await.is_some());
-        assert_eq!(*source.fetches.lock().unwrap(), 3);
+        // A refresh that fails does not pass off the old secret as news, neither at once nor for the rest of its minute.
+        let [second, third] = [1, 2].map(|minutes| NOW.plus(FORCED_REFRESH_EVERY * minutes));
+        for millis in [0, 59_999] {
+            assert!(cache.refresh(second.plus(Duration::from_millis(millis))).await.is_err());
+        }
+        assert_eq!(key(&cache, second).await.as_deref(), Ok("two"), "it stays in use");
+        assert!(cache.refresh(third).await.unwrap().is_some());
+        assert_eq!(*source.fetches.lock().unwrap(), 4);
     }
 
     #[test]

@@ -106,16 +106,12 @@ impl WebhookHandler {
                 .verifier(now)
                 .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
         };
-        let current = secrets.get(now).await.map_err(|error| match error {
-            // There is nothing to verify with, and asking again will not change that.
-            SecretError::Absent => Problem::signature_invalid(),
-            SecretError::NotFetched(_) | SecretError::WrongShape(_) => Problem::unavailable(None, None),
-        })?;
+        let current = secrets.get(now).await.map_err(out_of_reach)?;
         if is_good(&current) {
             return Ok(());
         }
         // The secret may have been rotated since it was fetched.
-        match secrets.refresh(now).await {
+        match secrets.refresh(now).await.map_err(out_of_reach)? {
             Some(fresh) if is_good(&fresh) => Ok(()),
             _ => Err(Problem::signature_invalid()),
         }
@@ -145,6 +141,14 @@ fn signatures(provider: Provider, headers: &HeaderMap) -> Option<Vec<Signature>>
         .map(|value| Signature::parse(value.to_str().ok()?))
         .collect::<Option<_>>()?;
     (!signatures.is_empty()).then_some(signatures)
+}
+
+fn out_of_reach(error: SecretError) -> Problem {
+    match error {
+        // There is nothing to verify with, and asking again will not change that.
+        SecretError::Absent => Problem::signature_invalid(),
+        SecretError::NotFetched(_) | SecretError::WrongShape(_) => Problem::unavailable(None, None),
+    }
 }
 
 fn not_stored(error: &dyn std::fmt::Display) -> Problem {

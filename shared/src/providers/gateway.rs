@@ -20,6 +20,15 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// The most bytes of a reply that are read.
 const MAX_REPLY: usize = 256 * 1024;
 
+/// What gateways on the way answer when the provider has not, although it may be at work.
+const NO_ANSWER: [StatusCode; 5] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_EARLY,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
 /// Creates a payment at its provider.
 pub trait Gateway {
     /// Makes the one call of an attempt. `attempt` counts from 1 and grows only after a definite answer.
@@ -63,9 +72,9 @@ pub enum CallError {
         /// Ids the provider gave all the same.
         references: Vec<Reference>,
     },
-    /// The connection failed; whether the request arrived is not known.
-    #[error("no connection to the provider")]
-    NoConnection,
+    /// The connection failed, or something between us and the provider answered for it; whether the request arrived is not known.
+    #[error("no answer from the provider itself")]
+    NoAnswer,
     /// No answer in time; whether the request arrived is not known.
     #[error("the provider did not answer in time")]
     TimedOut,
@@ -84,7 +93,7 @@ impl CallError {
     pub fn is_definite(&self) -> bool {
         match self {
             Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
-            Self::NoConnection | Self::TimedOut => false,
+            Self::NoAnswer | Self::TimedOut => false,
         }
     }
 }
@@ -149,9 +158,11 @@ impl HttpClient {
                 .and_then(|value| value.to_str().ok()?.parse().ok());
             return Err(CallError::Throttled { retry_after: seconds });
         }
-        // Of the client errors these say nothing of the request itself.
-        let says_nothing = [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_EARLY].contains(&status);
-        if status.is_server_error() || says_nothing {
+        if NO_ANSWER.contains(&status) {
+            return Err(CallError::NoAnswer);
+        }
+        // A conflict says nothing of the request itself.
+        if status.is_server_error() || status == StatusCode::CONFLICT {
             return Err(CallError::unusable("a server error"));
         }
         let mut bytes = Vec::new();
@@ -176,7 +187,7 @@ fn failure(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::TimedOut
     } else {
-        CallError::NoConnection
+        CallError::NoAnswer
     }
 }
 

@@ -1,6 +1,7 @@
 //! The payment providers, each in a place of its own: how it is called, what it replies, what its webhooks look like, and its words.
 //!
-//! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant and its arms below.
+//! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant, and the arms that the compiler
+//! then asks for.
 
 pub mod apolopay;
 pub mod finvypay;
@@ -9,18 +10,22 @@ pub mod gateway;
 #[cfg(test)]
 pub(crate) mod vectors;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{PaymentId, Provider};
 use crate::json::{Json, Object};
-use crate::money::Decimal;
+use crate::money::{Currency, Decimal};
 use crate::payment::{Fact, Outcome};
 
 /// The member of a provider's `metadata` in which our payment id travels there and back.
 pub const OUR_ID: &str = "paymentFunctionsId";
 
 /// A verified webhook: a fact, and the payment it says it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Event {
     /// The payment named by our own id in the metadata that came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub payment_id: Option<PaymentId>,
     /// What it says.
     pub fact: Fact,
@@ -61,6 +66,22 @@ impl Webhooks {
 impl Provider {
     /// Every provider.
     pub const ALL: [Self; 2] = [Self::ApoloPay, Self::FinvyPay];
+
+    /// The one currency of the provider's amounts, where its messages name none.
+    pub const fn only_currency(self) -> Option<Currency> {
+        match self {
+            Self::ApoloPay => Some(Currency::USD),
+            Self::FinvyPay => None,
+        }
+    }
+
+    /// Whether some of the provider's webhooks name nothing of ours but the order.
+    pub const fn may_name_only_the_order(self) -> bool {
+        match self {
+            Self::ApoloPay => false,
+            Self::FinvyPay => true,
+        }
+    }
 
     /// How the provider's webhooks look.
     pub fn webhooks(self) -> &'static Webhooks {

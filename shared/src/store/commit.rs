@@ -76,6 +76,8 @@ impl Store {
         let mut transaction = Transaction::new();
         if after != before {
             transaction.add(Step::State, self.update_state(before, after)?);
+        } else if also.new.is_some() {
+            transaction.add(Step::State, self.check_state(before)?);
         }
         if let Some(fact) = &also.new {
             transaction.add(Step::New, self.insert_fact(after.id, fact, now)?);
@@ -149,6 +151,18 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
+    /// Makes sure that a payment is still the version that something was decided on.
+    fn check_state(&self, before: &Payment) -> Result<TransactWriteItem, StoreError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::state_key(before.id)))
+            .condition_expression("#version = :before")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":before", number(before.version))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
+    }
+
     /// Records a fact that is not there yet.
     pub(super) fn insert_fact(
         &self,
@@ -163,7 +177,7 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Records a fact; one that is there already stays as it was first received.
+    /// Records a fact; what is there of it already stays.
     fn upsert_fact(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         let key = items::fact_key(id, &fact.digest());
         let mut update = self.update(key.clone());

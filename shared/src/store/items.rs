@@ -12,6 +12,7 @@ use crate::idempotency::{IdempotencyKey, KeyRecord};
 use crate::money::{Currency, Money};
 use crate::payment::{Attention, Fact, Handoff, Payment, Receipt};
 use crate::personal::Personal;
+use crate::providers::Event;
 use crate::status::Status;
 
 fn key(pk: String, sk: String) -> Item {
@@ -165,7 +166,7 @@ pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
     from_item(item)
 }
 
-/// The parked facts, as texts that are compared byte for byte.
+/// The parked events, as texts that are compared byte for byte.
 pub(super) fn parked_texts_of(item: &Item) -> Vec<String> {
     item.get("facts")
         .and_then(|value| value.as_ss().ok())
@@ -173,11 +174,11 @@ pub(super) fn parked_texts_of(item: &Item) -> Vec<String> {
         .unwrap_or_default()
 }
 
-pub(super) fn fact_text(fact: &Fact) -> Result<String, StoreError> {
-    serde_json::to_string(fact).map_err(|_| StoreError::Corrupt)
+pub(super) fn event_text(event: &Event) -> Result<String, StoreError> {
+    serde_json::to_string(event).map_err(|_| StoreError::Corrupt)
 }
 
-pub(super) fn fact_of(text: &str) -> Result<Fact, StoreError> {
+pub(super) fn event_of(text: &str) -> Result<Event, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt)
 }
 

@@ -1,13 +1,12 @@
 //! Intents and idempotency keys.
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
 use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::id::Provider;
 use crate::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
 use crate::payment::Payment;
 
@@ -44,8 +43,11 @@ impl Store {
             .set_item(Some(items::state_item(payment)?))
             .condition_expression("attribute_not_exists(pk)");
         transaction.add(Step::Intent, step(intent.build()?));
-        // Only FinvyPay sends webhooks that name nothing but the order.
-        if let (Provider::FinvyPay, Some(order_id)) = (payment.provider, &payment.order_id) {
+        if let Some(order_id) = payment
+            .order_id
+            .as_ref()
+            .filter(|_| payment.provider.may_name_only_the_order())
+        {
             let item = items::order_item(payment.provider, order_id, payment.id);
             transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
         }
@@ -96,19 +98,13 @@ impl Store {
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .expression_attribute_values(":now", number(now.as_millis()));
-        match update.send().await {
-            Ok(_) => Ok(Ok(Lease {
+        match self.write_key(update).await? {
+            None => Ok(Ok(Lease {
                 key: key.clone(),
                 fence,
                 attempt: seen.attempt,
             })),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let item = refused.item().cloned().ok_or(StoreError::Corrupt)?;
-                    Ok(Err(items::key_record_of(item)?))
-                }
-                _ => Err(StoreError::failed("UpdateItem", &error)),
-            },
+            Some(current) => Ok(Err(current)),
         }
     }
 
@@ -123,31 +119,28 @@ impl Store {
             .condition_expression("fence = :fence AND attribute_not_exists(answer)")
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            // Somebody took the key over; it is theirs.
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::failed("UpdateItem", &error)),
-        }
+        // Where somebody took the key over, it is theirs.
+        self.write_key(update).await.map(|_| ())
     }
 
-    fn update_key(
-        &self,
-        key: &IdempotencyKey,
-        fence: u64,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(items::key_key(key)))
-            .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {
+        self.update(items::key_key(key))
+            .expression_attribute_values(":fence", number(fence))
+    }
+
+    /// Writes a key's item alone; gives what it is where the condition failed. A transaction of one step, since contention is tried
+    /// again only there, and a repeated request is known by its token and does not fail on its own write.
+    async fn write_key(&self, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
+        let mut transaction = Transaction::new();
+        transaction.add(Step::Key, TransactWriteItem::builder().update(update.build()?).build());
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(None);
+        };
+        let item = refused
+            .into_iter()
+            .next()
+            .map(|(_, item)| item)
+            .ok_or(StoreError::Corrupt)?;
+        items::key_record_of(item).map(Some)
     }
 }

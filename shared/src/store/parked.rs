@@ -36,7 +36,7 @@ impl Store {
     /// Where the table cannot be written.
     pub async fn park(&self, event: &Event, now: Timestamp) -> Result<Parked, StoreError> {
         let fact = &event.fact;
-        let text = items::fact_text(fact)?;
+        let text = items::event_text(event)?;
         let mut transaction = Transaction::new();
         for place in places(event) {
             let update = self
@@ -75,7 +75,10 @@ impl Store {
     /// # Errors
     /// Where one cannot be read.
     pub fn read_parked(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
-        texts.iter().map(|text| items::fact_of(text)).collect()
+        texts
+            .iter()
+            .map(|text| items::event_of(text).map(|event| event.fact))
+            .collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use super::{Item, Store};
@@ -92,12 +93,7 @@ impl<N> Transaction<N> {
             let Err(error) = request.send().await else {
                 return Ok(Ok(()));
             };
-            let cancelled = error
-                .as_service_error()
-                .filter(|error| error.is_transaction_canceled_exception());
-            let Some(aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
-                cancelled,
-            )) = cancelled
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
                 return Err(StoreError::failed("TransactWriteItems", &error));
             };

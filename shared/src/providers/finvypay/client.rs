@@ -130,9 +130,10 @@ impl Gateway for ApmPayment<'_> {
 /// `{"success":false,"error":{"code":…}}`, or without `error` but with a `message`.
 fn refusal(reply: &Object) -> Option<Refusal> {
     let error = reply.get("error").and_then(Json::as_object);
-    let succeeded = reply.get("success") == Some(&Json::Bool(true));
-    let is_refusal =
-        error.is_some() || (!succeeded && (reply.get("success").is_some() || reply.get("message").is_some()));
+    let success = reply.get("success");
+    // A message alone is a refusal only where nothing was made.
+    let only_talks = success.is_none() && reply.get("message").is_some() && reply.get("data").is_none();
+    let is_refusal = error.is_some() || only_talks || success.is_some_and(|success| *success != Json::Bool(true));
     is_refusal.then(|| Refusal(error.and_then(|error| error.str("code")).and_then(shown_code)))
 }
 
@@ -155,7 +156,8 @@ fn read(reply: &Object, payment: &Payment) -> Result<Accepted, CallError> {
         })
     };
 
-    let other = |name, same: &dyn Fn(&Json) -> bool| data.get(name).is_some_and(|value| !same(value));
+    let other =
+        |name, same: &dyn Fn(&Json) -> bool| data.get(name).is_some_and(|value| *value != Json::Null && !same(value));
     let same_amount = |value: &Json| match value {
         Json::Number(text) | Json::String(text) => {
             Decimal::parse(text).is_some_and(|value| payment.money.equals_major(&value))
@@ -165,7 +167,9 @@ fn read(reply: &Object, payment: &Payment) -> Result<Accepted, CallError> {
     let order_id = payment.order_id.as_ref().map(|order_id| order_id.as_str());
     if other("amount", &same_amount)
         || other("currency", &|value| {
-            value.as_str() == Some(payment.money.currency().code())
+            value
+                .as_str()
+                .is_some_and(|code| code.eq_ignore_ascii_case(payment.money.currency().code()))
         })
     {
         return unusable("other money than asked for");
@@ -173,10 +177,14 @@ fn read(reply: &Object, payment: &Payment) -> Result<Accepted, CallError> {
     if other("orderId", &|value| value.as_str() == order_id) {
         return unusable("another order than asked for");
     }
-    let word = reply.str("status").or_else(|| data.str("status"));
-    if let Some(Outcome::Failed | Outcome::Cancelled) = word.and_then(super::outcome) {
+    let is_failure = |word: &&str| matches!(super::outcome(word), Some(Outcome::Failed | Outcome::Cancelled));
+    if let Some(word) = [reply.str("status"), data.str("status")]
+        .into_iter()
+        .flatten()
+        .find(is_failure)
+    {
         return Err(CallError::Rejected {
-            code: word.and_then(shown_code),
+            code: shown_code(word),
             references,
         });
     }

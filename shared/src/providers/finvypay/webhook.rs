@@ -23,18 +23,18 @@ fn known(word: &str) -> Option<Outcome> {
 fn read(body: &Object) -> Result<Event, Unusable> {
     let body = body.get("request").and_then(Json::as_object).unwrap_or(body);
     let data = body.get("data").and_then(Json::as_object);
-    // W2 has its fields on top, W1 in `data`.
+    // W2 has its fields on top, W1 in `data`. Where both places say something of the outcome or the money, both must agree.
     let places = || [Some(body), data].into_iter().flatten();
     let text = |names: &[&str]| places().find_map(|place| names.iter().find_map(|name| place.str(name)));
-    let status = text(&["status"]);
-    let words: Vec<&str> = [status, body.str("event")].into_iter().flatten().collect();
+    let words: Vec<&str> = places()
+        .filter_map(|place| place.str("status"))
+        .chain(body.str("event"))
+        .collect();
+    let amounts = places().filter(|place| place.get("amount").is_some()).map(read_amount);
+    let currencies = places().map(|place| place.str("currency")).filter(Option::is_some);
     let (outcome, words) = outcome_of(&words, known);
     Ok(Event {
-        payment_id: our_id(
-            places()
-                .find_map(|place| place.get("metadata"))
-                .and_then(Json::as_object),
-        ),
+        payment_id: our_id(places().find_map(|place| place.get("metadata").and_then(Json::as_object))),
         fact: Fact {
             provider: Provider::FinvyPay,
             payment: text(&["paymentId"]).and_then(Reference::parse),
@@ -42,13 +42,17 @@ fn read(body: &Object) -> Result<Event, Unusable> {
             order_id: text(&["orderId", "order_id"]).and_then(OrderId::parse),
             outcome,
             words,
-            amount: places()
-                .find(|place| place.get("amount").is_some())
-                .and_then(read_amount),
-            currency: text(&["currency"]).map(str::to_owned),
+            amount: agreed(amounts),
+            currency: agreed(currencies).map(str::to_owned),
             occurred_at: text(&["completedAt", "updatedAt", "timestamp"]).map(str::to_owned),
         },
     })
+}
+
+/// What all say; nothing where they differ.
+fn agreed<T: PartialEq>(mut said: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let first = said.next().flatten();
+    first.filter(|first| said.all(|other| other.as_ref() == Some(first)))
 }
 
 #[cfg(test)]
@@ -129,6 +133,33 @@ mod tests {
         ] {
             assert_eq!(read(body).unwrap().fact.outcome, outcome, "{body}");
         }
+    }
+
+    #[test]
+    fn two_places_must_agree() {
+        let body = |top: &str, inner: &str| format!(r#"{{"paymentId":"p",{top},"data":{{{inner}}}}}"#);
+        let fact = |top: &str, inner: &str| read(&body(top, inner)).unwrap().fact;
+        assert_eq!(
+            fact(r#""status":"SUCCESS""#, r#""status":"PENDING""#).outcome,
+            Outcome::Unrecognised
+        );
+        assert_eq!(
+            fact(r#""status":"SUCCESS""#, r#""status":"COMPLETED""#).outcome,
+            Outcome::Completed
+        );
+        let money = |top: &str, inner: &str| fact(&format!(r#""status":"SUCCESS",{top}"#), inner).money();
+        assert!(money(r#""amount":5,"currency":"USD""#, r#""amount":"5.00","currency":"USD""#).is_some());
+        assert!(money(r#""amount":5,"currency":"USD""#, r#""amount":50,"currency":"USD""#).is_none());
+        assert!(money(r#""amount":5,"currency":"USD""#, r#""currency":"EUR""#).is_none());
+    }
+
+    #[test]
+    fn metadata_is_found_in_either_place() {
+        let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let body = format!(
+            r#"{{"status":"SUCCESS","metadata":null,"data":{{"metadata":{{"paymentFunctionsId":"{ours}"}}}}}}"#
+        );
+        assert_eq!(read(&body).unwrap().payment_id, PaymentId::parse(ours));
     }
 
     #[test]
