@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
+use payment_functions_tests::local::{AwsProxy, Fault};
 use tokio::time::sleep;
 
 use super::routes::*;
@@ -15,7 +16,11 @@ const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_provider_that_never_answers_and_a_function_that_dies() {
-    join(join_all(BOTH.map(never_answers)), join_all(BOTH.map(dies))).await;
+    tokio::join!(
+        join_all(BOTH.map(never_answers)),
+        join_all(BOTH.map(never_answers_and_nor_does_the_store)),
+        join_all(BOTH.map(dies)),
+    );
 }
 
 /// 504 in time; the payment is there, and the same key goes on with it.
@@ -69,6 +74,29 @@ async fn never_answers(provider: Provider) {
         assert_eq!(payments.len(), 1, "never a second payment");
         assert_eq!(second.str("paymentId"), payments[0].id);
     }
+}
+
+/// Not even the lease can be given back then, and still the caller hears in time.
+async fn never_answers_and_nor_does_the_store(provider: Provider) {
+    let (order, key) = (unique("ORD"), unique("key"));
+    let script = control().await;
+    script
+        .replies(provider, &order, json!([{ "hang": true }]))
+        .await
+        .expect("a script");
+    let proxy = AwsProxy::start(world().await.aws_url()).await.expect("a proxy");
+    proxy.fail("UpdateItem", Fault::Hang);
+    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    let alone = world().await.attach(function(provider), 1, &endpoint).await;
+    let alone = alone.expect("a function");
+
+    let begin = Instant::now();
+    let text = body(provider, &order).to_string();
+    let answer = post_to(alone.url(), route(provider), text, &[("idempotency-key", &key)]).await;
+    assert!(begin.elapsed() < LONGEST_ANSWER, "{:?}", begin.elapsed());
+    assert_eq!(answer.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
+    assert!(proxy.count("UpdateItem") > 0, "the lease was not to be given back");
+    assert_eq!(status_of(&answer.str("id")).await, "creating");
 }
 
 /// The key is in progress until the lease ends, and then goes on with the same payment.

@@ -505,7 +505,7 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
         let order = unique("ORD");
         let text = body(provider, &order).to_string();
         let mut whole = None;
-        for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect] {
+        for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect, Fault::Hang] {
             proxy.fail("TransactWriteItems", fault);
             let answer = post_to(alone.url(), route(provider), text.as_str(), &[]).await;
             assert_eq!(answer.problem(), problem(503, "UNAVAILABLE"));
@@ -552,4 +552,66 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
       "type": "urn:payment-functions:problem:unavailable"
     }
     "#);
+}
+
+#[tokio::test]
+async fn a_payment_costs_two_round_trips_to_the_store() {
+    let world = world().await;
+    let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
+    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    for provider in BOTH {
+        let alone = world
+            .attach(function(provider), 1, &endpoint)
+            .await
+            .expect("a function");
+        let create = |key: String| {
+            let text = body(provider, &unique("ORD")).to_string();
+            let url = alone.url().to_owned();
+            async move { post_to(&url, route(provider), text, &[("idempotency-key", &key)]).await }
+        };
+        assert_eq!(create(unique("key")).await.status, 201, "the first fetches the secret");
+        proxy.reset();
+        assert_eq!(create(unique("key")).await.status, 201);
+        let actions: Vec<_> = proxy.calls().into_iter().map(|call| call.action).collect();
+        assert_eq!(actions, ["TransactWriteItems", "TransactWriteItems"]);
+    }
+}
+
+/// The store did what it was asked, but its answer was lost: the client asks again, and nothing is done twice.
+#[tokio::test]
+async fn the_stores_answer_is_lost() {
+    join_all(BOTH.map(|provider| async move {
+        let world = world().await;
+        let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
+        let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+        let alone = world.attach(function(provider), 1, &endpoint).await;
+        let alone = alone.expect("a function");
+        let lose = || proxy.fail_times("TransactWriteItems", 1, Fault::LoseAnswer);
+        for is_intent in [true, false] {
+            let (order, key) = (unique("ORD"), unique("key"));
+            let script = control().await;
+            let replies = json!([{ "delayMs": 1500 }]);
+            script.replies(provider, &order, replies).await.expect("a script");
+            if is_intent {
+                lose();
+            }
+            let text = body(provider, &order).to_string();
+            let headers = [("idempotency-key", key.as_str())];
+            let outcome = async {
+                until_called(provider, &order, 1).await;
+                if !is_intent {
+                    lose();
+                }
+            };
+            let request = post_to(alone.url(), route(provider), text.as_str(), &headers);
+            let (answer, ()) = tokio::join!(request, outcome);
+            assert_eq!(answer.status, 201, "{answer:?}");
+            let again = keyed(provider, &body(provider, &order), &key).await;
+            assert_eq!(again.header("idempotency-replayed"), Some("true"), "{again:?}");
+            assert_eq!(again.text, answer.text);
+            assert_eq!(calls(provider, &order).await.len(), 1);
+            assert_eq!(status_of(&answer.str("id")).await, "pending");
+        }
+    }))
+    .await;
 }

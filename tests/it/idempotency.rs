@@ -1,11 +1,14 @@
 //! `Idempotency-Key` on both routes: the contract's table. Leases that run out are in `answered_in_time`.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use futures_util::future::join_all;
 use payment_functions_tests::sandbox::Call;
 
 use super::invoke::{invoke, post_event};
 use super::routes::*;
 use super::support::*;
+use super::table;
 
 fn assert_replays(answer: &Answer, first: &Answer) {
     assert_eq!(answer.header("idempotency-replayed"), Some("true"), "{answer:?}");
@@ -458,5 +461,26 @@ async fn the_form_of_a_key() {
             let answer = keyed(provider, &good, form).await;
             assert_eq!(answer.status, 201, "{form}: {answer:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_kept_for_a_day_at_least() {
+    for provider in BOTH {
+        let key = unique("key");
+        let answer = keyed(provider, &body(provider, &unique("ORD")), &key).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let items = table::items("payments").await;
+        let is_it = |item: &&Value| {
+            item["pk"]["S"]
+                .as_str()
+                .is_some_and(|pk| pk.starts_with("KEY#") && pk.ends_with(&key))
+        };
+        let item = items.iter().find(is_it).expect("the key");
+        let number = |name: &str| -> u128 { item[name]["N"].as_str().expect(name).parse().expect("a number") };
+        let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+        let tomorrow = tomorrow.duration_since(UNIX_EPOCH).expect("after 1970");
+        assert!(number("expiresAt") > tomorrow.as_millis(), "{item}");
+        assert!(number("ttl") > u128::from(tomorrow.as_secs()), "{item}");
     }
 }
