@@ -85,17 +85,25 @@ async fn never_answers_and_nor_does_the_store(provider: Provider) {
         .await
         .expect("a script");
     let proxy = AwsProxy::start(world().await.aws_url()).await.expect("a proxy");
-    proxy.fail("UpdateItem", Fault::Hang);
     let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
     let alone = world().await.attach(function(provider), 1, &endpoint).await;
     let alone = alone.expect("a function");
 
     let begin = Instant::now();
     let text = body(provider, &order).to_string();
-    let answer = post_to(alone.url(), route(provider), text, &[("idempotency-key", &key)]).await;
+    let headers = [("idempotency-key", key.as_str())];
+    let hang = async {
+        until_called(provider, &order, 1).await;
+        proxy.reset();
+        proxy.fail("TransactWriteItems", Fault::Hang);
+    };
+    let (answer, ()) = join(post_to(alone.url(), route(provider), text, &headers), hang).await;
     assert!(begin.elapsed() < LONGEST_ANSWER, "{:?}", begin.elapsed());
     assert_eq!(answer.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
-    assert!(proxy.count("UpdateItem") > 0, "the lease was not to be given back");
+    assert!(
+        proxy.count("TransactWriteItems") > 0,
+        "the lease was not to be given back"
+    );
     assert_eq!(status_of(&answer.str("id")).await, "creating");
 }
 
