@@ -1,11 +1,12 @@
 //! Intents and idempotency keys.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
 use super::items::{self, number};
-use super::transaction::Transaction;
-use super::{Store, StoreError};
+use super::transaction::{CONTENTION_RETRIES, Transaction, backoff};
+use super::{Item, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::id::Provider;
 use crate::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
@@ -96,19 +97,13 @@ impl Store {
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .expression_attribute_values(":now", number(now.as_millis()));
-        match update.send().await {
-            Ok(_) => Ok(Ok(Lease {
+        match write_key(update).await? {
+            Ok(()) => Ok(Ok(Lease {
                 key: key.clone(),
                 fence,
                 attempt: seen.attempt,
             })),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let item = refused.item().cloned().ok_or(StoreError::Corrupt)?;
-                    Ok(Err(items::key_record_of(item)?))
-                }
-                _ => Err(StoreError::failed("UpdateItem", &error)),
-            },
+            Err(current) => Ok(Err(items::key_record_of(current.ok_or(StoreError::Corrupt)?)?)),
         }
     }
 
@@ -123,31 +118,34 @@ impl Store {
             .condition_expression("fence = :fence AND attribute_not_exists(answer)")
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            // Somebody took the key over; it is theirs.
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::failed("UpdateItem", &error)),
-        }
+        // Where the condition failed somebody took the key over; it is theirs.
+        write_key(update).await.map(drop)
     }
 
-    fn update_key(
-        &self,
-        key: &IdempotencyKey,
-        fence: u64,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(items::key_key(key)))
             .expression_attribute_values(":fence", AttributeValue::N(fence.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}
+
+/// Writes a key alone. `Err` is the key as it is where the condition failed; a transaction that is writing it is waited for.
+async fn write_key(update: UpdateItemFluentBuilder) -> Result<Result<(), Option<Item>>, StoreError> {
+    let mut retries = 0;
+    loop {
+        let Err(error) = update.clone().send().await else {
+            return Ok(Ok(()));
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => return Ok(Err(refused.item().cloned())),
+            Some(UpdateItemError::TransactionConflictException(_)) if retries < CONTENTION_RETRIES => {
+                tokio::time::sleep(backoff(retries)).await;
+                retries = retries.saturating_add(1);
+            }
+            _ => return Err(StoreError::failed("UpdateItem", &error)),
+        }
     }
 }

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use super::{Item, Store};
 
-/// How often a transaction that only met contention is tried again.
-const CONTENTION_RETRIES: u32 = 8;
+/// How often a write that only met contention is tried again.
+pub(super) const CONTENTION_RETRIES: u32 = 8;
 
 /// The store could not do what was asked. Nothing of an item is in the text.
 #[derive(Debug, thiserror::Error)]
