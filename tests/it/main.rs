@@ -3,4 +3,9 @@
 //! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its own.
 #![allow(missing_docs)]
 
+mod aws;
+mod round_trips;
+mod secrets;
+mod store;
 mod support;
+mod webhooks;
