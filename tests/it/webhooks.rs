@@ -302,6 +302,7 @@ async fn a_signature_that_is_missing_empty_malformed_or_wrong_gets_401_and_nothi
         proxy.reset();
     }
     let answer = send_with(handler.url(), Provider::Apolopay, "{}", &[]).await;
+    assert_eq!(answer.pointers(), [""; 0], "and why is not said");
     insta::assert_snapshot!(answer.whole(), @r#"
     401
     cache-control: no-store
