@@ -41,10 +41,12 @@ pub struct Keyed {
 /// What a request for a payment gets.
 #[derive(Clone, Debug)]
 pub struct Creation {
-    payment: PaymentId,
-    answer: Answer,
+    /// The payment that was created, now or by an earlier request.
+    pub payment: PaymentId,
+    /// What to answer.
+    pub answer: Answer,
     /// Whether this is an earlier request's answer, given again.
-    replayed: bool,
+    pub replayed: bool,
 }
 
 impl Creation {

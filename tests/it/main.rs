@@ -12,6 +12,7 @@
 
 mod answered_in_time;
 mod apm_payments;
+mod aws;
 mod creating;
 mod dev;
 mod events;
@@ -20,8 +21,12 @@ mod invoke;
 mod payments;
 mod preorders;
 mod privacy;
+mod round_trips;
 mod routes;
+mod secrets;
 mod startup;
+mod store;
 mod support;
 mod table;
 mod tls;
+mod webhooks;

@@ -39,6 +39,8 @@ pub struct AwsCall {
 pub enum Fault {
     /// An error answer: an HTTP status and an AWS error type, such as 400 and `ThrottlingException`.
     Error(u16, &'static str),
+    /// A transaction is cancelled for these reasons, one a step: `{"Code": …, "Item": …}`.
+    Cancelled(Vec<Value>),
     /// The connection is closed without an answer; nothing is done.
     Disconnect,
     /// It is done, but the connection is closed instead of the answer.
@@ -227,7 +229,12 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         body: serde_json::from_slice(&body).unwrap_or_default(),
     });
     match state.deed(&action) {
-        Some(Deed::Fail(Fault::Error(status, kind))) => error(status, kind),
+        Some(Deed::Fail(Fault::Error(status, kind))) => error(status, kind, &json!({})),
+        Some(Deed::Fail(Fault::Cancelled(reasons))) => error(
+            400,
+            "TransactionCanceledException",
+            &json!({ "CancellationReasons": reasons }),
+        ),
         Some(Deed::Fail(Fault::Disconnect)) => Err(std::io::Error::other("told to disconnect")),
         Some(Deed::Fail(Fault::LoseAnswer)) => {
             state.pass_on(parts, body).await?;
@@ -285,8 +292,11 @@ fn action(headers: &HeaderMap) -> String {
         .to_owned()
 }
 
-fn error(status: u16, kind: &str) -> Result<Response<Body>, std::io::Error> {
-    let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "injected" });
+fn error(status: u16, kind: &str, more: &Value) -> Result<Response<Body>, std::io::Error> {
+    let mut body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "injected" });
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
     Response::builder()
         .status(status)
         .header("content-type", "application/x-amz-json-1.0")

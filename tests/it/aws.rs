@@ -1,0 +1,159 @@
+//! The local AWS past the functions: looking into the table, changing what only an operator could, and secrets of one's own.
+
+use payment_functions::aws::Aws;
+use payment_functions::config::Variables;
+use payment_functions::store::Store;
+use payment_functions_tests::local::AwsProxy;
+use reqwest::Method;
+
+use crate::support::{Provider, Value, json, request, unique, world};
+
+/// One call, past every proxy.
+async fn call(service: &str, action: &str, body: &Value) -> Value {
+    let (prefix, scope) = match service {
+        "dynamodb" => ("DynamoDB_20120810", "dynamodb"),
+        _ => ("secretsmanager", "secretsmanager"),
+    };
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/{scope}/aws4_request, SignedHeaders=host, Signature=0"
+    );
+    let request = request(Method::POST, world().await.aws_url())
+        .header("x-amz-target", format!("{prefix}.{action}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("authorization", authorization)
+        .body(body.to_string());
+    let response = request.send().await.expect("the local AWS");
+    assert!(
+        response.status().is_success(),
+        "{action} {body}: {}",
+        response.text().await.unwrap_or_default()
+    );
+    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
+}
+
+/// A proxy of one's own before the local AWS.
+pub async fn proxy() -> AwsProxy {
+    AwsProxy::start(world().await.aws_url()).await.expect("a proxy")
+}
+
+/// Clients of the crate under test, by way of `endpoint`.
+pub fn clients(endpoint: &str) -> Aws {
+    let variables = |name: &str| {
+        let value = match name {
+            "AWS_ENDPOINT_URL" => endpoint,
+            "AWS_REGION" => "us-east-1",
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "local",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    Aws::from_environment(&Variables::from(&variables)).expect("clients")
+}
+
+/// The store of the crate under test, by way of `endpoint`.
+pub fn store_at(endpoint: &str) -> Store {
+    clients(endpoint).store("payments".to_owned())
+}
+
+/// An item without DynamoDB's types; numbers stay text.
+fn plain(value: &Value) -> Value {
+    let Some((kind, inner)) = value.as_object().and_then(|object| object.iter().next()) else {
+        panic!("not an attribute: {value}");
+    };
+    match kind.as_str() {
+        "M" => item(inner),
+        "L" => inner.as_array().expect("a list").iter().map(plain).collect(),
+        _ => inner.clone(),
+    }
+}
+
+fn item(attributes: &Value) -> Value {
+    let attributes = attributes.as_object().expect("an item");
+    attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), plain(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// All items under a partition key.
+async fn items(pk: &str) -> Vec<Value> {
+    raw_items(pk).await.iter().map(item).collect()
+}
+
+/// The same with DynamoDB's types, as a refusal shows them.
+pub async fn raw_items(pk: &str) -> Vec<Value> {
+    let query = json!({
+        "TableName": "payments", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": { ":pk": { "S": pk } },
+    });
+    let answer = call("dynamodb", "Query", &query).await;
+    answer["Items"].as_array().expect("items").clone()
+}
+
+/// The item that the payment is.
+pub async fn state(id: &str) -> Option<Value> {
+    let items = items(&format!("PAYMENT#{id}")).await;
+    items.into_iter().find(|item| item["sk"] == "STATE")
+}
+
+/// The payment's ledger: every fact recorded about it.
+pub async fn facts(id: &str) -> Vec<Value> {
+    let items = items(&format!("PAYMENT#{id}")).await;
+    let is_fact = |item: &Value| item["sk"].as_str().is_some_and(|sk| sk.starts_with("FACT#"));
+    items.into_iter().filter(is_fact).collect()
+}
+
+/// What a person should look at.
+pub async fn attention(id: &str) -> Vec<String> {
+    let state = state(id).await.expect("the payment");
+    serde_json::from_value(state["attention"].clone()).unwrap_or_default()
+}
+
+/// The facts parked under one of a provider's ids.
+pub async fn parked(provider: Provider, reference: &str) -> Vec<String> {
+    let items = items(&format!("PARKED#{}#{reference}", name(provider))).await;
+    let facts = items.first().map(|item| item["facts"].clone()).unwrap_or_default();
+    serde_json::from_value(facts).unwrap_or_default()
+}
+
+/// The payment that a provider's id belongs to.
+pub async fn owner(provider: Provider, reference: &str) -> Option<String> {
+    let items = items(&format!("REF#{}#{reference}", name(provider))).await;
+    items
+        .first()
+        .map(|item| item["paymentId"].as_str().expect("an id").to_owned())
+}
+
+/// Puts a payment on a rung that no webhook leads to.
+pub async fn set_status(id: &str, status: &str, rank: u8) {
+    let update = json!({
+        "TableName": "payments", "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
+        "UpdateExpression": "SET #status = :status, #rank = :rank, #version = #version + :one",
+        "ExpressionAttributeNames": { "#status": "status", "#rank": "rank", "#version": "version" },
+        "ExpressionAttributeValues": { ":status": { "S": status }, ":rank": { "N": rank.to_string() }, ":one": { "N": "1" } },
+    });
+    call("dynamodb", "UpdateItem", &update).await;
+}
+
+/// A secret of one's own: its id.
+pub async fn create_secret(value: &Value) -> String {
+    let id = unique("secret");
+    let secret = json!({ "Name": id, "SecretString": value.to_string() });
+    call("secretsmanager", "CreateSecret", &secret).await;
+    id
+}
+
+/// Gives a secret a new value; the one before becomes `AWSPREVIOUS`.
+pub async fn put_secret(id: &str, value: &Value) {
+    let secret = json!({ "SecretId": id, "SecretString": value.to_string() });
+    call("secretsmanager", "PutSecretValue", &secret).await;
+}
+
+/// A provider's name in paths and keys.
+pub fn name(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Apolopay => "apolopay",
+        Provider::Finvypay => "finvypay",
+    }
+}

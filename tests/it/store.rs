@@ -1,0 +1,120 @@
+//! The store and the flows on top of it, against the real emulator and nothing else between.
+
+mod contention;
+mod histories;
+mod keys;
+mod races;
+
+use std::sync::Arc;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
+use payment_functions::money::{Currency, Decimal, Money};
+use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
+use payment_functions::providers::Event;
+use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
+use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::store::{Also, Commit, Opened, Store};
+use tokio::sync::Notify;
+
+use crate::aws;
+use crate::support::{unique, world};
+
+async fn store() -> Store {
+    aws::store_at(world().await.aws_url())
+}
+
+fn reference(prefix: &str) -> Reference {
+    Reference::parse(&unique(prefix)).unwrap()
+}
+
+/// An intent over 25.50 USD, for an order of its own.
+fn intent(provider: Provider) -> Payment {
+    Payment {
+        order_id: OrderId::parse(&unique("store")),
+        ..Payment::intend(
+            PaymentId::random(),
+            provider,
+            Money::from_minor(2550, Currency::USD),
+            Timestamp::now(),
+        )
+    }
+}
+
+fn accepted(reference: &Reference) -> Handoff {
+    Handoff {
+        reference: reference.clone(),
+        redirect_url: None,
+        expires_at: None,
+    }
+}
+
+/// A payment that its provider took under `reference`, as it is stored.
+async fn created(store: &Store, provider: Provider, reference: &Reference) -> Payment {
+    let intent = intent(provider);
+    let now = Timestamp::now();
+    assert_eq!(store.open(&intent, None, now).await.unwrap(), Opened::Started);
+    let payment = intent.accept(accepted(reference), [], now);
+    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
+    assert!(matches!(commit, Commit::Done), "{commit:?}");
+    payment
+}
+
+/// What the provider says of 25.50 USD paid under `reference`.
+fn completion(provider: Provider, reference: Option<&Reference>) -> Fact {
+    Fact {
+        provider,
+        payment: reference.cloned(),
+        transaction: None,
+        order_id: None,
+        outcome: Outcome::Completed,
+        words: "completed".to_owned(),
+        amount: Decimal::parse("25.50"),
+        currency: Some("USD".to_owned()),
+        occurred_at: None,
+    }
+}
+
+fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
+    Event { payment_id, fact }
+}
+
+/// A provider that answers when it is told to.
+struct Patient {
+    reference: Reference,
+    called: Arc<Notify>,
+    answer: Arc<Notify>,
+}
+
+impl Patient {
+    /// With what tells that it was called, and what makes it answer.
+    fn new(reference: &Reference) -> (Self, Arc<Notify>, Arc<Notify>) {
+        let (called, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let patient = Self {
+            reference: reference.clone(),
+            called: Arc::clone(&called),
+            answer: Arc::clone(&answer),
+        };
+        (patient, called, answer)
+    }
+}
+
+impl Gateway for Patient {
+    async fn create(&self, _payment: &Payment, _attempt: u32) -> Result<Accepted, CallError> {
+        self.called.notify_one();
+        self.answer.notified().await;
+        Ok(Accepted {
+            handoff: accepted(&self.reference),
+            references: vec![],
+        })
+    }
+}
+
+/// The keys for calling a provider, which a creation has before anything else.
+async fn api_keys() -> SecretCache<ApiKey> {
+    let client = aws::clients(world().await.aws_url()).secrets_manager();
+    SecretCache::new(
+        SecretsManager::new(client, "payment-functions/apolopay".to_owned()),
+        "secretKey",
+    )
+}

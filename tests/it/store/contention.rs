@@ -1,0 +1,241 @@
+//! What DynamoDB does under load and no emulator does: cancelled transactions, throttling, lost answers.
+
+use std::time::Duration;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::delivery::{Delivery, deliver};
+use payment_functions::id::Provider;
+use payment_functions::idempotency::{Fingerprint, IdempotencyKey, LEASE, Lease};
+use payment_functions::json::Json;
+use payment_functions::payment::Payment;
+use payment_functions::status::Status;
+use payment_functions::store::{Also, Commit, Opened, Parked, Store, StoreError};
+use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::sandbox::Provider as Sandbox;
+
+use super::{accepted, completion, created, event, intent, reference};
+use crate::aws;
+use crate::support::{Value, json, unique};
+
+const WRITE: &str = "TransactWriteItems";
+
+fn cancelled(codes: &[&str]) -> Fault {
+    Fault::Cancelled(
+        codes
+            .iter()
+            .map(|code| json!({ "Code": code, "Message": "injected" }))
+            .collect(),
+    )
+}
+
+async fn proxied() -> (AwsProxy, Store) {
+    let proxy = aws::proxy().await;
+    let store = aws::store_at(proxy.url());
+    (proxy, store)
+}
+
+/// Every kind of write, each on something of its own: `fault` strikes it so many times, and it must be done all the same.
+async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
+    let (proxy, store) = proxied().await;
+    let (id, now) = (reference("contended"), Timestamp::now());
+    let strike = || {
+        proxy.reset();
+        proxy.fail_times(WRITE, times, fault.clone());
+    };
+    let tried = || assert_eq!(proxy.count(WRITE), times + 1, "{fault:?}");
+
+    let intent = intent(Provider::FinvyPay);
+    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
+    strike();
+    let opened = store
+        .open(
+            &intent,
+            Some((&key, &Fingerprint::of(&Json::String("it".to_owned())))),
+            now,
+        )
+        .await
+        .unwrap();
+    assert_eq!(opened, Opened::Started, "{fault:?}");
+    tried();
+
+    let payment = intent.accept(accepted(&id), [], now);
+    strike();
+    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
+    assert!(matches!(commit, Commit::Done), "{fault:?} {commit:?}");
+    tried();
+
+    let fact = completion(Provider::FinvyPay, Some(&id));
+    strike();
+    let delivery = deliver(&store, &event(Some(payment.id), fact), now).await.unwrap();
+    assert_eq!(
+        delivery,
+        Delivery::Recorded(payment.id, Some(Status::Completed)),
+        "{fault:?}"
+    );
+    tried();
+    assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
+
+    let stranger = reference("stranger");
+    let nobodys = event(None, completion(Provider::FinvyPay, Some(&stranger)));
+    strike();
+    assert_eq!(store.park(&nobodys, now).await.unwrap(), Parked::Kept, "{fault:?}");
+    tried();
+    assert_eq!(aws::parked(Sandbox::Finvypay, stranger.as_str()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contention_is_tried_again_and_is_no_failed_condition() {
+    let conflict = "TransactionConflict";
+    let throttled = "ProvisionedThroughputExceeded";
+    let writes = [
+        (cancelled(&[conflict, "None"]), 1),
+        (cancelled(&["None", conflict, "None"]), 4),
+        (cancelled(&["ThrottlingError", "None"]), 2),
+        (cancelled(&[throttled, throttled, "None"]), 2),
+        (cancelled(&["None", throttled, conflict]), 3),
+        // The SDK's own to try again.
+        (Fault::THROTTLED, 1),
+        (Fault::Error(400, "ThrottlingException"), 1),
+        (Fault::Error(400, "RequestLimitExceeded"), 1),
+        (Fault::Error(400, "TransactionInProgressException"), 1),
+        (Fault::Error(500, "InternalServerError"), 1),
+        (Fault::UNAVAILABLE, 1),
+        (Fault::Disconnect, 1),
+        (Fault::LoseAnswer, 1),
+    ];
+    futures_util::future::join_all(
+        writes
+            .iter()
+            .map(|(fault, times)| every_write_is_done_in_spite_of(fault, *times)),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contention_without_end_is_an_error_and_stores_nothing() {
+    let (proxy, store) = proxied().await;
+    let (id, now) = (reference("contended"), Timestamp::now());
+    let payment = created(&store, Provider::FinvyPay, &id).await;
+    let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
+    proxy.reset();
+    proxy.fail(WRITE, cancelled(&["None", "TransactionConflict"]));
+    let failed = deliver(&store, &fact, now).await;
+    assert!(matches!(failed, Err(StoreError::Contended)), "{failed:?}");
+    assert!((5..=20).contains(&proxy.count(WRITE)), "{}", proxy.count(WRITE));
+
+    proxy.reset();
+    proxy.fail(WRITE, cancelled(&["ValidationError", "None"]));
+    let failed = deliver(&store, &fact, now).await;
+    assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
+    assert_eq!(proxy.count(WRITE), 1, "what is wrong does not get better");
+
+    proxy.reset();
+    assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
+    assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 0);
+    let recorded = deliver(&store, &fact, now).await.unwrap();
+    assert_eq!(recorded, Delivery::Recorded(payment.id, Some(Status::Completed)));
+}
+
+/// A reason as DynamoDB gives it, with the item that stood in the way.
+async fn failed_condition(pk: &str) -> Value {
+    let items = aws::raw_items(pk).await;
+    let item = items.first().expect("the item");
+    json!({ "Code": "ConditionalCheckFailed", "Message": "The conditional request failed", "Item": item })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contention_beside_a_failed_condition_is_a_failed_condition() {
+    let (proxy, store) = proxied().await;
+    let (id, now) = (reference("mixed"), Timestamp::now());
+    let intent = intent(Provider::ApoloPay);
+    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
+    let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
+    let started = store.open(&intent, Some((&key, &fingerprint)), now).await.unwrap();
+    assert_eq!(started, Opened::Started);
+    let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
+
+    // The key is in use, whatever contention there was on the intent.
+    let in_the_way = failed_condition(&format!("KEY#{key}")).await;
+    proxy.reset();
+    proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), in_the_way]));
+    let other = super::intent(Provider::ApoloPay);
+    let opened = store.open(&other, Some((&key, &fingerprint)), now).await.unwrap();
+    assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
+    assert_eq!(proxy.count(WRITE), 1);
+
+    // The payment has moved on, whatever contention there was on the id.
+    proxy.reset();
+    let moved = failed_condition(&format!("PAYMENT#{}", intent.id)).await;
+    proxy.fail(
+        WRITE,
+        Fault::Cancelled(vec![moved, conflict.clone(), json!({ "Code": "None" })]),
+    );
+    let after = intent.accept(accepted(&id), [], now);
+    let Commit::Conflict(met) = store.commit(&intent, &after, &Also::default(), now).await.unwrap() else {
+        panic!("a condition failed");
+    };
+    assert_eq!(
+        (met.moved, met.taken, proxy.count(WRITE)),
+        (Some(intent.clone()), vec![], 1)
+    );
+
+    // A webhook that met both looks again, and is recorded once.
+    proxy.reset();
+    let payment: Payment = created(&store, Provider::ApoloPay, &id).await;
+    let state = failed_condition(&format!("PAYMENT#{}", payment.id)).await;
+    proxy.reset();
+    proxy.fail_times(WRITE, 1, Fault::Cancelled(vec![conflict, state]));
+    let fact = event(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
+    let delivery = deliver(&store, &fact, now).await.unwrap();
+    assert_eq!(delivery, Delivery::Recorded(payment.id, Some(Status::Completed)));
+    assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_same() {
+    let (proxy, store) = proxied().await;
+    let start = Timestamp::now();
+    let intent = intent(Provider::ApoloPay);
+    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
+    let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
+    store.open(&intent, Some((&key, &fingerprint)), start).await.unwrap();
+    let conflict = Fault::Cancelled(vec![json!({ "Code": "TransactionConflict" })]);
+
+    proxy.fail_times(WRITE, 2, conflict.clone());
+    let first = Lease {
+        key: key.clone(),
+        fence: 1,
+        attempt: 1,
+    };
+    store.release(&first, 2, start).await.unwrap();
+    let opened = store
+        .open(&super::intent(Provider::ApoloPay), Some((&key, &fingerprint)), start)
+        .await
+        .unwrap();
+    let Opened::KeyInUse(seen) = opened else {
+        panic!("the key is in use");
+    };
+    proxy.fail_times(WRITE, 2, conflict);
+    let lease = store.take_over(&key, &seen, start.plus(LEASE)).await.unwrap().unwrap();
+    assert_eq!((lease.fence, lease.attempt), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
+    let (proxy, store) = proxied().await;
+    let (id, now) = (reference("hang"), Timestamp::now());
+    let payment = created(&store, Provider::FinvyPay, &id).await;
+    let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
+    for action in [WRITE, "GetItem"] {
+        proxy.fail(action, Fault::Hang);
+        let fact = if action == WRITE {
+            fact.clone()
+        } else {
+            event(None, fact.fact.clone())
+        };
+        let failed = tokio::time::timeout(Duration::from_secs(10), deliver(&store, &fact, now)).await;
+        assert!(matches!(failed, Ok(Err(StoreError::Failed { .. }))), "{failed:?}");
+        proxy.reset();
+    }
+    assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment));
+}

@@ -1,0 +1,252 @@
+//! Any history of deliveries, in any order, repeated and all at once, ends as the pure core says.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use payment_functions::clock::Timestamp;
+use payment_functions::delivery::{Delivery, deliver};
+use payment_functions::id::{Provider, Reference};
+use payment_functions::money::Decimal;
+use payment_functions::payment::{Attention, Fact, Outcome, Payment};
+use payment_functions::providers::Event;
+use payment_functions::status::Status;
+use payment_functions::store::Store;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{completion, created, event, reference, store};
+use crate::aws;
+
+/// Under which of its ids a fact comes.
+#[derive(Clone, Copy, Debug)]
+enum Under {
+    /// The one that the provider gave when the payment was created.
+    Known,
+    /// One of two that nobody has seen before.
+    New(usize),
+    /// None, but the payment's own id or its order.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    outcome: Outcome,
+    under: Under,
+    as_transaction: bool,
+    amount: Option<&'static str>,
+    currency: Option<&'static str>,
+    names_ours: bool,
+}
+
+#[derive(Clone, Debug)]
+struct History {
+    provider: Provider,
+    told: Vec<Told>,
+    /// The deliveries, by their places in `told`; every one is there at least once.
+    deliveries: Vec<usize>,
+    at_once: bool,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let outcome = prop::sample::select(vec![
+        Outcome::Pending,
+        Outcome::Authorized,
+        Outcome::Cancelled,
+        Outcome::Failed,
+        Outcome::Completed,
+        Outcome::Completed,
+        Outcome::Completed,
+        Outcome::Unrecognised,
+    ]);
+    let under = prop_oneof![
+        Just(Under::Known),
+        (0..2_usize).prop_map(Under::New),
+        Just(Under::Nothing)
+    ];
+    let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("1"), None]);
+    let currency = prop::sample::select(vec![Some("USD"), Some("USD"), Some("usd"), Some("EUR"), None]);
+    (outcome, under, any::<bool>(), amount, currency, any::<bool>()).prop_map(
+        |(outcome, under, as_transaction, amount, currency, names_ours)| Told {
+            outcome,
+            under,
+            as_transaction,
+            amount,
+            currency,
+            names_ours,
+        },
+    )
+}
+
+fn history() -> impl Strategy<Value = History> {
+    let provider = prop::sample::select(Provider::ALL.to_vec());
+    (provider, prop::collection::vec(told(), 1..6), any::<bool>()).prop_flat_map(|(provider, told, at_once)| {
+        let count = told.len();
+        let all: Vec<usize> = (0..count).collect();
+        prop::collection::vec(0..count, 0..4)
+            .prop_flat_map(move |repeated| Just([all.clone(), repeated].concat()).prop_shuffle())
+            .prop_map(move |deliveries| History {
+                provider,
+                told: told.clone(),
+                deliveries,
+                at_once,
+            })
+    })
+}
+
+/// The fact, and whether the webhook names the payment by our id: it must where nothing else leads there.
+fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]) -> Event {
+    let id = match told.under {
+        Under::Known => Some(known),
+        Under::New(nth) => Some(&new[nth]),
+        Under::Nothing => None,
+    };
+    // The known id is a payment's; the same text as a transaction's would be another fact, and no other id.
+    let as_transaction = told.as_transaction && !matches!(told.under, Under::Known);
+    let words = if told.outcome == Outcome::Unrecognised {
+        "settled"
+    } else {
+        "word"
+    };
+    let fact = Fact {
+        payment: id.filter(|_| !as_transaction).cloned(),
+        transaction: id.filter(|_| as_transaction).cloned(),
+        order_id: payment.order_id.clone(),
+        outcome: told.outcome,
+        words: words.to_owned(),
+        amount: told.amount.and_then(Decimal::parse),
+        currency: told.currency.map(str::to_owned),
+        ..completion(payment.provider, None)
+    };
+    let leads_there = matches!(told.under, Under::Known) || payment.provider == Provider::FinvyPay;
+    event((told.names_ours || !leads_there).then_some(payment.id), fact)
+}
+
+/// What can be compared: wrong money is noted only where it came after the completion.
+type Outcomes = (Status, BTreeSet<Reference>, Vec<String>, bool);
+
+fn outcomes(payment: &Payment) -> Outcomes {
+    (
+        payment.status,
+        payment.references.clone(),
+        payment.receipts.iter().map(ToString::to_string).collect(),
+        payment.attention.contains(&Attention::PaidTwice),
+    )
+}
+
+async fn play(store: &Store, history: &History) -> Result<(), TestCaseError> {
+    let (known, new) = (reference("known"), [reference("new"), reference("new")]);
+    let payment = created(store, history.provider, &known).await;
+    let events: Vec<Event> = history
+        .told
+        .iter()
+        .map(|told| event_of(told, &payment, &known, &new))
+        .collect();
+    let now = Timestamp::now();
+
+    let expected = events.iter().fold(payment.clone(), |payment, event| {
+        payment.witness(&event.fact, false, now)
+    });
+    let digests: BTreeSet<String> = events.iter().map(|event| event.fact.digest()).collect();
+
+    let one = |nth: &usize| {
+        let (store, event) = (store.clone(), events[*nth].clone());
+        async move { deliver(&store, &event, now).await }
+    };
+    let results = if history.at_once {
+        let tasks = history.deliveries.iter().map(|nth| tokio::spawn(one(nth)));
+        join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+    } else {
+        let mut results = Vec::new();
+        for nth in &history.deliveries {
+            results.push(one(nth).await);
+        }
+        results
+    };
+    let results: Vec<Delivery> = results.into_iter().collect::<Result<_, _>>().unwrap();
+
+    let after = store.payment(payment.id).await.unwrap().unwrap();
+    prop_assert_eq!(outcomes(&after), outcomes(&expected));
+    let recorded: Vec<&Delivery> = results
+        .iter()
+        .filter(|delivery| matches!(delivery, Delivery::Recorded(..)))
+        .collect();
+    prop_assert_eq!(
+        recorded.len(),
+        digests.len(),
+        "each fact is recorded once: {:?}",
+        results
+    );
+    prop_assert!(
+        results.iter().all(|delivery| *delivery != Delivery::Parked),
+        "{:?}",
+        results
+    );
+    let facts = aws::facts(&payment.id.to_string()).await;
+    let ledger = facts
+        .iter()
+        .map(|fact| fact["sk"].as_str().unwrap().replace("FACT#", ""))
+        .collect();
+    prop_assert_eq!(digests, ledger);
+    for reference in &after.references {
+        prop_assert_eq!(
+            store.owner(payment.provider, reference).await.unwrap(),
+            Some(payment.id)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn any_history_ends_as_the_model_says() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = runtime.block_on(store());
+    let config = Config {
+        cases: 64,
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&history(), |history| runtime.block_on(play(&store, &history)))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// The four events that matter most, in all 24 orders and at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_of_four_events_ends_in_completed() {
+    let store = store().await;
+    let tell = |outcome, amount| Told {
+        outcome,
+        under: Under::Known,
+        as_transaction: false,
+        amount: Some(amount),
+        currency: Some("USD"),
+        names_ours: true,
+    };
+    let told = vec![
+        tell(Outcome::Authorized, "25.50"),
+        tell(Outcome::Failed, "25.50"),
+        tell(Outcome::Completed, "1"),
+        tell(Outcome::Completed, "25.50"),
+    ];
+    let orders: Vec<Vec<usize>> = (0..256_usize)
+        .map(|code| [code % 4, code / 4 % 4, code / 16 % 4, code / 64].to_vec())
+        .filter(|order| order.iter().collect::<BTreeSet<_>>().len() == 4)
+        .collect();
+    assert_eq!(orders.len(), 24);
+    let plays = orders
+        .into_iter()
+        .flat_map(|deliveries| [(deliveries.clone(), false), (deliveries, true)]);
+    join_all(plays.map(async |(deliveries, at_once)| {
+        let history = History {
+            provider: Provider::FinvyPay,
+            told: told.clone(),
+            deliveries,
+            at_once,
+        };
+        play(&store, &history)
+            .await
+            .unwrap_or_else(|failure| panic!("{failure} {history:?}"));
+    }))
+    .await;
+}

@@ -1,0 +1,245 @@
+//! Idempotency keys: one holder at a time, and none that writes after its time.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use payment_functions::clock::Timestamp;
+use payment_functions::creation::{self, Keyed};
+use payment_functions::delivery::deliver;
+use payment_functions::id::Provider;
+use payment_functions::idempotency::{
+    Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, RETENTION,
+};
+use payment_functions::json::Json;
+use payment_functions::payment::Payment;
+use payment_functions::status::Status;
+use payment_functions::store::{Also, Commit, Opened, Store};
+
+use super::{Patient, accepted, api_keys, completion, event, intent, reference, store};
+use crate::support::unique;
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+fn key() -> Keyed {
+    Keyed {
+        key: IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap(),
+        fingerprint: Fingerprint::of(&Json::String("the request".to_owned())),
+    }
+}
+
+fn first_lease(keyed: &Keyed) -> Lease {
+    Lease {
+        key: keyed.key.clone(),
+        fence: 1,
+        attempt: 1,
+    }
+}
+
+fn answer(text: &str) -> Answer {
+    Answer {
+        status: 201,
+        body: text.to_owned(),
+    }
+}
+
+async fn open(store: &Store, intent: &Payment, keyed: &Keyed, now: Timestamp) -> Opened {
+    store
+        .open(intent, Some((&keyed.key, &keyed.fingerprint)), now)
+        .await
+        .unwrap()
+}
+
+/// What is stored of a key that is in use.
+async fn record(store: &Store, keyed: &Keyed, now: Timestamp) -> KeyRecord {
+    match open(store, &intent(Provider::ApoloPay), keyed, now).await {
+        Opened::KeyInUse(record) => record,
+        Opened::Started => panic!("the key is free"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_opened_once_however_many_try() {
+    let (store, keyed, now) = (store().await, key(), Timestamp::now());
+    let intents: Vec<Payment> = (0..10).map(|_| intent(Provider::FinvyPay)).collect();
+    let opened = join_all(intents.clone().into_iter().map(|intent| {
+        let (store, keyed) = (store.clone(), keyed.clone());
+        tokio::spawn(async move { open(&store, &intent, &keyed, now).await })
+    }))
+    .await;
+    let mut winners = Vec::new();
+    for (intent, opened) in intents.iter().zip(opened) {
+        let stored = store.payment(intent.id).await.unwrap();
+        match opened.unwrap() {
+            Opened::Started => winners.push(stored.unwrap().id),
+            Opened::KeyInUse(record) => {
+                assert_eq!((stored, record.answer), (None, None), "nothing of a loser is stored")
+            }
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(record(&store, &keyed, now).await.payment_id, winners[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
+    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let intent = intent(Provider::ApoloPay);
+    assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
+    let seen = record(&store, &keyed, start).await;
+
+    let just_before = start.plus(LEASE - MOMENT);
+    assert_eq!(
+        seen.next_action(&keyed.fingerprint, just_before),
+        NextAction::Wait(MOMENT)
+    );
+    let early = store.take_over(&keyed.key, &seen, just_before).await.unwrap();
+    assert_eq!(early, Err(seen.clone()), "the holder may still be at work");
+
+    let end = start.plus(LEASE);
+    assert_eq!(seen.next_action(&keyed.fingerprint, end), NextAction::TakeOver);
+    let taken = join_all((0..10).map(|_| {
+        let (store, keyed, seen) = (store.clone(), keyed.clone(), seen.clone());
+        tokio::spawn(async move { store.take_over(&keyed.key, &seen, end).await.unwrap() })
+    }))
+    .await;
+    let taken: Vec<Result<Lease, KeyRecord>> = taken.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<&Lease> = taken.iter().filter_map(|taken| taken.as_ref().ok()).collect();
+    assert_eq!(winners.len(), 1, "{taken:?}");
+    assert_eq!((winners[0].fence, winners[0].attempt), (2, 1));
+    for loser in taken.iter().filter_map(|taken| taken.as_ref().err()) {
+        assert_eq!((loser.fence, loser.lease_until), (2, end.plus(LEASE)));
+        assert_eq!(loser.next_action(&keyed.fingerprint, end), NextAction::Wait(LEASE));
+        assert_eq!(loser.payment_id, intent.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() {
+    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let intent = intent(Provider::ApoloPay);
+    assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
+    let seen = record(&store, &keyed, start).await;
+    let later = start.plus(LEASE);
+    let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
+
+    let (old_id, new_id) = (reference("old"), reference("new"));
+    let late = intent.accept(accepted(&old_id), [], later);
+    let with_answer = Also {
+        answer: Some((first_lease(&keyed), answer("old"))),
+        ..Also::default()
+    };
+    let Commit::Conflict(conflict) = store.commit(&intent, &late, &with_answer, later).await.unwrap() else {
+        panic!("the fence has moved on");
+    };
+    assert_eq!(
+        conflict.key.map(|record| (record.fence, record.answer)),
+        Some((2, None))
+    );
+    assert!(conflict.moved.is_none() && conflict.taken.is_empty() && conflict.parked.is_empty());
+    assert_eq!(
+        store.payment(intent.id).await.unwrap(),
+        Some(intent.clone()),
+        "nothing of it is stored"
+    );
+    store.release(&first_lease(&keyed), 9, later).await.unwrap();
+    assert_eq!(record(&store, &keyed, later).await.lease_until, later.plus(LEASE));
+
+    // Its provider's id is the payment's all the same.
+    assert!(matches!(
+        store.commit(&intent, &late, &Also::default(), later).await.unwrap(),
+        Commit::Done
+    ));
+    let payment = store.payment(intent.id).await.unwrap().unwrap();
+    let both = payment.accept(accepted(&new_id), [], later);
+    let with_answer = Also {
+        answer: Some((new.clone(), answer("new"))),
+        ..Also::default()
+    };
+    assert!(matches!(
+        store.commit(&payment, &both, &with_answer, later).await.unwrap(),
+        Commit::Done
+    ));
+    let replayed = record(&store, &keyed, later)
+        .await
+        .next_action(&keyed.fingerprint, later);
+    assert_eq!(replayed, NextAction::Replay(answer("new")));
+    for id in [&old_id, &new_id] {
+        assert_eq!(store.owner(Provider::ApoloPay, id).await.unwrap(), Some(intent.id));
+    }
+
+    // An answer that was given is the one that stays.
+    let again = Also {
+        answer: Some((new, answer("newer"))),
+        ..Also::default()
+    };
+    let Commit::Conflict(conflict) = store.commit(&both, &both, &again, later).await.unwrap() else {
+        panic!("there is an answer already");
+    };
+    assert_eq!(conflict.key.unwrap().answer, Some(answer("new")));
+    let seen = record(&store, &keyed, later).await;
+    let taken = store.take_over(&keyed.key, &seen, later.plus(LEASE)).await.unwrap();
+    assert_eq!(taken.unwrap_err().answer, Some(answer("new")), "nor is it taken over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
+    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let intent = intent(Provider::ApoloPay);
+    let (old_id, id) = (reference("old"), intent.id);
+    let (gateway, called, go_on) = Patient::new(&old_id);
+    let creating = {
+        let (store, keyed, keys) = (store.clone(), keyed.clone(), api_keys().await);
+        tokio::spawn(async move { creation::create(&store, &keys, intent, Some(&keyed), |_, _| gateway).await })
+    };
+    called.notified().await;
+    let seen = record(&store, &keyed, start).await;
+    let later = seen.lease_until;
+    let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
+    go_on.notify_one();
+    let refused = creating.await.unwrap().unwrap_err().to_answer();
+    assert_eq!(
+        refused.status, 409,
+        "the answer is the new holder's to give: {refused:?}"
+    );
+    let seen = record(&store, &keyed, later).await;
+    assert_eq!((seen.fence, seen.answer), (new.fence, None));
+
+    let fact = completion(Provider::ApoloPay, Some(&old_id));
+    deliver(&store, &event(None, fact), later).await.unwrap();
+    let payment = store.payment(id).await.unwrap().unwrap();
+    assert_eq!(payment.status, Status::Completed, "paid under the id that came late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
+    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    assert_eq!(
+        open(&store, &intent(Provider::ApoloPay), &keyed, start).await,
+        Opened::Started
+    );
+    store.release(&first_lease(&keyed), 2, start).await.unwrap();
+    let seen = record(&store, &keyed, start).await;
+    assert_eq!(seen.next_action(&keyed.fingerprint, start), NextAction::TakeOver);
+    let lease = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap();
+    assert_eq!((lease.fence, lease.attempt), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_kept_for_a_day_and_free_after_its_time_though_it_is_still_there() {
+    assert!(RETENTION >= Duration::from_secs(24 * 60 * 60));
+    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let first = intent(Provider::ApoloPay);
+    assert_eq!(open(&store, &first, &keyed, start).await, Opened::Started);
+    let last = start.plus(RETENTION - MOMENT);
+    assert_eq!(record(&store, &keyed, last).await.payment_id, first.id);
+
+    let second = intent(Provider::ApoloPay);
+    let end = start.plus(RETENTION);
+    assert_eq!(open(&store, &second, &keyed, end).await, Opened::Started);
+    let seen = record(&store, &keyed, end).await;
+    assert_eq!((seen.payment_id, seen.fence, seen.answer), (second.id, 1, None));
+    assert!(
+        store.payment(first.id).await.unwrap().is_some(),
+        "the payment outlives its key"
+    );
+}

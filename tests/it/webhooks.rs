@@ -1,0 +1,664 @@
+//! POST /webhooks/{provider}: the answers, in the order of the checks behind them.
+
+mod outcomes;
+mod owners;
+mod races;
+
+use futures_util::future::join_all;
+use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::sandbox::{Delivery, sign};
+use reqwest::Method;
+
+use crate::aws;
+use crate::support::{
+    Answer, Provider, Value, control, create, get_payment, json, post_to, request, send, status_of, unique, world,
+};
+
+/// The secret that the stand-ins sign with.
+pub const SECRET: &str = "whsec_test_secret";
+const MAX_BODY: usize = 256 * 1024;
+pub const PROVIDERS: [Provider; 2] = [Provider::Apolopay, Provider::Finvypay];
+
+/// Has the stand-ins send one webhook.
+pub async fn hook(spec: Value) -> Delivery {
+    let mut deliveries = control()
+        .await
+        .webhooks(&spec)
+        .await
+        .unwrap_or_else(|error| panic!("{spec}: {error}"));
+    deliveries.remove(0)
+}
+
+/// Has the stand-ins send one webhook, which must be taken.
+pub async fn taken(spec: Value) {
+    let delivery = hook(spec).await;
+    assert_eq!(
+        (delivery.status, delivery.body.as_str()),
+        (Some(200), r#"{"received":true}"#),
+        "{delivery:?}"
+    );
+}
+
+fn header(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Apolopay => "x-signature",
+        Provider::Finvypay => "fs-webhook-hash",
+    }
+}
+
+/// The provider's own id of a payment, as the answer to its creation has it.
+pub fn reference(created: &Answer) -> String {
+    match created.str("provider").as_str() {
+        "apolopay" => created.str("processId"),
+        _ => created.str("paymentId"),
+    }
+}
+
+/// A body that completes the payment, naming it as `created` and `metadata` do.
+pub fn completion(created: &Answer, metadata: &Value) -> Value {
+    let (payment, order_id) = (created.json(), created.str("orderId"));
+    match payment["provider"].as_str() {
+        Some("apolopay") => json!({
+            "id": payment["processId"], "status": "completed", "amount": payment["amount"], "metadata": metadata,
+        }),
+        _ => json!({
+            "event": "payment.completed", "paymentId": payment["paymentId"], "orderId": order_id, "status": "COMPLETED",
+            "amount": payment["amount"], "currency": payment["currency"], "metadata": metadata,
+        }),
+    }
+}
+
+/// Sends a body with a signature to the function at `base`.
+pub async fn send_signed(base: &str, provider: Provider, body: &str, secret: &str) -> Answer {
+    let signature = sign(secret, body.as_bytes());
+    send_with(base, provider, body, &[(header(provider), &signature)]).await
+}
+
+async fn send_with(base: &str, provider: Provider, body: &str, headers: &[(&str, &str)]) -> Answer {
+    post_to(base, &format!("/webhooks/{}", aws::name(provider)), body, headers).await
+}
+
+/// Calls the function as Lambda does for its function URL, past the local gateway and its routes.
+async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: bool) -> Answer {
+    let event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous", "apiId": "url", "domainName": "url.lambda-url.us-east-1.on.aws", "domainPrefix": "url",
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "it" },
+            "requestId": "it", "routeKey": "$default", "stage": "$default",
+            "time": "19/Mar/2026:12:00:00 +0000", "timeEpoch": 1_773_921_600_000_u64,
+        },
+        "body": body, "isBase64Encoded": base64,
+    });
+    let url = format!(
+        "{}/2015-03-31/functions/webhook-handler/invocations",
+        world().await.functions_url()
+    );
+    let answer = send(request(Method::POST, &url).body(event.to_string())).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = answer.json();
+    Answer {
+        status: serde_json::from_value(response["statusCode"].clone()).expect("a status"),
+        headers: serde_json::from_value(response["headers"].clone()).expect("headers"),
+        text: response["body"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// A webhook-handler of one's own behind a proxy of one's own.
+async fn own_handler(changes: &[(&str, Option<&str>)]) -> (AwsProxy, payment_functions_tests::local::Attached) {
+    let proxy = aws::proxy().await;
+    let url = proxy.url().to_owned();
+    let mut changes = changes.to_vec();
+    changes.push(("AWS_ENDPOINT_URL", Some(&url)));
+    let handler = world()
+        .await
+        .attach("webhook-handler", 1, &changes)
+        .await
+        .expect("a handler");
+    (proxy, handler)
+}
+
+/// What the function asked of DynamoDB.
+pub fn dynamodb_calls(proxy: &AwsProxy) -> Vec<String> {
+    let actions = proxy.calls().into_iter().map(|call| call.action);
+    actions.filter(|action| action != "GetSecretValue").collect()
+}
+
+#[tokio::test]
+async fn another_path_is_not_found_whatever_comes_there() {
+    let huge = "x".repeat(MAX_BODY + 1);
+    for path in [
+        "/",
+        "/webhooks",
+        "/webhooks/",
+        "/webhooks/stripe",
+        "/webhooks/ApoloPay",
+        "/webhooks/apolopay/",
+        "/webhooks/apolopay/more",
+        "//webhooks/apolopay",
+        "/apolopay",
+    ] {
+        for (method, body) in [("POST", "{}"), ("GET", ""), ("POST", huge.as_str())] {
+            let answer = invoke(method, path, &json!({}), body, false).await;
+            assert_eq!(answer.problem(), (404, "NOT_FOUND".to_owned()), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_post_is_allowed_whatever_comes_with_it() {
+    let huge = "x".repeat(MAX_BODY + 1);
+    for provider in PROVIDERS {
+        let path = format!("/webhooks/{}", aws::name(provider));
+        for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let answer = invoke(method, &path, &json!({}), &huge, false).await;
+            assert_eq!(answer.problem(), (405, "METHOD_NOT_ALLOWED".to_owned()), "{method}");
+            assert_eq!(answer.header("allow"), Some("POST"), "{method}");
+        }
+        let url = format!("{}{path}", world().await.functions_url());
+        let answer = send(request(Method::PUT, &url).body("{}")).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.whole(), @r#"
+            405
+            allow: POST
+            cache-control: no-store
+            content-type: application/problem+json
+
+            {
+              "code": "METHOD_NOT_ALLOWED",
+              "detail": "Only POST is allowed here.",
+              "status": 405,
+              "title": "Method not allowed",
+              "type": "urn:payment-functions:problem:method-not-allowed"
+            }
+            "#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
+    let base = world().await.functions_url();
+    let padded = |body: &Value, length: usize| {
+        let body = body.to_string();
+        let blanks = " ".repeat(length - body.len());
+        body + &blanks
+    };
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("large")).await;
+        let body = completion(&created, &json!({}));
+
+        let over = padded(&body, MAX_BODY + 1);
+        assert_eq!(over.len(), 262_145);
+        for answer in [
+            send_with(base, provider, &over, &[]).await,
+            send_signed(base, provider, &over, SECRET).await,
+        ] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(answer.whole(), @r#"
+                413
+                cache-control: no-store
+                content-type: application/problem+json
+
+                {
+                  "code": "PAYLOAD_TOO_LARGE",
+                  "detail": "The body must be at most 262144 bytes.",
+                  "status": 413,
+                  "title": "The body is too large",
+                  "type": "urn:payment-functions:problem:payload-too-large"
+                }
+                "#);
+            }
+        }
+        // Encoded it is a third longer; what counts are the provider's own bytes.
+        let encoded = [("content-type", "application/octet-stream")];
+        assert_eq!(send_with(base, provider, &over, &encoded).await.status, 413);
+        assert_eq!(status_of(&created.str("id")).await, "pending");
+
+        let just = padded(&body, MAX_BODY);
+        assert_eq!(send_with(base, provider, &just, &[]).await.status, 401);
+        let signature = sign(SECRET, just.as_bytes());
+        let encoded = [encoded[0], (header(provider), signature.as_str())];
+        assert_eq!(send_with(base, provider, &just, &encoded).await.status, 200);
+        assert_eq!(status_of(&created.str("id")).await, "completed");
+        assert_eq!(send_signed(base, provider, &just, SECRET).await.status, 200);
+    }
+}
+
+/// Every way in which a signature is not good, for a body that would otherwise complete a payment.
+fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, String)>> {
+    let right = sign(SECRET, body.as_bytes());
+    let first_changed = format!("{}{}", if right.starts_with('0') { '1' } else { '0' }, &right[1..]);
+    let last_changed = format!("{}{}", &right[..63], if right.ends_with('0') { '1' } else { '0' });
+    let name = header(provider);
+    let mut bad: Vec<Vec<(&'static str, String)>> = [
+        String::new(),
+        "not-a-signature".to_owned(),
+        "0".repeat(64),
+        first_changed,
+        last_changed.clone(),
+        right.to_uppercase(),
+        format!("sha256={right}"),
+        format!("0x{right}"),
+        right[..62].to_owned(),
+        format!("{right}00"),
+        format!("{right},{right}"),
+        // As Lambda joins a header that comes twice.
+        format!("{right},{last_changed}"),
+        format!("{right} {right}"),
+        sign("whsec_of_someone_else", body.as_bytes()),
+        sign("", body.as_bytes()),
+        sign(SECRET, format!("{body}\n").as_bytes()),
+        sign(SECRET, body.to_uppercase().as_bytes()),
+        sign(SECRET, b""),
+    ]
+    .into_iter()
+    .map(|signature| vec![(name, signature)])
+    .collect();
+    bad.push(vec![]);
+    let others: &[&'static str] = match provider {
+        Provider::Apolopay => &["fs-webhook-hash", "signature", "authorization"],
+        Provider::Finvypay => &["x-signature", "x-apolopay-signature", "signature"],
+    };
+    bad.extend(others.iter().map(|other| vec![(*other, right.clone())]));
+    if provider == Provider::Apolopay {
+        let documented = "x-apolopay-signature";
+        for wrong in [last_changed, String::new(), "not-a-signature".to_owned()] {
+            bad.push(vec![(documented, wrong.clone())]);
+            bad.push(vec![(name, right.clone()), (documented, wrong.clone())]);
+            bad.push(vec![(name, wrong), (documented, right.clone())]);
+        }
+    }
+    bad
+}
+
+#[tokio::test]
+async fn a_signature_that_is_missing_empty_malformed_or_wrong_gets_401_and_nothing_is_read_or_stored() {
+    let (proxy, handler) = own_handler(&[]).await;
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("forged")).await;
+        let id = created.str("id");
+        let good = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
+        // What is no JSON at all is not told apart: nothing is parsed before the signature is good.
+        for body in [good.as_str(), "{no json"] {
+            for headers in bad_signatures(provider, body) {
+                let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let answer = send_with(handler.url(), provider, body, &headers).await;
+                assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+            }
+        }
+        assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+        assert_eq!(
+            (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
+            ("pending", 0)
+        );
+
+        assert_eq!(send_signed(handler.url(), provider, &good, SECRET).await.status, 200);
+        assert_eq!(
+            status_of(&id).await,
+            "completed",
+            "it was the signature and nothing else"
+        );
+        proxy.reset();
+    }
+    let answer = send_with(handler.url(), Provider::Apolopay, "{}", &[]).await;
+    assert_eq!(answer.pointers(), [""; 0], "and why is not said");
+    insta::assert_snapshot!(answer.whole(), @r#"
+    401
+    cache-control: no-store
+    content-type: application/problem+json
+
+    {
+      "code": "SIGNATURE_INVALID",
+      "detail": "The signature is missing, malformed or wrong.",
+      "status": 401,
+      "title": "The webhook's signature is not valid",
+      "type": "urn:payment-functions:problem:signature-invalid"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn both_of_apolopays_signatures_must_be_good_where_both_are_there() {
+    let order_id = unique("both");
+    let created = create(Provider::Apolopay, &order_id).await;
+    let spec = |signature: &str| json!({ "provider": "apolopay", "orderId": order_id, "headers": "both", "signature": signature });
+    for signature in ["oneWrong", "wrong", "missing", "empty", "malformed", "otherSecret"] {
+        assert_eq!(hook(spec(signature)).await.status, Some(401), "{signature}");
+    }
+    assert_eq!(status_of(&created.str("id")).await, "pending");
+    taken(spec("right")).await;
+    assert_eq!(status_of(&created.str("id")).await, "completed");
+}
+
+#[tokio::test]
+async fn nothing_verifies_where_the_secret_is_empty_or_absent() {
+    let absent = unique("nothing");
+    let blank = aws::create_secret(&json!({ "secretKey": "k", "webhookSecret": "  " })).await;
+    let empty = aws::create_secret(&json!({ "apiKey": "k", "webhookSecret": "" })).await;
+    let without = aws::create_secret(&json!({ "secretKey": "k" })).await;
+    for (apolopay, finvypay) in [(&blank, &empty), (&without, &absent)] {
+        let secrets = [
+            ("APOLOPAY_SECRET_ID", Some(apolopay.as_str())),
+            ("FINVYPAY_SECRET_ID", Some(finvypay.as_str())),
+        ];
+        let (proxy, handler) = own_handler(&secrets).await;
+        for provider in PROVIDERS {
+            let created = create(provider, &unique("secretless")).await;
+            let body = completion(&created, &json!({})).to_string();
+            for secret in ["", " ", "  ", "null", SECRET] {
+                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                assert_eq!(
+                    answer.problem(),
+                    (401, "SIGNATURE_INVALID".to_owned()),
+                    "{provider:?} {secret:?}"
+                );
+            }
+            assert_eq!(send_with(handler.url(), provider, &body, &[]).await.status, 401);
+            assert_eq!(status_of(&created.str("id")).await, "pending");
+        }
+        assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
+    let (proxy, handler) = own_handler(&[]).await;
+    let both = [
+        "",
+        " ",
+        "{",
+        "nul",
+        "[]",
+        "null",
+        "7",
+        r#""text""#,
+        "{}",
+        r#"{"metadata":{}}"#,
+    ];
+    let apolopay = [
+        r#"{"status":"completed","amount":25.5}"#,
+        r#"{"id":"","status":"completed","amount":25.5}"#,
+        r#"{"id":7,"status":"completed","amount":25.5}"#,
+        r#"{"id":"p","amount":25.5}"#,
+        r#"{"id":"p","id":"q","status":"completed","amount":25.5}"#,
+        r#"{"id":"p","status":"completed","amount":25.5}trailing"#,
+        r#"{"status":"completed","metadata":{"paymentFunctionsId":"not-an-id"}}"#,
+    ];
+    let finvypay = [
+        r#"{"paymentId":"p","amount":1,"currency":"USD"}"#,
+        r#"{"event":"payment.completed","status":"COMPLETED","amount":1,"currency":"USD"}"#,
+        r#"{"success":true,"status":"SUCCESS","data":{}}"#,
+        r#"{"request":{"success":true,"data":{"order_id":"o"}}}"#,
+        r#"{"request":[]}"#,
+        r#"{"paymentId":"p","status":"COMPLETED","status":"FAILED"}"#,
+    ];
+    for (provider, own) in [(Provider::Apolopay, &apolopay[..]), (Provider::Finvypay, &finvypay[..])] {
+        for body in both.iter().chain(own) {
+            let answer = send_signed(handler.url(), provider, body, SECRET).await;
+            assert_eq!(
+                answer.problem(),
+                (400, "WEBHOOK_UNUSABLE".to_owned()),
+                "{provider:?} {body}"
+            );
+            assert_eq!(
+                send_with(handler.url(), provider, body, &[]).await.status,
+                401,
+                "{body}"
+            );
+        }
+        // Not UTF-8, as a provider's bytes may be; the local gateway passes them on under this type only.
+        let bytes: &[u8] = b"{\"id\":\"p\",\"status\":\"completed\",\"note\":\"\xff\"}";
+        let url = format!("{}/webhooks/{}", handler.url(), aws::name(provider));
+        let signed = request(Method::POST, &url)
+            .header("content-type", "application/octet-stream")
+            .header(header(provider), sign(SECRET, bytes))
+            .body(bytes);
+        assert_eq!(send(signed).await.problem(), (400, "WEBHOOK_UNUSABLE".to_owned()));
+    }
+    assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+    let answer = send_signed(handler.url(), Provider::Finvypay, "{}", SECRET).await;
+    insta::assert_snapshot!(answer.whole(), @r#"
+    400
+    cache-control: no-store
+    content-type: application/problem+json
+
+    {
+      "code": "WEBHOOK_UNUSABLE",
+      "detail": "the body names no payment",
+      "status": 400,
+      "title": "The webhook says nothing that can be used",
+      "type": "urn:payment-functions:problem:webhook-unusable"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn what_is_applied_a_duplicate_of_no_effect_or_not_yet_matched_gets_200_and_is_stored() {
+    let base = world().await.functions_url();
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("taken")).await;
+        let id = created.str("id");
+        let body = completion(&created, &json!({ "paymentFunctionsId": id }));
+        let applied = send_signed(base, provider, &body.to_string(), SECRET).await;
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(applied.whole(), @r#"
+            200
+            cache-control: no-store
+            content-type: application/json
+
+            {
+              "received": true
+            }
+            "#);
+        }
+        assert_eq!(
+            (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
+            ("completed", 1)
+        );
+        let state = aws::state(&id).await;
+
+        let duplicate = send_signed(base, provider, &body.to_string(), SECRET).await;
+        assert_eq!(duplicate.whole(), applied.whole());
+        assert_eq!(aws::facts(&id).await.len(), 1);
+
+        let mut late = body.clone();
+        late["event"] = json!("payment.pending");
+        late["status"] = json!("PENDING");
+        let no_effect = send_signed(base, provider, &late.to_string(), SECRET).await;
+        assert_eq!(no_effect.whole(), applied.whole());
+        assert_eq!(aws::facts(&id).await.len(), 2, "kept all the same");
+        assert_eq!(aws::state(&id).await, state);
+
+        let mut strange = body.clone();
+        let reference = unique("nobody");
+        for name in ["id", "paymentId", "orderId"] {
+            if strange.get(name).is_some() {
+                strange[name] = json!(reference);
+            }
+        }
+        strange["metadata"] = json!({});
+        for _ in 0..2 {
+            let parked = send_signed(base, provider, &strange.to_string(), SECRET).await;
+            assert_eq!(parked.whole(), applied.whole());
+            assert_eq!(aws::parked(provider, &reference).await.len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_it() {
+    let faults = [
+        Fault::Disconnect,
+        Fault::UNAVAILABLE,
+        Fault::THROTTLED,
+        // It is stored, and nobody learns of it.
+        Fault::LoseAnswer,
+        Fault::Hang,
+    ];
+    join_all(faults.into_iter().map(async |fault| {
+        let (proxy, handler) = own_handler(&[]).await;
+        for provider in PROVIDERS {
+            for named in [true, false] {
+                let created = create(provider, &unique("stored")).await;
+                let id = created.str("id");
+                let metadata = if named {
+                    json!({ "paymentFunctionsId": id })
+                } else {
+                    json!({})
+                };
+                let body = completion(&created, &metadata).to_string();
+                assert_eq!(
+                    send_signed(handler.url(), provider, "{}", SECRET).await.status,
+                    400,
+                    "the secret is there"
+                );
+                proxy.fail("*", fault.clone());
+                let answer = send_signed(handler.url(), provider, &body, SECRET).await;
+                insta::allow_duplicates! {
+                    insta::assert_snapshot!(answer.whole(), @r#"
+                    503
+                    cache-control: no-store
+                    content-type: application/problem+json
+                    retry-after: 5
+
+                    {
+                      "code": "UNAVAILABLE",
+                      "detail": "Try again in a moment, with the same Idempotency-Key if there was one.",
+                      "status": 503,
+                      "title": "The service is not available for the moment",
+                      "type": "urn:payment-functions:problem:unavailable"
+                    }
+                    "#);
+                }
+                assert!(!dynamodb_calls(&proxy).is_empty());
+                proxy.reset();
+                assert_eq!(
+                    send_signed(handler.url(), provider, &body, SECRET).await.status,
+                    200,
+                    "{fault:?}"
+                );
+                assert_eq!(status_of(&id).await, "completed", "{fault:?}");
+                assert_eq!(aws::facts(&id).await.len(), 1, "{fault:?}");
+            }
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_fetched_gets_503_before_anything_is_stored() {
+    let faults = [
+        Fault::UNAVAILABLE,
+        Fault::Disconnect,
+        Fault::Hang,
+        Fault::Error(400, "AccessDeniedException"),
+    ];
+    join_all(faults.into_iter().map(async |fault| {
+        let (proxy, handler) = own_handler(&[]).await;
+        for provider in PROVIDERS {
+            let created = create(provider, &unique("unfetched")).await;
+            let body = completion(&created, &json!({})).to_string();
+            proxy.fail("GetSecretValue", fault.clone());
+            let answer = send_signed(handler.url(), provider, &body, SECRET).await;
+            assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+            proxy.reset();
+            assert_eq!(send_signed(handler.url(), provider, &body, SECRET).await.status, 200);
+            assert_eq!(status_of(&created.str("id")).await, "completed");
+            proxy.reset();
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn base64_bodies_are_verified_as_the_bytes_they_stand_for() {
+    // Vector A of the providers' facts, and its signature.
+    let encoded = "eyJpZCI6ImExYjJjM2Q0LWU1ZjYtNzg5MC1hYmNkLWVmMTIzNDU2Nzg5MCIsInN0YXR1cyI6ImNvbXBsZXRlZCIsImFtb3VudCI6MjUuNSwibmV0d29yayI6ImFwb2xvcGF5IiwiYXNzZXQiOiJVU0RUIiwid2FsbGV0IjpudWxsLCJtZXRhZGF0YSI6eyJvcmRlcklkIjoiT1JELTk4MjEifSwiZmluYWxpemVkQXQiOiIyMDI2LTAzLTE5VDEyOjAwOjAwLjAwMFoifQ==";
+    let signature = "82e7fd86c940b9369ca77d5445beb084e6ec9d28be4c560a863a781035438a02";
+    let call = async |signature: &str, body: &str, base64: bool| {
+        let headers = json!({ "x-signature": signature, "content-type": "application/json" });
+        invoke("POST", "/webhooks/apolopay", &headers, body, base64).await
+    };
+    let answer = call(signature, encoded, true).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
+    assert_eq!(call(signature, encoded, false).await.status, 401, "other bytes");
+    assert_eq!(call(&sign(SECRET, encoded.as_bytes()), encoded, true).await.status, 401);
+    assert_eq!(
+        call(&sign(SECRET, encoded.as_bytes()), encoded, false).await.status,
+        400
+    );
+    let parked = aws::parked(Provider::Apolopay, "a1b2c3d4-e5f6-7890-abcd-ef1234567890").await;
+    assert_eq!(parked.len(), 1, "{parked:?}");
+}
+
+#[tokio::test]
+async fn the_exact_bytes_are_signed_whatever_they_are() {
+    let base = world().await.functions_url();
+    for provider in PROVIDERS {
+        for metadata in [
+            json!({ "note": "Zoë paid 25 € ✓ \u{1F4B6} مرحبا" }),
+            json!({ "note": "tab\t quote\" back\\slash \u{0} \u{2028}" }),
+        ] {
+            let created = create(provider, &unique("exact")).await;
+            let compact = completion(&created, &metadata).to_string();
+            let pretty = format!(" \r\n{:#}\n\t", completion(&created, &metadata));
+            // The same to any reader of JSON, but not the bytes that were signed.
+            let signature = sign(SECRET, compact.as_bytes());
+            let answer = send_with(base, provider, &pretty, &[(header(provider), &signature)]).await;
+            assert_eq!(answer.status, 401);
+            assert_eq!(send_signed(base, provider, &pretty, SECRET).await.status, 200);
+            assert_eq!(status_of(&created.str("id")).await, "completed");
+            assert_eq!(send_signed(base, provider, &compact, SECRET).await.status, 200);
+            assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_answer_and_no_log_shows_a_secret_or_a_body() {
+    let (_proxy, handler) = own_handler(&[]).await;
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("quiet")).await;
+        let mut body = completion(&created, &json!({ "customerEmail": "jane@example.com" }));
+        body["email"] = json!("jane@example.com");
+        let signature = sign(SECRET, body.to_string().as_bytes());
+        for body in [body.to_string(), r#"{"email":"jane@example.com"}"#.to_owned()] {
+            for secret in [SECRET, "whsec_of_someone_else"] {
+                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                assert!(
+                    !answer.text.contains("jane@") && !answer.text.contains(SECRET),
+                    "{answer:?}"
+                );
+            }
+        }
+        let log = handler.log();
+        for hidden in [SECRET, "jane@example.com", signature.as_str()] {
+            assert!(!log.contains(hidden), "{log}");
+        }
+        assert!(log.contains(&created.str("id")), "but the payment can be found: {log}");
+    }
+}
+
+#[tokio::test]
+async fn get_payment_says_nothing_of_a_webhook_but_the_status() {
+    let created = create(Provider::Finvypay, &unique("seen")).await;
+    taken(json!({ "provider": "finvypay", "orderId": created.str("orderId") })).await;
+    let payment = get_payment(&created.str("id")).await.json();
+    let names: Vec<&String> = payment.as_object().unwrap().keys().collect();
+    assert_eq!(
+        names,
+        [
+            "amount",
+            "createdAt",
+            "currency",
+            "id",
+            "orderId",
+            "provider",
+            "status",
+            "updatedAt"
+        ]
+    );
+}

@@ -1,0 +1,466 @@
+//! What each shape and each word does to a payment's status.
+
+use futures_util::future::join_all;
+
+use super::{PROVIDERS, hook, taken};
+use crate::aws;
+use crate::support::{Provider, Value, create, json, status_of, unique};
+
+/// Merges the members of `more` into a webhook about an order.
+fn spec(provider: Provider, order_id: &str, more: &Value) -> Value {
+    let mut spec = json!({ "provider": aws::name(provider), "orderId": order_id });
+    for (name, value) in more.as_object().expect("members") {
+        spec[name] = value.clone();
+    }
+    spec
+}
+
+/// Creates a payment, sends webhooks about it one after the other, and gives the status after each.
+async fn history(provider: Provider, hooks: &[Value]) -> (String, Vec<String>) {
+    let order_id = unique("history");
+    let id = create(provider, &order_id).await.str("id");
+    let mut statuses = Vec::new();
+    for more in hooks {
+        taken(spec(provider, &order_id, more)).await;
+        statuses.push(status_of(&id).await);
+    }
+    (id, statuses)
+}
+
+#[tokio::test]
+async fn every_shape_of_apolopay_completes_a_payment() {
+    let mut shapes = Vec::new();
+    for shape in ["A", "B"] {
+        for headers in ["A", "B", "both"] {
+            for without_our_id in [false, true] {
+                shapes.push((json!({ "shape": shape, "headers": headers }), without_our_id));
+            }
+        }
+        for amount in [json!("25.50"), json!("25.5"), json!(25.5), json!("2.55e1")] {
+            shapes.push((json!({ "shape": shape, "amount": amount }), false));
+        }
+    }
+    // Bodies of both at once.
+    shapes.push((
+        json!({ "shape": "A", "extra": { "event": "payment.completed" } }),
+        false,
+    ));
+    shapes.push((json!({ "shape": "B", "extra": { "status": "completed" } }), true));
+    shapes.push((json!({ "shape": "A", "omit": ["metadata"] }), false));
+    shapes.push((json!({ "shape": "B", "omit": ["metadata"], "pretty": true }), false));
+    shapes.push((json!({ "shape": "A", "outcome": "COMPLETED" }), false));
+    join_all(shapes.into_iter().map(async |(mut more, without_our_id)| {
+        let order_id = unique("shape");
+        let id = create(Provider::Apolopay, &order_id).await.str("id");
+        if without_our_id {
+            more["metadata"] = json!({ "orderId": order_id });
+        }
+        taken(spec(Provider::Apolopay, &order_id, &more)).await;
+        assert_eq!(status_of(&id).await, "completed", "{more} {without_our_id}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_apolopay_id_is_read_from_either_member_and_in_either_case() {
+    for name in ["processId", "id"] {
+        let order_id = unique("member");
+        let created = create(Provider::Apolopay, &order_id).await;
+        let process_id = created.str("processId").to_uppercase();
+
+        let body = json!({ name: process_id, "status": "completed", "amount": 25.5 }).to_string();
+
+        taken(json!({ "provider": "apolopay", "body": body })).await;
+        assert_eq!(status_of(&created.str("id")).await, "completed", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_shape_of_finvypay_completes_a_payment() {
+    let mut shapes = vec![
+        json!({ "shape": "W2" }),
+        json!({ "shape": "W2", "omit": ["metadata"] }),
+        json!({ "shape": "W2", "metadata": { "internal_ref": "subscription_123" } }),
+        json!({ "shape": "W2", "amount": "99.99" }),
+        json!({ "shape": "W2", "currency": "usd" }),
+        json!({ "shape": "W2", "omit": ["event"] }),
+        json!({ "shape": "W2", "omit": ["status"] }),
+        json!({ "shape": "W2", "omit": ["orderId"], "pretty": true }),
+        json!({ "shape": "W2", "extra": { "transactionId": unique("FP") } }),
+    ];
+    for shape in ["W1", "W1wrapped"] {
+        shapes.push(json!({ "shape": shape }));
+        shapes.push(json!({ "shape": shape, "amount": "99.990" }));
+        shapes.push(json!({ "shape": shape, "pretty": true }));
+        for word in ["SUCCEEDED", "COMPLETED", "APPROVED", "success"] {
+            shapes.push(json!({ "shape": shape, "outcome": word }));
+        }
+    }
+    join_all(shapes.into_iter().map(async |more| {
+        let (_, statuses) = history(Provider::Finvypay, std::slice::from_ref(&more)).await;
+        assert_eq!(statuses, ["completed"], "{more}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn every_word_of_finvypay_has_its_rung() {
+    let words = [
+        ("authorized", "authorized"),
+        ("AUTHORIZED", "authorized"),
+        ("pending", "pending"),
+        ("INIT", "pending"),
+        ("REDIRECT", "pending"),
+        ("REDIRECTED", "pending"),
+        ("failed", "failed"),
+        ("DECLINED", "failed"),
+        ("ERROR", "failed"),
+        ("BLOCKED", "failed"),
+        ("cancelled", "cancelled"),
+        ("ABANDONED", "cancelled"),
+        // Nobody documented these: they are kept and move nothing.
+        ("CAPTURED", "pending"),
+        ("SETTLED", "pending"),
+        ("REFUNDED", "pending"),
+        ("COMPLETE", "pending"),
+        ("true", "pending"),
+    ];
+    // `success: true` stands in every W1, and says only that the call worked.
+    let told = words
+        .into_iter()
+        .flat_map(|(word, status)| [("W1", word, status), ("W1wrapped", word, status)]);
+    let five = ["authorized", "pending", "failed", "cancelled"].map(|word| ("W2", word, word));
+    join_all(told.chain(five).map(async |(shape, word, status)| {
+        let (id, statuses) = history(Provider::Finvypay, &[json!({ "shape": shape, "outcome": word })]).await;
+        assert_eq!(statuses, [status], "{shape} {word}");
+        assert_eq!(aws::facts(&id).await.len(), 1, "{shape} {word}: kept");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn apolopay_knows_completion_only() {
+    for (more, body) in [
+        (json!({ "outcome": "expired" }), "another word"),
+        (json!({ "outcome": "failed" }), "another word"),
+        (json!({ "outcome": "partially_paid" }), "another word"),
+        (json!({ "shape": "B", "outcome": "payment.expired" }), "another event"),
+        (
+            json!({ "shape": "B", "outcome": "payment.completed.test" }),
+            "a longer event",
+        ),
+        (
+            json!({ "shape": "A", "extra": { "event": "payment.failed" } }),
+            "a contradiction",
+        ),
+        (
+            json!({ "shape": "B", "extra": { "status": "pending" } }),
+            "a contradiction",
+        ),
+    ] {
+        let (id, statuses) = history(Provider::Apolopay, &[more.clone(), json!({})]).await;
+        assert_eq!(statuses, ["pending", "completed"], "{body}: {more}");
+        assert_eq!(aws::facts(&id).await.len(), 2, "{body}: {more}");
+    }
+}
+
+#[tokio::test]
+async fn words_that_contradict_one_another_move_nothing() {
+    for more in [
+        json!({ "extra": { "status": "FAILED" } }),
+        json!({ "extra": { "status": "AUTHORIZED" } }),
+        json!({ "extra": { "status": "SETTLED" } }),
+        json!({ "outcome": "failed", "extra": { "status": "COMPLETED" } }),
+        json!({ "outcome": "settled", "extra": { "status": "COMPLETED" } }),
+        json!({ "outcome": "payment.refunded", "extra": { "status": "COMPLETED" } }),
+    ] {
+        let (id, statuses) = history(Provider::Finvypay, &[more.clone(), json!({})]).await;
+        assert_eq!(statuses, ["pending", "completed"], "{more}");
+        assert_eq!(aws::facts(&id).await.len(), 2, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn authorized_is_not_paid_and_nothing_late_takes_completed_away() {
+    let hooks = [
+        "authorized",
+        "pending",
+        "completed",
+        "failed",
+        "cancelled",
+        "authorized",
+        "pending",
+        "SETTLED",
+    ];
+    let hooks = hooks.map(|outcome| json!({ "outcome": outcome }));
+    let (id, statuses) = history(Provider::Finvypay, &hooks).await;
+    let completed = "completed";
+    assert_eq!(
+        statuses,
+        [
+            "authorized",
+            "authorized",
+            completed,
+            completed,
+            completed,
+            completed,
+            completed,
+            completed
+        ]
+    );
+    assert_eq!(aws::facts(&id).await.len(), 6, "authorized and pending came twice");
+    assert_eq!(aws::attention(&id).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn money_wins_after_any_other_status() {
+    for hooks in [
+        vec![json!({ "outcome": "failed" })],
+        vec![json!({ "outcome": "cancelled" })],
+        vec![
+            json!({ "outcome": "authorized" }),
+            json!({ "outcome": "cancelled" }),
+            json!({ "outcome": "failed" }),
+        ],
+        vec![json!({ "amount": 1 })],
+        vec![
+            json!({ "amount": 1 }),
+            json!({ "outcome": "failed" }),
+            json!({ "currency": "EUR" }),
+        ],
+    ] {
+        for shape in ["W1", "W2"] {
+            let mut hooks = hooks.clone();
+            hooks.push(json!({ "shape": shape }));
+            let (id, statuses) = history(Provider::Finvypay, &hooks).await;
+            assert!(
+                !statuses[..statuses.len() - 1].contains(&"completed".to_owned()),
+                "{statuses:?}"
+            );
+            assert_eq!(statuses.last().unwrap(), "completed", "{statuses:?}");
+            assert_eq!(aws::attention(&id).await, [""; 0]);
+        }
+    }
+    for provider in PROVIDERS {
+        for (status, rank) in [("creating", 0), ("expired", 2), ("failed", 5), ("review", 6)] {
+            let order_id = unique("expired");
+            let id = create(provider, &order_id).await.str("id");
+            aws::set_status(&id, status, rank).await;
+            taken(spec(provider, &order_id, &json!({}))).await;
+            assert_eq!(status_of(&id).await, "completed", "{provider:?} {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn money_that_is_not_the_payments_own_is_reviewed_until_the_right_money_comes() {
+    let wrong_amounts = [
+        json!({ "amount": 25.49 }),
+        json!({ "amount": 2550 }),
+        json!({ "amount": 0 }),
+        json!({ "amount": "" }),
+        json!({ "amount": "a lot" }),
+        json!({ "amount": "25,50" }),
+        json!({ "extra": { "amount": null } }),
+        json!({ "amount": true }),
+        json!({ "extra": { "amount": [25.5] } }),
+        json!({ "omit": ["amount"] }),
+    ];
+    let more_of_apolopay = [
+        json!({ "amount": -25.5 }),
+        json!({ "amount": 25.505 }),
+        json!({ "amount": 25.500_000_01 }),
+    ];
+    let more_of_finvypay = [
+        json!({ "amount": 99.98 }),
+        json!({ "amount": 100 }),
+        json!({ "amount": 99.991 }),
+        json!({ "amount": -99.99 }),
+        json!({ "currency": "EUR" }),
+        json!({ "currency": "" }),
+        json!({ "currency": "US" }),
+        json!({ "currency": "JPY" }),
+        json!({ "omit": ["currency"] }),
+        json!({ "shape": "W1", "amount": 100 }),
+        json!({ "shape": "W1", "omit": ["amount"] }),
+        json!({ "shape": "W1wrapped", "currency": "EUR" }),
+    ];
+    let cases = [
+        (Provider::Apolopay, &more_of_apolopay[..]),
+        (Provider::Finvypay, &more_of_finvypay[..]),
+    ];
+    for (provider, more) in cases {
+        join_all(wrong_amounts.iter().chain(more).map(async |wrong| {
+            let (id, statuses) = history(provider, &[wrong.clone(), wrong.clone(), json!({}), wrong.clone()]).await;
+            assert_eq!(statuses, ["review", "review", "completed", "completed"], "{wrong}");
+            assert_eq!(aws::facts(&id).await.len(), 2, "{wrong}");
+            assert_eq!(
+                aws::attention(&id).await,
+                [""; 0],
+                "{wrong} was known before the payment was completed"
+            );
+        }))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn other_money_after_completed_changes_no_status_but_is_noted() {
+    for provider in PROVIDERS {
+        let (id, statuses) = history(provider, &[json!({}), json!({ "amount": 1 })]).await;
+        assert_eq!(statuses, ["completed", "completed"]);
+        assert_eq!(aws::attention(&id).await, ["wrong_money"]);
+        assert_eq!(aws::facts(&id).await.len(), 2);
+    }
+    // Money in other events is nobody's concern.
+    let (id, statuses) = history(
+        Provider::Finvypay,
+        &[json!({}), json!({ "outcome": "failed", "amount": 1 })],
+    )
+    .await;
+    assert_eq!(
+        (statuses.last().unwrap().as_str(), aws::attention(&id).await),
+        ("completed", vec![])
+    );
+    let (_, statuses) = history(
+        Provider::Finvypay,
+        &[json!({ "outcome": "authorized", "amount": 1, "currency": "EUR" })],
+    )
+    .await;
+    assert_eq!(statuses, ["authorized"]);
+}
+
+/// All orders of some things.
+fn permutations<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
+    if things.is_empty() {
+        return vec![vec![]];
+    }
+    (0..things.len())
+        .flat_map(|first| {
+            let mut rest = things.to_vec();
+            let first = rest.remove(first);
+            permutations(&rest).into_iter().map(move |mut tail| {
+                tail.insert(0, first.clone());
+                tail
+            })
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_order_of_the_same_events_ends_in_the_same_status() {
+    let sets = [
+        (
+            vec![
+                json!({ "outcome": "authorized" }),
+                json!({ "outcome": "failed" }),
+                json!({}),
+            ],
+            "completed",
+        ),
+        (
+            vec![
+                json!({ "shape": "W1" }),
+                json!({ "amount": 1 }),
+                json!({ "outcome": "cancelled" }),
+            ],
+            "completed",
+        ),
+        (
+            vec![
+                json!({ "outcome": "pending" }),
+                json!({ "outcome": "failed" }),
+                json!({ "outcome": "cancelled" }),
+            ],
+            "failed",
+        ),
+        (
+            vec![
+                json!({ "currency": "EUR" }),
+                json!({ "outcome": "failed" }),
+                json!({ "outcome": "SETTLED" }),
+            ],
+            "review",
+        ),
+    ];
+    for (events, expected) in sets {
+        join_all(permutations(&events).into_iter().map(async |mut order| {
+            // And once more, what came first.
+            order.push(order[0].clone());
+            let (id, statuses) = history(Provider::Finvypay, &order).await;
+            assert_eq!(statuses.last().unwrap(), expected, "{order:?}");
+            assert_eq!(aws::facts(&id).await.len(), 3, "{order:?}");
+        }))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_webhook_twenty_times_at_once_is_one_fact() {
+    for provider in PROVIDERS {
+        for metadata in [None, Some(json!({}))] {
+            let order_id = unique("twenty");
+            let id = create(provider, &order_id).await.str("id");
+            let before = aws::state(&id).await.unwrap();
+            let mut twenty = spec(provider, &order_id, &json!({ "times": 20, "concurrent": true }));
+            if let Some(metadata) = metadata {
+                twenty["metadata"] = metadata;
+            }
+            let deliveries = crate::support::control().await.webhooks(&twenty).await.unwrap();
+            assert_eq!(deliveries.len(), 20);
+            assert!(
+                deliveries.iter().all(|delivery| delivery.status == Some(200)),
+                "{deliveries:?}"
+            );
+            assert_eq!(
+                (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
+                ("completed", 1)
+            );
+            let version = |state: &Value| state["version"].as_str().unwrap().parse::<u32>().unwrap();
+            let after = aws::state(&id).await.unwrap();
+            assert_eq!(version(&after), version(&before) + 1, "it changed once");
+            assert_eq!(aws::attention(&id).await, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_fact_told_in_different_shapes_is_one_fact() {
+    let (id, statuses) = history(
+        Provider::Apolopay,
+        &[json!({ "shape": "A" }), json!({ "shape": "B", "amount": "25.5" })],
+    )
+    .await;
+    assert_eq!(statuses, ["completed", "completed"]);
+    assert_eq!(aws::facts(&id).await.len(), 1);
+    assert_eq!(aws::attention(&id).await, [""; 0]);
+
+    // W1 and W2 name the payment by ids of different kinds: two facts, but not two payments of money.
+    let (id, statuses) = history(
+        Provider::Finvypay,
+        &[
+            json!({ "shape": "W2" }),
+            json!({ "shape": "W1" }),
+            json!({ "shape": "W1wrapped" }),
+        ],
+    )
+    .await;
+    assert_eq!(statuses, ["completed"; 3]);
+    assert_eq!(aws::facts(&id).await.len(), 2);
+    assert_eq!(aws::attention(&id).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_forged_before_is_taken_when_it_is_genuine() {
+    let order_id = unique("genuine");
+    let id = create(Provider::Finvypay, &order_id).await.str("id");
+    assert_eq!(
+        hook(spec(Provider::Finvypay, &order_id, &json!({ "signature": "wrong" })))
+            .await
+            .status,
+        Some(401)
+    );
+    assert_eq!(status_of(&id).await, "pending");
+    taken(spec(Provider::Finvypay, &order_id, &json!({}))).await;
+    assert_eq!(status_of(&id).await, "completed");
+}

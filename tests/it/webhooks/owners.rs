@@ -1,0 +1,278 @@
+//! Whose payment a webhook is about: by the provider's id, else by our own in the metadata, else by the order.
+
+use uuid::Uuid;
+
+use super::{PROVIDERS, reference, taken};
+use crate::aws;
+use crate::support::{Provider, control, create, get_payment, json, status_of, unique};
+
+/// An id that a provider could give.
+fn fresh(provider: Provider) -> String {
+    match provider {
+        Provider::Apolopay => Uuid::new_v4().to_string(),
+        Provider::Finvypay => unique("pay_apm").replace('-', "_"),
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_known_belongs_to_its_payment_whatever_the_metadata_says() {
+    for provider in PROVIDERS {
+        let (own, other) = (
+            create(provider, &unique("own")).await,
+            create(provider, &unique("other")).await,
+        );
+        let hook = json!({
+            "provider": aws::name(provider), "id": reference(&own),
+            "metadata": { "paymentFunctionsId": other.str("id"), "orderId": other.str("orderId") },
+        });
+        taken(hook.clone()).await;
+        assert_eq!(status_of(&own.str("id")).await, "completed");
+        assert_eq!(status_of(&other.str("id")).await, "pending");
+        assert_eq!(
+            (
+                aws::facts(&own.str("id")).await.len(),
+                aws::facts(&other.str("id")).await.len()
+            ),
+            (1, 0)
+        );
+        // Nor does the other one lose its own.
+        taken(hook).await;
+        taken(json!({ "provider": aws::name(provider), "id": reference(&other) })).await;
+        assert_eq!(status_of(&other.str("id")).await, "completed");
+        for created in [own, other] {
+            let owner = aws::owner(provider, &reference(&created)).await;
+            assert_eq!(owner, Some(created.str("id")));
+            assert_eq!(aws::attention(&created.str("id")).await, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn finvypays_id_counts_and_not_the_order_beside_it() {
+    let (own, other) = (
+        create(Provider::Finvypay, &unique("own")).await,
+        create(Provider::Finvypay, &unique("other")).await,
+    );
+    let hook = json!({
+        "provider": "finvypay", "payment": reference(&own), "orderId": other.str("orderId"), "omit": ["metadata"],
+    });
+    taken(hook).await;
+    assert_eq!(status_of(&own.str("id")).await, "completed");
+    assert_eq!(status_of(&other.str("id")).await, "pending");
+}
+
+#[tokio::test]
+async fn a_completion_under_the_ids_of_two_payments_is_reviewed() {
+    let (one, two) = (
+        create(Provider::Apolopay, &unique("one")).await,
+        create(Provider::Apolopay, &unique("two")).await,
+    );
+    let hook = json!({
+        "provider": "apolopay", "shape": "B", "id": reference(&one), "extra": { "id": reference(&two) },
+    });
+    for _ in 0..2 {
+        taken(hook.clone()).await;
+        assert_eq!(status_of(&one.str("id")).await, "review");
+        assert_eq!(status_of(&two.str("id")).await, "pending");
+    }
+    assert_eq!(
+        aws::owner(Provider::Apolopay, &reference(&two)).await,
+        Some(two.str("id"))
+    );
+    for created in [one, two] {
+        taken(json!({ "provider": "apolopay", "id": reference(&created) })).await;
+        assert_eq!(status_of(&created.str("id")).await, "completed");
+    }
+}
+
+#[tokio::test]
+async fn an_id_nobody_knows_belongs_to_the_payment_that_the_metadata_names() {
+    for provider in PROVIDERS {
+        let order_id = unique("named");
+        let created = create(provider, &order_id).await;
+        let id = fresh(provider);
+        // The order is another's; ours is the id.
+        let hook = json!({ "provider": aws::name(provider), "payment": reference(&created), "id": id });
+        taken(hook).await;
+        assert_eq!(status_of(&created.str("id")).await, "completed");
+        assert_eq!(aws::owner(provider, &id).await, Some(created.str("id")));
+        assert_eq!(aws::parked(provider, &id).await, [""; 0]);
+        // From now on the id alone will do.
+        let late = json!({ "provider": aws::name(provider), "payment": reference(&created), "id": id, "amount": 1, "omit": ["metadata"] });
+        taken(late).await;
+        assert_eq!(aws::attention(&created.str("id")).await, ["wrong_money"]);
+    }
+}
+
+#[tokio::test]
+async fn w1_belongs_to_the_only_payment_of_its_order() {
+    for shape in ["W1", "W1wrapped"] {
+        let order_id = unique("w1");
+        let first = create(Provider::Finvypay, &order_id).await;
+        let w1 = json!({ "provider": "finvypay", "payment": reference(&first), "shape": shape });
+        let mut authorized = w1.clone();
+        authorized["outcome"] = json!("authorized");
+        taken(authorized).await;
+        assert_eq!(status_of(&first.str("id")).await, "authorized");
+        // Its transaction is known from now on, so a second payment of the order changes nothing.
+        let second = create(Provider::Finvypay, &order_id).await;
+        taken(w1).await;
+        assert_eq!(status_of(&first.str("id")).await, "completed");
+        assert_eq!(status_of(&second.str("id")).await, "pending");
+    }
+}
+
+#[tokio::test]
+async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
+    let order_id = unique("two");
+    let (first, second) = (
+        create(Provider::Finvypay, &order_id).await,
+        create(Provider::Finvypay, &order_id).await,
+    );
+    for created in [&first, &second] {
+        let payments = control().await.payments(Provider::Finvypay, &order_id).await.unwrap();
+        let payment = payments
+            .into_iter()
+            .find(|payment| payment.id == reference(created))
+            .unwrap();
+        let transaction = payment.transaction_id.unwrap();
+        for shape in ["W1", "W1wrapped"] {
+            taken(json!({ "provider": "finvypay", "payment": payment.id, "shape": shape })).await;
+        }
+        assert_eq!(
+            aws::parked(Provider::Finvypay, &transaction).await.len(),
+            1,
+            "kept, once"
+        );
+        assert_eq!(aws::owner(Provider::Finvypay, &transaction).await, None);
+    }
+    for created in [&first, &second] {
+        assert_eq!(status_of(&created.str("id")).await, "pending");
+        assert_eq!(aws::facts(&created.str("id")).await.len(), 0);
+    }
+    // Whoever says which payment the transaction is brings what was kept with it.
+    let payments = control().await.payments(Provider::Finvypay, &order_id).await.unwrap();
+    let of_second = payments
+        .iter()
+        .find(|payment| payment.id == reference(&second))
+        .unwrap();
+    let transaction = of_second.transaction_id.clone().unwrap();
+    let hook = json!({
+        "provider": "finvypay", "payment": of_second.id, "outcome": "authorized", "extra": { "transactionId": transaction },
+    });
+    taken(hook).await;
+    assert_eq!(status_of(&second.str("id")).await, "completed");
+    assert_eq!(status_of(&first.str("id")).await, "pending");
+    assert_eq!(aws::parked(Provider::Finvypay, &transaction).await, [""; 0]);
+    assert_eq!(aws::facts(&second.str("id")).await.len(), 2);
+}
+
+#[tokio::test]
+async fn w1_of_an_order_that_nobody_knows_is_kept() {
+    let transaction = unique("FP");
+    let hook = json!({
+        "provider": "finvypay", "shape": "W1", "transactionId": transaction, "orderId": unique("nobody"), "amount": 1, "currency": "USD",
+        "url": format!("{}/webhooks/finvypay", crate::support::world().await.functions_url()),
+    });
+    taken(hook).await;
+    assert_eq!(aws::parked(Provider::Finvypay, &transaction).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_alone_never_moves_a_payment_of_apolopay() {
+    let created = create(Provider::Apolopay, &unique("order")).await;
+    let id = fresh(Provider::Apolopay);
+    let hook = json!({
+        "provider": "apolopay", "id": id, "amount": 25.5, "metadata": { "orderId": created.str("orderId") },
+    });
+    taken(hook).await;
+    assert_eq!(status_of(&created.str("id")).await, "pending");
+    assert_eq!(aws::parked(Provider::Apolopay, &id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_payment_of_ours_that_does_not_exist_does_not_come_into_being() {
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("ghost")).await;
+        let (ghost, id) = (Uuid::new_v4().to_string(), fresh(provider));
+        // Where an id of ours is named the order does not count, though this one has a single payment.
+        let hook = json!({
+            "provider": aws::name(provider), "payment": reference(&created), "id": id,
+            "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
+        });
+        taken(hook).await;
+        assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
+        assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
+        assert_eq!(aws::owner(provider, &id).await, None);
+        assert_eq!(aws::parked(provider, &id).await.len(), 1);
+        assert_eq!(status_of(&created.str("id")).await, "pending");
+    }
+    // Not even where it is all that the webhook names.
+    let ghost = Uuid::new_v4().to_string();
+    let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
+    taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
+    assert_eq!(get_payment(&ghost).await.status, 404);
+    assert_eq!(
+        aws::parked(Provider::Apolopay, &format!("payment:{ghost}")).await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn one_provider_never_speaks_for_the_others_payments() {
+    for (speaker, payer) in [
+        (Provider::Finvypay, Provider::Apolopay),
+        (Provider::Apolopay, Provider::Finvypay),
+    ] {
+        let order_id = unique("across");
+        let (victim, own) = (create(payer, &order_id).await, create(speaker, &order_id).await);
+        let amount = victim.json()["amount"].clone();
+        for id in [fresh(speaker), reference(&victim)] {
+            let hook = json!({
+                "provider": aws::name(speaker), "payment": reference(&own), "id": id, "amount": amount, "currency": "USD",
+                "metadata": { "paymentFunctionsId": victim.str("id"), "orderId": order_id },
+            });
+            taken(hook).await;
+            assert_eq!(aws::parked(speaker, &id).await.len(), 1);
+        }
+        assert_eq!(status_of(&victim.str("id")).await, "pending");
+        assert_eq!(aws::facts(&victim.str("id")).await.len(), 0);
+        assert_eq!(status_of(&own.str("id")).await, "pending");
+    }
+}
+
+#[tokio::test]
+async fn what_was_kept_is_applied_when_its_payment_becomes_known() {
+    for (provider, field) in [(Provider::Apolopay, "processId"), (Provider::Finvypay, "paymentId")] {
+        for (more, status) in [(json!({}), "completed"), (json!({ "amount": 1 }), "review")] {
+            let (order_id, id) = (unique("kept"), fresh(provider));
+            let mut hook = json!({
+                "provider": aws::name(provider), "id": id, "orderId": order_id, "amount": 25.5, "currency": "USD", "metadata": {},
+                "at": "2026-03-19T12:00:00Z",
+                "url": format!("{}/webhooks/{}", crate::support::world().await.functions_url(), aws::name(provider)),
+            });
+            if provider == Provider::Finvypay {
+                hook["amount"] = json!(99.99);
+                // Else it would be the order's.
+                hook["omit"] = json!(["orderId"]);
+            }
+            for (name, value) in more.as_object().unwrap() {
+                hook[name] = value.clone();
+            }
+            taken(hook.clone()).await;
+            taken(hook).await;
+            assert_eq!(aws::parked(provider, &id).await.len(), 1);
+            control()
+                .await
+                .replies(provider, &order_id, json!([{ "fields": { field: id } }]))
+                .await
+                .unwrap();
+            let created = create(provider, &order_id).await;
+            assert_eq!(created.str("status"), status);
+            assert_eq!(status_of(&created.str("id")).await, status);
+            assert_eq!(aws::parked(provider, &id).await, [""; 0]);
+            assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
+            assert_eq!(aws::owner(provider, &id).await, Some(created.str("id")));
+        }
+    }
+}
