@@ -1,6 +1,7 @@
 //! The webhook and the answer to the create call, in every order in which they can cross: forced, not hoped for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use payment_functions::clock::Timestamp;
 use payment_functions::creation::{self, Creation};
@@ -11,7 +12,7 @@ use payment_functions::payment::{Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::status::Status;
 use payment_functions::store::Store;
-use payment_functions_tests::local::AwsProxy;
+use payment_functions_tests::local::{AwsProxy, Held};
 use payment_functions_tests::sandbox::Provider as Sandbox;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -93,12 +94,18 @@ impl Crossing {
     }
 }
 
+/// Waits until a write is held: that it never comes fails the test.
+async fn arrived(held: &mut Held) {
+    let waiting = tokio::time::timeout(Duration::from_secs(20), held.arrived(1));
+    waiting.await.expect("a write to hold");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_while_the_create_call_was_about_to_attach() {
     let crossing = Crossing::start().await;
     let mut held = crossing.create_proxy.hold(WRITE);
     crossing.answer.notify_one();
-    held.arrived(1).await;
+    arrived(&mut held).await;
     assert_eq!(
         crossing.delivering(crossing.event(false)).await.unwrap(),
         Delivery::Parked
@@ -121,7 +128,7 @@ async fn attached_while_the_webhook_was_about_to_park() {
     let crossing = Crossing::start().await;
     let mut held = crossing.webhook_proxy.hold(WRITE);
     let delivering = crossing.delivering(crossing.event(false));
-    held.arrived(1).await;
+    arrived(&mut held).await;
     crossing.answer.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     held.release();
@@ -140,8 +147,8 @@ async fn both_about_to_write_and_either_first() {
             (crossing.create_proxy.hold(WRITE), crossing.webhook_proxy.hold(WRITE));
         let delivering = crossing.delivering(crossing.event(false));
         crossing.answer.notify_one();
-        create_held.arrived(1).await;
-        webhook_held.arrived(1).await;
+        arrived(&mut create_held).await;
+        arrived(&mut webhook_held).await;
         if webhook_first {
             webhook_held.release();
             assert_eq!(delivering.await.unwrap(), Delivery::Parked);
@@ -163,7 +170,7 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
     let crossing = Crossing::start().await;
     let mut first = crossing.create_proxy.hold(WRITE);
     crossing.answer.notify_one();
-    first.arrived(1).await;
+    arrived(&mut first).await;
     assert_eq!(
         crossing.delivering(crossing.event(false)).await.unwrap(),
         Delivery::Parked
@@ -172,7 +179,7 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
     crossing.create_proxy.reset();
     let mut second = crossing.create_proxy.hold(WRITE);
     first.release();
-    second.arrived(1).await;
+    arrived(&mut second).await;
     let wrong = Fact {
         amount: Decimal::parse("1"),
         ..completion(Provider::ApoloPay, Some(&crossing.reference))
@@ -194,7 +201,7 @@ async fn completed_by_our_id_while_the_create_call_was_about_to_attach() {
     let crossing = Crossing::start().await;
     let mut held = crossing.create_proxy.hold(WRITE);
     crossing.answer.notify_one();
-    held.arrived(1).await;
+    arrived(&mut held).await;
     let recorded = Delivery::Recorded(crossing.id, Some(Status::Completed));
     assert_eq!(crossing.delivering(crossing.event(true)).await.unwrap(), recorded);
     held.release();
@@ -208,10 +215,10 @@ async fn attached_while_the_webhook_with_our_id_was_about_to_attach_too() {
     // Past the first write, which is the usual webhook's and is refused.
     let mut looking = crossing.webhook_proxy.hold("GetItem");
     let delivering = crossing.delivering(crossing.event(true));
-    looking.arrived(1).await;
+    arrived(&mut looking).await;
     let mut writing = crossing.webhook_proxy.hold(WRITE);
     looking.release();
-    writing.arrived(1).await;
+    arrived(&mut writing).await;
     crossing.answer.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     writing.release();
