@@ -11,10 +11,10 @@ use tokio::process::Command;
 
 use crate::support::*;
 
-/// The APM example of the provider's documentation, without `webhookUrl`.
-const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay","firstName":"Jane","lastName":"Smith",
-    "email":"customer@example.com","phoneNumber":"+1234567890","description":"Premium subscription","returnUrl":"https://your-domain.com/success",
-    "cancelUrl":"https://your-domain.com/cancel","metadata":{"internal_ref":"subscription_123"}}"#;
+/// The request in FinvyPay's own documentation, without `webhookUrl`.
+const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay",
+    "description":"Order #78901 - Premium Plan","email":"customer@example.com","firstName":"Jane","lastName":"Smith",
+    "returnUrl":"https://your-domain.com/payment/success","cancelUrl":"https://your-domain.com/payment/cancel"}"#;
 
 fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
