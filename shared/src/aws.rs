@@ -1,7 +1,8 @@
 //! Clients of AWS, configured from the standard environment variables alone.
 //!
-//! In Lambda the credentials, the region and any endpoint come as variables, so the general configuration loader (profiles, SSO,
-//! instance metadata) would only cost start-up time and size. All clients share one HTTP connector on one TLS stack.
+//! In Lambda the credentials, the region and any endpoint come as variables, so the general configuration loader
+//! (profiles, SSO, instance metadata) would only cost start-up time and size. All clients share one HTTP connector on
+//! one TLS stack.
 
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`
-    /// and its forms for one service, `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
+    /// Reads `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+    /// `AWS_ENDPOINT_URL` and its forms for one service, `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
     ///
     /// # Errors
     /// Where the region or the credentials are missing.

@@ -169,8 +169,8 @@ impl ReturnOrigins {
             .map(Self)
     }
 
-    /// Checks a URL that a browser will be sent to. It is compared as it was written, since that text is what is sent on, and
-    /// another program may read a sloppy one differently.
+    /// Checks a URL that a browser will be sent to. It is compared as it was written, since that text is what is sent
+    /// on, and another program may read a sloppy one differently.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -1,8 +1,9 @@
 //! Creating a payment: the intent first, then the provider, then what came of it.
 //!
-//! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for a key; a
-//! crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id that a provider gave is
-//! attached to the payment before it is handed out; an answer that has been given is the one that is given again.
+//! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for
+//! a key; a crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id
+//! that a provider gave is attached to the payment before it is handed out; an answer that has been given is the one
+//! that is given again.
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use crate::status::Status;
 use crate::store::{Also, Commit, Opened, Store, StoreError};
 use crate::view;
 
-/// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and 1.5 s for a secret,
-/// every request is answered within 20 s.
+/// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and 1.5 s for a
+/// secret, every request is answered within 20 s.
 const STORE_LIMIT: Duration = Duration::from_millis(1600);
 
 /// How often the outcome is decided anew because the payment moved meanwhile.
@@ -68,8 +69,8 @@ enum Begun {
 
 /// Creates the payment `intent` through `gateway`, or goes on with the one that its key leads to.
 ///
-/// The gateway is made for the payment that is really created: on a take-over that is the key's payment, not `intent`. The key to
-/// the provider is had first, since without it nothing should begin.
+/// The gateway is made for the payment that is really created: on a take-over that is the key's payment, not `intent`.
+/// The key to the provider is had first, since without it nothing should begin.
 ///
 /// # Errors
 /// The [`Problem`] to answer with. From the moment the intent is stored it carries the payment's id.
@@ -287,7 +288,8 @@ impl Verdict<'_> {
     }
 }
 
-/// Writes what the verdict changes and the key's answer, together with whatever was parked under the ids that it attaches.
+/// Writes what the verdict changes and the key's answer, together with whatever was parked under the ids that it
+/// attaches.
 async fn settle(
     store: &Store,
     mut before: Payment,

@@ -1,10 +1,11 @@
 //! Delivering a verified webhook to its payment.
 //!
-//! Guarantees: when [`deliver`] returns without an error the fact is stored durably, with the payment it is about or parked for it;
-//! repeating a delivery, in any order with others, ends in the same status.
+//! Guarantees: when [`deliver`] returns without an error the fact is stored durably, with the payment it is about or
+//! parked for it; repeating a delivery, in any order with others, ends in the same status.
 //!
-//! Whose fact it is: the payment that knows one of its ids, whatever the metadata says; else the payment named by our own id in the
-//! metadata; else, for a fact that gives neither but an order, the only payment of that order. Never by order where an id is known.
+//! Whose fact it is: the payment that knows one of its ids, whatever the metadata says; else the payment named by our
+//! own id in the metadata; else, for a fact that gives neither but an order, the only payment of that order. Never by
+//! order where an id is known.
 
 use crate::clock::Timestamp;
 use crate::id::{PaymentId, Reference};
@@ -13,7 +14,8 @@ use crate::providers::Event;
 use crate::status::Status;
 use crate::store::{Also, Commit, OrderPayments, Parked, Store, StoreError, Witnessed};
 
-/// How often the unusual way is gone again because something moved meanwhile. Each time, somebody else's write went through.
+/// How often the unusual way is gone again because something moved meanwhile. Each time, somebody else's write went
+/// through.
 const ROUNDS: u32 = 32;
 
 /// What became of a delivery.

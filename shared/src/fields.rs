@@ -140,8 +140,8 @@ pub fn text(value: &Json, most: usize) -> Result<&str, Wrong> {
     Ok(text)
 }
 
-/// An e-mail address of at most 254 characters. Only its form is looked at, and loosely: whatever a browser takes for an address
-/// must not be refused here, and whether it exists nobody knows but its owner.
+/// An e-mail address of at most 254 characters. Only its form is looked at, and loosely: whatever a browser takes for
+/// an address must not be refused here, and whether it exists nobody knows but its owner.
 ///
 /// # Errors
 /// Where it is none.

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Our id of a payment: an unguessable (version 4) UUID, since it is all that a browser needs to ask for the payment's state.
+/// Our id of a payment: an unguessable (version 4) UUID, since it is all that a browser needs to ask for the payment's
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaymentId(Uuid);
@@ -63,7 +64,8 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A provider's own id of a payment or of a transaction (`processId`, `paymentId`, `txn_id`): 1 to 256 bytes, no control characters.
+/// A provider's own id of a payment or of a transaction (`processId`, `paymentId`, `txn_id`): 1 to 256 bytes, no
+/// control characters.
 ///
 /// UUIDs are kept in lower case, since they are equal in any case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Idempotency keys: what a repeated request gets.
 //!
-//! Guarantees: one key leads to one payment. While a holder's lease runs nobody else calls the provider for it; when the holder dies,
-//! the next request with the key takes over after the lease at the latest, and the old holder, should it wake up, can write no answer
-//! any more, because the fence has moved on.
+//! Guarantees: one key leads to one payment. While a holder's lease runs nobody else calls the provider for it; when
+//! the holder dies, the next request with the key takes over after the lease at the latest, and the old holder, should
+//! it wake up, can write no answer any more, because the fence has moved on.
 
 use std::fmt;
 use std::time::Duration;

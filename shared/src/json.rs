@@ -1,7 +1,8 @@
 //! JSON read strictly and kept exactly.
 //!
-//! Guarantees: a duplicate member anywhere makes the text malformed (RFC 8259 leaves its meaning open, and two readers of one
-//! payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes through a float.
+//! Guarantees: a duplicate member anywhere makes the text malformed (RFC 8259 leaves its meaning open, and two readers
+//! of one payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes
+//! through a float.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -107,8 +108,8 @@ impl Json {
         }
     }
 
-    /// Feeds the value's meaning to a hash: members in any order and numbers in any notation feed the same bytes, and no two
-    /// meanings do, since every part comes with its kind and its length.
+    /// Feeds the value's meaning to a hash: members in any order and numbers in any notation feed the same bytes, and
+    /// no two meanings do, since every part comes with its kind and its length.
     pub fn feed(&self, hash: &mut impl Update) {
         match self {
             Self::Null => feed(hash, b'n', ""),

@@ -1,7 +1,8 @@
 //! Logs: one JSON object a line, to standard output, each with the request's id and X-Ray trace id.
 //!
-//! Guarantees: only this project's own events are written, and the runtime's spans around them, so that no library can log a body or
-//! a header. Our own events hold ids, statuses and codes; secrets and personal data are types that show nothing of themselves.
+//! Guarantees: only this project's own events are written, and the runtime's spans around them, so that no library can
+//! log a body or a header. Our own events hold ids, statuses and codes; secrets and personal data are types that show
+//! nothing of themselves.
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;

@@ -19,7 +19,8 @@ pub fn to_send(own: &Object, id: PaymentId) -> Personal<Object> {
     Personal::new(sent)
 }
 
-/// Metadata as it is stored and published: the caller's own, without the buyer's address. `None` if the caller gave none.
+/// Metadata as it is stored and published: the caller's own, without the buyer's address. `None` if the caller gave
+/// none.
 pub fn to_store(own: &Object) -> Option<Personal<String>> {
     let mut stored = own.clone();
     stored.remove(CUSTOMER_EMAIL);

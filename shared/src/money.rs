@@ -1,7 +1,7 @@
 //! Money: whole minor units of an ISO 4217 currency, and the exact decimals it is read from.
 //!
-//! Guarantee: an amount is decided on its decimal text and counted by value (`2.500`, `25e-1` and `2.5` are one amount). No float
-//! takes part, and nothing is ever rounded: what does not fit is an error.
+//! Guarantee: an amount is decided on its decimal text and counted by value (`2.500`, `25e-1` and `2.5` are one
+//! amount). No float takes part, and nothing is ever rounded: what does not fit is an error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -124,7 +124,8 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
-/// An ISO 4217 currency that amounts can be given in, that is, one with a defined minor unit (gold and the testing code have none).
+/// An ISO 4217 currency that amounts can be given in, that is, one with a defined minor unit (gold and the testing code
+/// have none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
@@ -209,7 +210,8 @@ impl Money {
     /// The amount that `value` is in `currency`'s major unit: `25.5` is 2550 US cents.
     ///
     /// # Errors
-    /// [`AmountError`] where the value is not positive, above 999999999.99, or has more decimals than two or than its currency.
+    /// [`AmountError`] where the value is not positive, above 999999999.99, or has more decimals than two or than its
+    /// currency.
     pub fn from_major(value: &Decimal, currency: Currency) -> Result<Self, AmountError> {
         let allowed = currency.decimals().min(Self::MAX_DECIMALS);
         if value.negative || value.digits.is_empty() {

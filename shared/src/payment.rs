@@ -1,7 +1,7 @@
 //! A payment and the facts verified about it: the pure core, without store, clock or network.
 //!
-//! Guarantees: a status only climbs the ladder; only a completion whose money is the payment's own, under an id that is not another
-//! payment's, makes it `completed`; a word that is not known moves nothing.
+//! Guarantees: a status only climbs the ladder; only a completion whose money is the payment's own, under an id that is
+//! not another payment's, makes it `completed`; a word that is not known moves nothing.
 
 use std::collections::BTreeSet;
 
@@ -99,7 +99,8 @@ impl Fact {
         self.payment.iter().chain(transaction)
     }
 
-    /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex SHA-256.
+    /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex
+    /// SHA-256.
     pub fn digest(&self) -> String {
         let (amount, outcome) = (self.amount.as_ref().map(ToString::to_string), self.outcome.name());
         // An unknown word is its own meaning; known ones mean their outcome.

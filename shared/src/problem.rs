@@ -1,7 +1,8 @@
 //! Errors as callers see them: RFC 9457 problem details with a stable `code`.
 //!
-//! Which error belongs where: a function answers every error as a [`Problem`], made by the constructor that names its meaning. What
-//! went wrong inside (`StoreError`, `SecretError`, `CallError`) is logged by its own text and never shown.
+//! Which error belongs where: a function answers every error as a [`Problem`], made by the constructor that names its
+//! meaning. What went wrong inside (`StoreError`, `SecretError`, `CallError`) is logged by its own text and never
+//! shown.
 
 use std::borrow::Cow;
 

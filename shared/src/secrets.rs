@@ -1,7 +1,7 @@
 //! Secrets from Secrets Manager, cached.
 //!
-//! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error); at most one
-//! forced refresh a minute, whoever forces it; no secret is shown by `Debug` or by an error.
+//! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error);
+//! at most one forced refresh a minute, whoever forces it; no secret is shown by `Debug` or by an error.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +15,13 @@ use crate::clock::Timestamp;
 use crate::json::{Json, Object};
 use crate::signature::{Verifier, WebhookSecret};
 
-/// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all at once.
+/// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all
+/// at once.
 const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 /// How long to use a stale secret on before trying again.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
+/// How long a failure is remembered where there is no secret to use on, so that a flood of requests is none of fetches.
+const RETRY_WITHOUT_SECRET: Duration = Duration::from_secs(1);
 /// How often a refresh may be forced.
 const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// How long the previous version of a webhook secret is good after the current one was made.
@@ -201,6 +204,8 @@ pub struct SecretCache<T, S = SecretsManager> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<Arc<T>>,
+    /// Why the last fetch failed, for as long as there is no value.
+    failure: Option<SecretError>,
     good_until: Timestamp,
     /// When a refresh was last forced, and why it failed.
     forced: Option<(Timestamp, Option<SecretError>)>,
@@ -211,6 +216,7 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     pub fn new(source: S, member: &'static str) -> Self {
         let state = State {
             value: None,
+            failure: None,
             good_until: Timestamp::from_millis(0),
             forced: None,
         };
@@ -227,18 +233,16 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     /// # Errors
     /// Where it was never fetched and cannot be now.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
-        if let Some(value) = self.fresh(now) {
-            return Ok(value);
+        if let Some(known) = self.known(now) {
+            return known;
         }
         let _fetching = self.fetching.lock().await;
         // Whoever held the lock before may have fetched it.
-        match self.fresh(now) {
-            Some(value) => Ok(value),
-            None => {
-                let fetched = self.fetch(now).await;
-                fetched.or_else(|error| self.with_state(|state| state.value.clone()).ok_or(error))
-            }
+        if let Some(known) = self.known(now) {
+            return known;
         }
+        let fetched = self.fetch(now).await;
+        fetched.or_else(|error| self.with_state(|state| state.value.clone()).ok_or(error))
     }
 
     /// Fetches the secret anew although it is not old, because what was done with it failed; at most once a minute.
@@ -246,7 +250,8 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     /// `None` where it was fetched within the last minute: nothing newer is known then.
     ///
     /// # Errors
-    /// Where it cannot be fetched, or could not be within the last minute: whether there is a newer one is not known then.
+    /// Where it cannot be fetched, or could not be within the last minute: whether there is a newer one is not known
+    /// then.
     pub async fn refresh(&self, now: Timestamp) -> Result<Option<Arc<T>>, SecretError> {
         let _fetching = self.fetching.lock().await;
         let last = self.with_state(|state| state.forced.clone());
@@ -272,14 +277,25 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
             }
             Err(error) => {
                 tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
-                state.good_until = now.plus(RETRY_AFTER_ERROR);
+                let patience = if state.value.is_some() {
+                    RETRY_AFTER_ERROR
+                } else {
+                    RETRY_WITHOUT_SECRET
+                };
+                state.good_until = now.plus(patience);
+                state.failure = Some(error.clone());
             }
         });
         read
     }
 
-    fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
-        self.with_state(|state| state.value.clone().filter(|_| now < state.good_until))
+    /// The secret, or why there is none, while that is good.
+    fn known(&self, now: Timestamp) -> Option<Result<Arc<T>, SecretError>> {
+        self.with_state(|state| {
+            let is_good = now < state.good_until;
+            let known = state.value.clone().map(Ok).or_else(|| state.failure.clone().map(Err));
+            known.filter(|_| is_good)
+        })
     }
 
     /// No guarded code can panic, so a poisoned lock holds a good state.
@@ -359,6 +375,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failure_is_remembered_for_a_moment() {
+        let down = Err(SecretError::NotFetched("down".into()));
+        let source = source([down, versions(ONE, None)]);
+        let cache = SecretCache::new(&source, "key");
+        for _ in 0..3 {
+            assert!(key(&cache, NOW).await.is_err());
+        }
+        assert_eq!(*source.fetches.lock().unwrap(), 1);
+        assert_eq!(key(&cache, NOW.plus(RETRY_WITHOUT_SECRET)).await.as_deref(), Ok("one"));
+    }
+
+    #[tokio::test]
     async fn many_askers_make_one_fetch() {
         let source = source([versions(ONE, None)]);
         let cache = SecretCache::new(&source, "key");
@@ -383,7 +411,8 @@ mod tests {
                     .is_none()
             );
         }
-        // A refresh that fails does not pass off the old secret as news, neither at once nor for the rest of its minute.
+        // A refresh that fails does not pass off the old secret as news, neither at once nor for the rest of its
+        // minute.
         let [second, third] = [1, 2].map(|minutes| NOW.plus(FORCED_REFRESH_EVERY * minutes));
         for millis in [0, 59_999] {
             assert!(cache.refresh(second.plus(Duration::from_millis(millis))).await.is_err());

@@ -1,7 +1,7 @@
 //! Webhook signatures: lower-case hex HMAC-SHA256 over the exact bytes of a body.
 //!
-//! Guarantees: nothing verifies without a secret, because a [`WebhookSecret`] cannot be empty and a [`Verifier`] cannot be made of
-//! none; comparison is in constant time; no secret is shown by `Debug`.
+//! Guarantees: nothing verifies without a secret, because a [`WebhookSecret`] cannot be empty and a [`Verifier`] cannot
+//! be made of none; comparison is in constant time; no secret is shown by `Debug`.
 
 use std::fmt;
 

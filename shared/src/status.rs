@@ -1,7 +1,7 @@
 //! The ladder of statuses and its join, as data.
 //!
-//! Guarantee: a payment's status is the highest rung that any verified fact about it names. [`Status::join`] is commutative,
-//! associative and idempotent, so the order and the repetition of facts cannot matter.
+//! Guarantee: a payment's status is the highest rung that any verified fact about it names. [`Status::join`] is
+//! commutative, associative and idempotent, so the order and the repetition of facts cannot matter.
 
 use serde::{Deserialize, Serialize};
 

@@ -64,7 +64,8 @@ async fn never_answers(provider: Provider) {
     let calls = calls(provider, &order).await;
     assert_eq!(calls.len(), 2);
     if provider == Provider::Finvypay {
-        // Whether the first was taken is not known: it is the same request again, and FinvyPay answers what it answered.
+        // Whether the first was taken is not known: it is the same request again, and FinvyPay answers what it
+        // answered.
         assert!(
             calls
                 .iter()

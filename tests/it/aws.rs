@@ -1,4 +1,5 @@
-//! The local AWS past the functions: looking into the table, changing what only an operator could, and secrets of one's own.
+//! The local AWS past the functions: looking into the table, changing what only an operator could, and secrets of one's
+//! own.
 
 use payment_functions::aws::Aws;
 use payment_functions::config::Variables;

@@ -59,7 +59,8 @@ async fn a_body_that_is_not_json_is_malformed() {
     "#);
 }
 
-/// The local gateway itself answers such a body with a 500, so it is handed to the functions as API Gateway would hand it.
+/// The local gateway itself answers such a body with a 500, so it is handed to the functions as API Gateway would hand
+/// it.
 #[tokio::test]
 async fn a_body_that_is_not_utf8_is_malformed() {
     for provider in BOTH {

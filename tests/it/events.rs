@@ -104,7 +104,8 @@ async fn every_event_gets_its_answer() {
         assert_eq!(answer.content_type, media_type, "{file}");
     }
 
-    // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the order.
+    // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the
+    // order.
     let items = table::items(&apart.table).await;
     let parked: Vec<_> = items
         .iter()

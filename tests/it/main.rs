@@ -1,6 +1,7 @@
 //! The whole, from outside: the real binaries behind a gateway, against a local AWS and the providers' stand-ins.
 //!
-//! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its own.
+//! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its
+//! own.
 #![allow(missing_docs)]
 #![allow(
     clippy::expect_used,

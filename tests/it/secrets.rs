@@ -151,8 +151,8 @@ async fn secrets_out_of_reach_after_the_first_fetch_do_no_harm() {
         assert_eq!(handler.signed_with(OLD).await, 200);
         handler.proxy.fail("GetSecretValue", fault.clone());
         assert_eq!(handler.signed_with(OLD).await, 200);
-        // This one asks for a fresh secret. Where none comes it may be signed with just that one, so it is to be sent again;
-        // and the old one is not lost over it.
+        // This one asks for a fresh secret. Where none comes it may be signed with just that one, so it is to be sent
+        // again; and the old one is not lost over it.
         let is_absent = matches!(fault, Fault::Error(400, _));
         let expected = if is_absent { 401 } else { 503 };
         for _ in 0..2 {

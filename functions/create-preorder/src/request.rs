@@ -63,7 +63,8 @@ impl PreorderRequest {
     }
 }
 
-/// Reads a field that may stand on top or in the metadata, or in both if they agree, and puts it into the metadata to send.
+/// Reads a field that may stand on top or in the metadata, or in both if they agree, and puts it into the metadata to
+/// send.
 fn travels_in_metadata<'a>(
     fields: &mut Fields<'a>,
     sent: &mut Object,

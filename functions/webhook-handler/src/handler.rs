@@ -91,7 +91,8 @@ impl WebhookHandler {
         Ok(())
     }
 
-    /// Makes sure that the provider signed these bytes: every signature header that is there must verify, and one must be there.
+    /// Makes sure that the provider signed these bytes: every signature header that is there must verify, and one must
+    /// be there.
     async fn verify(
         &self,
         provider: Provider,

@@ -1,7 +1,7 @@
 //! One call to a provider: what can come of it, and the HTTP client that makes it.
 //!
-//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within [`TIME_LIMIT`], connecting
-//! included; a body larger than any provider sends is not read to its end; keys are never shown by `Debug`.
+//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within [`TIME_LIMIT`],
+//! connecting included; a body larger than any provider sends is not read to its end; keys are never shown by `Debug`.
 
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ pub enum CallError {
         /// Ids the provider gave all the same.
         references: Vec<Reference>,
     },
-    /// The connection failed, or something between us and the provider answered for it; whether the request arrived is not known.
+    /// The connection failed, or something between us and the provider answered for it; whether the request arrived is
+    /// not known.
     #[error("no answer from the provider itself")]
     NoAnswer,
     /// No answer in time; whether the request arrived is not known.
@@ -138,7 +139,8 @@ impl HttpClient {
     /// Posts a JSON body, once.
     ///
     /// # Errors
-    /// [`CallError`] for everything that is the same with every provider: time, connection, throttling, a refused key, 5xx.
+    /// [`CallError`] for everything that is the same with every provider: time, connection, throttling, a refused key,
+    /// 5xx.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
         let request = self
             .0
@@ -195,8 +197,8 @@ impl Reply {
     /// The body of a 2xx answer that is a JSON object.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`code` finds the provider's own code), or whose
-    /// status can mean nothing else; [`CallError::Unusable`] for the rest.
+    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`code` finds the provider's own
+    /// code), or whose status can mean nothing else; [`CallError::Unusable`] for the rest.
     pub fn accepted(self, code: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
         let refusal = self.body.as_ref().and_then(code);
         match (self.body, refusal) {

@@ -1,7 +1,8 @@
-//! The payment providers, each in a place of its own: how it is called, what it replies, what its webhooks look like, and its words.
+//! The payment providers, each in a place of its own: how it is called, what it replies, what its webhooks look like,
+//! and its words.
 //!
-//! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant, and the arms that the compiler
-//! then asks for.
+//! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant, and the arms that
+//! the compiler then asks for.
 
 pub mod apolopay;
 pub mod finvypay;
@@ -48,7 +49,8 @@ impl Webhooks {
     /// Reads a body whose signature has been verified.
     ///
     /// # Errors
-    /// [`Unusable`] where the body is not a JSON object, or names neither a payment nor an order, or says nothing of it.
+    /// [`Unusable`] where the body is not a JSON object, or names neither a payment nor an order, or says nothing of
+    /// it.
     pub fn read(&self, body: &[u8]) -> Result<Event, Unusable> {
         let json = Json::parse(body).map_err(|_| Unusable("the body is not JSON"))?;
         let event = (self.read)(json.as_object().ok_or(Unusable("the body is not a JSON object"))?)?;
@@ -95,8 +97,8 @@ impl Provider {
 /// The most characters of a webhook's words that are kept; every documented word is shorter by far.
 const MAX_WORDS: usize = 100;
 
-/// What a webhook's words say together. Words that contradict one another, or that are not known, say nothing: never guess that
-/// money moved.
+/// What a webhook's words say together. Words that contradict one another, or that are not known, say nothing: never
+/// guess that money moved.
 fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
     let mut outcomes = words.iter().map(|word| known(word));
     let first = outcomes.next().flatten();

@@ -19,7 +19,8 @@ pub struct Also {
     pub new: Option<Fact>,
     /// Further facts for the ledger, where they may be already.
     pub facts: Vec<Fact>,
-    /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave them.
+    /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave
+    /// them.
     pub collected: Vec<(Reference, Vec<String>)>,
     /// The final answer of a key.
     pub answer: Option<(Lease, Answer)>,
@@ -61,8 +62,8 @@ enum Step {
 impl Store {
     /// Writes the change of a payment from `before` to `after`, in one transaction.
     ///
-    /// Conditions: the payment is still `before`; the new fact is not in the ledger; every id new in `after` is no other payment's; nothing is parked under such an id
-    /// but what is collected here; the key's lease is still ours.
+    /// Conditions: the payment is still `before`; the new fact is not in the ledger; every id new in `after` is no
+    /// other payment's; nothing is parked under such an id but what is collected here; the key's lease is still ours.
     ///
     /// # Errors
     /// Where the table cannot be written; nothing is known to be stored then.

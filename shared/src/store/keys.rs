@@ -29,7 +29,8 @@ impl Store {
     /// Stores an intent, and its key with it, before the provider hears of it. One round trip.
     ///
     /// # Errors
-    /// Where the table cannot be written. Whether the intent was stored is then not known; without its provider's call it is harmless.
+    /// Where the table cannot be written. Whether the intent was stored is then not known; without its provider's call
+    /// it is harmless.
     pub async fn open(
         &self,
         payment: &Payment,
@@ -128,8 +129,9 @@ impl Store {
             .expression_attribute_values(":fence", number(fence))
     }
 
-    /// Writes a key's item alone; gives what it is where the condition failed. A transaction of one step, since contention is tried
-    /// again only there, and a repeated request is known by its token and does not fail on its own write.
+    /// Writes a key's item alone; gives what it is where the condition failed. A transaction of one step, since
+    /// contention is tried again only there, and a repeated request is known by its token and does not fail on its own
+    /// write.
     async fn write_key(&self, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
         let mut transaction = Transaction::new();
         transaction.add(Step::Key, TransactWriteItem::builder().update(update.build()?).build());

@@ -2,10 +2,10 @@
 //!
 //! Guarantees:
 //! - A payment and the ledger of its facts never disagree: both are written in one transaction.
-//! - A provider's id belongs to one payment at most. Attaching it and parking a fact about it are one transaction each, and each
-//!   checks the other's item, so that in every interleaving one of the two sees the other.
-//! - A write is conditional on what it was decided on; what has moved in between comes back with the refusal, and nothing is
-//!   overwritten.
+//! - A provider's id belongs to one payment at most. Attaching it and parking a fact about it are one transaction each,
+//!   and each checks the other's item, so that in every interleaving one of the two sees the other.
+//! - A write is conditional on what it was decided on; what has moved in between comes back with the refusal, and
+//!   nothing is overwritten.
 //! - Contention is tried again; a failed condition never is.
 //!
 //! Layout (`pk` / `sk`):
@@ -16,7 +16,7 @@
 //! | `PAYMENT#id` / `FACT#digest` | a distinct fact about it |
 //! | `REF#provider#reference` / `REF` | the payment that a provider's id belongs to |
 //! | `ORDER#provider#order` / `PAYMENT#id` | a payment of an order, at a provider whose webhooks may name only the order |
-//! | `PARKED#provider#reference` / `PARKED` | facts about an id that no payment is known for yet |
+//! | `PARKED#provider#reference` / `PARKED` | events about an id that no payment is known for yet; `order:…` or `payment:…` for those that give no id |
 //! | `KEY#route#key` / `KEY` | an idempotency key |
 
 mod commit;

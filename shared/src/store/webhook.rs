@@ -29,8 +29,8 @@ enum Step {
 }
 
 impl Store {
-    /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's own money if
-    /// any moved. One transaction checks it all; anything else comes back as [`Witnessed::Unusual`].
+    /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's
+    /// own money if any moved. One transaction checks it all; anything else comes back as [`Witnessed::Unusual`].
     ///
     /// # Errors
     /// Where the table cannot be written.

@@ -34,7 +34,8 @@ async fn proxied() -> (AwsProxy, Store) {
     (proxy, store)
 }
 
-/// Every kind of write, each on something of its own: `fault` strikes it so many times, and it must be done all the same.
+/// Every kind of write, each on something of its own: `fault` strikes it so many times, and it must be done all the
+/// same.
 async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     let (proxy, store) = proxied().await;
     let (id, now) = (reference("contended"), Timestamp::now());

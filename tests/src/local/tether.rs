@@ -75,8 +75,8 @@ fn stdin_closed() -> oneshot::Receiver<()> {
     closed
 }
 
-/// Asks the command to end, so that it can end its children in order; then asks what is left; then kills, until there is
-/// nothing left.
+/// Asks the command to end, so that it can end its children in order; then asks what is left; then kills, until there
+/// is nothing left.
 async fn end_all(mark: &str, child: &mut Child) {
     let asked = Instant::now();
     if let Some(pid) = child.id() {

@@ -1,7 +1,7 @@
 //! Creating a preorder at ApoloPay.
 //!
-//! ApoloPay knows no idempotency key and no status call: a preorder whose answer was lost may exist all the same. Unpaid it holds no
-//! money; paid, its webhook names our payment, because our id travels in the metadata.
+//! ApoloPay knows no idempotency key and no status call: a preorder whose answer was lost may exist all the same.
+//! Unpaid it holds no money; paid, its webhook names our payment, because our id travels in the metadata.
 
 use lambda_http::http::HeaderMap;
 use secrecy::SecretString;
@@ -50,7 +50,8 @@ impl Gateway for Preorder<'_> {
         let body = serde_json::to_string(&body).map_err(|_| CallError::unusable("our own request"))?;
         let url = format!("{}/payment-button/process/preorder", self.base_url);
         let reply = self.client.post(&url, headers, body).await?;
-        // Words like `message` stand in good replies too: what has no process id then is an error of the provider's, not a refusal.
+        // Words like `message` stand in good replies too: what has no process id then is an error of the provider's,
+        // not a refusal.
         let refusal = if reply.status.is_success() {
             |_: &Object| None
         } else {

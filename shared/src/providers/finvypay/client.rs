@@ -1,7 +1,7 @@
 //! Creating an APM payment at FinvyPay.
 //!
-//! The answer is compared with what was asked: a payment of another amount, currency or order is never handed to a buyer. Nothing
-//! that the answer says makes a payment completed; only a webhook or the status call does.
+//! The answer is compared with what was asked: a payment of another amount, currency or order is never handed to a
+//! buyer. Nothing that the answer says makes a payment completed; only a webhook or the status call does.
 
 use lambda_http::http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;

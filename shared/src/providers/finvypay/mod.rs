@@ -1,5 +1,5 @@
-//! FinvyPay APM: Apple Pay, Google Pay and more in many currencies. One call to create a payment, usually a redirect, and webhooks
-//! for what becomes of it.
+//! FinvyPay APM: Apple Pay, Google Pay and more in many currencies. One call to create a payment, usually a redirect,
+//! and webhooks for what becomes of it.
 
 #[cfg(feature = "provider-client")]
 pub mod client;

@@ -23,7 +23,8 @@ fn known(word: &str) -> Option<Outcome> {
 fn read(body: &Object) -> Result<Event, Unusable> {
     let body = body.get("request").and_then(Json::as_object).unwrap_or(body);
     let data = body.get("data").and_then(Json::as_object);
-    // W2 has its fields on top, W1 in `data`. Where both places say something of the outcome or the money, both must agree.
+    // W2 has its fields on top, W1 in `data`. Where both places say something of the outcome or the money, both must
+    // agree.
     let places = || [Some(body), data].into_iter().flatten();
     let text = |names: &[&str]| places().find_map(|place| names.iter().find_map(|name| place.str(name)));
     let words: Vec<&str> = places()
