@@ -20,8 +20,6 @@ use crate::signature::{Verifier, WebhookSecret};
 const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 /// How long to use a stale secret on before trying again.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
-/// How long a failure is remembered where there is no secret to use on, so that a flood of requests is none of fetches.
-const RETRY_WITHOUT_SECRET: Duration = Duration::from_secs(1);
 /// How often a refresh may be forced.
 const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// How long the previous version of a webhook secret is good after the current one was made.
@@ -204,8 +202,6 @@ pub struct SecretCache<T, S = SecretsManager> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<Arc<T>>,
-    /// Why the last fetch failed, for as long as there is no value.
-    failure: Option<SecretError>,
     good_until: Timestamp,
     /// When a refresh was last forced, and why it failed.
     forced: Option<(Timestamp, Option<SecretError>)>,
@@ -216,7 +212,6 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     pub fn new(source: S, member: &'static str) -> Self {
         let state = State {
             value: None,
-            failure: None,
             good_until: Timestamp::from_millis(0),
             forced: None,
         };
@@ -233,13 +228,13 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     /// # Errors
     /// Where it was never fetched and cannot be now.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
-        if let Some(known) = self.known(now) {
-            return known;
+        if let Some(value) = self.fresh(now) {
+            return Ok(value);
         }
         let _fetching = self.fetching.lock().await;
         // Whoever held the lock before may have fetched it.
-        if let Some(known) = self.known(now) {
-            return known;
+        if let Some(value) = self.fresh(now) {
+            return Ok(value);
         }
         let fetched = self.fetch(now).await;
         fetched.or_else(|error| self.with_state(|state| state.value.clone()).ok_or(error))
@@ -277,25 +272,14 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
             }
             Err(error) => {
                 tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
-                let patience = if state.value.is_some() {
-                    RETRY_AFTER_ERROR
-                } else {
-                    RETRY_WITHOUT_SECRET
-                };
-                state.good_until = now.plus(patience);
-                state.failure = Some(error.clone());
+                state.good_until = now.plus(RETRY_AFTER_ERROR);
             }
         });
         read
     }
 
-    /// The secret, or why there is none, while that is good.
-    fn known(&self, now: Timestamp) -> Option<Result<Arc<T>, SecretError>> {
-        self.with_state(|state| {
-            let is_good = now < state.good_until;
-            let known = state.value.clone().map(Ok).or_else(|| state.failure.clone().map(Err));
-            known.filter(|_| is_good)
-        })
+    fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
+        self.with_state(|state| state.value.clone().filter(|_| now < state.good_until))
     }
 
     /// No guarded code can panic, so a poisoned lock holds a good state.
@@ -372,18 +356,6 @@ mod tests {
         );
         assert_eq!(*source.fetches.lock().unwrap(), 2);
         assert_eq!(key(&cache, later.plus(RETRY_AFTER_ERROR)).await.as_deref(), Ok("two"));
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_remembered_for_a_moment() {
-        let down = Err(SecretError::NotFetched("down".into()));
-        let source = source([down, versions(ONE, None)]);
-        let cache = SecretCache::new(&source, "key");
-        for _ in 0..3 {
-            assert!(key(&cache, NOW).await.is_err());
-        }
-        assert_eq!(*source.fetches.lock().unwrap(), 1);
-        assert_eq!(key(&cache, NOW.plus(RETRY_WITHOUT_SECRET)).await.as_deref(), Ok("one"));
     }
 
     #[tokio::test]
