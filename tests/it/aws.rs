@@ -32,6 +32,36 @@ async fn call(service: &str, action: &str, body: &Value) -> Value {
     serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
 }
 
+/// Makes a table with the keys of template.yaml's.
+pub async fn create_table(name: &str) {
+    let attribute = |name| json!({ "AttributeName": name, "AttributeType": "S" });
+    let key = |name, kind| json!({ "AttributeName": name, "KeyType": kind });
+    let table = json!({
+        "TableName": name, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [attribute("pk"), attribute("sk")],
+        "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
+    });
+    call("dynamodb", "CreateTable", &table).await;
+}
+
+/// Every item of a table.
+pub async fn all_items(name: &str) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut start = Value::Null;
+    loop {
+        let mut scan = json!({ "TableName": name, "ConsistentRead": true });
+        if !start.is_null() {
+            scan["ExclusiveStartKey"] = start;
+        }
+        let page = call("dynamodb", "Scan", &scan).await;
+        items.extend(page["Items"].as_array().expect("items").iter().cloned());
+        start = page["LastEvaluatedKey"].clone();
+        if start.is_null() {
+            return items;
+        }
+    }
+}
+
 /// A proxy of one's own before the local AWS.
 pub async fn proxy() -> AwsProxy {
     AwsProxy::start(world().await.aws_url()).await.expect("a proxy")

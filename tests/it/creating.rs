@@ -555,29 +555,6 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
     "#);
 }
 
-#[tokio::test]
-async fn a_payment_costs_two_round_trips_to_the_store() {
-    let world = world().await;
-    let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
-    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    for provider in BOTH {
-        let alone = world
-            .attach(function(provider), 1, &endpoint)
-            .await
-            .expect("a function");
-        let create = |key: String| {
-            let text = body(provider, &unique("ORD")).to_string();
-            let url = alone.url().to_owned();
-            async move { post_to(&url, route(provider), text, &[("idempotency-key", &key)]).await }
-        };
-        assert_eq!(create(unique("key")).await.status, 201, "the first fetches the secret");
-        proxy.reset();
-        assert_eq!(create(unique("key")).await.status, 201);
-        let actions: Vec<_> = proxy.calls().into_iter().map(|call| call.action).collect();
-        assert_eq!(actions, ["TransactWriteItems", "TransactWriteItems"]);
-    }
-}
-
 /// The store did what it was asked, but its answer was lost: the client asks again, and nothing is done twice.
 #[tokio::test]
 async fn the_stores_answer_is_lost() {

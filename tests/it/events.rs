@@ -9,12 +9,12 @@ use payment_functions_tests::local::{Attached, Sandbox, workspace};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::invoke::{Invoked, event, invoke};
+use super::aws;
+use super::invoke::{self, event, invoke};
 use super::support::*;
-use super::table;
 
 /// The file, the function it is for, the status of its answer, and what stands in the answer's body.
-const EVENTS: [(&str, &str, u64, &str); 13] = [
+const EVENTS: [(&str, &str, u16, &str); 13] = [
     ("create-preorder.json", "create-preorder", 201, r#""amount":25.50"#),
     (
         "create-preorder-invalid.json",
@@ -58,7 +58,7 @@ impl Apart {
     async fn start() -> Self {
         let world = world().await;
         let table = unique("events");
-        table::create(&table).await;
+        aws::create_table(&table).await;
         let sandbox = Sandbox::start(0, world.functions_url()).await.expect("the stand-ins");
         let [apolopay, finvypay] = ["apolopay", "finvypay"].map(|provider| format!("{}/{provider}", sandbox.url()));
         let changes = [
@@ -95,18 +95,18 @@ async fn every_event_gets_its_answer() {
     for (file, function, status, part) in EVENTS {
         let answer = cargo_lambda_invoke(apart.url(function), file, function).await;
         assert_eq!(answer.status, status, "{file}: {answer:?}");
-        assert!(answer.body.contains(part), "{file}: {answer:?}");
+        assert!(answer.text.contains(part), "{file}: {answer:?}");
         let media_type = if status < 300 {
             "application/json"
         } else {
             "application/problem+json"
         };
-        assert_eq!(answer.content_type, media_type, "{file}");
+        assert_eq!(answer.header("content-type"), Some(media_type), "{file}");
     }
 
     // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the
     // order.
-    let items = table::items(&apart.table).await;
+    let items = aws::all_items(&apart.table).await;
     let parked: Vec<_> = items
         .iter()
         .filter(|item| item["sk"]["S"] == "PARKED")
@@ -145,7 +145,7 @@ async fn a_changed_byte_is_refused() {
     }
 }
 
-async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Invoked {
+async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Answer {
     let (_, port) = url.rsplit_once(':').expect("a port");
     let mut command = Command::new(workspace().join(".venv/bin/cargo-lambda"));
     command
@@ -167,5 +167,5 @@ async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Invoked {
         .expect("cargo lambda invoke runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let answer = serde_json::from_str(&text);
-    Invoked::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
+    invoke::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::join_all;
 use payment_functions_tests::sandbox::Call;
 
+use super::aws;
 use super::invoke::{invoke, post_event};
 use super::routes::*;
 use super::support::*;
-use super::table;
 
 fn assert_replays(answer: &Answer, first: &Answer) {
     assert_eq!(answer.header("idempotency-replayed"), Some("true"), "{answer:?}");
@@ -470,7 +470,7 @@ async fn a_key_is_kept_for_a_day_at_least() {
         let key = unique("key");
         let answer = keyed(provider, &body(provider, &unique("ORD")), &key).await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        let items = table::items("payments").await;
+        let items = aws::all_items("payments").await;
         let is_it = |item: &&Value| {
             item["pk"]["S"]
                 .as_str()

@@ -29,6 +29,5 @@ mod secrets;
 mod startup;
 mod store;
 mod support;
-mod table;
 mod tls;
 mod webhooks;

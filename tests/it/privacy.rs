@@ -5,9 +5,9 @@ use std::time::Duration;
 use payment_functions_tests::local::FUNCTIONS;
 use tokio::time::sleep;
 
+use super::aws;
 use super::routes::*;
 use super::support::*;
-use super::table;
 
 const SECRETS: [&str; 3] = ["sk_local_apolopay", "fp_local_finvypay", "whsec_test_secret"];
 const PERSONAL: [&str; 6] = [
@@ -105,7 +105,7 @@ async fn neither_secrets_nor_personal_data_are_logged_or_stored() {
         }
     }
 
-    let items = table::items("payments").await;
+    let items = aws::all_items("payments").await;
     let all = items.iter().map(Value::to_string).collect::<String>();
     assert!(ids.iter().all(|id| all.contains(id)), "not the whole table");
     for item in items {

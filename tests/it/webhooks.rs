@@ -10,6 +10,7 @@ use payment_functions_tests::sandbox::{Delivery, sign};
 use reqwest::Method;
 
 use crate::aws;
+use crate::invoke;
 use crate::support::{
     Answer, Provider, Value, control, create, get_payment, json, post_to, request, send, status_of, unique, world,
 };
@@ -90,18 +91,7 @@ async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: b
         },
         "body": body, "isBase64Encoded": base64,
     });
-    let url = format!(
-        "{}/2015-03-31/functions/webhook-handler/invocations",
-        world().await.functions_url()
-    );
-    let answer = send(request(Method::POST, &url).body(event.to_string())).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let response = answer.json();
-    Answer {
-        status: serde_json::from_value(response["statusCode"].clone()).expect("a status"),
-        headers: serde_json::from_value(response["headers"].clone()).expect("headers"),
-        text: response["body"].as_str().unwrap_or_default().to_owned(),
-    }
+    invoke::invoke(world().await.functions_url(), "webhook-handler", event.to_string()).await
 }
 
 /// A webhook-handler of one's own behind a proxy of one's own.
