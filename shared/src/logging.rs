@@ -13,10 +13,12 @@ use crate::config::Variables;
 
 /// Starts logging for the function whose crate is `function`, at `AWS_LAMBDA_LOG_LEVEL` (INFO if that is not set).
 pub fn init(variables: &Variables<'_>, function: &'static str) {
-    let level = variables
-        .optional("AWS_LAMBDA_LOG_LEVEL")
-        .and_then(|level| level.parse::<Level>().ok())
-        .unwrap_or(Level::INFO);
+    let given = variables.optional("AWS_LAMBDA_LOG_LEVEL");
+    let level = match given.as_deref() {
+        // Lambda's highest level, which has no name of its own here.
+        Some("FATAL") => Level::ERROR,
+        given => given.and_then(|level| level.parse().ok()).unwrap_or(Level::INFO),
+    };
     let targets = Targets::new()
         .with_target("payment_functions", level)
         .with_target(function.replace('-', "_"), level)

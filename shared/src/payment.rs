@@ -81,7 +81,7 @@ pub struct Fact {
     /// The money moved, in major units; absent where none was readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Decimal>,
-    /// The currency named, as it was written.
+    /// The currency named, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     /// When it happened, as the provider wrote it. Not signed in a way that could be relied on; for people only.

@@ -265,14 +265,20 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         let read = fetched
             .and_then(|versions| T::from_versions(&versions, self.member))
             .map(Arc::new);
-        self.with_state(|state| match &read {
-            Ok(value) => {
-                state.value = Some(Arc::clone(value));
-                state.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
+        self.with_state(|state| {
+            // Whatever fetches, a refresh asked for within its minute is answered by how the last fetch went.
+            if let Some((_, failure)) = &mut state.forced {
+                *failure = read.as_ref().err().cloned();
             }
-            Err(error) => {
-                tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
-                state.good_until = now.plus(RETRY_AFTER_ERROR);
+            match &read {
+                Ok(value) => {
+                    state.value = Some(Arc::clone(value));
+                    state.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
+                    state.good_until = now.plus(RETRY_AFTER_ERROR);
+                }
             }
         });
         read
@@ -390,8 +396,12 @@ mod tests {
             assert!(cache.refresh(second.plus(Duration::from_millis(millis))).await.is_err());
         }
         assert_eq!(key(&cache, second).await.as_deref(), Ok("two"), "it stays in use");
-        assert!(cache.refresh(third).await.unwrap().is_some());
-        assert_eq!(*source.fetches.lock().unwrap(), 4);
+        // Once it has been fetched all the same, it is known that there is nothing newer.
+        let fetched = second.plus(RETRY_AFTER_ERROR);
+        assert_eq!(key(&cache, fetched).await.as_deref(), Ok("one"));
+        assert!(cache.refresh(fetched).await.unwrap().is_none());
+        assert!(cache.refresh(third).await.is_err());
+        assert_eq!(*source.fetches.lock().unwrap(), 5);
     }
 
     #[test]

@@ -43,6 +43,8 @@ async fn from_ready_to_nothing_left() {
             ("AWS_PORT", &aws),
             ("SANDBOX_PORT", &sandbox),
             ("PF_TEST_MARK", &mark),
+            // As many a developer has it set: the table is where the functions look for it.
+            ("AWS_REGION", &"eu-central-1".to_owned()),
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -20,8 +20,10 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// The most bytes of a reply that are read.
 const MAX_REPLY: usize = 256 * 1024;
 
-/// What gateways on the way answer when the provider has not, although it may be at work.
-const NO_ANSWER: [StatusCode; 5] = [
+/// What is answered where the provider may still be at work: by gateways on the way, or by itself of a key that it is
+/// busy with.
+const NO_ANSWER: [StatusCode; 6] = [
+    StatusCode::CONFLICT,
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::TOO_EARLY,
     StatusCode::BAD_GATEWAY,
@@ -163,8 +165,7 @@ impl HttpClient {
         if NO_ANSWER.contains(&status) {
             return Err(CallError::NoAnswer);
         }
-        // A conflict says nothing of the request itself.
-        if status.is_server_error() || status == StatusCode::CONFLICT {
+        if status.is_server_error() {
             return Err(CallError::unusable("a server error"));
         }
         let mut bytes = Vec::new();

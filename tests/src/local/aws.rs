@@ -7,6 +7,7 @@ use tokio::process::Command;
 use super::build::{Binaries, tool, workspace};
 use super::http::until_healthy;
 use super::process::{Output, Tethered, command};
+use super::settings::Variables;
 use super::{Error, settings};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ impl LocalAws {
     ///
     /// # Errors
     /// When it does not start in time or the stack cannot be created.
-    pub async fn start(binaries: &Binaries, port: u16, table: &str) -> Result<Self, Error> {
+    pub async fn start(binaries: &Binaries, port: u16, environment: &Variables) -> Result<Self, Error> {
         let url = format!("http://127.0.0.1:{port}");
         let mut ministack = command(binaries, tool("ministack")?)?;
         ministack
@@ -38,7 +39,7 @@ impl LocalAws {
         let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
         let mut aws = Self { process, url };
         until_healthy(&mut aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
-        aws.deploy(table).await?;
+        aws.deploy(environment).await?;
         Ok(aws)
     }
 
@@ -48,12 +49,26 @@ impl LocalAws {
         &self.url
     }
 
-    async fn deploy(&self, table: &str) -> Result<(), Error> {
+    /// Creates what the functions find with `environment`: in its region, under its keys, with its table's name.
+    async fn deploy(&self, environment: &Variables) -> Result<(), Error> {
+        let mut own = settings::aws(&self.url);
+        for name in [
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "PAYMENTS_TABLE",
+        ] {
+            if let Some(value) = environment.get(name) {
+                own.insert(name.to_owned(), value.clone());
+            }
+        }
+        if let Some(region) = environment.get("AWS_REGION") {
+            own.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
+        }
         let deployed = Command::new(tool("python")?)
             .arg(workspace().join("tests/local/deploy.py"))
             .env_clear()
-            .envs(settings::aws(&self.url))
-            .env("PAYMENTS_TABLE", table)
+            .envs(own)
             .kill_on_drop(true)
             .output()
             .await

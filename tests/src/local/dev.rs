@@ -69,7 +69,7 @@ async fn start() -> Result<Running, Error> {
     say("building the functions");
     let binaries = Binaries::build(Output::Shown).await?;
     say("starting the local AWS and the providers' stand-ins");
-    let aws = LocalAws::start(&binaries, aws_port, &table).await?;
+    let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
     let front = Front::watching(&binaries, functions_port, &environment).await?;

@@ -32,7 +32,8 @@ impl World {
     /// When a part does not build, start or answer in time.
     pub async fn start() -> Result<Self, Error> {
         let binaries = Binaries::build(Output::Kept).await?;
-        let aws = LocalAws::start(&binaries, ports::free()?, "payments").await?;
+        let table = Variables::from([("PAYMENTS_TABLE".to_owned(), "payments".to_owned())]);
+        let aws = LocalAws::start(&binaries, ports::free()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
         let front = Front::waiting(&binaries, ports::free()?).await?;
         let sandbox = Sandbox::start(0, front.url()).await?;

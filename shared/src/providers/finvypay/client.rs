@@ -175,7 +175,8 @@ fn read(reply: &Object, payment: &Payment) -> Result<Accepted, CallError> {
         return unusable("other money than asked for");
     }
     if other("orderId", &|value| value.as_str() == order_id) {
-        return unusable("another order than asked for");
+        // Its ids may be that other order's payment: they are not claimed.
+        return Err(CallError::unusable("another order than asked for"));
     }
     let is_failure = |word: &&str| matches!(super::outcome(word), Some(Outcome::Failed | Outcome::Cancelled));
     if let Some(word) = [reply.str("status"), data.str("status")]
@@ -272,7 +273,6 @@ mod tests {
             r#""amount":9.99"#,
             r#""amount":"much""#,
             r#""currency":"EUR""#,
-            r#""orderId":"ORD-2""#,
             r#""redirectUrl":"javascript:x""#,
         ] {
             let error = answer(&format!(r#"{{"success":true,"data":{{"paymentId":"p",{member}}}}}"#)).unwrap_err();
@@ -281,6 +281,15 @@ mod tests {
                 "{member}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_ids_of_another_order_are_not_claimed() {
+        let error = answer(r#"{"success":true,"data":{"paymentId":"p","orderId":"ORD-2"}}"#).unwrap_err();
+        assert!(
+            matches!(&error, CallError::Unusable { references, .. } if references.is_empty()),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -31,8 +31,11 @@ fn read(body: &Object) -> Result<Event, Unusable> {
         .filter_map(|place| place.str("status"))
         .chain(body.str("event"))
         .collect();
-    let amounts = places().filter(|place| place.get("amount").is_some()).map(read_amount);
-    let currencies = places().map(|place| place.str("currency")).filter(Option::is_some);
+    let has_amount = |place: &&Object| place.get("amount").is_some_and(|amount| *amount != Json::Null);
+    let amounts = places().filter(has_amount).map(read_amount);
+    let currencies = places()
+        .filter_map(|place| place.str("currency"))
+        .map(|code| Some(code.to_ascii_uppercase()));
     let (outcome, words) = outcome_of(&words, known);
     Ok(Event {
         payment_id: our_id(places().find_map(|place| place.get("metadata").and_then(Json::as_object))),
@@ -44,7 +47,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
             outcome,
             words,
             amount: agreed(amounts),
-            currency: agreed(currencies).map(str::to_owned),
+            currency: agreed(currencies),
             occurred_at: text(&["completedAt", "updatedAt", "timestamp"]).map(str::to_owned),
         },
     })
@@ -149,7 +152,8 @@ mod tests {
             Outcome::Completed
         );
         let money = |top: &str, inner: &str| fact(&format!(r#""status":"SUCCESS",{top}"#), inner).money();
-        assert!(money(r#""amount":5,"currency":"USD""#, r#""amount":"5.00","currency":"USD""#).is_some());
+        assert!(money(r#""amount":5,"currency":"USD""#, r#""amount":"5.00","currency":"usd""#).is_some());
+        assert!(money(r#""amount":null,"currency":null"#, r#""amount":5,"currency":"USD""#).is_some());
         assert!(money(r#""amount":5,"currency":"USD""#, r#""amount":50,"currency":"USD""#).is_none());
         assert!(money(r#""amount":5,"currency":"USD""#, r#""currency":"EUR""#).is_none());
     }
