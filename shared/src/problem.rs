@@ -262,6 +262,11 @@ impl Problem {
         self.code
     }
 
+    /// The wrong fields, where the request is not valid.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     fn body(&self) -> String {
         http::to_json(&Members {
             r#type: self.code.urn(),

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::Fault;
 use tokio::time::sleep;
 
+use super::aws;
 use super::routes::*;
 use super::support::*;
 
@@ -85,10 +86,7 @@ async fn never_answers_and_nor_does_the_store(provider: Provider) {
         .replies(provider, &order, json!([{ "hang": true }]))
         .await
         .expect("a script");
-    let proxy = AwsProxy::start(world().await.aws_url()).await.expect("a proxy");
-    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    let alone = world().await.attach(function(provider), 1, &endpoint).await;
-    let alone = alone.expect("a function");
+    let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
 
     let begin = Instant::now();
     let text = body(provider, &order).to_string();

@@ -4,7 +4,7 @@
 use payment_functions::aws::Aws;
 use payment_functions::config::Variables;
 use payment_functions::store::Store;
-use payment_functions_tests::local::AwsProxy;
+use payment_functions_tests::local::{Attached, AwsProxy};
 use reqwest::Method;
 
 use crate::support::{Provider, Value, json, request, unique, world};
@@ -30,6 +30,15 @@ async fn call(service: &str, action: &str, body: &Value) -> Value {
         response.text().await.unwrap_or_default()
     );
     serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
+}
+
+/// An instance of a function with a proxy of its own before the local AWS, and with its environment changed.
+pub async fn behind_proxy(function: &str, changes: &[(&str, Option<&str>)]) -> (AwsProxy, Attached) {
+    let proxy = proxy().await;
+    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    let changes = [changes, &endpoint].concat();
+    let attached = world().await.attach(function, 1, &changes).await;
+    (proxy, attached.expect("a function"))
 }
 
 /// Makes a table with the keys of template.yaml's.

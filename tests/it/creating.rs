@@ -1,8 +1,9 @@
 //! What both routes that create payments refuse, and what becomes of a provider's failures: the contract's error table.
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::Fault;
 
+use super::aws;
 use super::invoke::{invoke, post_event};
 use super::routes::*;
 use super::support::*;
@@ -465,13 +466,7 @@ async fn a_throttled_caller_is_told_when_to_come_again() {
 #[tokio::test]
 async fn without_the_secret_nothing_begins() {
     join_all(BOTH.map(|provider| async move {
-        let world = world().await;
-        let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
-        let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-        let alone = world
-            .attach(function(provider), 1, &endpoint)
-            .await
-            .expect("a function");
+        let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
         let order = unique("ORD");
         for fault in [
             Fault::UNAVAILABLE,
@@ -496,13 +491,7 @@ async fn without_the_secret_nothing_begins() {
 #[tokio::test]
 async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
     let wholes = join_all(BOTH.map(|provider| async move {
-        let world = world().await;
-        let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
-        let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-        let alone = world
-            .attach(function(provider), 1, &endpoint)
-            .await
-            .expect("a function");
+        let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
         let order = unique("ORD");
         let text = body(provider, &order).to_string();
         let mut whole = None;
@@ -559,11 +548,7 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
 #[tokio::test]
 async fn the_stores_answer_is_lost() {
     join_all(BOTH.map(|provider| async move {
-        let world = world().await;
-        let proxy = AwsProxy::start(world.aws_url()).await.expect("a proxy");
-        let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-        let alone = world.attach(function(provider), 1, &endpoint).await;
-        let alone = alone.expect("a function");
+        let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
         let lose = || proxy.fail_times("TransactWriteItems", 1, Fault::LoseAnswer);
         for is_intent in [true, false] {
             let (order, key) = (unique("ORD"), unique("key"));

@@ -1,8 +1,9 @@
 //! `GET /payments/{id}`.
 
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::Fault;
 use reqwest::Method;
 
+use super::aws;
 use super::routes::{BOTH, create_with, webhooks};
 use super::support::*;
 
@@ -172,13 +173,7 @@ async fn no_such_payment() {
 #[tokio::test]
 async fn the_store_is_out_of_reach() {
     let id = create(Provider::Apolopay, &unique("ORD")).await.str("id");
-    let proxy = AwsProxy::start(world().await.aws_url()).await.expect("a proxy");
-    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    let alone = world()
-        .await
-        .attach("get-payment", 1, &endpoint)
-        .await
-        .expect("a function");
+    let (proxy, alone) = aws::behind_proxy("get-payment", &[]).await;
     let get = || send(request(Method::GET, &format!("{}/payments/{id}", alone.url())));
     for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect, Fault::Hang] {
         proxy.fail("GetItem", fault.clone());

@@ -94,20 +94,6 @@ async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: b
     invoke::invoke(world().await.functions_url(), "webhook-handler", event.to_string()).await
 }
 
-/// A webhook-handler of one's own behind a proxy of one's own.
-async fn own_handler(changes: &[(&str, Option<&str>)]) -> (AwsProxy, payment_functions_tests::local::Attached) {
-    let proxy = aws::proxy().await;
-    let url = proxy.url().to_owned();
-    let mut changes = changes.to_vec();
-    changes.push(("AWS_ENDPOINT_URL", Some(&url)));
-    let handler = world()
-        .await
-        .attach("webhook-handler", 1, &changes)
-        .await
-        .expect("a handler");
-    (proxy, handler)
-}
-
 /// What the function asked of DynamoDB.
 pub fn dynamodb_calls(proxy: &AwsProxy) -> Vec<String> {
     let actions = proxy.calls().into_iter().map(|call| call.action);
@@ -264,7 +250,7 @@ fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, Stri
 
 #[tokio::test]
 async fn a_signature_that_is_missing_empty_malformed_or_wrong_gets_401_and_nothing_is_read_or_stored() {
-    let (proxy, handler) = own_handler(&[]).await;
+    let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     for provider in PROVIDERS {
         let created = create(provider, &unique("forged")).await;
         let id = created.str("id");
@@ -332,7 +318,7 @@ async fn nothing_verifies_where_the_secret_is_empty_or_absent() {
             ("APOLOPAY_SECRET_ID", Some(apolopay.as_str())),
             ("FINVYPAY_SECRET_ID", Some(finvypay.as_str())),
         ];
-        let (proxy, handler) = own_handler(&secrets).await;
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &secrets).await;
         for provider in PROVIDERS {
             let created = create(provider, &unique("secretless")).await;
             let body = completion(&created, &json!({})).to_string();
@@ -353,7 +339,7 @@ async fn nothing_verifies_where_the_secret_is_empty_or_absent() {
 
 #[tokio::test]
 async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
-    let (proxy, handler) = own_handler(&[]).await;
+    let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     let both = [
         "",
         " ",
@@ -487,7 +473,7 @@ async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_
         Fault::Hang,
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = own_handler(&[]).await;
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
         for provider in PROVIDERS {
             for named in [true, false] {
                 let created = create(provider, &unique("stored")).await;
@@ -545,7 +531,7 @@ async fn a_secret_that_cannot_be_fetched_gets_503_before_anything_is_stored() {
         Fault::Error(400, "AccessDeniedException"),
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = own_handler(&[]).await;
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
         for provider in PROVIDERS {
             let created = create(provider, &unique("unfetched")).await;
             let body = completion(&created, &json!({})).to_string();
@@ -609,7 +595,7 @@ async fn the_exact_bytes_are_signed_whatever_they_are() {
 
 #[tokio::test]
 async fn no_answer_and_no_log_shows_a_secret_or_a_body() {
-    let (_proxy, handler) = own_handler(&[]).await;
+    let (_proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     for provider in PROVIDERS {
         let created = create(provider, &unique("quiet")).await;
         let mut body = completion(&created, &json!({ "customerEmail": "jane@example.com" }));

@@ -97,14 +97,8 @@ mod tests {
     }
 
     fn pointers(text: &str) -> Vec<String> {
-        let answer = read(text).unwrap_err().to_answer();
-        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        body["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|error| error["pointer"].as_str().unwrap().to_owned())
-            .collect()
+        let problem = read(text).unwrap_err();
+        problem.errors().iter().map(|error| error.pointer.clone()).collect()
     }
 
     #[test]

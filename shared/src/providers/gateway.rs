@@ -198,10 +198,10 @@ impl Reply {
     /// The body of a 2xx answer that is a JSON object.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`code` finds the provider's own
-    /// code), or whose status can mean nothing else; [`CallError::Unusable`] for the rest.
-    pub fn accepted(self, code: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
-        let refusal = self.body.as_ref().and_then(code);
+    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`refusal` tells one), or whose
+    /// status can mean nothing else; [`CallError::Unusable`] for the rest.
+    pub fn accepted(self, refusal: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
+        let refusal = self.body.as_ref().and_then(refusal);
         match (self.body, refusal) {
             (_, Some(Refusal(code))) if self.status.is_success() || self.status.is_client_error() => {
                 Err(CallError::Rejected {
