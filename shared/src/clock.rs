@@ -16,7 +16,10 @@ impl Timestamp {
     /// The system's clock.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        let now = Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        #[cfg(debug_assertions)]
+        let now = now.plus(crate::fault::clock_offset());
+        now
     }
 
     /// From milliseconds since 1970.

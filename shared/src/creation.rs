@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::delivery::collect;
+use crate::fault::{Call, around};
 use crate::http;
 use crate::id::{PaymentId, Reference};
 use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction};
@@ -93,7 +94,10 @@ pub async fn create<G: Gateway>(
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
             let call = timeout(
                 TIME_LIMIT,
-                gateway(payment.id, key.as_ref().clone()).create(&payment, attempt),
+                around(
+                    Call::CreateAtProvider,
+                    gateway(payment.id, key.as_ref().clone()).create(&payment, attempt),
+                ),
             )
             .await;
             (payment, lease, Some(call.unwrap_or(Err(CallError::TimedOut))))

@@ -5,7 +5,7 @@
 //! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`] |
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
-//! | the flows | [`creation`], [`delivery`] |
+//! | the flows | [`creation`], [`delivery`]; [`fault`]: where tests break them |
 //! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`clock`] |
 
 pub mod aws;
@@ -14,6 +14,7 @@ pub mod config;
 #[cfg(feature = "provider-client")]
 pub mod creation;
 pub mod delivery;
+pub mod fault;
 pub mod fields;
 pub mod function;
 pub mod http;

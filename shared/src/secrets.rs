@@ -12,6 +12,7 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clock::Timestamp;
+use crate::fault::{Call, around};
 use crate::json::{Json, Object};
 use crate::signature::{Verifier, WebhookSecret};
 
@@ -70,15 +71,9 @@ impl SecretsManager {
     }
 
     /// A stage of the secret; `None` where there is no version at that stage.
-    async fn stage(&self, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
-        let output = match self
-            .client
-            .get_secret_value()
-            .secret_id(&self.id)
-            .version_stage(stage)
-            .send()
-            .await
-        {
+    async fn stage(&self, call: Call, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
+        let request = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
+        let output = match around(call, request.send()).await {
             Ok(output) => output,
             Err(error)
                 if error
@@ -105,10 +100,13 @@ impl SecretsManager {
 
 impl SecretSource for SecretsManager {
     async fn fetch(&self, previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
-        let current = self.stage("AWSCURRENT").await?;
+        let current = self.stage(Call::CurrentSecret, "AWSCURRENT").await?;
         let (current, created_at) = current.ok_or(SecretError::Absent)?;
         let previous = match previous_since {
-            Some(since) if created_at > since => self.stage("AWSPREVIOUS").await?.map(|(text, _)| text),
+            Some(since) if created_at > since => self
+                .stage(Call::PreviousSecret, "AWSPREVIOUS")
+                .await?
+                .map(|(text, _)| text),
             _ => None,
         };
         Ok(Versions {

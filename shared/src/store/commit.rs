@@ -8,6 +8,7 @@ use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Item, Store, StoreError};
 use crate::clock::Timestamp;
+use crate::fault::Call;
 use crate::id::{PaymentId, Reference};
 use crate::idempotency::{Answer, KeyRecord, Lease};
 use crate::payment::{Fact, Payment};
@@ -74,7 +75,7 @@ impl Store {
         also: &Also,
         now: Timestamp,
     ) -> Result<Commit, StoreError> {
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::new(Call::Commit);
         if after != before {
             transaction.add(Step::State, self.update_state(before, after)?);
         } else if also.new.is_some() {

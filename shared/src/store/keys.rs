@@ -7,6 +7,7 @@ use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::fault::Call;
 use crate::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
 use crate::payment::Payment;
 
@@ -39,7 +40,7 @@ impl Store {
     ) -> Result<Opened, StoreError> {
         let put = || Put::builder().table_name(&self.table);
         let step = |put: Put| TransactWriteItem::builder().put(put).build();
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::new(Call::Open);
         let intent = put()
             .set_item(Some(items::state_item(payment)?))
             .condition_expression("attribute_not_exists(pk)");
@@ -99,7 +100,7 @@ impl Store {
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .expression_attribute_values(":now", number(now.as_millis()));
-        match self.write_key(update).await? {
+        match self.write_key(Call::TakeOver, update).await? {
             None => Ok(Ok(Lease {
                 key: key.clone(),
                 fence,
@@ -121,7 +122,7 @@ impl Store {
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
         // Where somebody took the key over, it is theirs.
-        self.write_key(update).await.map(|_| ())
+        self.write_key(Call::Release, update).await.map(|_| ())
     }
 
     fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {
@@ -132,8 +133,8 @@ impl Store {
     /// Writes a key's item alone; gives what it is where the condition failed. A transaction of one step, since
     /// contention is tried again only there, and a repeated request is known by its token and does not fail on its own
     /// write.
-    async fn write_key(&self, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
-        let mut transaction = Transaction::new();
+    async fn write_key(&self, call: Call, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
+        let mut transaction = Transaction::new(call);
         transaction.add(Step::Key, TransactWriteItem::builder().update(update.build()?).build());
         let Err(refused) = transaction.run(self).await? else {
             return Ok(None);

@@ -37,6 +37,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::fault::{Call, around};
 use crate::id::{OrderId, PaymentId, Provider, Reference};
 use crate::payment::Payment;
 
@@ -71,7 +72,7 @@ impl Store {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        let item = self.get(items::state_key(id)).await?;
+        let item = self.get(Call::ReadPayment, items::state_key(id)).await?;
         item.map(items::payment_of).transpose()
     }
 
@@ -80,7 +81,9 @@ impl Store {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
-        let item = self.get(items::reference_key(provider, reference)).await?;
+        let item = self
+            .get(Call::ReadOwner, items::reference_key(provider, reference))
+            .await?;
         item.map(|item| items::owner_of(&item)).transpose()
     }
 
@@ -96,9 +99,8 @@ impl Store {
             .consistent_read(true)
             .limit(2);
         let query = query.key_condition_expression("pk = :pk");
-        let output = query
-            .expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)))
-            .send()
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)));
+        let output = around(Call::ReadOrder, query.send())
             .await
             .map_err(|error| StoreError::failed("Query", &error))?;
         match output.items() {
@@ -108,15 +110,14 @@ impl Store {
         }
     }
 
-    async fn get(&self, key: Item) -> Result<Option<Item>, StoreError> {
+    async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {
         let get = self
             .client
             .get_item()
             .table_name(&self.table)
             .consistent_read(true)
             .set_key(Some(key));
-        Ok(get
-            .send()
+        Ok(around(call, get.send())
             .await
             .map_err(|error| StoreError::failed("GetItem", &error))?
             .item)

@@ -8,6 +8,7 @@ use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::fault::Call;
 use crate::id::PaymentId;
 use crate::payment::Fact;
 use crate::providers::Event;
@@ -37,7 +38,7 @@ impl Store {
     pub async fn park(&self, event: &Event, now: Timestamp) -> Result<Parked, StoreError> {
         let fact = &event.fact;
         let text = items::event_text(event)?;
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::new(Call::Park);
         for place in places(event) {
             let update = self
                 .update(items::parked_key(fact.provider, &place))

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use super::{Item, Store};
+use crate::fault::{Call, around};
 
 /// How often a transaction that only met contention is tried again.
 const CONTENTION_RETRIES: u32 = 8;
@@ -55,6 +56,7 @@ impl StoreError {
 
 /// The steps of a transaction, each under a name by which a refusal is recognised.
 pub(super) struct Transaction<N> {
+    call: Call,
     names: Vec<N>,
     steps: Vec<TransactWriteItem>,
 }
@@ -63,8 +65,9 @@ pub(super) struct Transaction<N> {
 pub(super) type Refused<N> = Vec<(N, Item)>;
 
 impl<N> Transaction<N> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(call: Call) -> Self {
         Self {
+            call,
             names: Vec::new(),
             steps: Vec::new(),
         }
@@ -90,7 +93,7 @@ impl<N> Transaction<N> {
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(self.steps.clone()));
-            let Err(error) = request.send().await else {
+            let Err(error) = around(self.call, request.send()).await else {
                 return Ok(Ok(()));
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()

@@ -6,6 +6,7 @@ use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::fault::Call;
 use crate::id::PaymentId;
 use crate::payment::{Fact, Payment, Receipt};
 use crate::status::Status;
@@ -38,7 +39,7 @@ impl Store {
         let Some(raise) = self.raise(id, fact, now)? else {
             return Ok(self.payment(id).await?.map_or(Witnessed::NoPayment, Witnessed::Unusual));
         };
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::new(Call::Witness);
         transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
         transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
         let Err(refused) = transaction.run(self).await? else {

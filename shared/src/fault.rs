@@ -1,0 +1,212 @@
+//! Named points at which tests make things go wrong. Nothing of this is in a release build.
+//!
+//! Every call to DynamoDB, Secrets Manager and a provider stands between two points, one before it and one after it.
+//! A test that runs a flow in its own process gives a [`Hook`] that is asked at each point, and so decides who goes on
+//! and who never does. A test that runs a real binary sets a variable, which debug builds alone read:
+//!
+//! | `FAULT_POINTS` | |
+//! |---|---|
+//! | `log` | every point that is reached is logged |
+//! | `before:commit=die` | the process dies before its first `commit` |
+//! | `after:commit#2=die` | the process dies after its second |
+//!
+//! `CLOCK_OFFSET_SECONDS` moves the clock of a debug build: a process that lives half a minute later.
+
+use std::fmt;
+
+/// A call to the world outside, by its purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// Reads a payment.
+    ReadPayment,
+    /// Reads whose a provider's id is.
+    ReadOwner,
+    /// Reads the payments of an order.
+    ReadOrder,
+    /// Stores an intent, with its key.
+    Open,
+    /// Takes an idempotency key over.
+    TakeOver,
+    /// Ends a lease without an answer.
+    Release,
+    /// Writes a fact and raises the status.
+    Witness,
+    /// Writes a change of a payment.
+    Commit,
+    /// Keeps an event that no payment is known for.
+    Park,
+    /// Fetches the current version of a secret.
+    CurrentSecret,
+    /// Fetches the previous version of a secret.
+    PreviousSecret,
+    /// Creates a payment at its provider.
+    CreateAtProvider,
+}
+
+impl Call {
+    /// Every call that there is.
+    pub const ALL: [Self; 12] = [
+        Self::ReadPayment,
+        Self::ReadOwner,
+        Self::ReadOrder,
+        Self::Open,
+        Self::TakeOver,
+        Self::Release,
+        Self::Witness,
+        Self::Commit,
+        Self::Park,
+        Self::CurrentSecret,
+        Self::PreviousSecret,
+        Self::CreateAtProvider,
+    ];
+
+    /// The name, as `FAULT_POINTS` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadPayment => "read-payment",
+            Self::ReadOwner => "read-owner",
+            Self::ReadOrder => "read-order",
+            Self::Open => "open",
+            Self::TakeOver => "take-over",
+            Self::Release => "release",
+            Self::Witness => "witness",
+            Self::Commit => "commit",
+            Self::Park => "park",
+            Self::CurrentSecret => "current-secret",
+            Self::PreviousSecret => "previous-secret",
+            Self::CreateAtProvider => "create-at-provider",
+        }
+    }
+}
+
+/// On which side of its call a point lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Nothing has been sent.
+    Before,
+    /// The answer is here, and nothing has been made of it.
+    After,
+}
+
+/// A fault point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point {
+    /// The call.
+    pub call: Call,
+    /// Before it or after it.
+    pub side: Side,
+}
+
+/// `before:commit`.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::Before => "before",
+            Side::After => "after",
+        };
+        write!(f, "{side}:{}", self.call.name())
+    }
+}
+
+/// Makes a call between its two points.
+#[cfg(not(debug_assertions))]
+pub async fn around<T>(_: Call, work: impl Future<Output = T>) -> T {
+    work.await
+}
+
+#[cfg(debug_assertions)]
+pub use armed::{Hook, around, scope};
+
+#[cfg(debug_assertions)]
+pub(crate) use armed::clock_offset;
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, LazyLock};
+    use std::time::Duration;
+
+    use super::{Call, Point, Side};
+
+    /// What a test does at the points that a flow reaches in its own process. A flow that is never let on is one whose
+    /// process died there.
+    pub trait Hook: Send + Sync {
+        /// Ends when the flow may go on.
+        fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    }
+
+    tokio::task_local! {
+        static HOOK: Arc<dyn Hook>;
+    }
+
+    /// Runs a flow whose points `hook` decides on.
+    pub async fn scope<T>(hook: Arc<dyn Hook>, flow: impl Future<Output = T>) -> T {
+        HOOK.scope(hook, flow).await
+    }
+
+    /// Makes a call between its two points.
+    pub async fn around<T>(call: Call, work: impl Future<Output = T>) -> T {
+        reach(Point {
+            call,
+            side: Side::Before,
+        })
+        .await;
+        let answer = work.await;
+        reach(Point {
+            call,
+            side: Side::After,
+        })
+        .await;
+        answer
+    }
+
+    async fn reach(point: Point) {
+        if let Ok(hook) = HOOK.try_with(Arc::clone) {
+            hook.reach(point).await;
+        }
+        match &*PLAN {
+            Some(Plan::Log) => tracing::info!(%point, "fault point"),
+            Some(Plan::Die { at, times }) if *at == point.to_string() && times.fetch_sub(1, Ordering::Relaxed) == 1 => {
+                std::process::abort();
+            }
+            Some(Plan::Die { .. }) | None => {}
+        }
+    }
+
+    enum Plan {
+        Log,
+        /// `times` counts down to the one that is the last.
+        Die {
+            at: String,
+            times: AtomicU32,
+        },
+    }
+
+    static PLAN: LazyLock<Option<Plan>> = LazyLock::new(|| plan(&std::env::var("FAULT_POINTS").ok()?));
+
+    fn plan(text: &str) -> Option<Plan> {
+        if text == "log" {
+            return Some(Plan::Log);
+        }
+        let point = text.strip_suffix("=die")?;
+        let (at, times) = match point.split_once('#') {
+            Some((at, times)) => (at, times.parse().ok()?),
+            None => (point, 1),
+        };
+        Some(Plan::Die {
+            at: at.to_owned(),
+            times: AtomicU32::new(times),
+        })
+    }
+
+    static CLOCK_OFFSET: LazyLock<Duration> = LazyLock::new(|| {
+        let seconds = std::env::var("CLOCK_OFFSET_SECONDS").ok();
+        Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(0))
+    });
+
+    /// How far this process lives in the future.
+    pub(crate) fn clock_offset() -> Duration {
+        *CLOCK_OFFSET
+    }
+}
