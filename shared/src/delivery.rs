@@ -42,11 +42,27 @@ enum Route {
 /// # Errors
 /// Where the table cannot be read or written: the provider should deliver again.
 pub async fn deliver(store: &Store, event: &Event, now: Timestamp) -> Result<Delivery, StoreError> {
+    for _ in 0..ROUNDS {
+        if let Some(delivery) = deliver_known(store, event, now).await? {
+            return Ok(delivery);
+        }
+        if store.park(event, now).await? == Parked::Kept {
+            return Ok(Delivery::Parked);
+        }
+    }
+    Err(StoreError::Contended)
+}
+
+/// Stores an event where it belongs, if a payment is known for it; otherwise nothing is stored.
+///
+/// # Errors
+/// Where the table cannot be read or written.
+pub async fn deliver_known(store: &Store, event: &Event, now: Timestamp) -> Result<Option<Delivery>, StoreError> {
     let mut known = None;
     if let Some(id) = event.payment_id {
         match store.witness(id, &event.fact, now).await? {
-            Witnessed::Raised => return Ok(Delivery::Recorded(id, event.fact.outcome.rung())),
-            Witnessed::Known => return Ok(Delivery::Duplicate(id)),
+            Witnessed::Raised => return Ok(Some(Delivery::Recorded(id, event.fact.outcome.rung()))),
+            Witnessed::Known => return Ok(Some(Delivery::Duplicate(id))),
             Witnessed::Unusual(payment) => known = Some(payment),
             Witnessed::NoPayment => {}
         }
@@ -66,14 +82,10 @@ pub async fn deliver(store: &Store, event: &Event, now: Timestamp) -> Result<Del
         match route {
             Route::Payment { payment, elsewhere } => {
                 if let Some(delivery) = record(store, event, &payment, elsewhere, now).await? {
-                    return Ok(delivery);
+                    return Ok(Some(delivery));
                 }
             }
-            Route::Unknown => {
-                if store.park(event, now).await? == Parked::Kept {
-                    return Ok(Delivery::Parked);
-                }
-            }
+            Route::Unknown => return Ok(None),
         }
         route = find(store, event).await?;
     }

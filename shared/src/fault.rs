@@ -41,11 +41,27 @@ pub enum Call {
     PreviousSecret,
     /// Creates a payment at its provider.
     CreateAtProvider,
+    /// Reads what is parked in a place.
+    ReadParked,
+    /// Reads what is due.
+    ReadDue,
+    /// Takes something that is due.
+    Claim,
+    /// Says when it is looked at again.
+    LookAgain,
+    /// Forgets what is parked in a place.
+    Unpark,
+    /// Takes a place in the queue of calls to a provider.
+    Pace,
+    /// Asks a provider for the status of a payment.
+    AskProvider,
+    /// Asks a provider for the payments of an order.
+    ListAtProvider,
 }
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
@@ -58,6 +74,14 @@ impl Call {
         Self::CurrentSecret,
         Self::PreviousSecret,
         Self::CreateAtProvider,
+        Self::ReadParked,
+        Self::ReadDue,
+        Self::Claim,
+        Self::LookAgain,
+        Self::Unpark,
+        Self::Pace,
+        Self::AskProvider,
+        Self::ListAtProvider,
     ];
 
     /// The name, as `FAULT_POINTS` has it.
@@ -75,6 +99,14 @@ impl Call {
             Self::CurrentSecret => "current-secret",
             Self::PreviousSecret => "previous-secret",
             Self::CreateAtProvider => "create-at-provider",
+            Self::ReadParked => "read-parked",
+            Self::ReadDue => "read-due",
+            Self::Claim => "claim",
+            Self::LookAgain => "look-again",
+            Self::Unpark => "unpark",
+            Self::Pace => "pace",
+            Self::AskProvider => "ask-provider",
+            Self::ListAtProvider => "list-at-provider",
         }
     }
 }

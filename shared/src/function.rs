@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 
-use lambda_http::{Body, Request, Response, service_fn};
+use lambda_http::{Body, Error, Request, Response, service_fn};
 
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::logging;
@@ -27,21 +27,33 @@ pub trait Function: Sized + Send + Sync {
 
 /// Runs a function until Lambda ends it.
 pub fn run<F: Function>() -> ExitCode {
-    logging::init(&ENVIRONMENT, F::NAME);
-    let function = match F::configure(&ENVIRONMENT) {
+    serve(F::NAME, F::configure, async |function| {
+        lambda_http::run(service_fn(move |request: Request| async move {
+            Ok::<_, Infallible>(function.handle(&request).await)
+        }))
+        .await
+    })
+}
+
+/// Configures the function `name` and serves what Lambda sends it, until Lambda ends it.
+pub fn serve<F>(
+    name: &'static str,
+    configure: fn(&Variables<'_>) -> Result<F, ConfigError>,
+    serve: impl AsyncFnOnce(&F) -> Result<(), Error>,
+) -> ExitCode {
+    logging::init(&ENVIRONMENT, name);
+    let function = match configure(&ENVIRONMENT) {
         Ok(function) => function,
-        Err(error) => return stop(F::NAME, &error),
+        Err(error) => return stop(name, &error),
     };
     // Lambda sends one request at a time, so one thread is all there is to use.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return stop(F::NAME, &error),
+        Err(error) => return stop(name, &error),
     };
-    let function = &function;
-    let serve = service_fn(move |request: Request| async move { Ok::<_, Infallible>(function.handle(&request).await) });
-    match runtime.block_on(lambda_http::run(serve)) {
+    match runtime.block_on(serve(&function)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => stop(F::NAME, &error),
+        Err(error) => stop(name, &error),
     }
 }
 

@@ -21,6 +21,12 @@ impl PaymentId {
     pub fn parse(text: &str) -> Option<Self> {
         parse_uuid(text).map(Self)
     }
+
+    /// One of `count` parts that payments spread over evenly; 0 where `count` is.
+    pub fn shard(self, count: u8) -> u8 {
+        let [first, ..] = self.0.into_bytes();
+        first.checked_rem(count).unwrap_or(0)
+    }
 }
 
 impl fmt::Display for PaymentId {

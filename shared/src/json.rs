@@ -99,6 +99,15 @@ impl Json {
         }
     }
 
+    /// The values of an array.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        if let Self::Array(values) = self {
+            Some(values)
+        } else {
+            None
+        }
+    }
+
     /// The object, if this is one.
     pub fn as_object(&self) -> Option<&Object> {
         if let Self::Object(object) = self {

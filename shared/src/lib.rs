@@ -2,7 +2,7 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`] |
+//! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`], [`schedule`] |
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
 //! | the flows | [`creation`], [`delivery`]; [`fault`]: where tests break them |
@@ -28,6 +28,7 @@ pub mod payment;
 pub mod personal;
 pub mod problem;
 pub mod providers;
+pub mod schedule;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 pub mod signature;

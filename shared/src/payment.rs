@@ -4,6 +4,7 @@
 //! not another payment's, makes it `completed`; a word that is not known moves nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -59,7 +60,24 @@ impl Outcome {
     }
 }
 
-/// Something a provider said about a payment, verified by its signature (or by asking the provider itself).
+/// How long after the moment that the provider named a payment counts as expired.
+const EXPIRY_GRACE: Duration = Duration::from_secs(15 * 60);
+/// For how long FinvyPay lets a buyer pay, where it does not say.
+const FINVYPAY_LIFE: Duration = Duration::from_secs(30 * 60);
+/// When an ApoloPay payment counts as expired; the provider names no moment.
+const APOLOPAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A person who settled by hand what no provider will say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Who it was.
+    pub who: String,
+    /// On what grounds.
+    pub why: String,
+}
+
+/// Something verified about a payment: by the signature of the provider's webhook, by asking the provider itself, or by
+/// an operator's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fact {
@@ -87,6 +105,9 @@ pub struct Fact {
     /// When it happened, as the provider wrote it. Not signed in a way that could be relied on; for people only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
+    /// The operator whose word it is; absent for a provider's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Operator>,
 }
 
 impl Fact {
@@ -119,6 +140,8 @@ impl Fact {
             Some(word),
             amount.as_deref(),
             self.currency.as_deref(),
+            self.operator.as_ref().map(|operator| operator.who.as_str()),
+            self.operator.as_ref().map(|operator| operator.why.as_str()),
         ] {
             match part {
                 Some(text) => feed(&mut hash, b's', text),
@@ -269,11 +292,35 @@ impl Payment {
         self.becomes(after, now)
     }
 
+    /// From when on the payment counts as expired if nothing was heard of it: FinvyPay's own moment and 15 minutes,
+    /// ApoloPay's 24 hours after it was created.
+    pub fn expires_at(&self) -> Timestamp {
+        match self.provider {
+            Provider::ApoloPay => self.created_at.plus(APOLOPAY_LIFE),
+            Provider::FinvyPay => {
+                let named = self.handoff.as_ref().and_then(|handoff| handoff.expires_at);
+                named
+                    .unwrap_or_else(|| self.created_at.plus(FINVYPAY_LIFE))
+                    .plus(EXPIRY_GRACE)
+            }
+        }
+    }
+
+    /// Our own clock ran out, if it has at `now`. Soft: anything verified goes past it.
+    #[must_use]
+    pub fn expire(&self, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        if self.status.is_payable() && now >= self.expires_at() {
+            after.status = Status::Expired;
+        }
+        self.becomes(after, now)
+    }
+
     /// The rung that a fact about this payment names; none for a word that is not known.
     ///
-    /// `elsewhere` tells that one of the fact's ids is known to be another payment's.
+    /// `elsewhere` tells that one of the fact's ids is known to be another payment's. An operator has compared the money.
     pub fn rung(&self, fact: &Fact, elsewhere: bool) -> Option<Status> {
-        let is_own_money = fact.money() == Some(self.money) && !elsewhere;
+        let is_own_money = (fact.operator.is_some() || fact.money() == Some(self.money)) && !elsewhere;
         fact.outcome.rung().map(|rung| {
             if rung == Status::Completed && !is_own_money {
                 Status::Review
@@ -352,6 +399,7 @@ mod tests {
             amount: Decimal::parse(amount),
             currency: currency.map(str::to_owned),
             occurred_at: None,
+            operator: None,
         }
     }
 

@@ -43,12 +43,18 @@ pub async fn behind_proxy(function: &str, changes: &[(&str, Option<&str>)]) -> (
 
 /// Makes a table with the keys of template.yaml's.
 pub async fn create_table(name: &str) {
-    let attribute = |name| json!({ "AttributeName": name, "AttributeType": "S" });
+    let attribute = |name, kind| json!({ "AttributeName": name, "AttributeType": kind });
     let key = |name, kind| json!({ "AttributeName": name, "KeyType": kind });
     let table = json!({
         "TableName": name, "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [attribute("pk"), attribute("sk")],
+        "AttributeDefinitions": [
+            attribute("pk", "S"), attribute("sk", "S"), attribute("dueQueue", "S"), attribute("dueAt", "N"),
+        ],
         "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "due", "KeySchema": [key("dueQueue", "HASH"), key("dueAt", "RANGE")],
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        }],
     });
     call("dynamodb", "CreateTable", &table).await;
 }

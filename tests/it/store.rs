@@ -72,6 +72,7 @@ fn completion(provider: Provider, reference: Option<&Reference>) -> Fact {
         amount: Decimal::parse("25.50"),
         currency: Some("USD".to_owned()),
         occurred_at: None,
+        operator: None,
     }
 }
 

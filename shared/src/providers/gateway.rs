@@ -1,13 +1,15 @@
 //! One call to a provider: what can come of it, and the HTTP client that makes it.
 //!
-//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within [`TIME_LIMIT`],
+//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within its time limit,
 //! connecting included; a body larger than any provider sends is not read to its end; keys are never shown by `Debug`.
 
 use std::time::Duration;
 
 use lambda_http::http::{HeaderMap, StatusCode};
+use reqwest::RequestBuilder;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use crate::config::ConfigError;
 use crate::id::Reference;
@@ -16,6 +18,9 @@ use crate::payment::{Handoff, Payment};
 
 /// How long a provider has to answer.
 pub const TIME_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a provider has to tell a status; whoever asks can ask again.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a reply that are read.
 const MAX_REPLY: usize = 256 * 1024;
@@ -150,6 +155,18 @@ impl HttpClient {
             .header(CONTENT_TYPE, "application/json")
             .headers(headers)
             .body(body);
+        Self::send(request).await
+    }
+
+    /// Gets JSON, once, within five seconds.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post`].
+    pub async fn get(&self, url: Url, headers: HeaderMap) -> Result<Reply, CallError> {
+        Self::send(self.0.get(url).headers(headers).timeout(ASK_LIMIT)).await
+    }
+
+    async fn send(request: RequestBuilder) -> Result<Reply, CallError> {
         let mut response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {

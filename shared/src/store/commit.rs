@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
+use super::due;
 use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Item, Store, StoreError};
@@ -12,6 +13,7 @@ use crate::fault::Call;
 use crate::id::{PaymentId, Reference};
 use crate::idempotency::{Answer, KeyRecord, Lease};
 use crate::payment::{Fact, Payment};
+use crate::schedule::Change;
 
 /// What is written together with a payment.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +79,7 @@ impl Store {
     ) -> Result<Commit, StoreError> {
         let mut transaction = Transaction::new(Call::Commit);
         if after != before {
-            transaction.add(Step::State, self.update_state(before, after)?);
+            transaction.add(Step::State, self.update_state(before, after, now)?);
         } else if also.new.is_some() {
             transaction.add(Step::State, self.check_state(before)?);
         }
@@ -125,7 +127,7 @@ impl Store {
     }
 
     /// Sets what can change of a payment, if it is still the version that the change was decided on.
-    fn update_state(&self, before: &Payment, after: &Payment) -> Result<TransactWriteItem, StoreError> {
+    fn update_state(&self, before: &Payment, after: &Payment, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         const MUTABLE: [&str; 8] = [
             "status",
             "rank",
@@ -146,8 +148,9 @@ impl Store {
                 assignments.push(format!("#{name} = :{name}"));
             }
         }
+        let (update, set, remove) = due::change(update, after.id, Change::between(before, after, now));
         let update = update
-            .update_expression(format!("SET {}", assignments.join(", ")))
+            .update_expression(format!("SET {}{set}{remove}", assignments.join(", ")))
             .condition_expression("#version = :before")
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())

@@ -42,6 +42,10 @@ pub(super) fn parked_key(provider: Provider, reference: &str) -> Item {
     key(format!("PARKED#{provider}#{reference}"), "PARKED".to_owned())
 }
 
+pub(super) fn pace_key(provider: Provider) -> Item {
+    key(format!("PACE#{provider}"), "PACE".to_owned())
+}
+
 pub(super) fn key_key(idempotency_key: &IdempotencyKey) -> Item {
     key(format!("KEY#{idempotency_key}"), "KEY".to_owned())
 }

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
+use super::due;
 use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
@@ -10,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::fault::Call;
 use crate::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
 use crate::payment::Payment;
+use crate::schedule;
 
 /// What became of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +43,11 @@ impl Store {
         let put = || Put::builder().table_name(&self.table);
         let step = |put: Put| TransactWriteItem::builder().put(put).build();
         let mut transaction = Transaction::new(Call::Open);
+        let (queue, at) = schedule::first_look(payment);
+        let mut item = items::state_item(payment)?;
+        item.extend(due::attributes(payment.id, queue, at));
         let intent = put()
-            .set_item(Some(items::state_item(payment)?))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(pk)");
         transaction.add(Step::Intent, step(intent.build()?));
         if let Some(order_id) = payment

@@ -18,17 +18,23 @@
 //! | `ORDER#provider#order` / `PAYMENT#id` | a payment of an order, at a provider whose webhooks may name only the order |
 //! | `PARKED#provider#reference` / `PARKED` | events about an id that no payment is known for yet; `order:…` or `payment:…` for those that give no id |
 //! | `KEY#route#key` / `KEY` | an idempotency key |
+//! | `PACE#provider` / `PACE` | when a provider may be asked next |
+//!
+//! A payment that is not settled, and what is parked, has `dueQueue` and `dueAt` too, and so is in the sparse index `due`.
 
 mod commit;
+mod due;
 mod items;
 mod keys;
+mod pace;
 mod parked;
 mod transaction;
 mod webhook;
 
 pub use commit::{Also, Commit, Conflict};
+pub use due::{Due, Subject};
 pub use keys::Opened;
-pub use parked::Parked;
+pub use parked::{Parked, ParkedEvents};
 pub use transaction::StoreError;
 pub use webhook::Witnessed;
 
@@ -92,22 +98,35 @@ impl Store {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn payments_of_order(&self, provider: Provider, order_id: &OrderId) -> Result<OrderPayments, StoreError> {
+        match self.payments_of(provider, order_id, 2).await?.as_slice() {
+            [] => Ok(OrderPayments::None),
+            [id] => Ok(OrderPayments::One(*id)),
+            _ => Ok(OrderPayments::Several),
+        }
+    }
+
+    /// The first `limit` payments of an order.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payments_of(
+        &self,
+        provider: Provider,
+        order_id: &OrderId,
+        limit: u16,
+    ) -> Result<Vec<PaymentId>, StoreError> {
         let query = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .limit(2);
-        let query = query.key_condition_expression("pk = :pk");
-        let query = query.expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)));
+            .limit(limit.into())
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)));
         let output = around(Call::ReadOrder, query.send())
             .await
             .map_err(|error| StoreError::failed("Query", &error))?;
-        match output.items() {
-            [] => Ok(OrderPayments::None),
-            [item] => Ok(OrderPayments::One(items::owner_of(item)?)),
-            _ => Ok(OrderPayments::Several),
-        }
+        output.items().iter().map(items::owner_of).collect()
     }
 
     async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {

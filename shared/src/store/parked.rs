@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 
+use super::due;
 use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::fault::Call;
-use crate::id::PaymentId;
+use crate::id::{PaymentId, Provider};
 use crate::payment::Fact;
 use crate::providers::Event;
+use crate::schedule;
 
 /// How long a fact is kept that no payment is ever known for; 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
@@ -23,6 +27,16 @@ pub enum Parked {
     Kept,
     /// Nothing was written: one of its ids has just been attached to this payment.
     Attached(PaymentId),
+}
+
+/// What is parked in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedEvents {
+    /// The events.
+    pub events: Vec<Event>,
+    /// When the first of them came.
+    pub parked_at: Timestamp,
+    texts: Vec<String>,
 }
 
 enum Step {
@@ -40,9 +54,12 @@ impl Store {
         let text = items::event_text(event)?;
         let mut transaction = Transaction::new(Call::Park);
         for place in places(event) {
-            let update = self
-                .update(items::parked_key(fact.provider, &place))
-                .update_expression("SET parkedAt = if_not_exists(parkedAt, :now), #ttl = :ttl ADD facts :fact")
+            let update = self.update(items::parked_key(fact.provider, &place));
+            let (update, set) = due::look_at_parked(update, &place, schedule::first_look_at_parked(now));
+            let update = update
+                .update_expression(format!(
+                    "SET parkedAt = if_not_exists(parkedAt, :now), #ttl = :ttl{set} ADD facts :fact"
+                ))
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
@@ -69,6 +86,43 @@ impl Store {
         Ok(Parked::Attached(items::owner_of(
             &attached.ok_or(StoreError::Corrupt)?,
         )?))
+    }
+
+    /// What is parked in a place. `None` where nothing is.
+    ///
+    /// # Errors
+    /// Where the table cannot be read, or an event in it cannot.
+    pub async fn parked(&self, provider: Provider, place: &str) -> Result<Option<ParkedEvents>, StoreError> {
+        let item = self.get(Call::ReadParked, items::parked_key(provider, place)).await?;
+        item.map(|item| {
+            let texts = items::parked_texts_of(&item);
+            let parked_at = item.get("parkedAt").and_then(|at| at.as_n().ok()?.parse().ok());
+            Ok(ParkedEvents {
+                events: texts
+                    .iter()
+                    .map(|text| items::event_of(text))
+                    .collect::<Result<_, _>>()?,
+                parked_at: Timestamp::from_millis(parked_at.ok_or(StoreError::Corrupt)?),
+                texts,
+            })
+        })
+        .transpose()
+    }
+
+    /// Forgets what is parked in a place, once all of it is recorded with payments. Nothing happens if something was
+    /// added meanwhile.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn unpark(&self, provider: Provider, place: &str, seen: &ParkedEvents) -> Result<(), StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(items::parked_key(provider, place)))
+            .condition_expression("facts = :seen")
+            .expression_attribute_values(":seen", AttributeValue::Ss(seen.texts.clone()));
+        let mut transaction = Transaction::new(Call::Unpark);
+        transaction.add(Step::Park, TransactWriteItem::builder().delete(delete.build()?).build());
+        transaction.run(self).await.map(|_| ())
     }
 
     /// The facts in what [`Conflict::parked`](super::Conflict::parked) gave.

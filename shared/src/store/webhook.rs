@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
+use super::due;
 use super::items::{self, number};
 use super::transaction::Transaction;
 use super::{Store, StoreError};
@@ -9,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::fault::Call;
 use crate::id::PaymentId;
 use crate::payment::{Fact, Payment, Receipt};
+use crate::schedule::Change;
 use crate::status::Status;
 
 /// What became of a fact.
@@ -64,11 +66,15 @@ impl Store {
             return Ok(None);
         };
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let mut changes =
-            "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one".to_owned();
         let mut conditions = "#provider = :provider AND #rank < :rank".to_owned();
-        let mut update = self
-            .update(items::state_key(id))
+        let (update, set, remove) = due::change(
+            self.update(items::state_key(id)),
+            id,
+            Change::on(fact.provider, rung, now),
+        );
+        let mut changes =
+            format!("SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one{set}{remove}");
+        let mut update = update
             .expression_attribute_values(":rank", number(rung.rank().into()))
             .expression_attribute_values(":status", text(rung.name()))
             .expression_attribute_values(":now", number(now.as_millis()))

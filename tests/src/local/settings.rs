@@ -17,7 +17,7 @@ pub struct Function {
 }
 
 /// All of them.
-pub const FUNCTIONS: [Function; 4] = [
+pub const FUNCTIONS: [Function; 5] = [
     Function {
         name: "create-preorder",
         instances: 10,
@@ -44,6 +44,16 @@ pub const FUNCTIONS: [Function; 4] = [
         name: "get-payment",
         instances: 2,
         variables: &["PAYMENTS_TABLE"],
+    },
+    Function {
+        name: "reconcile-payments",
+        instances: 1,
+        variables: &[
+            "PAYMENTS_TABLE",
+            "FINVYPAY_SECRET_ID",
+            "FINVYPAY_BASE_URL",
+            "FINVYPAY_ENVIRONMENT",
+        ],
     },
 ];
 

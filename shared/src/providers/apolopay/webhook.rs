@@ -43,6 +43,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
                 .iter()
                 .find_map(|name| body.str(name))
                 .map(str::to_owned),
+            operator: None,
         },
     })
 }

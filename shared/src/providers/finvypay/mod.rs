@@ -3,6 +3,8 @@
 
 #[cfg(feature = "provider-client")]
 pub mod client;
+#[cfg(feature = "provider-client")]
+pub mod status;
 pub mod webhook;
 
 use std::fmt;

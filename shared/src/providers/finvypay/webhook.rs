@@ -49,6 +49,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
             amount: agreed(amounts),
             currency: agreed(currencies),
             occurred_at: text(&["completedAt", "updatedAt", "timestamp"]).map(str::to_owned),
+            operator: None,
         },
     })
 }

@@ -1,0 +1,99 @@
+//! Asking FinvyPay, no faster than it allows.
+
+use std::time::Duration;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::fault::{Call, around};
+use payment_functions::id::{OrderId, Provider, Reference};
+use payment_functions::providers::Event;
+use payment_functions::providers::finvypay::status::StatusApi;
+use payment_functions::providers::gateway::CallError;
+use payment_functions::store::{Store, StoreError};
+
+/// The time between two calls: 80 a minute of the 100 that the provider allows a key, which creating payments needs
+/// too.
+const INTERVAL: Duration = Duration::from_millis(750);
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The provider is not to be asked any more in this run.
+    #[error("no more calls in this run")]
+    OutOfTurns,
+    /// The provider gave no answer that could be used.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The store did not tell whose turn it is.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Somebody who knows what became of payments.
+pub trait Ask {
+    /// What is known under an id. `None`: nothing.
+    fn status(&mut self, id: &Reference) -> impl Future<Output = Result<Option<Event>, Unanswered>> + Send;
+
+    /// What is known under an order.
+    fn transactions(&mut self, order_id: &OrderId) -> impl Future<Output = Result<Vec<Event>, Unanswered>> + Send;
+}
+
+/// FinvyPay, asked in turn with everybody else who asks it.
+#[derive(Debug)]
+pub struct InTurn<'a> {
+    store: &'a Store,
+    /// `None`: the key could not be had, so nobody can be asked.
+    api: Option<StatusApi<'a>>,
+    latest: Timestamp,
+    /// Whether the provider refused our key.
+    pub key_refused: bool,
+}
+
+impl<'a> InTurn<'a> {
+    /// Asks through `api` until `latest`.
+    pub fn new(store: &'a Store, api: Option<StatusApi<'a>>, latest: Timestamp) -> Self {
+        Self {
+            store,
+            api,
+            latest,
+            key_refused: false,
+        }
+    }
+
+    /// Waits for the next turn.
+    async fn turn(&self) -> Result<&StatusApi<'a>, Unanswered> {
+        let api = self.api.as_ref().ok_or(Unanswered::OutOfTurns)?;
+        let turn = self
+            .store
+            .next_turn(Provider::FinvyPay, INTERVAL, Timestamp::now(), self.latest);
+        let turn = turn.await?.ok_or(Unanswered::OutOfTurns)?;
+        tokio::time::sleep(turn.since(Timestamp::now())).await;
+        Ok(api)
+    }
+
+    /// Stops asking where that is pointless: throttled, or with a key that is not taken.
+    fn note<T>(&mut self, answer: Result<T, CallError>) -> Result<T, Unanswered> {
+        answer.map_err(|error| {
+            tracing::warn!(error = %error, "provider not heard");
+            if matches!(error, CallError::KeyRefused | CallError::Throttled { .. }) {
+                self.key_refused = error == CallError::KeyRefused;
+                self.api = None;
+                return Unanswered::OutOfTurns;
+            }
+            error.into()
+        })
+    }
+}
+
+impl Ask for InTurn<'_> {
+    async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
+        let api = self.turn().await?;
+        let answer = around(Call::AskProvider, api.status(id)).await;
+        self.note(answer)
+    }
+
+    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
+        let api = self.turn().await?;
+        let answer = around(Call::ListAtProvider, api.transactions(order_id)).await;
+        self.note(answer)
+    }
+}

@@ -1,0 +1,147 @@
+//! An event in, a report out.
+//!
+//! | event | |
+//! |---|---|
+//! | `{"action":"sweep"}` | the schedule's: a run over what is due |
+//! | `{"action":"complete", "paymentId", "reference"?, "who", "why"}` | an operator's: the payment was paid |
+//! | `{"action":"close", "paymentId", "who", "why"}` | an operator's: a payment in review was dealt with |
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use payment_functions::aws::Aws;
+use payment_functions::clock::Timestamp;
+use payment_functions::config::{ConfigError, Variables};
+use payment_functions::function;
+use payment_functions::providers::finvypay::Environment;
+use payment_functions::providers::finvypay::client::BASE_URL;
+use payment_functions::providers::finvypay::status::StatusApi;
+use payment_functions::providers::gateway::HttpClient;
+use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::store::{Store, StoreError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ask::InTurn;
+use crate::operator::{self, Refused, Word};
+use crate::report::Report;
+use crate::sweep::Sweep;
+
+const NAME: &str = "reconcile-payments";
+
+/// How long a run goes on; what it has begun then takes some seconds more.
+const TIME: Duration = Duration::from_secs(40);
+
+/// The function's clients and settings.
+#[derive(Debug)]
+pub struct ReconcilePayments {
+    store: Store,
+    keys: SecretCache<ApiKey>,
+    client: HttpClient,
+    base_url: String,
+    environment: Environment,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+enum Request {
+    Sweep,
+    Complete(Word),
+    Close(Word),
+}
+
+/// Why an event came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("not an event of this function: {0}")]
+    NotUnderstood(serde_json::Error),
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the answer could not be written: {0}")]
+    Answer(serde_json::Error),
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        tracing::error!(error = %error, "event failed");
+        let error_type = match &error {
+            Error::NotUnderstood(_) => "INVALID_EVENT",
+            Error::Refused(Refused::Store(_)) | Error::Store(_) => "UNAVAILABLE",
+            Error::Refused(_) => "REFUSED",
+            Error::Answer(_) => "INTERNAL",
+        };
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// Runs the function until Lambda ends it.
+pub fn run() -> ExitCode {
+    function::serve(NAME, ReconcilePayments::configure, async |function| {
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+            function.handle(event.payload)
+        }))
+        .await
+    })
+}
+
+impl ReconcilePayments {
+    fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let aws = Aws::from_environment(variables)?;
+        let secret = SecretsManager::new(aws.secrets_manager(), variables.required("FINVYPAY_SECRET_ID")?);
+        Ok(Self {
+            store: aws.store(variables.payments_table()?),
+            keys: SecretCache::new(secret, "apiKey"),
+            client: HttpClient::new()?,
+            base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
+            environment: variables.finvypay_environment()?,
+        })
+    }
+
+    async fn handle(&self, event: Value) -> Result<Value, Error> {
+        let now = Timestamp::now();
+        let answer = match Request::deserialize(event).map_err(Error::NotUnderstood)? {
+            Request::Sweep => serde_json::to_value(self.sweep(now).await?),
+            Request::Complete(word) => serde_json::to_value(operator::complete(&self.store, &word, now).await?),
+            Request::Close(word) => serde_json::to_value(operator::close(&self.store, &word, now).await?),
+        };
+        answer.map_err(Error::Answer)
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {
+        // Without the key nobody can be asked, but our own clock runs on.
+        let key = self.keys.get(now).await.ok();
+        let api = key.map(|key| StatusApi {
+            client: &self.client,
+            base_url: &self.base_url,
+            environment: self.environment,
+            api_key: key.0.clone(),
+        });
+        let asker = InTurn::new(&self.store, api, now.plus(TIME));
+        let (report, asker) = Sweep::new(&self.store, asker, now).run(TIME).await?;
+        if asker.key_refused {
+            // It may have been rotated: the next run gets the new one.
+            let refreshed = self.keys.refresh(Timestamp::now()).await;
+            tracing::info!(
+                refreshed = matches!(refreshed, Ok(Some(_))),
+                "the provider refused our key"
+            );
+        }
+        tracing::info!(
+            looked_at = report.looked_at,
+            settled = report.settled,
+            expired = report.expired,
+            collected = report.collected,
+            failed = report.failed,
+            unfinished = report.unfinished,
+            for_a_person = report.for_a_person_count,
+            "sweep done"
+        );
+        Ok(report)
+    }
+}

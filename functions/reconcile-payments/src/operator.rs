@@ -1,0 +1,156 @@
+//! An operator's word: what no provider will say, settled by a person, with who and why.
+//!
+//! Guarantees: a payment becomes completed with the operator's fact in its ledger, or nothing changes; saying it twice
+//! is saying it once. Who may say it is decided by IAM, since it is an invocation of the function.
+
+use payment_functions::clock::Timestamp;
+use payment_functions::delivery::{Delivery, deliver_known};
+use payment_functions::id::{PaymentId, Reference};
+use payment_functions::money::Decimal;
+use payment_functions::payment::{Fact, Operator, Outcome, Payment};
+use payment_functions::providers::Event;
+use payment_functions::status::Status;
+use payment_functions::store::{Store, StoreError, Subject};
+use serde::{Deserialize, Serialize};
+
+/// What an operator says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Word {
+    /// About which payment.
+    pub payment_id: PaymentId,
+    /// Under which of the provider's ids the money came, where it is known.
+    #[serde(default)]
+    pub reference: Option<Reference>,
+    /// Who says so: 1 to 200 characters.
+    pub who: String,
+    /// On what grounds: 1 to 1,000 characters.
+    pub why: String,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Its status now.
+    pub status: Status,
+    /// Whether this changed anything.
+    pub changed: bool,
+}
+
+/// Why an operator's word was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is no such payment.
+    #[error("there is no payment {0}")]
+    NoPayment(PaymentId),
+    /// The id that the money came under belongs to somebody else.
+    #[error("the reference is payment {0}'s")]
+    AnothersReference(PaymentId),
+    /// Somebody must answer for it.
+    #[error("{0} must have 1 to {1} characters, none of them a control character, and not only blanks")]
+    Unsigned(&'static str, usize),
+    /// The id is empty, too long, or has control characters.
+    #[error("reference must have 1 to 256 bytes and no control characters")]
+    BadReference,
+    /// Only what is in review is closed.
+    #[error("the payment is {0}, and only one in review can be closed")]
+    NotInReview(Status),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Completes a payment that was paid although no provider told us so, or although its money does not match.
+///
+/// # Errors
+/// [`Refused`]; nothing is changed then.
+pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
+    let payment = payment_of(store, word).await?;
+    if payment.status == Status::Completed {
+        return Ok(done(&payment, false));
+    }
+    if let Some(reference) = &word.reference
+        && let Some(owner) = store
+            .owner(payment.provider, reference)
+            .await?
+            .filter(|owner| *owner != payment.id)
+    {
+        return Err(Refused::AnothersReference(owner));
+    }
+    let fact = fact(word, &payment, Outcome::Completed, "completed by an operator");
+    let delivery = record(store, &payment, fact, now).await?;
+    let changed = matches!(delivery, Delivery::Recorded(id, Some(_)) if id == payment.id);
+    tracing::warn!(payment = %payment.id, was = %payment.status, changed, "completed by an operator");
+    let payment = store.payment(payment.id).await?.ok_or(StoreError::Corrupt)?;
+    Ok(done(&payment, changed))
+}
+
+/// Notes that a payment in review was dealt with otherwise, by a refund for instance: it is reported no more, and its
+/// status stays.
+///
+/// # Errors
+/// [`Refused`]; nothing is changed then.
+pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
+    let payment = payment_of(store, word).await?;
+    if payment.status != Status::Review {
+        return Err(Refused::NotInReview(payment.status));
+    }
+    let fact = fact(word, &payment, Outcome::Unrecognised, "closed by an operator");
+    let delivery = record(store, &payment, fact, now).await?;
+    store.look_no_more(&Subject::Payment(payment.id)).await?;
+    tracing::warn!(payment = %payment.id, "closed by an operator");
+    Ok(done(&payment, matches!(delivery, Delivery::Recorded(..))))
+}
+
+async fn payment_of(store: &Store, word: &Word) -> Result<Payment, Refused> {
+    for (name, text, most) in [("who", &word.who, 200), ("why", &word.why, 1000)] {
+        if text.trim().is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
+            return Err(Refused::Unsigned(name, most));
+        }
+    }
+    if let Some(reference) = &word.reference
+        && Reference::parse(reference.as_str()).as_ref() != Some(reference)
+    {
+        return Err(Refused::BadReference);
+    }
+    let payment = store.payment(word.payment_id).await?;
+    payment.ok_or(Refused::NoPayment(word.payment_id))
+}
+
+/// The money is the payment's: an operator who completes it says that it was paid.
+fn fact(word: &Word, payment: &Payment, outcome: Outcome, words: &str) -> Fact {
+    Fact {
+        provider: payment.provider,
+        payment: word.reference.clone(),
+        transaction: None,
+        order_id: payment.order_id.clone(),
+        outcome,
+        words: words.to_owned(),
+        amount: Decimal::parse(&payment.money.amount().to_string()),
+        currency: Some(payment.money.currency().code().to_owned()),
+        occurred_at: None,
+        operator: Some(Operator {
+            who: word.who.clone(),
+            why: word.why.clone(),
+        }),
+    }
+}
+
+async fn record(store: &Store, payment: &Payment, fact: Fact, now: Timestamp) -> Result<Delivery, StoreError> {
+    let event = Event {
+        payment_id: Some(payment.id),
+        fact,
+    };
+    deliver_known(store, &event, now).await?.ok_or(StoreError::Corrupt)
+}
+
+fn done(payment: &Payment, changed: bool) -> Done {
+    Done {
+        payment_id: payment.id,
+        status: payment.status,
+        changed,
+    }
+}

@@ -1,0 +1,132 @@
+//! What a run did, and what only a person can settle.
+
+use std::time::Duration;
+
+use payment_functions::id::{OrderId, PaymentId, Provider};
+use payment_functions::money::{Amount, Currency};
+use payment_functions::payment::Payment;
+use serde::Serialize;
+
+/// The most matters that a report names; the rest is counted, and every one is logged.
+const NAMED: usize = 100;
+
+/// Why a person must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matter {
+    /// Money moved that does not match.
+    Review,
+    /// An ApoloPay payment expired without a word. Nobody can be asked, so a lost webhook looks just like that.
+    Unconfirmed,
+    /// FinvyPay did not say in all the time whether an authorized payment was paid.
+    Unsettled,
+    /// FinvyPay knows nothing of the ids that it gave, or was never heard.
+    Unanswered,
+    /// An event, and no payment is known that it is about.
+    Parked,
+}
+
+/// Something for a person.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForAPerson {
+    /// Why.
+    pub matter: Matter,
+    /// Whose provider.
+    pub provider: Provider,
+    /// The payment, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<PaymentId>,
+    /// Under what it is parked, where it is about an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_under: Option<String>,
+    /// The shop's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+    /// The payment's amount, in major units of `currency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+    /// The payment's currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+}
+
+impl ForAPerson {
+    /// About a payment.
+    pub fn about(payment: &Payment, matter: Matter) -> Self {
+        Self {
+            matter,
+            provider: payment.provider,
+            payment_id: Some(payment.id),
+            parked_under: None,
+            order_id: payment.order_id.clone(),
+            amount: Some(payment.money.amount()),
+            currency: Some(payment.money.currency()),
+        }
+    }
+
+    /// About what is parked in a place.
+    pub fn about_parked(provider: Provider, place: &str, order_id: Option<OrderId>) -> Self {
+        Self {
+            matter: Matter::Parked,
+            provider,
+            payment_id: None,
+            parked_under: Some(place.to_owned()),
+            order_id,
+            amount: None,
+            currency: None,
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Payments and parked events that were looked at.
+    pub looked_at: u32,
+    /// Payments whose status changed by what the provider said.
+    pub settled: u32,
+    /// Payments that expired.
+    pub expired: u32,
+    /// Places in which events were parked and are no more.
+    pub collected: u32,
+    /// What could not be looked at because of an error; it is tried again.
+    pub failed: u32,
+    /// Whether something that is due was left for the next run.
+    pub unfinished: bool,
+    /// The age of the oldest event that is still parked, of those looked at, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_parked_seconds: Option<u64>,
+    /// How many matters there are for a person.
+    pub for_a_person_count: u32,
+    /// The first hundred of them.
+    pub for_a_person: Vec<ForAPerson>,
+}
+
+/// One more.
+pub fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
+}
+
+impl Report {
+    /// Leaves something to a person.
+    pub fn leave(&mut self, matter: ForAPerson) {
+        tracing::warn!(
+            matter = ?matter.matter,
+            provider = %matter.provider,
+            payment = matter.payment_id.map(tracing::field::display),
+            parked_under = matter.parked_under,
+            "a person must look",
+        );
+        count(&mut self.for_a_person_count);
+        if self.for_a_person.len() < NAMED {
+            self.for_a_person.push(matter);
+        }
+    }
+
+    /// Notes how old a parked event is.
+    pub fn still_parked(&mut self, age: Duration) {
+        self.oldest_parked_seconds = self.oldest_parked_seconds.max(Some(age.as_secs()));
+    }
+}

@@ -1,0 +1,351 @@
+//! A run over what is due.
+//!
+//! Each thing is claimed before it is looked at and gets its next time afterwards, so that a run that dies leaves it to
+//! be looked at again a little later, and two runs share the work.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::delivery::{Delivery, deliver_known};
+use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
+use payment_functions::payment::Payment;
+use payment_functions::providers::Event;
+use payment_functions::schedule::{self, Queue};
+use payment_functions::status::Status;
+use payment_functions::store::{Also, Commit, Due, ParkedEvents, Store, StoreError, Subject};
+use tokio::time::Instant;
+
+use crate::ask::{Ask, Unanswered};
+use crate::report::{ForAPerson, Matter, Report, count};
+
+/// How much of each part of a queue is read at once.
+const BATCH: u16 = 10;
+/// The most payments of one order that are asked about for an event that names only the order.
+const CANDIDATES: u16 = 10;
+/// How often a change is decided anew because the payment moved meanwhile.
+const ROUNDS: u32 = 32;
+/// From what age on a parked event is reported; most are collected long before.
+const REPORT_PARKED: Duration = Duration::from_secs(10 * 60);
+
+/// A run.
+#[derive(Debug)]
+pub struct Sweep<'a, A> {
+    store: &'a Store,
+    asker: A,
+    now: Timestamp,
+    report: Report,
+    /// Whether the provider can still be asked in this run.
+    can_ask: bool,
+}
+
+/// Whether a look at something is done with.
+enum Look {
+    /// It is looked at again at this time, if any.
+    Done(Option<Timestamp>),
+    /// It stays due, for the next run.
+    Postponed,
+}
+
+impl<'a, A: Ask> Sweep<'a, A> {
+    /// A run over what is due at `now`, which asks `asker`.
+    pub fn new(store: &'a Store, asker: A, now: Timestamp) -> Self {
+        Self {
+            store,
+            asker,
+            now,
+            report: Report::default(),
+            can_ask: true,
+        }
+    }
+
+    /// Looks at what is due in each queue for as long as it has: a twelfth, a quarter, a quarter and the rest of
+    /// `time`, and what the ones before it left over.
+    ///
+    /// # Errors
+    /// Where it cannot be read what is due. An error with one thing is counted, and the thing stays due.
+    pub async fn run(mut self, time: Duration) -> Result<(Report, A), StoreError> {
+        let start = Instant::now();
+        for (queue, until) in [
+            (Queue::Review, time / 12),
+            (Queue::ApoloPay, time / 3),
+            (Queue::Parked, time * 7 / 12),
+            (Queue::FinvyPay, time),
+        ] {
+            self.work_off(queue, start + until).await?;
+        }
+        Ok((self.report, self.asker))
+    }
+
+    async fn work_off(&mut self, queue: Queue, until: Instant) -> Result<(), StoreError> {
+        loop {
+            let mut done = 0_u32;
+            let batch = self.store.due(queue, self.now, BATCH).await?;
+            for due in batch {
+                if Instant::now() >= until || (queue == Queue::FinvyPay && !self.can_ask) {
+                    self.report.unfinished = true;
+                    return Ok(());
+                }
+                match self.look_at(&due).await {
+                    Ok(true) => count(&mut done),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(subject = ?due.subject, error = %error, "not looked at");
+                        count(&mut self.report.failed);
+                    }
+                }
+            }
+            // What is left then is somebody else's, or the next run's, or the index has not caught up.
+            if done == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether it is done with for now: not where it was somebody else's, or is left for the next run.
+    async fn look_at(&mut self, due: &Due) -> Result<bool, StoreError> {
+        let Some(claimed) = self.store.claim(due, self.now).await? else {
+            return Ok(false);
+        };
+        count(&mut self.report.looked_at);
+        let look = match &due.subject {
+            Subject::Payment(id) => self.look_at_payment(*id).await?,
+            Subject::Parked(provider, place) => self.look_at_parked(*provider, place).await?,
+        };
+        let (is_done, next) = match look {
+            Look::Done(next) => (true, next),
+            Look::Postponed => (false, Some(due.at)),
+        };
+        self.report.unfinished |= !is_done;
+        self.store.look_again(&claimed, next).await?;
+        Ok(is_done)
+    }
+
+    async fn look_at_payment(&mut self, id: PaymentId) -> Result<Look, StoreError> {
+        let Some(mut payment) = self.store.payment(id).await? else {
+            return Ok(Look::Done(None));
+        };
+        let mut answered = true;
+        let mut out_of_turns = false;
+        if payment.provider == Provider::FinvyPay && payment.status < Status::Review {
+            let before = payment.status;
+            (answered, out_of_turns) = match self.ask_about(&payment).await {
+                Ok(answered) => (answered, false),
+                Err(Unanswered::Store(error)) => return Err(error),
+                Err(Unanswered::Call(_)) => (false, false),
+                Err(Unanswered::OutOfTurns) => (false, true),
+            };
+            payment = self.store.payment(id).await?.unwrap_or(payment);
+            if payment.status != before {
+                tracing::info!(payment = %id, status = %payment.status, "settled by asking");
+                count(&mut self.report.settled);
+            }
+        }
+        let was_payable = payment.status.is_payable();
+        let payment = self.expire(payment).await?;
+        let is_new = was_payable && payment.status == Status::Expired;
+        let next = schedule::next_look(&payment, self.now);
+        let matter = match (payment.status, payment.provider) {
+            (Status::Review, _) => Some(Matter::Review),
+            (Status::Expired, Provider::ApoloPay) if is_new => Some(Matter::Unconfirmed),
+            (Status::Authorized, Provider::FinvyPay) if next.is_none() => Some(Matter::Unsettled),
+            (Status::Expired, Provider::FinvyPay) if next.is_none() && !answered => Some(Matter::Unanswered),
+            _ => None,
+        };
+        if let Some(matter) = matter {
+            self.report.leave(ForAPerson::about(&payment, matter));
+        }
+        Ok(if out_of_turns {
+            Look::Postponed
+        } else {
+            Look::Done(next)
+        })
+    }
+
+    /// Asks FinvyPay about every id of a payment and, where that settles nothing, about its order. Whatever comes back
+    /// is delivered as a webhook would be. Tells whether the provider knew the payment.
+    async fn ask_about(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
+        if !self.can_ask {
+            return Err(Unanswered::OutOfTurns);
+        }
+        let answer = self.ask_all(payment).await;
+        self.can_ask = !matches!(answer, Err(Unanswered::OutOfTurns));
+        answer
+    }
+
+    async fn ask_all(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
+        let mut knew = false;
+        let mut failure = None;
+        for id in ids_to_ask(payment) {
+            match self.asker.status(id).await {
+                Ok(Some(event)) if is_of_order(&event, payment) => {
+                    knew = true;
+                    self.take(&event).await?;
+                }
+                Ok(Some(_)) => tracing::error!(payment = %payment.id, "the provider answered for another order"),
+                Ok(None) => {}
+                Err(Unanswered::Call(error)) => failure = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let is_settled = |payment: &Payment| payment.status >= Status::Cancelled;
+        let current = self.store.payment(payment.id).await?;
+        if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
+            for event in self.asker.transactions(order_id).await? {
+                let is_ours = event.payment_id.is_none_or(|id| id == payment.id);
+                knew |= is_ours && self.take(&event).await?.is_some();
+            }
+        }
+        match failure {
+            Some(error) if !knew => Err(error.into()),
+            _ => Ok(knew),
+        }
+    }
+
+    async fn take(&self, event: &Event) -> Result<Option<Delivery>, StoreError> {
+        let delivery = deliver_known(self.store, event, self.now).await?;
+        if let Some(Delivery::Recorded(id, raised)) = &delivery {
+            let raised_to = raised.map(tracing::field::display);
+            tracing::info!(payment = %id, words = event.fact.words, raised_to, "answer recorded");
+        }
+        Ok(delivery)
+    }
+
+    /// Lets our own clock run out on a payment that nobody has heard of.
+    async fn expire(&mut self, mut payment: Payment) -> Result<Payment, StoreError> {
+        for _ in 0..ROUNDS {
+            let after = payment.expire(self.now);
+            if after == payment {
+                return Ok(payment);
+            }
+            match self.store.commit(&payment, &after, &Also::default(), self.now).await? {
+                Commit::Done => {
+                    tracing::info!(payment = %after.id, "expired");
+                    count(&mut self.report.expired);
+                    return Ok(after);
+                }
+                Commit::Conflict(conflict) => payment = conflict.moved.ok_or(StoreError::Corrupt)?,
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    async fn look_at_parked(&mut self, provider: Provider, place: &str) -> Result<Look, StoreError> {
+        let Some(parked) = self.store.parked(provider, place).await? else {
+            return Ok(Look::Done(None));
+        };
+        let mut postponed = false;
+        if provider == Provider::FinvyPay {
+            match self.find_out_whose(place, &parked).await {
+                Ok(()) | Err(Unanswered::Call(_)) => {}
+                Err(Unanswered::OutOfTurns) => {
+                    self.can_ask = false;
+                    postponed = true;
+                }
+                Err(Unanswered::Store(error)) => return Err(error),
+            }
+        }
+        let Some(parked) = self.store.parked(provider, place).await? else {
+            count(&mut self.report.collected);
+            return Ok(Look::Done(None));
+        };
+        let mut all_known = true;
+        for event in &parked.events {
+            let event = self.with_owner(event).await?;
+            all_known &= self.take(&event).await?.is_some();
+        }
+        if all_known {
+            self.store.unpark(provider, place, &parked).await?;
+            tracing::info!(%provider, place, "parked events collected");
+            count(&mut self.report.collected);
+            return Ok(Look::Done(None));
+        }
+        let age = self.now.since(parked.parked_at);
+        self.report.still_parked(age);
+        if age >= REPORT_PARKED && !postponed {
+            let order_id = parked.events.iter().find_map(|event| event.fact.order_id.clone());
+            self.report.leave(ForAPerson::about_parked(provider, place, order_id));
+        }
+        Ok(if postponed {
+            Look::Postponed
+        } else {
+            Look::Done(Some(schedule::next_look_at_parked(parked.parked_at, self.now)))
+        })
+    }
+
+    /// Asks FinvyPay under the id that something is parked under, and about every payment of the order that it names:
+    /// the answers attach the id to its payment, and so collect what is parked under it.
+    async fn find_out_whose(&mut self, place: &str, parked: &ParkedEvents) -> Result<(), Unanswered> {
+        if !self.can_ask {
+            return Err(Unanswered::OutOfTurns);
+        }
+        let ids: BTreeSet<&Reference> = parked.events.iter().flat_map(|event| event.fact.references()).collect();
+        for id in ids {
+            match self.asker.status(id).await {
+                Ok(Some(event)) => {
+                    self.take(&event).await?;
+                }
+                Ok(None) | Err(Unanswered::Call(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.store.parked(Provider::FinvyPay, place).await?.is_none() {
+            return Ok(());
+        }
+        let orders: Vec<&OrderId> = parked
+            .events
+            .iter()
+            .filter_map(|event| event.fact.order_id.as_ref())
+            .collect();
+        let Some(order_id) = orders.first() else { return Ok(()) };
+        let candidates = self.store.payments_of(Provider::FinvyPay, order_id, CANDIDATES).await?;
+        for id in candidates {
+            if let Some(payment) = self.store.payment(id).await?
+                && payment.status < Status::Review
+            {
+                match self.ask_about(&payment).await {
+                    Ok(_) | Err(Unanswered::Call(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An event that names only an order of several payments belongs to the one of them that the provider itself has
+    /// said the same of, if it is only one.
+    async fn with_owner(&self, event: &Event) -> Result<Event, StoreError> {
+        let fact = &event.fact;
+        let names_only_an_order = event.payment_id.is_none() && fact.references().next().is_none();
+        let (true, Some(order_id)) = (names_only_an_order, &fact.order_id) else {
+            return Ok(event.clone());
+        };
+        let mut owners = Vec::new();
+        for id in self.store.payments_of(fact.provider, order_id, CANDIDATES).await? {
+            let payment = self.store.payment(id).await?;
+            let says_the_same = |payment: &Payment| payment.rung(fact, false) == Some(payment.status);
+            if payment.as_ref().is_some_and(says_the_same) {
+                owners.push(id);
+            }
+        }
+        let owner = match owners.as_slice() {
+            [owner] => Some(*owner),
+            _ => None,
+        };
+        Ok(Event {
+            payment_id: owner,
+            fact: fact.clone(),
+        })
+    }
+}
+
+/// The ids of a payment, those learnt from a webhook first: the status call may know only the transaction's.
+fn ids_to_ask(payment: &Payment) -> impl Iterator<Item = &Reference> {
+    let given = payment.handoff.as_ref().map(|handoff| &handoff.reference);
+    let learnt = payment.references.iter().filter(move |id| Some(*id) != given);
+    learnt.chain(payment.references.iter().filter(move |id| Some(*id) == given))
+}
+
+fn is_of_order(event: &Event, payment: &Payment) -> bool {
+    event.fact.order_id.is_none() || event.fact.order_id == payment.order_id
+}

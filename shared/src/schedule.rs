@@ -1,0 +1,152 @@
+//! When a payment, or an event without one, is looked at next: the reconciler's timetable.
+//!
+//! Guarantee: what is not settled has a time at which it is looked at, and what is settled has none. Whoever changes a
+//! status changes the time in the same write.
+//!
+//! | what | when |
+//! |---|---|
+//! | ApoloPay, not paid | once, when it expires: there is nobody to ask |
+//! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
+//! | FinvyPay, authorized | the same for thirty days |
+//! | in `review` | at once and then daily for thirty days: a person is told |
+//! | parked | after a minute, then like FinvyPay's, as long as it is kept |
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::id::Provider;
+use crate::payment::Payment;
+use crate::status::Status;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long after its creation, or its parking, something is first looked at.
+const FIRST: Duration = MINUTE;
+/// The least time between two looks.
+const SOONEST: Duration = Duration::from_secs(5 * 60);
+/// The most time between two looks.
+const LATEST: Duration = DAY;
+/// How long FinvyPay is asked about a payment.
+const ASKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// How long a person is told of one, and FinvyPay asked about money that is promised.
+const REPORTED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What is looked at together. Each has its own share of the reconciler's time, so that none starves another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// ApoloPay's payments that may expire.
+    ApoloPay,
+    /// FinvyPay's payments to ask about.
+    FinvyPay,
+    /// Payments that a person must look at.
+    Review,
+    /// Events that no payment is known for.
+    Parked,
+}
+
+impl Queue {
+    /// Every queue.
+    pub const ALL: [Self; 4] = [Self::ApoloPay, Self::FinvyPay, Self::Review, Self::Parked];
+
+    /// The name, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApoloPay => "apolopay",
+            Self::FinvyPay => "finvypay",
+            Self::Review => "review",
+            Self::Parked => "parked",
+        }
+    }
+
+    const fn of(provider: Provider) -> Self {
+        match provider {
+            Provider::ApoloPay => Self::ApoloPay,
+            Provider::FinvyPay => Self::FinvyPay,
+        }
+    }
+}
+
+/// What a change of status does to the timetable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// It is looked at then.
+    At(Queue, Timestamp),
+    /// It is settled.
+    Never,
+}
+
+impl Change {
+    /// What reaching `rung` does, at `now`.
+    pub fn on(provider: Provider, rung: Status, now: Timestamp) -> Self {
+        match rung {
+            Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
+            // It may have been given up already.
+            Status::Authorized => Self::At(Queue::of(provider), now.plus(SOONEST)),
+            Status::Review => Self::At(Queue::Review, now),
+            Status::Completed => Self::Never,
+        }
+    }
+
+    /// What a change of a payment does, at `now`.
+    pub fn between(before: &Payment, after: &Payment, now: Timestamp) -> Self {
+        if before.status == after.status {
+            Self::Keep
+        } else if is_refused(after) {
+            Self::Never
+        } else {
+            Self::on(after.provider, after.status, now)
+        }
+    }
+}
+
+/// When a new payment is first looked at.
+pub fn first_look(payment: &Payment) -> (Queue, Timestamp) {
+    let at = match payment.provider {
+        Provider::ApoloPay => payment.expires_at(),
+        Provider::FinvyPay => payment.created_at.plus(FIRST),
+    };
+    (Queue::of(payment.provider), at)
+}
+
+/// When a payment that was looked at is looked at again.
+pub fn next_look(payment: &Payment, now: Timestamp) -> Option<Timestamp> {
+    let age = now.since(payment.created_at);
+    let expires_at = payment.expires_at();
+    match (payment.status, payment.provider) {
+        (Status::Completed, _) => None,
+        (Status::Review, _) => (age < REPORTED_FOR).then(|| now.plus(LATEST)),
+        (Status::Creating | Status::Pending, Provider::ApoloPay) => Some(expires_at.max(now)),
+        (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, Provider::ApoloPay) => None,
+        (Status::Creating | Status::Pending, Provider::FinvyPay) if now < expires_at => {
+            Some(by_age(age, now).min(expires_at))
+        }
+        (Status::Authorized, Provider::FinvyPay) => (age < REPORTED_FOR).then(|| by_age(age, now)),
+        (
+            Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed,
+            Provider::FinvyPay,
+        ) => (age < ASKED_FOR && !is_refused(payment)).then(|| by_age(age, now)),
+    }
+}
+
+/// When an event is first looked at after it was parked.
+pub fn first_look_at_parked(now: Timestamp) -> Timestamp {
+    now.plus(FIRST)
+}
+
+/// When a parked event that was looked at is looked at again.
+pub fn next_look_at_parked(parked_at: Timestamp, now: Timestamp) -> Timestamp {
+    by_age(now.since(parked_at), now)
+}
+
+/// Each wait is as long as everything before it.
+fn by_age(age: Duration, now: Timestamp) -> Timestamp {
+    now.plus(age.clamp(SOONEST, LATEST))
+}
+
+/// The provider refused it and gave nothing to pay with: no money can come.
+fn is_refused(payment: &Payment) -> bool {
+    payment.status == Status::Failed && payment.handoff.is_none()
+}

@@ -1,0 +1,244 @@
+//! The sparse index of what the reconciler has to look at, and the times in it.
+//!
+//! Guarantees: an item is in the index while it has a time at which it is looked at, and only then. Whoever looks at
+//! one claims it first by moving its time on, so that of two reconcilers one goes ahead; whoever dies over it leaves it
+//! to be looked at again a little later.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+
+use super::items::{self, number};
+use super::transaction::Transaction;
+use super::{Item, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::fault::{Call, around};
+use crate::id::{PaymentId, Provider};
+use crate::schedule::{Change, Queue};
+
+/// Into how many parts each queue is divided, so that no part of the index takes all the writes.
+const SHARDS: u8 = 8;
+
+/// For how long somebody who claimed an item has it alone.
+const CLAIM: Duration = Duration::from_secs(120);
+
+/// The index over what is due.
+const INDEX: &str = "due";
+const QUEUE: &str = "dueQueue";
+const AT: &str = "dueAt";
+
+/// What is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A payment.
+    Payment(PaymentId),
+    /// What is parked under an id of a provider, or under the order or the payment that it names.
+    Parked(Provider, String),
+}
+
+/// Something to be looked at, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// What.
+    pub subject: Subject,
+    /// Since when; after a claim, until when it is ours.
+    pub at: Timestamp,
+}
+
+impl Subject {
+    fn key(&self) -> Item {
+        match self {
+            Self::Payment(id) => items::state_key(*id),
+            Self::Parked(provider, place) => items::parked_key(*provider, place),
+        }
+    }
+}
+
+enum Step {
+    Due,
+}
+
+impl Store {
+    /// What of a queue is due, at most `limit` of each of its parts, oldest first in each.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    pub async fn due(&self, queue: Queue, now: Timestamp, limit: u16) -> Result<Vec<Due>, StoreError> {
+        let mut due = Vec::new();
+        // Where there is not enough time for all of it, each part has its turn at being first.
+        let first = fastrand::u8(0..SHARDS);
+        for shard in (first..SHARDS).chain(0..first) {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(INDEX)
+                .key_condition_expression("#queue = :queue AND #at <= :now")
+                .expression_attribute_names("#queue", QUEUE)
+                .expression_attribute_names("#at", AT)
+                .expression_attribute_values(":queue", part(queue, shard))
+                .expression_attribute_values(":now", number(now.as_millis()))
+                .limit(limit.into());
+            let output = around(Call::ReadDue, query.send())
+                .await
+                .map_err(|error| StoreError::failed("Query", &error))?;
+            for item in output.items() {
+                due.push(due_of(item)?);
+            }
+        }
+        Ok(due)
+    }
+
+    /// Takes an item to look at. `None`: somebody else has, or it is due no more.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn claim(&self, due: &Due, now: Timestamp) -> Result<Option<Due>, StoreError> {
+        let until = now.plus(CLAIM);
+        let claimed = self.move_due(Call::Claim, due, Some(until)).await?;
+        Ok(claimed.then(|| Due {
+            subject: due.subject.clone(),
+            at: until,
+        }))
+    }
+
+    /// Says when a claimed item is looked at again; never, where `next` is `None`. Whatever set another time meanwhile
+    /// stands.
+    ///
+    /// # Errors
+    /// Where the table cannot be written: it is looked at again when the claim runs out.
+    pub async fn look_again(&self, claimed: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
+        self.move_due(Call::LookAgain, claimed, next).await.map(|_| ())
+    }
+
+    /// Takes an item out of the index for good.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn look_no_more(&self, subject: &Subject) -> Result<(), StoreError> {
+        let update = self
+            .update(subject.key())
+            .update_expression("REMOVE #queue, #at")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#queue", QUEUE)
+            .expression_attribute_names("#at", AT);
+        let mut transaction = Transaction::new(Call::LookAgain);
+        transaction.add(Step::Due, TransactWriteItem::builder().update(update.build()?).build());
+        transaction.run(self).await.map(|_| ())
+    }
+
+    async fn move_due(&self, call: Call, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
+        let update = self
+            .update(due.subject.key())
+            .condition_expression("#at = :seen")
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":seen", number(due.at.as_millis()));
+        let update = match next {
+            Some(next) => update
+                .update_expression("SET #at = :next")
+                .expression_attribute_values(":next", number(next.as_millis())),
+            None => update
+                .update_expression("REMOVE #queue, #at")
+                .expression_attribute_names("#queue", QUEUE),
+        };
+        let mut transaction = Transaction::new(call);
+        transaction.add(Step::Due, TransactWriteItem::builder().update(update.build()?).build());
+        Ok(transaction.run(self).await?.is_ok())
+    }
+}
+
+/// The attributes that put a new payment into the index.
+pub(super) fn attributes(id: PaymentId, queue: Queue, at: Timestamp) -> Item {
+    Item::from([
+        (QUEUE.to_owned(), part(queue, id.shard(SHARDS))),
+        (AT.to_owned(), number(at.as_millis())),
+    ])
+}
+
+/// Adds a change of the timetable to the update of a payment: what to add to `SET`, and the `REMOVE` clause.
+pub(super) fn change(update: UpdateBuilder, id: PaymentId, change: Change) -> (UpdateBuilder, String, &'static str) {
+    let named = |update: UpdateBuilder| {
+        update
+            .expression_attribute_names("#dueQueue", QUEUE)
+            .expression_attribute_names("#dueAt", AT)
+    };
+    match change {
+        Change::Keep => (update, String::new(), ""),
+        Change::Never => (named(update), String::new(), " REMOVE #dueQueue, #dueAt"),
+        Change::At(queue, at) => (
+            named(update)
+                .expression_attribute_values(":dueQueue", part(queue, id.shard(SHARDS)))
+                .expression_attribute_values(":dueAt", number(at.as_millis())),
+            ", #dueQueue = :dueQueue, #dueAt = :dueAt".to_owned(),
+            "",
+        ),
+    }
+}
+
+/// Adds to the update of a parked item when it is looked at.
+pub(super) fn look_at_parked(update: UpdateBuilder, place: &str, at: Timestamp) -> (UpdateBuilder, &'static str) {
+    let shard = place
+        .bytes()
+        .fold(0_u8, u8::wrapping_add)
+        .checked_rem(SHARDS)
+        .unwrap_or(0);
+    let update = update
+        .expression_attribute_names("#dueQueue", QUEUE)
+        .expression_attribute_names("#dueAt", AT)
+        .expression_attribute_values(":dueQueue", part(Queue::Parked, shard))
+        .expression_attribute_values(":dueAt", number(at.as_millis()));
+    (update, ", #dueQueue = :dueQueue, #dueAt = :dueAt")
+}
+
+fn part(queue: Queue, shard: u8) -> AttributeValue {
+    AttributeValue::S(format!("{}#{shard}", queue.name()))
+}
+
+fn due_of(item: &Item) -> Result<Due, StoreError> {
+    let pk = item
+        .get("pk")
+        .and_then(|pk| pk.as_s().ok())
+        .ok_or(StoreError::Corrupt)?;
+    let at = item.get(AT).and_then(|at| at.as_n().ok()?.parse().ok());
+    Ok(Due {
+        subject: subject_of(pk).ok_or(StoreError::Corrupt)?,
+        at: Timestamp::from_millis(at.ok_or(StoreError::Corrupt)?),
+    })
+}
+
+fn subject_of(pk: &str) -> Option<Subject> {
+    let (kind, rest) = pk.split_once('#')?;
+    match kind {
+        "PAYMENT" => PaymentId::parse(rest).map(Subject::Payment),
+        "PARKED" => {
+            let (name, place) = rest.split_once('#')?;
+            let provider = Provider::ALL.into_iter().find(|provider| provider.name() == name)?;
+            Some(Subject::Parked(provider, place.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_read_from_its_key() {
+        let id = PaymentId::random();
+        for subject in [
+            Subject::Payment(id),
+            Subject::Parked(Provider::FinvyPay, "FP1".to_owned()),
+            Subject::Parked(Provider::ApoloPay, "order:a#b".to_owned()),
+        ] {
+            let key = subject.key();
+            let pk = key.get("pk").and_then(|pk| pk.as_s().ok()).unwrap();
+            assert_eq!(subject_of(pk), Some(subject));
+        }
+        for pk in ["", "PAYMENT", "PAYMENT#x", "PARKED#x#y", "KEY#a#b"] {
+            assert_eq!(subject_of(pk), None, "{pk}");
+        }
+    }
+}
