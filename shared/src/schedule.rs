@@ -150,3 +150,121 @@ fn by_age(age: Duration, now: Timestamp) -> Timestamp {
 fn is_refused(payment: &Payment) -> bool {
     payment.status == Status::Failed && payment.handoff.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{PaymentId, Reference};
+    use crate::money::{Currency, Money};
+    use crate::payment::Handoff;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn intent(provider: Provider) -> Payment {
+        Payment::intend(
+            PaymentId::random(),
+            provider,
+            Money::from_minor(2550, Currency::USD),
+            NOW,
+        )
+    }
+
+    fn pending(provider: Provider, expires_at: Option<Timestamp>) -> Payment {
+        let handoff = Handoff {
+            reference: Reference::parse("x").unwrap(),
+            redirect_url: None,
+            expires_at,
+        };
+        intent(provider).accept(handoff, [], NOW)
+    }
+
+    /// When a payment that stays as it is, but for expiring, is looked at: seconds after its creation.
+    fn looks(payment: &Payment) -> Vec<u64> {
+        let mut payment = payment.clone();
+        let mut times = Vec::new();
+        let mut next = Some(first_look(&payment).1);
+        while let Some(at) = next {
+            times.push(at.since(NOW).as_secs());
+            assert!(times.len() < 100, "it ends: {times:?}");
+            payment = payment.expire(at);
+            next = next_look(&payment, at);
+            assert!(next.is_none_or(|next| next > at), "and goes on: {times:?}");
+        }
+        times
+    }
+
+    #[test]
+    fn finvypay_is_asked_after_a_minute_then_five_then_slower_for_eight_days() {
+        const HOUR: u64 = 3600;
+        let expiry = Some(NOW.plus(30 * MINUTE));
+        let abandoned = looks(&pending(Provider::FinvyPay, expiry));
+        assert_eq!(
+            abandoned[..6],
+            [60, 360, 720, 1440, 2700, 5400],
+            "also when it expires, at 45 minutes"
+        );
+        assert!(abandoned.windows(2).all(|pair| pair[1] - pair[0] <= 24 * HOUR));
+        let last = abandoned.last().unwrap();
+        assert!((8 * 24 * HOUR..9 * 24 * HOUR).contains(last), "{abandoned:?}");
+        assert!(abandoned.len() <= 18, "{abandoned:?}");
+        // The same where the provider named no moment, or never answered.
+        assert_eq!(looks(&pending(Provider::FinvyPay, None)), abandoned);
+        assert_eq!(looks(&intent(Provider::FinvyPay)), abandoned);
+    }
+
+    #[test]
+    fn money_may_come_after_a_failure_but_not_after_a_refusal() {
+        let failed = Payment {
+            status: Status::Failed,
+            ..pending(Provider::FinvyPay, None)
+        };
+        assert!(next_look(&failed, NOW.plus(MINUTE)).is_some());
+        let refused = intent(Provider::FinvyPay).refuse([], NOW);
+        assert_eq!(next_look(&refused, NOW.plus(MINUTE)), None);
+        assert_eq!(
+            Change::between(&intent(Provider::FinvyPay), &refused, NOW),
+            Change::Never
+        );
+    }
+
+    #[test]
+    fn apolopay_is_looked_at_once_when_it_expires() {
+        for payment in [intent(Provider::ApoloPay), pending(Provider::ApoloPay, None)] {
+            assert_eq!(looks(&payment), [24 * 3600]);
+        }
+    }
+
+    #[test]
+    fn what_is_in_review_is_reported_daily_and_what_is_completed_never() {
+        for provider in Provider::ALL {
+            let review = Payment {
+                status: Status::Review,
+                ..intent(provider)
+            };
+            assert_eq!(
+                Change::between(&intent(provider), &review, NOW),
+                Change::At(Queue::Review, NOW)
+            );
+            assert_eq!(next_look(&review, NOW), Some(NOW.plus(DAY)));
+            assert_eq!(next_look(&review, NOW.plus(REPORTED_FOR)), None);
+            let completed = Payment {
+                status: Status::Completed,
+                ..intent(provider)
+            };
+            assert_eq!(Change::between(&review, &completed, NOW), Change::Never);
+            assert_eq!(next_look(&completed, NOW), None);
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_settled_is_looked_at_again_while_it_is_young() {
+        for status in Status::LADDER {
+            let payment = Payment {
+                status,
+                ..pending(Provider::FinvyPay, None)
+            };
+            let is_looked_at = next_look(&payment, NOW.plus(MINUTE)).is_some();
+            assert_eq!(is_looked_at, status != Status::Completed, "{status}");
+        }
+    }
+}

@@ -182,6 +182,15 @@ pub async fn set_status(id: &str, status: &str, rank: u8) {
     call("dynamodb", "UpdateItem", &update).await;
 }
 
+/// Makes a payment's item such as this program never writes.
+pub async fn break_payment(table: &str, id: &str) {
+    let update = json!({
+        "TableName": table, "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
+        "UpdateExpression": "REMOVE amount",
+    });
+    call("dynamodb", "UpdateItem", &update).await;
+}
+
 /// A secret of one's own: its id.
 pub async fn create_secret(value: &Value) -> String {
     let id = unique("secret");

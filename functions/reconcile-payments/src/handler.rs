@@ -20,11 +20,11 @@ use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::HttpClient;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::store::{Store, StoreError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::InTurn;
-use crate::operator::{self, Refused, Word};
+use crate::operator::{self, Done, Refused, Word};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
@@ -51,6 +51,14 @@ enum Request {
     Close(Word),
 }
 
+/// What the function answers, written as it is: amounts are exact.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Report(Report),
+    Done(Done),
+}
+
 /// Why an event came to nothing.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -60,8 +68,6 @@ enum Error {
     Refused(#[from] Refused),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the answer could not be written: {0}")]
-    Answer(serde_json::Error),
 }
 
 impl From<Error> for Diagnostic {
@@ -71,7 +77,6 @@ impl From<Error> for Diagnostic {
             Error::NotUnderstood(_) => "INVALID_EVENT",
             Error::Refused(Refused::Store(_)) | Error::Store(_) => "UNAVAILABLE",
             Error::Refused(_) => "REFUSED",
-            Error::Answer(_) => "INTERNAL",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -103,14 +108,13 @@ impl ReconcilePayments {
         })
     }
 
-    async fn handle(&self, event: Value) -> Result<Value, Error> {
+    async fn handle(&self, event: Value) -> Result<Answer, Error> {
         let now = Timestamp::now();
-        let answer = match Request::deserialize(event).map_err(Error::NotUnderstood)? {
-            Request::Sweep => serde_json::to_value(self.sweep(now).await?),
-            Request::Complete(word) => serde_json::to_value(operator::complete(&self.store, &word, now).await?),
-            Request::Close(word) => serde_json::to_value(operator::close(&self.store, &word, now).await?),
-        };
-        answer.map_err(Error::Answer)
+        Ok(match Request::deserialize(event).map_err(Error::NotUnderstood)? {
+            Request::Sweep => Answer::Report(self.sweep(now).await?),
+            Request::Complete(word) => Answer::Done(operator::complete(&self.store, &word, now).await?),
+            Request::Close(word) => Answer::Done(operator::close(&self.store, &word, now).await?),
+        })
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {

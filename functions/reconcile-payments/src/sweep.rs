@@ -191,9 +191,15 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let is_settled = |payment: &Payment| payment.status >= Status::Cancelled;
         let current = self.store.payment(payment.id).await?;
         if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
-            for event in self.asker.transactions(order_id).await? {
-                let is_ours = event.payment_id.is_none_or(|id| id == payment.id);
-                knew |= is_ours && self.take(&event).await?.is_some();
+            match self.asker.transactions(order_id).await {
+                Ok(events) => {
+                    for event in events {
+                        let is_ours = event.payment_id.is_none_or(|id| id == payment.id);
+                        knew |= is_ours && self.take(&event).await?.is_some();
+                    }
+                }
+                Err(Unanswered::Call(error)) => failure = Some(error),
+                Err(error) => return Err(error),
             }
         }
         match failure {

@@ -73,6 +73,11 @@ impl Store {
         Self { client, table }
     }
 
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// A payment as it is now (a strongly consistent read).
     ///
     /// # Errors

@@ -1,0 +1,306 @@
+//! What the provider answers, and what follows from it.
+
+use payment_functions::payment::Attention;
+
+use super::*;
+
+fn paid(id: &str) -> Fact {
+    Fact {
+        payment: Some(reference(id)),
+        transaction: Some(reference(&format!("FP-{id}"))),
+        ..said(Outcome::Completed)
+    }
+}
+
+#[tokio::test]
+async fn a_payment_whose_webhook_was_lost_is_completed() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    book.knows("p", event(Some(payment.id), paid("p")));
+    assert_eq!(
+        shop.sweep(30 * MINUTE / 60, &book).await.looked_at,
+        0,
+        "a webhook may still come"
+    );
+    let report = shop.sweep(MINUTE, &book).await;
+    assert_eq!((report.looked_at, report.settled), (1, 1));
+    let after = shop.payment(payment.id).await;
+    assert_eq!(after.status, Status::Completed);
+    assert!(
+        after.references.contains(&reference("FP-p")),
+        "the transaction's id is known now"
+    );
+    assert!(shop.is_settled(payment.id).await);
+    assert_eq!(book.asked(), ["p"]);
+    // The webhook comes after all: the same money, told twice.
+    let late = event(
+        Some(payment.id),
+        Fact {
+            transaction: None,
+            ..paid("p")
+        },
+    );
+    shop.deliver(&late).await;
+    assert_eq!(shop.payment(payment.id).await.attention.len(), 0);
+}
+
+#[tokio::test]
+async fn an_id_that_was_never_handed_out_is_found_by_the_order() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    // The create call timed out, so no id is known; another payment of the order is pending.
+    let lost = shop.intent(Provider::FinvyPay, "o").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let transaction = Fact {
+        transaction: Some(reference("FP1")),
+        order_id: OrderId::parse("o"),
+        ..said(Outcome::Completed)
+    };
+    book.lists("o", vec![event(Some(lost.id), transaction)]);
+    shop.sweep(MINUTE, &book).await;
+    assert_eq!(shop.status(lost.id).await, Status::Completed);
+    assert_eq!(shop.status(other.id).await, Status::Pending);
+    assert_eq!(
+        shop.store.owner(Provider::FinvyPay, &reference("FP1")).await.unwrap(),
+        Some(lost.id)
+    );
+}
+
+#[tokio::test]
+async fn the_id_learnt_from_a_webhook_is_asked_first_and_the_order_last() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "a-given").await;
+    let authorized = Fact {
+        transaction: Some(reference("z-learnt")),
+        ..said(Outcome::Authorized)
+    };
+    shop.deliver(&event(Some(payment.id), authorized)).await;
+    shop.sweep(6 * MINUTE, &book).await;
+    assert_eq!(book.asked(), ["z-learnt", "a-given", "order o"]);
+}
+
+#[tokio::test]
+async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
+    for (fact, status) in [
+        (said(Outcome::Completed), Status::Completed),
+        (said(Outcome::Pending), Status::Pending),
+        (said(Outcome::Authorized), Status::Authorized),
+        (said(Outcome::Cancelled), Status::Cancelled),
+        (said(Outcome::Failed), Status::Failed),
+        (
+            Fact {
+                words: "SETTLED".to_owned(),
+                ..said(Outcome::Unrecognised)
+            },
+            Status::Pending,
+        ),
+        (
+            Fact {
+                amount: Decimal::parse("25.49"),
+                ..said(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        (
+            Fact {
+                currency: Some("EUR".to_owned()),
+                ..said(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        (
+            Fact {
+                amount: None,
+                ..said(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        // An answer about another order is none.
+        (
+            Fact {
+                order_id: OrderId::parse("another"),
+                ..said(Outcome::Completed)
+            },
+            Status::Pending,
+        ),
+    ] {
+        let shop = Shop::open().await;
+        let book = Book::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let fact = Fact {
+            payment: Some(reference("p")),
+            ..fact
+        };
+        book.knows("p", event(Some(payment.id), fact.clone()));
+        shop.sweep(MINUTE, &book).await;
+        assert_eq!(shop.status(payment.id).await, status, "{fact:?}");
+        assert_eq!(
+            shop.is_settled(payment.id).await,
+            status == Status::Completed,
+            "{fact:?}"
+        );
+        let asked_for_the_order = book.asked().contains(&"order o".to_owned());
+        assert_eq!(asked_for_the_order, status < Status::Cancelled, "{fact:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_receipt_is_noted() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let pending = Fact {
+        payment: Some(reference("p2")),
+        ..said(Outcome::Pending)
+    };
+    shop.deliver(&event(Some(payment.id), pending)).await;
+    for id in ["p1", "p2"] {
+        book.knows(id, event(Some(payment.id), paid(id)));
+    }
+    shop.sweep(MINUTE, &book).await;
+    let after = shop.payment(payment.id).await;
+    assert_eq!(after.status, Status::Completed);
+    assert!(after.attention.contains(&Attention::PaidTwice), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_asked_ever_more_slowly_and_our_clock_runs_on() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    book.fails(Some(down));
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let mut looks = Vec::new();
+    for minute in 1..=120 {
+        if shop.sweep(minute * MINUTE, &book).await.looked_at > 0 {
+            looks.push(minute);
+        }
+        let expected = if minute < 45 { Status::Pending } else { Status::Expired };
+        assert_eq!(shop.status(payment.id).await, expected, "minute {minute}");
+    }
+    assert_eq!(looks, [1, 6, 12, 24, 45, 90]);
+    // It is back, and what was expired is completed.
+    book.fails(None);
+    book.knows("p", event(Some(payment.id), paid("p")));
+    shop.sweep(180 * MINUTE, &book).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn expiry_is_soft_and_each_provider_has_its_own() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let card = shop.pending(Provider::FinvyPay, "o1", "p1").await;
+    let unanswered = shop.intent(Provider::FinvyPay, "o2").await;
+    let crypto = shop
+        .pending(Provider::ApoloPay, "o3", "a3b2c3d4-e5f6-7890-abcd-ef1234567890")
+        .await;
+    shop.sweep(44 * MINUTE, &book).await;
+    assert_eq!(
+        shop.status(card.id).await,
+        Status::Pending,
+        "half an hour and 15 minutes are not over"
+    );
+    shop.sweep(45 * MINUTE, &book).await;
+    assert_eq!(shop.status(card.id).await, Status::Expired);
+    assert_eq!(shop.status(unanswered.id).await, Status::Expired);
+    shop.sweep(DAY - MINUTE, &book).await;
+    assert_eq!(shop.status(crypto.id).await, Status::Pending);
+    let report = shop.sweep(DAY, &book).await;
+    assert_eq!(shop.status(crypto.id).await, Status::Expired);
+    let matters: Vec<_> = report
+        .for_a_person
+        .iter()
+        .map(|matter| serde_json::to_value(matter).unwrap())
+        .collect();
+    assert_eq!(matters.len(), 1, "{matters:?}");
+    assert_eq!(
+        (&matters[0]["matter"], &matters[0]["orderId"]),
+        (&"unconfirmed".into(), &"o3".into()),
+        "a lost webhook looks just like this"
+    );
+    assert!(shop.is_settled(crypto.id).await);
+    for payment in [&card, &unanswered, &crypto] {
+        let late = Fact {
+            provider: payment.provider,
+            ..said(Outcome::Completed)
+        };
+        shop.deliver(&event(Some(payment.id), late)).await;
+        assert_eq!(shop.status(payment.id).await, Status::Completed, "money wins");
+    }
+}
+
+/// A webhook that arrives while the reconciler makes up its mind is not overwritten.
+#[tokio::test]
+async fn a_webhook_in_the_middle_of_an_expiry_wins() {
+    let shop = Shop::open().await;
+    let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
+    let expired = payment.expire(shop.after(DAY));
+    let fact = Fact {
+        provider: Provider::ApoloPay,
+        payment: Some(reference("p")),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(Some(payment.id), fact)).await;
+    let commit = shop
+        .store
+        .commit(&payment, &expired, &Also::default(), shop.after(DAY))
+        .await
+        .unwrap();
+    assert!(matches!(commit, Commit::Conflict(_)), "{commit:?}");
+    shop.sweep(2 * DAY, &Book::default()).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    for index in 0..6 {
+        shop.pending(Provider::FinvyPay, &format!("o{index}"), &format!("p{index}"))
+            .await;
+    }
+    // Two calls for each: its id and its order.
+    book.has_turns(5);
+    let report = shop.sweep(MINUTE, &book).await;
+    assert_eq!((book.asked().len(), report.unfinished), (5, true));
+    assert_eq!(report.looked_at, 3, "the third ran out of turns in the middle");
+    assert_eq!(shop.due(Queue::FinvyPay, MINUTE).await.len(), 4, "as it was before");
+    book.has_turns(100);
+    assert_eq!(shop.sweep(MINUTE, &book).await.looked_at, 4);
+    assert_eq!(shop.due(Queue::FinvyPay, MINUTE).await.len(), 0);
+
+    book.asked();
+    book.fails(Some(out_of_turns));
+    let report = shop.sweep(6 * MINUTE, &book).await;
+    assert_eq!(
+        (report.looked_at, book.asked().len()),
+        (1, 1),
+        "one refusal is enough for a run"
+    );
+}
+
+#[tokio::test]
+async fn what_stays_authorized_to_the_end_is_left_to_a_person() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let authorized = Fact {
+        payment: Some(reference("p")),
+        ..said(Outcome::Authorized)
+    };
+    book.knows("p", event(Some(payment.id), authorized));
+    let mut matters = Vec::new();
+    for day in 0..40 {
+        let report = shop.sweep(MINUTE + day * DAY, &book).await;
+        matters.extend(
+            report
+                .for_a_person
+                .iter()
+                .map(|matter| (day, format!("{:?}", matter.matter))),
+        );
+    }
+    assert_eq!(matters, [(30, "Unsettled".to_owned())]);
+    assert!(shop.is_settled(payment.id).await);
+}

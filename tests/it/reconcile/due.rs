@@ -1,0 +1,232 @@
+//! What is due and what is not: the index, claims, and runs that meet, end early, or die.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_not_settled_is_due_and_what_is_settled_is_not() {
+    let shop = Shop::open().await;
+    let pending = shop.pending(Provider::FinvyPay, "o1", "p1").await;
+    let intent = shop.intent(Provider::FinvyPay, "o2").await;
+    let crypto = shop.pending(Provider::ApoloPay, "o3", "p3").await;
+    let due = |queue, time| shop.due(queue, time);
+    assert_eq!(due(Queue::FinvyPay, 59 * MINUTE / 60).await, []);
+    let asked = BTreeSet::from_iter(due(Queue::FinvyPay, MINUTE).await.iter().map(|due| format!("{due:?}")));
+    let expected = [pending.id, intent.id].map(|id| format!("{:?}", Subject::Payment(id)));
+    assert_eq!(asked, BTreeSet::from(expected));
+    assert_eq!(due(Queue::ApoloPay, DAY - MINUTE).await, []);
+    assert_eq!(due(Queue::ApoloPay, DAY).await, [Subject::Payment(crypto.id)]);
+
+    // The usual webhook takes a payment out in its one write, and so does the unusual one.
+    let paid = event(
+        Some(pending.id),
+        Fact {
+            payment: Some(reference("p1")),
+            ..said(Outcome::Completed)
+        },
+    );
+    shop.deliver(&paid).await;
+    assert!(shop.is_settled(pending.id).await);
+    let paid = event(
+        Some(intent.id),
+        Fact {
+            payment: Some(reference("p2")),
+            ..said(Outcome::Completed)
+        },
+    );
+    shop.deliver(&paid).await;
+    assert!(shop.is_settled(intent.id).await);
+
+    let refused = shop.intent(Provider::FinvyPay, "o4").await;
+    shop.commit(&refused, &refused.refuse([], shop.start)).await;
+    assert!(shop.is_settled(refused.id).await, "no money can come");
+    for outcome in [
+        Outcome::Failed,
+        Outcome::Cancelled,
+        Outcome::Authorized,
+        Outcome::Pending,
+    ] {
+        let id = unique("p");
+        let payment = shop.pending(Provider::FinvyPay, "o5", &id).await;
+        let fact = Fact {
+            payment: Some(reference(&id)),
+            ..said(outcome)
+        };
+        shop.deliver(&event(Some(payment.id), fact)).await;
+        assert!(!shop.is_settled(payment.id).await, "money can still come: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_in_review_is_reported_until_a_person_has_dealt_with_it() {
+    let shop = Shop::open().await;
+    let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
+    let wrong = Fact {
+        provider: Provider::ApoloPay,
+        payment: Some(reference("p")),
+        amount: Decimal::parse("1"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(Some(payment.id), wrong)).await;
+    assert_eq!(shop.status(payment.id).await, Status::Review);
+    for day in 0..3 {
+        let report = shop.sweep(day * DAY + MINUTE, &Book::default()).await;
+        let matters: Vec<_> = report
+            .for_a_person
+            .iter()
+            .map(|matter| serde_json::to_value(matter).unwrap())
+            .collect();
+        assert_eq!(matters.len(), 1, "{report:?}");
+        let expected = serde_json::json!({
+            "matter": "review", "provider": "apolopay", "paymentId": payment.id, "orderId": "o", "currency": "USD",
+        });
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(matters[0][name], *value, "{matters:?}");
+        }
+        let written = serde_json::to_string(&report).unwrap();
+        assert!(written.contains(r#""amount":25.50"#), "{written}");
+        assert_eq!(
+            shop.sweep(day * DAY + HOUR, &Book::default()).await.for_a_person_count,
+            0,
+            "once a day"
+        );
+    }
+}
+
+#[tokio::test]
+async fn two_runs_at_once_share_the_work_and_ask_once() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let payments = join_all((0..60).map(|index| {
+        let shop = &shop;
+        async move {
+            let id = format!("p{index}");
+            (shop.pending(Provider::FinvyPay, &format!("o{index}"), &id).await, id)
+        }
+    }))
+    .await;
+    for (payment, id) in &payments {
+        let fact = Fact {
+            transaction: Some(reference(&format!("FP-{id}"))),
+            payment: Some(reference(id)),
+            ..said(Outcome::Completed)
+        };
+        book.knows(id, event(Some(payment.id), fact));
+    }
+    let (one, other) = tokio::join!(shop.sweep(2 * MINUTE, &book), shop.sweep(2 * MINUTE, &book));
+    assert_eq!((one.looked_at + other.looked_at, one.failed + other.failed), (60, 0));
+    assert_eq!(one.settled + other.settled, 60);
+    let asked = book.asked();
+    assert_eq!((asked.len(), BTreeSet::from_iter(&asked).len()), (60, 60), "each once");
+    for (payment, _) in &payments {
+        assert_eq!(shop.status(payment.id).await, Status::Completed);
+        assert!(shop.is_settled(payment.id).await);
+    }
+}
+
+#[tokio::test]
+async fn a_run_without_time_leaves_the_rest_to_the_next() {
+    let shop = Shop::open().await;
+    for index in 0..12 {
+        shop.intent(Provider::ApoloPay, &format!("o{index}")).await;
+    }
+    let nothing = shop.sweep_for(2 * DAY, &Book::default(), Duration::ZERO).await;
+    assert_eq!((nothing.looked_at, nothing.unfinished), (0, true));
+    let all = shop.sweep(2 * DAY, &Book::default()).await;
+    assert_eq!((all.looked_at, all.expired, all.unfinished), (12, 12, false));
+}
+
+#[tokio::test]
+async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
+    let shop = Shop::open().await;
+    let payment = shop.intent(Provider::ApoloPay, "o").await;
+    let due = shop.store.due(Queue::ApoloPay, shop.after(2 * DAY), 1).await.unwrap();
+    let claimed = shop.store.claim(&due[0], shop.after(2 * DAY)).await.unwrap();
+    assert!(claimed.is_some());
+    assert_eq!(
+        shop.store.claim(&due[0], shop.after(2 * DAY)).await.unwrap(),
+        None,
+        "only once"
+    );
+    assert_eq!(
+        shop.sweep(2 * DAY + MINUTE, &Book::default()).await.looked_at,
+        0,
+        "it is the other run's"
+    );
+    assert_eq!(shop.sweep(2 * DAY + 2 * MINUTE, &Book::default()).await.expired, 1);
+    assert_eq!(shop.status(payment.id).await, Status::Expired);
+    // The one that was thought dead wakes up, and changes nothing.
+    shop.store
+        .look_again(&claimed.unwrap(), Some(shop.after(9 * DAY)))
+        .await
+        .unwrap();
+    assert!(shop.is_settled(payment.id).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_does_not_stand_in_the_way_of_the_rest() {
+    let shop = Shop::open().await;
+    let before = shop.intent(Provider::ApoloPay, "o1").await;
+    let broken = shop.intent(Provider::ApoloPay, "o2").await;
+    let behind = shop.intent(Provider::ApoloPay, "o3").await;
+    aws::break_payment(shop.store.table(), &broken.id.to_string()).await;
+    let report = shop.sweep(2 * DAY, &Book::default()).await;
+    assert_eq!((report.expired, report.failed), (2, 1));
+    for payment in [before, behind] {
+        assert_eq!(shop.status(payment.id).await, Status::Expired);
+    }
+    assert_eq!(
+        shop.sweep(2 * DAY, &Book::default()).await.failed,
+        0,
+        "not at once again"
+    );
+    assert_eq!(
+        shop.sweep(2 * DAY + 2 * MINUTE, &Book::default()).await.failed,
+        1,
+        "but later"
+    );
+}
+
+#[tokio::test]
+async fn calls_to_a_provider_keep_their_distance_whoever_makes_them() {
+    let shop = Shop::open().await;
+    let (interval, latest) = (Duration::from_millis(750), shop.after(HOUR));
+    let turns = |latest| {
+        let shop = &shop;
+        async move {
+            let mut turns = Vec::new();
+            while turns.len() < 10 {
+                let turn = shop
+                    .store
+                    .next_turn(Provider::FinvyPay, interval, shop.start, latest)
+                    .await;
+                match turn.unwrap() {
+                    Some(turn) => turns.push(turn),
+                    None => break,
+                }
+            }
+            turns
+        }
+    };
+    let (one, other, third) = tokio::join!(turns(latest), turns(latest), turns(latest));
+    let mut all = [one, other, third].concat();
+    all.sort();
+    assert_eq!((all.len(), all[0]), (30, shop.start));
+    assert!(all.windows(2).all(|pair| pair[1].since(pair[0]) >= interval), "{all:?}");
+    assert_eq!(
+        turns(shop.after(2 * Duration::from_secs(1))).await,
+        [],
+        "none before they are all over"
+    );
+    // After a pause nobody waits.
+    let now = shop.after(HOUR);
+    let turn = shop
+        .store
+        .next_turn(Provider::FinvyPay, interval, now, now)
+        .await
+        .unwrap();
+    assert_eq!(turn, Some(now));
+}

@@ -1,0 +1,230 @@
+//! Events that no payment was known for.
+
+use super::*;
+
+fn completion() -> Fact {
+    said(Outcome::Completed)
+}
+
+/// FinvyPay's general webhook: an order and a transaction.
+fn general(order: &str, transaction: &str) -> Event {
+    let fact = Fact {
+        order_id: OrderId::parse(order),
+        transaction: Reference::parse(transaction),
+        ..completion()
+    };
+    event(None, fact)
+}
+
+async fn is_parked(shop: &Shop, provider: Provider, place: &str) -> bool {
+    shop.store.parked(provider, place).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn the_provider_tells_by_our_own_id_whose_a_transaction_of_several_payments_is() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    shop.deliver(&general("o", "FP2")).await;
+    assert!(is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    book.knows(
+        "FP2",
+        event(
+            Some(other.id),
+            Fact {
+                transaction: Reference::parse("FP2"),
+                ..completion()
+            },
+        ),
+    );
+    let report = shop.sweep(MINUTE, &book).await;
+    assert_eq!(report.collected, 1, "{report:?}");
+    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    assert_eq!(shop.status(one.id).await, Status::Pending);
+    assert_eq!(shop.status(other.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn the_provider_tells_by_the_payments_of_the_order_whose_a_transaction_is() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    shop.deliver(&general("o", "FP2")).await;
+    // The status call knows only payments' ids and gives no metadata.
+    book.knows(
+        "p2",
+        event(
+            None,
+            Fact {
+                payment: Reference::parse("p2"),
+                transaction: Reference::parse("FP2"),
+                ..said(Outcome::Authorized)
+            },
+        ),
+    );
+    shop.sweep(MINUTE, &book).await;
+    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    assert_eq!(shop.status(one.id).await, Status::Pending);
+    assert_eq!(
+        shop.status(other.id).await,
+        Status::Completed,
+        "what was parked said so"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider_says_it_of() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let only_order = event(
+        None,
+        Fact {
+            order_id: OrderId::parse("o"),
+            ..completion()
+        },
+    );
+    shop.deliver(&only_order).await;
+    let report = shop.sweep(MINUTE, &book).await;
+    assert_eq!(report.collected, 0, "neither is known to be paid");
+    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    book.knows(
+        "p2",
+        event(
+            None,
+            Fact {
+                payment: Reference::parse("p2"),
+                ..completion()
+            },
+        ),
+    );
+    shop.sweep(6 * MINUTE, &book).await;
+    assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    assert_eq!(shop.status(one.id).await, Status::Pending);
+    let after = shop.payment(other.id).await;
+    assert_eq!((after.status, after.attention.len()), (Status::Completed, 0));
+}
+
+#[tokio::test]
+async fn what_two_payments_could_mean_stays_for_a_person() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    for id in ["p1", "p2"] {
+        let payment = shop.pending(Provider::FinvyPay, "o", id).await;
+        book.knows(
+            id,
+            event(
+                Some(payment.id),
+                Fact {
+                    payment: Reference::parse(id),
+                    ..completion()
+                },
+            ),
+        );
+    }
+    shop.deliver(&event(
+        None,
+        Fact {
+            order_id: OrderId::parse("o"),
+            ..completion()
+        },
+    ))
+    .await;
+    shop.sweep(MINUTE, &book).await;
+    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    let report = shop.sweep(12 * MINUTE, &book).await;
+    let matter = serde_json::to_value(&report.for_a_person[0]).unwrap();
+    assert_eq!(
+        matter,
+        serde_json::json!({ "matter": "parked", "provider": "finvypay", "parkedUnder": "order:o", "orderId": "o" })
+    );
+    assert_eq!(report.oldest_parked_seconds, Some(720));
+}
+
+#[tokio::test]
+async fn what_nobody_can_be_asked_about_is_reported_and_kept() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let stranger = event(
+        Some(PaymentId::random()),
+        Fact {
+            provider: Provider::ApoloPay,
+            payment: Reference::parse("unknown"),
+            ..completion()
+        },
+    );
+    shop.deliver(&stranger).await;
+    assert_eq!(
+        shop.sweep(MINUTE, &book).await.for_a_person_count,
+        0,
+        "it may yet be attached"
+    );
+    let mut reported = Vec::new();
+    for hour in 1..100 {
+        if shop.sweep(hour * HOUR, &book).await.for_a_person_count > 0 {
+            reported.push(hour);
+        }
+    }
+    assert_eq!(
+        reported,
+        [1, 2, 4, 8, 16, 32, 56, 80],
+        "ever more slowly, and daily at last"
+    );
+    assert_eq!(book.asked(), [""; 0], "ApoloPay has no status call");
+    assert!(is_parked(&shop, Provider::ApoloPay, "unknown").await);
+}
+
+#[tokio::test]
+async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_the_same() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    shop.pending(Provider::FinvyPay, "o", "p1").await;
+    shop.pending(Provider::FinvyPay, "o", "p2").await;
+    shop.deliver(&general("o", "FP1")).await;
+    shop.deliver(&event(
+        None,
+        Fact {
+            provider: Provider::ApoloPay,
+            payment: Reference::parse("x"),
+            ..completion()
+        },
+    ))
+    .await;
+    book.has_turns(0);
+    let report = shop.sweep(MINUTE, &book).await;
+    assert!(report.unfinished);
+    assert_eq!(
+        shop.due(Queue::Parked, MINUTE).await,
+        [Subject::Parked(Provider::FinvyPay, "FP1".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn what_was_added_meanwhile_is_not_forgotten() {
+    let shop = Shop::open().await;
+    let parked = event(
+        None,
+        Fact {
+            order_id: OrderId::parse("o"),
+            ..completion()
+        },
+    );
+    let added = event(
+        None,
+        Fact {
+            order_id: OrderId::parse("o"),
+            ..said(Outcome::Failed)
+        },
+    );
+    shop.deliver(&parked).await;
+    let seen = shop.store.parked(Provider::FinvyPay, "order:o").await.unwrap().unwrap();
+    shop.deliver(&added).await;
+    shop.store.unpark(Provider::FinvyPay, "order:o", &seen).await.unwrap();
+    let kept = shop.store.parked(Provider::FinvyPay, "order:o").await.unwrap().unwrap();
+    assert_eq!(kept.events.len(), 2);
+    shop.store.unpark(Provider::FinvyPay, "order:o", &kept).await.unwrap();
+    assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
+}
