@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use payment_functions_tests::local::HttpAnswer;
 pub use payment_functions_tests::local::World;
 pub use payment_functions_tests::sandbox::{Control, Provider};
 use reqwest::{Client, Method, RequestBuilder};
@@ -31,6 +32,17 @@ pub struct Answer {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub text: String,
+}
+
+/// What a function answers without a gateway.
+impl From<HttpAnswer> for Answer {
+    fn from(answer: HttpAnswer) -> Self {
+        Self {
+            status: answer.status,
+            text: answer.text(),
+            headers: answer.headers,
+        }
+    }
 }
 
 impl Answer {

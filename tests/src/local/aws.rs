@@ -37,8 +37,8 @@ impl LocalAws {
             .env("PERSIST_STATE", "0")
             .env("S3_PERSIST", "0");
         let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
-        let mut aws = Self { process, url };
-        until_healthy(&mut aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
+        let aws = Self { process, url };
+        until_healthy(&aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
         aws.deploy(environment).await?;
         Ok(aws)
     }

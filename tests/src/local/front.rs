@@ -56,8 +56,8 @@ impl Front {
     async fn start(watch: Command, port: u16, output: Output) -> Result<Self, Error> {
         let process = Tethered::start("the functions' gateway (cargo lambda watch)", watch, output)?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut front = Self { process, url };
-        until_listening(&mut front.process, port, PATIENCE).await?;
+        let front = Self { process, url };
+        until_listening(&front.process, port, PATIENCE).await?;
         Ok(front)
     }
 

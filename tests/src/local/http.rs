@@ -21,7 +21,7 @@ pub(super) fn client() -> Result<reqwest::Client, Error> {
 }
 
 /// Waits until `process` answers `url` with a success.
-pub(super) async fn until_healthy(process: &mut Tethered, url: &str, patience: Duration) -> Result<(), Error> {
+pub(super) async fn until_healthy(process: &Tethered, url: &str, patience: Duration) -> Result<(), Error> {
     let http = client()?;
     let deadline = Instant::now() + patience;
     loop {
@@ -40,7 +40,7 @@ pub(super) async fn until_healthy(process: &mut Tethered, url: &str, patience: D
 }
 
 /// Waits until `process` listens on a port.
-pub(super) async fn until_listening(process: &mut Tethered, port: u16, patience: Duration) -> Result<(), Error> {
+pub(super) async fn until_listening(process: &Tethered, port: u16, patience: Duration) -> Result<(), Error> {
     let deadline = Instant::now() + patience;
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         process.check()?;

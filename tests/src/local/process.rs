@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::watch;
 
 use super::Error;
 use super::build::Binaries;
@@ -28,9 +30,10 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Tethered {
     name: String,
-    child: Child,
-    stdin: Option<ChildStdin>,
+    stdin: Mutex<Option<ChildStdin>>,
     log: Log,
+    status: watch::Receiver<Option<ExitStatus>>,
+    waiting: Option<JoinHandle<()>>,
 }
 
 /// A command that will run under `tether`; arguments and environment are still to be added.
@@ -54,18 +57,27 @@ impl Tethered {
             doing: format!("start {name}"),
             source,
         })?;
+        let stdin = Mutex::new(child.stdin.take());
         let log = Log::default();
-        if let Some(stdout) = child.stdout.take() {
-            log.follow(stdout);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            log.follow(stderr);
-        }
+        let outputs = [
+            child.stdout.take().map(|stdout| log.follow(stdout)),
+            child.stderr.take().map(|stderr| log.follow(stderr)),
+        ];
+        let (ended, status) = watch::channel(None);
+        let waiting = thread::spawn(move || {
+            let status = child.wait().unwrap_or_default();
+            // Nothing that could still write outlives the tether, so these end too.
+            for output in outputs.into_iter().flatten() {
+                let _ = output.join();
+            }
+            ended.send_replace(Some(status));
+        });
         Ok(Self {
             name: name.to_owned(),
-            stdin: child.stdin.take(),
-            child,
+            stdin,
             log,
+            status,
+            waiting: Some(waiting),
         })
     }
 
@@ -75,13 +87,21 @@ impl Tethered {
         self.log.last(LINES_KEPT)
     }
 
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    /// How it ended, if it has: its exit code, or 128 and the number of the signal that ended it, as a shell has it. Its
+    /// log is whole then.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        *self.status.borrow()
+    }
+
+    /// Waits for it to end, and tells how, as [`Tethered::ended`] does.
+    pub async fn end(&self) -> ExitStatus {
+        let mut status = self.status.clone();
+        let status = status.wait_for(Option::is_some).await;
+        status.ok().and_then(|status| *status).unwrap_or_default()
     }
 
     /// An error with the end of the log if the process has ended.
-    pub(super) fn check(&mut self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         match self.ended() {
             None => Ok(()),
             Some(status) => Err(Error::Ended {
@@ -102,15 +122,29 @@ impl Tethered {
     }
 
     /// Asks it to end without waiting for it, so that several can end at once.
-    pub fn let_go(&mut self) {
-        self.stdin = None;
+    pub fn let_go(&self) {
+        *self.stdin() = None;
+    }
+
+    /// Kills the command, as SIGKILL does: it does nothing any more. Does not wait for it.
+    pub fn kill(&self) {
+        if let Some(stdin) = &mut *self.stdin() {
+            // An error says that it has ended already.
+            let _ = stdin.write_all(b"k");
+        }
+    }
+
+    fn stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Tethered {
     fn drop(&mut self) {
         self.let_go();
-        let _ = self.child.wait();
+        if let Some(waiting) = self.waiting.take() {
+            let _ = waiting.join();
+        }
     }
 }
 
@@ -118,7 +152,7 @@ impl Drop for Tethered {
 struct Log(Arc<Mutex<VecDeque<String>>>);
 
 impl Log {
-    fn follow(&self, stream: impl Read + Send + 'static) {
+    fn follow(&self, stream: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
@@ -128,7 +162,7 @@ impl Log {
                 }
                 lines.push_back(String::from_utf8_lossy(&line).into_owned());
             }
-        });
+        })
     }
 
     fn last(&self, count: usize) -> String {

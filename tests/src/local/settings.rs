@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// Environment variables.
 pub type Variables = BTreeMap<String, String>;
 
+/// A change of an environment: a value sets a variable, `None` takes it away.
+pub type Change<'a> = (&'a str, Option<&'a str>);
+
 /// A function of the project.
 #[derive(Debug)]
 pub struct Function {
@@ -12,6 +15,8 @@ pub struct Function {
     pub name: &'static str,
     /// How many instances tests run, so that races show.
     pub instances: usize,
+    /// Its route at API Gateway, as in template.yaml; what has a function URL has none.
+    pub route: Option<&'static str>,
     /// The variables it needs, as in template.yaml, and the providers' addresses where it calls them.
     variables: &'static [&'static str],
 }
@@ -21,11 +26,13 @@ pub const FUNCTIONS: [Function; 5] = [
     Function {
         name: "create-preorder",
         instances: 10,
+        route: Some("POST /preorders"),
         variables: &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "APOLOPAY_BASE_URL"],
     },
     Function {
         name: "create-apm",
         instances: 10,
+        route: Some("POST /apm-payments"),
         variables: &[
             "PAYMENTS_TABLE",
             "FINVYPAY_SECRET_ID",
@@ -38,11 +45,13 @@ pub const FUNCTIONS: [Function; 5] = [
     Function {
         name: "webhook-handler",
         instances: 5,
+        route: None,
         variables: &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "FINVYPAY_SECRET_ID"],
     },
     Function {
         name: "get-payment",
         instances: 2,
+        route: Some("GET /payments/{id}"),
         variables: &["PAYMENTS_TABLE"],
     },
     Function {
@@ -112,6 +121,16 @@ pub(super) fn of(function: &Function, addresses: &Addresses) -> Variables {
     let mut own = all(addresses);
     own.retain(|name, _| name.starts_with("AWS_") || function.variables.contains(&name.as_str()));
     own
+}
+
+/// Changes an environment.
+pub(super) fn change(environment: &mut Variables, changes: &[Change<'_>]) {
+    for (name, value) in changes {
+        match value {
+            Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),
+            None => environment.remove(*name),
+        };
+    }
 }
 
 fn variables<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Variables {

@@ -4,6 +4,8 @@
 //! SIGHUP, or when the command ends by itself, every process that the command started is asked to end, and killed if it
 //! has not within [`GRACE`]; also those that moved to a process group or session of their own, as the functions under
 //! `cargo lambda watch` do. They are found by an environment variable that they all inherit.
+//!
+//! Whatever is written to its stdin kills the command itself at once.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,7 +16,7 @@ use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 /// How long the processes have to end by themselves.
@@ -42,7 +44,7 @@ async fn run(command: impl IntoIterator<Item = OsString>) -> std::io::Result<Exi
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let holder_gone = stdin_closed();
+    let mut holder = listen_to_holder();
 
     let mark = format!("TETHER_{}", uuid::Uuid::new_v4().simple());
     let mut child = Command::new(&program)
@@ -53,26 +55,35 @@ async fn run(command: impl IntoIterator<Item = OsString>) -> std::io::Result<Exi
         .spawn()
         .map_err(|error| std::io::Error::other(format!("cannot start {}: {error}", program.display())))?;
 
-    let ended = tokio::select! {
-        status = child.wait() => Some(status?),
-        _ = holder_gone => None,
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-        _ = hang_up.recv() => None,
+    let ended = loop {
+        tokio::select! {
+            status = child.wait() => break Some(status?),
+            told = holder.recv() => match told {
+                Some(Kill) => child.start_kill()?,
+                None => break None,
+            },
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
+            _ = hang_up.recv() => break None,
+        }
     };
     end_all(&mark, &mut child).await;
     Ok(ended.map_or(ExitCode::SUCCESS, exit_code))
 }
 
-/// Resolves when stdin is at its end.
-fn stdin_closed() -> oneshot::Receiver<()> {
-    let (tell, closed) = oneshot::channel();
+/// What the holder can ask for.
+struct Kill;
+
+/// What the holder asks for, until stdin is at its end.
+fn listen_to_holder() -> mpsc::UnboundedReceiver<Kill> {
+    let (tell, told) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
-        while matches!(std::io::stdin().read(&mut buffer), Ok(read) if read > 0) {}
-        let _ = tell.send(());
+        while matches!(std::io::stdin().read(&mut buffer), Ok(read) if read > 0) {
+            let _ = tell.send(Kill);
+        }
     });
-    closed
+    told
 }
 
 /// Asks the command to end, so that it can end its children in order; then asks what is left; then kills, until there
@@ -85,20 +96,13 @@ async fn end_all(mark: &str, child: &mut Child) {
     while matches!(child.try_wait(), Ok(None)) && asked.elapsed() < GRACE / 2 {
         sleep(POLL).await;
     }
-    signal_marked(mark, Signal::Term);
-    while any_left(mark, child) && asked.elapsed() < GRACE {
+    let mut any_left = signal_marked(mark, Signal::Term);
+    while any_left && asked.elapsed() < GRACE + KILLING {
         sleep(POLL).await;
+        // Waited for, so that it is not a zombie that still counts as a process.
+        let _ = child.try_wait();
+        any_left = signal_marked(mark, (asked.elapsed() > GRACE).then_some(Signal::Kill));
     }
-    while any_left(mark, child) && asked.elapsed() < GRACE + KILLING {
-        signal_marked(mark, Signal::Kill);
-        sleep(POLL).await;
-    }
-}
-
-fn any_left(mark: &str, child: &mut Child) -> bool {
-    // Waited for, so that it is not a zombie that still counts as a process.
-    let _ = child.try_wait();
-    signal_marked(mark, None)
 }
 
 fn signal_one(pid: u32, signal: Signal) {

@@ -9,8 +9,8 @@ use tokio::sync::OnceCell;
 
 use super::build::Binaries;
 use super::process::{Output, Tethered};
-use super::settings::{Addresses, FUNCTIONS, Function, Variables};
-use super::{AwsProxy, Error, Front, LocalAws, Sandbox, ports, settings};
+use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
+use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, ports, settings};
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -105,7 +105,8 @@ impl World {
         instances.iter().map(Tethered::log).collect::<Vec<_>>().join("\n")
     }
 
-    /// The local environment of a function, straight to the local AWS: what [`World::attach`] starts from.
+    /// The local environment of a function, straight to the local AWS: what [`World::attach`] and [`World::lambda`] start
+    /// from.
     ///
     /// # Errors
     /// When there is no such function.
@@ -113,31 +114,36 @@ impl World {
         Ok(settings::of(known(function)?, &self.addresses(self.aws.url())))
     }
 
-    /// Starts instances of one function behind a gateway of their own, with its local environment changed by `changes`:
-    /// a value sets a variable, `None` takes it away.
+    /// Starts instances of one function behind a gateway of their own, with its local environment changed.
     ///
     /// # Errors
     /// When there is no such function, or it cannot be started.
-    pub async fn attach(
-        &self,
-        function: &str,
-        instances: usize,
-        changes: &[(&str, Option<&str>)],
-    ) -> Result<Attached, Error> {
+    pub async fn attach(&self, function: &str, instances: usize, changes: &[Change<'_>]) -> Result<Attached, Error> {
+        let environment = self.changed(function, changes)?;
         let function = known(function)?;
-        let mut environment = settings::of(function, &self.addresses(self.aws.url()));
-        for (name, value) in changes {
-            match value {
-                Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),
-                None => environment.remove(*name),
-            };
-        }
         let front = Front::waiting(&self.binaries, ports::free()?).await?;
         let attach = || front.attach(&self.binaries, function, &environment);
         let instances = std::iter::repeat_with(attach)
             .take(instances)
             .collect::<Result<_, _>>()?;
         Ok(Attached { instances, front })
+    }
+
+    /// Starts one function in an execution environment of its own, without a gateway, with its local environment
+    /// changed.
+    ///
+    /// # Errors
+    /// When there is no such function, or it cannot be started.
+    pub async fn lambda(&self, function: &str, changes: &[Change<'_>]) -> Result<Lambda, Error> {
+        let environment = self.changed(function, changes)?;
+        let program = self.binary(function)?;
+        Lambda::start(&self.binaries, program, known(function)?, environment).await
+    }
+
+    fn changed(&self, function: &str, changes: &[Change<'_>]) -> Result<Variables, Error> {
+        let mut environment = self.environment(function)?;
+        settings::change(&mut environment, changes);
+        Ok(environment)
     }
 
     fn addresses(&self, aws: &str) -> Addresses {
@@ -152,7 +158,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // Asked all at once, waited for one by one.
-        self.functions.values_mut().flatten().for_each(Tethered::let_go);
+        self.functions.values().flatten().for_each(Tethered::let_go);
         self.front.process.let_go();
         self.aws.process.let_go();
     }
@@ -186,7 +192,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.instances.iter_mut().for_each(Tethered::let_go);
+        self.instances.iter().for_each(Tethered::let_go);
         self.front.process.let_go();
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod lambda;
+mod payload;
 mod proxy;
+mod runtime;
 mod tether;
 mod world;

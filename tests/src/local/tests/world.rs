@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::local::{AwsProxy, Fault, World, http};
+use crate::local::{AwsProxy, Error, Fault, World, http};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_the_functions_and_leaves_nothing_behind() {
@@ -39,19 +39,25 @@ async fn runs_the_functions_and_leaves_nothing_behind() {
     assert!(proxy.count("GetItem") > 0);
     assert_eq!(world.aws_proxy().count("GetItem"), 1);
 
+    let bare = world.lambda("get-payment", &endpoint).await.unwrap();
+    let answer = bare.http("GET", &format!("/{unknown}"), &[], b"").await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(matches!(
+        world.lambda("no-such-function", &[]).await,
+        Err(Error::NoBinary { .. })
+    ));
+
     let mut broken = world
         .attach("get-payment", 1, &[("PAYMENTS_TABLE", None)])
         .await
         .unwrap();
-    let instance = broken.instances().first_mut().unwrap();
-    while instance.ended().is_none() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let status = broken.instances().first().unwrap().end().await;
+    assert_eq!(status.code(), Some(1));
     assert!(broken.log().contains("PAYMENTS_TABLE"), "{}", broken.log());
 
     let ports = [world.functions_url(), world.sandbox_url(), world.aws_url(), alone.url()]
         .map(|url| url.rsplit(':').next().unwrap().parse::<u16>().unwrap());
-    drop((broken, alone, world));
+    drop((broken, bare, alone, world));
     for port in ports {
         assert!(
             TcpStream::connect(("127.0.0.1", port)).is_err(),

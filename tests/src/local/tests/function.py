@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""A function that behaves as the variable BEHAVIOUR says, for the tests of what invokes functions."""
+
+import http.client
+import json
+import os
+import time
+
+PREFIX = "/2018-06-01/runtime"
+runtime = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+
+
+def call(method, path, body=None):
+    runtime.request(method, PREFIX + path, body)
+    answer = runtime.getresponse()
+    return dict(answer.getheaders()), answer.read()
+
+
+behaviour = os.environ["BEHAVIOUR"]
+if behaviour == "fails to start":
+    call("POST", "/init/error", json.dumps({"errorType": "Start", "errorMessage": "no start"}))
+    raise SystemExit(1)
+while True:
+    headers, event = call("GET", "/invocation/next")
+    print("invoked", flush=True)
+    invocation = "/invocation/" + headers["lambda-runtime-aws-request-id"]
+    if behaviour == "fails":
+        call("POST", invocation + "/error", json.dumps({"errorType": "Fault", "errorMessage": "no answer"}))
+    elif behaviour == "never answers":
+        time.sleep(600)
+    else:
+        call("POST", invocation + "/response", event)
+        if behaviour == "dies after answering":
+            os.abort()
