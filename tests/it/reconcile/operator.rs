@@ -1,1 +1,156 @@
-//! tbd
+//! An operator's word, through the real function.
+
+use payment_functions_tests::local::Lambda;
+
+use super::whole::{Shop, sweep};
+use crate::aws;
+use crate::support::*;
+
+async fn say(reconciler: &Lambda, word: Value) -> Result<Value, String> {
+    match reconciler.invoke(word.to_string()).await {
+        Ok(answer) => Ok(serde_json::from_slice(&answer).expect("JSON")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn facts(table: &str) -> Vec<Value> {
+    let items = aws::all_items(table).await;
+    let is_fact = |item: &Value| item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"));
+    items.into_iter().filter(is_fact).collect()
+}
+
+#[tokio::test]
+async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
+    let shop = Shop::open().await;
+    let created = shop.create(Provider::Apolopay, &unique("operator")).await;
+    let id = created.str("id");
+    let reconciler = shop.reconciler(24 * 60 * 60 + 1).await;
+    sweep(&reconciler).await;
+    assert_eq!(shop.status(&id).await, "expired");
+    let word = json!({
+        "action": "complete", "paymentId": id, "reference": created.str("processId"),
+        "who": "on call", "why": "seen as paid in the dashboard",
+    });
+    let done = say(&reconciler, word.clone()).await.unwrap();
+    assert_eq!(done, json!({ "paymentId": id, "status": "completed", "changed": true }));
+    assert_eq!(shop.status(&id).await, "completed");
+    let recorded = facts(&shop.table).await;
+    assert_eq!(recorded.len(), 1);
+    let operator = &recorded[0]["operator"]["M"];
+    assert_eq!(
+        (&operator["who"]["S"], &operator["why"]["S"]),
+        (&json!("on call"), &json!("seen as paid in the dashboard"))
+    );
+    // Once more, and by another: nothing changes.
+    for who in ["on call", "somebody else"] {
+        let again = json!({ "action": "complete", "paymentId": id, "who": who, "why": "again" });
+        let done = say(&reconciler, again).await.unwrap();
+        assert_eq!(
+            done,
+            json!({ "paymentId": id, "status": "completed", "changed": false })
+        );
+    }
+    assert_eq!(facts(&shop.table).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
+    let shop = Shop::open().await;
+    let reconciler = shop.reconciler(61).await;
+    for action in ["complete", "close"] {
+        let created = shop.create(Provider::Finvypay, &unique("review")).await;
+        let id = created.str("id");
+        let wrong = json!({
+            "event": "payment.completed", "status": "COMPLETED", "paymentId": created.str("paymentId"),
+            "amount": 9.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
+        });
+        assert_eq!(shop.tell(&wrong).await.status, 200);
+        assert_eq!(shop.status(&id).await, "review");
+        assert_eq!(sweep(&reconciler).await["forAPerson"][0]["paymentId"], json!(id));
+        let word =
+            json!({ "action": action, "paymentId": id, "who": "on call", "why": "the rest came by bank transfer" });
+        let status = if action == "complete" { "completed" } else { "review" };
+        let done = say(&reconciler, word).await.unwrap();
+        assert_eq!(done, json!({ "paymentId": id, "status": status, "changed": true }));
+        assert_eq!(shop.status(&id).await, status);
+        let tomorrow = sweep(&shop.reconciler(2 * 24 * 60 * 60).await).await;
+        assert_eq!(tomorrow["forAPersonCount"], 0, "{tomorrow}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_understood_or_not_so_changes_nothing_and_is_told_in_one_line() {
+    let shop = Shop::open().await;
+    let reconciler = shop.reconciler(0).await;
+    let one = shop.create(Provider::Apolopay, &unique("one")).await;
+    let other = shop.create(Provider::Apolopay, &unique("other")).await;
+    let id = one.str("id");
+    let unknown = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    for (word, kind, part) in [
+        (json!({}), "INVALID_EVENT", "action"),
+        (json!([]), "INVALID_EVENT", "not an event"),
+        (json!({ "action": "sweeep" }), "INVALID_EVENT", "sweeep"),
+        (json!({ "action": "complete" }), "INVALID_EVENT", "paymentId"),
+        (
+            json!({ "action": "complete", "paymentId": "x", "who": "w", "why": "y" }),
+            "INVALID_EVENT",
+            "UUID",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": "w" }),
+            "INVALID_EVENT",
+            "why",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "y", "amount": 1 }),
+            "INVALID_EVENT",
+            "amount",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": " ", "why": "y" }),
+            "REFUSED",
+            "who",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "" }),
+            "REFUSED",
+            "why",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": "w\n", "why": "y" }),
+            "REFUSED",
+            "who",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "y".repeat(1001) }),
+            "REFUSED",
+            "why",
+        ),
+        (
+            json!({ "action": "complete", "paymentId": unknown, "who": "w", "why": "y" }),
+            "REFUSED",
+            unknown,
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "reference": other.str("processId"), "who": "w", "why": "y" }),
+            "REFUSED",
+            &other.str("id"),
+        ),
+        (
+            json!({ "action": "complete", "paymentId": id, "reference": "", "who": "w", "why": "y" }),
+            "REFUSED",
+            "reference",
+        ),
+        (
+            json!({ "action": "close", "paymentId": id, "who": "w", "why": "y" }),
+            "REFUSED",
+            "pending",
+        ),
+    ] {
+        let error = say(&reconciler, word.clone()).await.expect_err(&word.to_string());
+        assert!(error.contains(kind) && error.contains(part), "{word}: {error}");
+        assert!(!error.contains("::"), "no type of ours is shown: {error}");
+    }
+    assert_eq!(facts(&shop.table).await.len(), 0);
+    assert_eq!(shop.status(&id).await, "pending");
+}

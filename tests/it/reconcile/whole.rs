@@ -1,1 +1,273 @@
-//! tbd
+//! The real function, its clock moved on, against the real stand-in of the provider.
+
+use std::time::Duration;
+
+use payment_functions_tests::local::Lambda;
+
+use crate::aws;
+use crate::support::*;
+
+/// The functions over a table of their own.
+pub struct Shop {
+    pub table: String,
+    create_preorder: Lambda,
+    create_apm: Lambda,
+    webhooks: Lambda,
+    get: Lambda,
+}
+
+impl Shop {
+    pub async fn open() -> Self {
+        let table = unique("whole");
+        aws::create_table(&table).await;
+        let start = async |function| {
+            let changes = [("PAYMENTS_TABLE", Some(table.as_str()))];
+            world().await.lambda(function, &changes).await.expect("a function")
+        };
+        Self {
+            create_preorder: start("create-preorder").await,
+            create_apm: start("create-apm").await,
+            webhooks: start("webhook-handler").await,
+            get: start("get-payment").await,
+            table,
+        }
+    }
+
+    pub async fn create(&self, provider: Provider, order_id: &str) -> Answer {
+        let (function, path, body) = match provider {
+            Provider::Apolopay => (&self.create_preorder, "/preorders", preorder(order_id)),
+            Provider::Finvypay => (&self.create_apm, "/apm-payments", apm(order_id)),
+        };
+        let headers = [("content-type", "application/json"), ("idempotency-key", order_id)];
+        let answer = function.http("POST", path, &headers, body.to_string().as_bytes()).await;
+        answer.expect("an answer").into()
+    }
+
+    /// A webhook of FinvyPay's.
+    pub async fn tell(&self, body: &Value) -> Answer {
+        let body = body.to_string();
+        let signature = hmac(body.as_bytes());
+        let headers = [
+            ("content-type", "application/json"),
+            ("fs-webhook-hash", signature.as_str()),
+        ];
+        let answer = self
+            .webhooks
+            .http("POST", "/webhooks/finvypay", &headers, body.as_bytes())
+            .await;
+        answer.expect("an answer").into()
+    }
+
+    pub async fn status(&self, id: &str) -> String {
+        let answer = self.get.http("GET", &format!("/payments/{id}"), &[], b"").await;
+        Answer::from(answer.expect("an answer")).str("status")
+    }
+
+    /// The reconciler, so many seconds later.
+    pub async fn reconciler(&self, later: u32) -> Lambda {
+        self.reconciler_with(later, &[]).await
+    }
+
+    pub async fn reconciler_with(&self, later: u32, changes: &[(&str, Option<&str>)]) -> Lambda {
+        let later = later.to_string();
+        let own = [
+            ("PAYMENTS_TABLE", Some(self.table.as_str())),
+            ("CLOCK_OFFSET_SECONDS", Some(later.as_str())),
+        ];
+        let lambda = world()
+            .await
+            .lambda("reconcile-payments", &[&own, changes].concat())
+            .await;
+        lambda.expect("a function").with_time_limit(Duration::from_secs(60))
+    }
+}
+
+fn hmac(body: &[u8]) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mac = Hmac::<sha2::Sha256>::new_from_slice(b"whsec_test_secret")
+        .unwrap()
+        .chain_update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// What a run answers.
+pub async fn sweep(reconciler: &Lambda) -> Value {
+    let report = reconciler
+        .invoke(r#"{"action":"sweep"}"#)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    serde_json::from_slice(&report).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
+    let shop = Shop::open().await;
+    let mut payments = Vec::new();
+    for status in ["COMPLETED", "FAILED", "AUTHORIZED", "PENDING", "SETTLED", "ABANDONED"] {
+        let order = unique("lost");
+        let created = shop.create(Provider::Finvypay, &order).await;
+        let (id, reference) = (created.str("id"), created.str("paymentId"));
+        control()
+            .await
+            .set_status(Provider::Finvypay, &reference, status)
+            .await
+            .unwrap();
+        payments.push((order, id, status));
+    }
+    // Two at once, a minute and a second later.
+    let (one, other) = (shop.reconciler(61).await, shop.reconciler(61).await);
+    let (one, other) = tokio::join!(sweep(&one), sweep(&other));
+    let sum = |name: &str| one[name].as_u64().unwrap() + other[name].as_u64().unwrap();
+    assert_eq!((sum("lookedAt"), sum("failed")), (6, 0), "{one} {other}");
+    assert_eq!(sum("settled"), 4);
+    let mut calls = Vec::new();
+    for (order, id, status) in &payments {
+        let expected = match *status {
+            "COMPLETED" => "completed",
+            "FAILED" => "failed",
+            "AUTHORIZED" => "authorized",
+            "ABANDONED" => "cancelled",
+            _ => "pending",
+        };
+        assert_eq!(shop.status(id).await, expected);
+        for kind in ["status", "list"] {
+            let made = control()
+                .await
+                .calls_where(Provider::Finvypay, order, &[("kind", kind)])
+                .await;
+            calls.extend(made.unwrap().calls);
+        }
+    }
+    assert_eq!(calls.len(), 6 + 3, "the order of those that are not settled");
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.headers["authorization"] == "Bearer fp_local_finvypay"),
+        "{calls:?}"
+    );
+    let mut times: Vec<u64> = calls.iter().map(|call| call.received_ms).collect();
+    times.sort_unstable();
+    // Both wait for the same turns; a call may be on its way for some milliseconds longer than the one before.
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 700), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_lost_create_call_and_an_order_of_several_are_sorted_out() {
+    let shop = Shop::open().await;
+    let order = unique("several");
+    let replies = json!([{ "drop": "beforeReply" }]);
+    control()
+        .await
+        .replies(Provider::Finvypay, &order, replies)
+        .await
+        .unwrap();
+    let lost = shop.create(Provider::Finvypay, &order).await;
+    assert_eq!(lost.problem(), (502, "PROVIDER_ERROR".to_owned()));
+    let payments = control().await.payments(Provider::Finvypay, &order).await.unwrap();
+    let transaction = payments[0].transaction_id.clone().expect("a transaction");
+    control()
+        .await
+        .set_status(Provider::Finvypay, &payments[0].id, "COMPLETED")
+        .await
+        .unwrap();
+    // Another payment of the order, under a key of its own.
+    let headers = [("content-type", "application/json")];
+    let body = apm(&order).to_string();
+    let other = shop
+        .create_apm
+        .http("POST", "/apm-payments", &headers, body.as_bytes())
+        .await;
+    let other = Answer::from(other.expect("an answer"));
+    assert_eq!(other.status, 201);
+    let general = json!({ "success": true, "status": "SUCCESS", "data": {
+        "amount": 99.99, "currency": "USD", "order_id": order, "txn_id": transaction,
+    } });
+    assert_eq!(
+        shop.tell(&general).await.status,
+        200,
+        "kept, though nobody knows whose it is"
+    );
+    assert_eq!(shop.status(&lost.str("id")).await, "creating");
+    let report = sweep(&shop.reconciler(61).await).await;
+    assert_eq!(report["failed"], 0, "{report}");
+    assert_eq!(shop.status(&lost.str("id")).await, "completed");
+    assert_eq!(shop.status(&other.str("id")).await, "pending");
+    let items = aws::all_items(&shop.table).await;
+    assert!(items.iter().all(|item| item["sk"]["S"] != "PARKED"), "{items:?}");
+}
+
+#[tokio::test]
+async fn what_can_no_longer_be_paid_expires() {
+    let shop = Shop::open().await;
+    let order = unique("expires");
+    let created = shop.create(Provider::Finvypay, &order).await;
+    let crypto = shop.create(Provider::Apolopay, &order).await;
+    // The stand-in's payments expire after half an hour.
+    sweep(&shop.reconciler(44 * 60).await).await;
+    assert_eq!(shop.status(&created.str("id")).await, "pending");
+    sweep(&shop.reconciler(46 * 60).await).await;
+    assert_eq!(shop.status(&created.str("id")).await, "expired");
+    assert_eq!(shop.status(&crypto.str("id")).await, "pending");
+    let report = sweep(&shop.reconciler(24 * 60 * 60 + 1).await).await;
+    assert_eq!(shop.status(&crypto.str("id")).await, "expired");
+    let matters = report["forAPerson"].as_array().unwrap();
+    assert_eq!(
+        (matters.len(), &matters[0]["matter"], &matters[0]["paymentId"]),
+        (1, &json!("unconfirmed"), &json!(crypto.str("id")))
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
+    let secret = aws::create_secret(&json!({ "apiKey": "fp_local_old", "webhookSecret": "whsec_test_secret" })).await;
+    let shop = Shop::open().await;
+    let created = shop.create(Provider::Finvypay, &unique("rotated")).await;
+    let reference = created.str("paymentId");
+    control()
+        .await
+        .set_status(Provider::Finvypay, &reference, "COMPLETED")
+        .await
+        .unwrap();
+    let reconciler = shop.reconciler_with(61, &[("FINVYPAY_SECRET_ID", Some(&secret))]).await;
+    let report = sweep(&reconciler).await;
+    assert_eq!((&report["lookedAt"], &report["unfinished"]), (&json!(1), &json!(true)));
+    assert_eq!(shop.status(&created.str("id")).await, "pending");
+    aws::put_secret(
+        &secret,
+        &json!({ "apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret" }),
+    )
+    .await;
+    // The next run cannot refresh within the same minute; another environment has the new key at once.
+    let report = sweep(&shop.reconciler_with(61, &[("FINVYPAY_SECRET_ID", Some(&secret))]).await).await;
+    assert_eq!(report["settled"], 1, "{report}");
+    assert_eq!(shop.status(&created.str("id")).await, "completed");
+}
+
+#[tokio::test]
+async fn without_its_key_it_asks_nobody_but_the_clock_runs_on() {
+    let shop = Shop::open().await;
+    let created = shop.create(Provider::Finvypay, &unique("keyless")).await;
+    let reconciler = shop
+        .reconciler_with(46 * 60, &[("FINVYPAY_SECRET_ID", Some("no-such-secret"))])
+        .await;
+    let report = sweep(&reconciler).await;
+    assert_eq!(
+        (&report["expired"], &report["unfinished"]),
+        (&json!(1), &json!(true)),
+        "{report}"
+    );
+    assert_eq!(shop.status(&created.str("id")).await, "expired");
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_read_what_is_due_fails_and_says_so() {
+    let shop = Shop::open().await;
+    let nowhere = shop
+        .reconciler_with(0, &[("PAYMENTS_TABLE", Some("no-such-table"))])
+        .await;
+    let error = nowhere.invoke(r#"{"action":"sweep"}"#).await.unwrap_err().to_string();
+    assert!(
+        error.contains("UNAVAILABLE") && error.contains("ResourceNotFoundException"),
+        "{error}"
+    );
+}

@@ -57,6 +57,7 @@ pub const FUNCTIONS: [Function; 5] = [
     Function {
         name: "reconcile-payments",
         instances: 1,
+        route: None,
         variables: &[
             "PAYMENTS_TABLE",
             "FINVYPAY_SECRET_ID",
