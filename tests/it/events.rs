@@ -45,6 +45,15 @@ const EVENTS: [(&str, &str, u16, &str); 13] = [
     ("webhook-handler-wrong-path.json", "webhook-handler", 404, "NOT_FOUND"),
 ];
 
+/// The files for the function that nobody reaches over HTTP, and what stands in what `cargo lambda invoke` prints.
+const RECONCILER_EVENTS: [(&str, &str); 2] = [
+    ("reconcile-payments-sweep.json", r#""lookedAt":0"#),
+    (
+        "reconcile-payments-complete-unknown.json",
+        "there is no payment 00000000-0000-4000-8000-000000000000",
+    ),
+];
+
 const RECEIVED: &str = r#"{"received":true}"#;
 
 /// The functions with a table and stand-ins of their own, since the events name fixed orders and ids.
@@ -66,7 +75,11 @@ impl Apart {
             ("APOLOPAY_BASE_URL", Some(apolopay.as_str())),
             ("FINVYPAY_BASE_URL", Some(finvypay.as_str())),
         ];
-        let names: BTreeSet<_> = EVENTS.iter().map(|(_, function, ..)| *function).collect();
+        let names: BTreeSet<_> = EVENTS
+            .iter()
+            .map(|(_, function, ..)| *function)
+            .chain(["reconcile-payments"])
+            .collect();
         let attach = |name| async move { (name, world.attach(name, 1, &changes).await.expect("a function")) };
         let functions = join_all(names.into_iter().map(attach)).await;
         Self {
@@ -88,7 +101,12 @@ async fn every_event_gets_its_answer() {
         .expect("events/")
         .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
         .collect();
-    let known: BTreeSet<_> = EVENTS.iter().map(|(file, ..)| (*file).to_owned()).collect();
+    let known: BTreeSet<_> = EVENTS
+        .iter()
+        .map(|(file, ..)| *file)
+        .chain(RECONCILER_EVENTS.map(|(file, _)| file))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(files, known, "every file in events/ has its line here");
 
     let apart = Apart::start().await;
@@ -102,6 +120,11 @@ async fn every_event_gets_its_answer() {
             "application/problem+json"
         };
         assert_eq!(answer.header("content-type"), Some(media_type), "{file}");
+    }
+    for (file, part) in RECONCILER_EVENTS {
+        let output = run_cargo_lambda(apart.url("reconcile-payments"), file, "reconcile-payments").await;
+        let printed = [output.stdout, output.stderr].concat();
+        assert!(String::from_utf8_lossy(&printed).contains(part), "{file}: {printed:?}");
     }
 
     // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the
@@ -146,6 +169,13 @@ async fn a_changed_byte_is_refused() {
 }
 
 async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Answer {
+    let output = run_cargo_lambda(url, file, function).await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer = serde_json::from_str(&text);
+    invoke::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
+}
+
+async fn run_cargo_lambda(url: &str, file: &str, function: &str) -> Output {
     let (_, port) = url.rsplit_once(':').expect("a port");
     let mut command = Command::new(workspace().join(".venv/bin/cargo-lambda"));
     command
@@ -161,11 +191,8 @@ async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Answer {
         .current_dir(workspace())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output: Output = timeout(Duration::from_secs(60), command.output())
+    timeout(Duration::from_secs(60), command.output())
         .await
         .expect("in time")
-        .expect("cargo lambda invoke runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let answer = serde_json::from_str(&text);
-    invoke::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
+        .expect("cargo lambda invoke runs")
 }

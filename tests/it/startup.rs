@@ -53,7 +53,7 @@ async fn assert_stops(function: &str, variable: &str, value: Option<&str>, line:
 
 #[tokio::test]
 async fn a_variable_is_missing() {
-    let own: [(&str, &[&str]); 4] = [
+    let own: [(&str, &[&str]); 5] = [
         ("create-preorder", &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID"]),
         (
             "create-apm",
@@ -69,6 +69,7 @@ async fn a_variable_is_missing() {
             &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "FINVYPAY_SECRET_ID"],
         ),
         ("get-payment", &["PAYMENTS_TABLE"]),
+        ("reconcile-payments", &["PAYMENTS_TABLE", "FINVYPAY_SECRET_ID"]),
     ];
     for (function, variables) in own {
         let variables = variables.iter().chain(&AWS);
@@ -97,6 +98,13 @@ async fn a_variable_is_wrong() {
             "FINVYPAY_BASE_URL",
             "https://api.finvypay.com/?x",
             address,
+        ),
+        ("reconcile-payments", "FINVYPAY_BASE_URL", "api.finvypay.com", address),
+        (
+            "reconcile-payments",
+            "FINVYPAY_ENVIRONMENT",
+            "live",
+            "must be sandbox or production",
         ),
         ("create-apm", "WEBHOOK_BASE_URL", "http://hooks.example", address),
         ("create-apm", "WEBHOOK_BASE_URL", "hooks.example", address),
@@ -152,7 +160,13 @@ async fn the_region_may_come_by_its_other_name_and_defaults_hold() {
         ("FINVYPAY_BASE_URL", None),
         ("APOLOPAY_BASE_URL", None),
     ];
-    for function in ["create-preorder", "create-apm", "webhook-handler", "get-payment"] {
+    for function in [
+        "create-preorder",
+        "create-apm",
+        "webhook-handler",
+        "get-payment",
+        "reconcile-payments",
+    ] {
         let output = run(function, changes).await;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let is_configuration = ["is not set", "must be"].iter().any(|words| text.contains(words));

@@ -19,6 +19,9 @@ use super::{Error, Front, LocalAws, Sandbox, http, ports, settings};
 /// How long a function has to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
+/// How often the reconciler runs, as in template.yaml.
+const SCHEDULE: Duration = Duration::from_secs(60);
+const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request for every route, to which the function itself answers with a problem of its own and does nothing.
 const PROBES: [(Method, &str, StatusCode); 5] = [
@@ -73,11 +76,17 @@ async fn start() -> Result<Running, Error> {
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
     let front = Front::watching(&binaries, functions_port, &environment).await?;
-    let mut running = Running { front, sandbox, aws };
     let http = http::client()?;
+    let mut running = Running {
+        front,
+        sandbox,
+        aws,
+        http,
+    };
     for (method, path, expected) in PROBES {
-        running.until_answering(&http, &method, path, expected).await?;
+        running.until_answering(&method, path, expected).await?;
     }
+    running.sweep().await?;
     say(&format!(
         "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
          providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
@@ -94,21 +103,34 @@ struct Running {
     front: Front,
     sandbox: Sandbox,
     aws: LocalAws,
+    http: Client,
 }
 
 impl Running {
+    /// Invokes the reconciler, as its schedule does.
+    async fn sweep(&self) -> Result<(), Error> {
+        let url = format!(
+            "{}/2015-03-31/functions/reconcile-payments/invocations",
+            self.front.url()
+        );
+        let request = self.http.post(url).timeout(SWEEP_LIMIT).body(r#"{"action":"sweep"}"#);
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        let report: Value = match answer {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        };
+        if report.get("lookedAt").is_some() {
+            return Ok(());
+        }
+        Err(self.front.process.late(&format!("reconcile-payments answers {report}")))
+    }
+
     /// Waits until the function behind a route answers, and not the gateway for it.
-    async fn until_answering(
-        &mut self,
-        http: &Client,
-        method: &Method,
-        path: &str,
-        expected: StatusCode,
-    ) -> Result<(), Error> {
+    async fn until_answering(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
         let url = format!("{}{path}", self.front.url());
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let request = http.request(method.clone(), &url).timeout(Duration::from_secs(10));
+            let request = self.http.request(method.clone(), &url).timeout(Duration::from_secs(10));
             let seen = match request.header("content-type", "application/json").send().await {
                 Ok(answer) => {
                     let status = answer.status();
@@ -128,11 +150,17 @@ impl Running {
         }
     }
 
-    /// Waits until a part ends by itself.
+    /// Waits until a part ends by itself; the schedule runs meanwhile.
     async fn failed(&mut self) -> Error {
+        let mut next_sweep = Instant::now() + SCHEDULE;
         loop {
             if let Err(error) = self.check() {
                 return error;
+            }
+            if Instant::now() >= next_sweep {
+                next_sweep += SCHEDULE;
+                // What it says stands in its log, and the next one comes in a minute.
+                let _ = self.sweep().await;
             }
             tokio::select! {
                 error = self.sandbox.ended() => return error,
