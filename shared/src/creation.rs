@@ -19,7 +19,7 @@ use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, 
 use crate::payment::Payment;
 use crate::problem::Problem;
 use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT};
-use crate::secrets::{ApiKey, SecretCache};
+use crate::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::status::Status;
 use crate::store::{Also, Commit, Opened, Store, StoreError};
 use crate::view;
@@ -75,9 +75,9 @@ enum Begun {
 ///
 /// # Errors
 /// The [`Problem`] to answer with. From the moment the intent is stored it carries the payment's id.
-pub async fn create<G: Gateway>(
+pub async fn create<G: Gateway, S: SecretSource>(
     store: &Store,
-    keys: &SecretCache<ApiKey>,
+    keys: &SecretCache<ApiKey, S>,
     intent: Payment,
     keyed: Option<&Keyed>,
     gateway: impl FnOnce(PaymentId, ApiKey) -> G,

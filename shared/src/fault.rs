@@ -166,6 +166,11 @@ mod armed {
     pub trait Hook: Send + Sync {
         /// Ends when the flow may go on.
         fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+        /// How far the flow lives in the future.
+        fn clock_offset(&self) -> Duration {
+            Duration::ZERO
+        }
     }
 
     tokio::task_local! {
@@ -237,8 +242,9 @@ mod armed {
         Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(0))
     });
 
-    /// How far this process lives in the future.
+    /// How far this flow, and this process, live in the future.
     pub(crate) fn clock_offset() -> Duration {
-        *CLOCK_OFFSET
+        let flow = HOOK.try_with(|hook| hook.clock_offset()).unwrap_or_default();
+        flow.saturating_add(*CLOCK_OFFSET)
     }
 }
