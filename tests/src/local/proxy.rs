@@ -1,13 +1,15 @@
-//! A proxy before the local AWS that counts what passes, and fails or holds it on demand.
+//! A proxy before the local AWS that counts what passes, and fails or holds it on demand or at random.
 //!
 //! Every use gets a proxy of its own ([`AwsProxy::start`]), so that what one test counts is not another's. A request is
 //! known by its action, the end of its `x-amz-target`: `TransactWriteItems`, `GetSecretValue`.
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,45 +17,28 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
+use super::faults::{Deed, Fault, Faults, Held, Moment, Try};
 use super::{Error, background, http};
 
 /// More than any request of ours, and than DynamoDB takes.
 const LARGEST: usize = 17 * 1024 * 1024;
 /// How long a hung request waits: longer than any client.
 const FOREVER: Duration = Duration::from_secs(600);
+/// How many requests are kept.
+const KEPT: usize = 100_000;
 
 /// A request that came to the proxy.
 #[derive(Clone, Debug)]
 pub struct AwsCall {
     /// Its action, such as `PutItem`.
     pub action: String,
+    /// The operation that it is a try of.
+    pub operation: String,
     /// Its body.
     pub body: Value,
-}
-
-/// What happens to a request instead of its being passed on.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// An error answer: an HTTP status and an AWS error type, such as 400 and `ThrottlingException`.
-    Error(u16, &'static str),
-    /// A transaction is cancelled for these reasons, one a step: `{"Code": …, "Item": …}`.
-    Cancelled(Vec<Value>),
-    /// The connection is closed without an answer; nothing is done.
-    Disconnect,
-    /// It is done, but the connection is closed instead of the answer.
-    LoseAnswer,
-    /// No answer, ever.
-    Hang,
-}
-
-impl Fault {
-    /// AWS has an internal error.
-    pub const UNAVAILABLE: Self = Self::Error(503, "ServiceUnavailable");
-    /// The table is throttled.
-    pub const THROTTLED: Self = Self::Error(400, "ProvisionedThroughputExceededException");
 }
 
 /// A proxy on 127.0.0.1. It ends when this is dropped.
@@ -64,33 +49,19 @@ pub struct AwsProxy {
     serving: tokio::task::AbortHandle,
 }
 
-/// Requests held back by [`AwsProxy::hold`]. Dropping it lets them go.
-#[derive(Debug)]
-pub struct Held {
-    waiting: watch::Receiver<usize>,
-    gate: Arc<Semaphore>,
-}
-
 #[derive(Debug)]
 struct State {
     upstream: String,
     http: reqwest::Client,
-    calls: Mutex<Vec<AwsCall>>,
-    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Seen>,
+    faults: Mutex<Faults>,
 }
 
-#[derive(Debug)]
-struct Rule {
-    action: String,
-    /// How many more requests it is for.
-    times: usize,
-    deed: Deed,
-}
-
-#[derive(Clone, Debug)]
-enum Deed {
-    Fail(Fault),
-    Hold(Arc<watch::Sender<usize>>, Arc<Semaphore>),
+/// What came. A soak would keep too much otherwise, so only the counts go on for ever.
+#[derive(Debug, Default)]
+struct Seen {
+    latest: VecDeque<AwsCall>,
+    counts: BTreeMap<String, usize>,
 }
 
 impl AwsProxy {
@@ -109,8 +80,8 @@ impl AwsProxy {
         let state = Arc::new(State {
             upstream: upstream.to_owned(),
             http: http::client()?,
-            calls: Mutex::default(),
-            rules: Mutex::default(),
+            seen: Mutex::default(),
+            faults: Mutex::default(),
         });
         let serving = background::handle()?
             .spawn(serve(listener, Arc::clone(&state)))
@@ -124,25 +95,36 @@ impl AwsProxy {
         &self.url
     }
 
-    /// Everything that came since the start or the last [`AwsProxy::reset`], in order.
+    /// What came since the start or the last [`AwsProxy::reset`], in order: the latest 100,000 requests.
     #[must_use]
     pub fn calls(&self) -> Vec<AwsCall> {
-        lock(&self.state.calls).clone()
+        lock(&self.state.seen).latest.iter().cloned().collect()
     }
 
     /// How many requests for `action` came.
     #[must_use]
     pub fn count(&self, action: &str) -> usize {
-        lock(&self.state.calls)
-            .iter()
-            .filter(|call| call.action == action)
-            .count()
+        lock(&self.state.seen).counts.get(action).copied().unwrap_or_default()
     }
 
-    /// Forgets what came, and every fault. What is held stays held.
+    /// How many operations for `action` (`*`: for any) are among [`AwsProxy::calls`]: all tries of one count once.
+    #[must_use]
+    pub fn operations(&self, action: &str) -> usize {
+        let seen = lock(&self.state.seen);
+        let wanted = seen.latest.iter().filter(|call| action == "*" || call.action == action);
+        wanted.map(|call| call.operation.as_str()).collect::<HashSet<_>>().len()
+    }
+
+    /// How many requests met which [fault](Fault::name), by rule or by chance.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<String, usize> {
+        lock(&self.state.faults).injected.clone()
+    }
+
+    /// Forgets what came, every count, and every fault. What is held stays held.
     pub fn reset(&self) {
-        lock(&self.state.calls).clear();
-        lock(&self.state.rules).clear();
+        *lock(&self.state.seen) = Seen::default();
+        *lock(&self.state.faults) = Faults::default();
     }
 
     /// Fails every request for `action` (`*`: for any) from now on.
@@ -152,24 +134,41 @@ impl AwsProxy {
 
     /// Fails the next `times` requests for `action`. Rules given earlier come first.
     pub fn fail_times(&self, action: &str, times: usize, fault: Fault) {
-        self.rule(action, times, Deed::Fail(fault));
+        lock(&self.state.faults).for_requests(action, times, Deed::Fail(fault));
+    }
+
+    /// Fails every try of the `nth` operation for `action` (`*`: for any) from now on; the next is the first. What
+    /// earlier rules fail or hold is counted too.
+    pub fn fail_operation(&self, action: &str, nth: usize, fault: Fault) {
+        lock(&self.state.faults).for_operation(action, nth, Deed::Fail(fault));
     }
 
     /// Holds every request for `action` back from now on, before it is passed on.
     #[must_use]
     pub fn hold(&self, action: &str) -> Held {
-        let (arrived, waiting) = watch::channel(0);
-        let gate = Arc::new(Semaphore::new(0));
-        self.rule(action, usize::MAX, Deed::Hold(Arc::new(arrived), Arc::clone(&gate)));
-        Held { waiting, gate }
+        let (deed, held) = Faults::hold(Moment::Before);
+        lock(&self.state.faults).for_requests(action, usize::MAX, deed);
+        held
     }
 
-    fn rule(&self, action: &str, times: usize, deed: Deed) {
-        lock(&self.state.rules).push(Rule {
-            action: action.to_owned(),
-            times,
-            deed,
-        });
+    /// Holds every try of the `nth` operation, counted as in [`AwsProxy::fail_operation`], before it is passed on or
+    /// when it is done: the moment to kill whoever waits for it.
+    #[must_use]
+    pub fn hold_operation(&self, action: &str, nth: usize, moment: Moment) -> Held {
+        let (deed, held) = Faults::hold(moment);
+        lock(&self.state.faults).for_operation(action, nth, deed);
+        held
+    }
+
+    /// From now on, strikes `percent` of the operations for which there is no rule, each with one of `faults`: half of
+    /// them in their first try only, which an SDK's retry mends, and half in every try. Chance is drawn from `seed`.
+    pub fn chaos(&self, percent: u8, seed: u64, faults: &[Fault]) {
+        lock(&self.state.faults).set_chaos(percent, seed, faults);
+    }
+
+    /// Ends [`AwsProxy::chaos`]; what it did stays counted.
+    pub fn calm(&self) {
+        lock(&self.state.faults).end_chaos();
     }
 }
 
@@ -179,20 +178,14 @@ impl Drop for AwsProxy {
     }
 }
 
-impl Held {
-    /// Waits until `count` requests have come to be held.
-    pub async fn arrived(&mut self, count: usize) {
-        // An error says that the proxy is gone, and then nothing comes any more.
-        let _ = self.waiting.wait_for(|waiting| *waiting >= count).await;
-    }
-
-    /// Lets all of them go, and those that come later.
-    pub fn release(self) {}
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.gate.close();
+impl Seen {
+    fn add(&mut self, call: AwsCall) {
+        let count = self.counts.entry(call.action.clone()).or_default();
+        *count = count.saturating_add(1);
+        if self.latest.len() == KEPT {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(call);
     }
 }
 
@@ -223,49 +216,73 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let body = to_bytes(Body::new(body), LARGEST)
         .await
         .map_err(std::io::Error::other)?;
-    let action = action(&parts.headers);
-    lock(&state.calls).push(AwsCall {
+    let (action, operation) = (action(&parts.headers), operation(&parts.headers));
+    let is_first = is_first_try(&parts.headers);
+    lock(&state.seen).add(AwsCall {
         action: action.clone(),
+        operation: operation.clone(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     });
-    match state.deed(&action) {
-        Some(Deed::Fail(Fault::Error(status, kind))) => error(status, kind, &json!({})),
-        Some(Deed::Fail(Fault::Cancelled(reasons))) => error(
-            400,
-            "TransactionCanceledException",
-            &json!({ "CancellationReasons": reasons }),
-        ),
-        Some(Deed::Fail(Fault::Disconnect)) => Err(std::io::Error::other("told to disconnect")),
-        Some(Deed::Fail(Fault::LoseAnswer)) => {
-            state.pass_on(parts, body).await?;
-            Err(std::io::Error::other("told to lose the answer"))
-        }
-        Some(Deed::Fail(Fault::Hang)) => {
-            tokio::time::sleep(FOREVER).await;
-            Err(std::io::Error::other("told to hang"))
-        }
-        Some(Deed::Hold(arrived, gate)) => {
-            arrived.send_modify(|waiting| *waiting = waiting.saturating_add(1));
-            // The gate is closed to let everyone through.
-            let _ = gate.acquire().await;
-            state.pass_on(parts, body).await
-        }
+    let deed = lock(&state.faults).decide(Try {
+        action: &action,
+        operation: &operation,
+        is_first,
+    });
+    match deed {
         None => state.pass_on(parts, body).await,
+        Some(Deed::Fail(fault)) => state.fail(fault, parts, body).await,
+        Some(Deed::Hold(Moment::Before, hold)) => {
+            let goes_on = hold.wait().await;
+            if goes_on {
+                state.pass_on(parts, body).await
+            } else {
+                Err(closed())
+            }
+        }
+        Some(Deed::Hold(Moment::After, hold)) => {
+            let answer = state.pass_on(parts, body).await?;
+            let goes_on = hold.wait().await;
+            if goes_on { Ok(answer) } else { Err(closed()) }
+        }
     }
 }
 
 impl State {
-    /// What the first rule for `action` says, which is used up once more.
-    fn deed(&self, action: &str) -> Option<Deed> {
-        let mut rules = lock(&self.rules);
-        let rule = rules
-            .iter_mut()
-            .find(|rule| rule.times > 0 && (rule.action == action || rule.action == "*"))?;
-        rule.times = rule.times.saturating_sub(1);
-        Some(rule.deed.clone())
+    async fn fail(&self, fault: Fault, parts: Parts, body: Bytes) -> Result<Response<Body>, std::io::Error> {
+        match fault {
+            Fault::Error(status, kind) => error(status, kind, &json!({})),
+            Fault::ErrorAfter(status, kind) => {
+                self.pass_on(parts, body).await?;
+                error(status, kind, &json!({}))
+            }
+            Fault::Cancelled(reasons) => error(
+                400,
+                "TransactionCanceledException",
+                &json!({ "CancellationReasons": reasons }),
+            ),
+            Fault::Disconnect => Err(closed()),
+            Fault::LoseAnswer => {
+                self.pass_on(parts, body).await?;
+                Err(closed())
+            }
+            Fault::Hang => {
+                tokio::time::sleep(FOREVER).await;
+                Err(closed())
+            }
+            Fault::HangAfter => {
+                self.pass_on(parts, body).await?;
+                tokio::time::sleep(FOREVER).await;
+                Err(closed())
+            }
+            Fault::Late(delay) => {
+                let answer = self.pass_on(parts, body).await?;
+                tokio::time::sleep(delay).await;
+                Ok(answer)
+            }
+        }
     }
 
-    async fn pass_on(&self, parts: axum::http::request::Parts, body: Bytes) -> Result<Response<Body>, std::io::Error> {
+    async fn pass_on(&self, parts: Parts, body: Bytes) -> Result<Response<Body>, std::io::Error> {
         let answer = self
             .http
             .request(parts.method, format!("{}{}", self.upstream, parts.uri))
@@ -290,6 +307,24 @@ fn action(headers: &HeaderMap) -> String {
         .and_then(|target| target.rsplit('.').next())
         .unwrap_or_default()
         .to_owned()
+}
+
+/// Whose try a request is. One without the SDK's mark is an operation by itself.
+fn operation(headers: &HeaderMap) -> String {
+    let id = headers.get("amz-sdk-invocation-id").and_then(|id| id.to_str().ok());
+    id.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// `amz-sdk-request: attempt=1; max=3`
+fn is_first_try(headers: &HeaderMap) -> bool {
+    let request = headers.get("amz-sdk-request").and_then(|request| request.to_str().ok());
+    let attempt = request.and_then(|request| request.split(';').find_map(|part| part.trim().strip_prefix("attempt=")));
+    attempt.is_none_or(|attempt| attempt == "1")
+}
+
+/// Closes the connection without an answer.
+fn closed() -> std::io::Error {
+    std::io::Error::other("told to close the connection")
 }
 
 fn error(status: u16, kind: &str, more: &Value) -> Result<Response<Body>, std::io::Error> {

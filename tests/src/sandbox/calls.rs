@@ -86,6 +86,16 @@ pub struct Calls {
     pub max_in_flight: usize,
 }
 
+/// The create calls of a provider that were in progress at one time.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InFlight {
+    /// The greatest number of them, of all orders together.
+    pub max: usize,
+    /// The greatest number for each order that ever had more than one.
+    pub orders: BTreeMap<String, usize>,
+}
+
 /// Whose calls in progress are counted together: an order's, or all of a provider's.
 type Flights = (Provider, Option<String>);
 
@@ -177,11 +187,27 @@ impl CallLog {
                 && call.kind == kind
                 && (order_id.is_none() || call.order_id.as_deref() == order_id)
         };
-        let flight = self.flights.get(&(provider, order_id.map(str::to_owned)));
         Calls {
             calls: self.calls.iter().filter(wanted).cloned().collect(),
-            max_in_flight: flight.map_or(0, |flight| flight.most),
+            max_in_flight: self.most(provider, order_id),
         }
+    }
+
+    /// How crowded a provider was.
+    pub(super) fn in_flight(&self, provider: Provider) -> InFlight {
+        let orders = self.flights.iter().filter_map(|((of, order_id), flight)| {
+            let order_id = order_id.as_ref().filter(|_| *of == provider && flight.most > 1)?;
+            Some((order_id.clone(), flight.most))
+        });
+        InFlight {
+            max: self.most(provider, None),
+            orders: orders.collect(),
+        }
+    }
+
+    fn most(&self, provider: Provider, order_id: Option<&str>) -> usize {
+        let flight = self.flights.get(&(provider, order_id.map(str::to_owned)));
+        flight.map_or(0, |flight| flight.most)
     }
 }
 

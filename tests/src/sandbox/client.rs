@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
+use super::calls::{Calls, InFlight};
+use super::chaos::{Chaos, ChaosReport};
 use super::delivery::Delivery;
 use super::http::loopback_client;
 use super::json::Object;
@@ -123,6 +124,33 @@ impl Control {
             .map(|answer| answer.payments)
     }
 
+    /// Has calls meet mishaps by chance from now on, or none any more (the default); gives what it did until now, and
+    /// counts anew.
+    ///
+    /// # Errors
+    /// When the stand-ins refuse it or cannot be reached.
+    pub async fn chaos(&self, chaos: &Chaos) -> Result<ChaosReport, ControlError> {
+        self.post("chaos", chaos).await
+    }
+
+    /// What chance did since it was last told to.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn chaos_report(&self) -> Result<ChaosReport, ControlError> {
+        read(self.http.get(self.url("chaos")?).send().await?).await
+    }
+
+    /// How many create calls were in progress at one time, at most, since the stand-ins started.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn in_flight(&self, provider: Provider) -> Result<InFlight, ControlError> {
+        let mut url = self.url("in-flight")?;
+        url.query_pairs_mut().append_pair("provider", name(provider));
+        read(self.http.get(url).send().await?).await
+    }
+
     /// Moves a payment at the provider without a webhook.
     ///
     /// # Errors
@@ -142,13 +170,9 @@ impl Control {
         order_id: &str,
         more: &[(&str, &str)],
     ) -> Result<T, ControlError> {
-        let provider = match provider {
-            Provider::Apolopay => "apolopay",
-            Provider::Finvypay => "finvypay",
-        };
         let mut url = self.url(route)?;
         url.query_pairs_mut()
-            .append_pair("provider", provider)
+            .append_pair("provider", name(provider))
             .append_pair("orderId", order_id)
             .extend_pairs(more);
         read(self.http.get(url).send().await?).await
@@ -164,6 +188,13 @@ impl Control {
             status: 0,
             problem: format!("{url}: {error}"),
         })
+    }
+}
+
+fn name(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Apolopay => "apolopay",
+        Provider::Finvypay => "finvypay",
     }
 }
 

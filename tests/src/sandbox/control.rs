@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::calls::{Calls, Kind, Outcome};
+use super::calls::{Calls, InFlight, Kind, Outcome};
+use super::chaos::{Chaos, ChaosReport};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
 use super::script::Script;
@@ -31,6 +32,8 @@ pub(super) fn routes(world: &Arc<World>) -> Router<Arc<World>> {
         .route("/replies", post(replies))
         .route("/calls", get(calls))
         .route("/webhooks", post(webhooks))
+        .route("/chaos", get(chaos_report).post(chaos))
+        .route("/in-flight", get(in_flight))
         .route("/payments", get(payments).post(set_payment))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -109,6 +112,33 @@ async fn calls(
         let problem = format!("fewer than {} such calls after {PATIENCE:?}", query.at_least);
         Refused(StatusCode::REQUEST_TIMEOUT, problem)
     })
+}
+
+/// Begins anew, and answers with what was done until now.
+async fn chaos(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<ChaosReport>, Refused> {
+    let chaos: Chaos = parse(&body)?;
+    if let Some(problem) = chaos.problem() {
+        return Err(Refused::because(problem));
+    }
+    Ok(Json(world.memory().chance.set(chaos)))
+}
+
+async fn chaos_report(State(world): State<Arc<World>>) -> Json<ChaosReport> {
+    Json(world.memory().chance.report())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InFlightQuery {
+    provider: Provider,
+}
+
+async fn in_flight(
+    State(world): State<Arc<World>>,
+    query: Result<Query<InFlightQuery>, QueryRejection>,
+) -> Result<Json<InFlight>, Refused> {
+    let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
+    Ok(Json(world.memory().calls.in_flight(query.provider)))
 }
 
 #[derive(Deserialize)]

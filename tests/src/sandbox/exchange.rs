@@ -2,7 +2,8 @@
 //!
 //! The payment exists, and an idempotency key is remembered, before the reply is delayed, lost or cut
 //! short: a caller that gives up leaves behind what it would at the real provider. A repeated key never makes a
-//! second payment; it gets the first reply again, or the next scripted one where there is one.
+//! second payment; it gets the first reply again, or the next scripted one where there is one. What chance does to a call
+//! is played as if it were scripted.
 
 use std::future;
 use std::time::Duration;
@@ -31,17 +32,26 @@ pub(super) async fn create(call: OpenCall, draft: Payment, key: Option<&str>) ->
 /// Answers a status call with what the provider knows, or with what is scripted for the order.
 pub(super) async fn status(call: OpenCall, payment: Option<Payment>, not_found: Answer) -> Response<Body> {
     let order_id = payment.as_ref().and_then(|payment| payment.order_id.as_deref());
-    let reply = call
-        .world
-        .memory()
-        .scripts
-        .next(Provider::Finvypay, Kind::Status, order_id)
-        .unwrap_or_default();
+    let reply = {
+        let mut memory = call.world.memory();
+        let scripted = memory.scripts.next(Provider::Finvypay, Kind::Status, order_id);
+        scripted
+            .or_else(|| memory.chance.strike(Kind::Status))
+            .unwrap_or_default()
+    };
     let known = payment
         .as_ref()
         .map(|payment| finvypay::status_answer(payment, reply.changes()));
     let answer = reply.verbatim(Provider::Finvypay).or(known).unwrap_or(not_found);
     deliver(call, reply, answer, payment.as_ref().map(|payment| payment.id.as_str())).await
+}
+
+/// Answers a list call with what the provider knows.
+pub(super) async fn list(call: OpenCall, known: Answer) -> Response<Body> {
+    let reply = call.world.memory().chance.strike(Kind::List).unwrap_or_default();
+    let answer = reply.verbatim(Provider::Finvypay).unwrap_or(known);
+    call.world.memory().calls.decide(call.index, &answer);
+    deliver(call, reply, answer, None).await
 }
 
 /// Answers a call at once.
@@ -66,8 +76,12 @@ fn decide(call: &OpenCall, mut payment: Payment, key: Option<&str>) -> Decision 
     let first = key.and_then(|key| memory.first_answers.get(key).cloned());
 
     let is_known = first.is_some();
-    let replayed = scripted.is_none() && is_known;
-    let reply = scripted.unwrap_or_default();
+    let is_scripted = scripted.is_some();
+    let reply = scripted
+        .or_else(|| memory.chance.strike(Kind::Create))
+        .unwrap_or_default();
+    let instead = reply.verbatim(payment.provider);
+    let replayed = is_known && !is_scripted && instead.is_none();
     let earlier = first
         .as_ref()
         .and_then(|first| memory.payments.by_id(payment.provider, &first.payment_id));
@@ -79,7 +93,7 @@ fn decide(call: &OpenCall, mut payment: Payment, key: Option<&str>) -> Decision 
     let documented = documented(world, &payment, &reply);
     let answer = match first {
         Some(first) if replayed => first.answer,
-        _ => reply.verbatim(payment.provider).unwrap_or_else(|| documented.clone()),
+        _ => instead.unwrap_or_else(|| documented.clone()),
     };
     if let Some(key) = key.filter(|_| is_new) {
         let first = FirstAnswer {

@@ -143,13 +143,8 @@ async fn list(
         .map(transaction)
         .collect();
     let data = Object::default().with("transactions", transactions);
-    exchange::answer(
-        call,
-        Answer::json(
-            StatusCode::OK,
-            &Object::default().with("success", true).with("data", data),
-        ),
-    )
+    let known = Object::default().with("success", true).with("data", data);
+    exchange::list(call, Answer::json(StatusCode::OK, &known)).await
 }
 
 /// Where the buyer lands: a placeholder, until there is a checkout page.

@@ -36,6 +36,11 @@ What the next create calls of an order get:
 Which calls came for an order:
   curl '{base}/_control/calls?provider=apolopay&orderId=ORD-9821'
 
+Faults by chance, for calls without a script (percent 0 ends it); what they were; how many create calls were in progress at once:
+  curl {base}/_control/chaos -d '{{"percent":20,"seed":7,"mishaps":["error500","error429","dropBefore","dropAfter","late","hang","nonsense"],"lateMs":400,"hangMs":20000}}'
+  curl {base}/_control/chaos
+  curl '{base}/_control/in-flight?provider=finvypay'
+
 Send a webhook:
   curl {base}/_control/webhooks -d '{{"provider":"apolopay","orderId":"ORD-9821","shape":"A"}}'
   curl {base}/_control/webhooks -d '{{"provider":"finvypay","orderId":"ORD-APM-78901","shape":"W2","outcome":"authorized","times":2}}'

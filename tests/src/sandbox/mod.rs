@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `apolopay`, `finvypay`, `finvypay_check`, `check` | the providers' own endpoints: checks, replies, shapes |
 //! | `script`, `canned` | what the next calls of an order get |
+//! | `chaos` | what calls get by chance |
 //! | `exchange` | plays a call: payment, reply, delay, dropped connection |
 //! | `payments`, `calls` | what the stand-ins remember |
 //! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: what to send, its body, sending, signing |
@@ -22,6 +23,7 @@
 mod apolopay;
 mod calls;
 mod canned;
+mod chaos;
 mod check;
 mod client;
 mod clock;
@@ -44,7 +46,8 @@ mod webhook;
 mod webhook_body;
 mod world;
 
-pub use calls::{Call, Calls, Kind, Outcome};
+pub use calls::{Call, Calls, InFlight, Kind, Outcome};
+pub use chaos::{Chaos, ChaosReport, Mishap};
 pub use client::{Control, ControlError};
 pub use config::{Config, ConfigError, port_from_env};
 pub use delivery::{Delivery, Sent};

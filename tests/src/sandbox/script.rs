@@ -43,14 +43,14 @@ pub(super) struct Reply {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     // Or one of the known errors.
-    error: Option<String>,
+    pub(super) error: Option<String>,
     // And how it is given.
     #[serde(default)]
     pub(super) delay_ms: u64,
     #[serde(default)]
     pub(super) hang: bool,
     pub(super) drop: Option<DropPoint>,
-    create: Option<bool>,
+    pub(super) create: Option<bool>,
     pub(super) webhook_before_reply: Option<WebhookSpecs>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::calls::{CallLog, Kind, Outcome};
+use super::chaos::Chance;
 use super::config::Config;
 use super::http::{Answer, Received};
 use super::payments::{Payments, Provider};
@@ -28,6 +29,7 @@ pub(super) struct Memory {
     pub(super) payments: Payments,
     pub(super) calls: CallLog,
     pub(super) scripts: Scripts,
+    pub(super) chance: Chance,
     /// What each of FinvyPay's idempotency keys made.
     pub(super) first_answers: HashMap<String, FirstAnswer>,
 }

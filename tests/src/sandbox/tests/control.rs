@@ -100,6 +100,10 @@ async fn a_control_request_that_makes_no_sense_is_refused() {
             r#"[{"provider":"finvypay","orderId":"known"},{"provider":"finvypay","idd":"x"}]"#,
             "unknown field `idd`",
         ),
+        ("chaos", r#"{"percent":101}"#, "101 of a hundred"),
+        ("chaos", r#"{"percent":1,"mishaps":[]}"#, "no mishaps"),
+        ("chaos", r#"{"percent":1,"mishaps":["fire"]}"#, "unknown variant `fire`"),
+        ("chaos", r#"{"seed":1}"#, "missing field `percent`"),
         (
             "payments",
             r#"{"provider":"finvypay","id":"pay_x","status":"FAILED"}"#,

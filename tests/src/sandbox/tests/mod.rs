@@ -1,5 +1,6 @@
 //! The stand-ins from outside, over HTTP.
 
+mod chaos;
 mod control;
 mod replies;
 mod strict;
