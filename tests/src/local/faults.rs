@@ -29,6 +29,8 @@ pub enum Fault {
     HangAfter,
     /// It is done, and the answer comes so much later.
     Late(Duration),
+    /// No answer, ever; it is done so much later, when whoever asked for it may have given up.
+    Delayed(Duration),
 }
 
 impl Fault {
@@ -49,6 +51,7 @@ impl Fault {
             Self::Hang => "Hang".to_owned(),
             Self::HangAfter => "HangAfter".to_owned(),
             Self::Late(_) => "Late".to_owned(),
+            Self::Delayed(_) => "Delayed".to_owned(),
         }
     }
 }
@@ -159,6 +162,8 @@ enum Which {
     Requests(usize),
     /// Every try of one operation.
     Operation(Nth),
+    /// The first try of one operation.
+    FirstTry(Nth),
 }
 
 /// The n-th operation of those to come.
@@ -188,6 +193,12 @@ impl Faults {
     pub(super) fn for_operation(&mut self, action: &str, nth: usize, deed: Deed) {
         let seen = HashSet::new();
         self.add(action, Which::Operation(Nth::Counting { nth, seen }), deed);
+    }
+
+    /// The same for nothing but the first of its tries.
+    pub(super) fn for_first_try(&mut self, action: &str, nth: usize, deed: Deed) {
+        let seen = HashSet::new();
+        self.add(action, Which::FirstTry(Nth::Counting { nth, seen }), deed);
     }
 
     /// A deed that holds, and what lets go.
@@ -232,6 +243,7 @@ impl Faults {
                 }
                 // Counts also what another rule decides on.
                 Which::Operation(nth) => nth.is(request.operation),
+                Which::FirstTry(nth) => nth.is(request.operation) && request.is_first,
             };
             if applies && decided.is_none() {
                 decided = Some(rule.deed.clone());

@@ -143,6 +143,11 @@ impl AwsProxy {
         lock(&self.state.faults).for_operation(action, nth, Deed::Fail(fault));
     }
 
+    /// Fails the first try of the `nth` operation, counted as in [`AwsProxy::fail_operation`]; an SDK's retry of it passes.
+    pub fn fail_first_try(&self, action: &str, nth: usize, fault: Fault) {
+        lock(&self.state.faults).for_first_try(action, nth, Deed::Fail(fault));
+    }
+
     /// Holds every request for `action` back from now on, before it is passed on.
     #[must_use]
     pub fn hold(&self, action: &str) -> Held {
@@ -230,6 +235,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     });
     match deed {
         None => state.pass_on(parts, body).await,
+        Some(Deed::Fail(Fault::Delayed(delay))) => {
+            // Whoever closes the connection meanwhile does not call it back.
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                state.pass_on(parts, body).await
+            });
+            tokio::time::sleep(FOREVER).await;
+            Err(closed())
+        }
         Some(Deed::Fail(fault)) => state.fail(fault, parts, body).await,
         Some(Deed::Hold(Moment::Before, hold)) => {
             let goes_on = hold.wait().await;
@@ -265,7 +279,7 @@ impl State {
                 self.pass_on(parts, body).await?;
                 Err(closed())
             }
-            Fault::Hang => {
+            Fault::Hang | Fault::Delayed(_) => {
                 tokio::time::sleep(FOREVER).await;
                 Err(closed())
             }

@@ -46,9 +46,15 @@ pub(super) async fn status(call: OpenCall, payment: Option<Payment>, not_found: 
     deliver(call, reply, answer, payment.as_ref().map(|payment| payment.id.as_str())).await
 }
 
-/// Answers a list call with what the provider knows.
-pub(super) async fn list(call: OpenCall, known: Answer) -> Response<Body> {
-    let reply = call.world.memory().chance.strike(Kind::List).unwrap_or_default();
+/// Answers a list call with what the provider knows, or with what is scripted for the order.
+pub(super) async fn list(call: OpenCall, order_id: Option<&str>, known: Answer) -> Response<Body> {
+    let reply = {
+        let mut memory = call.world.memory();
+        let scripted = memory.scripts.next(Provider::Finvypay, Kind::List, order_id);
+        scripted
+            .or_else(|| memory.chance.strike(Kind::List))
+            .unwrap_or_default()
+    };
     let answer = reply.verbatim(Provider::Finvypay).unwrap_or(known);
     call.world.memory().calls.decide(call.index, &answer);
     deliver(call, reply, answer, None).await

@@ -144,7 +144,7 @@ async fn list(
         .collect();
     let data = Object::default().with("transactions", transactions);
     let known = Object::default().with("success", true).with("data", data);
-    exchange::list(call, Answer::json(StatusCode::OK, &known)).await
+    exchange::list(call, query.order_id.as_deref(), Answer::json(StatusCode::OK, &known)).await
 }
 
 /// Where the buyer lands: a placeholder, until there is a checkout page.

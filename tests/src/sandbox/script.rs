@@ -152,6 +152,9 @@ impl Reply {
         if kind != Kind::Create && (self.shape.is_some() || self.create.is_some()) {
             return Some("shape and create are for create calls".to_owned());
         }
+        if kind == Kind::List && self.is_changed() {
+            return Some("fields and omit are not for lists, which hold any number of payments".to_owned());
+        }
         self.shape_problem(provider)
             .or_else(|| self.name_problem(provider, kind))
             .or_else(|| self.raw_problem())
@@ -204,11 +207,11 @@ impl Reply {
 impl Script {
     /// What makes no sense in a script, if something does.
     pub(super) fn problem(&self) -> Option<String> {
-        if !matches!(self.call, Kind::Create | Kind::Status) {
-            return Some("only create and status calls can be scripted".to_owned());
+        if self.call == Kind::Unknown {
+            return Some("only create, status and list calls can be scripted".to_owned());
         }
-        if self.provider == Provider::Apolopay && self.call == Kind::Status {
-            return Some("ApoloPay has no status call".to_owned());
+        if self.provider == Provider::Apolopay && self.call != Kind::Create {
+            return Some("ApoloPay has no status call and no list".to_owned());
         }
         if self.provider == Provider::Apolopay && self.idempotency.is_some() {
             return Some("ApoloPay has no idempotency key".to_owned());
@@ -227,7 +230,19 @@ pub(super) struct Scripts(HashMap<(Provider, String), OrderScript>);
 struct OrderScript {
     create: VecDeque<Reply>,
     status: VecDeque<Reply>,
+    list: VecDeque<Reply>,
     forgets_keys: bool,
+}
+
+impl OrderScript {
+    fn replies(&mut self, kind: Kind) -> Option<&mut VecDeque<Reply>> {
+        match kind {
+            Kind::Create => Some(&mut self.create),
+            Kind::Status => Some(&mut self.status),
+            Kind::List => Some(&mut self.list),
+            Kind::Unknown => None,
+        }
+    }
 }
 
 impl Scripts {
@@ -237,10 +252,8 @@ impl Scripts {
         if let Some(idempotency) = script.idempotency {
             order.forgets_keys = !idempotency;
         }
-        let replies = if script.call == Kind::Create {
-            &mut order.create
-        } else {
-            &mut order.status
+        let Some(replies) = order.replies(script.call) else {
+            return 0;
         };
         replies.extend(script.replies);
         replies.len()
@@ -249,11 +262,7 @@ impl Scripts {
     /// Takes the reply that the next call of an order gets.
     pub(super) fn next(&mut self, provider: Provider, kind: Kind, order_id: Option<&str>) -> Option<Reply> {
         let order = self.0.get_mut(&(provider, order_id?.to_owned()))?;
-        if kind == Kind::Create {
-            order.create.pop_front()
-        } else {
-            order.status.pop_front()
-        }
+        order.replies(kind)?.pop_front()
     }
 
     /// Whether the provider honours the idempotency keys of an order.

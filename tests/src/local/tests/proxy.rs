@@ -195,6 +195,37 @@ async fn does_it_and_hides_that_it_is_done() {
 }
 
 #[tokio::test]
+async fn strikes_the_first_try_alone_and_lets_the_next_pass() {
+    let (url, reached) = upstream_with("{}").await;
+    let proxy = AwsProxy::start(&url).await.unwrap();
+    let store = store(&proxy);
+    proxy.fail_first_try("GetItem", 2, Fault::UNAVAILABLE);
+    for _ in 0..3 {
+        assert_eq!(store.payment(PaymentId::random()).await.unwrap(), None);
+    }
+    assert_eq!((proxy.operations("GetItem"), proxy.count("GetItem")), (3, 4));
+    assert_eq!(reached.load(Ordering::SeqCst), 3);
+    assert_eq!(proxy.injected()["Error 503 ServiceUnavailable"], 1);
+}
+
+#[tokio::test]
+async fn does_it_when_nobody_waits_for_it_any_more() {
+    let (url, reached) = upstream().await;
+    let proxy = AwsProxy::start(&url).await.unwrap();
+    proxy.fail_times("PutItem", 1, Fault::Delayed(Duration::from_millis(300)));
+    assert!(goes_on(call(&proxy, "PutItem")).await);
+    assert_eq!(reached.load(Ordering::SeqCst), 0, "given up before it is done");
+    timeout(Duration::from_secs(10), async {
+        while reached.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(proxy.injected()["Delayed"], 1);
+}
+
+#[tokio::test]
 async fn holds_one_operation_before_it_is_done_or_after() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();

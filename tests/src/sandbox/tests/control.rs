@@ -61,6 +61,21 @@ async fn a_control_request_that_makes_no_sense_is_refused() {
         ("webhooks", r#"{"orderId":"known"}"#, "provider must be given"),
         ("webhooks", r#"{"provider":"apolopay"}"#, "`id` must be given"),
         (
+            "replies",
+            r#"{"provider":"apolopay","orderId":"known","call":"list","replies":[{"error":"UNAVAILABLE"}]}"#,
+            "no status call and no list",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"known","call":"list","replies":[{"fields":{"amount":1}}]}"#,
+            "not for lists",
+        ),
+        (
+            "replies",
+            r#"{"provider":"finvypay","orderId":"known","call":"unknown","replies":[]}"#,
+            "only create, status and list calls",
+        ),
+        (
             "webhooks",
             r#"{"provider":"finvypay","id":"pay_x"}"#,
             "`url` must be given",

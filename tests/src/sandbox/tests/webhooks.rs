@@ -294,6 +294,12 @@ async fn the_status_call_follows_the_webhooks() {
     assert_eq!(status(&fp).await.0, 503);
     let (_, body) = it.finvypay_get(&format!("/api/sandbox/status/{fp}")).await;
     assert_eq!(body["data"]["amount"], json!(1));
+    let script =
+        json!({"provider": "finvypay", "orderId": "status", "call": "list", "replies": [{"error": "RATE_LIMITED"}]});
+    it.control.script(&script).await.unwrap();
+    let list = "/api/v1/sandbox-transactions?orderId=status";
+    assert_eq!(it.finvypay_get(list).await.0, 429);
+    assert_eq!(it.finvypay_get(list).await.0, 200);
     let calls = it
         .control
         .calls_where(Provider::Finvypay, "status", &[("kind", "status")])
