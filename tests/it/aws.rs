@@ -77,6 +77,16 @@ pub async fn all_items(name: &str) -> Vec<Value> {
     }
 }
 
+/// Puts items into a table, at most 25, as [`all_items`] gives them.
+pub async fn put_items(name: &str, items: &[Value]) {
+    let puts: Vec<Value> = items
+        .iter()
+        .map(|item| json!({ "PutRequest": { "Item": item } }))
+        .collect();
+    let answer = call("dynamodb", "BatchWriteItem", &json!({ "RequestItems": { name: puts } })).await;
+    assert_eq!(answer["UnprocessedItems"], json!({}), "all of them");
+}
+
 /// A proxy of one's own before the local AWS.
 pub async fn proxy() -> AwsProxy {
     AwsProxy::start(world().await.aws_url()).await.expect("a proxy")
@@ -113,7 +123,8 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-fn item(attributes: &Value) -> Value {
+/// A whole item, the same way.
+pub fn item(attributes: &Value) -> Value {
     let attributes = attributes.as_object().expect("an item");
     attributes
         .iter()

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Calls, InFlight};
+use super::calls::{Call, Calls, InFlight};
 use super::chaos::{Chaos, ChaosReport};
 use super::delivery::Delivery;
 use super::http::loopback_client;
@@ -104,6 +104,16 @@ impl Control {
         self.get("calls", provider, order_id, more).await
     }
 
+    /// The create calls that were received for any order, or for none.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn all_calls(&self, provider: Provider) -> Result<Vec<Call>, ControlError> {
+        self.get_of::<Calls>("calls", provider, &[])
+            .await
+            .map(|answer| answer.calls)
+    }
+
     /// Sends one webhook or a list of them.
     ///
     /// # Errors
@@ -120,6 +130,16 @@ impl Control {
     /// When the stand-ins cannot be reached.
     pub async fn payments(&self, provider: Provider, order_id: &str) -> Result<Vec<Payment>, ControlError> {
         self.get::<Payments>("payments", provider, order_id, &[])
+            .await
+            .map(|answer| answer.payments)
+    }
+
+    /// The payments of every order at the provider, oldest first.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn all_payments(&self, provider: Provider) -> Result<Vec<Payment>, ControlError> {
+        self.get_of::<Payments>("payments", provider, &[])
             .await
             .map(|answer| answer.payments)
     }
@@ -146,9 +166,7 @@ impl Control {
     /// # Errors
     /// When the stand-ins cannot be reached.
     pub async fn in_flight(&self, provider: Provider) -> Result<InFlight, ControlError> {
-        let mut url = self.url("in-flight")?;
-        url.query_pairs_mut().append_pair("provider", name(provider));
-        read(self.http.get(url).send().await?).await
+        self.get_of("in-flight", provider, &[]).await
     }
 
     /// Moves a payment at the provider without a webhook.
@@ -170,11 +188,20 @@ impl Control {
         order_id: &str,
         more: &[(&str, &str)],
     ) -> Result<T, ControlError> {
+        self.get_of(route, provider, &[&[("orderId", order_id)], more].concat())
+            .await
+    }
+
+    async fn get_of<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        provider: Provider,
+        query: &[(&str, &str)],
+    ) -> Result<T, ControlError> {
         let mut url = self.url(route)?;
         url.query_pairs_mut()
             .append_pair("provider", name(provider))
-            .append_pair("orderId", order_id)
-            .extend_pairs(more);
+            .extend_pairs(query);
         read(self.http.get(url).send().await?).await
     }
 

@@ -1,0 +1,422 @@
+//! What happens to a case: what came before, the blow, and what would come next.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt};
+use payment_functions::idempotency::LEASE;
+use payment_functions_tests::local::Lambda;
+use payment_functions_tests::sandbox::Delivery;
+
+use super::blows::Blow;
+use super::flows::{Act, Before};
+use super::points::{Step, Wire};
+use super::shop::{Shop, Station, Town, complete_at, create_at};
+use super::verdict::{Stage, judge};
+use super::*;
+
+/// How long somebody tries again whom an overloaded machine keeps from the undisturbed answer.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How many cases of a shop are carried on at one time.
+const TOGETHER: usize = 4;
+
+impl Shop {
+    /// A case in which all has happened that comes before its flow. `None` where the machine was too busy for it.
+    async fn prepare(&self, town: &Town, flow: &Arc<Flow>, cell: &Cell) -> Option<Case> {
+        let mut case = Case::new(flow, cell);
+        for before in &flow.before {
+            match before {
+                Before::Created => {
+                    let created = self.create(&case, When::Early).await.expect("an answer");
+                    if created.status != 201 {
+                        return None;
+                    }
+                    case.notes(&created);
+                }
+                Before::HolderDied => {
+                    if !self.holder_dies(&case).await {
+                        return None;
+                    }
+                }
+                Before::Webhook(spec) => {
+                    case.tell(town, spec, &town.gate.url(&self.table))
+                        .await
+                        .filter(is_taken)?;
+                }
+                Before::Reply(reply) => case.scripts(town, reply).await,
+                Before::WebhookBeforeReply => {
+                    let url = format!("{}/webhooks/{}", town.gate.url(&self.table), aws::name(flow.provider));
+                    let webhook = json!({ "omit": ["metadata"], "url": url });
+                    case.scripts(town, &json!({ "webhookBeforeReply": webhook })).await;
+                }
+            }
+        }
+        Some(case)
+    }
+
+    async fn prepared(&self, town: &Town, flow: &Arc<Flow>, cell: &Cell) -> Case {
+        let begin = Instant::now();
+        loop {
+            if let Some(case) = self.prepare(town, flow, cell).await {
+                return case;
+            }
+            assert!(begin.elapsed() < PATIENCE, "not prepared: {}", flow.name);
+        }
+    }
+
+    /// Runs a flow undisturbed, and gives the steps that it took.
+    pub async fn learn(&self, town: &Town, flow: &Arc<Flow>) -> (Case, Vec<Step>) {
+        let cell = Cell::undisturbed(self.life);
+        let begin = Instant::now();
+        loop {
+            let _turn = town.turn().await;
+            let mut case = self.prepared(town, flow, &cell).await;
+            let proxy = aws::proxy().await;
+            let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
+            let lambda = town.lambda(flow.function(), &self.table, STRUCK, &changes).await;
+            let lambda = Arc::new(lambda);
+            let gate = unique("learn");
+            town.gate.put(&gate, &lambda);
+            let answer = case.act(town, &lambda, &gate).await;
+            town.gate.remove(&gate);
+            lambda.kill().await;
+            if answer != Some(flow.answer) {
+                // The machine was too busy.
+                assert!(begin.elapsed() < PATIENCE, "{}: {answer:?}", flow.name);
+                continue;
+            }
+            let steps = points::steps(&lambda.log());
+            points::assert_all_logged(&flow.name, &steps, &proxy);
+            return (case, steps);
+        }
+    }
+
+    /// Kills a process at a step, and carries on.
+    pub async fn kill(&self, town: &Town, flow: &Arc<Flow>, cell: &Cell) -> Case {
+        let Some((step, Blow::Die(side))) = &cell.blow else {
+            panic!("not a death: {cell:?}");
+        };
+        let death = format!("{}=die", step.point(*side));
+        let changes = [("FAULT_POINTS", Some(death.as_str()))];
+        let begin = Instant::now();
+        loop {
+            let turn = town.turn().await;
+            let mut case = self.prepared(town, flow, cell).await;
+            let lambda = Arc::new(town.lambda(flow.function(), &self.table, STRUCK, &changes).await);
+            drop(turn);
+            let gate = unique("dies");
+            town.gate.put(&gate, &lambda);
+            case.act(town, &lambda, &gate).await;
+            town.gate.remove(&gate);
+            let status = lambda.ended().and_then(|status| status.code());
+            if status.is_none() && begin.elapsed() < PATIENCE {
+                // The machine was too busy for it to come so far.
+                continue;
+            }
+            // 128 and SIGABRT.
+            case.check(status == Some(134), || format!("it did not die: {status:?}"));
+            case.is_dead = true;
+            let _turn = town.turn().await;
+            self.carry_on(town, &mut case).await;
+            return case;
+        }
+    }
+
+    /// Strikes a flow on its way to the world outside, and carries on.
+    pub async fn strike(&self, town: &Town, station: &mut Station, flow: &Arc<Flow>, cell: &Cell) -> Case {
+        let Some((step, blow)) = &cell.blow else {
+            panic!("not a blow: {cell:?}");
+        };
+        let begin = Instant::now();
+        loop {
+            let turn = town.turn().await;
+            let mut case = self.prepared(town, flow, cell).await;
+            station.proxy.reset();
+            if step.wire() == Wire::SecretsManager {
+                station.start_anew(town).await;
+            }
+            blow.set_up(&station.proxy, step);
+            if let Blow::Provider(_, reply) = blow {
+                case.scripts(town, reply).await;
+            }
+            drop(turn);
+            case.act(town, &station.lambda, &station.name).await;
+            let _turn = town.turn().await;
+            let is_struck = match blow {
+                Blow::Aws(..) => !station.proxy.injected().is_empty(),
+                Blow::Die(_) | Blow::Provider(..) => case.was_provider_called(town).await,
+            };
+            if let Some(status) = station.lambda.ended() {
+                case.wrong(format!("the process ended: {status}\n{}", station.lambda.log()));
+                station.start_anew(town).await;
+            }
+            station.proxy.reset();
+            if !is_struck && begin.elapsed() < PATIENCE {
+                // The machine was too busy for it to come so far.
+                continue;
+            }
+            case.check(is_struck, || "it was not struck".to_owned());
+            self.carry_on(town, &mut case).await;
+            return case;
+        }
+    }
+
+    /// What comes at once, where the same key or a webhook comes next; the reconciler comes for all at one time.
+    async fn carry_on(&self, town: &Town, case: &mut Case) {
+        match self.life {
+            Life::SameKey => self.same_key(case, &[When::Soon, When::Later]).await,
+            Life::Webhook => {
+                let harder = match (case.flow.provider, case.nth % 3) {
+                    (Provider::Finvypay, 0) => Webhook::OfTheOrder,
+                    (_, 1) => Webhook::OfOurs,
+                    _ => Webhook::OfTheProviders,
+                };
+                self.webhooks(town, case, &[harder, Webhook::OfOurs]).await;
+            }
+            Life::Reconciler => {
+                if case.nth % 2 == 1 && case.flow.provider == Provider::Finvypay {
+                    // The buyer pays, and no webhook ever comes.
+                    for payment in case.at_provider(town).await {
+                        let paid = town
+                            .control
+                            .set_status(Provider::Finvypay, &payment.id, "COMPLETED")
+                            .await;
+                        paid.expect("a payment");
+                        case.is_paid = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The reconciler, where it comes next; then everything, and the verdict after each.
+    pub async fn live_on(&self, town: &Town, mut cases: Vec<Case>) -> Vec<Case> {
+        if self.life == Life::Reconciler {
+            for ahead in SWEEPS {
+                town.sweep(&self.table, ahead).await;
+            }
+        }
+        judge(town, self, &mut cases, Stage::CarriedOn).await;
+        let each = cases.into_iter().map(|mut case| async {
+            let _turn = town.turn().await;
+            self.everything(town, &mut case).await;
+            case
+        });
+        let cases: Vec<Case> = stream::iter(each).buffer_unordered(TOGETHER).collect().await;
+        for ahead in SWEEPS {
+            let again = if self.life == Life::Reconciler { AFTER_SWEEPS } else { 0 };
+            town.sweep(&self.table, ahead + again).await;
+        }
+        let each = cases.into_iter().map(|mut case| async {
+            if town.is_full || case.nth % 3 == 0 {
+                let _turn = town.turn().await;
+                self.webhooks(town, &mut case, &[Webhook::OfTheProviders]).await;
+            }
+            case
+        });
+        let mut cases: Vec<Case> = stream::iter(each).buffer_unordered(TOGETHER).collect().await;
+        judge(town, self, &mut cases, Stage::Everything).await;
+        cases
+    }
+
+    /// What else can come next.
+    async fn everything(&self, town: &Town, case: &mut Case) {
+        if self.life != Life::SameKey {
+            self.same_key(case, &[When::Later]).await;
+        }
+        let mut webhooks = Vec::new();
+        if self.life != Life::Webhook {
+            webhooks.push(Webhook::OfOurs);
+        }
+        if case.flow.provider == Provider::Finvypay {
+            webhooks.push(Webhook::OfTheOrder);
+        }
+        self.webhooks(town, case, &webhooks).await;
+        if matches!(case.flow.act, Act::Complete) {
+            let id = case.id.clone().expect("an id");
+            let done = self.complete(&id).await.expect("an answer");
+            case.check(done["status"] == "completed", || format!("the operator's word: {done}"));
+        }
+    }
+
+    /// The same request again, at these times.
+    async fn same_key(&self, case: &mut Case, times: &[When]) {
+        if case.key.is_none() {
+            return;
+        }
+        for when in times {
+            let undisturbed = case.flow.answer;
+            let is_expected = |answer: &Answer| {
+                is_final(answer) || (*when == When::Soon && [409, undisturbed].contains(&answer.status))
+            };
+            let begin = Instant::now();
+            let mut answer = self.create_again(case, *when).await;
+            // It comes to an end, whatever the machine does: with a reply that was not used up, and later when the lease
+            // has run out that an overloaded function did not give back.
+            while !is_expected(&answer) && begin.elapsed() < PATIENCE {
+                if answer.status == 409 {
+                    tokio::time::sleep(LEASE / 15).await;
+                }
+                answer = self.create_again(case, *when).await;
+            }
+            let is_expected = is_expected(&answer);
+            case.check(is_expected, || format!("the same key again, {when:?}: {answer:?}"));
+        }
+    }
+
+    async fn create_again(&self, case: &mut Case, when: When) -> Answer {
+        let answer = self.create(case, when).await.expect("an answer");
+        case.notes(&answer);
+        answer
+    }
+
+    /// The provider's webhooks, one after the other, for whatever exists there.
+    async fn webhooks(&self, town: &Town, case: &mut Case, webhooks: &[Webhook]) {
+        let gate = town.gate.url(&self.table);
+        for payment in case.at_provider(town).await {
+            for webhook in webhooks {
+                let mut spec = webhook.spec(case.flow.provider);
+                spec["payment"] = json!(payment.id);
+                let begin = Instant::now();
+                loop {
+                    let delivery = case.tell(town, &spec, &gate).await;
+                    let status = delivery.and_then(|delivery| delivery.status);
+                    if status == Some(503) && begin.elapsed() < PATIENCE {
+                        continue;
+                    }
+                    case.check(status == Some(200), || {
+                        format!("a webhook was answered {status:?}: {spec}")
+                    });
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A provider's webhook, by what it names.
+#[derive(Clone, Copy, Debug)]
+enum Webhook {
+    /// Our payment, and the provider's.
+    OfOurs,
+    /// The provider's alone.
+    OfTheProviders,
+    /// The order, and a transaction.
+    OfTheOrder,
+}
+
+impl Webhook {
+    fn spec(self, provider: Provider) -> Value {
+        match (provider, self) {
+            (Provider::Apolopay, Self::OfOurs) => json!({ "shape": "A" }),
+            (Provider::Apolopay, Self::OfTheProviders) => json!({ "shape": "A", "omit": ["metadata"] }),
+            // It always names its own payment; the documented shape then.
+            (Provider::Apolopay, Self::OfTheOrder) => json!({ "shape": "B" }),
+            (Provider::Finvypay, Self::OfOurs) => json!({ "shape": "W2" }),
+            (Provider::Finvypay, Self::OfTheProviders) => json!({ "shape": "W2", "omit": ["metadata"] }),
+            (Provider::Finvypay, Self::OfTheOrder) => json!({ "shape": "W1" }),
+        }
+    }
+}
+
+/// Whether it is an answer that a key keeps.
+pub fn is_final(answer: &Answer) -> bool {
+    answer.status == 201 || (answer.status == 422 && answer.json()["code"] == "PROVIDER_REJECTED")
+}
+
+fn is_taken(delivery: &Delivery) -> bool {
+    delivery.status == Some(200)
+}
+
+impl Case {
+    /// Says what the provider replies to the next call of the step that is struck.
+    async fn scripts(&self, town: &Town, reply: &Value) {
+        let replies = json!([reply]);
+        let scripted = town.control.replies(self.flow.provider, &self.order, replies).await;
+        scripted.expect("a script");
+    }
+
+    /// Whether somebody asked the provider to create the payment who was struck.
+    async fn was_provider_called(&self, town: &Town) -> bool {
+        let calls = town
+            .control
+            .calls(self.flow.provider, &self.order)
+            .await
+            .expect("the calls");
+        calls.calls.len() > usize::from(self.flow.has_dead_holder())
+    }
+
+    /// Does what the flow does, and gives the status that it was answered with.
+    async fn act(&mut self, town: &Town, lambda: &Lambda, gate: &str) -> Option<u16> {
+        let begin = Instant::now();
+        let status = match self.flow.act.clone() {
+            Act::Create => match create_at(lambda, self).await {
+                Ok(answer) => {
+                    self.first_answer(&answer);
+                    self.notes(&answer);
+                    Some(answer.status)
+                }
+                Err(error) => self.unanswered(&error),
+            },
+            Act::Webhook(spec) => {
+                let delivery = self.tell(town, &spec, &town.gate.url(gate)).await;
+                let status = delivery.as_ref().and_then(|delivery| delivery.status);
+                let is_expected = matches!(status, Some(200 | 503)) || (status == Some(502) && self.dies());
+                self.check(is_expected, || format!("the webhook was answered {delivery:?}"));
+                status
+            }
+            Act::Get => {
+                let id = self.id.clone().expect("an id");
+                match lambda.http("GET", &format!("/payments/{id}"), &[], b"").await {
+                    Ok(answer) => {
+                        let is_expected = [200, 503].contains(&answer.status);
+                        self.check(is_expected, || format!("GET was answered {answer:?}"));
+                        Some(answer.status)
+                    }
+                    Err(error) => self.unanswered(&error),
+                }
+            }
+            Act::Complete => match complete_at(lambda, &self.id.clone().expect("an id")).await {
+                Ok(done) => {
+                    self.check(done["status"] == "completed", || format!("the operator's word: {done}"));
+                    Some(200)
+                }
+                Err(error) => {
+                    let is_unavailable = error.to_string().contains("UNAVAILABLE");
+                    self.check(is_unavailable || self.dies(), || {
+                        format!("the operator's word: {error}")
+                    });
+                    None
+                }
+            },
+        };
+        let took = begin.elapsed();
+        self.check(took < LONGEST_ANSWER, || format!("it took {took:?}"));
+        status
+    }
+
+    fn dies(&self) -> bool {
+        matches!(self.cell.blow, Some((_, Blow::Die(_))))
+    }
+
+    fn unanswered(&mut self, error: &NoAnswer) -> Option<u16> {
+        let dies = self.dies() && matches!(error, NoAnswer::Died { .. });
+        self.check(dies, || format!("no answer: {error}"));
+        None
+    }
+
+    /// Sends a webhook of the order's.
+    async fn tell(&mut self, town: &Town, spec: &Value, gate: &str) -> Option<Delivery> {
+        let mut spec = spec.clone();
+        spec["provider"] = json!(self.flow.provider);
+        spec["url"] = json!(format!("{gate}/webhooks/{}", aws::name(self.flow.provider)));
+        if spec.get("payment").is_none() {
+            spec["payment"] = json!(self.at_provider(town).await.last()?.id);
+        }
+        let delivery = town.control.webhooks(&spec).await.expect("a delivery").remove(0);
+        if is_taken(&delivery) {
+            self.taken.push(Said::of(&delivery.sent.body));
+        }
+        Some(delivery)
+    }
+}

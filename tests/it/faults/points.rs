@@ -1,0 +1,119 @@
+//! The steps of a flow, as it named them itself, and how each travels.
+
+use payment_functions::fault::{Call, Point, Side};
+use payment_functions_tests::local::AwsProxy;
+use payment_functions_tests::sandbox::Kind;
+
+use crate::support::Value;
+
+/// How a call travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// To DynamoDB, as this action.
+    DynamoDb(&'static str),
+    /// To Secrets Manager.
+    SecretsManager,
+    /// To the provider.
+    Provider(Kind),
+}
+
+impl Wire {
+    pub const fn of(call: Call) -> Self {
+        match call {
+            Call::ReadPayment | Call::ReadOwner | Call::ReadParked => Self::DynamoDb("GetItem"),
+            Call::ReadOrder | Call::ReadDue => Self::DynamoDb("Query"),
+            Call::Open
+            | Call::TakeOver
+            | Call::Release
+            | Call::Witness
+            | Call::Commit
+            | Call::Park
+            | Call::Claim
+            | Call::LookAgain
+            | Call::Unpark
+            | Call::Pace => Self::DynamoDb("TransactWriteItems"),
+            Call::CurrentSecret | Call::PreviousSecret => Self::SecretsManager,
+            Call::CreateAtProvider => Self::Provider(Kind::Create),
+            Call::AskProvider => Self::Provider(Kind::Status),
+            Call::ListAtProvider => Self::Provider(Kind::List),
+        }
+    }
+
+    /// The action that a proxy before AWS sees.
+    pub const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::DynamoDb(action) => Some(action),
+            Self::SecretsManager => Some("GetSecretValue"),
+            Self::Provider(_) => None,
+        }
+    }
+}
+
+/// A call that a flow makes, and which of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub call: Call,
+    /// Which of the flow's calls of this name, from 1.
+    pub nth: usize,
+    /// Which of the flow's calls that travel so, from 1.
+    pub nth_on_wire: usize,
+}
+
+impl Step {
+    pub fn wire(&self) -> Wire {
+        Wire::of(self.call)
+    }
+
+    /// `after:commit#2`, as `FAULT_POINTS` has it.
+    pub fn point(&self, side: Side) -> String {
+        format!("{}#{}", Point { call: self.call, side }, self.nth)
+    }
+}
+
+/// The steps in a function's log, in their order.
+pub fn steps(log: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for call in log.lines().filter_map(begun) {
+        let count = |same: &dyn Fn(&Step) -> bool| steps.iter().filter(|step| same(step)).count() + 1;
+        let step = Step {
+            call,
+            nth: count(&|step| step.call == call),
+            nth_on_wire: count(&|step| step.wire() == Wire::of(call)),
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+/// The call before which a line of the log stands.
+fn begun(line: &str) -> Option<Call> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let name = line["point"].as_str()?.strip_prefix("before:")?;
+    let call = Call::ALL.into_iter().find(|call| call.name() == name);
+    Some(call.unwrap_or_else(|| panic!("{name} is not in Call::ALL")))
+}
+
+/// Of each call that a flow makes again and again, the first and the last.
+pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
+    let last = |call| steps.iter().filter(|step| step.call == call).count();
+    let kept = |step: &&Step| step.nth == 1 || step.nth == last(step.call);
+    steps.iter().filter(kept).copied().collect()
+}
+
+/// Makes sure that every call to AWS that a proxy saw has its points.
+pub fn assert_all_logged(flow: &str, steps: &[Step], proxy: &AwsProxy) {
+    for action in ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"] {
+        let logged = steps.iter().filter(|step| step.wire().action() == Some(action)).count();
+        assert_eq!(
+            proxy.operations(action),
+            logged,
+            "{flow}: {action} without a fault point"
+        );
+    }
+    assert_eq!(
+        proxy.operations("*"),
+        steps.iter().filter(|step| step.wire().action().is_some()).count(),
+        "{flow}: another action: {:?}",
+        proxy.calls()
+    );
+}

@@ -1,0 +1,282 @@
+//! The reconciler's run, struck at every step: over a table of its own each time, since a run looks at all that is due.
+//!
+//! In the table are, a day after they were created: two payments of one order at FinvyPay, of which one was paid and a
+//! webhook came that names nothing but the order; one that was paid although the call that created it was cut off; and
+//! one at ApoloPay that nobody has heard of.
+
+use std::sync::Arc;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::delivery::deliver;
+use payment_functions::id::Provider as PaymentProvider;
+use payment_functions_tests::local::AwsProxy;
+use payment_functions_tests::sandbox::Kind;
+
+use super::blows::Blow;
+use super::points::{Step, Wire};
+use super::shop::Town;
+use super::verdict::Table;
+use super::*;
+
+pub const NAME: &str = "a run of the reconciler";
+
+/// A table, and what is in it.
+#[derive(Clone, Debug)]
+pub struct Stock {
+    items: Vec<Value>,
+    /// The order of two payments.
+    several: String,
+    lost: String,
+    crypto: String,
+    /// Our id of the one of the two that was paid.
+    paid: String,
+}
+
+impl Stock {
+    /// Puts everything into a table, through the functions.
+    pub async fn fill(town: &Town, table: &str) -> Self {
+        aws::create_table(table).await;
+        let [several, lost, crypto] = ["several", "lost", "crypto"].map(unique);
+        let preorders = town.lambda("create-preorder", table, 0, &[]).await;
+        let apms = town.lambda("create-apm", table, 0, &[]).await;
+        let webhooks = Arc::new(town.lambda("webhook-handler", table, 0, &[]).await);
+        town.gate.put(table, &webhooks);
+        let create = async |provider, order: &str| {
+            let lambda = match provider {
+                Provider::Apolopay => &preorders,
+                Provider::Finvypay => &apms,
+            };
+            let key = unique("key");
+            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+            let body = body(provider, order).to_string();
+            let answer = lambda.http("POST", route(provider), &headers, body.as_bytes()).await;
+            Answer::from(answer.expect("an answer"))
+        };
+        let paid = create(Provider::Finvypay, &several).await;
+        assert_eq!(create(Provider::Finvypay, &several).await.status, 201);
+        let cut_off = json!([{ "drop": "beforeReply" }]);
+        town.control.replies(Provider::Finvypay, &lost, cut_off).await.unwrap();
+        assert_eq!(create(Provider::Finvypay, &lost).await.status, 502);
+        let there = town.control.payments(Provider::Finvypay, &lost).await.unwrap();
+        town.control
+            .set_status(Provider::Finvypay, &there[0].id, "COMPLETED")
+            .await
+            .unwrap();
+        assert_eq!(create(Provider::Apolopay, &crypto).await.status, 201);
+        let webhook = json!({
+            "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
+        });
+        let told = town.control.webhooks(&webhook).await.unwrap();
+        assert_eq!(told[0].status, Some(200), "{told:?}");
+        town.gate.remove(table);
+        Self {
+            items: aws::all_items(table).await,
+            several,
+            lost,
+            crypto,
+            paid: paid.str("id"),
+        }
+    }
+
+    /// Another table with the same in it.
+    pub async fn copy(&self) -> String {
+        let table = unique("run");
+        aws::create_table(&table).await;
+        aws::put_items(&table, &self.items).await;
+        table
+    }
+}
+
+/// Runs it undisturbed, and gives its steps.
+pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
+    let proxy = aws::proxy().await;
+    let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
+    let mut last = String::new();
+    let (table, lambda) = loop {
+        let table = stock.copy().await;
+        proxy.reset();
+        let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+        let report = format!("{:?}", run(&lambda).await);
+        lambda.kill().await;
+        let is_whole = report.contains(r#""failed": Number(0)"#) && report.contains(r#""unfinished": Bool(false)"#);
+        if is_whole {
+            break (table, lambda);
+        }
+        // The machine was too busy; not so twice in the same way.
+        assert_ne!(last, report, "a run is not undisturbed");
+        last = report;
+    };
+    let steps = points::steps(&lambda.log());
+    points::assert_all_logged(NAME, &steps, &proxy);
+    let mut outcome = Outcome::new(Cell::undisturbed(Life::Reconciler));
+    outcome.carry_on(town, stock, &table).await;
+    (steps, outcome)
+}
+
+/// A struck run, and what was wrong after it.
+pub struct Outcome {
+    pub cell: Cell,
+    pub wrongs: Vec<String>,
+}
+
+/// Goes through a cell.
+pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) -> Outcome {
+    let turn = town.turn().await;
+    let mut outcome = Outcome::new(cell.clone());
+    let (step, blow) = cell.blow.clone().expect("a blow");
+    // Replies are scripted by order, so such a cell has orders of its own.
+    let own;
+    let (stock, table) = match &blow {
+        Blow::Provider(_, reply) => {
+            let table = unique("run");
+            own = Stock::fill(town, &table).await;
+            let call = match step.wire() {
+                Wire::Provider(Kind::List) => "list",
+                _ => "status",
+            };
+            let script = json!({
+                "provider": "finvypay", "orderId": own.several, "call": call, "replies": [reply],
+            });
+            town.control.script(&script).await.expect("a script");
+            (&own, table)
+        }
+        Blow::Die(_) | Blow::Aws(..) => (shared, shared.copy().await),
+    };
+    proxy.reset();
+    let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    let death;
+    if let Blow::Die(side) = &blow {
+        death = format!("{}=die", step.point(*side));
+        changes.push(("FAULT_POINTS", Some(death.as_str())));
+    }
+    blow.set_up(proxy, &step);
+    let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    drop(turn);
+    let report = run(&lambda).await;
+    let _turn = town.turn().await;
+    let is_struck = match (&blow, &report) {
+        (Blow::Die(_), Err(NoAnswer::Died { status, .. })) => status.code() == Some(134),
+        (Blow::Aws(..), Ok(_)) => !proxy.injected().is_empty(),
+        (Blow::Aws(..), Err(NoAnswer::Failed(words))) => words["errorType"] == "UNAVAILABLE",
+        (Blow::Provider(..), Ok(report)) => report["failed"] == 0,
+        _ => false,
+    };
+    if !is_struck {
+        outcome.wrongs.push(format!("not struck as it should be: {report:?}"));
+    }
+    drop(lambda);
+    proxy.reset();
+    outcome.carry_on(town, stock, &table).await;
+    outcome
+}
+
+async fn run(lambda: &payment_functions_tests::local::Lambda) -> Result<Value, NoAnswer> {
+    let report = lambda.invoke(r#"{"action":"sweep"}"#).await?;
+    Ok(serde_json::from_slice(&report).expect("JSON"))
+}
+
+impl Outcome {
+    fn new(cell: Cell) -> Self {
+        Self {
+            cell,
+            wrongs: Vec::new(),
+        }
+    }
+
+    pub fn name(&self) -> String {
+        let life = self.cell.life.name();
+        match &self.cell.blow {
+            None => format!("{NAME}: undisturbed, then {life}"),
+            Some((step, blow)) => format!(
+                "{NAME}: {}#{}: {}, then {life}",
+                step.call.name(),
+                step.nth,
+                blow.name()
+            ),
+        }
+    }
+
+    /// The next run, and before it, in half of the cells, the webhooks that were late; then another day's run.
+    async fn carry_on(&mut self, town: &Town, stock: &Stock, table: &str) {
+        let webhooks = self.cell.life == Life::Webhook;
+        if webhooks {
+            self.late_webhooks(town, stock, table).await;
+        }
+        town.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
+        self.judge(stock, table, "the next run", webhooks).await;
+        if !webhooks {
+            self.late_webhooks(town, stock, table).await;
+        }
+        town.sweep(table, SWEEPS[2] + DAY).await;
+        self.judge(stock, table, "everything", true).await;
+    }
+
+    /// Everything that was paid, and ApoloPay's payment too.
+    async fn late_webhooks(&mut self, town: &Town, stock: &Stock, table: &str) {
+        let store = aws::clients(town.world.aws_url()).store(table.to_owned());
+        for (provider, order) in [(Provider::Finvypay, &stock.lost), (Provider::Apolopay, &stock.crypto)] {
+            for there in town.control.payments(provider, order).await.expect("the payments") {
+                let (reader, body) = match provider {
+                    Provider::Apolopay => (
+                        PaymentProvider::ApoloPay,
+                        json!({ "id": there.id, "status": "completed", "amount": 25.5 }),
+                    ),
+                    Provider::Finvypay => (
+                        PaymentProvider::FinvyPay,
+                        json!({
+                            "status": "SUCCESS",
+                            "data": { "order_id": order, "txn_id": there.transaction_id, "amount": 99.99, "currency": "USD" },
+                        }),
+                    ),
+                };
+                let event = reader.webhooks().read(body.to_string().as_bytes()).expect("an event");
+                if let Err(error) = deliver(&store, &event, Timestamp::now()).await {
+                    self.wrongs.push(format!("a webhook after it: {error}"));
+                }
+            }
+        }
+    }
+
+    async fn judge(&mut self, stock: &Stock, table: &str, when: &str, is_crypto_paid: bool) {
+        let table = Table::read(table).await;
+        let other_money = matches!(&self.cell.blow, Some((_, blow)) if blow.name() == "other money");
+        let mut wrong = |what: String| self.wrongs.push(format!("{when}: {what}"));
+        let expected = |order: &String, payment: &Value| {
+            if *order == stock.crypto {
+                if is_crypto_paid { "completed" } else { "expired" }
+            } else if *order == stock.lost {
+                "completed"
+            } else if payment["id"] != stock.paid.as_str() {
+                "expired"
+            } else if other_money {
+                "review"
+            } else {
+                "completed"
+            }
+        };
+        for (order, count) in [(&stock.several, 2), (&stock.lost, 1), (&stock.crypto, 1)] {
+            let payments = table.of_order(order);
+            if payments.len() != count {
+                wrong(format!("{} payments of {order}", payments.len()));
+            }
+            for payment in payments {
+                let status = expected(order, payment);
+                if payment["status"] != status {
+                    wrong(format!("not {status}: {payment}"));
+                }
+                let is_paid = ["completed", "review"].contains(&status);
+                let completions = table.completions(payment);
+                if is_paid == (completions == 0) {
+                    wrong(format!("{completions} completions: {payment}"));
+                }
+                if let Some(difference) = table.stray_references(payment) {
+                    wrong(difference);
+                }
+            }
+        }
+        // What a person must look at stays.
+        if !other_money && !table.is_nothing_parked() {
+            wrong("something is still parked".to_owned());
+        }
+    }
+}

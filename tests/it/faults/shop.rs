@@ -1,0 +1,356 @@
+//! A shop: a table of its own, and the real functions over it, at several moments of their clocks.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, Uri};
+use create_apm::handler::CreateApm;
+use create_preorder::handler::CreatePreorder;
+use lambda_http::http::Request;
+use payment_functions::clock::Timestamp;
+use payment_functions::config::Variables;
+use payment_functions::fault::{self, Call, Hook, Point, Side};
+use payment_functions::function::Function as _;
+use payment_functions::providers::finvypay::Environment;
+use payment_functions::providers::finvypay::status::StatusApi;
+use payment_functions::providers::gateway::HttpClient;
+use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions_tests::local::{AwsProxy, Lambda};
+use reconcile_payments::ask::InTurn;
+use reconcile_payments::sweep::Sweep;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use super::*;
+
+/// How long a run of the reconciler goes on.
+const RUN: Duration = Duration::from_secs(40);
+
+/// Hands the stand-ins' webhooks to functions, as their function URLs do.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    url: String,
+    behind: Arc<Mutex<BTreeMap<String, Arc<Lambda>>>>,
+}
+
+impl Gate {
+    pub async fn open() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            behind: Arc::default(),
+        };
+        let routes = Router::new().fallback(pass).with_state(gate.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        gate
+    }
+
+    /// The base URL of a function behind it.
+    pub fn url(&self, name: &str) -> String {
+        format!("{}/{name}", self.url)
+    }
+
+    pub fn put(&self, name: &str, lambda: &Arc<Lambda>) {
+        self.behind.lock().unwrap().insert(name.to_owned(), Arc::clone(lambda));
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.behind.lock().unwrap().remove(name);
+    }
+}
+
+/// A function that gives no answer is a 502, as at a function URL.
+async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let (name, path) = uri.path().trim_start_matches('/').split_once('/').unwrap();
+    let lambda = gate.behind.lock().unwrap().get(name).cloned().expect("a function");
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    let answer = lambda.http(method.as_str(), &format!("/{path}"), &headers, &body).await;
+    let (status, body) = answer.map_or_else(
+        |error| (502, error.to_string().into_bytes()),
+        |answer| (answer.status, answer.body),
+    );
+    Response::builder().status(status).body(Body::from(body)).unwrap()
+}
+
+/// A clock that is ahead, and the reconciler's turns: the time between two passes while the first is asked.
+#[derive(Debug)]
+struct Ahead(AtomicU64);
+
+impl Hook for Ahead {
+    fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let is_asked = matches!(point.call, Call::AskProvider | Call::ListAtProvider) && point.side == Side::After;
+        if is_asked {
+            self.0.fetch_add(1000, Ordering::Relaxed);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn clock_offset(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Lets nobody past a point, and tells that somebody is there.
+struct Grave {
+    point: Point,
+    reached: Notify,
+}
+
+impl Hook for Grave {
+    fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            if point == self.point {
+                self.reached.notify_one();
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// What all shops share.
+pub struct Town {
+    pub world: &'static World,
+    pub gate: Gate,
+    pub control: Control,
+    /// Whether the whole matrix is gone through.
+    pub is_full: bool,
+    /// One certificate instead of the system's hundred and more: a process starts in a third of the time.
+    trusted: String,
+    http: HttpClient,
+    key: SecretCache<ApiKey>,
+    turns: Semaphore,
+}
+
+/// How many at one time do what nothing goes wrong with. What is struck mostly waits, and takes no turn.
+const TURNS: usize = 4;
+
+impl Town {
+    /// Waits for a turn, so that what should go well is not kept from it by too much at once: the SDK's limits are short.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("turns")
+    }
+
+    pub async fn open(is_full: bool) -> Self {
+        let world = world().await;
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let trusted = format!("{}/one-certificate.pem", env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(&trusted, certificate.cert.pem()).unwrap();
+        let secret = world.environment("create-apm").unwrap()["FINVYPAY_SECRET_ID"].clone();
+        let secrets = aws::clients(world.aws_url()).secrets_manager();
+        Self {
+            world,
+            gate: Gate::open().await,
+            control: control().await,
+            is_full,
+            trusted,
+            http: HttpClient::new().unwrap(),
+            key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
+            turns: Semaphore::new(TURNS),
+        }
+    }
+
+    /// Starts a function over a table, its clock so many seconds ahead.
+    pub async fn lambda(&self, function: &str, table: &str, ahead: u64, changes: &[(&str, Option<&str>)]) -> Lambda {
+        let (ahead, webhooks) = (ahead.to_string(), self.gate.url(table));
+        let mut own = vec![
+            ("PAYMENTS_TABLE", Some(table)),
+            ("CLOCK_OFFSET_SECONDS", Some(ahead.as_str())),
+            ("SSL_CERT_FILE", Some(self.trusted.as_str())),
+        ];
+        if function == "create-apm" {
+            own.push(("WEBHOOK_BASE_URL", Some(webhooks.as_str())));
+        }
+        own.extend(changes);
+        self.world.lambda(function, &own).await.expect("a function")
+    }
+
+    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do.
+    pub async fn sweep(&self, table: &str, ahead: u64) {
+        let store = aws::clients(self.world.aws_url()).store(table.to_owned());
+        let base_url = format!("{}/finvypay", self.world.sandbox_url());
+        let key = self.key.get(Timestamp::now()).await.expect("the key");
+        let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
+        for _ in 0..10 {
+            let run = async {
+                let now = Timestamp::now();
+                let api = StatusApi {
+                    client: &self.http,
+                    base_url: &base_url,
+                    environment: Environment::Sandbox,
+                    api_key: key.0.clone(),
+                };
+                let asker = InTurn::new(&store, Some(api), now.plus(RUN));
+                Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
+            };
+            match fault::scope(clock.clone(), run).await {
+                Ok(report) if report.failed == 0 && !report.unfinished => return,
+                // Overloaded, or too much for one run: whatever was claimed is free again in two minutes.
+                Ok(_) | Err(_) => clock.0.fetch_add(121_000, Ordering::Relaxed),
+            };
+        }
+        panic!("the reconciler does not come to an end");
+    }
+}
+
+/// A table, and the functions over it.
+pub struct Shop {
+    pub table: String,
+    pub life: Life,
+    /// Before the flows.
+    early: BTreeMap<&'static str, Arc<Lambda>>,
+    /// While the leases of the flows' holders run.
+    soon: BTreeMap<&'static str, Arc<Lambda>>,
+    /// After they ran out.
+    later: BTreeMap<&'static str, Arc<Lambda>>,
+    preorders: CreatePreorder,
+    apms: CreateApm,
+}
+
+impl Shop {
+    pub async fn open(town: &Town, life: Life) -> Self {
+        let table = unique("faults");
+        aws::create_table(&table).await;
+        let start = async |functions: &[&'static str], ahead| {
+            let mut started = BTreeMap::new();
+            for function in functions {
+                let lambda = town.lambda(function, &table, ahead, &[]).await;
+                started.insert(*function, Arc::new(lambda));
+            }
+            started
+        };
+        let creating = ["create-preorder", "create-apm"];
+        let others = ["webhook-handler", "get-payment", "reconcile-payments"];
+        let early = start(&[&creating[..], &others[..]].concat(), 0).await;
+        let soon = start(&creating, STRUCK + 1).await;
+        let later = start(&creating, if life == Life::Reconciler { AFTER_SWEEPS } else { LATER }).await;
+        town.gate.put(&table, &early["webhook-handler"]);
+        let environment = |function: &str| {
+            let mut environment = town.world.environment(function).unwrap();
+            environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
+            environment.insert("WEBHOOK_BASE_URL".to_owned(), town.gate.url(&table));
+            environment
+        };
+        let (preorder, apm) = (environment("create-preorder"), environment("create-apm"));
+        let (preorder, apm) = (
+            |name: &str| preorder.get(name).cloned(),
+            |name: &str| apm.get(name).cloned(),
+        );
+        Self {
+            preorders: CreatePreorder::configure(&Variables::from(&preorder)).unwrap(),
+            apms: CreateApm::configure(&Variables::from(&apm)).unwrap(),
+            table,
+            life,
+            early,
+            soon,
+            later,
+        }
+    }
+
+    /// Posts a case's request to create its payment.
+    pub async fn create(&self, case: &Case, when: When) -> Result<Answer, NoAnswer> {
+        let functions = match when {
+            When::Early => &self.early,
+            When::Soon => &self.soon,
+            When::Later => &self.later,
+        };
+        create_at(&functions[function(case.flow.provider)], case).await
+    }
+
+    /// Somebody dies who created a case's payment, when the provider had answered. False where the machine was too busy.
+    pub async fn holder_dies(&self, case: &Case) -> bool {
+        let grave = Arc::new(Grave {
+            point: Point {
+                call: Call::CreateAtProvider,
+                side: Side::After,
+            },
+            reached: Notify::new(),
+        });
+        let mut request = Request::post(route(case.flow.provider)).header("content-type", "application/json");
+        if let Some(key) = &case.key {
+            request = request.header("idempotency-key", key);
+        }
+        let body = body(case.flow.provider, &case.order).to_string();
+        let request = request.body(lambda_http::Body::from(body)).unwrap();
+        let flow = fault::scope(grave.clone(), async {
+            match case.flow.provider {
+                Provider::Apolopay => self.preorders.handle(&request).await,
+                Provider::Finvypay => self.apms.handle(&request).await,
+            }
+        });
+        tokio::select! {
+            _ = flow => false,
+            () = grave.reached.notified() => true,
+        }
+    }
+
+    pub async fn get(&self, id: &str) -> Answer {
+        let answer = self.early["get-payment"]
+            .http("GET", &format!("/payments/{id}"), &[], b"")
+            .await;
+        answer.expect("an answer").into()
+    }
+
+    /// An operator says that a payment was paid.
+    pub async fn complete(&self, id: &str) -> Result<Value, NoAnswer> {
+        complete_at(&self.early["reconcile-payments"], id).await
+    }
+}
+
+/// Posts a case's request to one function.
+pub async fn create_at(lambda: &Lambda, case: &Case) -> Result<Answer, NoAnswer> {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(case.key.as_deref().map(|key| ("idempotency-key", key)));
+    let (provider, body) = (case.flow.provider, body(case.flow.provider, &case.order).to_string());
+    let answer = lambda.http("POST", route(provider), &headers, body.as_bytes()).await?;
+    Ok(answer.into())
+}
+
+/// An operator's word, to one function.
+pub async fn complete_at(lambda: &Lambda, id: &str) -> Result<Value, NoAnswer> {
+    let word = json!({ "action": "complete", "paymentId": id, "who": "ops", "why": "seen on the chain" });
+    let done = lambda.invoke(word.to_string()).await?;
+    Ok(serde_json::from_slice(&done).unwrap())
+}
+
+/// A function to be struck, with a proxy of its own before AWS.
+pub struct Station {
+    pub function: &'static str,
+    pub name: String,
+    pub proxy: AwsProxy,
+    pub lambda: Arc<Lambda>,
+    table: String,
+}
+
+impl Station {
+    pub async fn open(town: &Town, table: &str, function: &'static str) -> Self {
+        let proxy = aws::proxy().await;
+        let name = unique("station");
+        let lambda = Arc::new(start_behind(town, table, function, &proxy).await);
+        town.gate.put(&name, &lambda);
+        Self {
+            function,
+            name,
+            proxy,
+            lambda,
+            table: table.to_owned(),
+        }
+    }
+
+    /// Ends the process and starts another, which has no secret yet.
+    pub async fn start_anew(&mut self, town: &Town) {
+        self.lambda = Arc::new(start_behind(town, &self.table, self.function, &self.proxy).await);
+        town.gate.put(&self.name, &self.lambda);
+    }
+}
+
+async fn start_behind(town: &Town, table: &str, function: &str, proxy: &AwsProxy) -> Lambda {
+    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    town.lambda(function, table, STRUCK, &endpoint).await
+}
