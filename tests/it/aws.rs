@@ -129,8 +129,13 @@ async fn items(pk: &str) -> Vec<Value> {
 
 /// The same with DynamoDB's types, as a refusal shows them.
 pub async fn raw_items(pk: &str) -> Vec<Value> {
+    raw_items_of("payments", pk).await
+}
+
+/// The same of another table.
+pub async fn raw_items_of(table: &str, pk: &str) -> Vec<Value> {
     let query = json!({
-        "TableName": "payments", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
+        "TableName": table, "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
         "ExpressionAttributeValues": { ":pk": { "S": pk } },
     });
     let answer = call("dynamodb", "Query", &query).await;

@@ -20,6 +20,7 @@ mod dev;
 mod events;
 mod idempotency;
 mod invoke;
+mod model;
 mod payments;
 mod preorders;
 mod privacy;

@@ -1,0 +1,254 @@
+//! The flows in this process, with everything that can happen between two of their steps.
+//!
+//! A flow stops before each of its calls to the outside until the test lets it go on, so a test decides in which order
+//! the calls of several flows are made, and which flow dies instead of making one. [`interleavings`] goes through all
+//! orders; [`histories`] goes through whole lives of payments at random, and compares with a model.
+
+mod interleavings;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use payment_functions::clock::Timestamp;
+use payment_functions::fault::{Hook, Point, Side, scope};
+use payment_functions::id::{PaymentId, Reference};
+use payment_functions::payment::{Handoff, Payment};
+use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
+use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
+use payment_functions::store::Store;
+
+use crate::aws;
+use crate::support::{unique, world};
+
+/// A table of one's own.
+struct Table {
+    store: Store,
+}
+
+impl Table {
+    async fn new() -> Self {
+        let name = unique("model");
+        aws::create_table(&name).await;
+        Self {
+            store: aws::clients(world().await.aws_url()).store(name),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How many facts are in a payment's ledger.
+    async fn facts(&self, id: PaymentId) -> usize {
+        let items = aws::raw_items_of(self.store.table(), &format!("PAYMENT#{id}")).await;
+        items.iter().filter(|item| item["sk"]["S"] != "STATE").count()
+    }
+}
+
+type Flow<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Where a flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Between two calls, or in the middle of one.
+    Running,
+    /// Before a call.
+    Stopped(Point),
+    /// At its end.
+    Done,
+    /// It died before a call.
+    Dead,
+}
+
+/// One flow's place on the stage.
+struct Actor {
+    phases: Arc<Mutex<Vec<Phase>>>,
+    index: usize,
+    clock_offset: Duration,
+}
+
+impl Hook for Actor {
+    fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // What is between two calls cannot be seen from outside, so the moment after a call is the moment before the
+        // next.
+        if point.side == Side::Before {
+            self.phases.lock().unwrap()[self.index] = Phase::Stopped(point);
+        }
+        Box::pin(std::future::poll_fn(move |_| {
+            if self.phases.lock().unwrap()[self.index] == Phase::Running {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
+    }
+
+    fn clock_offset(&self) -> Duration {
+        self.clock_offset
+    }
+}
+
+/// A flow, living so much in the future.
+struct Act<'a> {
+    later: Duration,
+    flow: Flow<'a>,
+}
+
+fn act<'a>(flow: impl Future<Output = ()> + 'a) -> Act<'a> {
+    act_later(Duration::ZERO, flow)
+}
+
+fn act_later<'a>(later: Duration, flow: impl Future<Output = ()> + 'a) -> Act<'a> {
+    Act {
+        later,
+        flow: Box::pin(flow),
+    }
+}
+
+/// Decides what happens next.
+trait Choose {
+    /// Which of so many flows makes its call now, and whether it dies instead, if it may.
+    fn choose(&mut self, flows: usize, may_die: bool) -> (usize, bool);
+}
+
+/// Runs flows together, one call at a time, as `choices` says. A flow may die before a call `deaths` times in all. Tells
+/// for each whether it came to its end.
+async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> Vec<bool> {
+    let phases = Arc::new(Mutex::new(vec![Phase::Running; acts.len()]));
+    let mut deaths_left = deaths;
+    let mut flows: Vec<Option<Flow<'_>>> = Vec::new();
+    for (index, act) in acts.into_iter().enumerate() {
+        let actor = Actor {
+            phases: Arc::clone(&phases),
+            index,
+            clock_offset: act.later,
+        };
+        flows.push(Some(Box::pin(scope(Arc::new(actor), act.flow))));
+    }
+    loop {
+        std::future::poll_fn(|context| {
+            for (index, flow) in flows.iter_mut().enumerate() {
+                let is_running = phases.lock().unwrap()[index] == Phase::Running;
+                if let Some(running) = flow.as_mut().filter(|_| is_running)
+                    && running.as_mut().poll(context).is_ready()
+                {
+                    phases.lock().unwrap()[index] = Phase::Done;
+                    *flow = None;
+                }
+            }
+            if phases.lock().unwrap().contains(&Phase::Running) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        let stopped: Vec<usize> = phases
+            .lock()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .filter_map(|(index, phase)| matches!(phase, Phase::Stopped(_)).then_some(index))
+            .collect();
+        if stopped.is_empty() {
+            let phases = phases.lock().unwrap();
+            return phases.iter().map(|phase| *phase == Phase::Done).collect();
+        }
+        let (choice, dies) = choices.choose(stopped.len(), deaths_left > 0);
+        let index = stopped[choice];
+        if dies {
+            deaths_left -= 1;
+            phases.lock().unwrap()[index] = Phase::Dead;
+            flows[index] = None;
+        } else {
+            phases.lock().unwrap()[index] = Phase::Running;
+        }
+    }
+}
+
+/// All possibilities, one after the other.
+#[derive(Default)]
+struct Exhaustive {
+    prefix: Vec<usize>,
+    taken: Vec<(usize, usize)>,
+}
+
+impl Choose for Exhaustive {
+    fn choose(&mut self, flows: usize, may_die: bool) -> (usize, bool) {
+        let of = if may_die { flows * 2 } else { flows };
+        let choice = self.prefix.get(self.taken.len()).copied().unwrap_or(0);
+        self.taken.push((choice, of));
+        (choice % flows, choice >= flows)
+    }
+}
+
+impl Exhaustive {
+    /// What differs from this in the last choice that could have been another.
+    fn next(self) -> Option<Self> {
+        let mut taken = self.taken;
+        while let Some((choice, of)) = taken.pop() {
+            if choice + 1 < of {
+                let mut prefix: Vec<usize> = taken.into_iter().map(|(choice, _)| choice).collect();
+                prefix.push(choice + 1);
+                return Some(Self {
+                    prefix,
+                    taken: Vec::new(),
+                });
+            }
+        }
+        None
+    }
+}
+
+/// A provider that answers as it is told, and notes what it is asked.
+#[derive(Clone)]
+struct StandIn {
+    answer: Result<Accepted, CallError>,
+    asked: Arc<Mutex<Vec<(String, u32)>>>,
+}
+
+impl StandIn {
+    fn accepting(reference: &Reference) -> Self {
+        Self::answering(Ok(Accepted {
+            handoff: Handoff {
+                reference: reference.clone(),
+                redirect_url: None,
+                expires_at: None,
+            },
+            references: Vec::new(),
+        }))
+    }
+
+    fn answering(answer: Result<Accepted, CallError>) -> Self {
+        Self {
+            answer,
+            asked: Arc::default(),
+        }
+    }
+}
+
+impl Gateway for StandIn {
+    async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
+        self.asked.lock().unwrap().push((payment.id.to_string(), attempt));
+        self.answer.clone()
+    }
+}
+
+/// A key that is always to be had.
+struct KeyAtHand;
+
+impl SecretSource for KeyAtHand {
+    async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+        Ok(Versions {
+            current: r#"{"secretKey":"sk_local"}"#.to_owned().into(),
+            created_at: Timestamp::from_millis(0),
+            previous: None,
+        })
+    }
+}
+
+fn api_keys() -> SecretCache<ApiKey, KeyAtHand> {
+    SecretCache::new(KeyAtHand, "secretKey")
+}
