@@ -4,6 +4,7 @@
 //! the calls of several flows are made, and which flow dies instead of making one. [`interleavings`] goes through all
 //! orders; [`histories`] goes through whole lives of payments at random, and compares with a model.
 
+mod histories;
 mod interleavings;
 
 use std::pin::Pin;
@@ -18,32 +19,29 @@ use payment_functions::payment::{Handoff, Payment};
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
 use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
 use payment_functions::store::Store;
-
-use crate::aws;
-use crate::support::{unique, world};
+use payment_functions_tests::local::MemoryTable;
 
 /// A table of one's own.
 struct Table {
+    memory: MemoryTable,
     store: Store,
 }
 
 impl Table {
-    async fn new() -> Self {
-        let name = unique("model");
-        aws::create_table(&name).await;
-        Self {
-            store: aws::clients(world().await.aws_url()).store(name),
-        }
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
+    fn new() -> Self {
+        let memory = MemoryTable::new().unwrap();
+        let store = memory.store();
+        Self { memory, store }
     }
 
     /// How many facts are in a payment's ledger.
-    async fn facts(&self, id: PaymentId) -> usize {
-        let items = aws::raw_items_of(self.store.table(), &format!("PAYMENT#{id}")).await;
-        items.iter().filter(|item| item["sk"]["S"] != "STATE").count()
+    fn facts(&self, id: PaymentId) -> usize {
+        let pk = format!("PAYMENT#{id}");
+        let items = self.memory.items().unwrap();
+        let is_fact = |item: &&serde_json::Value| {
+            item["pk"]["S"] == *pk && item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"))
+        };
+        items.iter().filter(is_fact).count()
     }
 }
 

@@ -130,13 +130,12 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
         1 => Just(Step::Sweep),
         2 => prop::sample::select(vec![1, 31, 61, 400, 3000, 90_000]).prop_map(Step::Wait),
     ];
-    let moment = (prop::collection::vec(step, 1..4), prop::bool::weighted(0.3), any::<u64>()).prop_map(
-        |(steps, is_deadly, seed)| Moment {
-            steps,
-            is_deadly,
-            seed,
-        },
-    );
+    let moment = (
+        prop::collection::vec(step, 1..4),
+        prop::bool::weighted(0.3),
+        any::<u64>(),
+    )
+        .prop_map(|(steps, is_deadly, seed)| Moment { steps, is_deadly, seed });
     prop::collection::vec(moment, 20..60)
 }
 
@@ -187,7 +186,11 @@ struct Model {
 
 impl Life {
     fn model(&self) -> Model {
-        let own = if self.is_refused { Status::Failed } else { Status::Expired };
+        let own = if self.is_refused {
+            Status::Failed
+        } else {
+            Status::Expired
+        };
         // FinvyPay can be asked whose an id is. ApoloPay cannot: an id must have been told, or have come with ours.
         let is_known = |id: &Reference| {
             self.provider == Provider::FinvyPay
@@ -201,17 +204,29 @@ impl Life {
         let rungs = self.heard.iter().filter(is_ours).filter_map(|event| rung(&event.fact));
         Model {
             status: rungs.fold(own.join(self.silent), Status::join),
-            parked: self.heard.iter().filter(|event| !is_ours(event)).map(|event| event.fact.digest()).collect::<BTreeSet<_>>().len(),
+            parked: self
+                .heard
+                .iter()
+                .filter(|event| !is_ours(event))
+                .map(|event| event.fact.digest())
+                .collect::<BTreeSet<_>>()
+                .len(),
         }
     }
 
     /// Whether so many matching completions came under different ids of one kind that somebody must have noticed.
     fn was_paid_twice(&self) -> bool {
         let receipts = |id: fn(&Fact) -> &Option<Reference>| {
-            let paid = self.heard.iter().filter(|event| rung(&event.fact) == Some(Status::Completed));
-            paid.filter_map(|event| id(&event.fact).clone()).collect::<BTreeSet<_>>().len()
+            let paid = self
+                .heard
+                .iter()
+                .filter(|event| rung(&event.fact) == Some(Status::Completed));
+            paid.filter_map(|event| id(&event.fact).clone())
+                .collect::<BTreeSet<_>>()
+                .len()
         };
-        self.provider == Provider::FinvyPay && (receipts(|fact| &fact.payment) > 1 || receipts(|fact| &fact.transaction) > 1)
+        self.provider == Provider::FinvyPay
+            && (receipts(|fact| &fact.payment) > 1 || receipts(|fact| &fact.transaction) > 1)
     }
 }
 
@@ -281,7 +296,11 @@ impl Shop {
                     self.later += Duration::from_secs(*seconds);
                 }
             }
-            let acts = moment.steps.iter().map(|step| act_later(self.later, self.step(step))).collect();
+            let acts = moment
+                .steps
+                .iter()
+                .map(|step| act_later(self.later, self.step(step)))
+                .collect();
             let mut choices = Random(fastrand::Rng::with_seed(moment.seed));
             play(acts, &mut choices, moment.is_deadly.into()).await;
         }
@@ -311,7 +330,15 @@ impl Shop {
             }
             Step::Stranger { provider, shape } => {
                 let made = self.make();
-                let event = webhook(*provider, &made, Outcome::Completed, Some("25.50"), *shape, None, "nobody's");
+                let event = webhook(
+                    *provider,
+                    &made,
+                    Outcome::Completed,
+                    Some("25.50"),
+                    *shape,
+                    None,
+                    "nobody's",
+                );
                 self.strangers.lock().unwrap().push(event.clone());
                 deliver(&self.store, &event, self.now()).await.unwrap();
             }
@@ -343,9 +370,19 @@ impl Shop {
         };
         let intent = Payment {
             order_id: OrderId::parse(&order),
-            ..Payment::intend(PaymentId::random(), provider, Money::from_minor(2550, Currency::USD), self.now())
+            ..Payment::intend(
+                PaymentId::random(),
+                provider,
+                Money::from_minor(2550, Currency::USD),
+                self.now(),
+            )
         };
-        let gateway = |id, _| Counter { shop: self, index, reply, id };
+        let gateway = |id, _| Counter {
+            shop: self,
+            index,
+            reply,
+            id,
+        };
         match creation::create(&self.store, &self.keys, intent, Some(&keyed), gateway).await {
             Ok(creation) => {
                 let mut life = self.life(index);
@@ -404,12 +441,17 @@ impl Shop {
                 });
                 let read = |asked: &str| {
                     let reply = reply(&json!({ "success": true, "data": data }));
-                    finvypay::status::read_status(&reply, &Reference::parse(asked).unwrap()).unwrap().unwrap()
+                    finvypay::status::read_status(&reply, &Reference::parse(asked).unwrap())
+                        .unwrap()
+                        .unwrap()
                 };
                 for asked in [&made.payment, &made.transaction] {
                     self.book.knows(asked, read(asked));
                 }
-                orders.entry(life.order.clone()).or_default().push(read(&made.transaction));
+                orders
+                    .entry(life.order.clone())
+                    .or_default()
+                    .push(read(&made.transaction));
             }
         }
         for (order, events) in orders {
@@ -435,7 +477,12 @@ impl Shop {
             }
             if self.life(index).id.is_some() {
                 let mut alone = Exhaustive::default();
-                play(vec![act_later(self.later, self.create(index, Reply::Accepts))], &mut alone, 0).await;
+                play(
+                    vec![act_later(self.later, self.create(index, Reply::Accepts))],
+                    &mut alone,
+                    0,
+                )
+                .await;
             }
         }
         for event in self.strangers.lock().unwrap().iter() {
@@ -450,10 +497,21 @@ impl Shop {
     async fn assert_as_modelled(&self) {
         let items = self.table.items().unwrap();
         let of = |pk: &str| items.iter().filter(|item| item["pk"]["S"] == pk).collect::<Vec<_>>();
-        let begun = self.lives.iter().filter(|life| life.lock().unwrap().id.is_some()).count();
+        let begun = self
+            .lives
+            .iter()
+            .filter(|life| life.lock().unwrap().id.is_some())
+            .count();
         let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
         assert_eq!(states, begun, "one payment for each key");
-        let mut parked = self.strangers.lock().unwrap().iter().map(|event| event.fact.digest()).collect::<BTreeSet<_>>().len();
+        let mut parked = self
+            .strangers
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|event| event.fact.digest())
+            .collect::<BTreeSet<_>>()
+            .len();
         for life in &self.lives {
             let life = life.lock().unwrap();
             let Some(id) = life.id else { continue };
@@ -464,9 +522,16 @@ impl Shop {
                 .iter()
                 .filter_map(|item| item["sk"]["S"].as_str()?.strip_prefix("FACT#"))
                 .collect();
-            let missing = life.heard.iter().filter(|event| !ledger.contains(event.fact.digest().as_str()));
+            let missing = life
+                .heard
+                .iter()
+                .filter(|event| !ledger.contains(event.fact.digest().as_str()));
             let missing = missing.map(|event| event.fact.digest()).collect::<BTreeSet<_>>();
-            assert_eq!(missing.len(), model.parked, "what was acknowledged is in the ledger, or parked");
+            assert_eq!(
+                missing.len(),
+                model.parked,
+                "what was acknowledged is in the ledger, or parked"
+            );
             for told in &life.told {
                 let owner = self.store.owner(life.provider, &Reference::parse(told).unwrap()).await;
                 assert_eq!(owner.unwrap(), Some(id), "what was handed out leads to the payment");
@@ -486,14 +551,22 @@ impl Shop {
             .filter(|item| item["sk"]["S"] == "PARKED")
             .map(|item| digests(item).len())
             .sum();
-        assert_eq!(in_places, parked, "what nobody knows the payment of is kept, and nothing else");
+        assert_eq!(
+            in_places, parked,
+            "what nobody knows the payment of is kept, and nothing else"
+        );
     }
 }
 
 /// The distinct facts that are parked in a place.
 fn digests(item: &Value) -> BTreeSet<String> {
     let texts = item["facts"]["SS"].as_array().unwrap();
-    let read = |text: &Value| serde_json::from_str::<Event>(text.as_str().unwrap()).unwrap().fact.digest();
+    let read = |text: &Value| {
+        serde_json::from_str::<Event>(text.as_str().unwrap())
+            .unwrap()
+            .fact
+            .digest()
+    };
     texts.iter().map(read).collect()
 }
 
@@ -502,16 +575,22 @@ struct Flight<'a>(&'a Mutex<Life>);
 
 impl<'a> Flight<'a> {
     fn begin(life: &'a Mutex<Life>) -> Self {
-        let mut begun = life.lock().unwrap();
-        begun.in_flight += 1;
-        assert_eq!(begun.in_flight, 1, "one call at a time");
-        Self(life)
+        let flights = {
+            let mut begun = life.lock().unwrap();
+            begun.in_flight += 1;
+            begun.in_flight
+        };
+        let flight = Self(life);
+        assert_eq!(flights, 1, "one call at a time");
+        flight
     }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        self.0.lock().unwrap().in_flight -= 1;
+        if let Ok(mut life) = self.0.lock() {
+            life.in_flight -= 1;
+        }
     }
 }
 
@@ -542,7 +621,10 @@ impl Gateway for Counter<'_> {
             Reply::Babbles => return Err(CallError::unusable("nonsense")),
             Reply::Accepts | Reply::IsNotHeard => {}
         }
-        let known = life.made.iter().find(|(of, _)| life.provider == Provider::FinvyPay && *of == attempt);
+        let known = life
+            .made
+            .iter()
+            .find(|(of, _)| life.provider == Provider::FinvyPay && *of == attempt);
         let made = known.map(|(_, made)| made.clone()).unwrap_or_else(|| self.shop.make());
         if !life.made.iter().any(|(_, known)| *known == made) {
             life.made.push((attempt, made.clone()));
@@ -572,13 +654,17 @@ fn webhook(
     order: &str,
 ) -> Event {
     let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
-    let metadata = ours.map(|id| json!({ "paymentFunctionsId": id })).unwrap_or_else(|| json!({}));
+    let metadata = ours
+        .map(|id| json!({ "paymentFunctionsId": id }))
+        .unwrap_or_else(|| json!({}));
     let word = match outcome {
         Outcome::Unrecognised => "settled".to_owned(),
         known => known.name().to_owned(),
     };
     let body = match (provider, shape) {
-        (Provider::ApoloPay, 0 | 1) => json!({ "id": made.payment, "status": word, "amount": amount, "metadata": metadata }),
+        (Provider::ApoloPay, 0 | 1) => {
+            json!({ "id": made.payment, "status": word, "amount": amount, "metadata": metadata })
+        }
         (Provider::ApoloPay, _) => {
             json!({ "processId": made.payment, "event": format!("payment.{word}"), "amount": amount, "metadata": metadata })
         }
@@ -587,7 +673,11 @@ fn webhook(
             let general = json!({ "success": true, "status": word.to_uppercase(), "data": {
                 "amount": amount, "currency": "USD", "order_id": order, "txn_id": made.transaction,
             } });
-            if shape == 0 { general } else { json!({ "request": general }) }
+            if shape == 0 {
+                general
+            } else {
+                json!({ "request": general })
+            }
         }
         (Provider::FinvyPay, _) => json!({
             "event": format!("payment.{word}"), "status": word.to_uppercase(), "paymentId": made.payment, "orderId": order,
@@ -617,7 +707,10 @@ fn reply(body: &Value) -> payment_functions::providers::gateway::Reply {
 
 /// Lives so many shops through, from a seed.
 fn live_through(shops: usize, seed: [u8; 32]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let config = Config {
         cases: shops.try_into().unwrap(),
         failure_persistence: None,

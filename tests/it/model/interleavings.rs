@@ -24,6 +24,7 @@ const LEASE_OVER: Duration = Duration::from_secs(31);
 /// A scene: a payment's life up to now, on a table that all runs of a scenario share.
 struct Scene<'a> {
     table: &'a Table,
+    store: &'a Store,
     keys: SecretCache<ApiKey, KeyAtHand>,
     provider: Provider,
     payment: PaymentId,
@@ -39,6 +40,7 @@ impl<'a> Scene<'a> {
         let id = Reference::parse(&unique("p")).unwrap();
         Self {
             table,
+            store: &table.store,
             keys: api_keys(),
             provider,
             payment: PaymentId::random(),
@@ -68,7 +70,7 @@ impl<'a> Scene<'a> {
             fingerprint: Fingerprint::of(&Json::Null),
         };
         // Whoever comes second has an intent of its own, which must come to nothing.
-        let is_first = self.store().payment(self.payment).await.unwrap().is_none();
+        let is_first = self.store.payment(self.payment).await.unwrap().is_none();
         let intent = if is_first {
             self.intent()
         } else {
@@ -78,7 +80,7 @@ impl<'a> Scene<'a> {
             }
         };
         let gateway = |_, _| self.stand_in.clone();
-        match creation::create(self.store(), &self.keys, intent, Some(&keyed), gateway).await {
+        match creation::create(self.store, &self.keys, intent, Some(&keyed), gateway).await {
             Ok(creation) => {
                 assert_eq!(creation.payment, self.payment, "one key, one payment");
                 Ok(creation.answer)
@@ -109,16 +111,12 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn store(&self) -> &Store {
-        self.table.store()
-    }
-
     async fn created(&self) {
         assert_eq!(self.create().await.map(|answer| answer.status), Ok(201));
     }
 
     async fn delivered(&self, event: &Event) {
-        deliver(self.store(), event, Timestamp::now()).await.unwrap();
+        deliver(self.store, event, Timestamp::now()).await.unwrap();
     }
 
     /// What comes next in life: every webhook that was not acknowledged, and the key again once a lease is over.
@@ -132,22 +130,22 @@ impl<'a> Scene<'a> {
     }
 
     async fn status(&self) -> Status {
-        self.store().payment(self.payment).await.unwrap().unwrap().status
+        self.store.payment(self.payment).await.unwrap().unwrap().status
     }
 
     async fn is_parked(&self, place: &str) -> bool {
-        self.store().parked(self.provider, place).await.unwrap().is_some()
+        self.store.parked(self.provider, place).await.unwrap().is_some()
     }
 
     async fn assert_is(&self, status: Status, facts: usize) {
-        let payment = self.store().payment(self.payment).await.unwrap().unwrap();
+        let payment = self.store.payment(self.payment).await.unwrap().unwrap();
         assert_eq!(payment.status, status, "{payment:?}");
         assert_eq!(
-            self.store().owner(self.provider, &self.id).await.unwrap(),
+            self.store.owner(self.provider, &self.id).await.unwrap(),
             Some(self.payment)
         );
         assert!(payment.references.contains(&self.id));
-        assert_eq!(self.table.facts(self.payment).await, facts);
+        assert_eq!(self.table.facts(self.payment), facts);
         assert!(!self.is_parked(self.id.as_str()).await, "nothing is left");
         assert!(payment.attention.is_empty(), "{payment:?}");
     }
@@ -155,11 +153,10 @@ impl<'a> Scene<'a> {
 
 /// Plays a scenario in every order of its calls, each time in a new scene, and tells how many orders there are.
 async fn every_order(name: &str, play_it: impl AsyncFn(&Table, &mut Exhaustive)) -> usize {
-    let table = Table::new().await;
     let mut next = Some(Exhaustive::default());
     let mut orders = 0;
     while let Some(mut choices) = next {
-        play_it(&table, &mut choices).await;
+        play_it(&Table::new(), &mut choices).await;
         orders += 1;
         next = choices.next();
     }
@@ -269,7 +266,7 @@ async fn an_event_under_two_ids_finds_what_is_parked_under_either() {
             assert_eq!(play(acts, choices, 0).await, [true; 3]);
             scene.assert_is(Status::Completed, 2).await;
             let transaction = transaction.unwrap();
-            let owner = scene.store().owner(Provider::FinvyPay, &transaction).await.unwrap();
+            let owner = scene.store.owner(Provider::FinvyPay, &transaction).await.unwrap();
             assert_eq!(owner, Some(scene.payment));
             assert!(!scene.is_parked(transaction.as_str()).await);
         },
@@ -323,7 +320,7 @@ async fn our_clock_the_webhook_and_the_key_meet() {
             let paid = scene.event(Outcome::Completed, true);
             let later = Duration::from_secs(25 * 60 * 60);
             let expire = async {
-                let sweep = Sweep::new(scene.store(), Book::default(), Timestamp::now());
+                let sweep = Sweep::new(scene.store, Book::default(), Timestamp::now());
                 assert_eq!(sweep.run(Duration::from_secs(30)).await.unwrap().0.failed, 0);
             };
             let retry = async {
@@ -374,7 +371,7 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
         let book = Book::default();
         book.knows(transaction.as_str(), told.clone());
         let sweep = async {
-            let store = scene.store();
+            let store = scene.store;
             let now = Timestamp::now();
             for due in store.due(Queue::Parked, now, 100).await.unwrap() {
                 if due.subject == Subject::Parked(Provider::FinvyPay, transaction.to_string()) {
@@ -405,9 +402,7 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
             why: "seen as paid".to_owned(),
         };
         let say = async {
-            let done = operator::complete(scene.store(), &word, Timestamp::now())
-                .await
-                .unwrap();
+            let done = operator::complete(scene.store, &word, Timestamp::now()).await.unwrap();
             assert_eq!(done.status, Status::Completed);
         };
         assert_eq!(
@@ -415,7 +410,7 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
             [true; 2]
         );
         assert_eq!(scene.status().await, Status::Completed);
-        let payment = scene.store().payment(scene.payment).await.unwrap().unwrap();
+        let payment = scene.store.payment(scene.payment).await.unwrap().unwrap();
         assert!(payment.attention.is_empty(), "one receipt: {payment:?}");
     });
     assert!(orders.await > 3);
