@@ -1,6 +1,7 @@
 //! The store and the flows on top of it, against the real emulator and nothing else between.
 
 mod contention;
+mod emulators;
 mod histories;
 mod keys;
 mod races;
