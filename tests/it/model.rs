@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use payment_functions::clock::Timestamp;
-use payment_functions::fault::{Hook, Point, Side, scope};
+use payment_functions::fault::{Call, Hook, Point, Side, scope};
 use payment_functions::id::{PaymentId, Reference};
 use payment_functions::payment::{Handoff, Payment};
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
@@ -105,15 +105,49 @@ fn act_later<'a>(later: Duration, flow: impl Future<Output = ()> + 'a) -> Act<'a
     }
 }
 
+/// What can happen next: a flow makes the call that it stands before, or dies instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Action {
+    flow: usize,
+    call: Call,
+    dies: bool,
+}
+
+impl Action {
+    /// Whether it makes no difference which of two comes first.
+    fn commutes_with(self, other: Self) -> bool {
+        let is_elsewhere = |action: Self| {
+            matches!(
+                action.call,
+                Call::CurrentSecret
+                    | Call::PreviousSecret
+                    | Call::CreateAtProvider
+                    | Call::AskProvider
+                    | Call::ListAtProvider
+            )
+        };
+        let is_read = |action: Self| {
+            matches!(
+                action.call,
+                Call::ReadPayment | Call::ReadOwner | Call::ReadOrder | Call::ReadParked | Call::ReadDue
+            )
+        };
+        if self.flow == other.flow || (self.dies && other.dies) {
+            return false;
+        }
+        self.dies || other.dies || is_elsewhere(self) != is_elsewhere(other) || (is_read(self) && is_read(other))
+    }
+}
+
 /// Decides what happens next.
 trait Choose {
-    /// Which of so many flows makes its call now, and whether it dies instead, if it may.
-    fn choose(&mut self, flows: usize, may_die: bool) -> (usize, bool);
+    /// One of these. `None`: whatever comes now has been gone through in another order.
+    fn choose(&mut self, actions: &[Action]) -> Option<Action>;
 }
 
 /// Runs flows together, one call at a time, as `choices` says. A flow may die before a call `deaths` times in all. Tells
-/// for each whether it came to its end.
-async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> Vec<bool> {
+/// for each whether it came to its end; nothing where the choices have been gone through already.
+async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> Option<Vec<bool>> {
     let phases = Arc::new(Mutex::new(vec![Phase::Running; acts.len()]));
     let mut deaths_left = deaths;
     let mut flows: Vec<Option<Flow<'_>>> = Vec::new();
@@ -143,46 +177,75 @@ async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> V
             }
         })
         .await;
-        let stopped: Vec<usize> = phases
-            .lock()
-            .unwrap()
-            .iter()
-            .enumerate()
-            .filter_map(|(index, phase)| matches!(phase, Phase::Stopped(_)).then_some(index))
-            .collect();
-        if stopped.is_empty() {
+        let go_on = |dies| {
             let phases = phases.lock().unwrap();
-            return phases.iter().map(|phase| *phase == Phase::Done).collect();
+            let actions = phases.iter().enumerate().filter_map(|(flow, phase)| match phase {
+                Phase::Stopped(point) => Some(Action {
+                    flow,
+                    call: point.call,
+                    dies,
+                }),
+                _ => None,
+            });
+            actions.collect::<Vec<_>>()
+        };
+        let mut actions = go_on(false);
+        if actions.is_empty() {
+            let phases = phases.lock().unwrap();
+            return Some(phases.iter().map(|phase| *phase == Phase::Done).collect());
         }
-        let (choice, dies) = choices.choose(stopped.len(), deaths_left > 0);
-        let index = stopped[choice];
-        if dies {
+        if deaths_left > 0 {
+            actions.extend(go_on(true));
+        }
+        let action = choices.choose(&actions)?;
+        if action.dies {
             deaths_left -= 1;
-            phases.lock().unwrap()[index] = Phase::Dead;
-            flows[index] = None;
+            phases.lock().unwrap()[action.flow] = Phase::Dead;
+            flows[action.flow] = None;
         } else {
-            phases.lock().unwrap()[index] = Phase::Running;
+            phases.lock().unwrap()[action.flow] = Phase::Running;
         }
     }
 }
 
-/// All possibilities, one after the other.
+/// All orders, one after the other, but for those that differ only in what makes no difference.
+///
+/// What was gone through first at some point need not be gone through again after something that commutes with it: it
+/// sleeps until something comes that does not (sleep sets, after Godefroid).
 #[derive(Default)]
 struct Exhaustive {
+    /// Which of the possibilities to take at each point, up to where everything is new.
     prefix: Vec<usize>,
+    /// Which was taken, of how many.
     taken: Vec<(usize, usize)>,
+    asleep: Vec<Action>,
 }
 
 impl Choose for Exhaustive {
-    fn choose(&mut self, flows: usize, may_die: bool) -> (usize, bool) {
-        let of = if may_die { flows * 2 } else { flows };
+    fn choose(&mut self, actions: &[Action]) -> Option<Action> {
+        let awake: Vec<Action> = actions
+            .iter()
+            .filter(|action| !self.asleep.contains(action))
+            .copied()
+            .collect();
         let choice = self.prefix.get(self.taken.len()).copied().unwrap_or(0);
-        self.taken.push((choice, of));
-        (choice % flows, choice >= flows)
+        let action = *awake.get(choice)?;
+        self.taken.push((choice, awake.len()));
+        self.asleep.extend(&awake[..choice]);
+        self.asleep.retain(|asleep| asleep.commutes_with(action));
+        Some(action)
     }
 }
 
 impl Exhaustive {
+    /// The first possibility at each of these points, and then at all.
+    fn beginning_with(prefix: &[usize]) -> Self {
+        Self {
+            prefix: prefix.to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// What differs from this in the last choice that could have been another.
     fn next(self) -> Option<Self> {
         let mut taken = self.taken;
@@ -190,10 +253,7 @@ impl Exhaustive {
             if choice + 1 < of {
                 let mut prefix: Vec<usize> = taken.into_iter().map(|(choice, _)| choice).collect();
                 prefix.push(choice + 1);
-                return Some(Self {
-                    prefix,
-                    taken: Vec::new(),
-                });
+                return Some(Self::beginning_with(&prefix));
             }
         }
         None

@@ -16,7 +16,7 @@ use payment_functions::fault::{Call, around};
 use payment_functions::id::{OrderId, PaymentId, Provider};
 use payment_functions::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::json::Json;
-use payment_functions::money::{Currency, Decimal, Money};
+use payment_functions::money::{Currency, Money};
 use payment_functions::payment::{Attention, Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::providers::finvypay;
@@ -143,8 +143,12 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
 struct Random(fastrand::Rng);
 
 impl Choose for Random {
-    fn choose(&mut self, flows: usize, may_die: bool) -> (usize, bool) {
-        (self.0.usize(..flows), may_die && self.0.u8(..6) == 0)
+    fn choose(&mut self, actions: &[Action]) -> Option<Action> {
+        let dies = self.0.u8(..6) == 0 && actions.iter().any(|action| action.dies);
+        let (of_one_kind, _): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(|action| action.dies == dies);
+        of_one_kind
+            .get(self.0.usize(..of_one_kind.len()))
+            .map(|action| **action)
     }
 }
 

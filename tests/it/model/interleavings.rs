@@ -126,7 +126,7 @@ impl<'a> Scene<'a> {
         }
         let mut alone = Exhaustive::default();
         let again = play(vec![act_later(LEASE_OVER, self.created())], &mut alone, 0).await;
-        assert_eq!(again, [true]);
+        assert_eq!(again, Some(vec![true]));
     }
 
     async fn status(&self) -> Status {
@@ -152,15 +152,18 @@ impl<'a> Scene<'a> {
 }
 
 /// Plays a scenario in every order of its calls, each time in a new scene, and tells how many orders there are.
-async fn every_order(name: &str, play_it: impl AsyncFn(&Table, &mut Exhaustive)) -> usize {
+async fn every_order(name: &str, play_it: impl AsyncFn(&Table, &mut Exhaustive) -> Option<()>) -> usize {
     let mut next = Some(Exhaustive::default());
     let mut orders = 0;
+    let mut alike = 0;
     while let Some(mut choices) = next {
-        play_it(&Table::new(), &mut choices).await;
-        orders += 1;
+        match play_it(&Table::new(), &mut choices).await {
+            Some(()) => orders += 1,
+            None => alike += 1,
+        }
         next = choices.next();
     }
-    println!("{name}: {orders} orders");
+    println!("{name}: {orders} orders, and {alike} that began like one of them");
     orders
 }
 
@@ -182,8 +185,10 @@ async fn two_webhooks_race_the_create_call() {
                 act(scene.delivered(&paid)),
                 act(scene.delivered(&failed)),
             ];
-            assert_eq!(play(acts, choices, 0).await, [true; 3]);
+            let done = play(acts, choices, 0).await?;
+            assert_eq!(done, [true; 3]);
             scene.assert_is(Status::Completed, 2).await;
+            Some(())
         });
         assert!(orders.await > 100);
     }
@@ -196,11 +201,12 @@ async fn whoever_dies_where_the_webhook_and_the_create_call_find_each_other() {
             let scene = Scene::new(table, provider);
             let paid = scene.event(Outcome::Completed, names_ours);
             let acts = vec![act(scene.created()), act(scene.delivered(&paid))];
-            let done = play(acts, choices, 1).await;
+            let done = play(acts, choices, 1).await?;
             scene
                 .carry_on(if done[1] { &[] } else { std::slice::from_ref(&paid) })
                 .await;
             scene.assert_is(Status::Completed, 1).await;
+            Some(())
         });
         assert!(orders.await > 20);
     }
@@ -218,7 +224,8 @@ async fn a_holder_thought_dead_and_the_one_that_took_over_give_one_answer() {
                 answers.lock().unwrap().push(answer);
             };
             let acts = vec![act(ask()), act_later(LEASE_OVER, ask()), act(scene.delivered(&paid))];
-            assert_eq!(play(acts, choices, 0).await, [true; 3]);
+            let done = play(acts, choices, 0).await?;
+            assert_eq!(done, [true; 3]);
             let answers = answers.into_inner().unwrap();
             // The one that lost its lease is told to come again where the winner has no answer yet.
             let given: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
@@ -232,6 +239,7 @@ async fn a_holder_thought_dead_and_the_one_that_took_over_give_one_answer() {
             );
             scene.carry_on(&[]).await;
             scene.assert_is(Status::Completed, 1).await;
+            Some(())
         });
         assert!(orders.await > 100);
     }
@@ -263,12 +271,14 @@ async fn an_event_under_two_ids_finds_what_is_parked_under_either() {
                 act(scene.delivered(&by_transaction)),
                 act(scene.delivered(&by_both)),
             ];
-            assert_eq!(play(acts, choices, 0).await, [true; 3]);
+            let done = play(acts, choices, 0).await?;
+            assert_eq!(done, [true; 3]);
             scene.assert_is(Status::Completed, 2).await;
             let transaction = transaction.unwrap();
             let owner = scene.store.owner(Provider::FinvyPay, &transaction).await.unwrap();
             assert_eq!(owner, Some(scene.payment));
             assert!(!scene.is_parked(transaction.as_str()).await);
+            Some(())
         },
     );
     assert!(orders.await > 100);
@@ -293,7 +303,8 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
             },
         };
         let acts = vec![act(other.created()), act(one.delivered(&by_order))];
-        assert_eq!(play(acts, choices, 0).await, [true; 2]);
+        let done = play(acts, choices, 0).await?;
+        assert_eq!(done, [true; 2]);
         assert_eq!(other.status().await, Status::Pending, "it was never about this one");
         let is_kept = one.is_parked(&format!("order:{}", one.order)).await;
         let expected = if is_kept { Status::Pending } else { Status::Completed };
@@ -302,6 +313,7 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
             expected,
             "with its payment, or kept: never lost, never both"
         );
+        Some(())
     });
     assert!(orders.await > 3);
 }
@@ -312,11 +324,9 @@ async fn our_clock_the_webhook_and_the_key_meet() {
         let orders = every_order("expiry, webhook and retry", async |table, choices| {
             let scene = Scene::new(table, provider);
             // The first request dies before it has heard of the provider.
-            let mut dies = Exhaustive {
-                prefix: vec![0, 1],
-                ..Exhaustive::default()
-            };
-            assert_eq!(play(vec![act(scene.created())], &mut dies, 1).await, [false]);
+            let mut dies = Exhaustive::beginning_with(&[0, 1]);
+            let done = play(vec![act(scene.created())], &mut dies, 1).await;
+            assert_eq!(done, Some(vec![false]));
             let paid = scene.event(Outcome::Completed, true);
             let later = Duration::from_secs(25 * 60 * 60);
             let expire = async {
@@ -332,8 +342,10 @@ async fn our_clock_the_webhook_and_the_key_meet() {
                 act_later(LEASE_OVER, retry),
                 act(scene.delivered(&paid)),
             ];
-            assert_eq!(play(acts, choices, 0).await, [true; 3]);
+            let done = play(acts, choices, 0).await?;
+            assert_eq!(done, [true; 3]);
             assert_eq!(scene.status().await, Status::Completed, "money wins");
+            Some(())
         });
         assert!(orders.await > 100);
     }
@@ -381,10 +393,12 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
             }
         };
         let acts = vec![act_later(Duration::from_secs(61), sweep), act(scene.delivered(&told))];
-        assert_eq!(play(acts, choices, 0).await, [true; 2]);
+        let done = play(acts, choices, 0).await?;
+        assert_eq!(done, [true; 2]);
         scene.assert_is(Status::Completed, 2).await;
         assert!(!scene.is_parked(transaction.as_str()).await);
         assert_eq!(other.status().await, Status::Pending);
+        Some(())
     });
     assert!(orders.await > 10);
 }
@@ -405,13 +419,12 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
             let done = operator::complete(scene.store, &word, Timestamp::now()).await.unwrap();
             assert_eq!(done.status, Status::Completed);
         };
-        assert_eq!(
-            play(vec![act(say), act(scene.delivered(&paid))], choices, 0).await,
-            [true; 2]
-        );
+        let done = play(vec![act(say), act(scene.delivered(&paid))], choices, 0).await?;
+        assert_eq!(done, [true; 2]);
         assert_eq!(scene.status().await, Status::Completed);
         let payment = scene.store.payment(scene.payment).await.unwrap().unwrap();
         assert!(payment.attention.is_empty(), "one receipt: {payment:?}");
+        Some(())
     });
     assert!(orders.await > 3);
 }
