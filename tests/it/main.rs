@@ -23,6 +23,7 @@ mod invoke;
 mod payments;
 mod preorders;
 mod privacy;
+mod quotes;
 mod round_trips;
 mod routes;
 mod secrets;
