@@ -640,6 +640,26 @@ async fn without_the_key_nothing_begins() {
     .await;
 }
 
+/// Asking again will not help where the quote is the trouble.
+#[tokio::test]
+async fn what_is_wrong_with_the_quote_comes_before_what_is_wrong_with_us() {
+    let secret = aws::create_secret(&json!({ "key": KEY })).await;
+    let missing = unique("no-such-secret");
+    let changes = [
+        ("QUOTE_SECRET_ID", Some(secret.as_str())),
+        ("APOLOPAY_SECRET_ID", Some(&missing)),
+        ("FINVYPAY_SECRET_ID", Some(&missing)),
+    ];
+    for shop in Shop::both_with(&changes).await {
+        let (_, body) = shop.fresh();
+        let unavailable = (503, "UNAVAILABLE".to_owned());
+        let other = quoted_with(&body, json!({ "amount": "1" }));
+        for (body, expected) in [(&body, invalid()), (&other, mismatch()), (&quoted(&body), unavailable)] {
+            assert_eq!(shop.post(body, None).await.problem(), expected, "{body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_the_store_an_expired_quote_is_not_decided() {
     for shop in Shop::both().await {
