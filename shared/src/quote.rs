@@ -33,7 +33,7 @@ pub const FIELD: &str = "quote";
 
 /// How long after its `exp`, or before its `nbf`, a quote is still or already good: clocks differ.
 const SKEW: Duration = Duration::from_secs(60);
-/// The most bytes of a token. An order id of 128 escaped characters fits twice.
+/// The most bytes of a token: room for any order id, however it is escaped.
 const MAX_TOKEN: usize = 4096;
 /// The fewest bytes of a key: as many as the hash has (RFC 7518, section 3.2).
 const MIN_KEY: usize = 32;
@@ -183,13 +183,13 @@ fn read(Token(token): &Token, key: &SecretString, now: Timestamp) -> Result<Quot
 }
 
 fn quote(claims: &Object, now: Timestamp) -> Result<Quote, Invalid> {
+    const AMOUNT: &str = "amount must be a decimal number in a string";
     let text = |name, wrong| claims.str(name).ok_or(Invalid::Claim(wrong));
     let expires_at = claims.get("exp").and_then(moment);
-    if let Some(not_before) = claims.get("nbf") {
-        let is_good = moment(not_before).is_some_and(|not_before| not_before <= now.plus(SKEW));
-        is_good
-            .then_some(())
-            .ok_or(Invalid::Claim("nbf must be seconds since 1970, and past"))?;
+    if let Some(value) = claims.get("nbf")
+        && moment(value).is_none_or(|not_before| not_before > now.plus(SKEW))
+    {
+        return Err(Invalid::Claim("nbf must be a number of seconds since 1970, and past"));
     }
     Ok(Quote {
         order_id: text("orderId", "orderId must be a string")?.to_owned(),
@@ -198,8 +198,6 @@ fn quote(claims: &Object, now: Timestamp) -> Result<Quote, Invalid> {
         expires_at: expires_at.ok_or(Invalid::Claim("exp must be a number of seconds since 1970"))?,
     })
 }
-
-const AMOUNT: &str = "amount must be a decimal number in a string";
 
 /// A NumericDate (RFC 7519, section 2). A fraction of a second is dropped.
 fn moment(value: &Json) -> Option<Timestamp> {
