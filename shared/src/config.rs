@@ -35,7 +35,10 @@ impl fmt::Debug for Variables<'_> {
 }
 
 /// The process's environment.
-pub const ENVIRONMENT: Variables<'static> = Variables(&|name| std::env::var(name).ok());
+///
+/// One that is not Unicode is read as well as it can be: it is set, and must not pass for one that is not.
+pub const ENVIRONMENT: Variables<'static> =
+    Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
 
 impl<'a> Variables<'a> {
     /// Variables from elsewhere.
@@ -110,19 +113,20 @@ impl<'a> Variables<'a> {
         })
     }
 
-    /// Refuses to start where quotes are asked for: taking a browser's price instead would be worse than not starting.
+    /// `QUOTE_SECRET_ID`; `None` where no quotes are asked for.
     ///
     /// # Errors
-    /// Where `QUOTE_SECRET_ID` is set, be it to nothing: an empty id is a mistake, and no reason to do without quotes.
-    pub fn no_quotes(&self) -> Result<(), ConfigError> {
+    /// Where it is set to nothing: an empty id is a mistake, and no reason to take a browser's price.
+    pub fn quote_secret_id(&self) -> Result<Option<String>, ConfigError> {
         let name = "QUOTE_SECRET_ID";
-        match (self.0)(name) {
-            None => Ok(()),
-            Some(_) => Err(ConfigError::new(
+        let id = self.optional(name);
+        if id.is_none() && (self.0)(name).is_some() {
+            return Err(ConfigError::new(
                 name,
-                "is set, but this version does not know quotes; unset it",
-            )),
+                "is set, but empty; give it the secret's id, or unset it to do without quotes",
+            ));
         }
+        Ok(id)
     }
 }
 
@@ -248,11 +252,13 @@ mod tests {
             Variables::from(&slash).webhook_base_url().as_deref(),
             Ok("https://h.example")
         );
-        assert!(Variables::from(&nothing).no_quotes().is_ok());
-        for value in ["x", "", " "] {
+        assert_eq!(variables.quote_secret_id(), Ok(None));
+        for value in ["", " "] {
             let quotes = with("QUOTE_SECRET_ID", value);
-            assert!(Variables::from(&quotes).no_quotes().is_err(), "{value:?}");
+            assert!(Variables::from(&quotes).quote_secret_id().is_err(), "{value:?}");
         }
+        let quotes = with("QUOTE_SECRET_ID", "quote ");
+        assert_eq!(Variables::from(&quotes).quote_secret_id(), Ok(Some("quote".to_owned())));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Call {
     ReadOwner,
     /// Reads the payments of an order.
     ReadOrder,
+    /// Reads an idempotency key.
+    ReadKey,
     /// Stores an intent, with its key.
     Open,
     /// Takes an idempotency key over.
@@ -61,10 +63,11 @@ pub enum Call {
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
+        Self::ReadKey,
         Self::Open,
         Self::TakeOver,
         Self::Release,
@@ -90,6 +93,7 @@ impl Call {
             Self::ReadPayment => "read-payment",
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",
+            Self::ReadKey => "read-key",
             Self::Open => "open",
             Self::TakeOver => "take-over",
             Self::Release => "release",

@@ -5,7 +5,7 @@
 //! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`], [`schedule`] |
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
-//! | the flows | [`creation`], [`delivery`]; [`fault`]: where tests break them |
+//! | the flows | [`creation`] and, where the shop decides the price, [`quote`]; [`delivery`]; [`fault`]: where tests break them |
 //! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`clock`] |
 
 pub mod aws;
@@ -29,6 +29,8 @@ pub mod personal;
 pub mod problem;
 pub mod providers;
 pub mod schedule;
+#[cfg(feature = "provider-client")]
+pub mod quote;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 pub mod signature;

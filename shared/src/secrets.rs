@@ -23,8 +23,8 @@ const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
 /// How often a refresh may be forced.
 const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// How long the previous version of a webhook secret is good after the current one was made.
-const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the previous version of a secret to verify with is good after the current one was made.
+pub(crate) const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A secret could not be had. The text holds nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +149,8 @@ pub trait FromVersions: Sized {
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError>;
 }
 
-fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
+/// A member of a secret's JSON; `None` where there is none of that name.
+pub(crate) fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
     let wrong = || SecretError::WrongShape(member);
     let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| wrong())?;
     let object: &Object = json.as_object().ok_or_else(wrong)?;
@@ -251,6 +252,9 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_EVERY) {
             return failure.map_or(Ok(None), Err);
         }
+        // Whoever does not wait for the end of it has forced one all the same.
+        let given_up = SecretError::NotFetched("given up".to_owned());
+        self.with_state(|state| state.forced = Some((now, Some(given_up))));
         let fetched = self.fetch(now).await;
         self.with_state(|state| state.forced = Some((now, fetched.as_ref().err().cloned())));
         fetched.map(Some)
@@ -400,6 +404,25 @@ mod tests {
         assert!(cache.refresh(fetched).await.unwrap().is_none());
         assert!(cache.refresh(third).await.is_err());
         assert_eq!(*source.fetches.lock().unwrap(), 5);
+    }
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl SecretSource for Silent {
+        async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_that_nobody_waited_for_counts() {
+        let cache = SecretCache::<ApiKey, _>::new(Silent, "key");
+        let refresh = async |now| tokio::time::timeout(Duration::ZERO, cache.refresh(now)).await;
+        assert!(refresh(NOW).await.is_err(), "it has no end");
+        assert!(matches!(refresh(NOW).await, Ok(Err(_))), "and is not begun again");
+        assert!(refresh(NOW.plus(FORCED_REFRESH_EVERY)).await.is_err());
     }
 
     #[test]

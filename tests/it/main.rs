@@ -26,6 +26,7 @@ mod payments;
 mod preorders;
 mod privacy;
 mod reconcile;
+mod quotes;
 mod round_trips;
 mod routes;
 mod secrets;

@@ -87,6 +87,21 @@ impl Store {
         }
     }
 
+    /// What a key leads to (a strongly consistent read). `None` where the key is free, be its item still there.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        let Some(item) = self.get(Call::ReadKey, items::key_key(key)).await? else {
+            return Ok(None);
+        };
+        // TTL deletes late, so the time is compared too.
+        if items::expires_at_of(&item)? <= now {
+            return Ok(None);
+        }
+        items::key_record_of(item).map(Some)
+    }
+
     /// Takes over a key whose lease ran out, unless somebody else was faster.
     ///
     /// # Errors
