@@ -1,13 +1,17 @@
 //! What every function is, and how it is run.
 //!
-//! Guarantee: a function with a missing or wrong variable stops at its start with one line that says so.
+//! Guarantees: a function with a missing or wrong variable stops at its start with one line that says so; whatever a
+//! caller writes into a request, it reaches the function, and the function's answer is the caller's.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 
-use lambda_http::{Body, Request, Response, service_fn};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::{Body, Request, Response};
+use lambda_runtime::{LambdaEvent, service_fn};
 
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
+use crate::http;
 use crate::logging;
 
 /// A Lambda function behind HTTP. Every error it meets is an answer.
@@ -38,8 +42,14 @@ pub fn run<F: Function>() -> ExitCode {
         Err(error) => return stop(F::NAME, &error),
     };
     let function = &function;
-    let serve = service_fn(move |request: Request| async move { Ok::<_, Infallible>(function.handle(&request).await) });
-    match runtime.block_on(lambda_http::run(serve)) {
+    // Boxed, since the compiler gives up on a future with all of a function in it and the runtime's around that.
+    let serve = service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        Box::pin(async move {
+            let request = http::request_of(event.payload);
+            Ok::<_, Infallible>(http::answer_of(function.handle(&request).await))
+        })
+    });
+    match runtime.block_on(lambda_runtime::run(serve)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => stop(F::NAME, &error),
     }

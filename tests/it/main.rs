@@ -18,6 +18,7 @@ mod aws;
 mod creating;
 mod dev;
 mod events;
+mod holes;
 mod idempotency;
 mod invoke;
 mod payments;
