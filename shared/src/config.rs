@@ -185,7 +185,8 @@ impl ReturnOrigins {
         if !is_secure(&url) {
             return Err("must be https, or http on a loopback host");
         }
-        let written = text.split_once("://").map_or("", |(_, rest)| rest);
+        let after_scheme = text.get(url.scheme().len()..).unwrap_or_default();
+        let written = after_scheme.strip_prefix("://").unwrap_or_default();
         let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
             return Err("must not have user information");
@@ -307,6 +308,8 @@ mod tests {
             "https://@shop.example/",
             "https:shop.example",
             "https:/shop.example",
+            "https:/shop.example/://shop.example/",
+            "https:shop.example/://shop.example/",
             "https:///shop.example",
             "https:\\\\shop.example",
             "https://shop.example\\@evil.example/",
