@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod return_url;
 mod signature;
+mod texts;
 mod webhook;
 
 /// A fuzz target.
@@ -24,7 +25,7 @@ pub struct Target {
 }
 
 /// Every fuzz target.
-pub const ALL: [Target; 12] = [
+pub const ALL: [Target; 13] = [
     target("create_apm", request::apm),
     target("create_preorder", request::preorder),
     target("decimal", decimal::check),
@@ -35,6 +36,7 @@ pub const ALL: [Target; 12] = [
     target("reply_finvypay", reply::finvypay),
     target("return_url", return_url::check),
     target("signature", signature::check),
+    target("texts", texts::check),
     target("webhook_apolopay", webhook::apolopay),
     target("webhook_finvypay", webhook::finvypay),
 ];
