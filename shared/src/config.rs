@@ -189,19 +189,16 @@ impl ReturnOrigins {
         if !is_secure(&url) {
             return Err("must be https, or http on a loopback host");
         }
-        let written = text.split_once("://").map_or("", |(_, rest)| rest);
+        let after_scheme = text.get(url.scheme().len()..).unwrap_or_default();
+        let written = after_scheme.strip_prefix("://").unwrap_or_default();
         let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
             return Err("must not have user information");
         }
         let host = url.host_str().unwrap_or_default();
-        let port = authority.get(host.len()..).and_then(|rest| rest.strip_prefix(':'));
-        let is_plain = authority
-            .get(..host.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(host))
-            && (authority.len() == host.len()
-                || port.is_some_and(|port| port.parse() == Ok(url.port_or_known_default().unwrap_or(0))));
-        if !is_plain {
+        let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
+        let mut plain = [Some(host), with_port.as_deref()].into_iter().flatten();
+        if !plain.any(|plain| plain.eq_ignore_ascii_case(authority)) {
             return Err("must name its host plainly");
         }
         if self.0.contains(&url.origin()) {
@@ -308,6 +305,8 @@ mod tests {
             "//shop.example",
             "http://shop.example/",
             "https://shop.example:444/",
+            "https://shop.example:0443/",
+            "https://shop.example:",
             "https://shop.example.evil.example/",
             "https://evil.example/https://shop.example",
             "https://shop.example@evil.example/",
@@ -315,6 +314,8 @@ mod tests {
             "https://@shop.example/",
             "https:shop.example",
             "https:/shop.example",
+            "https:/shop.example/://shop.example/",
+            "https:shop.example/://shop.example/",
             "https:///shop.example",
             "https:\\\\shop.example",
             "https://shop.example\\@evil.example/",

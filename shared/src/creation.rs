@@ -141,8 +141,8 @@ pub async fn create<G: Gateway, S: SecretSource>(
 }
 
 /// Has the key to the provider and, at the same time, finds out what the quote is good for.
-async fn admit(
-    keys: &SecretCache<ApiKey>,
+async fn admit<S: SecretSource>(
+    keys: &SecretCache<ApiKey, S>,
     quoted: Option<Quoted<'_>>,
     intent: &Payment,
 ) -> Result<(Arc<ApiKey>, Standing), Problem> {

@@ -19,6 +19,7 @@ mod creating;
 mod dev;
 mod events;
 mod guarantees;
+mod holes;
 mod idempotency;
 mod invoke;
 mod model;
