@@ -228,8 +228,19 @@ async fn finish(
         } else {
             lease.attempt
         };
-        if let Err(error) = store.release(lease, attempt, now).await {
-            tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself");
+        match store.release(lease, attempt, now).await {
+            Ok(None) => {}
+            Ok(Some(taken_over)) => {
+                tracing::warn!(payment = %id, "the key was taken over meanwhile");
+                if let Some(answer) = taken_over.answer {
+                    return Ok(Creation {
+                        payment: id,
+                        answer,
+                        replayed: true,
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself"),
         }
     }
     Err(match error {
