@@ -191,7 +191,7 @@ async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
     let (gateway, called, go_on) = Patient::new(&old_id);
     let creating = {
         let (store, keyed, keys) = (store.clone(), keyed.clone(), api_keys().await);
-        tokio::spawn(async move { creation::create(&store, &keys, intent, Some(&keyed), |_, _| gateway).await })
+        tokio::spawn(async move { creation::create(&store, &keys, intent, Some(&keyed), |_, _| gateway.clone()).await })
     };
     called.notified().await;
     let seen = record(&store, &keyed, start).await;
