@@ -15,14 +15,17 @@
 mod answered_in_time;
 mod apm_payments;
 mod aws;
+mod clock;
 mod creating;
 mod dev;
 mod events;
 mod idempotency;
 mod invoke;
+mod leases;
 mod payments;
 mod preorders;
 mod privacy;
+mod rotation;
 mod round_trips;
 mod routes;
 mod secrets;
