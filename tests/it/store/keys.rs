@@ -224,6 +224,11 @@ async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
     assert_eq!(seen.next_action(&keyed.fingerprint, start), NextAction::TakeOver);
     let lease = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap();
     assert_eq!((lease.fence, lease.attempt), (2, 2));
+
+    // Who saw it before that has seen another holder's time.
+    assert_eq!(store.release(&lease, 3, start).await.unwrap(), None);
+    let late = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap_err();
+    assert_eq!((late.fence, late.attempt), (2, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
