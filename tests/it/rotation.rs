@@ -13,7 +13,7 @@ use futures_util::stream;
 use payment_functions::clock::Timestamp;
 use payment_functions::secrets::{SecretSource, SecretsManager};
 use payment_functions_tests::local::{Attached, AwsProxy, Fault};
-use payment_functions_tests::sandbox::{Call, Config, Control, Sandbox};
+use payment_functions_tests::sandbox::{Call, Calls, Config, Control, Sandbox};
 use tokio::sync::watch;
 
 use crate::aws;
@@ -59,19 +59,18 @@ impl Side {
         let sandbox = Sandbox::start(config).await.expect("stand-ins");
         let (create_proxy, webhook_proxy) = (aws::proxy().await, aws::proxy().await);
         let clock = Clock::at(Timestamp::now());
-        let (apolopay, finvypay) = (sandbox.apolopay_url(), sandbox.finvypay_url());
-        let (secret_id, base_url) = match provider {
-            Provider::Apolopay => ("APOLOPAY_SECRET_ID", ("APOLOPAY_BASE_URL", Some(apolopay.as_str()))),
-            Provider::Finvypay => ("FINVYPAY_SECRET_ID", ("FINVYPAY_BASE_URL", Some(finvypay.as_str()))),
-        };
+        let name = aws::name(provider);
+        let [secret_id, base_url] = ["SECRET_ID", "BASE_URL"].map(|end| format!("{}_{end}", name.to_uppercase()));
+        let provider_url = format!("{}/{name}", sandbox.url());
         let attach = async |function, proxy: &AwsProxy| {
-            let endpoint = ("AWS_ENDPOINT_URL", Some(proxy.url()));
-            let changes = [(secret_id, Some(secret.as_str())), base_url, endpoint, clock.variable()];
-            world()
-                .await
-                .attach(function, instances, &changes)
-                .await
-                .expect("a function")
+            let changes = [
+                (secret_id.as_str(), Some(secret.as_str())),
+                (base_url.as_str(), Some(provider_url.as_str())),
+                ("AWS_ENDPOINT_URL", Some(proxy.url())),
+                clock.variable(),
+            ];
+            let attached = world().await.attach(function, instances, &changes).await;
+            attached.expect("a function")
         };
         let (create, webhooks) = join(
             attach(function(provider), &create_proxy),
@@ -103,21 +102,21 @@ impl Side {
             .expect("the stand-ins");
     }
 
-    async fn create(&self, order_id: &str, key: &str) -> Answer {
+    /// Asks for a payment of an order, which is the request's idempotency key too.
+    async fn create(&self, order_id: &str) -> Answer {
         let body = body(self.provider, order_id).to_string();
-        post_to(
-            self.create.url(),
-            route(self.provider),
-            body,
-            &[("idempotency-key", key)],
-        )
-        .await
+        let headers = [("idempotency-key", order_id)];
+        post_to(self.create.url(), route(self.provider), body, &headers).await
+    }
+
+    /// The calls that the provider got for an order.
+    async fn calls(&self, order_id: &str) -> Calls {
+        self.control.calls(self.provider, order_id).await.expect("the calls")
     }
 
     /// A payment that waits for its webhook.
     async fn created(&self) -> Answer {
-        let order_id = unique("rotation");
-        let created = self.create(&order_id, &order_id).await;
+        let created = self.create(&unique("rotation")).await;
         assert_eq!(created.status, 201, "{created:?}");
         created
     }
@@ -130,14 +129,14 @@ impl Side {
             .status
     }
 
-    /// The status that a webhook gets which says nothing new of a payment.
+    /// The status that a webhook gets which changes nothing of a payment.
     async fn signed_with(&self, created: &Answer, secret: &str) -> u16 {
         let mut body = completion(created, &json!({ "paymentFunctionsId": created.str("id") }));
-        body[if self.provider == Provider::Apolopay {
-            "status"
-        } else {
-            "event"
-        }] = json!("nothing known");
+        let word = match self.provider {
+            Provider::Apolopay => "status",
+            Provider::Finvypay => "event",
+        };
+        body[word] = json!("nothing known");
         send_signed(self.webhooks.url(), self.provider, &body.to_string(), secret)
             .await
             .status
@@ -186,7 +185,7 @@ async fn rotate_under_load(provider: Provider) {
                 return;
             };
             let order_id = unique("rotation");
-            let created = side.create(&order_id, &order_id).await;
+            let created = side.create(&order_id).await;
             if created.status == TOO_SLOW {
                 continue;
             }
@@ -251,7 +250,7 @@ async fn rotate_under_load(provider: Provider) {
 /// key.
 async fn assert_created_once(side: &Side, order_id: &str, created: &Answer) -> usize {
     let (provider, control) = (side.provider, &side.control);
-    let calls = control.calls(provider, order_id).await.expect("the calls");
+    let calls = side.calls(order_id).await;
     assert_eq!(calls.max_in_flight, 1);
     let (last, refused) = calls.calls.split_last().expect("a call");
     assert_eq!(last.ids.first(), Some(&reference(created)));
@@ -265,11 +264,11 @@ async fn assert_created_once(side: &Side, order_id: &str, created: &Answer) -> u
     let payments = control.payments(provider, order_id).await.expect("the payments");
     assert_eq!(payments.len(), 1, "{payments:?}");
 
-    let again = side.create(order_id, order_id).await;
+    let again = side.create(order_id).await;
     assert_eq!((again.status, &again.text), (201, &created.text));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
-    let after = control.calls(provider, order_id).await.expect("the calls");
-    assert_eq!(after.calls.len(), calls.calls.len(), "a replay calls nobody");
+    let after = side.calls(order_id).await.calls;
+    assert_eq!(after.len(), calls.calls.len(), "a replay calls nobody");
     refused.len()
 }
 
@@ -282,13 +281,13 @@ async fn a_key_that_is_stored_too_late_costs_errors_but_no_payment() {
         side.take_only(NEW).await;
         side.create_proxy.reset();
         let order_id = unique("late");
-        let first = side.create(&order_id, &order_id).await;
+        let first = side.create(&order_id).await;
         assert_eq!(first.problem(), (502, "PROVIDER_ERROR".to_owned()));
         assert_eq!(side.create_proxy.count("GetSecretValue"), 1, "there is nothing newer");
 
         side.store(NEW).await;
         side.clock.advance(MINUTE - MOMENT);
-        let second = side.create(&order_id, &order_id).await;
+        let second = side.create(&order_id).await;
         assert_eq!(second.problem(), (502, "PROVIDER_ERROR".to_owned()));
         assert_eq!(
             side.create_proxy.count("GetSecretValue"),
@@ -296,99 +295,94 @@ async fn a_key_that_is_stored_too_late_costs_errors_but_no_payment() {
             "it was asked within the last minute"
         );
         side.clock.advance(MOMENT);
-        let third = side.create(&order_id, &order_id).await;
+        let third = side.create(&order_id).await;
         assert_eq!(third.status, 201, "{third:?}");
         assert_eq!([first.str("id"), second.str("id")], [third.str("id"), third.str("id")]);
         assert_eq!(side.complete(&third, OLD).await, 200);
 
-        let calls = side.control.calls(provider, &order_id).await.expect("the calls").calls;
+        let calls = side.calls(&order_id).await.calls;
         let statuses: Vec<_> = calls.iter().map(|call| call.status.unwrap_or_default() / 100).collect();
         assert_eq!(statuses, [4, 4, 4, 2]);
-        if provider == Provider::Finvypay {
-            let attempts: Vec<_> = calls
-                .iter()
-                .map(|call| call.headers["idempotency-key"].as_str())
-                .collect();
-            assert_eq!(
-                attempts,
-                [1, 2, 3, 3].map(|attempt| format!("{}-{attempt}", third.str("id")))
-            );
-        }
+        assert_attempts(provider, &calls, &third.str("id"), &[1, 2, 3, 3]);
     }))
     .await;
+}
+
+/// By FinvyPay's idempotency key.
+fn assert_attempts(provider: Provider, calls: &[Call], id: &str, expected: &[u32]) {
+    if provider == Provider::Finvypay {
+        let keys: Vec<_> = calls
+            .iter()
+            .map(|call| call.headers["idempotency-key"].clone())
+            .collect();
+        let expected: Vec<_> = expected.iter().map(|attempt| format!("{id}-{attempt}")).collect();
+        assert_eq!(keys, expected);
+    }
 }
 
 /// What is made of a refused key where there is a newer one, and the call with that fails too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_call_with_the_newer_key_is_the_last_and_has_what_is_left_of_the_time() {
-    let unauthorized = || json!({ "error": "UNAUTHORIZED" });
-    let late = || json!({ "error": "FORBIDDEN", "delayMs": 9000 });
+    let refused = json!({ "error": "UNAUTHORIZED" });
     let cases = [
-        // Each answer, what is answered, and the attempt of the next call.
-        (json!([unauthorized(), unauthorized(), {}]), 502, 2),
-        (json!([unauthorized(), { "error": "INTERNAL_ERROR" }, {}]), 502, 2),
-        (json!([unauthorized(), { "drop": "beforeReply" }, {}]), 502, 1),
-        (json!([late(), { "hang": true }, {}]), 504, 1),
+        // The two replies, what is answered, and which attempt the next call is.
+        (refused.clone(), refused.clone(), 502, 2),
+        (refused.clone(), json!({ "error": "INTERNAL_ERROR" }), 502, 2),
+        (refused, json!({ "drop": "beforeReply" }), 502, 1),
+        (
+            json!({ "error": "FORBIDDEN", "delayMs": 9000 }),
+            json!({ "hang": true }),
+            504,
+            1,
+        ),
     ];
-    join_all(
-        BOTH.into_iter()
-            .flat_map(|provider| cases.clone().map(|case| (provider, case)))
-            .map(async |(provider, (replies, status, attempt))| {
-                let side = Side::start(provider, 1).await;
-                side.created().await;
-                side.control
-                    .good_keys(provider, &[OLD, NEW])
-                    .await
-                    .expect("the stand-ins");
-                side.store(NEW).await;
-                let order_id = unique("twice");
-                side.control
-                    .replies(provider, &order_id, &replies)
-                    .await
-                    .expect("a script");
+    let both = BOTH
+        .into_iter()
+        .flat_map(|provider| cases.clone().map(|case| (provider, case)));
+    join_all(both.map(async |(provider, (first, second, status, attempt))| {
+        let what = format!("{provider:?}: {first}, {second}");
+        let side = Side::start(provider, 1).await;
+        side.created().await;
+        let keys = [OLD, NEW];
+        side.control.good_keys(provider, &keys).await.expect("the stand-ins");
+        side.store(NEW).await;
+        let order_id = unique("twice");
+        let replies = json!([first, second]);
+        side.control
+            .replies(provider, &order_id, replies)
+            .await
+            .expect("a script");
 
-                let begin = Instant::now();
-                let first = side.create(&order_id, &order_id).await;
-                assert_eq!(first.problem().0, status, "{replies}: {first:?}");
-                assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-                if status == 504 {
-                    let second = side
-                        .control
-                        .calls(provider, &order_id)
-                        .await
-                        .expect("the calls")
-                        .calls
-                        .remove(1);
-                    let took = second.ended_ms.expect("its end") - second.received_ms;
-                    assert!(took < 7000, "15 s together: {took}");
-                }
-                let second = side.create(&order_id, &order_id).await;
-                assert_eq!((second.status, second.str("id")), (201, first.str("id")), "{replies}");
-                let calls = side.control.calls(provider, &order_id).await.expect("the calls");
-                assert_eq!((calls.calls.len(), calls.max_in_flight), (3, 1), "{replies}");
-                let keys: Vec<_> = calls
-                    .calls
-                    .iter()
-                    .map(|call| match provider {
-                        Provider::Apolopay => call.headers["x-secret-key"].clone(),
-                        Provider::Finvypay => call.headers["authorization"].replace("Bearer ", ""),
-                    })
-                    .collect();
-                assert_eq!(keys, [OLD, NEW, NEW], "{replies}");
-                if provider == Provider::Finvypay {
-                    let attempts: Vec<_> = calls
-                        .calls
-                        .iter()
-                        .map(|call| call.headers["idempotency-key"].as_str())
-                        .collect();
-                    assert_eq!(
-                        attempts,
-                        [1, 1, attempt].map(|attempt| format!("{}-{attempt}", first.str("id"))),
-                        "{replies}"
-                    );
-                }
-            }),
-    )
+        let begin = Instant::now();
+        let failed = side.create(&order_id).await;
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{what}: {:?}",
+            begin.elapsed()
+        );
+        assert_eq!(failed.problem().0, status, "{what}");
+        if status == 504 {
+            let ended = [("atLeast", "2"), ("ended", "true")];
+            let calls = side.control.calls_where(provider, &order_id, &ended).await;
+            let last = calls.expect("their ends").calls.remove(1);
+            let took = last.ended_ms.expect("its end") - last.received_ms;
+            assert!(took < 7000, "{what}: 15 s together, and {took} ms of them");
+        }
+        let then = side.create(&order_id).await;
+        assert_eq!((then.status, then.str("id")), (201, failed.str("id")), "{what}");
+        let calls = side.calls(&order_id).await;
+        assert_eq!((calls.calls.len(), calls.max_in_flight), (3, 1), "{what}");
+        let key = |call: &Call| match provider {
+            Provider::Apolopay => call.headers["x-secret-key"].clone(),
+            Provider::Finvypay => call.headers["authorization"].replace("Bearer ", ""),
+        };
+        assert_eq!(
+            calls.calls.iter().map(key).collect::<Vec<_>>(),
+            [OLD, NEW, NEW],
+            "{what}"
+        );
+        assert_attempts(provider, &calls.calls, &then.str("id"), &[1, 1, attempt]);
+    }))
     .await;
 }
 
@@ -405,10 +399,10 @@ async fn a_refused_key_without_a_newer_one_is_not_tried_again() {
                 side.create_proxy.fail("GetSecretValue", fault.clone());
             }
             let order_id = unique("refused");
-            let answer = side.create(&order_id, &order_id).await;
+            let answer = side.create(&order_id).await;
             assert_eq!(answer.problem(), (502, "PROVIDER_ERROR".to_owned()), "{fault:?}");
             assert!(side.create_proxy.count("GetSecretValue") > 0, "{fault:?}");
-            let calls = side.control.calls(provider, &order_id).await.expect("the calls").calls;
+            let calls = side.calls(&order_id).await.calls;
             assert_eq!(calls.len(), 1, "{fault:?}");
             side.clock.advance(MINUTE);
         }
