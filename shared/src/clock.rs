@@ -18,7 +18,7 @@ impl Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         #[cfg(debug_assertions)]
-        let now = now.plus(crate::fault::clock_offset());
+        let now = crate::fault::clock(now);
         now
     }
 

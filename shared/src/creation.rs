@@ -3,7 +3,9 @@
 //! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for
 //! a key; a crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id
 //! that a provider gave is attached to the payment before it is handed out; an answer that has been given is the one
-//! that is given again. Where quotes are asked for, no payment begins without one that is good for just this payment.
+//! that is given again, also by a holder of the key that comes too late with its own; rotating the key to the provider
+//! costs no request its answer. Where quotes are asked for, no payment begins without one that is good for just this
+//! payment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +101,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     intent: Payment,
     keyed: Option<&Keyed>,
     quoted: Option<Quoted<'_>>,
-    gateway: impl FnOnce(PaymentId, ApiKey) -> G,
+    gateway: impl Fn(PaymentId, ApiKey) -> G,
 ) -> Result<Creation, Problem> {
     // On the heap: nested any deeper, the compiler gives up on the future's layout.
     let (key, standing) = Box::pin(admit(keys, quoted, &intent)).await?;
@@ -109,34 +111,47 @@ pub async fn create<G: Gateway, S: SecretSource>(
         Begun::Settled(payment, lease) => (payment, Some(lease), None),
         Begun::Call(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
-            let call = timeout(
-                TIME_LIMIT,
-                around(
-                    Call::CreateAtProvider,
-                    gateway(payment.id, key.as_ref().clone()).create(&payment, attempt),
-                ),
-            )
-            .await;
-            (payment, lease, Some(call.unwrap_or(Err(CallError::TimedOut))))
+            let called = call(keys, &key, gateway, &payment, attempt).await;
+            (payment, lease, Some(called))
         }
     };
     let id = payment.id;
-    let refresh = async {
-        // The key may have been rotated: the next request gets the new one.
-        if matches!(called, Some(Err(CallError::KeyRefused))) {
-            let refreshed = keys.refresh(Timestamp::now()).await;
-            tracing::info!(
-                refreshed = matches!(refreshed, Ok(Some(_))),
-                "the provider refused our key"
-            );
+    let finished = timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())).await;
+    finished.unwrap_or_else(|_| Err(unavailable(Some(id), &StoreError::TimedOut)))
+}
+
+/// Calls the provider. Where it refuses our key and there is a newer one, calls again with that.
+///
+/// Both calls are one attempt: nothing was made of the request that came with the refused key, and it is the same request
+/// that is sent again. They have [`TIME_LIMIT`] together, and what is looked up between them.
+async fn call<G: Gateway, S: SecretSource>(
+    keys: &SecretCache<ApiKey, S>,
+    key: &ApiKey,
+    gateway: impl Fn(PaymentId, ApiKey) -> G,
+    payment: &Payment,
+    attempt: u32,
+) -> Result<Accepted, CallError> {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let call_with = |key: &ApiKey| {
+        let gateway = gateway(payment.id, key.clone());
+        async move {
+            let call = around(Call::CreateAtProvider, gateway.create(payment, attempt));
+            timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut))
         }
     };
-    match tokio::join!(
-        timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())),
-        refresh
-    ) {
-        (Ok(outcome), ()) => outcome,
-        (Err(_), ()) => Err(unavailable(Some(id), &StoreError::TimedOut)),
+    let called = call_with(key).await;
+    if !matches!(called, Err(CallError::KeyRefused)) {
+        return called;
+    }
+    let refreshed = timeout_at(deadline, keys.refresh(Timestamp::now())).await;
+    let newer = refreshed
+        .ok()
+        .and_then(|refreshed| refreshed.ok().flatten())
+        .filter(|fresh| **fresh != *key);
+    tracing::warn!(payment = %payment.id, rotated = newer.is_some(), "the provider refused our key");
+    match newer {
+        Some(newer) => call_with(&newer).await,
+        None => called,
     }
 }
 
@@ -280,8 +295,19 @@ async fn finish(
         } else {
             lease.attempt
         };
-        if let Err(error) = store.release(lease, attempt, now).await {
-            tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself");
+        match store.release(lease, attempt, now).await {
+            Ok(None) => {}
+            Ok(Some(taken_over)) => {
+                tracing::warn!(payment = %id, "the key was taken over meanwhile");
+                if let Some(answer) = taken_over.answer {
+                    return Ok(Creation {
+                        payment: id,
+                        answer,
+                        replayed: true,
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself"),
         }
     }
     Err(match error {

@@ -28,9 +28,9 @@ pub mod payment;
 pub mod personal;
 pub mod problem;
 pub mod providers;
-pub mod schedule;
 #[cfg(feature = "provider-client")]
 pub mod quote;
+pub mod schedule;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 pub mod signature;

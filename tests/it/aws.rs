@@ -148,6 +148,17 @@ pub async fn state(id: &str) -> Option<Value> {
     items.into_iter().find(|item| item["sk"] == "STATE")
 }
 
+/// The item that an idempotency key is at a function, with DynamoDB's types.
+pub async fn raw_key(function: &str, key: &str) -> Option<Value> {
+    raw_items(&format!("KEY#{function}#{key}")).await.pop()
+}
+
+/// The item that a payment is, with DynamoDB's types.
+pub async fn raw_state(id: &str) -> Option<Value> {
+    let items = raw_items(&format!("PAYMENT#{id}")).await;
+    items.into_iter().find(|item| item["sk"]["S"] == "STATE")
+}
+
 /// The payment's ledger: every fact recorded about it.
 pub async fn facts(id: &str) -> Vec<Value> {
     let items = items(&format!("PAYMENT#{id}")).await;

@@ -82,6 +82,7 @@ fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
 }
 
 /// A provider that answers when it is told to.
+#[derive(Clone)]
 struct Patient {
     reference: Reference,
     called: Arc<Notify>,

@@ -103,20 +103,11 @@ impl WebhookHandler {
             .webhooks()
             .signatures(headers)
             .ok_or_else(Problem::signature_invalid)?;
-        let secrets = self.secrets(provider);
-        let is_good = |secrets: &WebhookSecrets| {
-            secrets
-                .verifier(now)
-                .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
-        };
-        let current = secrets.get(now).await.map_err(out_of_reach)?;
-        if is_good(&current) {
-            return Ok(());
-        }
-        // The secret may have been rotated since it was fetched.
-        match secrets.refresh(now).await.map_err(out_of_reach)? {
-            Some(fresh) if is_good(&fresh) => Ok(()),
-            _ => Err(Problem::signature_invalid()),
+        let verifies = self.secrets(provider).verifies(body, &signatures, now).await;
+        if verifies.map_err(out_of_reach)? {
+            Ok(())
+        } else {
+            Err(Problem::signature_invalid())
         }
     }
 

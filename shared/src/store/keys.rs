@@ -131,18 +131,18 @@ impl Store {
     }
 
     /// Ends a lease without an answer, so that the next request with the key goes on at once, with attempt `attempt`.
+    /// Gives the key's record where somebody took it over: it is theirs then, and nothing was written.
     ///
     /// # Errors
     /// Where the table cannot be written: the lease then runs out by itself.
-    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
         let update = self
             .update_key(&lease.key, lease.fence)
             .update_expression("SET leaseUntil = :now, attempt = :attempt")
             .condition_expression("fence = :fence AND attribute_not_exists(answer)")
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
-        // Where somebody took the key over, it is theirs.
-        self.write_key(Call::Release, update).await.map(|_| ())
+        self.write_key(Call::Release, update).await
     }
 
     fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {

@@ -387,7 +387,7 @@ impl Shop {
             reply,
             id,
         };
-        match creation::create(&self.store, &self.keys, intent, Some(&keyed), gateway).await {
+        match creation::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 let mut life = self.life(index);
                 assert!(life.id.is_none_or(|id| id == creation.payment), "one key, one payment");

@@ -80,7 +80,7 @@ impl<'a> Scene<'a> {
             }
         };
         let gateway = |_, _| self.stand_in.clone();
-        match creation::create(self.store, &self.keys, intent, Some(&keyed), gateway).await {
+        match creation::create(self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 assert_eq!(creation.payment, self.payment, "one key, one payment");
                 Ok(creation.answer)
