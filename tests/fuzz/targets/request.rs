@@ -26,7 +26,7 @@ const CUSTOMER_EMAIL: &str = "customerEmail";
 
 pub fn preorder(bytes: &[u8]) -> bool {
     let read = |json: &Json| {
-        let request = PreorderRequest::read(json)?;
+        let request = PreorderRequest::read(json, false)?;
         let payment = request.intent(PaymentId::random(), NOW);
         Ok((payment, request.fingerprint(), request.sent))
     };
@@ -63,7 +63,7 @@ pub fn preorder(bytes: &[u8]) -> bool {
 pub fn apm(bytes: &[u8]) -> bool {
     let origins = return_url::origins();
     let read = |json: &Json| {
-        let request = ApmRequest::read(json, &origins)?;
+        let request = ApmRequest::read(json, &origins, false)?;
         let payment = request.intent(PaymentId::random(), NOW);
         Ok((payment, request.fingerprint(), request))
     };
