@@ -23,7 +23,8 @@ use super::settings::{Change, Function, Variables, change};
 const TIME_LIMIT: Duration = Duration::from_secs(25);
 const MEMORY_MB: &str = "256";
 
-/// A function in an execution environment of its own. Its process ends when this is dropped.
+/// A function in an execution environment of its own. Its process ends when this is dropped, which waits for it:
+/// [`Lambda::kill`] first where that must not block a thread.
 #[derive(Debug)]
 pub struct Lambda {
     binaries: Binaries,

@@ -5,7 +5,7 @@
 //! thread takes turns at every call.
 //!
 //! The emulator keeps the token of every transaction for ten minutes and looks through all of them at each, so a table
-//! should see some thousands of transactions at most: take a new one for each history.
+//! gets slower with every one: take a new one for each history.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -136,7 +136,7 @@ impl MemoryTable {
     }
 
     /// The HTTP status and the body of the answer to a request: its `x-amz-target`, and its body.
-    pub(super) fn answer(&self, target: &str, body: &[u8]) -> (u16, String) {
+    fn answer(&self, target: &str, body: &[u8]) -> (u16, String) {
         let action = target.rsplit('.').next().unwrap_or_default();
         match self.act(action, body) {
             Ok(text) => (200, text),
