@@ -11,7 +11,7 @@ use payment_functions::payment::{Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::schedule::Queue;
 use payment_functions::status::Status;
-use payment_functions::store::{Store, Subject};
+use payment_functions::store::Store;
 use reconcile_payments::operator::{self, Word};
 use reconcile_payments::sweep::Sweep;
 
@@ -331,18 +331,13 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
     assert!(orders.await > 3);
 }
 
-/// The reconciler's look at one payment, so much later.
-fn look_later<'a>(scene: &'a Scene<'_>, later: Duration) -> Act<'a> {
-    act_later(later, async {
-        let queue = match scene.provider {
-            Provider::ApoloPay => Queue::ApoloPay,
-            Provider::FinvyPay => Queue::FinvyPay,
-        };
-        let now = Timestamp::now();
-        for due in scene.store.due(queue, now, 10).await.unwrap() {
-            let mut sweep = Sweep::new(scene.store, Book::default(), now);
-            sweep.look_at(&due).await.unwrap();
-        }
+/// The reconciler's look at what of a queue is due so much later.
+async fn look_later<'a>(scene: &'a Scene<'_>, queue: Queue, later: Duration, book: &'a Book) -> Act<'a> {
+    let due = scene.store.due(queue, Timestamp::now().plus(later), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "{due:?}");
+    act_later(later, async move {
+        let mut sweep = Sweep::new(scene.store, book.clone(), Timestamp::now());
+        sweep.look_at(&due[0]).await.unwrap();
     })
 }
 
@@ -363,10 +358,13 @@ async fn our_clock_meets_the_webhook_and_the_key() {
             } else {
                 act_later(LEASE_OVER, scene.created())
             };
-            assert_eq!(
-                play(vec![look_later(&scene, later), other], choices, 0).await?,
-                [true; 2]
-            );
+            let queue = match provider {
+                Provider::ApoloPay => Queue::ApoloPay,
+                Provider::FinvyPay => Queue::FinvyPay,
+            };
+            let book = Book::default();
+            let look = look_later(&scene, queue, later, &book).await;
+            assert_eq!(play(vec![look, other], choices, 0).await?, [true; 2]);
             // Money wins; and where the key came too late there is nothing to pay with.
             let expected = if is_paid { Status::Completed } else { Status::Expired };
             assert_eq!(scene.status().await, expected);
@@ -407,17 +405,8 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
         };
         let book = Book::default();
         book.knows(transaction.as_str(), told.clone());
-        let sweep = async {
-            let store = scene.store;
-            let now = Timestamp::now();
-            for due in store.due(Queue::Parked, now, 100).await.unwrap() {
-                if due.subject == Subject::Parked(Provider::FinvyPay, transaction.to_string()) {
-                    let mut sweep = Sweep::new(store, book.clone(), now);
-                    sweep.look_at(&due).await.unwrap();
-                }
-            }
-        };
-        let acts = vec![act_later(Duration::from_secs(61), sweep), act(scene.delivered(&told))];
+        let look = look_later(&scene, Queue::Parked, Duration::from_secs(61), &book).await;
+        let acts = vec![look, act(scene.delivered(&told))];
         let done = play(acts, choices, 0).await?;
         assert_eq!(done, [true; 2]);
         scene.assert_is(Status::Completed, 2).await;
