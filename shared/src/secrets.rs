@@ -537,7 +537,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the operator's order of steps rests on.
+        /// What the README promises of a rotation.
         #[test]
         fn a_secret_that_was_stored_a_minute_ago_verifies_whatever_was_forged(steps in prop::collection::vec(step(), 1..40)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -547,6 +547,7 @@ mod tests {
                 let signature = [Signature::parse(&signed_by(secret)).unwrap()];
                 runtime.block_on(cache.verifies(b"{}", &signature, now)).unwrap()
             };
+            let [minute, renewal, day] = [60, 330, 24 * 60 * 60].map(Duration::from_secs);
             let mut now = NOW;
             for step in steps {
                 match step {
@@ -563,13 +564,13 @@ mod tests {
                 for (at, (secret, stored)) in versions.iter().enumerate() {
                     let newer: Vec<Timestamp> = versions.iter().skip(at + 1).map(|(_, stored)| *stored).collect();
                     let is_current = newer.is_empty();
-                    let is_previous = newer.len() == 1 && newer.iter().all(|current| age(*current) < ROTATION);
-                    if age(*stored) >= FORCED_REFRESH_EVERY && (is_current || is_previous) {
+                    let is_previous = newer.len() == 1 && newer.iter().all(|current| age(*current) < day);
+                    if age(*stored) >= minute && (is_current || is_previous) {
                         prop_assert!(verifies(secret, now), "{secret} of {versions:?}");
                     }
                     // A cache forgets what is good no longer as it renews itself; the day, at once.
-                    let is_over = newer.iter().any(|current| age(*current) >= ROTATION)
-                        || newer.get(1).is_some_and(|after| age(*after) >= Duration::from_secs(*TIME_TO_LIVE.end()));
+                    let is_over = newer.iter().any(|current| age(*current) >= day)
+                        || newer.get(1).is_some_and(|after| age(*after) >= renewal);
                     if is_over {
                         prop_assert!(!verifies(secret, now), "{secret} of {versions:?}");
                     }

@@ -221,6 +221,22 @@ pub async fn put_secret(id: &str, value: &Value) {
     call("secretsmanager", "PutSecretValue", &secret).await;
 }
 
+/// Makes the version before a secret's current one current again, as an operator takes a mistake back.
+pub async fn take_back_secret(id: &str) {
+    let described = call("secretsmanager", "DescribeSecret", &json!({ "SecretId": id })).await;
+    let stages = described["VersionIdsToStages"].as_object().expect("versions");
+    let at = |stage: &str| {
+        let mut versions = stages.iter();
+        let found = versions.find(|(_, stages)| stages.as_array().is_some_and(|stages| stages.contains(&json!(stage))));
+        found.expect("a version at the stage").0
+    };
+    let change = json!({
+        "SecretId": id, "VersionStage": "AWSCURRENT",
+        "MoveToVersionId": at("AWSPREVIOUS"), "RemoveFromVersionId": at("AWSCURRENT"),
+    });
+    call("secretsmanager", "UpdateSecretVersionStage", &change).await;
+}
+
 /// A provider's name in paths and keys.
 pub fn name(provider: Provider) -> &'static str {
     match provider {

