@@ -24,7 +24,7 @@ fn every_property_holds_for_every_seed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let expected: BTreeSet<PathBuf> = targets::ALL.iter().map(|target| root.join(target.name)).collect();
     assert_eq!(entries(&root), expected, "one directory of seeds for each target");
-    let mut failed = Vec::new();
+    let (mut failed, mut one_sided) = (Vec::new(), Vec::new());
     for target in targets::ALL {
         let mut taken = BTreeSet::new();
         for seed in entries(&root.join(target.name)) {
@@ -34,12 +34,13 @@ fn every_property_holds_for_every_seed() {
                 Err(_) => failed.push(seed),
             }
         }
-        assert_eq!(
-            taken.len(),
-            2,
-            "{}: seeds that are taken, and seeds that are refused",
-            target.name
-        );
+        if taken.len() < 2 {
+            one_sided.push(target.name);
+        }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+    assert!(
+        one_sided.is_empty(),
+        "seeds that are all taken, or all refused: {one_sided:?}"
+    );
 }
