@@ -1,9 +1,9 @@
 //! Secrets from Secrets Manager, cached.
 //!
 //! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error);
-//! at most one forced refresh a minute, whoever forces it, so that nobody's forgeries cost more; a new version is in use
-//! a minute after it was stored at the latest, whatever anybody forges meanwhile; no secret is shown by `Debug` or by an
-//! error.
+//! at most one forced refresh a minute, whoever forces it, so that nobody's forgeries cost more; what is signed with a
+//! webhook secret that was stored a minute before verifies, whatever is forged meanwhile; no secret is shown by `Debug`
+//! or by an error.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -304,12 +304,15 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
 }
 
 impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
-    /// Whether all of `signatures` are the body's under a secret that is good now. Where they are not, the secret may
-    /// have been rotated since it was fetched, and is looked up once more.
+    /// Whether there are `signatures`, and all of them are the body's under a secret that is good now. Where they are
+    /// not, the secret may have been rotated since it was fetched, and is looked up once more.
     ///
     /// # Errors
     /// Where the secret cannot be fetched, so that nothing is known of the signatures.
     pub async fn verifies(&self, body: &[u8], signatures: &[Signature], now: Timestamp) -> Result<bool, SecretError> {
+        if signatures.is_empty() {
+            return Ok(false);
+        }
         let are_good = |secrets: &WebhookSecrets| {
             secrets
                 .verifier(now)
@@ -496,6 +499,27 @@ mod tests {
         assert_eq!(*source.fetches.lock().unwrap(), 2);
         let next = NOW.plus(FORCED_REFRESH_EVERY);
         assert!(cache.refresh(next).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn every_signature_must_verify_and_there_must_be_one() {
+        let source = source([versions(ONE, Some(TWO))]);
+        let cache = SecretCache::<WebhookSecrets, _>::new(&source, "key");
+        let [one, two, other] = ["one", "two", "other"].map(|secret| Signature::parse(&signed_by(secret)).unwrap());
+        assert!(!cache.verifies(b"{}", &[], NOW).await.unwrap());
+        assert_eq!(*source.fetches.lock().unwrap(), 0, "nothing is looked up for nothing");
+        assert!(cache.verifies(b"{}", &[one, two], NOW).await.unwrap());
+        assert!(
+            cache.verifies(b"{}", &[one, other], NOW).await.is_err(),
+            "there may be a newer one"
+        );
+        assert!(
+            !cache
+                .verifies(b"{}", &[one, other], NOW.plus(RETRY_AFTER_ERROR))
+                .await
+                .unwrap_or(false)
+        );
+        assert!(!cache.verifies(b"{ }", &[one], NOW).await.unwrap_or(false));
     }
 
     /// Secrets Manager, with a secret that is rotated: the versions so far, each with its time.
