@@ -147,7 +147,7 @@ trait Choose {
 
 /// Runs flows together, one call at a time, as `choices` says. A flow may die before a call `deaths` times in all. Tells
 /// for each whether it came to its end; nothing where the choices have been gone through already.
-async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> Option<Vec<bool>> {
+async fn play(acts: Vec<Act<'_>>, choices: &mut dyn Choose, deaths: usize) -> Option<Vec<bool>> {
     let phases = Arc::new(Mutex::new(vec![Phase::Running; acts.len()]));
     let mut deaths_left = deaths;
     let mut flows: Vec<Option<Flow<'_>>> = Vec::new();
@@ -205,6 +205,19 @@ async fn play(acts: Vec<Act<'_>>, choices: &mut impl Choose, deaths: usize) -> O
         } else {
             phases.lock().unwrap()[action.flow] = Phase::Running;
         }
+    }
+}
+
+/// Goes on at random, and dies now and then.
+struct Random(fastrand::Rng);
+
+impl Choose for Random {
+    fn choose(&mut self, actions: &[Action]) -> Option<Action> {
+        let dies = self.0.u8(..6) == 0 && actions.iter().any(|action| action.dies);
+        let (of_one_kind, _): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(|action| action.dies == dies);
+        of_one_kind
+            .get(self.0.usize(..of_one_kind.len()))
+            .map(|action| **action)
     }
 }
 

@@ -140,19 +140,6 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
     prop::collection::vec(moment, 20..60)
 }
 
-/// Goes on at random, and dies now and then.
-struct Random(fastrand::Rng);
-
-impl Choose for Random {
-    fn choose(&mut self, actions: &[Action]) -> Option<Action> {
-        let dies = self.0.u8(..6) == 0 && actions.iter().any(|action| action.dies);
-        let (of_one_kind, _): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(|action| action.dies == dies);
-        of_one_kind
-            .get(self.0.usize(..of_one_kind.len()))
-            .map(|action| **action)
-    }
-}
-
 /// What the provider made for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Made {
@@ -736,7 +723,7 @@ fn live_through(shops: usize, seed: [u8; 32]) {
 
 #[test]
 fn every_life_of_a_payment_ends_as_the_model_says() {
-    let histories: usize = std::env::var("HISTORIES").map_or(240, |number| number.parse().unwrap());
+    let histories: usize = std::env::var("HISTORIES").map_or(500, |number| number.parse().unwrap());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shops = histories.div_ceil(PAYMENTS * threads);
     let start = std::time::Instant::now();
