@@ -1,13 +1,14 @@
-# What a developer does with this project. Needs Rust (https://rustup.rs), Python 3.10 or newer and a C compiler;
-# everything else is installed into .venv and .tools.
+# What a developer does with this project. Needs Rust (https://rustup.rs), Python 3.10 or newer and a C compiler, for the
+# tests a C++ compiler too; everything else is installed into .venv and .tools.
 
 PYTHON ?= python3
 CARGO_DENY := cargo-deny@0.20.2
 CARGO_MACHETE := cargo-machete@0.9.2
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test lint fmt tools relock prerequisites
+.PHONY: help dev test lint fuzz fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -19,13 +20,17 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 test: tools lint ## the whole test suite, with every check
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
+	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
-lint: tools .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
+fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
+	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
+
+lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cargo-machete --skip-target-dir
 	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 fmt: ## format the code
@@ -56,3 +61,6 @@ prerequisites:
 	@command -v cargo >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs and run make again" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or give another one with PYTHON=" >&2; exit 1; }
+
+cxx:
+	@command -v c++ >/dev/null || { echo "make: a C++ compiler is missing (c++), which libFuzzer needs: on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }

@@ -18,7 +18,7 @@ impl Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         #[cfg(debug_assertions)]
-        let now = now.plus(crate::fault::clock_offset());
+        let now = crate::fault::clock(now);
         now
     }
 
@@ -27,9 +27,11 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// Reads RFC 3339. `None` for anything else and for times before 1970.
+    /// Reads RFC 3339. `None` for anything else, for times before 1970, and for those after the year 9999 in UTC, which
+    /// could not be written.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_utc()?;
+        let nanos = time.unix_timestamp_nanos();
         u64::try_from(nanos.checked_div(1_000_000)?).ok().map(Self)
     }
 
@@ -101,7 +103,15 @@ mod tests {
         let time = Timestamp::parse_rfc3339("2026-03-19T12:00:00.007Z").unwrap();
         assert_eq!(time.to_string(), "2026-03-19T12:00:00.007Z");
         assert_eq!(Timestamp::parse_rfc3339("2026-03-19T14:00:00.007+02:00"), Some(time));
-        for text in ["", "2026-03-19", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
+        let last = Timestamp::parse_rfc3339("9999-12-31T23:59:59.999Z").unwrap();
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59.999Z");
+        for text in [
+            "",
+            "2026-03-19",
+            "1969-12-31T23:59:59Z",
+            "2026-13-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+        ] {
             assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
         }
     }

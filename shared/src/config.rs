@@ -35,7 +35,10 @@ impl fmt::Debug for Variables<'_> {
 }
 
 /// The process's environment.
-pub const ENVIRONMENT: Variables<'static> = Variables(&|name| std::env::var(name).ok());
+///
+/// One that is not Unicode is read as well as it can be: it is set, and must not pass for one that is not.
+pub const ENVIRONMENT: Variables<'static> =
+    Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
 
 impl<'a> Variables<'a> {
     /// Variables from elsewhere.
@@ -110,19 +113,20 @@ impl<'a> Variables<'a> {
         })
     }
 
-    /// Refuses to start where quotes are asked for: taking a browser's price instead would be worse than not starting.
+    /// `QUOTE_SECRET_ID`; `None` where no quotes are asked for.
     ///
     /// # Errors
-    /// Where `QUOTE_SECRET_ID` is set, be it to nothing: an empty id is a mistake, and no reason to do without quotes.
-    pub fn no_quotes(&self) -> Result<(), ConfigError> {
+    /// Where it is set to nothing: an empty id is a mistake, and no reason to take a browser's price.
+    pub fn quote_secret_id(&self) -> Result<Option<String>, ConfigError> {
         let name = "QUOTE_SECRET_ID";
-        match (self.0)(name) {
-            None => Ok(()),
-            Some(_) => Err(ConfigError::new(
+        let id = self.optional(name);
+        if id.is_none() && (self.0)(name).is_some() {
+            return Err(ConfigError::new(
                 name,
-                "is set, but this version does not know quotes; unset it",
-            )),
+                "is set, but empty; give it the secret's id, or unset it to do without quotes",
+            ));
         }
+        Ok(id)
     }
 }
 
@@ -185,19 +189,16 @@ impl ReturnOrigins {
         if !is_secure(&url) {
             return Err("must be https, or http on a loopback host");
         }
-        let written = text.split_once("://").map_or("", |(_, rest)| rest);
+        let after_scheme = text.get(url.scheme().len()..).unwrap_or_default();
+        let written = after_scheme.strip_prefix("://").unwrap_or_default();
         let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
             return Err("must not have user information");
         }
         let host = url.host_str().unwrap_or_default();
-        let port = authority.get(host.len()..).and_then(|rest| rest.strip_prefix(':'));
-        let is_plain = authority
-            .get(..host.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(host))
-            && (authority.len() == host.len()
-                || port.is_some_and(|port| port.parse() == Ok(url.port_or_known_default().unwrap_or(0))));
-        if !is_plain {
+        let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
+        let mut plain = [Some(host), with_port.as_deref()].into_iter().flatten();
+        if !plain.any(|plain| plain.eq_ignore_ascii_case(authority)) {
             return Err("must name its host plainly");
         }
         if self.0.contains(&url.origin()) {
@@ -248,11 +249,13 @@ mod tests {
             Variables::from(&slash).webhook_base_url().as_deref(),
             Ok("https://h.example")
         );
-        assert!(Variables::from(&nothing).no_quotes().is_ok());
-        for value in ["x", "", " "] {
+        assert_eq!(variables.quote_secret_id(), Ok(None));
+        for value in ["", " "] {
             let quotes = with("QUOTE_SECRET_ID", value);
-            assert!(Variables::from(&quotes).no_quotes().is_err(), "{value:?}");
+            assert!(Variables::from(&quotes).quote_secret_id().is_err(), "{value:?}");
         }
+        let quotes = with("QUOTE_SECRET_ID", "quote ");
+        assert_eq!(Variables::from(&quotes).quote_secret_id(), Ok(Some("quote".to_owned())));
     }
 
     #[test]
@@ -302,6 +305,8 @@ mod tests {
             "//shop.example",
             "http://shop.example/",
             "https://shop.example:444/",
+            "https://shop.example:0443/",
+            "https://shop.example:",
             "https://shop.example.evil.example/",
             "https://evil.example/https://shop.example",
             "https://shop.example@evil.example/",
@@ -309,6 +314,8 @@ mod tests {
             "https://@shop.example/",
             "https:shop.example",
             "https:/shop.example",
+            "https:/shop.example/://shop.example/",
+            "https:shop.example/://shop.example/",
             "https:///shop.example",
             "https:\\\\shop.example",
             "https://shop.example\\@evil.example/",

@@ -3,8 +3,11 @@
 //! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for
 //! a key; a crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id
 //! that a provider gave is attached to the payment before it is handed out; an answer that has been given is the one
-//! that is given again.
+//! that is given again, also by a holder of the key that comes too late with its own; rotating the key to the provider
+//! costs no request its answer. Where quotes are asked for, no payment begins without one that is good for just this
+//! payment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_http::{Body, Response};
@@ -19,14 +22,18 @@ use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, 
 use crate::payment::Payment;
 use crate::problem::Problem;
 use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT};
+use crate::quote::{Invalid, Quotes, Standing, Token};
 use crate::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::status::Status;
 use crate::store::{Also, Commit, Opened, Store, StoreError};
 use crate::view;
 
-/// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and 1.5 s for a
-/// secret, every request is answered within 20 s.
+/// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and the secrets'
+/// time, every request is answered within 20 s.
 const STORE_LIMIT: Duration = Duration::from_millis(1600);
+
+/// How long having the secrets may take: the key to the provider and, at the same time, the quotes'.
+const SECRETS_LIMIT: Duration = Duration::from_millis(1600);
 
 /// How often the outcome is decided anew because the payment moved meanwhile.
 const ROUNDS: u32 = 32;
@@ -38,6 +45,15 @@ pub struct Keyed {
     pub key: IdempotencyKey,
     /// The meaning.
     pub fingerprint: Fingerprint,
+}
+
+/// A request's quote, where quotes are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a> {
+    /// The shop's quotes.
+    pub quotes: &'a Quotes,
+    /// The one that came, if any.
+    pub token: Option<&'a Token>,
 }
 
 /// What a request for a payment gets.
@@ -71,7 +87,11 @@ enum Begun {
 /// Creates the payment `intent` through `gateway`, or goes on with the one that its key leads to.
 ///
 /// The gateway is made for the payment that is really created: on a take-over that is the key's payment, not `intent`.
-/// The key to the provider is had first, since without it nothing should begin.
+/// The key to the provider is had first, since without it nothing should begin; and where quotes are asked for, nothing
+/// is done without one for just this payment. An expired one begins no payment, but goes on with the one that its key
+/// has begun: whether there is one is looked up then, which costs a round trip that a good quote does not. A request
+/// with the same key that stores its intent after that look counts as one that came later: this one is refused without
+/// a trace, and repeated it gets the other's answer.
 ///
 /// # Errors
 /// The [`Problem`] to answer with. From the moment the intent is stored it carries the payment's id.
@@ -80,69 +100,116 @@ pub async fn create<G: Gateway, S: SecretSource>(
     keys: &SecretCache<ApiKey, S>,
     intent: Payment,
     keyed: Option<&Keyed>,
-    gateway: impl FnOnce(PaymentId, ApiKey) -> G,
+    quoted: Option<Quoted<'_>>,
+    gateway: impl Fn(PaymentId, ApiKey) -> G,
 ) -> Result<Creation, Problem> {
-    let key = keys
-        .get(intent.created_at)
-        .await
-        .map_err(|_| Problem::unavailable(None, None))?;
-    let begun = begin(store, intent, keyed).await?;
+    // On the heap: nested any deeper, the compiler gives up on the future's layout.
+    let (key, standing) = Box::pin(admit(keys, quoted, &intent)).await?;
+    let begun = begin(store, intent, keyed, standing).await?;
     let (payment, lease, called) = match begun {
         Begun::Replay(creation) => return Ok(creation),
         Begun::Settled(payment, lease) => (payment, Some(lease), None),
         Begun::Call(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
-            let call = timeout(
-                TIME_LIMIT,
-                around(
-                    Call::CreateAtProvider,
-                    gateway(payment.id, key.as_ref().clone()).create(&payment, attempt),
-                ),
-            )
-            .await;
-            (payment, lease, Some(call.unwrap_or(Err(CallError::TimedOut))))
+            let called = call(keys, &key, gateway, &payment, attempt).await;
+            (payment, lease, Some(called))
         }
     };
     let id = payment.id;
-    let refresh = async {
-        // The key may have been rotated: the next request gets the new one.
-        if matches!(called, Some(Err(CallError::KeyRefused))) {
-            let refreshed = keys.refresh(Timestamp::now()).await;
-            tracing::info!(
-                refreshed = matches!(refreshed, Ok(Some(_))),
-                "the provider refused our key"
-            );
+    let finished = timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())).await;
+    finished.unwrap_or_else(|_| Err(unavailable(Some(id), &StoreError::TimedOut)))
+}
+
+/// Calls the provider. Where it refuses our key and there is a newer one, calls again with that.
+///
+/// Both calls are one attempt: nothing was made of the request that came with the refused key, and it is the same request
+/// that is sent again. They have [`TIME_LIMIT`] together, and what is looked up between them.
+async fn call<G: Gateway, S: SecretSource>(
+    keys: &SecretCache<ApiKey, S>,
+    key: &ApiKey,
+    gateway: impl Fn(PaymentId, ApiKey) -> G,
+    payment: &Payment,
+    attempt: u32,
+) -> Result<Accepted, CallError> {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let call_with = |key: &ApiKey| {
+        let gateway = gateway(payment.id, key.clone());
+        async move {
+            let call = around(Call::CreateAtProvider, gateway.create(payment, attempt));
+            timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut))
         }
     };
-    match tokio::join!(
-        timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())),
-        refresh
-    ) {
-        (Ok(outcome), ()) => outcome,
-        (Err(_), ()) => Err(unavailable(Some(id), &StoreError::TimedOut)),
+    let called = call_with(key).await;
+    if !matches!(called, Err(CallError::KeyRefused)) {
+        return called;
+    }
+    let refreshed = timeout_at(deadline, keys.refresh(Timestamp::now())).await;
+    let newer = refreshed
+        .ok()
+        .and_then(|refreshed| refreshed.ok().flatten())
+        .filter(|fresh| **fresh != *key);
+    tracing::warn!(payment = %payment.id, rotated = newer.is_some(), "the provider refused our key");
+    match newer {
+        Some(newer) => call_with(&newer).await,
+        None => called,
     }
 }
 
+/// Has the key to the provider and, at the same time, finds out what the quote is good for.
+async fn admit<S: SecretSource>(
+    keys: &SecretCache<ApiKey, S>,
+    quoted: Option<Quoted<'_>>,
+    intent: &Payment,
+) -> Result<(Arc<ApiKey>, Standing), Problem> {
+    let standing = async {
+        match quoted {
+            Some(Quoted { quotes, token }) => quotes.check(token, intent).await,
+            None => Ok(Standing::Current),
+        }
+    };
+    let both = async { tokio::join!(keys.get(intent.created_at), standing) };
+    let Ok((key, standing)) = timeout(SECRETS_LIMIT, both).await else {
+        tracing::error!("secrets not had in time");
+        return Err(Problem::unavailable(None, None));
+    };
+    // What is wrong with the request comes first.
+    let standing = standing?;
+    Ok((key.map_err(|_| Problem::unavailable(None, None))?, standing))
+}
+
 /// Stores the intent, or finds out what its key leads to.
-async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>) -> Result<Begun, Problem> {
+async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>, standing: Standing) -> Result<Begun, Problem> {
     let now = Timestamp::now();
     let deadline = Instant::now() + STORE_LIMIT;
-    let open = store.open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now);
-    // Where this fails, whether the intent is stored is not known, and its id would promise too much.
-    let opened = in_time(deadline, open)
-        .await
-        .map_err(|error| unavailable(None, &error))?;
-    let Opened::KeyInUse(record) = opened else {
-        tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
-        let lease = keyed.map(|keyed| Lease {
-            key: keyed.key.clone(),
-            fence: 1,
-            attempt: 1,
-        });
-        return Ok(Begun::Call(intent, lease));
-    };
-    let Some(keyed) = keyed else {
-        return Err(unavailable(None, &StoreError::Corrupt));
+    let (keyed, record) = match standing {
+        Standing::Current => {
+            let open = store.open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now);
+            // Where this fails, whether the intent is stored is not known, and its id would promise too much.
+            let opened = in_time(deadline, open)
+                .await
+                .map_err(|error| unavailable(None, &error))?;
+            let Opened::KeyInUse(record) = opened else {
+                tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
+                let lease = keyed.map(|keyed| Lease {
+                    key: keyed.key.clone(),
+                    fence: 1,
+                    attempt: 1,
+                });
+                return Ok(Begun::Call(intent, lease));
+            };
+            (keyed.ok_or_else(|| unavailable(None, &StoreError::Corrupt))?, record)
+        }
+        Standing::Expired => {
+            let expired = || {
+                tracing::warn!("quote refused: it has expired, and its key has begun nothing");
+                Problem::quote_invalid(&Invalid::Expired)
+            };
+            let keyed = keyed.ok_or_else(expired)?;
+            let record = in_time(deadline, store.key(&keyed.key, now))
+                .await
+                .map_err(|error| unavailable(None, &error))?;
+            (keyed, record.ok_or_else(expired)?)
+        }
     };
     let id = record.payment_id;
     let resumed = in_time(deadline, resume(store, keyed, record, now)).await;
@@ -228,8 +295,19 @@ async fn finish(
         } else {
             lease.attempt
         };
-        if let Err(error) = store.release(lease, attempt, now).await {
-            tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself");
+        match store.release(lease, attempt, now).await {
+            Ok(None) => {}
+            Ok(Some(taken_over)) => {
+                tracing::warn!(payment = %id, "the key was taken over meanwhile");
+                if let Some(answer) = taken_over.answer {
+                    return Ok(Creation {
+                        payment: id,
+                        answer,
+                        replayed: true,
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(payment = %id, error = %error, "lease not released; it runs out by itself"),
         }
     }
     Err(match error {

@@ -9,8 +9,10 @@
 //! | `log` | every point that is reached is logged |
 //! | `before:commit=die` | the process dies before its first `commit` |
 //! | `after:commit#2=die` | the process dies after its second |
+//! | `before:commit=stop` | the process stops there, as one whose environment is frozen, until it gets SIGCONT |
 //!
-//! `CLOCK_OFFSET_SECONDS` moves the clock of a debug build: a process that lives half a minute later.
+//! The clock of a debug build can be moved, by `CLOCK_OFFSET_SECONDS` for good, to have a process that lives half a minute
+//! later; or by `CLOCK_FILE`, whose text is the time, in milliseconds since 1970, whenever the process looks at it.
 
 use std::fmt;
 
@@ -23,6 +25,8 @@ pub enum Call {
     ReadOwner,
     /// Reads the payments of an order.
     ReadOrder,
+    /// Reads an idempotency key.
+    ReadKey,
     /// Stores an intent, with its key.
     Open,
     /// Takes an idempotency key over.
@@ -61,10 +65,11 @@ pub enum Call {
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
+        Self::ReadKey,
         Self::Open,
         Self::TakeOver,
         Self::Release,
@@ -90,6 +95,7 @@ impl Call {
             Self::ReadPayment => "read-payment",
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",
+            Self::ReadKey => "read-key",
             Self::Open => "open",
             Self::TakeOver => "take-over",
             Self::Release => "release",
@@ -150,16 +156,19 @@ pub async fn around<T>(_: Call, work: impl Future<Output = T>) -> T {
 pub use armed::{Hook, around, scope};
 
 #[cfg(debug_assertions)]
-pub(crate) use armed::clock_offset;
+pub(crate) use armed::clock;
 
 #[cfg(debug_assertions)]
 mod armed {
+    use std::path::PathBuf;
     use std::pin::Pin;
+    use std::process::Command;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{Arc, LazyLock};
     use std::time::Duration;
 
     use super::{Call, Point, Side};
+    use crate::clock::Timestamp;
 
     /// What a test does at the points that a flow reaches in its own process. A flow that is never let on is one whose
     /// process died there.
@@ -203,21 +212,39 @@ mod armed {
             hook.reach(point).await;
         }
         match &*PLAN {
-            Some(Plan::Log) => tracing::info!(%point, "fault point"),
-            Some(Plan::Die { at, times }) if *at == point.to_string() && times.fetch_sub(1, Ordering::Relaxed) == 1 => {
-                std::process::abort();
+            Some(Plan::Log) => tracing::info!(%point, pid = std::process::id(), "fault point"),
+            Some(Plan::Strike { at, times, deed })
+                if *at == point.to_string() && times.fetch_sub(1, Ordering::Relaxed) == 1 =>
+            {
+                match deed {
+                    Deed::Die => std::process::abort(),
+                    Deed::Stop => stop(point),
+                }
             }
-            Some(Plan::Die { .. }) | None => {}
+            Some(Plan::Strike { .. }) | None => {}
         }
+    }
+
+    /// Stops the whole process, which a shell can ask of its parent without unsafe code.
+    fn stop(point: Point) {
+        tracing::info!(%point, pid = std::process::id(), "stopped at a fault point");
+        let stopped = Command::new("/bin/sh").args(["-c", "kill -STOP $PPID"]).status();
+        tracing::info!(%point, stopped = stopped.is_ok_and(|status| status.success()), "goes on");
     }
 
     enum Plan {
         Log,
         /// `times` counts down to the one that is the last.
-        Die {
+        Strike {
             at: String,
             times: AtomicU32,
+            deed: Deed,
         },
+    }
+
+    enum Deed {
+        Die,
+        Stop,
     }
 
     static PLAN: LazyLock<Option<Plan>> = LazyLock::new(|| plan(&std::env::var("FAULT_POINTS").ok()?));
@@ -226,14 +253,19 @@ mod armed {
         if text == "log" {
             return Some(Plan::Log);
         }
-        let point = text.strip_suffix("=die")?;
+        let (point, deed) = match text.split_once('=')? {
+            (point, "die") => (point, Deed::Die),
+            (point, "stop") => (point, Deed::Stop),
+            _ => return None,
+        };
         let (at, times) = match point.split_once('#') {
             Some((at, times)) => (at, times.parse().ok()?),
             None => (point, 1),
         };
-        Some(Plan::Die {
+        Some(Plan::Strike {
             at: at.to_owned(),
             times: AtomicU32::new(times),
+            deed,
         })
     }
 
@@ -242,9 +274,13 @@ mod armed {
         Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(0))
     });
 
-    /// How far this flow, and this process, live in the future.
-    pub(crate) fn clock_offset() -> Duration {
-        let flow = HOOK.try_with(|hook| hook.clock_offset()).unwrap_or_default();
-        flow.saturating_add(*CLOCK_OFFSET)
+    static CLOCK_FILE: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os("CLOCK_FILE").map(PathBuf::from));
+
+    /// The time that this process, and this flow, live in.
+    pub(crate) fn clock(system: Timestamp) -> Timestamp {
+        let file = CLOCK_FILE.as_ref();
+        let set = file.and_then(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+        let process = set.map_or_else(|| system.plus(*CLOCK_OFFSET), Timestamp::from_millis);
+        process.plus(HOOK.try_with(|hook| hook.clock_offset()).unwrap_or_default())
     }
 }

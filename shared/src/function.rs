@@ -1,13 +1,17 @@
 //! What every function is, and how it is run.
 //!
-//! Guarantee: a function with a missing or wrong variable stops at its start with one line that says so.
+//! Guarantees: a function with a missing or wrong variable stops at its start with one line that says so; whatever a
+//! caller writes into a request, it reaches the function, and the function's answer is the caller's.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 
-use lambda_http::{Body, Error, Request, Response, service_fn};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::{Body, Request, Response};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
+use crate::http;
 use crate::logging;
 
 /// A Lambda function behind HTTP. Every error it meets is an answer.
@@ -28,8 +32,12 @@ pub trait Function: Sized + Send + Sync {
 /// Runs a function until Lambda ends it.
 pub fn run<F: Function>() -> ExitCode {
     serve(F::NAME, F::configure, async |function| {
-        lambda_http::run(service_fn(move |request: Request| async move {
-            Ok::<_, Infallible>(function.handle(&request).await)
+        // Boxed, since the compiler gives up on a future with all of a function in it and the runtime's around that.
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+            Box::pin(async move {
+                let request = http::request_of(event.payload);
+                Ok::<_, Infallible>(http::answer_of(function.handle(&request).await))
+            })
         }))
         .await
     })

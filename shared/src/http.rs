@@ -1,7 +1,8 @@
 //! Requests read and responses written, the same way by every function.
 
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::http::{HeaderValue, StatusCode, header};
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 
 use crate::id::PaymentId;
@@ -16,6 +17,33 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const JSON: &str = "application/json";
 /// The media type of problems (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
+
+/// The request that API Gateway or a function URL hands on as an event.
+///
+/// No URI is made of it: a caller may write into the query, the host and the headers about them what is part of none, and
+/// no function looks there.
+pub fn request_of(event: ApiGatewayV2httpRequest) -> Request {
+    let body = event.body.as_deref();
+    let body = body.map_or(Body::Empty, |text| {
+        Body::from_maybe_encoded(event.is_base64_encoded, text)
+    });
+    let mut request = Request::new(body)
+        .with_raw_http_path(event.raw_path.unwrap_or_default())
+        .with_path_parameters(event.path_parameters);
+    *request.method_mut() = event.request_context.http.method;
+    *request.headers_mut() = event.headers;
+    request
+}
+
+/// A response as API Gateway and function URLs expect it. Ours are texts, and set no cookies.
+pub fn answer_of(response: Response<Body>) -> ApiGatewayV2httpResponse {
+    let (parts, body) = response.into_parts();
+    let mut answer = ApiGatewayV2httpResponse::default();
+    answer.status_code = parts.status.as_u16().into();
+    answer.headers = parts.headers;
+    answer.body = Some(body);
+    answer
+}
 
 /// Reads a JSON body: its media type, then its size, then its text.
 ///

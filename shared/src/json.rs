@@ -5,7 +5,7 @@
 //! through a float.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -73,7 +73,7 @@ impl Json {
             Some(b'{') => {
                 let depth = deeper()?;
                 let RawMembers(members) = serde_json::from_str(text).map_err(|_| Malformed)?;
-                let mut names = HashSet::with_capacity(members.len());
+                let mut names = BTreeSet::new();
                 if !members.iter().all(|(name, _)| names.insert(name.as_ref())) {
                     return Err(Malformed);
                 }
@@ -356,7 +356,7 @@ mod tests {
             "[]",
             "{}",
         ];
-        let hashes: HashSet<_> = different.iter().map(|text| hash(text)).collect();
+        let hashes: BTreeSet<_> = different.iter().map(|text| hash(text)).collect();
         assert_eq!(hashes.len(), different.len());
     }
 

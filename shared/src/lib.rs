@@ -5,7 +5,7 @@
 //! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`], [`schedule`] |
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
-//! | the flows | [`creation`], [`delivery`]; [`fault`]: where tests break them |
+//! | the flows | [`creation`] and, where the shop decides the price, [`quote`]; [`delivery`]; [`fault`]: where tests break them |
 //! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`clock`] |
 
 pub mod aws;
@@ -28,6 +28,8 @@ pub mod payment;
 pub mod personal;
 pub mod problem;
 pub mod providers;
+#[cfg(feature = "provider-client")]
+pub mod quote;
 pub mod schedule;
 #[cfg(feature = "secrets")]
 pub mod secrets;

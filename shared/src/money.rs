@@ -21,6 +21,10 @@ pub struct Decimal {
 }
 
 impl Decimal {
+    /// The farthest that the point is moved either way. A number beyond it is kept at it, since it is as far outside any
+    /// amount: what is kept must read back as the same.
+    const FARTHEST: i64 = 1_000_000_000_000;
+
     /// Reads a number in JSON's grammar (RFC 8259, section 6). `None` if the text is anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -57,7 +61,7 @@ impl Decimal {
         Some(Self {
             negative,
             digits: digits.to_owned(),
-            exponent,
+            exponent: exponent.clamp(-Self::FARTHEST, Self::FARTHEST),
         })
     }
 
@@ -69,14 +73,13 @@ impl Decimal {
     }
 }
 
-/// An exponent beyond these bounds is kept at them: such a number is far outside any amount either way.
+/// An exponent, or the nearest that there is room for.
 fn read_exponent(text: &str) -> Option<i64> {
-    const BOUND: i64 = 1_000_000_000_000;
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let magnitude = unsigned.parse::<i64>().map_or(BOUND, |value| value.min(BOUND));
+    let magnitude = unsigned.parse().unwrap_or(i64::MAX);
     Some(if text.starts_with('-') {
         magnitude.saturating_neg()
     } else {
@@ -360,6 +363,19 @@ mod tests {
             "", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x1", "1 ", " 1", "1,5", "NaN", "٣", "1e1.5", "--1",
         ] {
             assert_eq!(Decimal::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_every_bound_survives_its_text() {
+        for text in [
+            "10e1000000000000",
+            "1.5e-1000000000000",
+            "100e99999999999999999999",
+            "0.001e-99999999999999999999",
+        ] {
+            let value = Decimal::parse(text).unwrap();
+            assert_eq!(Decimal::parse(&value.to_string()), Some(value), "{text}");
         }
     }
 

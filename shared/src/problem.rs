@@ -5,6 +5,7 @@
 //! shown.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
@@ -30,6 +31,8 @@ pub enum Code {
     UnsupportedMediaType,
     IdempotencyKeyReused,
     ValidationFailed,
+    QuoteInvalid,
+    QuoteMismatch,
     ProviderRejected,
     ProviderError,
     Unavailable,
@@ -47,9 +50,11 @@ impl Code {
             Self::IdempotencyInProgress => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::IdempotencyKeyReused | Self::ValidationFailed | Self::ProviderRejected => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::IdempotencyKeyReused
+            | Self::ValidationFailed
+            | Self::QuoteInvalid
+            | Self::QuoteMismatch
+            | Self::ProviderRejected => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ProviderError => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProviderTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -69,6 +74,8 @@ impl Code {
             Self::UnsupportedMediaType => "The body must be application/json",
             Self::IdempotencyKeyReused => "The idempotency key was used for another request",
             Self::ValidationFailed => "The request is not valid",
+            Self::QuoteInvalid => "The quote is not valid",
+            Self::QuoteMismatch => "The quote is for another payment",
             Self::ProviderRejected => "The payment provider refused the request",
             Self::ProviderError => "The payment provider failed",
             Self::Unavailable => "The service is not available for the moment",
@@ -213,6 +220,22 @@ impl Problem {
             errors,
             ..Self::new(Code::ValidationFailed, "Some fields are wrong; see errors.")
         }
+    }
+
+    /// 422: there is no good quote. `why` is a clause about "it", such as "it has expired".
+    pub fn quote_invalid(why: &dyn fmt::Display) -> Self {
+        Self::new(
+            Code::QuoteInvalid,
+            format!("The quote is not valid: {why}. Get a new one from the shop."),
+        )
+    }
+
+    /// 422: the quote is good, but says something else. `which` are the names of its claims that differ.
+    pub fn quote_mismatch(which: &[&str]) -> Self {
+        Self::new(
+            Code::QuoteMismatch,
+            format!("The quote has another {} than the request.", which.join(" and ")),
+        )
     }
 
     /// 422: the provider refused the request.

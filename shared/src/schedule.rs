@@ -7,6 +7,7 @@
 //! |---|---|
 //! | ApoloPay, not paid | once, when it expires: there is nobody to ask |
 //! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
+//! | FinvyPay, refused | the same until it would have expired |
 //! | FinvyPay, authorized | the same for thirty days |
 //! | in `review` | at once and then daily for thirty days: a person is told |
 //! | parked | after a minute, then like FinvyPay's, as long as it is kept |
@@ -94,8 +95,6 @@ impl Change {
     pub fn between(before: &Payment, after: &Payment, now: Timestamp) -> Self {
         if before.status == after.status {
             Self::Keep
-        } else if is_refused(after) {
-            Self::Never
         } else {
             Self::on(after.provider, after.status, now)
         }
@@ -124,10 +123,14 @@ pub fn next_look(payment: &Payment, now: Timestamp) -> Option<Timestamp> {
             Some(by_age(age, now).min(expires_at))
         }
         (Status::Authorized, Provider::FinvyPay) => (age < REPORTED_FOR).then(|| by_age(age, now)),
+        // An earlier attempt may have got through all the same, unheard.
+        (Status::Failed, Provider::FinvyPay) if payment.handoff.is_none() => {
+            (now < expires_at).then(|| by_age(age, now).min(expires_at))
+        }
         (
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed,
             Provider::FinvyPay,
-        ) => (age < ASKED_FOR && !is_refused(payment)).then(|| by_age(age, now)),
+        ) => (age < ASKED_FOR).then(|| by_age(age, now)),
     }
 }
 
@@ -144,11 +147,6 @@ pub fn next_look_at_parked(parked_at: Timestamp, now: Timestamp) -> Timestamp {
 /// Each wait is as long as everything before it.
 fn by_age(age: Duration, now: Timestamp) -> Timestamp {
     now.plus(age.clamp(SOONEST, LATEST))
-}
-
-/// The provider refused it and gave nothing to pay with: no money can come.
-fn is_refused(payment: &Payment) -> bool {
-    payment.status == Status::Failed && payment.handoff.is_none()
 }
 
 #[cfg(test)]
@@ -213,18 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn money_may_come_after_a_failure_but_not_after_a_refusal() {
+    fn money_may_come_after_a_failure_and_for_a_while_after_a_refusal() {
         let failed = Payment {
             status: Status::Failed,
             ..pending(Provider::FinvyPay, None)
         };
-        assert!(next_look(&failed, NOW.plus(MINUTE)).is_some());
+        assert!(next_look(&failed, NOW.plus(DAY)).is_some());
         let refused = intent(Provider::FinvyPay).refuse([], NOW);
-        assert_eq!(next_look(&refused, NOW.plus(MINUTE)), None);
-        assert_eq!(
-            Change::between(&intent(Provider::FinvyPay), &refused, NOW),
-            Change::Never
-        );
+        assert_eq!(looks(&refused), [60, 360, 720, 1440, 2700]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Secrets from Secrets Manager, cached.
 //!
 //! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error);
-//! at most one forced refresh a minute, whoever forces it; no secret is shown by `Debug` or by an error.
+//! at most one forced refresh a minute, whoever forces it, so that nobody's forgeries cost more; what is signed with a
+//! webhook secret that was stored a minute before verifies, whatever is forged meanwhile; no secret is shown by `Debug`
+//! or by an error.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::clock::Timestamp;
 use crate::fault::{Call, around};
 use crate::json::{Json, Object};
-use crate::signature::{Verifier, WebhookSecret};
+use crate::signature::{Signature, Verifier, WebhookSecret};
 
 /// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all
 /// at once.
@@ -23,8 +25,8 @@ const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
 /// How often a refresh may be forced.
 const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// How long the previous version of a webhook secret is good after the current one was made.
-const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the previous version of a secret to verify with is good after the current one was made.
+pub(crate) const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A secret could not be had. The text holds nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +123,13 @@ impl SecretSource for SecretsManager {
 #[derive(Clone, Debug)]
 pub struct ApiKey(pub SecretString);
 
+/// Not in constant time: both are ours.
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
 /// The secrets that webhooks are signed with: one member of a secret's JSON, now and before.
 #[derive(Clone, Debug)]
 pub struct WebhookSecrets {
@@ -149,7 +158,8 @@ pub trait FromVersions: Sized {
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError>;
 }
 
-fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
+/// A member of a secret's JSON; `None` where there is none of that name.
+pub(crate) fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
     let wrong = || SecretError::WrongShape(member);
     let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| wrong())?;
     let object: &Object = json.as_object().ok_or_else(wrong)?;
@@ -251,9 +261,10 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_EVERY) {
             return failure.map_or(Ok(None), Err);
         }
-        let fetched = self.fetch(now).await;
-        self.with_state(|state| state.forced = Some((now, fetched.as_ref().err().cloned())));
-        fetched.map(Some)
+        // Noted before, since whoever asks may give up waiting: it was asked for all the same.
+        let given_up = SecretError::NotFetched("given up".to_owned());
+        self.with_state(|state| state.forced = Some((now, Some(given_up))));
+        self.fetch(now).await.map(Some)
     }
 
     /// Fetches the secret and keeps it.
@@ -292,9 +303,32 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     }
 }
 
+impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
+    /// Whether there are `signatures`, and all of them are the body's under a secret that is good now. Where they are
+    /// not, the secret may have been rotated since it was fetched, and is looked up once more.
+    ///
+    /// # Errors
+    /// Where the secret cannot be fetched, so that nothing is known of the signatures.
+    pub async fn verifies(&self, body: &[u8], signatures: &[Signature], now: Timestamp) -> Result<bool, SecretError> {
+        if signatures.is_empty() {
+            return Ok(false);
+        }
+        let are_good = |secrets: &WebhookSecrets| {
+            secrets
+                .verifier(now)
+                .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
+        };
+        if are_good(&*self.get(now).await?) {
+            return Ok(true);
+        }
+        Ok(self.refresh(now).await?.is_some_and(|fresh| are_good(&fresh)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::VecDeque;
 
     /// Gives scripted answers, counting how often it is asked.
@@ -402,6 +436,25 @@ mod tests {
         assert_eq!(*source.fetches.lock().unwrap(), 5);
     }
 
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl SecretSource for Silent {
+        async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_that_nobody_waited_for_counts() {
+        let cache = SecretCache::<ApiKey, _>::new(Silent, "key");
+        let refresh = async |now| tokio::time::timeout(Duration::ZERO, cache.refresh(now)).await;
+        assert!(refresh(NOW).await.is_err(), "it has no end");
+        assert!(matches!(refresh(NOW).await, Ok(Err(_))), "and is not begun again");
+        assert!(refresh(NOW.plus(FORCED_REFRESH_EVERY)).await.is_err());
+    }
+
     #[test]
     fn shapes() {
         let api_key = |text: &str| ApiKey::from_versions(&versions(text, None).unwrap(), "key");
@@ -429,18 +482,141 @@ mod tests {
         assert!(secrets("one").is_err());
     }
 
+    #[tokio::test]
+    async fn a_refresh_that_is_given_up_counts_all_the_same() {
+        let source = source([versions(ONE, None), versions(TWO, None), versions(TWO, None)]);
+        let cache = SecretCache::<ApiKey, _>::new(&source, "key");
+        key(&cache, NOW).await.unwrap();
+        tokio::select! {
+            biased;
+            _ = cache.refresh(NOW) => panic!("it takes its time"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(
+            cache.refresh(NOW).await.is_err(),
+            "whether there is a newer one is not known"
+        );
+        assert_eq!(*source.fetches.lock().unwrap(), 2);
+        let next = NOW.plus(FORCED_REFRESH_EVERY);
+        assert!(cache.refresh(next).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn every_signature_must_verify_and_there_must_be_one() {
+        let source = source([versions(ONE, Some(TWO))]);
+        let cache = SecretCache::<WebhookSecrets, _>::new(&source, "key");
+        let [one, two, other] = ["one", "two", "other"].map(|secret| Signature::parse(&signed_by(secret)).unwrap());
+        assert!(!cache.verifies(b"{}", &[], NOW).await.unwrap());
+        assert_eq!(*source.fetches.lock().unwrap(), 0, "nothing is looked up for nothing");
+        assert!(cache.verifies(b"{}", &[one, two], NOW).await.unwrap());
+        assert!(
+            cache.verifies(b"{}", &[one, other], NOW).await.is_err(),
+            "there may be a newer one"
+        );
+        assert!(
+            !cache
+                .verifies(b"{}", &[one, other], NOW.plus(RETRY_AFTER_ERROR))
+                .await
+                .unwrap_or(false)
+        );
+        assert!(!cache.verifies(b"{ }", &[one], NOW).await.unwrap_or(false));
+    }
+
+    /// Secrets Manager, with a secret that is rotated: the versions so far, each with its time.
+    struct Rotated {
+        versions: Mutex<Vec<(String, Timestamp)>>,
+        fetches: Mutex<u32>,
+    }
+
+    impl SecretSource for &Rotated {
+        async fn fetch(&self, previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+            *self.fetches.lock().unwrap() += 1;
+            let versions = self.versions.lock().unwrap();
+            let json = |text: &str| SecretString::from(format!(r#"{{"key":"{text}"}}"#));
+            let mut newest = versions.iter().rev();
+            let (current, created_at) = newest.next().ok_or(SecretError::Absent)?;
+            let asked = previous_since.is_some_and(|since| *created_at > since);
+            Ok(Versions {
+                current: json(current),
+                created_at: *created_at,
+                previous: newest.next().filter(|_| asked).map(|(previous, _)| json(previous)),
+            })
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(Duration),
+        Forge,
+        Rotate,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let millis = prop::sample::select(vec![1, 59_999, 60_000, 270_000, 330_000, 86_000_000, 86_400_000]);
+        prop_oneof![
+            4 => millis.prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+            2 => Just(Step::Forge),
+            1 => Just(Step::Rotate),
+        ]
+    }
+
+    proptest! {
+        /// What the README promises of a rotation.
+        #[test]
+        fn a_secret_that_was_stored_a_minute_ago_verifies_whatever_was_forged(steps in prop::collection::vec(step(), 1..40)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let vault = Rotated { versions: Mutex::new(vec![("v0".to_owned(), NOW)]), fetches: Mutex::default() };
+            let cache = SecretCache::<WebhookSecrets, _>::new(&vault, "key");
+            let verifies = |secret: &str, now| {
+                let signature = [Signature::parse(&signed_by(secret)).unwrap()];
+                runtime.block_on(cache.verifies(b"{}", &signature, now)).unwrap()
+            };
+            let [minute, renewal, day] = [60, 330, 24 * 60 * 60].map(Duration::from_secs);
+            let mut now = NOW;
+            for step in steps {
+                match step {
+                    Step::Wait(time) => now = now.plus(time),
+                    Step::Forge => prop_assert!(!verifies("nobody's", now)),
+                    Step::Rotate => {
+                        let mut versions = vault.versions.lock().unwrap();
+                        let name = format!("v{}", versions.len());
+                        versions.push((name, now));
+                    }
+                }
+                let versions = vault.versions.lock().unwrap().clone();
+                let age = |since: Timestamp| now.since(since);
+                for (at, (secret, stored)) in versions.iter().enumerate() {
+                    let newer: Vec<Timestamp> = versions.iter().skip(at + 1).map(|(_, stored)| *stored).collect();
+                    let is_current = newer.is_empty();
+                    let is_previous = newer.len() == 1 && newer.iter().all(|current| age(*current) < day);
+                    if age(*stored) >= minute && (is_current || is_previous) {
+                        prop_assert!(verifies(secret, now), "{secret} of {versions:?}");
+                    }
+                    // A cache forgets what is good no longer as it renews itself; the day, at once.
+                    let is_over = newer.iter().any(|current| age(*current) >= day)
+                        || newer.get(1).is_some_and(|after| age(*after) >= renewal);
+                    if is_over {
+                        prop_assert!(!verifies(secret, now), "{secret} of {versions:?}");
+                    }
+                }
+            }
+            // One at first, one a minute that is forced, and one each time that it is too old.
+            let minutes = now.since(NOW).as_secs() / 60;
+            let renewals = now.since(NOW).as_secs() / TIME_TO_LIVE.start();
+            prop_assert!(u64::from(*vault.fetches.lock().unwrap()) <= 2 + minutes + renewals);
+        }
+    }
+
+    fn signed_by(secret: &str) -> String {
+        use hmac::{Hmac, KeyInit, Mac};
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        hex::encode(mac.chain_update(b"{}").finalize().into_bytes())
+    }
+
     #[test]
     fn the_previous_secret_is_good_for_a_day() {
         let secrets = WebhookSecrets::from_versions(&versions(ONE, Some(TWO)).unwrap(), "key").unwrap();
-        let by_two = hex::encode({
-            use hmac::{Hmac, KeyInit, Mac};
-            Hmac::<sha2::Sha256>::new_from_slice(b"two")
-                .unwrap()
-                .chain_update(b"{}")
-                .finalize()
-                .into_bytes()
-        });
-        let signature = crate::signature::Signature::parse(&by_two).unwrap();
+        let signature = Signature::parse(&signed_by("two")).unwrap();
         let verifies = |now| secrets.verifier(now).unwrap().verifies(b"{}", &signature);
         assert!(verifies(NOW) && verifies(NOW.plus(ROTATION - Duration::from_millis(1))));
         assert!(!verifies(NOW.plus(ROTATION)));

@@ -140,8 +140,13 @@ async fn items(pk: &str) -> Vec<Value> {
 
 /// The same with DynamoDB's types, as a refusal shows them.
 pub async fn raw_items(pk: &str) -> Vec<Value> {
+    raw_items_of("payments", pk).await
+}
+
+/// The same of another table.
+pub async fn raw_items_of(table: &str, pk: &str) -> Vec<Value> {
     let query = json!({
-        "TableName": "payments", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
+        "TableName": table, "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
         "ExpressionAttributeValues": { ":pk": { "S": pk } },
     });
     let answer = call("dynamodb", "Query", &query).await;
@@ -152,6 +157,17 @@ pub async fn raw_items(pk: &str) -> Vec<Value> {
 pub async fn state(id: &str) -> Option<Value> {
     let items = items(&format!("PAYMENT#{id}")).await;
     items.into_iter().find(|item| item["sk"] == "STATE")
+}
+
+/// The item that an idempotency key is at a function, with DynamoDB's types.
+pub async fn raw_key(function: &str, key: &str) -> Option<Value> {
+    raw_items(&format!("KEY#{function}#{key}")).await.pop()
+}
+
+/// The item that a payment is, with DynamoDB's types.
+pub async fn raw_state(id: &str) -> Option<Value> {
+    let items = raw_items(&format!("PAYMENT#{id}")).await;
+    items.into_iter().find(|item| item["sk"]["S"] == "STATE")
 }
 
 /// The payment's ledger: every fact recorded about it.
@@ -214,6 +230,22 @@ pub async fn create_secret(value: &Value) -> String {
 pub async fn put_secret(id: &str, value: &Value) {
     let secret = json!({ "SecretId": id, "SecretString": value.to_string() });
     call("secretsmanager", "PutSecretValue", &secret).await;
+}
+
+/// Makes the version before a secret's current one current again, as an operator takes a mistake back.
+pub async fn take_back_secret(id: &str) {
+    let described = call("secretsmanager", "DescribeSecret", &json!({ "SecretId": id })).await;
+    let stages = described["VersionIdsToStages"].as_object().expect("versions");
+    let at = |stage: &str| {
+        let mut versions = stages.iter();
+        let found = versions.find(|(_, stages)| stages.as_array().is_some_and(|stages| stages.contains(&json!(stage))));
+        found.expect("a version at the stage").0
+    };
+    let change = json!({
+        "SecretId": id, "VersionStage": "AWSCURRENT",
+        "MoveToVersionId": at("AWSPREVIOUS"), "RemoveFromVersionId": at("AWSCURRENT"),
+    });
+    call("secretsmanager", "UpdateSecretVersionStage", &change).await;
 }
 
 /// A provider's name in paths and keys.

@@ -389,7 +389,7 @@ async fn every_flow_survives_every_fault_at_every_step() {
         tokio::spawn(async move { Arc::new(Shop::open(&town, Life::ALL[nth % Life::ALL.len()]).await) })
     });
     let shops: Vec<Arc<Shop>> = join_all(open).await.into_iter().map(Result::unwrap).collect();
-    println!("{:?}: shops are open {:?}", begin.elapsed(), cpu());
+    println!("{:?}: shops are open", begin.elapsed());
 
     // What the flows do.
     let only = std::env::var("FAULT_FLOWS").ok();
@@ -413,7 +413,7 @@ async fn every_flow_survives_every_fault_at_every_step() {
     learnt.sort_by_key(|(nth, ..)| *nth);
     let stock = Arc::new(Stock::fill(&town, &unique("stock")).await);
     let (run_steps, run) = runs::learn(&town, &stock).await;
-    println!("{:?}: flows are learnt {:?}", begin.elapsed(), cpu());
+    println!("{:?}: flows are learnt", begin.elapsed());
 
     // What is struck.
     let mut cases: Vec<Vec<Case>> = shops.iter().map(|_| Vec::new()).collect();
@@ -422,17 +422,6 @@ async fn every_flow_survives_every_fault_at_every_step() {
     for (_, shop, flow, case, steps) in learnt {
         matrix.add_flow(&flow.name, &steps);
         reached.extend(steps.iter().map(|step| step.call));
-        if std::env::var("DEBUGX").is_ok() {
-            println!(
-                "{} {:?} {:?}",
-                flow.name,
-                steps
-                    .iter()
-                    .map(|s| s.point(payment_functions::fault::Side::Before))
-                    .collect::<Vec<_>>(),
-                case.wrongs
-            );
-        }
         for cell in dealer.cells(&flow, &steps) {
             let way = Life::ALL.iter().position(|life| *life == cell.life).unwrap();
             jobs[way + Life::ALL.len() * (cell.nth % SHOPS)].push((Arc::clone(&flow), cell));
@@ -513,7 +502,7 @@ async fn every_flow_survives_every_fault_at_every_step() {
         let (shop, of_shop) = worker.unwrap();
         cases[shop].extend(of_shop);
     }
-    println!("{:?}: blows are struck {:?}", begin.elapsed(), cpu());
+    println!("{:?}: blows are struck", begin.elapsed());
 
     // What comes for all at one time, and the verdict.
     let lives = shops.iter().zip(cases).map(|(shop, cases)| {
@@ -526,7 +515,7 @@ async fn every_flow_survives_every_fault_at_every_step() {
             wrongs.extend(case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.name())));
         }
     }
-    println!("{:?}: lives are lived {:?}", begin.elapsed(), cpu());
+    println!("{:?}: lives are lived", begin.elapsed());
     let outcomes = join_all(runners).await.into_iter().flat_map(Result::unwrap);
     for outcome in outcomes.chain([run]) {
         matrix.count(runs::NAME, &outcome.cell);
@@ -538,7 +527,6 @@ async fn every_flow_survives_every_fault_at_every_step() {
         );
     }
     println!("{matrix}\n{:?}: done", begin.elapsed());
-    println!("cpu {:?}", cpu());
     wrongs.sort();
     assert!(
         wrongs.is_empty(),
@@ -577,35 +565,4 @@ fn run_cells(steps: &[Step], elsewhere: &BTreeSet<Call>, is_full: bool) -> Vec<C
     let mut cells = in_turn(blows, &[Life::Webhook, Life::Reconciler], is_full, 0);
     cells.sort_by_key(wait);
     cells
-}
-
-/// self, children, ministack, functions alive, in ms
-fn cpu() -> [u64; 4] {
-    let read = |pid: &str| {
-        let t = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let f: Vec<u64> = t
-            .rsplit_once(')')
-            .map(|(_, r)| r.split_whitespace().map(|x| x.parse().unwrap_or(0)).collect())
-            .unwrap_or_default();
-        if f.len() < 16 {
-            return (0, 0);
-        }
-        ((f[11] + f[12]) * 10, (f[13] + f[14]) * 10)
-    };
-    let me = read("self");
-    let (mut ms, mut fns) = (0, 0);
-    for e in std::fs::read_dir("/proc").unwrap().flatten() {
-        let name = e.file_name().into_string().unwrap();
-        if name.parse::<u32>().is_err() {
-            continue;
-        }
-        let cmd = std::fs::read_to_string(format!("/proc/{name}/cmdline")).unwrap_or_default();
-        if cmd.contains("/tmp/wt-crash/.venv/bin/ministack") && !cmd.contains("tether") {
-            ms += read(&name).0;
-        }
-        if cmd.starts_with("/tmp/target-crash/debug/") && !cmd.contains("deps") {
-            fns += read(&name).0;
-        }
-    }
-    [me.0, me.1, ms, fns]
 }

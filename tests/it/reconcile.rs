@@ -156,7 +156,7 @@ fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
 
 /// A provider that knows what it is told, and whom everybody asks.
 #[derive(Clone, Default)]
-struct Book(Arc<Mutex<Pages>>);
+pub struct Book(Arc<Mutex<Pages>>);
 
 #[derive(Default)]
 struct Pages {
@@ -170,12 +170,12 @@ struct Pages {
 
 impl Book {
     /// What it answers of an id.
-    fn knows(&self, id: &str, event: Event) {
+    pub fn knows(&self, id: &str, event: Event) {
         self.0.lock().unwrap().statuses.insert(id.to_owned(), event);
     }
 
     /// What it lists under an order.
-    fn lists(&self, order: &str, events: Vec<Event>) {
+    pub fn lists(&self, order: &str, events: Vec<Event>) {
         self.0.lock().unwrap().transactions.insert(order.to_owned(), events);
     }
 

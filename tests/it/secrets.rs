@@ -102,6 +102,33 @@ async fn the_secret_before_the_one_before_is_not_good() {
     }
 }
 
+/// As the README has it: stored over, it would have cost the one before.
+#[tokio::test]
+async fn a_version_that_was_a_mistake_is_taken_back() {
+    for is_noticed in [false, true] {
+        let handler = Handler::start().await;
+        assert_eq!(handler.signed_with(OLD).await, 200);
+        aws::put_secret(&handler.secret, &value("whsec_mistake")).await;
+        if is_noticed {
+            assert_eq!(handler.signed_with("whsec_mistake").await, 200);
+        }
+        aws::take_back_secret(&handler.secret).await;
+        assert_eq!(handler.signed_with(OLD).await, 200);
+        aws::put_secret(&handler.secret, &value(NEW)).await;
+        assert_eq!(handler.signed_with(OLD).await, 200);
+        // Where the mistake used the minute's refresh up, the new one is known a minute later.
+        assert_eq!(handler.signed_with(NEW).await, if is_noticed { 401 } else { 200 });
+        let fresh = aws::behind_proxy("webhook-handler", &[("FINVYPAY_SECRET_ID", Some(&handler.secret))]).await;
+        let handler = Handler {
+            function: fresh.1,
+            ..handler
+        };
+        for (secret, status) in [(OLD, 200), (NEW, 200), ("whsec_mistake", 401)] {
+            assert_eq!(handler.signed_with(secret).await, status, "{secret}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_rotation_away_from_no_secret_and_to_none() {
     let handler = Handler::start().await;

@@ -138,13 +138,11 @@ async fn a_variable_is_wrong() {
     join_all(cases.map(|(function, variable, value, line)| assert_stops(function, variable, Some(value), line))).await;
 }
 
-/// Quotes are not known yet: taking a browser's price where they are asked for would be worse than not starting.
+/// An empty id is a mistake in somebody's deployment: taking a browser's price instead would be worse than not starting.
 #[tokio::test]
-async fn quotes_are_asked_for() {
-    let refused = "is set, but this version does not know quotes; unset it";
+async fn quotes_are_asked_for_without_a_secret() {
+    let refused = "is set, but empty; give it the secret's id, or unset it to do without quotes";
     for function in ["create-preorder", "create-apm"] {
-        assert_stops(function, "QUOTE_SECRET_ID", Some("payment-functions/quote"), refused).await;
-        // An empty one is a mistake in somebody's deployment, and no reason to do without.
         for empty in ["", " "] {
             assert_stops(function, "QUOTE_SECRET_ID", Some(empty), refused).await;
         }

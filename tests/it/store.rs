@@ -1,6 +1,7 @@
 //! The store and the flows on top of it, against the real emulator and nothing else between.
 
 mod contention;
+mod emulators;
 mod histories;
 mod keys;
 mod races;
@@ -81,6 +82,7 @@ fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
 }
 
 /// A provider that answers when it is told to.
+#[derive(Clone)]
 struct Patient {
     reference: Reference,
     called: Arc<Notify>,

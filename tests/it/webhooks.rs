@@ -1,7 +1,7 @@
 //! POST /webhooks/{provider}: the answers, in the order of the checks behind them.
 
-mod outcomes;
-mod owners;
+pub mod outcomes;
+pub mod owners;
 mod races;
 
 use futures_util::future::join_all;
@@ -75,12 +75,12 @@ pub async fn send_signed(base: &str, provider: Provider, body: &str, secret: &st
     send_with(base, provider, body, &[(header(provider), &signature)]).await
 }
 
-async fn send_with(base: &str, provider: Provider, body: &str, headers: &[(&str, &str)]) -> Answer {
+pub async fn send_with(base: &str, provider: Provider, body: &str, headers: &[(&str, &str)]) -> Answer {
     post_to(base, &format!("/webhooks/{}", aws::name(provider)), body, headers).await
 }
 
 /// Calls the function as Lambda does for its function URL, past the local gateway and its routes.
-async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: bool) -> Answer {
+pub async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: bool) -> Answer {
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": headers,
         "requestContext": {
@@ -201,7 +201,7 @@ async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
     }
 }
 
-/// Every way in which a signature is not good, for a body that would otherwise complete a payment.
+/// Every way in which a signature is not good (where none comes, see [`holes`](crate::holes)), for a body that would otherwise complete a payment.
 fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, String)>> {
     let right = sign(SECRET, body.as_bytes());
     let first_changed = format!("{}{}", if right.starts_with('0') { '1' } else { '0' }, &right[1..]);
@@ -231,25 +231,17 @@ fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, Stri
     .into_iter()
     .map(|signature| vec![(name, signature)])
     .collect();
-    bad.push(vec![]);
-    let others: &[&'static str] = match provider {
-        Provider::Apolopay => &["fs-webhook-hash", "signature", "authorization"],
-        Provider::Finvypay => &["x-signature", "x-apolopay-signature", "signature"],
-    };
-    bad.extend(others.iter().map(|other| vec![(*other, right.clone())]));
     if provider == Provider::Apolopay {
         let documented = "x-apolopay-signature";
         for wrong in [last_changed, String::new(), "not-a-signature".to_owned()] {
-            bad.push(vec![(documented, wrong.clone())]);
-            bad.push(vec![(name, right.clone()), (documented, wrong.clone())]);
-            bad.push(vec![(name, wrong), (documented, right.clone())]);
+            bad.push(vec![(documented, wrong)]);
         }
     }
     bad
 }
 
 #[tokio::test]
-async fn a_signature_that_is_missing_empty_malformed_or_wrong_gets_401_and_nothing_is_read_or_stored() {
+async fn a_signature_that_is_empty_malformed_or_wrong_gets_401_and_nothing_is_read_or_stored() {
     let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     for provider in PROVIDERS {
         let created = create(provider, &unique("forged")).await;
@@ -292,49 +284,6 @@ async fn a_signature_that_is_missing_empty_malformed_or_wrong_gets_401_and_nothi
       "type": "urn:payment-functions:problem:signature-invalid"
     }
     "#);
-}
-
-#[tokio::test]
-async fn both_of_apolopays_signatures_must_be_good_where_both_are_there() {
-    let order_id = unique("both");
-    let created = create(Provider::Apolopay, &order_id).await;
-    let spec = |signature: &str| json!({ "provider": "apolopay", "orderId": order_id, "headers": "both", "signature": signature });
-    for signature in ["oneWrong", "wrong", "missing", "empty", "malformed", "otherSecret"] {
-        assert_eq!(hook(spec(signature)).await.status, Some(401), "{signature}");
-    }
-    assert_eq!(status_of(&created.str("id")).await, "pending");
-    taken(spec("right")).await;
-    assert_eq!(status_of(&created.str("id")).await, "completed");
-}
-
-#[tokio::test]
-async fn nothing_verifies_where_the_secret_is_empty_or_absent() {
-    let absent = unique("nothing");
-    let blank = aws::create_secret(&json!({ "secretKey": "k", "webhookSecret": "  " })).await;
-    let empty = aws::create_secret(&json!({ "apiKey": "k", "webhookSecret": "" })).await;
-    let without = aws::create_secret(&json!({ "secretKey": "k" })).await;
-    for (apolopay, finvypay) in [(&blank, &empty), (&without, &absent)] {
-        let secrets = [
-            ("APOLOPAY_SECRET_ID", Some(apolopay.as_str())),
-            ("FINVYPAY_SECRET_ID", Some(finvypay.as_str())),
-        ];
-        let (proxy, handler) = aws::behind_proxy("webhook-handler", &secrets).await;
-        for provider in PROVIDERS {
-            let created = create(provider, &unique("secretless")).await;
-            let body = completion(&created, &json!({})).to_string();
-            for secret in ["", " ", "  ", "null", SECRET] {
-                let answer = send_signed(handler.url(), provider, &body, secret).await;
-                assert_eq!(
-                    answer.problem(),
-                    (401, "SIGNATURE_INVALID".to_owned()),
-                    "{provider:?} {secret:?}"
-                );
-            }
-            assert_eq!(send_with(handler.url(), provider, &body, &[]).await.status, 401);
-            assert_eq!(status_of(&created.str("id")).await, "pending");
-        }
-        assert_eq!(dynamodb_calls(&proxy), [""; 0]);
-    }
 }
 
 #[tokio::test]
@@ -520,54 +469,6 @@ async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_
         }
     }))
     .await;
-}
-
-#[tokio::test]
-async fn a_secret_that_cannot_be_fetched_gets_503_before_anything_is_stored() {
-    let faults = [
-        Fault::UNAVAILABLE,
-        Fault::Disconnect,
-        Fault::Hang,
-        Fault::Error(400, "AccessDeniedException"),
-    ];
-    join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
-        for provider in PROVIDERS {
-            let created = create(provider, &unique("unfetched")).await;
-            let body = completion(&created, &json!({})).to_string();
-            proxy.fail("GetSecretValue", fault.clone());
-            let answer = send_signed(handler.url(), provider, &body, SECRET).await;
-            assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
-            assert!(answer.header("retry-after").is_some(), "{answer:?}");
-            assert_eq!(dynamodb_calls(&proxy), [""; 0]);
-            proxy.reset();
-            assert_eq!(send_signed(handler.url(), provider, &body, SECRET).await.status, 200);
-            assert_eq!(status_of(&created.str("id")).await, "completed");
-            proxy.reset();
-        }
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn base64_bodies_are_verified_as_the_bytes_they_stand_for() {
-    // Vector A of the providers' facts, and its signature.
-    let encoded = "eyJpZCI6ImExYjJjM2Q0LWU1ZjYtNzg5MC1hYmNkLWVmMTIzNDU2Nzg5MCIsInN0YXR1cyI6ImNvbXBsZXRlZCIsImFtb3VudCI6MjUuNSwibmV0d29yayI6ImFwb2xvcGF5IiwiYXNzZXQiOiJVU0RUIiwid2FsbGV0IjpudWxsLCJtZXRhZGF0YSI6eyJvcmRlcklkIjoiT1JELTk4MjEifSwiZmluYWxpemVkQXQiOiIyMDI2LTAzLTE5VDEyOjAwOjAwLjAwMFoifQ==";
-    let signature = "82e7fd86c940b9369ca77d5445beb084e6ec9d28be4c560a863a781035438a02";
-    let call = async |signature: &str, body: &str, base64: bool| {
-        let headers = json!({ "x-signature": signature, "content-type": "application/json" });
-        invoke("POST", "/webhooks/apolopay", &headers, body, base64).await
-    };
-    let answer = call(signature, encoded, true).await;
-    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
-    assert_eq!(call(signature, encoded, false).await.status, 401, "other bytes");
-    assert_eq!(call(&sign(SECRET, encoded.as_bytes()), encoded, true).await.status, 401);
-    assert_eq!(
-        call(&sign(SECRET, encoded.as_bytes()), encoded, false).await.status,
-        400
-    );
-    let parked = aws::parked(Provider::Apolopay, "a1b2c3d4-e5f6-7890-abcd-ef1234567890").await;
-    assert_eq!(parked.len(), 1, "{parked:?}");
 }
 
 #[tokio::test]

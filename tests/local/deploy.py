@@ -1,7 +1,8 @@
 """Creates the table and the secrets of template.yaml on the local AWS.
 
 What runs locally is what is deployed: the resources come out of template.yaml untouched, with the parameters and
-conditions they use, and go through CloudFormation. Only the secrets' values are made up here, and look it.
+conditions they use, and go through CloudFormation. Only the secrets' values are made up here, and look it; and the key
+for quotes, which is the shop's own and in no template, so that quotes can be tried.
 Prints the physical names as JSON. Endpoint, region and keys come from the usual AWS variables.
 """
 
@@ -19,6 +20,7 @@ SECRETS = {
     "ApoloPaySecret": {"secretKey": "sk_local_apolopay", "webhookSecret": "whsec_test_secret"},
     "FinvyPaySecret": {"apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret"},
 }
+QUOTE_SECRET = (f"{STACK}/quote", {"key": "quote_local_key_that_is_no_secret"})
 
 
 def names_used(value):
@@ -81,6 +83,8 @@ def main():
     apply_what_ministack_leaves_out(template["Resources"]["PaymentsTable"]["Properties"], names["PaymentsTable"])
     for secret, value in SECRETS.items():
         put_first_value(names[secret], json.dumps(value))
+    name, value = QUOTE_SECRET
+    boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(value))
     print(json.dumps(names))
 
 

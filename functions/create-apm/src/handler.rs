@@ -13,6 +13,7 @@ use payment_functions::problem::Problem;
 use payment_functions::providers::finvypay::Environment;
 use payment_functions::providers::finvypay::client::{ApmPayment, BASE_URL};
 use payment_functions::providers::gateway::HttpClient;
+use payment_functions::quote::Quotes;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::store::Store;
 
@@ -22,6 +23,8 @@ use crate::request::ApmRequest;
 pub struct CreateApm {
     store: Store,
     keys: SecretCache<ApiKey>,
+    /// Where the shop decides the price.
+    quotes: Option<Quotes>,
     client: HttpClient,
     base_url: String,
     environment: Environment,
@@ -33,12 +36,12 @@ impl Function for CreateApm {
     const NAME: &'static str = "create-apm";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        variables.no_quotes()?;
         let aws = Aws::from_environment(variables)?;
-        let secret = SecretsManager::new(aws.secrets_manager(), variables.required("FINVYPAY_SECRET_ID")?);
+        let secret = |id| SecretsManager::new(aws.secrets_manager(), id);
         Ok(Self {
             store: aws.store(variables.payments_table()?),
-            keys: SecretCache::new(secret, "apiKey"),
+            keys: SecretCache::new(secret(variables.required("FINVYPAY_SECRET_ID")?), "apiKey"),
+            quotes: variables.quote_secret_id()?.map(secret).map(Quotes::new),
             client: HttpClient::new()?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             environment: variables.finvypay_environment()?,
@@ -58,11 +61,15 @@ impl CreateApm {
     async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
         let body = http::read_json(request)?;
         let key = http::idempotency_key(request, Self::NAME)?;
-        let apm = ApmRequest::read(&body, &self.return_origins)?;
+        let apm = ApmRequest::read(&body, &self.return_origins, self.quotes.is_some())?;
         let intent = apm.intent(PaymentId::random(), Timestamp::now());
         let keyed = key.map(|key| creation::Keyed {
             key,
             fingerprint: apm.fingerprint(),
+        });
+        let quoted = self.quotes.as_ref().map(|quotes| creation::Quoted {
+            quotes,
+            token: apm.quote.as_ref(),
         });
         let gateway = |id, ApiKey(api_key)| ApmPayment {
             client: &self.client,
@@ -73,7 +80,7 @@ impl CreateApm {
             details: &apm.details,
             metadata: metadata::to_send(&apm.own, id),
         };
-        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), gateway).await?;
+        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
         Ok(creation.to_response())
     }
 }

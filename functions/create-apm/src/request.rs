@@ -12,6 +12,7 @@ use payment_functions::payment::Payment;
 use payment_functions::personal::Personal;
 use payment_functions::problem::Problem;
 use payment_functions::providers::finvypay::client::Details;
+use payment_functions::quote::{FIELD as QUOTE, Token};
 
 /// A valid request for an APM payment.
 #[derive(Debug)]
@@ -23,15 +24,18 @@ pub struct ApmRequest {
     pub details: Details,
     /// The metadata as the caller gave it.
     pub own: Object,
+    /// What says that the shop decided the price, where that is asked for.
+    pub quote: Option<Token>,
     fingerprint: Fingerprint,
 }
 
 impl ApmRequest {
-    /// Reads a body. Buyers may be sent back to `origins` only.
+    /// Reads a body. Buyers may be sent back to `origins` only. Where it is not `quoted`, there is no field for a quote;
+    /// where it is, whether one came, and a good one, is not for the body to say.
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn read(body: &Json, origins: &ReturnOrigins) -> Result<Self, Problem> {
+    pub fn read(body: &Json, origins: &ReturnOrigins, quoted: bool) -> Result<Self, Problem> {
         let name = |value| personal(fields::text(value, 100));
         let url = |value| {
             let text = fields::text(value, 2048)?;
@@ -51,6 +55,7 @@ impl ApmRequest {
         let phone_number = fields.optional("phoneNumber", |value| personal(fields::text(value, 32)));
         let merchant_profile_id = fields.optional("merchantProfileId", whole_number);
         let own = fields.optional("metadata", fields::object).cloned().unwrap_or_default();
+        let quote = quoted.then(|| fields.optional(QUOTE, Token::read)).flatten();
         fields.forbidden("webhookUrl", "is set by the server");
         metadata::check(&mut fields, &own);
         let read = || {
@@ -69,6 +74,7 @@ impl ApmRequest {
                     merchant_profile_id,
                 },
                 own,
+                quote,
                 fingerprint: Fingerprint::of(&meaning(body)),
             })
         };
@@ -91,9 +97,10 @@ impl ApmRequest {
     }
 }
 
-/// No metadata and empty metadata mean the same.
+/// No metadata and empty metadata mean the same, and a quote is no part of what is asked for.
 fn meaning(body: &Json) -> Json {
     let mut meaning = body.as_object().cloned().unwrap_or_default();
+    meaning.remove(QUOTE);
     if meaning
         .get("metadata")
         .and_then(Json::as_object)
@@ -131,9 +138,13 @@ mod tests {
         "firstName":"Jane","lastName":"Smith","email":"customer@example.com","returnUrl":"https://shop.example/thanks"}"#;
 
     fn read(text: &str) -> Result<ApmRequest, Problem> {
+        read_as(text, false)
+    }
+
+    fn read_as(text: &str, quoted: bool) -> Result<ApmRequest, Problem> {
         let lookup = |_: &str| Some("https://shop.example".to_owned());
         let origins = Variables::from(&lookup).allowed_return_origins().unwrap();
-        ApmRequest::read(&Json::parse(text.as_bytes()).unwrap(), &origins)
+        ApmRequest::read(&Json::parse(text.as_bytes()).unwrap(), &origins, quoted)
     }
 
     fn with(member: &str) -> String {
@@ -209,6 +220,24 @@ mod tests {
             ))
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_quote_is_a_field_where_quotes_are_asked_for_and_no_part_of_the_meaning() {
+        assert_eq!(pointers(&with(r#""quote":"x""#)), ["/quote"]);
+        for wrong in ["null", "7", "{}", "[\"x\"]"] {
+            let problem = read_as(&with(&format!(r#""quote":{wrong}"#)), true).unwrap_err();
+            assert_eq!(problem.errors()[0].pointer, "/quote", "{wrong}");
+        }
+        let without = read_as(DOCUMENTED, true).unwrap();
+        assert!(
+            without.quote.is_none(),
+            "whether one is needed is not for the body to say"
+        );
+        let quoted = read_as(&with(r#""quote":"eyJ""#), true).unwrap();
+        assert!(quoted.quote.is_some() && !format!("{quoted:?}").contains("eyJ"));
+        assert_eq!(quoted.fingerprint(), without.fingerprint());
+        assert_eq!(quoted.fingerprint(), read(DOCUMENTED).unwrap().fingerprint());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use payment_functions::metadata;
 use payment_functions::problem::Problem;
 use payment_functions::providers::apolopay::client::{BASE_URL, Preorder};
 use payment_functions::providers::gateway::HttpClient;
+use payment_functions::quote::Quotes;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::store::Store;
 
@@ -21,6 +22,8 @@ use crate::request::PreorderRequest;
 pub struct CreatePreorder {
     store: Store,
     keys: SecretCache<ApiKey>,
+    /// Where the shop decides the price.
+    quotes: Option<Quotes>,
     client: HttpClient,
     base_url: String,
 }
@@ -29,12 +32,12 @@ impl Function for CreatePreorder {
     const NAME: &'static str = "create-preorder";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        variables.no_quotes()?;
         let aws = Aws::from_environment(variables)?;
-        let secret = SecretsManager::new(aws.secrets_manager(), variables.required("APOLOPAY_SECRET_ID")?);
+        let secret = |id| SecretsManager::new(aws.secrets_manager(), id);
         Ok(Self {
             store: aws.store(variables.payments_table()?),
-            keys: SecretCache::new(secret, "secretKey"),
+            keys: SecretCache::new(secret(variables.required("APOLOPAY_SECRET_ID")?), "secretKey"),
+            quotes: variables.quote_secret_id()?.map(secret).map(Quotes::new),
             client: HttpClient::new()?,
             base_url: variables.base_url("APOLOPAY_BASE_URL", BASE_URL)?,
         })
@@ -51,11 +54,15 @@ impl CreatePreorder {
     async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
         let body = http::read_json(request)?;
         let key = http::idempotency_key(request, Self::NAME)?;
-        let preorder = PreorderRequest::read(&body)?;
+        let preorder = PreorderRequest::read(&body, self.quotes.is_some())?;
         let intent = preorder.intent(PaymentId::random(), Timestamp::now());
         let keyed = key.map(|key| creation::Keyed {
             key,
             fingerprint: preorder.fingerprint(),
+        });
+        let quoted = self.quotes.as_ref().map(|quotes| creation::Quoted {
+            quotes,
+            token: preorder.quote.as_ref(),
         });
         let gateway = |id, ApiKey(secret_key)| Preorder {
             client: &self.client,
@@ -63,7 +70,7 @@ impl CreatePreorder {
             secret_key,
             metadata: metadata::to_send(&preorder.sent, id),
         };
-        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), gateway).await?;
+        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
         Ok(creation.to_response())
     }
 }

@@ -9,6 +9,7 @@ use payment_functions::metadata::{self, CUSTOMER_EMAIL};
 use payment_functions::money::{Currency, Money};
 use payment_functions::payment::Payment;
 use payment_functions::problem::Problem;
+use payment_functions::quote::{FIELD as QUOTE, Token};
 
 const ORDER_ID: &str = "orderId";
 
@@ -21,20 +22,28 @@ pub struct PreorderRequest {
     own: Object,
     /// The same with the order and the buyer's address, which travel in it.
     pub sent: Object,
+    /// What says that the shop decided the price, where that is asked for.
+    pub quote: Option<Token>,
 }
 
 impl PreorderRequest {
-    /// Reads a body.
+    /// Reads a body. Where it is not `quoted`, there is no field for a quote; where it is, there must be an order, and
+    /// whether a quote came, and a good one, is not for the body to say.
     ///
     /// # Errors
     /// 422 with every wrong field.
-    pub fn read(body: &Json) -> Result<Self, Problem> {
+    pub fn read(body: &Json, quoted: bool) -> Result<Self, Problem> {
         let mut fields = Fields::of(body)?;
         let money = fields.required("amount", |value| fields::money(value, Some(Currency::USD)));
         let own = fields.optional("metadata", fields::object).cloned().unwrap_or_default();
         let mut sent = own.clone();
         let order_id = travels_in_metadata(&mut fields, &mut sent, ORDER_ID, |value| fields::text(value, 128));
         travels_in_metadata(&mut fields, &mut sent, CUSTOMER_EMAIL, fields::email);
+        let quote = quoted.then(|| fields.optional(QUOTE, Token::read)).flatten();
+        let names_order = |object: &Object| object.get(ORDER_ID).is_some();
+        if quoted && !names_order(&own) && !body.as_object().is_some_and(names_order) {
+            fields.wrong(&[ORDER_ID], "is required");
+        }
         metadata::check(&mut fields, &sent);
         let order_id = order_id.and_then(|text| OrderId::parse(&text));
         fields.finish(money.map(|money| Self {
@@ -42,6 +51,7 @@ impl PreorderRequest {
             order_id,
             own,
             sent,
+            quote,
         }))
     }
 
@@ -93,7 +103,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<PreorderRequest, Problem> {
-        PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap())
+        read_as(text, false)
+    }
+
+    fn read_as(text: &str, quoted: bool) -> Result<PreorderRequest, Problem> {
+        PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap(), quoted)
     }
 
     fn pointers(text: &str) -> Vec<String> {
@@ -166,6 +180,50 @@ mod tests {
         let ours = r#","paymentFunctionsId":"00000000-0000-0000-0000-000000000000""#.len();
         assert!(with(10_000 - own - ours).is_ok());
         assert!(with(10_000 - own - ours + 1).is_err());
+    }
+
+    #[test]
+    fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
+        for (text, expected) in [
+            ("{}", vec!["/amount", "/orderId"]),
+            (r#"{"amount":1,"quote":"x"}"#, vec!["/orderId"]),
+            (r#"{"amount":1,"quote":"x","metadata":{"a":1}}"#, vec!["/orderId"]),
+            (
+                r#"{"amount":1,"quote":null,"metadata":[]}"#,
+                vec!["/metadata", "/quote", "/orderId"],
+            ),
+            (r#"{"amount":1,"orderId":"","quote":7}"#, vec!["/orderId", "/quote"]),
+            (
+                r#"{"amount":1,"orderId":"o","metadata":{"orderId":7},"quote":{}}"#,
+                vec!["/metadata/orderId", "/quote"],
+            ),
+            (
+                r#"{"amount":1,"metadata":{"orderId":null,"quote":"x"}}"#,
+                vec!["/metadata/orderId"],
+            ),
+        ] {
+            let problem = read_as(text, true).unwrap_err();
+            let pointers: Vec<_> = problem.errors().iter().map(|error| error.pointer.as_str()).collect();
+            assert_eq!(pointers, expected, "{text}");
+        }
+        let without = read_as(r#"{"amount":1,"orderId":"o"}"#, true).unwrap();
+        assert!(
+            without.quote.is_none(),
+            "whether one is needed is not for the body to say"
+        );
+        let quoted = read_as(
+            r#"{"amount":1,"quote":"eyJ","metadata":{"orderId":"o","quote":"the caller's"}}"#,
+            true,
+        )
+        .unwrap();
+        assert!(quoted.quote.is_some() && !format!("{quoted:?}").contains("eyJ"));
+        assert_eq!(quoted.sent.to_compact(), r#"{"quote":"the caller's","orderId":"o"}"#);
+        let other = read_as(
+            r#"{"amount":1,"quote":"x","metadata":{"orderId":"o","quote":"the caller's"}}"#,
+            true,
+        );
+        assert_eq!(quoted.fingerprint(), other.unwrap().fingerprint());
+        assert_ne!(quoted.fingerprint(), without.fingerprint());
     }
 
     #[test]

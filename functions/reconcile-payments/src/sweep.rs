@@ -102,8 +102,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
     }
 
-    /// Whether it is done with for now: not where it was somebody else's, or is left for the next run.
-    async fn look_at(&mut self, due: &Due) -> Result<bool, StoreError> {
+    /// Looks at one thing. Whether it is done with for now: not where it was somebody else's, or is left for the next
+    /// run.
+    ///
+    /// # Errors
+    /// Where the table cannot be read or written; it is looked at again when its claim runs out.
+    pub async fn look_at(&mut self, due: &Due) -> Result<bool, StoreError> {
         let Some(claimed) = self.store.claim(due, self.now).await? else {
             return Ok(false);
         };
@@ -127,7 +131,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         };
         let mut answered = true;
         let mut out_of_turns = false;
-        if payment.provider == Provider::FinvyPay && payment.status < Status::Review {
+        if payment.provider == Provider::FinvyPay && payment.status != Status::Completed {
             let before = payment.status;
             (answered, out_of_turns) = match self.ask_about(&payment).await {
                 Ok(answered) => (answered, false),
@@ -307,7 +311,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let candidates = self.store.payments_of(Provider::FinvyPay, order_id, CANDIDATES).await?;
         for id in candidates {
             if let Some(payment) = self.store.payment(id).await?
-                && payment.status < Status::Review
+                && payment.status != Status::Completed
             {
                 match self.ask_about(&payment).await {
                     Ok(_) | Err(Unanswered::Call(_)) => {}

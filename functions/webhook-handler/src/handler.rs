@@ -13,7 +13,6 @@ use payment_functions::http;
 use payment_functions::id::Provider;
 use payment_functions::problem::Problem;
 use payment_functions::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
-use payment_functions::signature::Signature;
 use payment_functions::store::Store;
 use tokio::time::timeout;
 
@@ -100,21 +99,15 @@ impl WebhookHandler {
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let signatures = signatures(provider, headers).ok_or_else(Problem::signature_invalid)?;
-        let secrets = self.secrets(provider);
-        let is_good = |secrets: &WebhookSecrets| {
-            secrets
-                .verifier(now)
-                .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
-        };
-        let current = secrets.get(now).await.map_err(out_of_reach)?;
-        if is_good(&current) {
-            return Ok(());
-        }
-        // The secret may have been rotated since it was fetched.
-        match secrets.refresh(now).await.map_err(out_of_reach)? {
-            Some(fresh) if is_good(&fresh) => Ok(()),
-            _ => Err(Problem::signature_invalid()),
+        let signatures = provider
+            .webhooks()
+            .signatures(headers)
+            .ok_or_else(Problem::signature_invalid)?;
+        let verifies = self.secrets(provider).verifies(body, &signatures, now).await;
+        if verifies.map_err(out_of_reach)? {
+            Ok(())
+        } else {
+            Err(Problem::signature_invalid())
         }
     }
 
@@ -129,19 +122,6 @@ impl WebhookHandler {
 fn provider_at(path: &str) -> Option<Provider> {
     let name = path.strip_prefix("/webhooks/")?;
     Provider::ALL.into_iter().find(|provider| provider.name() == name)
-}
-
-/// The signatures that came, one at least. `None` where there is none, or one is malformed.
-fn signatures(provider: Provider, headers: &HeaderMap) -> Option<Vec<Signature>> {
-    let values = provider
-        .webhooks()
-        .signature_headers
-        .iter()
-        .flat_map(|name| headers.get_all(*name));
-    let signatures: Vec<Signature> = values
-        .map(|value| Signature::parse(value.to_str().ok()?))
-        .collect::<Option<_>>()?;
-    (!signatures.is_empty()).then_some(signatures)
 }
 
 fn out_of_reach(error: SecretError) -> Problem {

@@ -169,22 +169,7 @@ impl HttpClient {
     async fn send(request: RequestBuilder) -> Result<Reply, CallError> {
         let mut response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            return Err(CallError::KeyRefused);
-        }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            let seconds = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.parse().ok());
-            return Err(CallError::Throttled { retry_after: seconds });
-        }
-        if NO_ANSWER.contains(&status) {
-            return Err(CallError::NoAnswer);
-        }
-        if status.is_server_error() {
-            return Err(CallError::unusable("a server error"));
-        }
+        check(status, response.headers())?;
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
             bytes.extend_from_slice(&chunk);
@@ -192,15 +177,31 @@ impl HttpClient {
                 return Err(CallError::unusable("far too long"));
             }
         }
-        let body = Json::parse(&bytes).ok().and_then(|json| {
-            if let Json::Object(object) = json {
-                Some(object)
-            } else {
-                None
-            }
-        });
-        Ok(Reply { status, body })
+        Ok(Reply::new(status, &bytes))
     }
+}
+
+/// Makes sure that an answer is the provider's own and may be about the request.
+///
+/// # Errors
+/// [`CallError`] for throttling, a refused key, 5xx and what something else answers in the provider's place.
+pub fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        return Err(CallError::KeyRefused);
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let seconds = headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        return Err(CallError::Throttled { retry_after: seconds });
+    }
+    if NO_ANSWER.contains(&status) {
+        return Err(CallError::NoAnswer);
+    }
+    if status.is_server_error() {
+        return Err(CallError::unusable("a server error"));
+    }
+    Ok(())
 }
 
 fn failure(error: &reqwest::Error) -> CallError {
@@ -212,6 +213,18 @@ fn failure(error: &reqwest::Error) -> CallError {
 }
 
 impl Reply {
+    /// Takes an answer in, whatever its bytes are.
+    pub fn new(status: StatusCode, body: &[u8]) -> Self {
+        let body = Json::parse(body).ok().and_then(|json| {
+            if let Json::Object(object) = json {
+                Some(object)
+            } else {
+                None
+            }
+        });
+        Self { status, body }
+    }
+
     /// The body of a 2xx answer that is a JSON object.
     ///
     /// # Errors

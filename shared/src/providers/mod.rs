@@ -11,12 +11,14 @@ pub mod gateway;
 #[cfg(test)]
 pub(crate) mod vectors;
 
+use lambda_http::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{PaymentId, Provider};
 use crate::json::{Json, Object};
 use crate::money::{Currency, Decimal};
 use crate::payment::{Fact, Outcome};
+use crate::signature::Signature;
 
 /// The member of a provider's `metadata` in which our payment id travels there and back.
 pub const OUR_ID: &str = "paymentFunctionsId";
@@ -46,6 +48,15 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
+    /// The signatures that came, one at least. `None` where there is none, or one is malformed.
+    pub fn signatures(&self, headers: &HeaderMap) -> Option<Vec<Signature>> {
+        let values = self.signature_headers.iter().flat_map(|name| headers.get_all(*name));
+        let signatures: Vec<Signature> = values
+            .map(|value| Signature::parse(value.to_str().ok()?))
+            .collect::<Option<_>>()?;
+        (!signatures.is_empty()).then_some(signatures)
+    }
+
     /// Reads a body whose signature has been verified.
     ///
     /// # Errors

@@ -166,6 +166,13 @@ pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Tim
     Ok(item)
 }
 
+pub(super) fn expires_at_of(item: &Item) -> Result<Timestamp, StoreError> {
+    let text = item.get("expiresAt").and_then(|value| value.as_n().ok());
+    text.and_then(|text| text.parse().ok())
+        .map(Timestamp::from_millis)
+        .ok_or(StoreError::Corrupt)
+}
+
 pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
     from_item(item)
 }

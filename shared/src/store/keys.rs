@@ -87,6 +87,21 @@ impl Store {
         }
     }
 
+    /// What a key leads to (a strongly consistent read). `None` where the key is free, be its item still there.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        let Some(item) = self.get(Call::ReadKey, items::key_key(key)).await? else {
+            return Ok(None);
+        };
+        // TTL deletes late, so the time is compared too.
+        if items::expires_at_of(&item)? <= now {
+            return Ok(None);
+        }
+        items::key_record_of(item).map(Some)
+    }
+
     /// Takes over a key whose lease ran out, unless somebody else was faster.
     ///
     /// # Errors
@@ -116,18 +131,18 @@ impl Store {
     }
 
     /// Ends a lease without an answer, so that the next request with the key goes on at once, with attempt `attempt`.
+    /// Gives the key's record where somebody took it over: it is theirs then, and nothing was written.
     ///
     /// # Errors
     /// Where the table cannot be written: the lease then runs out by itself.
-    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
         let update = self
             .update_key(&lease.key, lease.fence)
             .update_expression("SET leaseUntil = :now, attempt = :attempt")
             .condition_expression("fence = :fence AND attribute_not_exists(answer)")
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
-        // Where somebody took the key over, it is theirs.
-        self.write_key(Call::Release, update).await.map(|_| ())
+        self.write_key(Call::Release, update).await
     }
 
     fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {

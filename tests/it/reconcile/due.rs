@@ -40,9 +40,6 @@ async fn what_is_not_settled_is_due_and_what_is_settled_is_not() {
     shop.deliver(&paid).await;
     assert!(shop.is_settled(intent.id).await);
 
-    let refused = shop.intent(Provider::FinvyPay, "o4").await;
-    shop.commit(&refused, &refused.refuse([], shop.start)).await;
-    assert!(shop.is_settled(refused.id).await, "no money can come");
     for outcome in [
         Outcome::Failed,
         Outcome::Cancelled,

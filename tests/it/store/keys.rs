@@ -141,8 +141,10 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
         Some(intent.clone()),
         "nothing of it is stored"
     );
-    store.release(&first_lease(&keyed), 9, later).await.unwrap();
-    assert_eq!(record(&store, &keyed, later).await.lease_until, later.plus(LEASE));
+    let refused = store.release(&first_lease(&keyed), 9, later).await.unwrap();
+    let seen = record(&store, &keyed, later).await;
+    assert_eq!((seen.lease_until, seen.attempt), (later.plus(LEASE), 1));
+    assert_eq!(refused, Some(seen), "and learns whose it is");
 
     // Its provider's id is the payment's all the same.
     assert!(matches!(
@@ -189,7 +191,9 @@ async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
     let (gateway, called, go_on) = Patient::new(&old_id);
     let creating = {
         let (store, keyed, keys) = (store.clone(), keyed.clone(), api_keys().await);
-        tokio::spawn(async move { creation::create(&store, &keys, intent, Some(&keyed), |_, _| gateway).await })
+        tokio::spawn(async move {
+            creation::create(&store, &keys, intent, Some(&keyed), None, |_, _| gateway.clone()).await
+        })
     };
     called.notified().await;
     let seen = record(&store, &keyed, start).await;
@@ -217,11 +221,16 @@ async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
         open(&store, &intent(Provider::ApoloPay), &keyed, start).await,
         Opened::Started
     );
-    store.release(&first_lease(&keyed), 2, start).await.unwrap();
+    assert_eq!(store.release(&first_lease(&keyed), 2, start).await.unwrap(), None);
     let seen = record(&store, &keyed, start).await;
     assert_eq!(seen.next_action(&keyed.fingerprint, start), NextAction::TakeOver);
     let lease = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap();
     assert_eq!((lease.fence, lease.attempt), (2, 2));
+
+    // Who saw it before that has seen another holder's time.
+    assert_eq!(store.release(&lease, 3, start).await.unwrap(), None);
+    let late = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap_err();
+    assert_eq!((late.fence, late.attempt), (2, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

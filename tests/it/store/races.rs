@@ -42,7 +42,7 @@ impl Crossing {
         let (keys, intent) = (api_keys().await, intent(Provider::ApoloPay));
         let (id, create_store) = (intent.id, aws::store_at(create_proxy.url()));
         let creating = tokio::spawn(async move {
-            match creation::create(&create_store, &keys, intent, None, |_, _| gateway).await {
+            match creation::create(&create_store, &keys, intent, None, None, |_, _| gateway.clone()).await {
                 Ok(Creation {
                     answer,
                     replayed: false,
@@ -257,7 +257,10 @@ async fn an_id_that_is_another_payments_is_not_attached() {
     let second = intent(Provider::ApoloPay);
     let (gateway, _, answer) = Patient::new(&shared);
     answer.notify_one();
-    let refused = creation::create(&store, &api_keys().await, second.clone(), None, |_, _| gateway).await;
+    let refused = creation::create(&store, &api_keys().await, second.clone(), None, None, |_, _| {
+        gateway.clone()
+    })
+    .await;
     assert_eq!(refused.unwrap_err().to_answer().status, 502);
     let now = Timestamp::now();
     let fact = completion(Provider::ApoloPay, Some(&shared));

@@ -7,7 +7,7 @@ use crate::aws;
 use crate::support::{Provider, Value, create, json, status_of, unique};
 
 /// Merges the members of `more` into a webhook about an order.
-fn spec(provider: Provider, order_id: &str, more: &Value) -> Value {
+pub fn spec(provider: Provider, order_id: &str, more: &Value) -> Value {
     let mut spec = json!({ "provider": aws::name(provider), "orderId": order_id });
     for (name, value) in more.as_object().expect("members") {
         spec[name] = value.clone();
@@ -16,7 +16,7 @@ fn spec(provider: Provider, order_id: &str, more: &Value) -> Value {
 }
 
 /// Creates a payment, sends webhooks about it one after the other, and gives the status after each.
-async fn history(provider: Provider, hooks: &[Value]) -> (String, Vec<String>) {
+pub async fn history(provider: Provider, hooks: &[Value]) -> (String, Vec<String>) {
     let order_id = unique("history");
     let id = create(provider, &order_id).await.str("id");
     let mut statuses = Vec::new();
@@ -181,35 +181,11 @@ async fn words_that_contradict_one_another_move_nothing() {
 }
 
 #[tokio::test]
-async fn authorized_is_not_paid_and_nothing_late_takes_completed_away() {
-    let hooks = [
-        "authorized",
-        "pending",
-        "completed",
-        "failed",
-        "cancelled",
-        "authorized",
-        "pending",
-        "SETTLED",
-    ];
-    let hooks = hooks.map(|outcome| json!({ "outcome": outcome }));
+async fn authorized_is_not_paid() {
+    let hooks = ["authorized", "pending", "completed", "authorized"].map(|outcome| json!({ "outcome": outcome }));
     let (id, statuses) = history(Provider::Finvypay, &hooks).await;
-    let completed = "completed";
-    assert_eq!(
-        statuses,
-        [
-            "authorized",
-            "authorized",
-            completed,
-            completed,
-            completed,
-            completed,
-            completed,
-            completed
-        ]
-    );
-    assert_eq!(aws::facts(&id).await.len(), 6, "authorized and pending came twice");
-    assert_eq!(aws::attention(&id).await, [""; 0]);
+    assert_eq!(statuses, ["authorized", "authorized", "completed", "completed"]);
+    assert_eq!(aws::facts(&id).await.len(), 3, "authorized came twice");
 }
 
 #[tokio::test]
@@ -249,58 +225,6 @@ async fn money_wins_after_any_other_status() {
             taken(spec(provider, &order_id, &json!({}))).await;
             assert_eq!(status_of(&id).await, "completed", "{provider:?} {status}");
         }
-    }
-}
-
-#[tokio::test]
-async fn money_that_is_not_the_payments_own_is_reviewed_until_the_right_money_comes() {
-    let wrong_amounts = [
-        json!({ "amount": 25.49 }),
-        json!({ "amount": 2550 }),
-        json!({ "amount": 0 }),
-        json!({ "amount": "" }),
-        json!({ "amount": "a lot" }),
-        json!({ "amount": "25,50" }),
-        json!({ "extra": { "amount": null } }),
-        json!({ "amount": true }),
-        json!({ "extra": { "amount": [25.5] } }),
-        json!({ "omit": ["amount"] }),
-    ];
-    let more_of_apolopay = [
-        json!({ "amount": -25.5 }),
-        json!({ "amount": 25.505 }),
-        json!({ "amount": 25.500_000_01 }),
-    ];
-    let more_of_finvypay = [
-        json!({ "amount": 99.98 }),
-        json!({ "amount": 100 }),
-        json!({ "amount": 99.991 }),
-        json!({ "amount": -99.99 }),
-        json!({ "currency": "EUR" }),
-        json!({ "currency": "" }),
-        json!({ "currency": "US" }),
-        json!({ "currency": "JPY" }),
-        json!({ "omit": ["currency"] }),
-        json!({ "shape": "W1", "amount": 100 }),
-        json!({ "shape": "W1", "omit": ["amount"] }),
-        json!({ "shape": "W1wrapped", "currency": "EUR" }),
-    ];
-    let cases = [
-        (Provider::Apolopay, &more_of_apolopay[..]),
-        (Provider::Finvypay, &more_of_finvypay[..]),
-    ];
-    for (provider, more) in cases {
-        join_all(wrong_amounts.iter().chain(more).map(async |wrong| {
-            let (id, statuses) = history(provider, &[wrong.clone(), wrong.clone(), json!({}), wrong.clone()]).await;
-            assert_eq!(statuses, ["review", "review", "completed", "completed"], "{wrong}");
-            assert_eq!(aws::facts(&id).await.len(), 2, "{wrong}");
-            assert_eq!(
-                aws::attention(&id).await,
-                [""; 0],
-                "{wrong} was known before the payment was completed"
-            );
-        }))
-        .await;
     }
 }
 
@@ -392,35 +316,6 @@ async fn every_order_of_the_same_events_ends_in_the_same_status() {
             assert_eq!(aws::facts(&id).await.len(), 3, "{order:?}");
         }))
         .await;
-    }
-}
-
-#[tokio::test]
-async fn the_same_webhook_twenty_times_at_once_is_one_fact() {
-    for provider in PROVIDERS {
-        for metadata in [None, Some(json!({}))] {
-            let order_id = unique("twenty");
-            let id = create(provider, &order_id).await.str("id");
-            let before = aws::state(&id).await.unwrap();
-            let mut twenty = spec(provider, &order_id, &json!({ "times": 20, "concurrent": true }));
-            if let Some(metadata) = metadata {
-                twenty["metadata"] = metadata;
-            }
-            let deliveries = crate::support::control().await.webhooks(&twenty).await.unwrap();
-            assert_eq!(deliveries.len(), 20);
-            assert!(
-                deliveries.iter().all(|delivery| delivery.status == Some(200)),
-                "{deliveries:?}"
-            );
-            assert_eq!(
-                (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
-                ("completed", 1)
-            );
-            let version = |state: &Value| state["version"].as_str().unwrap().parse::<u32>().unwrap();
-            let after = aws::state(&id).await.unwrap();
-            assert_eq!(version(&after), version(&before) + 1, "it changed once");
-            assert_eq!(aws::attention(&id).await, [""; 0]);
-        }
     }
 }
 

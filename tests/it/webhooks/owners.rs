@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use super::{PROVIDERS, reference, taken};
 use crate::aws;
-use crate::support::{Provider, control, create, get_payment, json, status_of, unique};
+use crate::support::{Provider, control, create, json, status_of, unique};
 
 /// An id that a provider could give.
-fn fresh(provider: Provider) -> String {
+pub fn fresh(provider: Provider) -> String {
     match provider {
         Provider::Apolopay => Uuid::new_v4().to_string(),
         Provider::Finvypay => unique("pay_apm").replace('-', "_"),
@@ -188,34 +188,6 @@ async fn an_order_alone_never_moves_a_payment_of_apolopay() {
     taken(hook).await;
     assert_eq!(status_of(&created.str("id")).await, "pending");
     assert_eq!(aws::parked(Provider::Apolopay, &id).await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_payment_of_ours_that_does_not_exist_does_not_come_into_being() {
-    for provider in PROVIDERS {
-        let created = create(provider, &unique("ghost")).await;
-        let (ghost, id) = (Uuid::new_v4().to_string(), fresh(provider));
-        // Where an id of ours is named the order does not count, though this one has a single payment.
-        let hook = json!({
-            "provider": aws::name(provider), "payment": reference(&created), "id": id,
-            "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
-        });
-        taken(hook).await;
-        assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
-        assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
-        assert_eq!(aws::owner(provider, &id).await, None);
-        assert_eq!(aws::parked(provider, &id).await.len(), 1);
-        assert_eq!(status_of(&created.str("id")).await, "pending");
-    }
-    // Not even where it is all that the webhook names.
-    let ghost = Uuid::new_v4().to_string();
-    let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
-    taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
-    assert_eq!(get_payment(&ghost).await.status, 404);
-    assert_eq!(
-        aws::parked(Provider::Apolopay, &format!("payment:{ghost}")).await.len(),
-        1
-    );
 }
 
 #[tokio::test]

@@ -177,9 +177,14 @@ impl Running {
 
 /// What the environment sets wins over the local value.
 fn with_overrides(mut local: Variables) -> Variables {
-    for (name, value) in &mut local {
-        if let Ok(given) = std::env::var(name) {
-            *value = given;
+    let names: Vec<String> = local
+        .keys()
+        .cloned()
+        .chain(settings::UNSET.map(str::to_owned))
+        .collect();
+    for name in names {
+        if let Ok(given) = std::env::var(&name) {
+            local.insert(name, given);
         }
     }
     local

@@ -67,6 +67,9 @@ pub enum Error {
         /// What the script said.
         log: String,
     },
+    /// The table of template.yaml cannot be had in memory.
+    #[error("no payments table in memory: {0}")]
+    Table(String),
     /// The stand-ins for the providers ended.
     #[error("the providers' stand-ins ended")]
     Sandbox(#[source] std::io::Error),

@@ -19,11 +19,16 @@ use super::process::{Output, Tethered, command};
 use super::runtime::{Answer, Progress, RuntimeApi};
 use super::settings::{Change, Function, Variables, change};
 
+/// For a process to ask for its first invocation. Lambda allows ten seconds before it starts over; a busy machine that
+/// builds meanwhile may need more.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
 /// What template.yaml gives every function.
 const TIME_LIMIT: Duration = Duration::from_secs(25);
 const MEMORY_MB: &str = "256";
 
-/// A function in an execution environment of its own. Its process ends when this is dropped.
+/// A function in an execution environment of its own. Its process ends when this is dropped, which waits for it:
+/// [`Lambda::kill`] first where that must not block a thread.
 #[derive(Debug)]
 pub struct Lambda {
     binaries: Binaries,
@@ -188,8 +193,7 @@ impl Environment {
         }
         let Progress { taken, mut answer } = self.api.put(event, time_limit);
         let too_late = async {
-            // The time that the function takes to be ready is not its answer's, but has the same limit.
-            if tokio::time::timeout(time_limit, taken).await.is_ok() {
+            if tokio::time::timeout(START_LIMIT, taken).await.is_ok() {
                 tokio::time::sleep(time_limit).await;
             }
         };

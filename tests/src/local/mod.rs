@@ -1,6 +1,9 @@
 //! The local world: a local AWS with what template.yaml describes, the functions behind their routes, and the
 //! providers' stand-ins; for people ([`dev`]) and for tests ([`World`]).
 //!
+//! For tests there are also parts of it that are cheap enough to have by the hundred: one function as Lambda runs it
+//! ([`Lambda`]), a proxy that fails and counts ([`AwsProxy`]), and the table in memory ([`MemoryTable`]).
+//!
 //! Guarantee: nothing that it starts outlives it, however it ends ([`tether`]); it listens on 127.0.0.1 only, and keeps
 //! its state in memory.
 
@@ -13,6 +16,7 @@ mod faults;
 mod front;
 mod http;
 mod lambda;
+mod memory;
 mod payload;
 mod ports;
 mod process;
@@ -20,6 +24,7 @@ mod proxy;
 mod runtime;
 mod sandbox;
 mod settings;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tether;
@@ -32,6 +37,7 @@ pub use error::Error;
 pub use faults::{Fault, Held, Moment};
 pub use front::Front;
 pub use lambda::{Lambda, NoAnswer};
+pub use memory::{MemoryTable, ServedTable};
 pub use payload::HttpAnswer;
 pub use process::{Output, Tethered};
 pub use proxy::{AwsCall, AwsProxy};

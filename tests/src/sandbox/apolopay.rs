@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::calls::Kind;
 use super::check::{amount_problem, metadata_problem};
-use super::config::Config;
 use super::http::{Answer, Received};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
@@ -49,7 +48,7 @@ async fn preorder(State(world): State<Arc<World>>, request: Request) -> Response
     let received = Received::read(request).await;
     let order_id = received.object().ok().and_then(|body| order_id(&body));
     let call = OpenCall::begin(&world, Provider::Apolopay, Kind::Create, order_id, &received);
-    match check(&received, &world.config) {
+    match check(&received, &world) {
         Ok(body) => exchange::create(call, payment(body), None).await,
         Err(refusal) => exchange::answer(call, refusal),
     }
@@ -63,8 +62,8 @@ async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<
 }
 
 /// The body of a preorder, or the answer that refuses it.
-fn check(received: &Received, config: &Config) -> Result<Object, Answer> {
-    if received.header("x-secret-key") != Some(config.apolopay_secret_key.as_str()) {
+fn check(received: &Received, world: &World) -> Result<Object, Answer> {
+    if !world.takes_key(Provider::Apolopay, received.header("x-secret-key")) {
         return Err(error(StatusCode::UNAUTHORIZED, &"Invalid secret key"));
     }
     if !received.is_json() {

@@ -181,6 +181,15 @@ impl Control {
         self.post("payments", &change).await
     }
 
+    /// Says which of the merchant's keys a provider takes from now on, and no others.
+    ///
+    /// # Errors
+    /// When the stand-ins cannot be reached.
+    pub async fn good_keys(&self, provider: Provider, keys: &[&str]) -> Result<(), ControlError> {
+        let keys = Object::default().with("provider", provider).with("keys", keys);
+        self.post::<Object>("keys", &keys).await.map(|_| ())
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         route: &str,

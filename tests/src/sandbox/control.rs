@@ -35,6 +35,7 @@ pub(super) fn routes(world: &Arc<World>) -> Router<Arc<World>> {
         .route("/chaos", get(chaos_report).post(chaos))
         .route("/in-flight", get(in_flight))
         .route("/payments", get(payments).post(set_payment))
+        .route("/keys", post(set_keys))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(world), same_origin))
@@ -176,6 +177,20 @@ async fn set_payment(State(world): State<Arc<World>>, body: Bytes) -> Result<Jso
     }
     payment.status_ids = change.status_ids.unwrap_or(payment.status_ids);
     Ok(Json(payment.clone()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GoodKeys {
+    provider: Provider,
+    keys: Vec<String>,
+}
+
+async fn set_keys(State(world): State<Arc<World>>, body: Bytes) -> Reply {
+    let GoodKeys { provider, keys } = parse(&body)?;
+    let good = keys.len();
+    world.memory().good_keys.insert(provider, keys);
+    Ok(Json(Object::default().with("good", good)))
 }
 
 async fn unknown(request: Request) -> Refused {

@@ -75,7 +75,7 @@ async fn create(State(world): State<Arc<World>>, environment: &'static str, requ
     let received = Received::read(request).await;
     let order_id = received.object().ok().and_then(|body| body.text("orderId"));
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Create, order_id, &received);
-    match check(&received, &world.config) {
+    match check(&received, &world) {
         Ok(body) => exchange::create(call, payment(environment, body), received.header("idempotency-key")).await,
         Err(refusal) => exchange::answer(call, refusal),
     }
@@ -99,7 +99,7 @@ async fn status(
     });
     let order_id = payment.as_ref().and_then(|payment| payment.order_id.clone());
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Status, order_id, &received);
-    match check_key(&received, &world.config) {
+    match check_key(&received, &world) {
         Ok(()) => {
             let not_found = error(StatusCode::NOT_FOUND, "NOT_FOUND", "Transaction not found", None);
             exchange::status(call, payment, not_found).await
@@ -128,7 +128,7 @@ async fn list(
         query.order_id.clone(),
         &received,
     );
-    if let Err(refusal) = check_key(&received, &world.config) {
+    if let Err(refusal) = check_key(&received, &world) {
         return exchange::answer(call, refusal);
     }
     let wanted = |payment: &&Payment| {

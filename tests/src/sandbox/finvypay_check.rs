@@ -5,13 +5,14 @@ use reqwest::Url;
 use serde_json::value::RawValue;
 
 use super::check::{amount_problem, metadata_problem};
-use super::config::Config;
 use super::http::{Answer, Received};
 use super::json::Object;
+use super::payments::Provider;
+use super::world::World;
 
 /// The body of a create call, or the answer that refuses it.
-pub(super) fn check(received: &Received, config: &Config) -> Result<Object, Answer> {
-    check_key(received, config)?;
+pub(super) fn check(received: &Received, world: &World) -> Result<Object, Answer> {
+    check_key(received, world)?;
     let invalid = |message: &str, details| error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message, details);
     if !received.is_json() {
         return Err(invalid("Content-Type must be application/json", None));
@@ -24,7 +25,7 @@ pub(super) fn check(received: &Received, config: &Config) -> Result<Object, Answ
         return Err(invalid("Validation failed", Some(problems)));
     }
     let method = body.text("paymentMethod").unwrap_or_default();
-    if !config.payment_methods.contains(&method) {
+    if !world.config.payment_methods.contains(&method) {
         let details = Object::default().with("paymentMethod", &method);
         let message = "Payment method is not available";
         return Err(error(
@@ -38,11 +39,11 @@ pub(super) fn check(received: &Received, config: &Config) -> Result<Object, Answ
 }
 
 /// The key is the merchant's, or the answer that refuses it.
-pub(super) fn check_key(received: &Received, config: &Config) -> Result<(), Answer> {
+pub(super) fn check_key(received: &Received, world: &World) -> Result<(), Answer> {
     let key = received
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
-    if key == Some(config.finvypay_api_key.as_str()) {
+    if world.takes_key(Provider::Finvypay, key) {
         Ok(())
     } else {
         Err(error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid API key", None))

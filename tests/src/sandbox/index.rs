@@ -50,6 +50,9 @@ Send a webhook:
 Which payments there are, and moving one without a webhook:
   curl '{base}/_control/payments?provider=finvypay'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","status":"COMPLETED"}}'
+
+Which of the merchant's keys are good from now on, as while one is rotated:
+  curl {base}/_control/keys -d '{{"provider":"apolopay","keys":["sk_local_apolopay","sk_local_next"]}}'
 "#
     );
     http::page(StatusCode::OK, text)

@@ -12,7 +12,7 @@ use crate::json::{Json, Object};
 use crate::money::Amount;
 use crate::payment::{Handoff, Payment};
 use crate::personal::Personal;
-use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, secret_header, shown_code};
+use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, secret_header, shown_code};
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";
@@ -49,25 +49,32 @@ impl Gateway for Preorder<'_> {
         };
         let body = serde_json::to_string(&body).map_err(|_| CallError::unusable("our own request"))?;
         let url = format!("{}/payment-button/process/preorder", self.base_url);
-        let reply = self.client.post(&url, headers, body).await?;
-        // Words like `message` stand in good replies too: what has no process id then is an error of the provider's,
-        // not a refusal.
-        let refusal = if reply.status.is_success() {
-            |_: &Object| None
-        } else {
-            refusal
-        };
-        let reply = reply.accepted(refusal)?;
-        let reference = process_id(&reply).ok_or_else(|| CallError::unusable("no process id"))?;
-        Ok(Accepted {
-            handoff: Handoff {
-                reference,
-                redirect_url: None,
-                expires_at: None,
-            },
-            references: Vec::new(),
-        })
+        read(self.client.post(&url, headers, body).await?)
     }
+}
+
+/// Reads what ApoloPay answered.
+///
+/// # Errors
+/// [`CallError`] where the answer is a refusal, or has no process id.
+pub fn read(reply: Reply) -> Result<Accepted, CallError> {
+    // Words like `message` stand in good replies too: what has no process id then is an error of the provider's, not a
+    // refusal.
+    let refusal = if reply.status.is_success() {
+        |_: &Object| None
+    } else {
+        refusal
+    };
+    let reply = reply.accepted(refusal)?;
+    let reference = process_id(&reply).ok_or_else(|| CallError::unusable("no process id"))?;
+    Ok(Accepted {
+        handoff: Handoff {
+            reference,
+            redirect_url: None,
+            expires_at: None,
+        },
+        references: Vec::new(),
+    })
 }
 
 /// `result.id` is what every official client reads, `processId` what is documented.

@@ -15,7 +15,7 @@ use crate::json::{Json, Object};
 use crate::money::{Amount, Currency, Decimal};
 use crate::payment::{Handoff, Outcome, Payment};
 use crate::personal::Personal;
-use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, secret_header, shown_code};
+use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, secret_header, shown_code};
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://api.finvypay.com";
@@ -122,8 +122,7 @@ impl Gateway for ApmPayment<'_> {
             .body(payment)
             .ok_or_else(|| CallError::unusable("our own request"))?;
         let url = format!("{}/api/v1/{}/apm", self.base_url, self.environment);
-        let reply = self.client.post(&url, headers, body).await?.accepted(refusal)?;
-        read(&reply, payment)
+        read(self.client.post(&url, headers, body).await?, payment)
     }
 }
 
@@ -137,7 +136,12 @@ fn refusal(reply: &Object) -> Option<Refusal> {
     is_refusal.then(|| Refusal(error.and_then(|error| error.str("code")).and_then(shown_code)))
 }
 
-fn read(reply: &Object, payment: &Payment) -> Result<Accepted, CallError> {
+/// Reads what FinvyPay answered when `payment` was to be created.
+///
+/// # Errors
+/// [`CallError`] where the answer is a refusal, has no id, or is not about what was asked for.
+pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
+    let reply = reply.accepted(refusal)?;
     let data = reply
         .get("data")
         .and_then(Json::as_object)
@@ -230,14 +234,10 @@ mod tests {
     }
 
     fn answer(text: &str) -> Result<Accepted, CallError> {
-        let json = Json::parse(text.as_bytes()).unwrap();
-        let body = json.as_object().cloned();
-        crate::providers::gateway::Reply {
-            status: lambda_http::http::StatusCode::OK,
-            body,
-        }
-        .accepted(refusal)
-        .and_then(|reply| read(&reply, &payment()))
+        read(
+            Reply::new(lambda_http::http::StatusCode::OK, text.as_bytes()),
+            &payment(),
+        )
     }
 
     #[test]

@@ -20,9 +20,9 @@ behaviour = os.environ["BEHAVIOUR"]
 if behaviour == "fails to start":
     call("POST", "/init/error", json.dumps({"errorType": "Start", "errorMessage": "no start"}))
     raise SystemExit(1)
+print("started", flush=True)
 while True:
     headers, event = call("GET", "/invocation/next")
-    print("invoked", flush=True)
     invocation = "/invocation/" + headers["lambda-runtime-aws-request-id"]
     if behaviour == "fails":
         call("POST", invocation + "/error", json.dumps({"errorType": "Fault", "errorMessage": "no answer"}))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod lambda;
+mod memory;
 mod payload;
 mod proxy;
 mod runtime;

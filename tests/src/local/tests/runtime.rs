@@ -13,7 +13,8 @@ const LIMIT: Duration = Duration::from_secs(25);
 
 async fn next(api: &RuntimeApi) -> (u16, HeaderMap, Value) {
     let url = format!("http://{}/2018-06-01/runtime/invocation/next", api.address());
-    let answer = http::client().unwrap().get(url).send().await.unwrap();
+    let request = http::client().unwrap().get(url).timeout(Duration::from_secs(10));
+    let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     (status, headers, answer.json().await.unwrap())
 }

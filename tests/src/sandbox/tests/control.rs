@@ -124,6 +124,7 @@ async fn a_control_request_that_makes_no_sense_is_refused() {
             r#"{"provider":"finvypay","id":"pay_x","status":"FAILED"}"#,
             "no payment has the id `pay_x`",
         ),
+        ("keys", r#"{"provider":"finvypay","key":"x"}"#, "unknown field `key`"),
     ] {
         let (status, answer) = it.control_post(route, body).await;
         assert_eq!(status, 400, "{body}");

@@ -1,0 +1,56 @@
+// Signs a quote: what a payment may cost, said by the shop's backend and not by the browser.
+// Needs Node 18.3 or newer and nothing else.
+//
+//   QUOTE_KEY=… node sign.mjs --order-id ORD-9821 --amount 25.50 --currency USD [--expires-in 900]
+//
+// In a backend: import { signQuote } from "./sign.mjs";
+
+import { createHmac } from "node:crypto";
+import { realpathSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+/**
+ * Gives the token that the browser sends as `quote`.
+ *
+ * @param {string} key the secret's `key`, as it is: 32 bytes or more
+ * @param {{ orderId: string, amount: string, currency: string }} payment
+ *   the amount in major units as a decimal text ("25.50"), since a float would be inexact; the currency's ISO 4217 code
+ * @param {number} expiresIn for how many seconds a payment may begin with it
+ * @returns {string}
+ */
+export function signQuote(key, { orderId, amount, currency }, expiresIn = 900) {
+  if (typeof key !== "string" || Buffer.byteLength(key) < 32) {
+    throw new TypeError("the key must have 32 bytes or more");
+  }
+  for (const [name, value] of Object.entries({ orderId, amount, currency })) {
+    if (typeof value !== "string") throw new TypeError(`${name} must be a string`);
+  }
+  const exp = Math.floor(Date.now() / 1000) + expiresIn;
+  const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const message = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ orderId, amount, currency, exp })}`;
+  return `${message}.${createHmac("sha256", key).update(message).digest("base64url")}`;
+}
+
+function main() {
+  const usage = "usage: QUOTE_KEY=… node sign.mjs --order-id ID --amount 25.50 --currency USD [--expires-in SECONDS]";
+  try {
+    const { values } = parseArgs({
+      options: {
+        "order-id": { type: "string" },
+        amount: { type: "string" },
+        currency: { type: "string" },
+        "expires-in": { type: "string", default: "900" },
+      },
+    });
+    const expiresIn = Number(values["expires-in"]);
+    if (!Number.isInteger(expiresIn)) throw new TypeError("expires-in must be a whole number of seconds");
+    const payment = { orderId: values["order-id"], amount: values.amount, currency: values.currency };
+    console.log(signQuote(process.env.QUOTE_KEY, payment, expiresIn));
+  } catch (error) {
+    console.error(`${error.message}\n${usage}`);
+    process.exitCode = 2;
+  }
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) main();

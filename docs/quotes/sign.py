@@ -1,0 +1,59 @@
+"""Signs a quote: what a payment may cost, said by the shop's backend and not by the browser.
+
+Needs Python 3.10 or newer and nothing else.
+
+    QUOTE_KEY=… python sign.py --order-id ORD-9821 --amount 25.50 --currency USD [--expires-in 900]
+
+In a backend: from sign import sign_quote
+"""
+
+import argparse
+import base64
+import hashlib
+import hmac
+import json
+import os
+import sys
+import time
+
+
+def sign_quote(key: str, order_id: str, amount: str, currency: str, expires_in: int = 900) -> str:
+    """Gives the token that the browser sends as `quote`.
+
+    `key` is the secret's `key`, as it is: 32 bytes or more. `amount` is in major units, as a decimal text ("25.50"),
+    since a float would be inexact; `currency` the ISO 4217 code. A payment may begin with it for `expires_in` seconds.
+    """
+    if len(key.encode()) < 32:
+        raise ValueError("the key must have 32 bytes or more")
+    for name, value in {"order_id": order_id, "amount": amount, "currency": currency}.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a string")
+    claims = {"orderId": order_id, "amount": amount, "currency": currency, "exp": int(time.time()) + expires_in}
+    message = f"{_encode({'alg': 'HS256', 'typ': 'JWT'})}.{_encode(claims)}"
+    signature = hmac.new(key.encode(), message.encode(), hashlib.sha256).digest()
+    return f"{message}.{_base64url(signature)}"
+
+
+def _encode(part: dict) -> str:
+    return _base64url(json.dumps(part, separators=(",", ":")).encode())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Signs a quote with the key in QUOTE_KEY.")
+    parser.add_argument("--order-id", required=True)
+    parser.add_argument("--amount", required=True, help="in major units, such as 25.50")
+    parser.add_argument("--currency", required=True, help="an ISO 4217 code, such as USD")
+    parser.add_argument("--expires-in", type=int, default=900, metavar="SECONDS")
+    given = parser.parse_args()
+    try:
+        print(sign_quote(os.environ.get("QUOTE_KEY", ""), given.order_id, given.amount, given.currency, given.expires_in))
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

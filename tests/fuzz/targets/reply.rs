@@ -1,0 +1,158 @@
+//! What a provider answers to a request to create a payment: the status, a line; headers and a body.
+
+use lambda_http::http::StatusCode;
+use payment_functions::clock::Timestamp;
+use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
+use payment_functions::json::{Json, Object};
+use payment_functions::money::{Currency, Money};
+use payment_functions::payment::Payment;
+use payment_functions::providers::gateway::{self, Accepted, CallError, Reply};
+use payment_functions::providers::{apolopay, finvypay};
+use payment_functions::status::Status;
+use payment_functions::view;
+
+use super::headers::Message;
+use super::{paper, split};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const ORDER_ID: &str = "ORD-APM-78901";
+
+pub fn apolopay(bytes: &[u8]) -> bool {
+    let payment = payment(Provider::ApoloPay, 2550);
+    let read = read(bytes, &payment, |reply, _| apolopay::client::read(reply));
+    if let Some((accepted, body)) = &read {
+        let id = accepted.handoff.reference.as_str();
+        assert_eq!(
+            PaymentId::parse(id).map(|id| id.to_string()).as_deref(),
+            Some(id),
+            "a UUID in lower case"
+        );
+        let result = body.get("result").and_then(Json::as_object);
+        let places = [
+            body.str("processId"),
+            result.and_then(|result| result.str("id")),
+            result.and_then(|result| result.str("processId")),
+        ];
+        assert!(places.into_iter().flatten().any(|place| place.eq_ignore_ascii_case(id)));
+        assert_eq!((&accepted.handoff.redirect_url, accepted.references.len()), (&None, 0));
+    }
+    read.is_some()
+}
+
+pub fn finvypay(bytes: &[u8]) -> bool {
+    let payment = payment(Provider::FinvyPay, 9999);
+    let read = read(bytes, &payment, finvypay::client::read);
+    if let Some((accepted, body)) = &read {
+        let data = body.get("data").and_then(Json::as_object).unwrap();
+        let given = |name: &str| data.get(name).filter(|value| **value != Json::Null);
+        let amount = |value: &Json| match value {
+            Json::Number(text) | Json::String(text) if paper::is_number(text) => paper::minor(text, 2) == Some(9999),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => false,
+        };
+        assert!(given("amount").is_none_or(amount), "other money");
+        let is_usd = |value: &Json| value.as_str().is_some_and(|code| code.eq_ignore_ascii_case("USD"));
+        assert!(given("currency").is_none_or(is_usd), "another currency");
+        assert!(
+            given("orderId").is_none_or(|value| value.as_str() == Some(ORDER_ID)),
+            "another order"
+        );
+        assert!(body.get("success").is_none_or(|success| *success == Json::Bool(true)));
+        let refused = ["FAILED", "DECLINED", "ERROR", "BLOCKED", "CANCELLED", "ABANDONED"];
+        let mut words = [body.str("status"), data.str("status")].into_iter().flatten();
+        assert!(!words.any(|word| refused.contains(&word.to_ascii_uppercase().as_str())));
+
+        let ids: Vec<Reference> = ["paymentId", "transactionId"]
+            .iter()
+            .filter_map(|name| data.str(name).and_then(Reference::parse))
+            .collect();
+        assert_eq!(
+            (Some(&accepted.handoff.reference), &accepted.references),
+            (ids.first(), &ids)
+        );
+        let redirect = accepted.handoff.redirect_url.as_deref();
+        assert_eq!(redirect, given("redirectUrl").and_then(Json::as_str), "as it came");
+        let is_page = |url: &str| {
+            let lower = url.trim().to_ascii_lowercase();
+            lower.starts_with("https:") || lower.starts_with("http:")
+        };
+        assert!(redirect.is_none_or(is_page), "{redirect:?}");
+        if let Some(expiry) = accepted.handoff.expires_at {
+            assert_eq!(
+                Timestamp::parse_rfc3339(&expiry.to_string()),
+                Some(expiry),
+                "it is shown as it is"
+            );
+        }
+    }
+    read.is_some()
+}
+
+fn payment(provider: Provider, minor: u64) -> Payment {
+    Payment {
+        order_id: OrderId::parse(ORDER_ID),
+        payment_method: Some("apple_pay".to_owned()),
+        ..Payment::intend(
+            PaymentId::parse("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap(),
+            provider,
+            Money::from_minor(minor, Currency::USD),
+            NOW,
+        )
+    }
+}
+
+/// Reads a reply as the client does; gives what was accepted, and the body that said so.
+fn read(
+    bytes: &[u8],
+    payment: &Payment,
+    read: fn(Reply, &Payment) -> Result<Accepted, CallError>,
+) -> Option<(Accepted, Object)> {
+    let (status, rest) = split(bytes, b"\n");
+    let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
+    let message = Message::read(rest);
+    let outcome =
+        gateway::check(status, &message.headers).and_then(|()| read(Reply::new(status, message.body), payment));
+    let error = match outcome {
+        Ok(accepted) => {
+            assert!(status.is_success(), "{status}");
+            let Ok(Json::Object(body)) = Json::parse(message.body) else {
+                panic!("accepted, but no object")
+            };
+            let after = payment.accept(accepted.handoff.clone(), accepted.references.clone(), NOW);
+            assert_eq!(after.status, Status::Pending, "nothing that is answered makes it paid");
+            let answer = view::created(&after);
+            serde_json::from_str::<serde_json::Value>(&answer.body).unwrap();
+            return Some((accepted, body));
+        }
+        Err(error) => error,
+    };
+    let is_ours = [401, 403, 429].contains(&status.as_u16());
+    match &error {
+        CallError::Rejected { code, references } => {
+            assert!(
+                (status.is_success() || status.is_client_error()) && !is_ours,
+                "{status}"
+            );
+            let is_code = |code: &str| {
+                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+                (1..=64).contains(&code.len()) && code.bytes().all(is_plain)
+            };
+            assert!(code.as_deref().is_none_or(is_code), "{code:?}");
+            assert_eq!(payment.refuse(references.clone(), NOW).status, Status::Failed);
+        }
+        CallError::Throttled { .. } => assert_eq!(status, 429),
+        CallError::KeyRefused => assert!([401, 403].contains(&status.as_u16()), "{status}"),
+        CallError::NoAnswer => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
+        CallError::Unusable { references, .. } => {
+            assert!(!is_ours, "{status}");
+            assert_eq!(payment.know(references.clone(), NOW).status, Status::Creating);
+        }
+        CallError::TimedOut => panic!("nothing took time"),
+    }
+    // Error texts go to the log: they are all known beforehand.
+    let text = error.to_string();
+    assert!(
+        text.len() < 100 && text.starts_with("the provider") || text.starts_with("no answer"),
+        "{text}"
+    );
+    None
+}

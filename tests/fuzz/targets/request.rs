@@ -1,0 +1,258 @@
+//! The bodies of the two requests that create payments, and the problems that come of wrong ones.
+
+use std::collections::BTreeSet;
+
+use create_apm::request::ApmRequest;
+use create_preorder::request::PreorderRequest;
+use lambda_http::http::header::CONTENT_TYPE;
+use lambda_http::http::{self as http_types, HeaderValue};
+use lambda_http::{Body, Request};
+use payment_functions::clock::Timestamp;
+use payment_functions::http;
+use payment_functions::id::{OrderId, PaymentId};
+use payment_functions::idempotency::Fingerprint;
+use payment_functions::json::{Json, Object};
+use payment_functions::metadata;
+use payment_functions::payment::Payment;
+use payment_functions::problem::Problem;
+use payment_functions::providers::OUR_ID;
+
+use super::json::{compact, pretty, reversed};
+use super::{paper, return_url};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const ORDER_ID: &str = "orderId";
+const CUSTOMER_EMAIL: &str = "customerEmail";
+
+pub fn preorder(bytes: &[u8]) -> bool {
+    let read = |json: &Json| {
+        let request = PreorderRequest::read(json, false)?;
+        let payment = request.intent(PaymentId::random(), NOW);
+        Ok((payment, request.fingerprint(), request.sent))
+    };
+    let Some((body, payment, sent)) = valid(bytes, read) else {
+        return false;
+    };
+    let own = body
+        .get("metadata")
+        .and_then(Json::as_object)
+        .cloned()
+        .unwrap_or_default();
+    for name in [ORDER_ID, CUSTOMER_EMAIL] {
+        let given: BTreeSet<&str> = [body.str(name), own.str(name)].into_iter().flatten().collect();
+        assert!(given.len() <= 1, "{name} in two places");
+        assert_eq!(sent.str(name), given.first().copied(), "{name}");
+        assert!(
+            given
+                .iter()
+                .all(|text| is_short(text, if name == ORDER_ID { 128 } else { 254 }))
+        );
+    }
+    assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), sent.str(ORDER_ID));
+    assert_eq!(payment.money.currency().code(), "USD");
+    let travelling = |name: &str| [ORDER_ID, CUSTOMER_EMAIL].contains(&name);
+    let other = |object: &Object| -> Vec<(String, Json)> {
+        let members = object.iter().filter(|(name, _)| !travelling(name));
+        members.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    };
+    assert_eq!(other(&own), other(&sent), "the rest of the metadata goes as it came");
+    check_metadata(&own, &sent, &payment);
+    true
+}
+
+pub fn apm(bytes: &[u8]) -> bool {
+    let origins = return_url::origins();
+    let read = |json: &Json| {
+        let request = ApmRequest::read(json, &origins, false)?;
+        let payment = request.intent(PaymentId::random(), NOW);
+        Ok((payment, request.fingerprint(), request))
+    };
+    let Some((body, payment, request)) = valid(bytes, read) else {
+        return false;
+    };
+    let details = &request.details;
+    let text = |name: &str, most: usize| {
+        let text = body.str(name);
+        assert!(text.is_none_or(|text| is_short(text, most)), "{name}");
+        text
+    };
+    assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), text(ORDER_ID, 128));
+    assert_eq!(Some(payment.money.currency().code()), text("currency", 3));
+    assert_eq!(payment.payment_method.as_deref(), text("paymentMethod", 64));
+    for (passed_on, name, most) in [
+        (Some(&details.first_name), "firstName", 100),
+        (Some(&details.last_name), "lastName", 100),
+        (Some(&details.email), "email", 254),
+        (details.phone_number.as_ref(), "phoneNumber", 32),
+    ] {
+        assert_eq!(passed_on.map(|text| text.expose().as_str()), text(name, most));
+    }
+    assert_eq!(details.description.as_deref(), text("description", 1000));
+    assert_eq!(Some(details.return_url.as_str()), text("returnUrl", 2048));
+    assert_eq!(details.cancel_url.as_deref(), text("cancelUrl", 2048));
+    for url in [Some(&details.return_url), details.cancel_url.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        return_url::assert_is_ours(url);
+    }
+    match (details.merchant_profile_id, body.get("merchantProfileId")) {
+        (None, None) => {}
+        (Some(id), Some(Json::Number(text))) => {
+            let written = paper::write_out(text).unwrap();
+            let integer = format!("{:0>1}", written.integer);
+            assert_eq!(
+                (integer, written.negative, written.fraction.as_str()),
+                (id.to_string(), false, "")
+            );
+        }
+        (id, given) => panic!("{id:?} {given:?}"),
+    }
+    let own = body
+        .get("metadata")
+        .and_then(Json::as_object)
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(request.own, own);
+    check_metadata(&own, &own, &payment);
+    true
+}
+
+/// Reads a body, and makes sure that the same meaning has the same fingerprint, and another one another.
+fn valid<T>(
+    bytes: &[u8],
+    read: impl Fn(&Json) -> Result<(Payment, Fingerprint, T), Problem>,
+) -> Option<(Object, Payment, T)> {
+    let mut request = Request::new(Body::from(bytes));
+    let media_type = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, media_type);
+    let json = match http::read_json(&request) {
+        Ok(json) => json,
+        Err(problem) => {
+            let is_large = bytes.len() > http::MAX_BODY;
+            check_problem(&problem, None, if is_large { 413 } else { 400 });
+            return None;
+        }
+    };
+    let (payment, fingerprint, valid) = match read(&json) {
+        Ok(valid) => valid,
+        Err(problem) => {
+            check_problem(&problem, Some(&json), 422);
+            return None;
+        }
+    };
+    for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {
+        let (again, print, _) = read(&Json::parse(same.as_bytes()).unwrap()).unwrap();
+        assert_eq!((again.money, print), (payment.money, fingerprint.clone()), "{same}");
+    }
+    let Json::Object(body) = json else {
+        panic!("valid, but no object")
+    };
+    let Some(Json::Number(amount)) = body.get("amount") else {
+        panic!("an amount that is no number")
+    };
+    let decimals = payment.money.currency().decimals();
+    assert_eq!(Some(payment.money.minor()), paper::minor(amount, decimals));
+    let mut other = body.clone();
+    let is_one = payment.money.amount().to_string().trim_end_matches(['0', '.']) == "1";
+    other.set("amount", Json::Number(if is_one { "2" } else { "1" }.to_owned()));
+    assert_ne!(read(&Json::Object(other)).unwrap().1, fingerprint, "another amount");
+    Some((body, payment, valid))
+}
+
+/// `own` is what the caller gave, `sent` what goes to the provider but for our id.
+fn check_metadata(own: &Object, sent: &Object, payment: &Payment) {
+    let with_our_id = metadata::to_send(sent, payment.id);
+    let text = with_our_id.expose().to_compact();
+    assert!(text.len() <= 10_000, "{}", text.len());
+    let sent_on = Json::parse(text.as_bytes()).unwrap();
+    let sent_on = sent_on.as_object().unwrap();
+    assert_eq!(sent_on.str(OUR_ID), Some(payment.id.to_string().as_str()));
+    assert_eq!(
+        sent_on.iter().count(),
+        sent.iter().count() + 1,
+        "ours is added to theirs"
+    );
+
+    let stored = payment
+        .metadata
+        .as_ref()
+        .map(|metadata| Json::parse(metadata.expose().as_bytes()).unwrap());
+    let mut expected = own.clone();
+    expected.remove(CUSTOMER_EMAIL);
+    assert_eq!(stored, (!expected.is_empty()).then_some(Json::Object(expected)));
+}
+
+fn is_short(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+/// What a problem may say, digits apart: nothing of the request's own.
+const DETAILS: [&str; 22] = [
+    "differs from /customerEmail",
+    "differs from /orderId",
+    "is not a field of this request",
+    "is required",
+    "is set by the server",
+    "must be a JSON object",
+    "must be a number",
+    "must be a string",
+    "must be a whole number,  or more",
+    "must be an absolute URL",
+    "must be an e-mail address",
+    "must be an object",
+    "must be an upper-case ISO  currency code, such as USD",
+    "must be at most  bytes as compact JSON, with what is added to it on the way",
+    "must be at most .",
+    "must be greater than ",
+    "must be https, or http on a loopback host",
+    "must be on an allowed origin",
+    "must have  to  characters",
+    "must name its host plainly",
+    "must not be null; leave it out",
+    "must not have blanks, backslashes or control characters",
+];
+const MORE_DETAILS: [&str; 2] = ["must not have control characters", "must not have user information"];
+
+/// An error answer is what RFC 9457 and the contract say, and repeats nothing of the body but the names of its fields.
+pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
+    let response = problem.to_response();
+    assert_eq!(response.status(), http_types::StatusCode::from_u16(status).unwrap());
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    let text: &[u8] = response.body();
+    let answer: serde_json::Value = serde_json::from_slice(text).unwrap();
+    assert_eq!(answer["status"], status);
+    let names: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    let own = ["code", "detail", "status", "title", "type"];
+    assert!(
+        names
+            .iter()
+            .all(|name| own.contains(name) || (*name == "errors" && status == 422)),
+        "{names:?}"
+    );
+    assert_eq!(problem.errors().is_empty(), status != 422);
+    for error in problem.errors() {
+        let detail: String = error.detail.chars().filter(|char| !char.is_ascii_digit()).collect();
+        let decimals = detail.strip_prefix("must have at most  decimals in ");
+        let is_code = |code: &str| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        assert!(
+            decimals.is_some_and(is_code) || [&DETAILS[..], &MORE_DETAILS].concat().contains(&detail.as_str()),
+            "{detail}"
+        );
+        let is_there = body.is_some_and(|body| points_into(&error.pointer, body));
+        assert_eq!(is_there, detail != "is required", "{} {detail}", error.pointer);
+    }
+}
+
+/// Whether a JSON pointer leads to something.
+fn points_into(pointer: &str, json: &Json) -> bool {
+    let Some(rest) = pointer.strip_prefix('/') else {
+        return pointer.is_empty();
+    };
+    let (name, rest) = rest
+        .split_once('/')
+        .map_or((rest, String::new()), |(name, rest)| (name, format!("/{rest}")));
+    let name = name.replace("~1", "/").replace("~0", "~");
+    let member = json.as_object().and_then(|object| object.get(&name));
+    member.is_some_and(|member| points_into(&rest, member))
+}

@@ -1,0 +1,44 @@
+//! Where a browser may be sent back to.
+
+use payment_functions::config::{ReturnOrigins, Variables};
+
+pub const ORIGINS: [&str; 4] = [
+    "https://shop.example",
+    "https://pay.shop.example:8443",
+    "http://localhost:3000",
+    "http://[::1]:8080",
+];
+
+/// The ways of writing them.
+const WRITTEN: [&str; 5] = [
+    "https://shop.example",
+    "https://shop.example:443",
+    "https://pay.shop.example:8443",
+    "http://localhost:3000",
+    "http://[::1]:8080",
+];
+
+/// The origins that the fuzzed functions are deployed with.
+pub fn origins() -> ReturnOrigins {
+    let lookup = |_: &str| Some(ORIGINS.join(","));
+    Variables::from(&lookup).allowed_return_origins().unwrap()
+}
+
+pub fn check(bytes: &[u8]) -> bool {
+    let allowed = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| origins().check(text).is_ok());
+    allowed.inspect(|text| assert_is_ours(text)).is_some()
+}
+
+/// Whoever reads the text, however sloppily, reads one of our origins.
+pub fn assert_is_ours(text: &str) {
+    let lower = text.to_ascii_lowercase();
+    let starts_as = |origin: &str| {
+        let rest = lower.strip_prefix(origin);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    };
+    assert!(WRITTEN.iter().any(|origin| starts_as(origin)), "{text}");
+    let is_plain = |char: char| !char.is_whitespace() && !char.is_control() && char != '\\';
+    assert!(text.chars().all(is_plain), "{text}");
+}

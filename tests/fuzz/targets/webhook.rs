@@ -1,0 +1,150 @@
+//! The body of a webhook whose signature was good: what is read of it, and which money is believed.
+
+use payment_functions::clock::Timestamp;
+use payment_functions::id::{PaymentId, Provider};
+use payment_functions::json::{Json, Object};
+use payment_functions::money::{Currency, Money};
+use payment_functions::payment::{Fact, Outcome, Payment};
+use payment_functions::providers::{Event, OUR_ID};
+use payment_functions::status::Status;
+
+use super::json::{compact, pretty, reversed};
+use super::paper;
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+pub fn apolopay(bytes: &[u8]) -> bool {
+    let read = read(Provider::ApoloPay, bytes);
+    if let Some((event, body)) = &read {
+        let mut words = ["status", "event"].into_iter().filter_map(|name| body.str(name));
+        let says_paid = words.all(|word| ["completed", "payment.completed"].contains(&lower(word).as_str()));
+        assert_eq!(event.fact.outcome == Outcome::Completed, says_paid);
+        believes_only_the_right_money(event, &[body.get("amount")], &[]);
+    }
+    read.is_some()
+}
+
+pub fn finvypay(bytes: &[u8]) -> bool {
+    let read = read(Provider::FinvyPay, bytes);
+    if let Some((event, body)) = &read {
+        let body = body.get("request").and_then(Json::as_object).unwrap_or(body);
+        let data = body.get("data").and_then(Json::as_object);
+        let inner = |name| data.and_then(|data| data.get(name));
+        let words = [body.get("status"), inner("status"), body.get("event")];
+        let mut words = words.into_iter().flatten().filter_map(Json::as_str).map(lower);
+        let paid = ["success", "succeeded", "completed", "approved", "payment.completed"];
+        assert_eq!(
+            event.fact.outcome == Outcome::Completed,
+            words.all(|word| paid.contains(&word.as_str()))
+        );
+        let [amounts, currencies] = ["amount", "currency"].map(|name| [body.get(name), inner(name)]);
+        believes_only_the_right_money(event, &amounts, &currencies);
+    }
+    read.is_some()
+}
+
+fn lower(word: &str) -> String {
+    word.to_ascii_lowercase()
+}
+
+/// Reads a body, and makes sure that its event is the same however it is written, and as it was once it has been stored.
+fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
+    let webhooks = provider.webhooks();
+    let event = webhooks.read(bytes).ok()?;
+    let json = Json::parse(bytes).unwrap();
+    for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {
+        assert_eq!(webhooks.read(same.as_bytes()).as_ref(), Ok(&event), "{same}");
+    }
+    let stored = serde_json::to_string(&event).unwrap();
+    let kept: Event = serde_json::from_str(&stored).unwrap();
+    assert_eq!(
+        (&kept, kept.fact.digest()),
+        (&event, event.fact.digest()),
+        "parked and collected"
+    );
+
+    let fact = &event.fact;
+    assert_eq!(fact.provider, provider);
+    assert!(!fact.words.is_empty() && fact.words.chars().count() <= 100);
+    assert!(event.payment_id.is_some() || fact.references().next().is_some() || fact.order_id.is_some());
+    if let Some(id) = event.payment_id {
+        assert!(compact(&json).to_lowercase().contains(&id.to_string()) && compact(&json).contains(OUR_ID));
+    }
+    let digest = fact.digest();
+    assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+    let otherwise_told = Fact {
+        occurred_at: None,
+        ..fact.clone()
+    };
+    assert_eq!(
+        otherwise_told.digest(),
+        digest,
+        "when it happened is no part of what happened"
+    );
+    let Json::Object(body) = json else {
+        panic!("an event from no object")
+    };
+    Some((event, body))
+}
+
+/// For payments of all kinds of money: the event completes those alone whose money every amount and every currency in
+/// the body names.
+fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], currencies: &[Option<&Json>]) {
+    let fact = &event.fact;
+    let told = fact.money();
+    let near = told.into_iter().flat_map(|money| {
+        [-1, 0, 1].map(|step| Money::from_minor(money.minor().saturating_add_signed(step).max(1), money.currency()))
+    });
+    let fixed = [
+        (2550, "USD"),
+        (9999, "USD"),
+        (9999, "EUR"),
+        (100, "JPY"),
+        (100_000, "BHD"),
+    ];
+    let fixed = fixed.map(|(minor, code)| Money::from_minor(minor, code.parse::<Currency>().unwrap()));
+    for money in near.chain(fixed) {
+        let payment = Payment::intend(PaymentId::random(), fact.provider, money, NOW);
+        let is_paid = fact.outcome == Outcome::Completed
+            && names(amounts, |amount| is_amount(amount, money))
+            && (fact.provider == Provider::ApoloPay && money.currency() == Currency::USD
+                || fact.provider == Provider::FinvyPay
+                    && names(currencies, |code| {
+                        code.as_str()
+                            .is_some_and(|code| code.eq_ignore_ascii_case(money.currency().code()))
+                    }));
+        let rung = payment.rung(fact, false);
+        assert_eq!(rung == Some(Status::Completed), is_paid, "{money:?}");
+        assert_ne!(payment.rung(fact, true), Some(Status::Completed), "under another's id");
+
+        let after = payment.witness(fact, false, NOW);
+        assert_eq!(after.status == Status::Completed, is_paid, "{money:?}");
+        assert_eq!(after.witness(fact, false, NOW), after, "told twice");
+        for status in Status::LADDER {
+            let before = Payment {
+                status,
+                ..payment.clone()
+            };
+            assert!(before.witness(fact, false, NOW).status >= status);
+        }
+    }
+}
+
+/// Whether there is a value, and every one is right. Null is none.
+fn names(values: &[Option<&Json>], is_right: impl Fn(&Json) -> bool) -> bool {
+    let mut values = values
+        .iter()
+        .flatten()
+        .filter(|value| ***value != Json::Null)
+        .peekable();
+    values.peek().is_some() && values.all(|value| is_right(value))
+}
+
+fn is_amount(value: &Json, money: Money) -> bool {
+    match value {
+        Json::Number(text) | Json::String(text) => {
+            paper::is_number(text) && paper::minor(text, money.currency().decimals()) == Some(money.minor())
+        }
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => false,
+    }
+}

@@ -1,0 +1,441 @@
+//! Holes that were found in the code of others, each closed here: one test a hole, in the order of this list.
+//!
+//! | hole | what it let through |
+//! |---|---|
+//! | signature header left out | what nobody signed |
+//! | empty secret | what anybody signs with nothing |
+//! | accepting default verifier | everything, where there is nothing to verify with |
+//! | malformed header giving 500 | errors of the function's own for the caller's mistake, and endless retries |
+//! | both header names with one wrong | what one good signature was copied to |
+//! | base64 body | nothing: genuine webhooks were refused |
+//! | success downgraded by a late failure | a paid order that is not delivered |
+//! | amount not compared | a cent for anything |
+//! | ghost row created by a webhook for an unknown payment | payments that nobody made |
+//! | duplicate delivery counted twice | one payment delivered twice |
+//! | `TransactionConflict` taken for a failed condition | a paid webhook dropped as known already |
+
+use futures_util::future::join_all;
+use payment_functions_tests::local::Fault;
+use payment_functions_tests::sandbox::sign;
+use uuid::Uuid;
+
+use crate::aws;
+use crate::invoke;
+use crate::routes;
+use crate::support::{Provider, Value, control, create, get_payment, json, status_of, unique, world};
+use crate::webhooks::outcomes::{history, spec};
+use crate::webhooks::owners::fresh;
+use crate::webhooks::{
+    PROVIDERS, SECRET, completion, dynamodb_calls, invoke as call, reference, send_signed, send_with, taken,
+};
+
+const WRITE: &str = "TransactWriteItems";
+
+/// A right signature in a header that the provider does not use is none.
+#[tokio::test]
+async fn signature_header_left_out() {
+    let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("unsigned")).await;
+        let id = created.str("id");
+        let body = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
+        let signature = sign(SECRET, body.as_bytes());
+        let elsewhere: &[&str] = match provider {
+            Provider::Apolopay => &["fs-webhook-hash", "signature", "authorization", "x-timestamp"],
+            Provider::Finvypay => &["x-signature", "x-apolopay-signature", "signature", "x-transaction-id"],
+        };
+        let without = elsewhere.iter().map(|name| vec![(*name, signature.as_str())]);
+        for headers in std::iter::once(vec![]).chain(without) {
+            let answer = send_with(handler.url(), provider, &body, &headers).await;
+            assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+        }
+        assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+        assert_eq!(status_of(&id).await, "pending");
+
+        assert_eq!(send_signed(handler.url(), provider, &body, SECRET).await.status, 200);
+        assert_eq!(status_of(&id).await, "completed", "it was the header and nothing else");
+        proxy.reset();
+    }
+}
+
+#[tokio::test]
+async fn empty_secret() {
+    let absent = unique("nothing");
+    let blank = aws::create_secret(&json!({ "secretKey": "k", "webhookSecret": "  " })).await;
+    let empty = aws::create_secret(&json!({ "apiKey": "k", "webhookSecret": "" })).await;
+    let without = aws::create_secret(&json!({ "secretKey": "k" })).await;
+    for (apolopay, finvypay) in [(&blank, &empty), (&without, &absent)] {
+        let secrets = [
+            ("APOLOPAY_SECRET_ID", Some(apolopay.as_str())),
+            ("FINVYPAY_SECRET_ID", Some(finvypay.as_str())),
+        ];
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &secrets).await;
+        for provider in PROVIDERS {
+            let created = create(provider, &unique("secretless")).await;
+            let body = completion(&created, &json!({})).to_string();
+            for secret in ["", " ", "  ", "null", SECRET] {
+                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                assert_eq!(
+                    answer.problem(),
+                    (401, "SIGNATURE_INVALID".to_owned()),
+                    "{provider:?} {secret:?}"
+                );
+            }
+            assert_eq!(send_with(handler.url(), provider, &body, &[]).await.status, 401);
+            assert_eq!(status_of(&created.str("id")).await, "pending");
+        }
+        assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+    }
+}
+
+/// What cannot be verified for the moment is neither believed nor refused for good.
+#[tokio::test]
+async fn accepting_default_verifier() {
+    let faults = [
+        Fault::UNAVAILABLE,
+        Fault::Disconnect,
+        Fault::Hang,
+        Fault::Error(400, "AccessDeniedException"),
+    ];
+    join_all(faults.into_iter().map(async |fault| {
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
+        for provider in PROVIDERS {
+            let created = create(provider, &unique("unfetched")).await;
+            let body = completion(&created, &json!({})).to_string();
+            proxy.fail("GetSecretValue", fault.clone());
+            for secret in [SECRET, "whsec_of_someone_else", ""] {
+                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            }
+            assert_eq!(dynamodb_calls(&proxy), [""; 0]);
+            assert_eq!(status_of(&created.str("id")).await, "pending");
+            proxy.reset();
+            assert_eq!(send_signed(handler.url(), provider, &body, SECRET).await.status, 200);
+            assert_eq!(status_of(&created.str("id")).await, "completed");
+            proxy.reset();
+        }
+    }))
+    .await;
+}
+
+/// A request that a function's own code would refuse calmly must not bring it down before that.
+#[tokio::test]
+async fn malformed_header_giving_500() {
+    let base = world().await.functions_url();
+    let hostile = [
+        ("idempotency-key", "\u{e9}\t\u{fffd}"),
+        ("content-type", "\u{fffd}; =;;\t"),
+        ("x-signature", "\u{e9}"),
+        ("x-apolopay-signature", "\t"),
+        ("fs-webhook-hash", "\u{fffd}\u{10ffff}"),
+        ("cookie", "\u{e9}=\t;;"),
+        ("host", "a b:99999"),
+        ("host", ""),
+        ("x-forwarded-proto", "!"),
+        ("x-amzn-trace-id", "\u{e9}"),
+        ("content-length", "-1"),
+        ("transfer-encoding", "\u{e9}"),
+        ("x-long", &"x".repeat(9000)),
+    ];
+    for (path, function, refused) in [
+        ("/webhooks/apolopay", "webhook-handler", 401),
+        ("/webhooks/finvypay", "webhook-handler", 401),
+        ("/preorders", "create-preorder", 400),
+        ("/apm-payments", "create-apm", 400),
+        ("/payments/\u{e9}", "get-payment", 404),
+    ] {
+        for header in hostile {
+            let mut event = invoke::post_event(path, &[header]);
+            event["body"] = json!("{");
+            let expected = if header.0 == "content-type" && refused == 400 {
+                415
+            } else {
+                refused
+            };
+            let answer = invoke::invoke(base, function, event.to_string()).await;
+            assert_eq!(answer.problem().0, expected, "{path} {header:?}");
+        }
+        for query in ["a=<b>", "\"", "a b", "\u{e9}", "#", "%", "?/\\^`{|}", "\u{0}"] {
+            let mut event = invoke::post_event(path, &[]);
+            event["body"] = json!("{");
+            event["rawQueryString"] = json!(query);
+            assert_eq!(
+                invoke::invoke(base, function, event.to_string()).await.problem().0,
+                refused,
+                "{path}?{query}"
+            );
+        }
+    }
+}
+
+/// Each of the two alone is enough; where both are there, both count.
+#[tokio::test]
+async fn both_header_names_with_one_wrong() {
+    const SEEN: &str = "x-signature";
+    const DOCUMENTED: &str = "x-apolopay-signature";
+    let base = world().await.functions_url();
+    let created = create(Provider::Apolopay, &unique("both")).await;
+    let body = completion(&created, &json!({})).to_string();
+    let right = sign(SECRET, body.as_bytes());
+    let others = [
+        sign("whsec_of_someone_else", body.as_bytes()),
+        sign(SECRET, b"another body"),
+        right.to_uppercase(),
+        "not-a-signature".to_owned(),
+        String::new(),
+    ];
+    for wrong in &others {
+        for (seen, documented) in [(wrong, &right), (&right, wrong), (wrong, wrong)] {
+            let headers = [(SEEN, seen.as_str()), (DOCUMENTED, documented)];
+            let answer = send_with(base, Provider::Apolopay, &body, &headers).await;
+            assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+        }
+    }
+    assert_eq!(status_of(&created.str("id")).await, "pending");
+    for headers in [
+        vec![(SEEN, right.as_str()), (DOCUMENTED, &right)],
+        vec![(SEEN, &right)],
+        vec![(DOCUMENTED, &right)],
+    ] {
+        assert_eq!(
+            send_with(base, Provider::Apolopay, &body, &headers).await.status,
+            200,
+            "{headers:?}"
+        );
+    }
+    assert_eq!(status_of(&created.str("id")).await, "completed");
+}
+
+#[tokio::test]
+async fn base64_body() {
+    // Vector A of the providers' facts, and its signature.
+    let encoded = "eyJpZCI6ImExYjJjM2Q0LWU1ZjYtNzg5MC1hYmNkLWVmMTIzNDU2Nzg5MCIsInN0YXR1cyI6ImNvbXBsZXRlZCIsImFtb3VudCI6MjUuNSwibmV0d29yayI6ImFwb2xvcGF5IiwiYXNzZXQiOiJVU0RUIiwid2FsbGV0IjpudWxsLCJtZXRhZGF0YSI6eyJvcmRlcklkIjoiT1JELTk4MjEifSwiZmluYWxpemVkQXQiOiIyMDI2LTAzLTE5VDEyOjAwOjAwLjAwMFoifQ==";
+    let signature = "82e7fd86c940b9369ca77d5445beb084e6ec9d28be4c560a863a781035438a02";
+    let webhook = async |signature: &str, body: &str, base64: bool| {
+        let headers = json!({ "x-signature": signature, "content-type": "application/json" });
+        call("POST", "/webhooks/apolopay", &headers, body, base64).await
+    };
+    let answer = webhook(signature, encoded, true).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
+    assert_eq!(webhook(signature, encoded, false).await.status, 401, "other bytes");
+    assert_eq!(
+        webhook(&sign(SECRET, encoded.as_bytes()), encoded, true).await.status,
+        401
+    );
+    assert_eq!(
+        webhook(&sign(SECRET, encoded.as_bytes()), encoded, false).await.status,
+        400
+    );
+    let parked = aws::parked(Provider::Apolopay, "a1b2c3d4-e5f6-7890-abcd-ef1234567890").await;
+    assert_eq!(parked.len(), 1, "{parked:?}");
+}
+
+#[tokio::test]
+async fn success_downgraded_by_a_late_failure() {
+    let of_apolopay = [
+        json!({}),
+        json!({ "outcome": "failed" }),
+        json!({ "outcome": "expired" }),
+        json!({ "shape": "B", "outcome": "payment.failed" }),
+        json!({ "shape": "B" }),
+    ];
+    let of_finvypay = [
+        json!({}),
+        json!({ "outcome": "failed" }),
+        json!({ "outcome": "cancelled" }),
+        json!({ "outcome": "authorized" }),
+        json!({ "outcome": "pending" }),
+        json!({ "outcome": "SETTLED" }),
+        json!({ "shape": "W1", "outcome": "DECLINED" }),
+        json!({ "shape": "W1wrapped", "outcome": "ABANDONED" }),
+        json!({ "shape": "W1", "outcome": "PENDING" }),
+    ];
+    for (provider, hooks) in [
+        (Provider::Apolopay, &of_apolopay[..]),
+        (Provider::Finvypay, &of_finvypay[..]),
+    ] {
+        let (id, statuses) = history(provider, hooks).await;
+        assert_eq!(statuses, vec!["completed"; hooks.len()], "{provider:?}");
+        assert_eq!(aws::attention(&id).await, [""; 0], "{provider:?}");
+    }
+}
+
+#[tokio::test]
+async fn amount_not_compared() {
+    let wrong_amounts = [
+        json!({ "amount": 25.49 }),
+        json!({ "amount": 2550 }),
+        json!({ "amount": 0 }),
+        json!({ "amount": "" }),
+        json!({ "amount": "a lot" }),
+        json!({ "amount": "25,50" }),
+        json!({ "extra": { "amount": null } }),
+        json!({ "amount": true }),
+        json!({ "extra": { "amount": [25.5] } }),
+        json!({ "omit": ["amount"] }),
+    ];
+    let more_of_apolopay = [
+        json!({ "amount": -25.5 }),
+        json!({ "amount": 25.505 }),
+        json!({ "amount": 25.500_000_01 }),
+    ];
+    let more_of_finvypay = [
+        json!({ "amount": 99.98 }),
+        json!({ "amount": 100 }),
+        json!({ "amount": 99.991 }),
+        json!({ "amount": -99.99 }),
+        json!({ "currency": "EUR" }),
+        json!({ "currency": "" }),
+        json!({ "currency": "US" }),
+        json!({ "currency": "JPY" }),
+        json!({ "omit": ["currency"] }),
+        json!({ "shape": "W1", "amount": 100 }),
+        json!({ "shape": "W1", "omit": ["amount"] }),
+        json!({ "shape": "W1wrapped", "currency": "EUR" }),
+    ];
+    let cases = [
+        (Provider::Apolopay, &more_of_apolopay[..]),
+        (Provider::Finvypay, &more_of_finvypay[..]),
+    ];
+    for (provider, more) in cases {
+        let wrongs: Vec<&Value> = wrong_amounts.iter().chain(more).collect();
+        let tell = async |wrong: &Value| {
+            let (id, statuses) = history(provider, &[wrong.clone(), wrong.clone(), json!({}), wrong.clone()]).await;
+            assert_eq!(statuses, ["review", "review", "completed", "completed"], "{wrong}");
+            assert_eq!(aws::facts(&id).await.len(), 2, "{wrong}");
+            assert_eq!(
+                aws::attention(&id).await,
+                [""; 0],
+                "{wrong} was known before the payment was completed"
+            );
+        };
+        for some in wrongs.chunks(6) {
+            join_all(some.iter().map(|wrong| tell(wrong))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
+    for provider in PROVIDERS {
+        let created = create(provider, &unique("ghost")).await;
+        let (ghost, id) = (Uuid::new_v4().to_string(), fresh(provider));
+        // Where an id of ours is named the order does not count, though this one has a single payment.
+        let hook = json!({
+            "provider": aws::name(provider), "payment": reference(&created), "id": id,
+            "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
+        });
+        taken(hook).await;
+        assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
+        assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
+        assert_eq!(aws::owner(provider, &id).await, None);
+        assert_eq!(aws::parked(provider, &id).await.len(), 1);
+        assert_eq!(status_of(&created.str("id")).await, "pending");
+    }
+    // Not even where it is all that the webhook names.
+    let ghost = Uuid::new_v4().to_string();
+    let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
+    taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
+    assert_eq!(get_payment(&ghost).await.status, 404);
+    assert_eq!(
+        aws::parked(Provider::Apolopay, &format!("payment:{ghost}")).await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn duplicate_delivery_counted_twice() {
+    for provider in PROVIDERS {
+        for metadata in [None, Some(json!({}))] {
+            let order_id = unique("twenty");
+            let id = create(provider, &order_id).await.str("id");
+            let before = aws::state(&id).await.unwrap();
+            let mut twenty = spec(provider, &order_id, &json!({ "times": 20, "concurrent": true }));
+            if let Some(metadata) = metadata {
+                twenty["metadata"] = metadata;
+            }
+            let deliveries = control().await.webhooks(&twenty).await.unwrap();
+            assert_eq!(deliveries.len(), 20);
+            assert!(
+                deliveries.iter().all(|delivery| delivery.status == Some(200)),
+                "{deliveries:?}"
+            );
+            assert_eq!(
+                (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
+                ("completed", 1)
+            );
+            let version = |state: &Value| state["version"].as_str().unwrap().parse::<u32>().unwrap();
+            let after = aws::state(&id).await.unwrap();
+            assert_eq!(version(&after), version(&before) + 1, "it changed once");
+            assert_eq!(aws::attention(&id).await, [""; 0]);
+        }
+    }
+}
+
+/// At the level of the SDK's HTTP calls, since no emulator ever says it: others wrote the same items just then, no
+/// condition failed, and nothing was written.
+#[tokio::test]
+async fn transaction_conflict_taken_for_a_failed_condition() {
+    let reason = |code: &str| json!({ "Code": code, "Message": "injected" });
+    let conflicts = [
+        ["TransactionConflict", "None"],
+        ["None", "TransactionConflict"],
+        ["TransactionConflict"; 2],
+    ];
+    let cancelled = conflicts.map(|codes| Fault::Cancelled(codes.map(reason).to_vec()));
+
+    let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
+    for provider in PROVIDERS {
+        for fault in &cancelled {
+            for is_named in [true, false] {
+                let created = create(provider, &unique("conflict")).await;
+                let id = created.str("id");
+                let metadata = if is_named {
+                    json!({ "paymentFunctionsId": id })
+                } else {
+                    json!({})
+                };
+                let body = completion(&created, &metadata).to_string();
+                proxy.reset();
+                proxy.fail(WRITE, fault.clone());
+                let answer = send_signed(handler.url(), provider, &body, SECRET).await;
+                assert_eq!(
+                    answer.problem(),
+                    (503, "UNAVAILABLE".to_owned()),
+                    "without end: {fault:?}"
+                );
+                assert_eq!(status_of(&id).await, "pending");
+
+                proxy.reset();
+                proxy.fail_times(WRITE, 2, fault.clone());
+                assert_eq!(
+                    send_signed(handler.url(), provider, &body, SECRET).await.status,
+                    200,
+                    "{fault:?}"
+                );
+                assert_eq!(proxy.count(WRITE), 3, "{fault:?}");
+                assert_eq!(
+                    (status_of(&id).await.as_str(), aws::facts(&id).await.len()),
+                    ("completed", 1),
+                    "{fault:?}"
+                );
+            }
+        }
+        // Nor is an intent taken for one whose key is in use.
+        for fault in &cancelled {
+            let (proxy, creator) = aws::behind_proxy(routes::function(provider), &[]).await;
+            proxy.fail_times(WRITE, 2, fault.clone());
+            let order_id = unique("conflict");
+            let body = routes::body(provider, &order_id).to_string();
+            let key = [("idempotency-key", order_id.as_str())];
+            let created = crate::support::post_to(creator.url(), routes::route(provider), body, &key).await;
+            assert_eq!(
+                (created.status, created.header("idempotency-replayed")),
+                (201, None),
+                "{created:?}"
+            );
+            assert_eq!(routes::calls(provider, &order_id).await.len(), 1);
+        }
+    }
+}
