@@ -29,20 +29,22 @@ mod verdict;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use payment_functions::fault::Call;
 use payment_functions_tests::local::NoAnswer;
 use payment_functions_tests::sandbox::Payment;
+use tokio::task::JoinHandle;
 
 use self::blows::Blow;
 use self::flows::Flow;
 use self::matrix::Matrix;
 use self::points::{Step, Wire};
-use self::runs::Stock;
+use self::runs::{Outcome, Stock};
 use self::shop::{Shop, Station, Town};
 use super::aws;
+use super::quotes;
 use super::routes::*;
 use super::support::*;
 
@@ -250,8 +252,10 @@ impl Case {
             _ => false,
         };
         self.check(is_in_contract, || format!("not in the contract: {answer:?}"));
-        let before_the_intent =
-            |(step, _): &(Step, Blow)| matches!(step.call, Call::CurrentSecret | Call::PreviousSecret | Call::Open);
+        let before_the_intent = |(step, _): &(Step, Blow)| {
+            let calls = [Call::CurrentSecret, Call::PreviousSecret, Call::ReadKey, Call::Open];
+            calls.contains(&step.call)
+        };
         let is_stored = !self.cell.blow.as_ref().is_some_and(before_the_intent);
         if answer.status >= 500 && is_stored {
             self.check(answer.json()["id"].is_string(), || format!("no id: {answer:?}"));
@@ -315,6 +319,29 @@ impl Dealer {
             .map(|(_, blow)| blow)
             .collect()
     }
+
+    /// The cells of a run of the reconciler with these steps.
+    fn run_cells(&self, steps: &[Step]) -> Vec<Cell> {
+        let mut blows = Vec::new();
+        for step in steps {
+            blows.extend(Blow::DEATHS.map(|death| (*step, death)));
+            let is_struck = match step.wire() {
+                // Which payment a later one is about differs from run to run.
+                Wire::Provider(_) => step.nth == 1,
+                Wire::DynamoDb(_) | Wire::SecretsManager => {
+                    let is_covered = self.covered.iter().any(|(call, _)| *call == step.call);
+                    self.is_full || (step.nth == 1 && !is_covered)
+                }
+            };
+            if is_struck {
+                let on_the_way = Blow::of(step, Provider::Finvypay).into_iter();
+                blows.extend(on_the_way.map(|blow| (*step, blow)));
+            }
+        }
+        let mut cells = in_turn(blows, &[Life::Webhook, Life::Reconciler], self.is_full, 0);
+        cells.sort_by_key(wait);
+        cells
+    }
 }
 
 /// Each carried on in one of the ways, in turn, or in all of them.
@@ -361,8 +388,6 @@ impl<T> Jobs<T> {
     }
 }
 
-/// Shops for each way to be carried on.
-const SHOPS: usize = 1;
 /// Workers that each have a function and a proxy, in each shop.
 const STATIONS: [(&str, usize); 5] = [
     ("create-preorder", 2),
@@ -377,147 +402,79 @@ const LEARNERS: usize = 6;
 const KILLERS: usize = 2;
 const RUNNERS: usize = 6;
 
+/// What a flow does undisturbed.
+struct Learnt {
+    flow: Arc<Flow>,
+    steps: Vec<Step>,
+    case: Case,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn every_flow_survives_every_fault_at_every_step() {
     let is_full = std::env::var("FAULT_MATRIX").is_ok_and(|size| size == "full");
-    let begin = Instant::now();
-    let town = Arc::new(Town::open(is_full).await);
-    let (mut matrix, mut wrongs) = (Matrix::default(), Vec::new());
-
-    let open = (0..SHOPS * Life::ALL.len()).map(|nth| {
-        let town = Arc::clone(&town);
-        tokio::spawn(async move { Arc::new(Shop::open(&town, Life::ALL[nth % Life::ALL.len()]).await) })
-    });
-    let shops: Vec<Arc<Shop>> = join_all(open).await.into_iter().map(Result::unwrap).collect();
-    println!("{:?}: shops are open", begin.elapsed());
-
-    // What the flows do.
     let only = std::env::var("FAULT_FLOWS").ok();
     let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let flows = flows::all().into_iter().filter(|flow| is_wanted(&flow.name));
-    let learning = Jobs::new(flows.map(Arc::new).enumerate());
-    let learners = (0..LEARNERS).map(|_| {
-        let (town, shops, jobs) = (Arc::clone(&town), shops.clone(), learning.clone());
-        tokio::spawn(async move {
-            let mut learnt = Vec::new();
-            while let Some((nth, flow)) = jobs.take() {
-                let shop = nth % shops.len();
-                let (case, steps) = shops[shop].learn(&town, &flow).await;
-                learnt.push((nth, shop, flow, case, steps));
-            }
-            learnt
-        })
+    let town = Arc::new(Town::open(is_full).await);
+    // One for each way to be carried on.
+    let open = Life::ALL.map(|life| {
+        let town = Arc::clone(&town);
+        tokio::spawn(async move { Arc::new(Shop::open(&town, life).await) })
     });
-    let learnt = join_all(learners).await.into_iter().flat_map(Result::unwrap);
-    let mut learnt: Vec<_> = learnt.collect();
-    learnt.sort_by_key(|(nth, ..)| *nth);
+    let shops: Vec<Arc<Shop>> = done(open).await;
+
+    let wanted = flows::all().into_iter().filter(|flow| is_wanted(&flow.name)).collect();
+    let flows = learn(&town, &shops[0], wanted).await;
     let stock = Arc::new(Stock::fill(&town, &unique("stock")).await);
     let (run_steps, run) = runs::learn(&town, &stock).await;
-    println!("{:?}: flows are learnt", begin.elapsed());
-
-    // What is struck.
-    let mut cases: Vec<Vec<Case>> = shops.iter().map(|_| Vec::new()).collect();
-    let mut jobs: Vec<Vec<Job>> = shops.iter().map(|_| Vec::new()).collect();
-    let (mut reached, mut dealer) = (BTreeSet::new(), Dealer::new(is_full));
-    for (_, shop, flow, case, steps) in learnt {
-        matrix.add_flow(&flow.name, &steps);
-        reached.extend(steps.iter().map(|step| step.call));
-        for cell in dealer.cells(&flow, &steps) {
-            let way = Life::ALL.iter().position(|life| *life == cell.life).unwrap();
-            jobs[way + Life::ALL.len() * (cell.nth % SHOPS)].push((Arc::clone(&flow), cell));
-        }
-        cases[shop].push(case);
-    }
-    let run_cells = if is_wanted(runs::NAME) {
-        run_cells(&run_steps, &reached, is_full)
-    } else {
-        Vec::new()
-    };
-    let shown = if is_full {
-        run_steps.clone()
-    } else {
-        points::first_and_last(&run_steps)
-    };
-    matrix.add_flow(runs::NAME, &shown);
-    reached.extend(run_steps.iter().map(|step| step.call));
-    let all: BTreeSet<Call> = Call::ALL.into();
+    let steps = flows.iter().flat_map(|learnt| &learnt.steps).chain(&run_steps);
+    let reached: BTreeSet<Call> = steps.map(|step| step.call).collect();
     assert!(
-        reached == all || only.is_some(),
+        only.is_some() || reached == Call::ALL.into(),
         "a call that no flow reaches: {reached:?}"
     );
 
-    println!(
-        "{} cells, {} runs",
-        jobs.iter().map(Vec::len).sum::<usize>(),
-        run_cells.len()
-    );
+    let (mut matrix, mut dealer) = (Matrix::default(), Dealer::new(is_full));
+    let mut cells = Vec::new();
+    let mut cases: Vec<Vec<Case>> = shops.iter().map(|_| Vec::new()).collect();
+    for learnt in flows {
+        matrix.add_flow(&learnt.flow.name, &learnt.steps);
+        let dealt = dealer.cells(&learnt.flow, &learnt.steps);
+        cells.extend(dealt.into_iter().map(|cell| (Arc::clone(&learnt.flow), cell)));
+        cases[0].push(learnt.case);
+    }
+    let run_steps = if is_full {
+        run_steps
+    } else {
+        points::first_and_last(&run_steps)
+    };
+    let run_cells = if is_wanted(runs::NAME) {
+        dealer.run_cells(&run_steps)
+    } else {
+        Vec::new()
+    };
+    matrix.add_flow(runs::NAME, &run_steps);
+
     // The blows, and what comes at once.
-    let mut workers = Vec::new();
-    for (nth, (shop, mut jobs)) in shops.iter().zip(jobs).enumerate() {
-        jobs.sort_by_key(|(_, cell)| wait(cell));
-        let (deaths, blows): (Vec<Job>, Vec<Job>) = jobs
-            .into_iter()
-            .partition(|(_, cell)| matches!(cell.blow, Some((_, Blow::Die(_)))));
-        let deaths = Jobs::new(deaths);
-        for _ in 0..KILLERS {
-            let (town, shop, jobs) = (Arc::clone(&town), Arc::clone(shop), deaths.clone());
-            workers.push(tokio::spawn(async move {
-                let mut cases = Vec::new();
-                while let Some((flow, cell)) = jobs.take() {
-                    cases.push(shop.kill(&town, &flow, &cell).await);
-                }
-                (nth, cases)
-            }));
-        }
-        for (function, count) in STATIONS {
-            let own = blows.iter().filter(|(flow, _)| flow.function() == function).cloned();
-            let own = Jobs::new(own);
-            for _ in 0..count {
-                let (town, shop, jobs) = (Arc::clone(&town), Arc::clone(shop), own.clone());
-                workers.push(tokio::spawn(async move {
-                    let mut station = Station::open(&town, &shop.table, function).await;
-                    let mut cases = Vec::new();
-                    while let Some((flow, cell)) = jobs.take() {
-                        cases.push(shop.strike(&town, &mut station, &flow, &cell).await);
-                    }
-                    (nth, cases)
-                }));
-            }
-        }
-    }
-    let run_jobs = Jobs::new(run_cells);
-    let runners = (0..RUNNERS).map(|_| {
-        let (town, stock, jobs) = (Arc::clone(&town), Arc::clone(&stock), run_jobs.clone());
-        tokio::spawn(async move {
-            let proxy = aws::proxy().await;
-            let mut outcomes = Vec::new();
-            while let Some(cell) = jobs.take() {
-                outcomes.push(runs::strike(&town, &stock, &proxy, &cell).await);
-            }
-            outcomes
-        })
+    let runners = strike_runs(&town, &stock, run_cells);
+    let struck = shops.iter().map(|shop| {
+        let of_shop = cells.iter().filter(|(_, cell)| cell.life == shop.life).cloned();
+        tokio::spawn(strike(Arc::clone(&town), Arc::clone(shop), of_shop.collect()))
     });
-    let runners: Vec<_> = runners.collect();
-    for worker in join_all(workers).await {
-        let (shop, of_shop) = worker.unwrap();
-        cases[shop].extend(of_shop);
+    for (cases, more) in cases.iter_mut().zip(done(struck).await) {
+        cases.extend(more);
     }
-    println!("{:?}: blows are struck", begin.elapsed());
 
     // What comes for all at one time, and the verdict.
     let lives = shops.iter().zip(cases).map(|(shop, cases)| {
         let (town, shop) = (Arc::clone(&town), Arc::clone(shop));
         tokio::spawn(async move { shop.live_on(&town, cases).await })
     });
-    for cases in join_all(lives).await {
-        for case in cases.unwrap() {
-            matrix.count(&case.flow.name, &case.cell);
-            wrongs.extend(case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.name())));
-        }
+    let mut wrongs = BTreeSet::new();
+    for case in done(lives).await.into_iter().flatten() {
+        matrix.count(&case.flow.name, &case.cell);
+        wrongs.extend(case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.name())));
     }
-    println!("{:?}: lives are lived", begin.elapsed());
-    let outcomes = join_all(runners).await.into_iter().flat_map(Result::unwrap);
-    for outcome in outcomes.chain([run]) {
+    for outcome in done(runners).await.into_iter().flatten().chain([run]) {
         matrix.count(runs::NAME, &outcome.cell);
         wrongs.extend(
             outcome
@@ -526,43 +483,93 @@ async fn every_flow_survives_every_fault_at_every_step() {
                 .map(|wrong| format!("{}: {wrong}", outcome.name())),
         );
     }
-    println!("{matrix}\n{:?}: done", begin.elapsed());
-    wrongs.sort();
-    assert!(
-        wrongs.is_empty(),
-        "{} wrongs in {} cells\n{}",
-        wrongs.len(),
-        matrix.cells(),
-        wrongs
-            .iter()
-            .take(60)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n")
-    );
+    println!("{matrix}");
+    let shown: Vec<&str> = wrongs.iter().take(60).map(String::as_str).collect();
+    assert!(shown.is_empty(), "{} wrongs\n{}", wrongs.len(), shown.join("\n"));
 }
 
-/// The cells of a run of the reconciler.
-fn run_cells(steps: &[Step], elsewhere: &BTreeSet<Call>, is_full: bool) -> Vec<Cell> {
-    let mut blows = Vec::new();
-    let steps = if is_full {
-        steps.to_vec()
-    } else {
-        points::first_and_last(steps)
+/// What tasks come to, in their order.
+async fn done<T>(tasks: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+}
+
+/// Runs flows undisturbed.
+async fn learn(town: &Arc<Town>, shop: &Arc<Shop>, flows: Vec<Flow>) -> Vec<Learnt> {
+    let jobs = Jobs::new(flows.into_iter().map(Arc::new).enumerate());
+    let learners: Vec<_> = (0..LEARNERS)
+        .map(|_| {
+            let (town, shop, jobs) = (Arc::clone(town), Arc::clone(shop), jobs.clone());
+            tokio::spawn(async move {
+                let mut learnt = Vec::new();
+                while let Some((nth, flow)) = jobs.take() {
+                    let (case, steps) = shop.learn(&town, &flow).await;
+                    learnt.push((nth, Learnt { flow, steps, case }));
+                }
+                learnt
+            })
+        })
+        .collect();
+    let mut learnt: Vec<_> = done(learners).await.into_iter().flatten().collect();
+    learnt.sort_by_key(|(nth, _)| *nth);
+    learnt.into_iter().map(|(_, learnt)| learnt).collect()
+}
+
+/// Strikes cells of flows in a shop: the deaths, each with a process of its own, and the others.
+async fn strike(town: Arc<Town>, shop: Arc<Shop>, mut jobs: Vec<Job>) -> Vec<Case> {
+    jobs.sort_by_key(|(_, cell)| wait(cell));
+    let (deaths, blows): (Vec<Job>, Vec<Job>) = jobs
+        .into_iter()
+        .partition(|(_, cell)| matches!(cell.blow, Some((_, Blow::Die(_)))));
+    let deaths = Jobs::new(deaths);
+    let killers = (0..KILLERS).map(|_| {
+        let (town, shop, jobs) = (Arc::clone(&town), Arc::clone(&shop), deaths.clone());
+        tokio::spawn(async move {
+            let mut cases = Vec::new();
+            while let Some((flow, cell)) = jobs.take() {
+                cases.push(shop.kill(&town, &flow, &cell).await);
+            }
+            cases
+        })
+    });
+    let stations = STATIONS.iter().flat_map(|(function, count)| {
+        let own = blows.iter().filter(|(flow, _)| flow.function() == *function);
+        let own = Jobs::new(own.cloned());
+        (0..*count).map(move |_| own.clone())
+    });
+    let stations = stations.map(|jobs| {
+        let (town, shop) = (Arc::clone(&town), Arc::clone(&shop));
+        tokio::spawn(async move {
+            let (mut cases, mut station) = (Vec::new(), None);
+            while let Some((flow, cell)) = jobs.take() {
+                let station = match &mut station {
+                    Some(station) => station,
+                    none => none.insert(Station::open(&town, &shop.table, &flow).await),
+                };
+                cases.push(shop.strike(&town, station, &flow, &cell).await);
+            }
+            cases
+        })
+    });
+    done(killers.chain(stations).collect::<Vec<_>>())
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Strikes runs of the reconciler.
+fn strike_runs(town: &Arc<Town>, stock: &Arc<Stock>, cells: Vec<Cell>) -> Vec<JoinHandle<Vec<Outcome>>> {
+    let jobs = Jobs::new(cells);
+    let runner = |_| {
+        let (town, stock, jobs) = (Arc::clone(town), Arc::clone(stock), jobs.clone());
+        tokio::spawn(async move {
+            let proxy = aws::proxy().await;
+            let mut outcomes = Vec::new();
+            while let Some(cell) = jobs.take() {
+                outcomes.push(runs::strike(&town, &stock, &proxy, &cell).await);
+            }
+            outcomes
+        })
     };
-    for step in &steps {
-        blows.extend(Blow::DEATHS.map(|death| (*step, death)));
-        let is_struck = match step.wire() {
-            // Which payment a later one is about differs from run to run.
-            Wire::Provider(_) => step.nth == 1,
-            Wire::DynamoDb(_) | Wire::SecretsManager => is_full || (step.nth == 1 && !elsewhere.contains(&step.call)),
-        };
-        if is_struck {
-            let on_the_way = Blow::of(step, Provider::Finvypay).into_iter();
-            blows.extend(on_the_way.map(|blow| (*step, blow)));
-        }
-    }
-    let mut cells = in_turn(blows, &[Life::Webhook, Life::Reconciler], is_full, 0);
-    cells.sort_by_key(wait);
-    cells
+    (0..RUNNERS).map(runner).collect()
 }

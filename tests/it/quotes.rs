@@ -80,8 +80,13 @@ fn quoted(body: &Value) -> Value {
 }
 
 /// With a quote whose time, and its skew, are over.
-fn expired(body: &Value) -> Value {
+pub fn expired(body: &Value) -> Value {
     quoted_with(body, json!({ "exp": in_seconds(-70) }))
+}
+
+/// A secret with the key of this module's quotes.
+pub async fn secret() -> String {
+    aws::create_secret(&json!({ "key": KEY })).await
 }
 
 /// One creating function that asks for quotes, behind a proxy of its own.
@@ -94,7 +99,7 @@ struct Shop {
 impl Shop {
     /// Both, with a secret of their own.
     async fn both() -> [Self; 2] {
-        let secret = aws::create_secret(&json!({ "key": KEY })).await;
+        let secret = secret().await;
         Self::both_with(&[("QUOTE_SECRET_ID", Some(secret.as_str()))]).await
     }
 

@@ -11,6 +11,8 @@ pub struct Flow {
     pub keyed: bool,
     pub before: Vec<Before>,
     pub act: Act,
+    /// Whether the shop's quotes are asked for, and the one that comes has expired.
+    pub quoted: bool,
     /// What it answers undisturbed; an operator is answered without a status.
     pub answer: u16,
 }
@@ -43,6 +45,18 @@ pub enum Act {
 }
 
 impl Flow {
+    fn new(name: &str, provider: Provider, before: Vec<Before>, act: Act) -> Self {
+        Self {
+            name: format!("{name}, {}", aws::name(provider)),
+            provider,
+            keyed: true,
+            quoted: false,
+            answer: answer_to(&before, &act),
+            before,
+            act,
+        }
+    }
+
     pub fn function(&self) -> &'static str {
         match self.act {
             Act::Create => function(self.provider),
@@ -84,22 +98,16 @@ pub fn all() -> Vec<Flow> {
     let nameless = json!({ "omit": ["metadata"] });
     let mut flows = Vec::new();
     for provider in BOTH {
-        let mut add = |name: &str, before: Vec<Before>, act: Act| {
-            flows.push(Flow {
-                name: format!("{name}, {}", aws::name(provider)),
-                provider,
-                keyed: name != "create without a key",
-                answer: answer_to(&before, &act),
-                before,
-                act,
-            });
-        };
+        flows.push(Flow {
+            keyed: false,
+            ..Flow::new("create without a key", provider, vec![], Act::Create)
+        });
+        let mut add = |name: &str, before: Vec<Before>, act: Act| flows.push(Flow::new(name, provider, before, act));
         let refused = match provider {
             Provider::Apolopay => "BAD_REQUEST",
             Provider::Finvypay => "INVALID_REQUEST",
         };
         add("create with a key", vec![], Act::Create);
-        add("create without a key", vec![], Act::Create);
         add("take a dead holder's key over", vec![Before::HolderDied], Act::Create);
         add(
             "take over a payment that was settled meanwhile",
@@ -147,15 +155,17 @@ pub fn all() -> Vec<Flow> {
             Act::Webhook(json!({ "amount": 1, "moves": false })),
         );
     }
+    flows.push(Flow {
+        quoted: true,
+        ..Flow::new(
+            "go on with a quote that has expired",
+            Provider::Finvypay,
+            vec![Before::HolderDied],
+            Act::Create,
+        )
+    });
     let mut add = |name: &str, provider: Provider, before: Vec<Before>, act: Act| {
-        flows.push(Flow {
-            name: format!("{name}, {}", aws::name(provider)),
-            provider,
-            keyed: true,
-            answer: answer_to(&before, &act),
-            before,
-            act,
-        });
+        flows.push(Flow::new(name, provider, before, act));
     };
     let completed = || vec![Before::Created, Before::Webhook(nothing.clone())];
     add(

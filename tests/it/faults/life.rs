@@ -73,7 +73,7 @@ impl Shop {
             let mut case = self.prepared(town, flow, &cell).await;
             let proxy = aws::proxy().await;
             let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
-            let lambda = town.lambda(flow.function(), &self.table, STRUCK, &changes).await;
+            let lambda = town.lambda_of(flow, &self.table, &changes).await;
             let lambda = Arc::new(lambda);
             let gate = unique("learn");
             town.gate.put(&gate, &lambda);
@@ -102,7 +102,7 @@ impl Shop {
         loop {
             let turn = town.turn().await;
             let mut case = self.prepared(town, flow, cell).await;
-            let lambda = Arc::new(town.lambda(flow.function(), &self.table, STRUCK, &changes).await);
+            let lambda = Arc::new(town.lambda_of(flow, &self.table, &changes).await);
             drop(turn);
             let gate = unique("dies");
             town.gate.put(&gate, &lambda);
@@ -132,8 +132,8 @@ impl Shop {
             let turn = town.turn().await;
             let mut case = self.prepared(town, flow, cell).await;
             station.proxy.reset();
-            if step.wire() == Wire::SecretsManager {
-                station.start_anew(town).await;
+            if step.wire() == Wire::SecretsManager || station.quoted != flow.quoted {
+                station.start_anew(town, flow).await;
             }
             blow.set_up(&station.proxy, step);
             if let Blow::Provider(_, reply) = blow {
@@ -148,7 +148,7 @@ impl Shop {
             };
             if let Some(status) = station.lambda.ended() {
                 case.wrong(format!("the process ended: {status}\n{}", station.lambda.log()));
-                station.start_anew(town).await;
+                station.start_anew(town, flow).await;
             }
             station.proxy.reset();
             if !is_struck && begin.elapsed() < PATIENCE {
@@ -350,7 +350,7 @@ impl Case {
     async fn act(&mut self, town: &Town, lambda: &Lambda, gate: &str) -> Option<u16> {
         let begin = Instant::now();
         let status = match self.flow.act.clone() {
-            Act::Create => match create_at(lambda, self).await {
+            Act::Create => match create_at(lambda, self, &self.body_of_the_flow()).await {
                 Ok(answer) => {
                     self.first_answer(&answer);
                     self.notes(&answer);
@@ -393,6 +393,19 @@ impl Case {
         let took = begin.elapsed();
         self.check(took < LONGEST_ANSWER, || format!("it took {took:?}"));
         status
+    }
+
+    pub fn body(&self) -> Value {
+        body(self.flow.provider, &self.order)
+    }
+
+    /// What is sent when the flow is struck.
+    fn body_of_the_flow(&self) -> Value {
+        if self.flow.quoted {
+            quotes::expired(&self.body())
+        } else {
+            self.body()
+        }
     }
 
     fn dies(&self) -> bool {

@@ -20,7 +20,7 @@ pub enum Wire {
 impl Wire {
     pub const fn of(call: Call) -> Self {
         match call {
-            Call::ReadPayment | Call::ReadOwner | Call::ReadParked => Self::DynamoDb("GetItem"),
+            Call::ReadPayment | Call::ReadOwner | Call::ReadKey | Call::ReadParked => Self::DynamoDb("GetItem"),
             Call::ReadOrder | Call::ReadDue => Self::DynamoDb("Query"),
             Call::Open
             | Call::TakeOver

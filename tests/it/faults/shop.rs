@@ -125,6 +125,8 @@ pub struct Town {
     trusted: String,
     http: HttpClient,
     key: SecretCache<ApiKey>,
+    /// The secret of quotes.
+    quotes: String,
     turns: Semaphore,
 }
 
@@ -152,6 +154,7 @@ impl Town {
             trusted,
             http: HttpClient::new().unwrap(),
             key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
+            quotes: quotes::secret().await,
             turns: Semaphore::new(TURNS),
         }
     }
@@ -169,6 +172,13 @@ impl Town {
         }
         own.extend(changes);
         self.world.lambda(function, &own).await.expect("a function")
+    }
+
+    /// Starts the function of a flow that is struck.
+    pub async fn lambda_of(&self, flow: &Flow, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
+        let quotes = flow.quoted.then_some(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
+        let changes: Vec<_> = changes.iter().copied().chain(quotes).collect();
+        self.lambda(flow.function(), table, STRUCK, &changes).await
     }
 
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do.
@@ -260,7 +270,7 @@ impl Shop {
             When::Soon => &self.soon,
             When::Later => &self.later,
         };
-        create_at(&functions[function(case.flow.provider)], case).await
+        create_at(&functions[function(case.flow.provider)], case, &case.body()).await
     }
 
     /// Somebody dies who created a case's payment, when the provider had answered. False where the machine was too busy.
@@ -276,8 +286,7 @@ impl Shop {
         if let Some(key) = &case.key {
             request = request.header("idempotency-key", key);
         }
-        let body = body(case.flow.provider, &case.order).to_string();
-        let request = request.body(lambda_http::Body::from(body)).unwrap();
+        let request = request.body(lambda_http::Body::from(case.body().to_string())).unwrap();
         let flow = fault::scope(grave.clone(), async {
             match case.flow.provider {
                 Provider::Apolopay => self.preorders.handle(&request).await,
@@ -303,12 +312,12 @@ impl Shop {
     }
 }
 
-/// Posts a case's request to one function.
-pub async fn create_at(lambda: &Lambda, case: &Case) -> Result<Answer, NoAnswer> {
+/// Posts a case's request with this body to one function.
+pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Answer, NoAnswer> {
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(case.key.as_deref().map(|key| ("idempotency-key", key)));
-    let (provider, body) = (case.flow.provider, body(case.flow.provider, &case.order).to_string());
-    let answer = lambda.http("POST", route(provider), &headers, body.as_bytes()).await?;
+    let (route, body) = (route(case.flow.provider), body.to_string());
+    let answer = lambda.http("POST", route, &headers, body.as_bytes()).await?;
     Ok(answer.into())
 }
 
@@ -321,36 +330,38 @@ pub async fn complete_at(lambda: &Lambda, id: &str) -> Result<Value, NoAnswer> {
 
 /// A function to be struck, with a proxy of its own before AWS.
 pub struct Station {
-    pub function: &'static str,
     pub name: String,
     pub proxy: AwsProxy,
     pub lambda: Arc<Lambda>,
+    /// Whether it asks for quotes.
+    pub quoted: bool,
     table: String,
 }
 
 impl Station {
-    pub async fn open(town: &Town, table: &str, function: &'static str) -> Self {
+    pub async fn open(town: &Town, table: &str, flow: &Flow) -> Self {
         let proxy = aws::proxy().await;
         let name = unique("station");
-        let lambda = Arc::new(start_behind(town, table, function, &proxy).await);
+        let lambda = Arc::new(start_behind(town, table, flow, &proxy).await);
         town.gate.put(&name, &lambda);
         Self {
-            function,
             name,
             proxy,
             lambda,
+            quoted: flow.quoted,
             table: table.to_owned(),
         }
     }
 
     /// Ends the process and starts another, which has no secret yet.
-    pub async fn start_anew(&mut self, town: &Town) {
-        self.lambda = Arc::new(start_behind(town, &self.table, self.function, &self.proxy).await);
+    pub async fn start_anew(&mut self, town: &Town, flow: &Flow) {
+        self.lambda = Arc::new(start_behind(town, &self.table, flow, &self.proxy).await);
+        self.quoted = flow.quoted;
         town.gate.put(&self.name, &self.lambda);
     }
 }
 
-async fn start_behind(town: &Town, table: &str, function: &str, proxy: &AwsProxy) -> Lambda {
+async fn start_behind(town: &Town, table: &str, flow: &Flow, proxy: &AwsProxy) -> Lambda {
     let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    town.lambda(function, table, STRUCK, &endpoint).await
+    town.lambda_of(flow, table, &endpoint).await
 }
