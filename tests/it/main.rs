@@ -7,9 +7,10 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "these are tests throughout"
+    reason = "these are tests throughout, and some print how much they tried"
 )]
 
 mod answered_in_time;

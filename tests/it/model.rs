@@ -185,7 +185,7 @@ async fn play(acts: Vec<Act<'_>>, choices: &mut dyn Choose, deaths: usize) -> Op
                     call: point.call,
                     dies,
                 }),
-                _ => None,
+                Phase::Running | Phase::Done | Phase::Dead => None,
             });
             actions.collect::<Vec<_>>()
         };

@@ -227,9 +227,10 @@ impl Life {
 /// Every payment is over 25.50 US dollars.
 fn rung(fact: &Fact) -> Option<Status> {
     let money = Money::from_minor(2550, Currency::USD);
-    match fact.outcome {
-        Outcome::Completed if fact.money() != Some(money) => Some(Status::Review),
-        outcome => outcome.rung(),
+    if fact.outcome == Outcome::Completed && fact.money() != Some(money) {
+        Some(Status::Review)
+    } else {
+        fact.outcome.rung()
     }
 }
 
@@ -504,9 +505,18 @@ impl Shop {
             .collect::<BTreeSet<_>>()
             .len();
         for life in &self.lives {
+            let Some(id) = life.lock().unwrap().id else { continue };
+            let payment = self.store.payment(id).await.unwrap().unwrap();
+            let handed_out: Vec<Reference> = {
+                let told = &life.lock().unwrap().told;
+                told.iter().filter_map(|id| Reference::parse(id)).collect()
+            };
+            for reference in handed_out.iter().chain(&payment.references) {
+                let owner = self.store.owner(payment.provider, reference).await.unwrap();
+                assert_eq!(owner, Some(id), "{reference:?} leads to the payment");
+            }
             let life = life.lock().unwrap();
-            let Some(id) = life.id else { continue };
-            let (payment, model) = (self.store.payment(id).await.unwrap().unwrap(), life.model());
+            let model = life.model();
             assert_eq!(payment.status, model.status, "{payment:?} {:?}", life.heard);
             parked += model.parked;
             let ledger: BTreeSet<&str> = of(&format!("PAYMENT#{id}"))
@@ -523,13 +533,6 @@ impl Shop {
                 model.parked,
                 "what was acknowledged is in the ledger, or parked"
             );
-            for told in &life.told {
-                let owner = self.store.owner(life.provider, &Reference::parse(told).unwrap()).await;
-                assert_eq!(owner.unwrap(), Some(id), "what was handed out leads to the payment");
-            }
-            for reference in &payment.references {
-                assert_eq!(self.store.owner(life.provider, reference).await.unwrap(), Some(id));
-            }
             if life.was_paid_twice() {
                 assert!(payment.attention.contains(&Attention::PaidTwice), "{payment:?}");
             }
@@ -648,9 +651,10 @@ fn webhook(
     let metadata = ours
         .map(|id| json!({ "paymentFunctionsId": id }))
         .unwrap_or_else(|| json!({}));
-    let word = match outcome {
-        Outcome::Unrecognised => "settled".to_owned(),
-        known => known.name().to_owned(),
+    let word = if outcome == Outcome::Unrecognised {
+        "settled"
+    } else {
+        outcome.name()
     };
     let body = match (provider, shape) {
         (Provider::ApoloPay, 0 | 1) => {
@@ -685,7 +689,7 @@ fn word_for(status: Status) -> &'static str {
         Status::Failed => "FAILED",
         Status::Cancelled => "CANCELLED",
         Status::Authorized => "AUTHORIZED",
-        _ => "PENDING",
+        Status::Creating | Status::Pending | Status::Expired | Status::Review => "PENDING",
     }
 }
 
