@@ -109,6 +109,10 @@ impl Cell {
             life,
         }
     }
+
+    fn is(&self, name: &str) -> bool {
+        self.blow.as_ref().is_some_and(|(_, blow)| blow.name() == name)
+    }
 }
 
 /// A case of a cell: one order with all that happened to it.
@@ -390,8 +394,8 @@ impl<T> Jobs<T> {
 
 /// Workers that each have a function and a proxy, in each shop.
 const STATIONS: [(&str, usize); 5] = [
-    ("create-preorder", 2),
-    ("create-apm", 2),
+    ("create-preorder", 3),
+    ("create-apm", 3),
     ("webhook-handler", 2),
     ("get-payment", 1),
     ("reconcile-payments", 1),
@@ -399,8 +403,8 @@ const STATIONS: [(&str, usize); 5] = [
 /// Workers that run the flows undisturbed.
 const LEARNERS: usize = 6;
 /// Workers that start a process for each cell, in each shop, and for the runs of the reconciler.
-const KILLERS: usize = 2;
-const RUNNERS: usize = 6;
+const KILLERS: usize = 3;
+const RUNNERS: usize = 16;
 
 /// What a flow does undisturbed.
 struct Learnt {

@@ -286,8 +286,9 @@ impl Judge<'_> {
         let heard_of: Vec<Option<String>> = match (self.stage, self.case.cell.life) {
             (Stage::Everything, _) => self.there.iter().flat_map(ids).collect(),
             (Stage::CarriedOn, Life::Webhook) => self.there.iter().map(|there| Some(there.id.clone())).collect(),
-            // FinvyPay is asked about what no webhook has settled.
-            (Stage::CarriedOn, Life::Reconciler) if provider == Provider::Finvypay && self.case.taken.is_empty() => {
+            (Stage::CarriedOn, Life::Reconciler)
+                if provider == Provider::Finvypay && !self.is_settled_by_webhook(id) =>
+            {
                 // Its list tells nothing but the transactions'.
                 self.there.iter().map(|there| there.transaction_id.clone()).collect()
             }
@@ -299,6 +300,12 @@ impl Judge<'_> {
             self.case
                 .check(is_known, || format!("{reference} does not lead to the payment"));
         }
+    }
+
+    /// FinvyPay is not asked about what a webhook has settled; its answers, unlike those webhooks, name transactions.
+    fn is_settled_by_webhook(&self, id: &str) -> bool {
+        let mut facts = self.table.facts.get(id).into_iter().flatten();
+        facts.any(|fact| fact["outcome"] == "completed" && fact["transaction"].is_null())
     }
 
     /// The status is what the ledger says and what we know ourselves, and nothing that was taken is missing.
