@@ -316,7 +316,7 @@ impl Dealer {
         }
         self.turn += 1;
         let turn = self.turn;
-        let is_chosen = |nth: &usize| (nth + turn) % THIRD == 0;
+        let is_chosen = |nth: &usize| (nth + turn).is_multiple_of(THIRD);
         all.into_iter()
             .enumerate()
             .filter(|(nth, _)| is_chosen(nth))

@@ -82,7 +82,7 @@ impl Flow {
 fn answer_to(before: &[Before], act: &Act) -> u16 {
     let reply = before.iter().find_map(|before| match before {
         Before::Reply(reply) => reply["error"].as_str().or(Some("")),
-        _ => None,
+        Before::Created | Before::HolderDied | Before::Webhook(_) | Before::WebhookBeforeReply => None,
     });
     match (act, reply) {
         (Act::Create, None) => 201,

@@ -167,11 +167,11 @@ impl Shop {
             Life::SameKey => self.same_key(case, &[When::Soon, When::Later]).await,
             Life::Webhook => {
                 let harder = match (case.flow.provider, case.nth % 3) {
-                    (Provider::Finvypay, 0) => Webhook::OfTheOrder,
-                    (_, 1) => Webhook::OfOurs,
-                    _ => Webhook::OfTheProviders,
+                    (Provider::Finvypay, 0) => Webhook::Order,
+                    (_, 1) => Webhook::OurId,
+                    _ => Webhook::ProviderId,
                 };
-                self.webhooks(town, case, &[harder, Webhook::OfOurs]).await;
+                self.webhooks(town, case, &[harder, Webhook::OurId]).await;
             }
             Life::Reconciler => {
                 if case.nth % 2 == 1 && case.flow.provider == Provider::Finvypay {
@@ -210,7 +210,7 @@ impl Shop {
         let each = cases.into_iter().map(|mut case| async {
             if town.is_full || case.nth % 3 == 0 {
                 let _turn = town.turn().await;
-                self.webhooks(town, &mut case, &[Webhook::OfTheProviders]).await;
+                self.webhooks(town, &mut case, &[Webhook::ProviderId]).await;
             }
             case
         });
@@ -226,10 +226,10 @@ impl Shop {
         }
         let mut webhooks = Vec::new();
         if self.life != Life::Webhook {
-            webhooks.push(Webhook::OfOurs);
+            webhooks.push(Webhook::OurId);
         }
         if case.flow.provider == Provider::Finvypay {
-            webhooks.push(Webhook::OfTheOrder);
+            webhooks.push(Webhook::Order);
         }
         self.webhooks(town, case, &webhooks).await;
         if matches!(case.flow.act, Act::Complete) {
@@ -298,23 +298,23 @@ impl Shop {
 #[derive(Clone, Copy, Debug)]
 enum Webhook {
     /// Our payment, and the provider's.
-    OfOurs,
+    OurId,
     /// The provider's alone.
-    OfTheProviders,
+    ProviderId,
     /// The order, and a transaction.
-    OfTheOrder,
+    Order,
 }
 
 impl Webhook {
     fn spec(self, provider: Provider) -> Value {
         match (provider, self) {
-            (Provider::Apolopay, Self::OfOurs) => json!({ "shape": "A" }),
-            (Provider::Apolopay, Self::OfTheProviders) => json!({ "shape": "A", "omit": ["metadata"] }),
+            (Provider::Apolopay, Self::OurId) => json!({ "shape": "A" }),
+            (Provider::Apolopay, Self::ProviderId) => json!({ "shape": "A", "omit": ["metadata"] }),
             // It always names its own payment; the documented shape then.
-            (Provider::Apolopay, Self::OfTheOrder) => json!({ "shape": "B" }),
-            (Provider::Finvypay, Self::OfOurs) => json!({ "shape": "W2" }),
-            (Provider::Finvypay, Self::OfTheProviders) => json!({ "shape": "W2", "omit": ["metadata"] }),
-            (Provider::Finvypay, Self::OfTheOrder) => json!({ "shape": "W1" }),
+            (Provider::Apolopay, Self::Order) => json!({ "shape": "B" }),
+            (Provider::Finvypay, Self::OurId) => json!({ "shape": "W2" }),
+            (Provider::Finvypay, Self::ProviderId) => json!({ "shape": "W2", "omit": ["metadata"] }),
+            (Provider::Finvypay, Self::Order) => json!({ "shape": "W1" }),
         }
     }
 }

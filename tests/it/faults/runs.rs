@@ -130,9 +130,10 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
         Blow::Provider(_, reply) => {
             let table = unique("run");
             own = Stock::fill(town, &table).await;
-            let call = match step.wire() {
-                Wire::Provider(Kind::List) => "list",
-                _ => "status",
+            let call = if step.wire() == Wire::Provider(Kind::List) {
+                "list"
+            } else {
+                "status"
             };
             let script = json!({
                 "provider": "finvypay", "orderId": own.several, "call": call, "replies": [reply],

@@ -363,7 +363,7 @@ impl Judge<'_> {
         case.check(!has_handoff || status >= 1, || {
             format!("accepted, and {}", LADDER[status])
         });
-        case.check(payment["rank"] == status.to_string(), || {
+        case.check(payment["rank"] == status.to_string().as_str(), || {
             format!("the rank of {payment}")
         });
 
