@@ -5,10 +5,14 @@ PYTHON ?= python3
 CARGO_DENY := cargo-deny@0.20.2
 CARGO_MACHETE := cargo-machete@0.9.2
 FUZZ_SECONDS ?= 60
+MINUTES ?= 10
+HISTORIES ?= 1000000
+SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
+LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test lint fuzz fmt tools relock prerequisites cxx
+.PHONY: help dev test lint fuzz soak histories fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +28,13 @@ test: tools lint ## the whole test suite, with every check
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
+
+soak: tools ## everything at once with faults for MINUTES (10), then an audit
+	cargo build --locked --workspace --bins
+	SOAK_SECONDS=$$((60 * $(MINUTES))) cargo test --locked --workspace --test it -- --exact --nocapture $(SOAK)
+
+histories: prerequisites ## HISTORIES (a million) lives of payments at random, compared with a model
+	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test it -- --exact --nocapture $(LIVES)
 
 lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check

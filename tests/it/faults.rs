@@ -25,6 +25,7 @@ mod matrix;
 mod points;
 mod runs;
 mod shop;
+mod soak;
 mod verdict;
 
 use std::collections::{BTreeSet, VecDeque};

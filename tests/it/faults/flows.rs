@@ -13,6 +13,8 @@ pub struct Flow {
     pub act: Act,
     /// Whether the shop's quotes are asked for, and the one that comes has expired.
     pub quoted: bool,
+    /// Whether faults come at random, and so anywhere.
+    pub at_random: bool,
     /// What it answers undisturbed; an operator is answered without a status.
     pub answer: u16,
 }
@@ -51,9 +53,18 @@ impl Flow {
             provider,
             keyed: true,
             quoted: false,
+            at_random: false,
             answer: answer_to(&before, &act),
             before,
             act,
+        }
+    }
+
+    /// A payment that faults strike at random.
+    pub fn at_random(provider: Provider) -> Self {
+        Self {
+            at_random: true,
+            ..Self::new("at random", provider, vec![], Act::Create)
         }
     }
 

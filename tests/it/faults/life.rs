@@ -12,7 +12,7 @@ use super::blows::Blow;
 use super::flows::{Act, Before};
 use super::points::{Step, Wire};
 use super::shop::{Shop, Station, Town, complete_at, create_at};
-use super::verdict::{Stage, judge};
+use super::verdict::{Record, Stage, Table, judge};
 use super::*;
 
 /// How long somebody tries again whom an overloaded machine keeps from the undisturbed answer.
@@ -41,6 +41,7 @@ impl Shop {
                 Before::Webhook(spec) => {
                     case.tell(town, spec, &town.gate.url(&self.table))
                         .await
+                        .pop()
                         .filter(is_taken)?;
                 }
                 Before::Reply(reply) => case.scripts(town, reply).await,
@@ -196,7 +197,7 @@ impl Shop {
                 town.sweep(&self.table, ahead).await;
             }
         }
-        judge(town, self, &mut cases, Stage::CarriedOn).await;
+        self.judge(town, &mut cases, Stage::CarriedOn).await;
         let each = cases.into_iter().map(|mut case| async {
             let _turn = town.turn().await;
             self.everything(town, &mut case).await;
@@ -215,8 +216,23 @@ impl Shop {
             case
         });
         let mut cases: Vec<Case> = stream::iter(each).buffer_unordered(TOGETHER).collect().await;
-        judge(town, self, &mut cases, Stage::Everything).await;
+        self.judge(town, &mut cases, Stage::Everything).await;
         cases
+    }
+
+    async fn judge(&self, town: &Town, cases: &mut [Case], stage: Stage) {
+        let _turn = town.turn().await;
+        let table = Table::read(&self.table).await;
+        judge(&table, &Record::of_both(&town.control).await, cases, stage);
+        if stage == Stage::Everything {
+            for case in cases {
+                if let Some(payment) = table.of_order(&case.order).first() {
+                    let seen = self.get(payment["id"].as_str().expect("an id")).await;
+                    let is_seen = seen.status == 200 && seen.json()["status"] == payment["status"];
+                    case.check(is_seen, || format!("GET: {seen:?}, {payment}"));
+                }
+            }
+        }
     }
 
     /// What else can come next.
@@ -279,7 +295,7 @@ impl Shop {
                 spec["payment"] = json!(payment.id);
                 let begin = Instant::now();
                 loop {
-                    let delivery = case.tell(town, &spec, &gate).await;
+                    let delivery = case.tell(town, &spec, &gate).await.pop();
                     let status = delivery.and_then(|delivery| delivery.status);
                     if status == Some(503) && begin.elapsed() < PATIENCE {
                         continue;
@@ -296,7 +312,7 @@ impl Shop {
 
 /// A provider's webhook, by what it names.
 #[derive(Clone, Copy, Debug)]
-enum Webhook {
+pub enum Webhook {
     /// Our payment, and the provider's.
     OurId,
     /// The provider's alone.
@@ -306,7 +322,9 @@ enum Webhook {
 }
 
 impl Webhook {
-    fn spec(self, provider: Provider) -> Value {
+    pub const ALL: [Self; 3] = [Self::OurId, Self::ProviderId, Self::Order];
+
+    pub fn spec(self, provider: Provider) -> Value {
         match (provider, self) {
             (Provider::Apolopay, Self::OurId) => json!({ "shape": "A" }),
             (Provider::Apolopay, Self::ProviderId) => json!({ "shape": "A", "omit": ["metadata"] }),
@@ -359,7 +377,7 @@ impl Case {
                 Err(error) => self.unanswered(&error),
             },
             Act::Webhook(spec) => {
-                let delivery = self.tell(town, &spec, &town.gate.url(gate)).await;
+                let delivery = self.tell(town, &spec, &town.gate.url(gate)).await.pop();
                 let status = delivery.as_ref().and_then(|delivery| delivery.status);
                 let is_expected = matches!(status, Some(200 | 503)) || (status == Some(502) && self.dies());
                 self.check(is_expected, || format!("the webhook was answered {delivery:?}"));
@@ -419,17 +437,19 @@ impl Case {
     }
 
     /// Sends a webhook of the order's.
-    async fn tell(&mut self, town: &Town, spec: &Value, gate: &str) -> Option<Delivery> {
+    pub async fn tell(&mut self, town: &Town, spec: &Value, gate: &str) -> Vec<Delivery> {
         let mut spec = spec.clone();
         spec["provider"] = json!(self.flow.provider);
         spec["url"] = json!(format!("{gate}/webhooks/{}", aws::name(self.flow.provider)));
         if spec.get("payment").is_none() {
-            spec["payment"] = json!(self.at_provider(town).await.last()?.id);
+            let Some(there) = self.at_provider(town).await.pop() else {
+                return Vec::new();
+            };
+            spec["payment"] = json!(there.id);
         }
-        let delivery = town.control.webhooks(&spec).await.expect("a delivery").remove(0);
-        if is_taken(&delivery) {
-            self.taken.push(Said::of(&delivery.sent.body));
-        }
-        Some(delivery)
+        let deliveries = town.control.webhooks(&spec).await.expect("a delivery");
+        let taken = deliveries.iter().filter(|delivery| is_taken(delivery));
+        self.taken.extend(taken.map(|delivery| Said::of(&delivery.sent.body)));
+        deliveries
     }
 }

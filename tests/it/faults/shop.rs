@@ -21,6 +21,7 @@ use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::HttpClient;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions_tests::local::{AwsProxy, Lambda};
+use payment_functions_tests::sandbox::{Config, Sandbox};
 use reconcile_payments::ask::InTurn;
 use reconcile_payments::sweep::Sweep;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -58,6 +59,11 @@ impl Gate {
         self.behind.lock().unwrap().insert(name.to_owned(), Arc::clone(lambda));
     }
 
+    /// The function of this name.
+    pub fn function(&self, name: &str) -> Arc<Lambda> {
+        self.behind.lock().unwrap().get(name).cloned().expect("a function")
+    }
+
     pub fn remove(&self, name: &str) {
         self.behind.lock().unwrap().remove(name);
     }
@@ -66,7 +72,7 @@ impl Gate {
 /// A function that gives no answer is a 502, as at a function URL.
 async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let (name, path) = uri.path().trim_start_matches('/').split_once('/').unwrap();
-    let lambda = gate.behind.lock().unwrap().get(name).cloned().expect("a function");
+    let lambda = gate.function(name);
     let headers: Vec<(&str, &str)> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
@@ -118,6 +124,8 @@ impl Hook for Grave {
 pub struct Town {
     pub world: &'static World,
     pub gate: Gate,
+    /// Stand-ins of its own.
+    sandbox: Sandbox,
     pub control: Control,
     /// Whether the whole matrix is gone through.
     pub is_full: bool,
@@ -146,10 +154,12 @@ impl Town {
         std::fs::write(&trusted, certificate.cert.pem()).unwrap();
         let secret = world.environment("create-apm").unwrap()["FINVYPAY_SECRET_ID"].clone();
         let secrets = aws::clients(world.aws_url()).secrets_manager();
+        let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
         Self {
             world,
             gate: Gate::open().await,
-            control: control().await,
+            control: Control::new(&sandbox.url()).expect("a control client"),
+            sandbox,
             is_full,
             trusted,
             http: HttpClient::new().unwrap(),
@@ -159,9 +169,16 @@ impl Town {
         }
     }
 
+    /// The variables with the providers' addresses.
+    fn providers(&self) -> [(&'static str, String); 2] {
+        let names = ["APOLOPAY_BASE_URL", "FINVYPAY_BASE_URL"];
+        std::array::from_fn(|nth| (names[nth], format!("{}/{}", self.sandbox.url(), aws::name(BOTH[nth]))))
+    }
+
     /// Starts a function over a table, its clock so many seconds ahead.
     pub async fn lambda(&self, function: &str, table: &str, ahead: u64, changes: &[(&str, Option<&str>)]) -> Lambda {
         let (ahead, webhooks) = (ahead.to_string(), self.gate.url(table));
+        let providers = self.providers();
         let mut own = vec![
             ("PAYMENTS_TABLE", Some(table)),
             ("CLOCK_OFFSET_SECONDS", Some(ahead.as_str())),
@@ -170,6 +187,7 @@ impl Town {
         if function == "create-apm" {
             own.push(("WEBHOOK_BASE_URL", Some(webhooks.as_str())));
         }
+        own.extend(providers.iter().map(|(name, url)| (*name, Some(url.as_str()))));
         own.extend(changes);
         self.world.lambda(function, &own).await.expect("a function")
     }
@@ -184,10 +202,10 @@ impl Town {
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do.
     pub async fn sweep(&self, table: &str, ahead: u64) {
         let store = aws::clients(self.world.aws_url()).store(table.to_owned());
-        let base_url = format!("{}/finvypay", self.world.sandbox_url());
+        let base_url = format!("{}/finvypay", self.sandbox.url());
         let key = self.key.get(Timestamp::now()).await.expect("the key");
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
-        for _ in 0..10 {
+        for _ in 0..1000 {
             let run = async {
                 let now = Timestamp::now();
                 let api = StatusApi {
@@ -245,6 +263,9 @@ impl Shop {
             let mut environment = town.world.environment(function).unwrap();
             environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
             environment.insert("WEBHOOK_BASE_URL".to_owned(), town.gate.url(&table));
+            for (name, url) in town.providers() {
+                environment.insert(name.to_owned(), url);
+            }
             environment
         };
         let (preorder, apm) = (environment("create-preorder"), environment("create-apm"));

@@ -1,0 +1,369 @@
+//! A soak: every flow at once, as fast as the machine goes, while faults strike one call in twenty and processes are
+//! killed; then calm, and an audit of the whole table.
+//!
+//! A few seconds of it in `cargo test`; `SOAK_SECONDS` goes on for longer with more at a time, as `make soak` does.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures_util::future::join;
+use futures_util::stream::{self, StreamExt};
+use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::sandbox::Chaos;
+
+use super::life::{Webhook, is_final};
+use super::shop::create_at;
+use super::verdict::{Record, Stage, Table, judge};
+use super::*;
+
+/// How many of a hundred calls a fault strikes.
+const PERCENT: u8 = 5;
+const SEED: u64 = 1;
+/// How often a buyer tries.
+const TRIES: usize = 3;
+/// The pause between two deaths, and between two runs of a reconciler.
+const PAUSE: Duration = Duration::from_secs(1);
+const RECONCILERS: usize = 2;
+/// At a till somebody buys, with functions of its own.
+const FUNCTIONS: [&str; 4] = ["create-preorder", "create-apm", "webhook-handler", "get-payment"];
+/// How many keys are tried again at one time when all is calm.
+const TOGETHER: usize = 4;
+
+/// One answer in all of AWS's ways to fail.
+fn faults() -> Vec<Fault> {
+    vec![
+        Fault::THROTTLED,
+        Fault::UNAVAILABLE,
+        Fault::ErrorAfter(500, "InternalServerError"),
+        Fault::Disconnect,
+        Fault::LoseAnswer,
+        Fault::Hang,
+        Fault::HangAfter,
+        Fault::Late(Duration::from_millis(250)),
+    ]
+}
+
+struct Soak {
+    town: Town,
+    table: String,
+    proxy: AwsProxy,
+    tills: usize,
+    until: Instant,
+    flows: [Arc<Flow>; 2],
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn everything_at_once_with_faults_loses_nothing() {
+    let seconds: Option<u64> = std::env::var("SOAK_SECONDS")
+        .ok()
+        .map(|text| text.parse().expect("SOAK_SECONDS: a number"));
+    let (tills, load) = seconds.map_or((3, 8), |seconds| (12, seconds));
+    let soak = Arc::new(Soak::open(tills, Duration::from_secs(load)).await);
+
+    let cases = soak.load().await;
+    let counts = soak.counts.lock().unwrap().clone();
+    let requests: u64 = counts.values().sum();
+    let calls: usize = ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"]
+        .iter()
+        .map(|action| soak.proxy.count(action))
+        .sum();
+    let of_aws = soak.proxy.injected();
+    soak.proxy.calm();
+    let of_provider = soak.town.control.chaos(&Chaos::default()).await.expect("calm");
+
+    let (cases, facts) = soak.audit(cases).await;
+    let wrongs: Vec<String> = cases
+        .iter()
+        .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)))
+        .collect();
+    let struck: usize = of_aws.values().sum::<usize>() + of_provider.mishaps.values().sum::<usize>();
+    println!(
+        "soak: {tills} tills, {load} s, {} payments, {requests} requests",
+        cases.len()
+    );
+    println!("  load: {} requests a second: {:?}", requests / load, counts);
+    println!("  AWS: {calls} calls, faults {of_aws:?}");
+    println!(
+        "  providers: {} calls, faults {:?}",
+        of_provider.calls, of_provider.mishaps
+    );
+    println!(
+        "  {struck} faults in {} calls; {facts} facts in the ledgers",
+        calls + of_provider.calls
+    );
+    println!("  violations: {}", wrongs.len());
+    assert!(
+        wrongs.is_empty(),
+        "{}",
+        wrongs.into_iter().take(40).collect::<Vec<_>>().join("\n")
+    );
+    assert!(
+        struck > 0 && cases.len() > tills,
+        "a soak without faults, or without load"
+    );
+}
+
+impl Soak {
+    async fn open(tills: usize, load: Duration) -> Self {
+        let town = Town::open(false).await;
+        let table = unique("soak");
+        aws::create_table(&table).await;
+        let proxy = aws::proxy().await;
+        proxy.chaos(PERCENT, SEED, &faults());
+        let flows = BOTH.map(|provider| Arc::new(Flow::at_random(provider)));
+        let soak = Self {
+            town,
+            table,
+            proxy,
+            tills,
+            until: Instant::now(),
+            flows,
+            counts: Mutex::default(),
+        };
+        for till in 0..tills {
+            for function in FUNCTIONS {
+                soak.start(function, till).await;
+            }
+        }
+        for nth in 0..RECONCILERS {
+            soak.start("reconcile-payments", nth).await;
+        }
+        let chaos = Chaos {
+            percent: PERCENT,
+            seed: SEED,
+            ..Chaos::default()
+        };
+        soak.town.control.chaos(&chaos).await.expect("the stand-ins");
+        Self {
+            until: Instant::now() + load,
+            ..soak
+        }
+    }
+
+    /// Starts a function, in the place of the one that was there.
+    async fn start(&self, function: &str, till: usize) {
+        // The reconciler looks at what is a minute old.
+        let ahead = if function == "reconcile-payments" {
+            MINUTE + 10
+        } else {
+            0
+        };
+        let endpoint = [("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
+        let lambda = self.town.lambda(function, &self.table, ahead, &endpoint).await;
+        self.town.gate.put(&place(function, till), &Arc::new(lambda));
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    fn count(&self, what: &'static str) {
+        *self.counts.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// Everything at once, until the time is over.
+    async fn load(self: &Arc<Self>) -> Vec<Case> {
+        let buyers = (0..self.tills).map(|till| {
+            let soak = Arc::clone(self);
+            tokio::spawn(async move { soak.serve(till).await })
+        });
+        let buyers: Vec<_> = buyers.collect();
+        let reconcilers = (0..RECONCILERS).map(|nth| {
+            let soak = Arc::clone(self);
+            tokio::spawn(async move { soak.reconcile(nth).await })
+        });
+        let reconcilers: Vec<_> = reconcilers.collect();
+        let soak = Arc::clone(self);
+        let killer = tokio::spawn(async move { soak.kill().await });
+        let cases = done(buyers).await.into_iter().flatten().collect();
+        done(reconcilers.into_iter().chain([killer])).await;
+        cases
+    }
+
+    async fn serve(&self, till: usize) -> Vec<Case> {
+        let mut random = fastrand::Rng::with_seed(u64::try_from(till).expect("small"));
+        let mut cases = Vec::new();
+        while !self.is_over() {
+            let flow = random.choice(&self.flows).expect("two");
+            let mut case = Case::new(flow, &Cell::undisturbed(Life::SameKey));
+            self.create(&mut case, till, &mut random).await;
+            self.live(&mut case, till, &mut random).await;
+            self.look(&mut case, till).await;
+            cases.push(case);
+        }
+        cases
+    }
+
+    /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once.
+    async fn create(&self, case: &mut Case, till: usize, random: &mut fastrand::Rng) {
+        for _ in 0..TRIES {
+            let mut answers = Vec::new();
+            if random.u8(..10) == 0 {
+                let other = (till + 1) % self.tills;
+                let (one, two) = join(self.ask(case, till), self.ask(case, other)).await;
+                answers.extend([one, two]);
+            } else {
+                answers.push(self.ask(case, till).await);
+            }
+            // A replay is of an answer that was given before.
+            answers
+                .sort_by_key(|answer| matches!(answer, Ok(answer) if answer.header("idempotency-replayed").is_some()));
+            for answer in answers {
+                match answer {
+                    Ok(answer) => {
+                        if answer.status != 409 {
+                            case.first_answer(&answer);
+                        }
+                        case.notes(&answer);
+                    }
+                    Err(NoAnswer::Died { .. }) => case.callers += 1,
+                    Err(error) => case.wrong(format!("no answer: {error}")),
+                }
+            }
+            if case.answer.is_some() {
+                return;
+            }
+        }
+    }
+
+    async fn ask(&self, case: &Case, till: usize) -> Result<Answer, NoAnswer> {
+        self.count("create");
+        let lambda = self.town.gate.function(&place(function(case.flow.provider), till));
+        create_at(&lambda, case, &case.body()).await
+    }
+
+    /// What becomes of a payment at its provider.
+    async fn live(&self, case: &mut Case, till: usize, random: &mut fastrand::Rng) {
+        let Some(there) = case.at_provider(&self.town).await.pop() else {
+            return;
+        };
+        let scenario = random.u8(..10);
+        let mut webhook = |members: Value| {
+            let kind = random.choice(Webhook::ALL).expect("some");
+            with(
+                with(kind.spec(case.flow.provider), json!({ "payment": there.id })),
+                members,
+            )
+        };
+        let paid = json!({});
+        let failed = json!({ "outcome": "failed", "moves": false });
+        let other_money = json!({ "amount": 1, "moves": false });
+        let three_times = json!({ "times": 3, "concurrent": true });
+        let told = match scenario {
+            0 => vec![],
+            1 => {
+                // It is paid, and nobody tells.
+                if case.flow.provider == Provider::Finvypay {
+                    let control = &self.town.control;
+                    let moved = control.set_status(Provider::Finvypay, &there.id, "COMPLETED").await;
+                    moved.expect("a payment");
+                    case.is_paid = true;
+                }
+                vec![]
+            }
+            2 => vec![webhook(failed), webhook(paid)],
+            3 => vec![webhook(paid), webhook(failed)],
+            4 => vec![webhook(other_money), webhook(paid)],
+            5 => vec![webhook(three_times)],
+            6 => vec![webhook(failed)],
+            _ => vec![webhook(paid)],
+        };
+        for spec in &told {
+            for _ in 0..TRIES {
+                let gate = self.town.gate.url(&place("webhook-handler", till));
+                let deliveries = case.tell(&self.town, spec, &gate).await;
+                for delivery in &deliveries {
+                    self.count("webhook");
+                    let is_expected = matches!(delivery.status, Some(200 | 502 | 503));
+                    case.check(is_expected, || format!("a webhook was answered {delivery:?}"));
+                }
+                if deliveries.iter().any(|delivery| delivery.status == Some(200)) {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, case: &mut Case, till: usize) {
+        let Some(id) = &case.id else { return };
+        self.count("get");
+        let lambda = self.town.gate.function(&place("get-payment", till));
+        match lambda.http("GET", &format!("/payments/{id}"), &[], b"").await {
+            Ok(answer) => {
+                let is_expected = [200, 503].contains(&answer.status);
+                case.check(is_expected, || format!("GET was answered {answer:?}"));
+            }
+            Err(NoAnswer::Died { .. }) => {}
+            Err(error) => case.wrong(format!("no answer: {error}")),
+        }
+    }
+
+    async fn reconcile(&self, nth: usize) {
+        while !self.is_over() {
+            self.count("sweep");
+            let lambda = self.town.gate.function(&place("reconcile-payments", nth));
+            match lambda.invoke(r#"{"action":"sweep"}"#).await {
+                // Out of reach, or killed: the next run goes on.
+                Ok(_) | Err(NoAnswer::Failed(_) | NoAnswer::Died { .. }) => {}
+                Err(error) => panic!("a run of the reconciler: {error}"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Kills one process after the other.
+    async fn kill(&self) {
+        let mut random = fastrand::Rng::with_seed(SEED);
+        while !self.is_over() {
+            tokio::time::sleep(PAUSE).await;
+            self.count("death");
+            let (function, till) = if random.u8(..10) == 0 {
+                ("reconcile-payments", random.usize(..RECONCILERS))
+            } else {
+                (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills))
+            };
+            self.town.gate.function(&place(function, till)).kill().await;
+            self.start(function, till).await;
+        }
+    }
+
+    /// Lets come what comes in calm: the keys that have no answer yet, and the reconciler. Then judges everything, and
+    /// tells how many facts there are.
+    async fn audit(&self, cases: Vec<Case>) -> (Vec<Case>, usize) {
+        let (first, apm) = join(
+            self.town.lambda("create-preorder", &self.table, LATER, &[]),
+            self.town.lambda("create-apm", &self.table, LATER, &[]),
+        )
+        .await;
+        let later = [&first, &apm];
+        let again = cases.into_iter().map(|mut case| async {
+            if case.answer.is_none() {
+                let lambda = later[usize::from(case.flow.provider == Provider::Finvypay)];
+                let answer = create_at(lambda, &case, &case.body()).await.expect("an answer");
+                case.notes(&answer);
+                case.check(is_final(&answer), || format!("the same key again: {answer:?}"));
+            }
+            case
+        });
+        let mut cases: Vec<Case> = stream::iter(again).buffer_unordered(TOGETHER).collect().await;
+        for ahead in SWEEPS {
+            self.town.sweep(&self.table, LATER + ahead).await;
+        }
+        let table = Table::read(&self.table).await;
+        let records = Record::of_both(&self.town.control).await;
+        judge(&table, &records, &mut cases, Stage::Calm);
+        let orders: BTreeSet<&str> = cases.iter().map(|case| case.order.as_str()).collect();
+        let strays: Vec<&String> = table
+            .orders()
+            .filter(|order| !orders.contains(order.as_str()))
+            .collect();
+        assert!(strays.is_empty(), "payments that nobody asked for: {strays:?}");
+        (cases, table.facts())
+    }
+}
+
+/// The name of a function at the gate.
+fn place(function: &str, till: usize) -> String {
+    format!("{function}-{till}")
+}
