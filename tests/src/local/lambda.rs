@@ -24,7 +24,6 @@ use super::settings::{Change, Function, Variables, change};
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// What template.yaml gives every function.
-const TIME_LIMIT: Duration = Duration::from_secs(25);
 const MEMORY_MB: &str = "256";
 
 /// A function in an execution environment of its own. Its process ends when this is dropped, which waits for it:
@@ -91,12 +90,12 @@ impl Lambda {
             program: program.to_owned(),
             function,
             variables,
-            time_limit: TIME_LIMIT,
+            time_limit: function.time_limit,
             turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The same with another limit for each invocation than the one that template.yaml gives every function.
+    /// The same with another limit for each invocation than the one that template.yaml gives the function.
     #[must_use]
     pub fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }

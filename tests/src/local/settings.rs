@@ -1,6 +1,7 @@
 //! The functions, and the environment that each is given locally.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Environment variables.
 pub type Variables = BTreeMap<String, String>;
@@ -17,6 +18,8 @@ pub struct Function {
     pub instances: usize,
     /// Its route at API Gateway, as in template.yaml; what has a function URL has none.
     pub route: Option<&'static str>,
+    /// How long an invocation may take, as in template.yaml.
+    pub time_limit: Duration,
     /// The variables it needs, as in template.yaml, and the providers' addresses where it calls them.
     variables: &'static [&'static str],
 }
@@ -27,12 +30,14 @@ pub const FUNCTIONS: [Function; 5] = [
         name: "create-preorder",
         instances: 10,
         route: Some("POST /preorders"),
+        time_limit: Duration::from_secs(25),
         variables: &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "APOLOPAY_BASE_URL"],
     },
     Function {
         name: "create-apm",
         instances: 10,
         route: Some("POST /apm-payments"),
+        time_limit: Duration::from_secs(25),
         variables: &[
             "PAYMENTS_TABLE",
             "FINVYPAY_SECRET_ID",
@@ -46,18 +51,21 @@ pub const FUNCTIONS: [Function; 5] = [
         name: "webhook-handler",
         instances: 5,
         route: None,
+        time_limit: Duration::from_secs(25),
         variables: &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "FINVYPAY_SECRET_ID"],
     },
     Function {
         name: "get-payment",
         instances: 2,
         route: Some("GET /payments/{id}"),
+        time_limit: Duration::from_secs(25),
         variables: &["PAYMENTS_TABLE"],
     },
     Function {
         name: "reconcile-payments",
         instances: 1,
         route: None,
+        time_limit: Duration::from_secs(60),
         variables: &[
             "PAYMENTS_TABLE",
             "FINVYPAY_SECRET_ID",
