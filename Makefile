@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CARGO_DENY := cargo-deny@0.20.2
 CARGO_MACHETE := cargo-machete@0.9.2
+CARGO_MUTANTS := cargo-mutants@27.1.0
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
 HISTORIES ?= 1000000
@@ -12,7 +13,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test lint fuzz soak histories fmt tools relock prerequisites cxx
+.PHONY: help dev test lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +36,10 @@ soak: tools ## everything at once with faults for MINUTES (10), then an audit
 
 histories: prerequisites ## HISTORIES (a million) lives of payments at random, compared with a model
 	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test it -- --exact --nocapture $(LIVES)
+
+mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see which breaks no test notices
+	.tools/bin/cargo-mutants mutants --output target --test-package payment-functions,reconcile-payments -- --lib; test $$? -lt 3
+	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
 
 lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check

@@ -1,10 +1,10 @@
 //! `make dev` as a person runs it: ready, a payment through each provider, and nothing left when it is interrupted.
 
 use std::ffi::OsStr;
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use payment_functions_tests::local::free_port;
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System, UpdateKind};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -15,11 +15,6 @@ use crate::support::*;
 const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay",
     "description":"Order #78901 - Premium Plan","email":"customer@example.com","firstName":"Jane","lastName":"Smith",
     "returnUrl":"https://your-domain.com/payment/success","cancelUrl":"https://your-domain.com/payment/cancel"}"#;
-
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
-}
 
 /// How many processes run whose environment has this variable.
 fn running(variable: &str) -> usize {
@@ -35,7 +30,7 @@ fn running(variable: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_ready_to_nothing_left() {
-    let [functions, aws, sandbox] = [free_port(), free_port(), free_port()];
+    let [functions, aws, sandbox] = std::array::from_fn(|_| free_port().unwrap().to_string());
     let mark = unique("dev");
     let mut dev = Command::new(world().await.binary("dev").unwrap())
         .envs([

@@ -74,6 +74,7 @@ async fn everything_at_once_with_faults_loses_nothing() {
     soak.proxy.calm();
     let of_provider = soak.town.control.chaos(&Chaos::default()).await.expect("calm");
 
+    println!("calm after {} payments", cases.len());
     let (cases, facts) = soak.audit(cases).await;
     let wrongs: Vec<String> = cases
         .iter()
@@ -242,7 +243,7 @@ impl Soak {
         let Some(there) = case.at_provider(&self.town).await.pop() else {
             return;
         };
-        let scenario = random.u8(..10);
+        let scenario = random.u8(..100);
         let mut webhook = |members: Value| {
             let kind = random.choice(Webhook::ALL).expect("some");
             with(
@@ -254,9 +255,10 @@ impl Soak {
         let failed = json!({ "outcome": "failed", "moves": false });
         let other_money = json!({ "amount": 1, "moves": false });
         let three_times = json!({ "times": 3, "concurrent": true });
+        // What nobody ever settles is rare: the audit asks the provider for each, again and again.
         let told = match scenario {
-            0 => vec![],
-            1 => {
+            0..2 => vec![],
+            2..4 => {
                 // It is paid, and nobody tells.
                 if case.flow.provider == Provider::Finvypay {
                     let control = &self.town.control;
@@ -266,11 +268,11 @@ impl Soak {
                 }
                 vec![]
             }
-            2 => vec![webhook(failed), webhook(paid)],
-            3 => vec![webhook(paid), webhook(failed)],
-            4 => vec![webhook(other_money), webhook(paid)],
-            5 => vec![webhook(three_times)],
-            6 => vec![webhook(failed)],
+            4..6 => vec![webhook(failed)],
+            6..20 => vec![webhook(failed), webhook(paid)],
+            20..34 => vec![webhook(paid), webhook(failed)],
+            34..48 => vec![webhook(other_money), webhook(paid)],
+            48..62 => vec![webhook(three_times)],
             _ => vec![webhook(paid)],
         };
         for spec in &told {
@@ -351,7 +353,7 @@ impl Soak {
             case
         });
         let mut cases: Vec<Case> = stream::iter(again).buffer_unordered(TOGETHER).collect().await;
-        for ahead in SWEEPS {
+        for ahead in [SWEEPS[0], SWEEPS[2]] {
             self.town.sweep(&self.table, LATER + ahead).await;
         }
         let table = Table::read(&self.table).await;

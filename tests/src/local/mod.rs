@@ -39,6 +39,7 @@ pub use front::Front;
 pub use lambda::{Lambda, NoAnswer};
 pub use memory::{MemoryTable, ServedTable};
 pub use payload::HttpAnswer;
+pub use ports::free_port;
 pub use process::{Output, Tethered};
 pub use proxy::{AwsCall, AwsProxy};
 pub use sandbox::Sandbox;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use tokio::sync::OnceCell;
 
 use super::build::Binaries;
+use super::ports::free_port;
 use super::process::{Output, Tethered};
 use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
-use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, ports, settings};
+use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, settings};
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -33,9 +34,9 @@ impl World {
     pub async fn start() -> Result<Self, Error> {
         let binaries = Binaries::build(Output::Kept).await?;
         let table = Variables::from([("PAYMENTS_TABLE".to_owned(), "payments".to_owned())]);
-        let aws = LocalAws::start(&binaries, ports::free()?, &table).await?;
+        let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
-        let front = Front::waiting(&binaries, ports::free()?).await?;
+        let front = Front::waiting(&binaries, free_port()?).await?;
         let sandbox = Sandbox::start(0, front.url()).await?;
         let mut world = Self {
             functions: BTreeMap::new(),
@@ -121,7 +122,7 @@ impl World {
     pub async fn attach(&self, function: &str, instances: usize, changes: &[Change<'_>]) -> Result<Attached, Error> {
         let environment = self.changed(function, changes)?;
         let function = known(function)?;
-        let front = Front::waiting(&self.binaries, ports::free()?).await?;
+        let front = Front::waiting(&self.binaries, free_port()?).await?;
         let attach = || front.attach(&self.binaries, function, &environment);
         let instances = std::iter::repeat_with(attach)
             .take(instances)
