@@ -376,11 +376,13 @@ impl Shop {
                 Timestamp::now(),
             )
         };
+        let heard = Mutex::new(None);
         let gateway = |id, _| Counter {
             shop: self,
             index,
             reply,
             id,
+            heard: &heard,
         };
         match creation::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
@@ -400,6 +402,9 @@ impl Shop {
                 assert!([409, 502, 503, 504].contains(&answer.status), "{answer:?}");
             }
         }
+        // Whoever heard it and came to its end has attached it, though another has the key and the answer is 409.
+        let heard = heard.into_inner().unwrap();
+        self.life(index).told.extend(heard);
     }
 
     async fn deliver(&self, index: usize, event: Event) {
@@ -594,6 +599,8 @@ struct Counter<'a> {
     index: usize,
     reply: Reply,
     id: PaymentId,
+    /// The id in an answer that the caller has heard.
+    heard: &'a Mutex<Option<String>>,
 }
 
 impl Gateway for Counter<'_> {
@@ -626,6 +633,7 @@ impl Gateway for Counter<'_> {
         if matches!(self.reply, Reply::IsNotHeard) {
             return Err(CallError::TimedOut);
         }
+        *self.heard.lock().unwrap() = Some(made.payment.clone());
         Ok(Accepted {
             handoff: Handoff {
                 reference: Reference::parse(&made.payment).unwrap(),
