@@ -7,11 +7,9 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 
 use super::items::{self, number};
-use super::transaction::Transaction;
 use super::{Item, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::fault::{Call, around};
@@ -54,10 +52,6 @@ impl Subject {
             Self::Parked(provider, place) => items::parked_key(*provider, place),
         }
     }
-}
-
-enum Step {
-    Due,
 }
 
 impl Store {
@@ -124,9 +118,7 @@ impl Store {
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#queue", QUEUE)
             .expression_attribute_names("#at", AT);
-        let mut transaction = Transaction::new(Call::LookAgain);
-        transaction.add(Step::Due, TransactWriteItem::builder().update(update.build()?).build());
-        transaction.run(self).await.map(|_| ())
+        self.update_alone(Call::LookAgain, update).await.map(|_| ())
     }
 
     async fn move_due(&self, call: Call, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
@@ -143,9 +135,7 @@ impl Store {
                 .update_expression("REMOVE #queue, #at")
                 .expression_attribute_names("#queue", QUEUE),
         };
-        let mut transaction = Transaction::new(call);
-        transaction.add(Step::Due, TransactWriteItem::builder().update(update.build()?).build());
-        Ok(transaction.run(self).await?.is_ok())
+        Ok(self.update_alone(call, update).await?.is_none())
     }
 }
 
@@ -158,22 +148,18 @@ pub(super) fn attributes(id: PaymentId, queue: Queue, at: Timestamp) -> Item {
 }
 
 /// Adds a change of the timetable to the update of a payment: what to add to `SET`, and the `REMOVE` clause.
-pub(super) fn change(update: UpdateBuilder, id: PaymentId, change: Change) -> (UpdateBuilder, String, &'static str) {
-    let named = |update: UpdateBuilder| {
-        update
-            .expression_attribute_names("#dueQueue", QUEUE)
-            .expression_attribute_names("#dueAt", AT)
-    };
+pub(super) fn change(
+    update: UpdateBuilder,
+    id: PaymentId,
+    change: Change,
+) -> (UpdateBuilder, &'static str, &'static str) {
     match change {
-        Change::Keep => (update, String::new(), ""),
-        Change::Never => (named(update), String::new(), " REMOVE #dueQueue, #dueAt"),
-        Change::At(queue, at) => (
-            named(update)
-                .expression_attribute_values(":dueQueue", part(queue, id.shard(SHARDS)))
-                .expression_attribute_values(":dueAt", number(at.as_millis())),
-            ", #dueQueue = :dueQueue, #dueAt = :dueAt".to_owned(),
-            "",
-        ),
+        Change::Keep => (update, "", ""),
+        Change::Never => (named(update), "", " REMOVE #dueQueue, #dueAt"),
+        Change::At(queue, at) => {
+            let (update, set) = look_at(update, part(queue, id.shard(SHARDS)), at);
+            (update, set, "")
+        }
     }
 }
 
@@ -184,12 +170,21 @@ pub(super) fn look_at_parked(update: UpdateBuilder, place: &str, at: Timestamp) 
         .fold(0_u8, u8::wrapping_add)
         .checked_rem(SHARDS)
         .unwrap_or(0);
-    let update = update
-        .expression_attribute_names("#dueQueue", QUEUE)
-        .expression_attribute_names("#dueAt", AT)
-        .expression_attribute_values(":dueQueue", part(Queue::Parked, shard))
+    look_at(update, part(Queue::Parked, shard), at)
+}
+
+/// Adds to an update when its item is looked at: what to add to `SET`.
+fn look_at(update: UpdateBuilder, part: AttributeValue, at: Timestamp) -> (UpdateBuilder, &'static str) {
+    let update = named(update)
+        .expression_attribute_values(":dueQueue", part)
         .expression_attribute_values(":dueAt", number(at.as_millis()));
     (update, ", #dueQueue = :dueQueue, #dueAt = :dueAt")
+}
+
+fn named(update: UpdateBuilder) -> UpdateBuilder {
+    update
+        .expression_attribute_names("#dueQueue", QUEUE)
+        .expression_attribute_names("#dueAt", AT)
 }
 
 fn part(queue: Queue, shard: u8) -> AttributeValue {
@@ -201,10 +196,9 @@ fn due_of(item: &Item) -> Result<Due, StoreError> {
         .get("pk")
         .and_then(|pk| pk.as_s().ok())
         .ok_or(StoreError::Corrupt)?;
-    let at = item.get(AT).and_then(|at| at.as_n().ok()?.parse().ok());
     Ok(Due {
         subject: subject_of(pk).ok_or(StoreError::Corrupt)?,
-        at: Timestamp::from_millis(at.ok_or(StoreError::Corrupt)?),
+        at: items::time_of(item, AT)?,
     })
 }
 

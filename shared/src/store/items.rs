@@ -166,8 +166,9 @@ pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Tim
     Ok(item)
 }
 
-pub(super) fn expires_at_of(item: &Item) -> Result<Timestamp, StoreError> {
-    let text = item.get("expiresAt").and_then(|value| value.as_n().ok());
+/// A time in an item, in milliseconds since 1970.
+pub(super) fn time_of(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
+    let text = item.get(name).and_then(|value| value.as_n().ok());
     text.and_then(|text| text.parse().ok())
         .map(Timestamp::from_millis)
         .ok_or(StoreError::Corrupt)

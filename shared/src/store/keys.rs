@@ -96,7 +96,7 @@ impl Store {
             return Ok(None);
         };
         // TTL deletes late, so the time is compared too.
-        if items::expires_at_of(&item)? <= now {
+        if items::time_of(&item, "expiresAt")? <= now {
             return Ok(None);
         }
         items::key_record_of(item).map(Some)
@@ -150,20 +150,9 @@ impl Store {
             .expression_attribute_values(":fence", number(fence))
     }
 
-    /// Writes a key's item alone; gives what it is where the condition failed. A transaction of one step, since
-    /// contention is tried again only there, and a repeated request is known by its token and does not fail on its own
-    /// write.
+    /// Writes a key's item alone; gives what it is where the condition failed.
     async fn write_key(&self, call: Call, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
-        let mut transaction = Transaction::new(call);
-        transaction.add(Step::Key, TransactWriteItem::builder().update(update.build()?).build());
-        let Err(refused) = transaction.run(self).await? else {
-            return Ok(None);
-        };
-        let item = refused
-            .into_iter()
-            .next()
-            .map(|(_, item)| item)
-            .ok_or(StoreError::Corrupt)?;
-        items::key_record_of(item).map(Some)
+        let refused = self.update_alone(call, update).await?;
+        refused.map(items::key_record_of).transpose()
     }
 }

@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::TransactWriteItem;
-
 use super::items::{self, number};
-use super::transaction::Transaction;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::fault::Call;
@@ -15,10 +12,6 @@ use crate::id::Provider;
 
 /// How often a place is asked for anew because somebody else took it. Each time, somebody did.
 const ROUNDS: u32 = 32;
-
-enum Step {
-    Pace,
-}
 
 impl Store {
     /// Takes the next moment at which a provider may be asked, the last such moment being `interval` before. `None`:
@@ -52,14 +45,10 @@ impl Store {
                     .condition_expression("attribute_not_exists(nextAt) OR nextAt <= :now")
                     .expression_attribute_values(":now", number(now.as_millis())),
             };
-            let mut transaction = Transaction::new(Call::Pace);
-            transaction.add(Step::Pace, TransactWriteItem::builder().update(update.build()?).build());
-            let Err(refused) = transaction.run(self).await? else {
+            let Some(item) = self.update_alone(Call::Pace, update).await? else {
                 return Ok(Some(turn));
             };
-            let item = refused.into_iter().next().map(|(_, item)| item);
-            let seen = item.and_then(|item| item.get("nextAt")?.as_n().ok()?.parse().ok());
-            next = Some(Timestamp::from_millis(seen.ok_or(StoreError::Corrupt)?));
+            next = Some(items::time_of(&item, "nextAt")?);
         }
         Err(StoreError::Contended)
     }

@@ -96,13 +96,12 @@ impl Store {
         let item = self.get(Call::ReadParked, items::parked_key(provider, place)).await?;
         item.map(|item| {
             let texts = items::parked_texts_of(&item);
-            let parked_at = item.get("parkedAt").and_then(|at| at.as_n().ok()?.parse().ok());
             Ok(ParkedEvents {
                 events: texts
                     .iter()
                     .map(|text| items::event_of(text))
                     .collect::<Result<_, _>>()?,
-                parked_at: Timestamp::from_millis(parked_at.ok_or(StoreError::Corrupt)?),
+                parked_at: items::time_of(&item, "parkedAt")?,
                 texts,
             })
         })
@@ -120,9 +119,8 @@ impl Store {
             .set_key(Some(items::parked_key(provider, place)))
             .condition_expression("facts = :seen")
             .expression_attribute_values(":seen", AttributeValue::Ss(seen.texts.clone()));
-        let mut transaction = Transaction::new(Call::Unpark);
-        transaction.add(Step::Park, TransactWriteItem::builder().delete(delete.build()?).build());
-        transaction.run(self).await.map(|_| ())
+        let step = TransactWriteItem::builder().delete(delete.build()?);
+        self.write_alone(Call::Unpark, step.build()).await.map(|_| ())
     }
 
     /// The facts in what [`Conflict::parked`](super::Conflict::parked) gave.

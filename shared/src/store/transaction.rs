@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use super::{Item, Store};
@@ -123,6 +124,28 @@ impl<N> Transaction<N> {
             tokio::time::sleep(backoff(retries)).await;
             retries = retries.saturating_add(1);
         }
+    }
+}
+
+impl Store {
+    /// Writes one item under its condition; gives the item that is there instead where that failed.
+    ///
+    /// A transaction of one step, since contention is tried again only there, and a repeated request is known by its
+    /// token and does not fail on its own write.
+    pub(super) async fn write_alone(&self, call: Call, step: TransactWriteItem) -> Result<Option<Item>, StoreError> {
+        let mut transaction = Transaction::new(call);
+        transaction.add((), step);
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(None);
+        };
+        let item = refused.into_iter().next().map(|((), item)| item);
+        item.ok_or(StoreError::Corrupt).map(Some)
+    }
+
+    /// The same for an update.
+    pub(super) async fn update_alone(&self, call: Call, update: UpdateBuilder) -> Result<Option<Item>, StoreError> {
+        let step = TransactWriteItem::builder().update(update.build()?);
+        self.write_alone(call, step.build()).await
     }
 }
 

@@ -3,19 +3,19 @@
 //! The answer is compared with what was asked: a payment of another amount, currency or order is never handed to a
 //! buyer. Nothing that the answer says makes a payment completed; only a webhook or the status call does.
 
-use lambda_http::http::{HeaderMap, HeaderValue};
+use lambda_http::http::HeaderValue;
 use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-use super::Environment;
+use super::{Environment, authorization};
 use crate::clock::Timestamp;
 use crate::id::Reference;
 use crate::json::{Json, Object};
 use crate::money::{Amount, Currency, Decimal};
 use crate::payment::{Handoff, Outcome, Payment};
 use crate::personal::Personal;
-use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, secret_header, shown_code};
+use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, shown_code};
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://api.finvypay.com";
@@ -109,11 +109,7 @@ impl ApmPayment<'_> {
 impl Gateway for ApmPayment<'_> {
     async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
         let key = HeaderValue::from_str(&format!("{}-{attempt}", payment.id));
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "authorization",
-            secret_header("Bearer ", &self.api_key).ok_or(CallError::KeyRefused)?,
-        );
+        let mut headers = authorization(&self.api_key)?;
         headers.insert(
             "idempotency-key",
             key.map_err(|_| CallError::unusable("our own request"))?,

@@ -9,7 +9,14 @@ pub mod webhook;
 
 use std::fmt;
 
+#[cfg(feature = "provider-client")]
+use lambda_http::http::{HeaderMap, header::AUTHORIZATION};
+#[cfg(feature = "provider-client")]
+use secrecy::SecretString;
+
 use crate::payment::Outcome;
+#[cfg(feature = "provider-client")]
+use crate::providers::gateway::{CallError, secret_header};
 
 /// Which of the provider's two systems is used. The deployment's choice, never the caller's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +35,13 @@ impl fmt::Display for Environment {
             Self::Production => "production",
         })
     }
+}
+
+/// The header that every call carries.
+#[cfg(feature = "provider-client")]
+fn authorization(api_key: &SecretString) -> Result<HeaderMap, CallError> {
+    let value = secret_header("Bearer ", api_key).ok_or(CallError::KeyRefused)?;
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
 /// What a status word means, of all words seen on any of the provider's pages, in any case.

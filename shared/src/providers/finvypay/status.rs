@@ -3,15 +3,15 @@
 //! What it answers is a fact as good as a webhook's: it comes from the provider itself, over TLS, for our own key. It
 //! is read as strictly: an unknown word says nothing, and money counts only where it is readable.
 
-use lambda_http::http::{HeaderMap, StatusCode};
+use lambda_http::http::StatusCode;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Environment;
+use super::{Environment, authorization};
 use crate::id::{OrderId, Provider, Reference};
 use crate::json::{Json, Object};
 use crate::payment::Fact;
-use crate::providers::gateway::{CallError, HttpClient, Reply, secret_header};
+use crate::providers::gateway::{CallError, HttpClient, Reply};
 use crate::providers::{Event, our_id, outcome_of, read_amount};
 
 /// The provider, to be asked.
@@ -35,7 +35,7 @@ impl StatusApi<'_> {
     pub async fn status(&self, id: &Reference) -> Result<Option<Event>, CallError> {
         // No `/v1` here, unlike in the other paths.
         let url = self.url(&["api", &self.environment.to_string(), "status", id.as_str()])?;
-        let reply = self.client.get(url, self.headers()?).await?;
+        let reply = self.client.get(url, authorization(&self.api_key)?).await?;
         read_status(&reply, id)
     }
 
@@ -46,7 +46,7 @@ impl StatusApi<'_> {
     pub async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Event>, CallError> {
         let mut url = self.url(&["api", "v1", &format!("{}-transactions", self.environment)])?;
         url.query_pairs_mut().append_pair("orderId", order_id.as_str());
-        let reply = self.client.get(url, self.headers()?).await?;
+        let reply = self.client.get(url, authorization(&self.api_key)?).await?;
         read_transactions(&reply, order_id)
     }
 
@@ -59,13 +59,6 @@ impl StatusApi<'_> {
             .pop_if_empty()
             .extend(segments);
         Ok(url)
-    }
-
-    fn headers(&self) -> Result<HeaderMap, CallError> {
-        let mut headers = HeaderMap::new();
-        let authorization = secret_header("Bearer ", &self.api_key).ok_or(CallError::KeyRefused)?;
-        headers.insert("authorization", authorization);
-        Ok(headers)
     }
 }
 
