@@ -20,6 +20,7 @@ mod clock;
 mod creating;
 mod dev;
 mod events;
+mod facts;
 mod faults;
 mod guarantees;
 mod holes;

@@ -28,6 +28,7 @@ use reconcile_payments::report::Report;
 use reconcile_payments::sweep::Sweep;
 
 use crate::aws;
+use crate::facts;
 use crate::support::{unique, world};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -136,18 +137,7 @@ fn reference(text: &str) -> Reference {
 
 /// What the provider says of 25.50 USD.
 fn said(outcome: Outcome) -> Fact {
-    Fact {
-        provider: Provider::FinvyPay,
-        payment: None,
-        transaction: None,
-        order_id: None,
-        outcome,
-        words: outcome.name().to_owned(),
-        amount: Decimal::parse("25.50"),
-        currency: Some("USD".to_owned()),
-        occurred_at: None,
-        operator: None,
-    }
+    facts::said(Provider::FinvyPay, outcome)
 }
 
 fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use payment_functions::clock::Timestamp;
 use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Decimal, Money};
+use payment_functions::money::{Currency, Money};
 use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
 use payment_functions::providers::Event;
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
@@ -19,6 +19,7 @@ use payment_functions::store::{Also, Commit, Opened, Store};
 use tokio::sync::Notify;
 
 use crate::aws;
+use crate::facts;
 use crate::support::{unique, world};
 
 async fn store() -> Store {
@@ -64,16 +65,8 @@ async fn created(store: &Store, provider: Provider, reference: &Reference) -> Pa
 /// What the provider says of 25.50 USD paid under `reference`.
 fn completion(provider: Provider, reference: Option<&Reference>) -> Fact {
     Fact {
-        provider,
         payment: reference.cloned(),
-        transaction: None,
-        order_id: None,
-        outcome: Outcome::Completed,
-        words: "completed".to_owned(),
-        amount: Decimal::parse("25.50"),
-        currency: Some("USD".to_owned()),
-        occurred_at: None,
-        operator: None,
+        ..facts::said(provider, Outcome::Completed)
     }
 }
 

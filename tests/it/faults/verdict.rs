@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use payment_functions::money::Decimal;
 use payment_functions_tests::sandbox::{Call, Outcome};
 
 use super::blows::Blow;
@@ -333,11 +334,11 @@ impl Judge<'_> {
         let rank = |status: &str| LADDER.iter().position(|rung| *rung == status).expect("a rung");
         let is_own_money = |amount: &Value, currency: &Value| {
             let (own, needs_currency) = match provider {
-                Provider::Apolopay => (25.5, false),
-                Provider::Finvypay => (99.99, true),
+                Provider::Apolopay => ("25.50", false),
+                Provider::Finvypay => ("99.99", true),
             };
-            let amount = amount.as_f64().or_else(|| amount.as_str()?.parse().ok());
-            amount == Some(own) && (!needs_currency || currency == "USD")
+            let amount = Decimal::parse(&amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
+            amount.is_some() && amount == Decimal::parse(own) && (!needs_currency || currency == "USD")
         };
         let rung = |fact: &Value| match text(fact, "outcome") {
             "completed" if is_own_money(&fact["amount"], &fact["currency"]) => Some(rank("completed")),

@@ -27,6 +27,7 @@ use reconcile_payments::sweep::Sweep;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::facts;
 use crate::reconcile::Book;
 
 /// How many payments a shop has.
@@ -90,16 +91,7 @@ struct Moment {
 }
 
 fn moments() -> impl Strategy<Value = Vec<Moment>> {
-    let outcome = prop::sample::select(vec![
-        Outcome::Pending,
-        Outcome::Authorized,
-        Outcome::Cancelled,
-        Outcome::Failed,
-        Outcome::Completed,
-        Outcome::Completed,
-        Outcome::Completed,
-        Outcome::Unrecognised,
-    ]);
+    let outcome = facts::outcomes();
     let reply = prop::sample::select(vec![
         Reply::Accepts,
         Reply::Accepts,

@@ -6,7 +6,7 @@ use payment_functions::delivery::deliver;
 use payment_functions::id::{OrderId, PaymentId, Provider};
 use payment_functions::idempotency::{Answer, Fingerprint, IdempotencyKey};
 use payment_functions::json::Json;
-use payment_functions::money::{Currency, Decimal, Money};
+use payment_functions::money::{Currency, Money};
 use payment_functions::payment::{Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::schedule::Queue;
@@ -16,6 +16,7 @@ use reconcile_payments::operator::{self, Word};
 use reconcile_payments::sweep::Sweep;
 
 use super::*;
+use crate::facts;
 use crate::reconcile::Book;
 use crate::support::unique;
 
@@ -91,16 +92,8 @@ impl<'a> Scene<'a> {
 
     fn fact(&self, outcome: Outcome, id: Option<&Reference>) -> Fact {
         Fact {
-            provider: self.provider,
             payment: id.cloned(),
-            transaction: None,
-            order_id: None,
-            outcome,
-            words: outcome.name().to_owned(),
-            amount: Decimal::parse("25.50"),
-            currency: Some("USD".to_owned()),
-            occurred_at: None,
-            operator: None,
+            ..facts::said(self.provider, outcome)
         }
     }
 

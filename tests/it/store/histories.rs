@@ -16,6 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{completion, created, event, reference, store};
 use crate::aws;
+use crate::facts;
 
 /// Under which of its ids a fact comes.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +49,7 @@ struct History {
 }
 
 fn told() -> impl Strategy<Value = Told> {
-    let outcome = prop::sample::select(vec![
-        Outcome::Pending,
-        Outcome::Authorized,
-        Outcome::Cancelled,
-        Outcome::Failed,
-        Outcome::Completed,
-        Outcome::Completed,
-        Outcome::Completed,
-        Outcome::Unrecognised,
-    ]);
+    let outcome = facts::outcomes();
     let under = prop_oneof![
         Just(Under::Known),
         (0..2_usize).prop_map(Under::New),

@@ -1,8 +1,10 @@
 //! A runtime for what is served from inside this process: it outlives the single test that started it.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Error;
@@ -19,4 +21,16 @@ pub(super) fn handle() -> Result<Handle, Error> {
             source: io::Error::from(error.kind()),
         }),
     }
+}
+
+/// Listens at a free port of 127.0.0.1, on this runtime.
+pub(super) async fn listen(doing: &str) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let listener = bound.await.map_err(io::Error::other).flatten();
+    listener
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+        .map_err(|source| Error::Io {
+            doing: doing.to_owned(),
+            source,
+        })
 }

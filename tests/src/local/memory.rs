@@ -8,7 +8,6 @@
 //! gets slower with every one: take a new one for each history.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
 use aws_sdk_dynamodb::Client;
@@ -27,7 +26,6 @@ use payment_functions::store::Store;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Error, background, template};
@@ -76,14 +74,8 @@ impl MemoryTable {
     /// # Errors
     /// When there is no free port.
     pub async fn serve(&self) -> Result<ServedTable, Error> {
-        let io = |source| Error::Io {
-            doing: "serve a table".to_owned(),
-            source,
-        };
-        let runtime = background::handle()?;
-        let bound = runtime.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = bound.await.map_err(std::io::Error::other).flatten().map_err(io)?;
-        let url = format!("http://{}", listener.local_addr().map_err(io)?);
+        let (listener, address) = background::listen("serve a table").await?;
+        let url = format!("http://{address}");
         let table = self.clone();
         let answer = async move |headers: HeaderMap, body: Bytes| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
@@ -92,7 +84,7 @@ impl MemoryTable {
             (status, [("content-type", "application/x-amz-json-1.0")], text)
         };
         let routes = Router::new().route("/", post(answer));
-        let serving = runtime.spawn(async move { axum::serve(listener, routes).await });
+        let serving = background::handle()?.spawn(async move { axum::serve(listener, routes).await });
         Ok(ServedTable { url, serving })
     }
 

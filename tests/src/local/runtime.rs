@@ -3,7 +3,7 @@
 //! As at Lambda: one invocation at a time; an answer to anything but that invocation is refused; an answer of more than
 //! 6 MB too.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,6 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -76,14 +75,7 @@ struct Shared {
 impl RuntimeApi {
     /// Serves the environment of a function with this ARN on a port of its own.
     pub(super) async fn start(arn: String) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            doing: "serve the Lambda Runtime API".to_owned(),
-            source,
-        };
-        let runtime = background::handle()?;
-        let bound = runtime.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = bound.await.map_err(std::io::Error::other).flatten().map_err(io)?;
-        let address = listener.local_addr().map_err(io)?;
+        let (listener, address) = background::listen("serve the Lambda Runtime API").await?;
         let (waiting, queue) = mpsc::unbounded_channel();
         let state = Arc::new(Shared {
             arn,
@@ -105,7 +97,7 @@ impl RuntimeApi {
             let _ = stream.set_nodelay(true);
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = runtime.spawn(async move {
+        let serving = background::handle()?.spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
