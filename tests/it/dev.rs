@@ -44,6 +44,7 @@ async fn delivered(control: &Control, spec: Value) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_ready_to_nothing_left() {
+    let _quiet = MACHINE.write().await;
     let [functions, aws, sandbox] = std::array::from_fn(|_| free_port().unwrap().to_string());
     let mark = unique("dev");
     let mut dev = Command::new(world().await.binary("dev").unwrap())

@@ -416,6 +416,7 @@ struct Learnt {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn every_flow_survives_every_fault_at_every_step() {
+    let _busy = MACHINE.read().await;
     let is_full = std::env::var("FAULT_MATRIX").is_ok_and(|size| size == "full");
     let only = std::env::var("FAULT_FLOWS").ok();
     let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));

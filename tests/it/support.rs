@@ -9,12 +9,17 @@ pub use payment_functions_tests::local::World;
 pub use payment_functions_tests::sandbox::{Control, Provider};
 use reqwest::{Client, Method, RequestBuilder};
 pub use serde_json::{Value, json};
+use tokio::sync::RwLock;
 use uuid::Uuid;
 
 /// The shared world.
 pub async fn world() -> &'static World {
     World::shared().await.unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// Held for writing by a test that starts a world of its own, and for reading by those that keep the machine busy for
+/// long: on few processors a start beside them goes beyond the SDK's short limits.
+pub static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// The stand-ins' control.
 pub async fn control() -> Control {

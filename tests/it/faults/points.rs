@@ -96,11 +96,9 @@ fn begun(line: &str) -> Option<Call> {
 /// Of each call that a flow makes again and again, the first and the last.
 pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
     let count = |call| steps.iter().filter(|step| step.call == call).count();
-    let last = |call| match call {
-        // A turn costs one call or, if it was not free at once, two: as many as there are questions come for certain.
-        Call::Pace => count(Call::AskProvider) + count(Call::ListAtProvider),
-        call => count(call),
-    };
+    // A turn costs one call or, if it was not free at once, two: as many as there are questions come for certain.
+    let turns = count(Call::AskProvider) + count(Call::ListAtProvider);
+    let last = |call| if call == Call::Pace { turns } else { count(call) };
     let kept = |step: &&Step| step.nth == 1 || step.nth == last(step.call);
     steps.iter().filter(kept).copied().collect()
 }

@@ -57,6 +57,7 @@ struct Soak {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_at_once_with_faults_loses_nothing() {
+    let _busy = MACHINE.read().await;
     let seconds = std::env::var("SOAK_SECONDS").ok();
     let seconds: Option<u64> = seconds.map(|text| text.parse().expect("SOAK_SECONDS: a number"));
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
