@@ -26,6 +26,16 @@ impl LocalAws {
     /// # Errors
     /// When it does not start in time or the stack cannot be created.
     pub async fn start(binaries: &Binaries, port: u16, environment: &Variables) -> Result<Self, Error> {
+        let aws = Self::empty(binaries, port, &Variables::new()).await?;
+        aws.deploy(environment).await?;
+        Ok(aws)
+    }
+
+    /// Starts it with nothing in it, and with these variables for itself and for the functions that it runs.
+    ///
+    /// # Errors
+    /// When it does not start in time.
+    pub async fn empty(binaries: &Binaries, port: u16, variables: &Variables) -> Result<Self, Error> {
         let url = format!("http://127.0.0.1:{port}");
         let mut ministack = command(binaries, tool("ministack")?)?;
         ministack
@@ -35,11 +45,11 @@ impl LocalAws {
             .env("IOT_MTLS_ENABLED", "0")
             .env("SFTP_ENABLED", "0")
             .env("PERSIST_STATE", "0")
-            .env("S3_PERSIST", "0");
+            .env("S3_PERSIST", "0")
+            .envs(variables);
         let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
         let aws = Self { process, url };
         until_healthy(&aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
-        aws.deploy(environment).await?;
         Ok(aws)
     }
 

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::Error;
 use super::process::Output;
+use super::settings::FUNCTIONS;
 
 /// The root of the workspace.
 #[must_use]
@@ -39,9 +40,24 @@ impl Binaries {
     /// # Errors
     /// When they do not compile; the error has the compiler's words, unless the output is shown.
     pub async fn build(output: Output) -> Result<Self, Error> {
+        Self::built_by(&["--workspace", "--bins"], output).await
+    }
+
+    /// Builds the functions as `make build` does, but for this machine's processor.
+    ///
+    /// # Errors
+    /// As [`Binaries::build`].
+    pub async fn shipped() -> Result<Self, Error> {
+        let mut arguments = vec!["--release", "--bins"];
+        arguments.extend(FUNCTIONS.iter().flat_map(|function| ["--package", function.name]));
+        Self::built_by(&arguments, Output::Kept).await
+    }
+
+    async fn built_by(arguments: &[&str], output: Output) -> Result<Self, Error> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
-            .args(["build", "--locked", "--workspace", "--bins"])
+            .args(["build", "--locked"])
+            .args(arguments)
             .arg("--message-format=json-render-diagnostics")
             .current_dir(workspace())
             .stdin(Stdio::null())

@@ -1,6 +1,8 @@
 //! The local world: a local AWS with what template.yaml describes, the functions behind their routes, and the
 //! providers' stand-ins; for people ([`dev`]) and for tests ([`World`]).
 //!
+//! For what is deployed there is a local AWS with all of template.yaml in it, and rights enforced ([`Cloud`]).
+//!
 //! For tests there are also parts of it that are cheap enough to have by the hundred: one function as Lambda runs it
 //! ([`Lambda`]), a proxy that fails and counts ([`AwsProxy`]), and the table in memory ([`MemoryTable`]).
 //!
@@ -10,6 +12,7 @@
 mod aws;
 mod background;
 mod build;
+mod cloud;
 mod dev;
 mod error;
 mod faults;
@@ -32,6 +35,7 @@ mod world;
 
 pub use aws::LocalAws;
 pub use build::{Binaries, workspace};
+pub use cloud::{Cloud, Refusal, Stack};
 pub use dev::dev;
 pub use error::Error;
 pub use faults::{Fault, Held, Moment};

@@ -21,7 +21,7 @@ pub struct Function {
     /// How long an invocation may take, as in template.yaml.
     pub time_limit: Duration,
     /// The variables it needs, as in template.yaml, and the providers' addresses where it calls them.
-    variables: &'static [&'static str],
+    pub variables: &'static [&'static str],
 }
 
 /// All of them.

@@ -1,0 +1,263 @@
+//! The very template.yaml, deployed with the functions as they ship onto a local AWS that enforces rights: what a buyer, a
+//! provider and the merchant's own systems see of it.
+
+mod alarms;
+mod rights;
+mod template;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use payment_functions_tests::local::{Cloud, Stack};
+use reqwest::Method;
+use tokio::sync::OnceCell;
+
+use super::routes::*;
+use super::support::*;
+
+static CLOUD: OnceCell<Cloud> = OnceCell::const_new();
+
+/// The local AWS of these tests.
+async fn cloud() -> &'static Cloud {
+    let start = async || Cloud::start(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("cloud")).await;
+    let cloud = CLOUD.get_or_try_init(start).await;
+    cloud.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What somebody says who deploys it for the first time.
+fn parameters() -> Value {
+    json!({
+        "AllowedOrigins": "https://shop.example,https://www.shop.example",
+        "AllowedReturnOrigins": "https://your-domain.com,https://shop.example",
+        "AlarmEmail": "on-call@shop.example",
+        "Architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
+        // The local AWS has no CodeDeploy; what it would be told is tested by itself.
+        "GradualDeployments": "false",
+    })
+}
+
+/// A deployed stack whose secrets have been given their values.
+async fn deployed(name: &str, parameters: &Value) -> Stack {
+    let cloud = cloud().await;
+    let stack = cloud.deploy(name, parameters).await;
+    let stack = stack.unwrap_or_else(|refusal| panic!("{refusal}\n{}", cloud.log()));
+    for (output, value) in [
+        (
+            "ApoloPaySecretArn",
+            json!({ "secretKey": "sk_local_apolopay", "webhookSecret": "whsec_test_secret" }),
+        ),
+        (
+            "FinvyPaySecretArn",
+            json!({ "apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret" }),
+        ),
+    ] {
+        let secret = json!({ "SecretId": stack.output(output), "SecretString": value.to_string() });
+        call("secretsmanager", "put_secret_value", secret).await;
+    }
+    stack
+}
+
+/// A call of whoever deploys, which must succeed.
+async fn call(service: &str, operation: &str, arguments: Value) -> Value {
+    let answer = cloud().await.call(service, operation, arguments).await;
+    answer.unwrap_or_else(|refusal| panic!("{service} {operation}: {refusal}"))
+}
+
+fn stand_ins(cloud: &Cloud) -> Control {
+    Control::new(cloud.sandbox_url()).expect("a control client")
+}
+
+/// A queue to which something is sent, and what came.
+struct Inbox {
+    url: String,
+    arn: String,
+}
+
+impl Inbox {
+    async fn open(name: &str) -> Self {
+        let queue = call("sqs", "create_queue", json!({ "QueueName": name })).await;
+        let url = queue["QueueUrl"].as_str().unwrap().to_owned();
+        let arguments = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
+        let attributes = call("sqs", "get_queue_attributes", arguments).await;
+        let arn = attributes["Attributes"]["QueueArn"].as_str().unwrap().to_owned();
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn,
+                "Principal": { "Service": ["events.amazonaws.com", "sns.amazonaws.com"] },
+            }],
+        });
+        let arguments = json!({ "QueueUrl": url, "Attributes": { "Policy": policy.to_string() } });
+        call("sqs", "set_queue_attributes", arguments).await;
+        Self { url, arn }
+    }
+
+    /// What has come since the last time, each as JSON.
+    async fn messages(&self) -> Vec<Value> {
+        let mut bodies = Vec::new();
+        loop {
+            let arguments = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10 });
+            let received = call("sqs", "receive_message", arguments).await;
+            let Some(messages) = received["Messages"].as_array().filter(|messages| !messages.is_empty()) else {
+                return bodies;
+            };
+            for message in messages {
+                bodies.push(serde_json::from_str(message["Body"].as_str().unwrap()).expect("JSON"));
+                let arguments = json!({ "QueueUrl": self.url, "ReceiptHandle": message["ReceiptHandle"] });
+                call("sqs", "delete_message", arguments).await;
+            }
+        }
+    }
+}
+
+/// Asks until there is an answer, for two minutes: longer than the schedule's minute.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}\n{}", cloud().await.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Makes the reconciler look at a payment in its next run.
+async fn make_due(stack: &Stack, id: &str) {
+    let arguments = json!({
+        "TableName": stack.output("PaymentsTableName"),
+        "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
+        "UpdateExpression": "SET dueAt = :now",
+        "ConditionExpression": "attribute_exists(dueAt)",
+        "ExpressionAttributeValues": { ":now": { "N": "1" } },
+    });
+    call("dynamodb", "update_item", arguments).await;
+}
+
+#[tokio::test]
+async fn both_providers_payments_go_through_all_that_is_deployed() {
+    let cloud = cloud().await;
+    let stack = deployed("shop", &parameters()).await;
+    let url = |path: &str| cloud.url(&stack, path);
+    let status = async |id: &str| {
+        let answer = send(request(Method::GET, &url(&format!("/payments/{id}")))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.str("status")
+    };
+    // The merchant's own system listens.
+    let inbox = Inbox::open("merchant").await;
+    let bus = stack.output("EventBusName");
+    let pattern = json!({ "source": ["payment-functions"] }).to_string();
+    let rule = json!({ "Name": "merchant", "EventBusName": bus, "EventPattern": pattern });
+    call("events", "put_rule", rule).await;
+    let target = json!({ "Id": "queue", "Arn": inbox.arn });
+    let targets = json!({ "Rule": "merchant", "EventBusName": bus, "Targets": [target] });
+    call("events", "put_targets", targets).await;
+
+    let mut ids = Vec::new();
+    for provider in BOTH {
+        let order = unique("deployed");
+        let headers = [("origin", "https://shop.example"), ("idempotency-key", order.as_str())];
+        let created = post_to("", &url(route(provider)), body(provider, &order).to_string(), &headers).await;
+        assert_eq!(created.status, 201, "{created:?}\n{}", cloud.log());
+        assert_eq!(created.header("access-control-allow-origin"), Some("https://shop.example"));
+        let again = post_to("", &url(route(provider)), body(provider, &order).to_string(), &headers).await;
+        assert_eq!((again.header("idempotency-replayed"), &again.text), (Some("true"), &created.text));
+        let id = created.str("id");
+        assert_eq!(status(&id).await, "pending");
+
+        // The provider reports it to the function URL; somebody else does too.
+        let webhook = |signature: &str| {
+            json!({
+                "provider": provider, "orderId": order, "signature": signature,
+                "url": url(&format!("/webhooks/{}", provider_name(provider))),
+            })
+        };
+        let forged = stand_ins(cloud).webhooks(webhook("wrong")).await.unwrap();
+        assert_eq!((forged[0].status, status(&id).await.as_str()), (Some(401), "pending"), "{forged:?}");
+        let genuine = stand_ins(cloud).webhooks(webhook("right")).await.unwrap();
+        assert_eq!((genuine[0].status, status(&id).await.as_str()), (Some(200), "completed"), "{genuine:?}");
+        ids.push(id);
+    }
+
+    // A webhook that never comes, which the schedule makes good.
+    let order = unique("lost");
+    let lost = post_to("", &url("/apm-payments"), apm(&order).to_string(), &[]).await;
+    let there = lost.str("paymentId");
+    stand_ins(cloud).set_status(Provider::Finvypay, &there, "COMPLETED").await.unwrap();
+    make_due(&stack, &lost.str("id")).await;
+    until("the schedule settles it", async || (status(&lost.str("id")).await == "completed").then_some(())).await;
+    ids.push(lost.str("id"));
+
+    // Every change of a status has come over the stream and the bus.
+    let mut events: Vec<Value> = Vec::new();
+    until("the events", async || {
+        events.extend(inbox.messages().await);
+        let has_ended = |id: &String| {
+            let is_end = |event: &&Value| event["detail"]["id"] == **id && event["detail-type"] == "payment.completed";
+            events.iter().any(|event| is_end(&event))
+        };
+        ids.iter().all(has_ended).then_some(())
+    })
+    .await;
+    for id in &ids {
+        let mut of_one: Vec<&Value> = events.iter().filter(|event| event["detail"]["id"] == **id).collect();
+        of_one.sort_by_key(|event| event["detail"]["version"].as_u64());
+        let kinds: Vec<&str> = of_one.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["payment.pending", "payment.completed"], "{of_one:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
+    let cloud = cloud().await;
+    let stack = deployed("browsers", &parameters()).await;
+    let preflight = async |origin: &str| {
+        let request = request(Method::OPTIONS, &cloud.url(&stack, "/preorders"))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,idempotency-key");
+        send(request).await
+    };
+    for origin in ["https://shop.example", "https://www.shop.example"] {
+        let answer = preflight(origin).await;
+        assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-methods"), Some("GET,POST"));
+        assert_eq!(answer.header("access-control-allow-headers"), Some("content-type,idempotency-key"));
+        let exposed = answer.header("access-control-expose-headers");
+        assert_eq!(exposed, Some("idempotency-replayed,retry-after,location"));
+    }
+    let stranger = preflight("https://elsewhere.example").await;
+    assert_eq!(stranger.header("access-control-allow-origin"), None, "{stranger:?}");
+    for (method, path) in [(Method::GET, "/preorders"), (Method::POST, "/"), (Method::DELETE, "/payments/1")] {
+        let answer = send(request(method.clone(), &cloud.url(&stack, path))).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_an_issuer_nobody_is_let_in_without_a_token() {
+    let cloud = cloud().await;
+    let stack = deployed("tokens", &with(parameters(), json!({ "JwtIssuer": "https://login.shop.example" }))).await;
+    for (method, path) in [
+        (Method::POST, "/preorders"),
+        (Method::POST, "/apm-payments"),
+        (Method::GET, "/payments/00000000-0000-0000-0000-000000000000"),
+    ] {
+        for token in [None, Some("Bearer forged")] {
+            let mut request = request(method.clone(), &cloud.url(&stack, path)).body("{}");
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let answer = send(request).await;
+            assert_eq!(answer.status, 401, "{method} {path} {token:?}: {answer:?}");
+        }
+    }
+    // The providers have no token, and their signature counts.
+    let unsigned = send(request(Method::POST, &cloud.url(&stack, "/webhooks/finvypay")).body("{}")).await;
+    assert_eq!(unsigned.problem().1, "SIGNATURE_INVALID");
+}
+
+fn provider_name(provider: Provider) -> &'static str {
+    super::aws::name(provider)
+}

@@ -1,0 +1,111 @@
+//! Every alarm wakes somebody up, is explained in the runbook, and watches a metric that something writes.
+
+use std::collections::BTreeSet;
+
+use payment_functions_tests::local::workspace;
+
+use super::*;
+
+/// What AWS itself writes, of what the alarms watch: namespace, metric, dimension.
+const WRITTEN_BY_AWS: [(&str, &str, &str); 9] = [
+    ("AWS/Lambda", "Errors", "FunctionName"),
+    ("AWS/Lambda", "Throttles", "FunctionName"),
+    ("AWS/Lambda", "IteratorAge", "FunctionName"),
+    ("AWS/Lambda", "Url5xxCount", "FunctionName"),
+    ("AWS/Lambda", "UrlRequestLatency", "FunctionName"),
+    ("AWS/ApiGateway", "5xx", "ApiId"),
+    ("AWS/ApiGateway", "Latency", "ApiId"),
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName"),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName"),
+];
+
+async fn alarms(stack: &Stack) -> Vec<Value> {
+    let of_stack = |alarm: &Value| alarm["AlarmName"].as_str().unwrap().starts_with(&prefix(stack));
+    let described = call("cloudwatch", "describe_alarms", json!({ "MaxRecords": 100 })).await;
+    let alarms = described["MetricAlarms"].as_array().unwrap().iter();
+    alarms.filter(|alarm| of_stack(alarm)).cloned().collect()
+}
+
+fn prefix(stack: &Stack) -> String {
+    stack.function("get-payment").replace("get-payment", "")
+}
+
+#[tokio::test]
+async fn every_alarm_goes_off_and_tells_who_is_to_be_woken() {
+    let stack = deployed("alarms", &parameters()).await;
+    let inbox = Inbox::open("woken").await;
+    let subscription = json!({
+        "TopicArn": stack.output("AlarmTopicArn"), "Protocol": "sqs", "Endpoint": inbox.arn,
+        "Attributes": { "RawMessageDelivery": "true" },
+    });
+    call("sns", "subscribe", subscription).await;
+    let alarms = alarms(&stack).await;
+    let described = stack.template()["Resources"].as_object().unwrap().values();
+    let count = described.filter(|resource| resource["Type"] == "AWS::CloudWatch::Alarm").count();
+    assert_eq!(alarms.len(), count, "alarms");
+    for alarm in &alarms {
+        let number = |name: &str| alarm[name].as_f64().unwrap_or_else(|| panic!("no {name}: {alarm}"));
+        assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold", "{alarm}");
+        let data = json!([{
+            "MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": number("Threshold") + 1.0,
+        }]);
+        for _ in 0..alarm["EvaluationPeriods"].as_u64().unwrap() {
+            let arguments = json!({ "Namespace": alarm["Namespace"], "MetricData": data });
+            call("cloudwatch", "put_metric_data", arguments).await;
+        }
+    }
+    let mut woken = BTreeSet::new();
+    let names: BTreeSet<&str> = alarms.iter().map(|alarm| alarm["AlarmName"].as_str().unwrap()).collect();
+    until("every alarm's message", async || {
+        for message in inbox.messages().await {
+            assert_eq!(message["NewStateValue"], "ALARM", "{message}");
+            woken.insert(message["AlarmName"].as_str().unwrap().to_owned());
+        }
+        names.iter().all(|name| woken.contains(*name)).then_some(())
+    })
+    .await;
+    println!("{} alarms went off", woken.len());
+}
+
+#[tokio::test]
+async fn every_alarm_watches_what_is_written() {
+    let stack = deployed("watched", &parameters()).await;
+    for alarm in alarms(&stack).await {
+        let (namespace, metric) = (alarm["Namespace"].as_str().unwrap(), alarm["MetricName"].as_str().unwrap());
+        let dimensions = alarm["Dimensions"].as_array().unwrap();
+        if namespace == "payment-functions/watched" {
+            let known = payment_functions::metrics::ALL.iter().find(|known| known.name == metric);
+            let known = known.unwrap_or_else(|| panic!("nobody writes {metric}"));
+            assert!(known.dimensions.is_empty() && dimensions.is_empty(), "{alarm}");
+        } else {
+            let [dimension] = dimensions.as_slice() else { panic!("not one dimension: {alarm}") };
+            let written = (namespace, metric, dimension["Name"].as_str().unwrap());
+            assert!(WRITTEN_BY_AWS.contains(&written), "{written:?}");
+            // Of something that is there.
+            let name = dimension["Value"].as_str().unwrap();
+            let template = stack.template()["Resources"].as_object().unwrap();
+            let is_there = template.keys().any(|logical| {
+                let physical = stack.resource(logical);
+                physical == name || physical.ends_with(&format!("/{name}"))
+            });
+            assert!(is_there, "{alarm}");
+        }
+    }
+}
+
+#[test]
+fn the_runbook_explains_every_alarm_and_no_other() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
+    let runbook = std::fs::read_to_string(workspace().join("docs/runbook.md")).expect("docs/runbook.md");
+    let alarms: BTreeSet<&str> = template
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${AWS::StackName}-"))
+        .collect();
+    let explained: BTreeSet<&str> = runbook
+        .lines()
+        .filter(|line| line.starts_with("### "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(!alarms.is_empty());
+    assert_eq!(alarms, explained);
+}

@@ -1,0 +1,142 @@
+//! What the template says, compared with what the local world does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use payment_functions_tests::local::{FUNCTIONS, workspace};
+
+use super::*;
+
+/// The template as it is written.
+fn template() -> Value {
+    let text = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
+    let yaml: yaml_serde::Value = yaml_serde::from_str(&text).expect("YAML");
+    untagged(yaml)
+}
+
+/// YAML's short forms (`!Ref name`) as CloudFormation's long ones.
+fn untagged(yaml: yaml_serde::Value) -> Value {
+    use yaml_serde::Value as Yaml;
+    match yaml {
+        Yaml::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            let name = match tag.trim_start_matches('!') {
+                name @ ("Ref" | "Condition") => name.to_owned(),
+                name => format!("Fn::{name}"),
+            };
+            json!({ name: untagged(tagged.value) })
+        }
+        Yaml::Sequence(items) => items.into_iter().map(untagged).collect(),
+        Yaml::Mapping(members) => members
+            .into_iter()
+            .map(|(name, value)| (name.as_str().expect("a name").to_owned(), untagged(value)))
+            .collect(),
+        other => serde_json::to_value(other).expect("JSON"),
+    }
+}
+
+fn resources<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value> {
+    let all = template["Resources"].as_object().expect("resources");
+    let of_kind = all.iter().filter(|(_, resource)| resource["Type"] == kind);
+    of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+}
+
+#[test]
+fn the_routes_are_those_of_cargo_lambda_watch() {
+    let template = template();
+    let deployed: BTreeSet<String> = resources(&template, "AWS::ApiGatewayV2::Route")
+        .values()
+        .map(|route| route["RouteKey"].as_str().unwrap().to_owned())
+        .collect();
+    let tested: BTreeSet<String> = FUNCTIONS.iter().filter_map(|function| function.route).map(str::to_owned).collect();
+    assert_eq!(deployed, tested);
+
+    let manifest = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("Cargo.toml");
+    let router = manifest.split_once("[workspace.metadata.lambda.watch.router]").expect("a router").1;
+    let watched: BTreeSet<String> = router
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(path, target)| {
+            let method = target.split("method = \"").nth(1).and_then(|rest| rest.split('"').next());
+            let path = path.trim_matches('"');
+            method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"))
+        })
+        .collect();
+    let url = ["/webhooks/apolopay", "/webhooks/finvypay"].map(str::to_owned);
+    assert_eq!(watched, tested.into_iter().chain(url).collect());
+}
+
+#[test]
+fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
+    let template = template();
+    let globals = &template["Globals"]["Function"];
+    let functions = resources(&template, "AWS::Serverless::Function");
+    assert_eq!(functions.len(), FUNCTIONS.len());
+    let names = |variables: &Value| -> BTreeSet<String> {
+        variables.as_object().map(|variables| variables.keys().cloned().collect()).unwrap_or_default()
+    };
+    for function in &FUNCTIONS {
+        let binary = |resource: &&Value| resource["BuildProperties"]["Binary"] == function.name;
+        let all = template["Resources"].as_object().unwrap();
+        let (name, _) = all.iter().find(|(_, resource)| binary(&&resource["Metadata"])).expect(function.name);
+        let deployed = functions[name.as_str()];
+        let time = deployed.get("Timeout").unwrap_or(&globals["Timeout"]);
+        assert_eq!(time.as_u64(), Some(function.time_limit.as_secs()), "{name}");
+        let mut given = names(&deployed["Environment"]["Variables"]);
+        given.extend(names(&globals["Environment"]["Variables"]));
+        // Where the providers are: their real hosts. What has a default that is right, and what turns quotes on.
+        let mut tested: BTreeSet<String> = function.variables.iter().map(|name| (*name).to_owned()).collect();
+        tested.retain(|name| !name.ends_with("PAY_BASE_URL"));
+        given.retain(|name| !["METRICS_NAMESPACE", "QUOTE_SECRET_ID"].contains(&name.as_str()));
+        assert_eq!(given, tested, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
+    let gradual = with(parameters(), json!({ "GradualDeployments": "true" }));
+    let template = cloud().await.expand(&gradual).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let groups = resources(&template, "AWS::CodeDeploy::DeploymentGroup");
+    let alarms = resources(&template, "AWS::CloudWatch::Alarm");
+    assert_eq!(groups.len(), FUNCTIONS.len());
+    for (name, group) in &groups {
+        let config = group["DeploymentConfigName"]["Fn::Sub"][1]["ConfigName"].as_str();
+        assert_eq!(config, Some("Canary10Percent5Minutes"), "{name}");
+        assert_eq!(group["AutoRollbackConfiguration"]["Enabled"], true, "{name}");
+        let events = group["AutoRollbackConfiguration"]["Events"].to_string();
+        assert!(events.contains("DEPLOYMENT_STOP_ON_ALARM"), "{name}: {events}");
+        let watched: Vec<&str> = group["AlarmConfiguration"]["Alarms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|alarm| alarm["Name"]["Ref"].as_str().unwrap())
+            .collect();
+        let function = name.strip_suffix("FunctionDeploymentGroup").unwrap();
+        let own = format!("{function}ErrorsAlarm");
+        for alarm in ["ApiErrorsAlarm", "WebhookErrorsAlarm", own.as_str()] {
+            assert!(watched.contains(&alarm) && alarms.contains_key(alarm), "{name}: {watched:?}");
+        }
+    }
+    // The aliases, which everything refers to, move as CodeDeploy says.
+    let aliases = template["Resources"].as_object().unwrap().iter();
+    let aliases: Vec<_> = aliases.filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Alias").collect();
+    assert_eq!(aliases.len(), FUNCTIONS.len());
+    for (name, alias) in aliases {
+        assert!(alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_when_the_stack_goes_is_kept() {
+    let template = template();
+    for (name, resource) in template["Resources"].as_object().unwrap() {
+        let is_kept = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"].contains(&resource["Type"].as_str().unwrap());
+        let policies = (resource["DeletionPolicy"].as_str(), resource["UpdateReplacePolicy"].as_str());
+        let expected = if is_kept { (Some("Retain"), Some("Retain")) } else { (None, None) };
+        assert_eq!(policies, expected, "{name}");
+        if resource["Type"] == "AWS::SecretsManager::Secret" {
+            let holds_a_value = ["SecretString", "GenerateSecretString"].map(|member| resource["Properties"].get(member));
+            assert_eq!(holds_a_value, [None, None], "{name}: a value in the template");
+        }
+    }
+}
