@@ -31,6 +31,7 @@ mod model;
 mod payments;
 mod preorders;
 mod privacy;
+mod publishing;
 mod quotes;
 mod reconcile;
 mod rotation;

@@ -1,7 +1,8 @@
-//! The local AWS: MiniStack with the table and the secrets of template.yaml, in memory only.
+//! The local AWS: MiniStack with the table, the secrets, the bus and the queue of template.yaml, in memory only.
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::process::Command;
 
 use super::build::{Binaries, tool, workspace};
@@ -18,6 +19,14 @@ pub struct LocalAws {
     /// The process, to see whether it still runs.
     pub process: Tethered,
     url: String,
+    dead_letters: String,
+}
+
+/// The physical names of the template's resources, as the script prints them.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Deployed {
+    unpublished_events: String,
 }
 
 impl LocalAws {
@@ -37,10 +46,13 @@ impl LocalAws {
             .env("PERSIST_STATE", "0")
             .env("S3_PERSIST", "0");
         let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
-        let aws = Self { process, url };
-        until_healthy(&aws.process, &format!("{}/_ministack/health", aws.url), PATIENCE).await?;
-        aws.deploy(environment).await?;
-        Ok(aws)
+        until_healthy(&process, &format!("{url}/_ministack/health"), PATIENCE).await?;
+        let deployed = deploy(&url, environment).await?;
+        Ok(Self {
+            process,
+            url,
+            dead_letters: deployed.unpublished_events,
+        })
     }
 
     /// Its endpoint.
@@ -49,39 +61,45 @@ impl LocalAws {
         &self.url
     }
 
-    /// Creates what the functions find with `environment`: in its region, under its keys, with its table's name.
-    async fn deploy(&self, environment: &Variables) -> Result<(), Error> {
-        let mut own = settings::aws(&self.url);
-        for name in [
-            "AWS_REGION",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "PAYMENTS_TABLE",
-        ] {
-            if let Some(value) = environment.get(name) {
-                own.insert(name.to_owned(), value.clone());
-            }
-        }
-        if let Some(region) = environment.get("AWS_REGION") {
-            own.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
-        }
-        let deployed = Command::new(tool("python")?)
-            .arg(workspace().join("tests/local/deploy.py"))
-            .env_clear()
-            .envs(own)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|source| Error::Io {
-                doing: "run tests/local/deploy.py".to_owned(),
-                source,
-            })?;
-        if deployed.status.success() {
-            Ok(())
-        } else {
-            Err(Error::Deploy {
-                log: String::from_utf8_lossy(&deployed.stderr).into_owned(),
-            })
+    /// The URL of the queue of what could not be published.
+    #[must_use]
+    pub fn dead_letters(&self) -> &str {
+        &self.dead_letters
+    }
+}
+
+/// Creates what the functions find with `environment`: in its region, under its keys, with its table's name.
+async fn deploy(url: &str, environment: &Variables) -> Result<Deployed, Error> {
+    let mut own = settings::aws(url);
+    for name in [
+        "AWS_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "PAYMENTS_TABLE",
+    ] {
+        if let Some(value) = environment.get(name) {
+            own.insert(name.to_owned(), value.clone());
         }
     }
+    if let Some(region) = environment.get("AWS_REGION") {
+        own.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
+    }
+    let deployed = Command::new(tool("python")?)
+        .arg(workspace().join("tests/local/deploy.py"))
+        .env_clear()
+        .envs(own)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|source| Error::Io {
+            doing: "run tests/local/deploy.py".to_owned(),
+            source,
+        })?;
+    let names = serde_json::from_slice(&deployed.stdout);
+    names
+        .ok()
+        .filter(|_| deployed.status.success())
+        .ok_or_else(|| Error::Deploy {
+            log: String::from_utf8_lossy(&deployed.stderr).into_owned(),
+        })
 }
