@@ -26,6 +26,10 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 pub struct Aws {
     config: SdkConfig,
     dynamodb_endpoint: Option<String>,
+    #[cfg(feature = "events")]
+    eventbridge_endpoint: Option<String>,
+    #[cfg(feature = "events")]
+    sqs_endpoint: Option<String>,
     #[cfg(feature = "secrets")]
     secrets_manager_endpoint: Option<String>,
 }
@@ -76,6 +80,10 @@ impl Aws {
         Ok(Self {
             config,
             dynamodb_endpoint: endpoint("DYNAMODB"),
+            #[cfg(feature = "events")]
+            eventbridge_endpoint: endpoint("EVENTBRIDGE"),
+            #[cfg(feature = "events")]
+            sqs_endpoint: endpoint("SQS"),
             #[cfg(feature = "secrets")]
             secrets_manager_endpoint: endpoint("SECRETS_MANAGER"),
         })
@@ -86,6 +94,22 @@ impl Aws {
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
         config.set_endpoint_url(self.dynamodb_endpoint.clone());
         Store::new(aws_sdk_dynamodb::Client::from_conf(config.build()), table)
+    }
+
+    /// EventBridge.
+    #[cfg(feature = "events")]
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        let mut config = aws_sdk_eventbridge::config::Builder::from(&self.config);
+        config.set_endpoint_url(self.eventbridge_endpoint.clone());
+        aws_sdk_eventbridge::Client::from_conf(config.build())
+    }
+
+    /// SQS.
+    #[cfg(feature = "events")]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
+        config.set_endpoint_url(self.sqs_endpoint.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
     }
 
     /// Secrets Manager.

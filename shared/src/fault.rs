@@ -1,6 +1,6 @@
 //! Named points at which tests make things go wrong. Nothing of this is in a release build.
 //!
-//! Every call to DynamoDB, Secrets Manager and a provider stands between two points, one before it and one after it.
+//! Every call to DynamoDB, Secrets Manager, EventBridge, SQS and a provider stands between two points, one before it and one after it.
 //! A test that runs a flow in its own process gives a [`Hook`] that is asked at each point, and so decides who goes on
 //! and who never does. A test that runs a real binary sets a variable, which debug builds alone read:
 //!
@@ -61,11 +61,15 @@ pub enum Call {
     AskProvider,
     /// Asks a provider for the payments of an order.
     ListAtProvider,
+    /// Puts events on the bus.
+    PublishEvents,
+    /// Sends what cannot be published to the dead-letter queue.
+    SendDeadLetter,
 }
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
@@ -87,6 +91,8 @@ impl Call {
         Self::Pace,
         Self::AskProvider,
         Self::ListAtProvider,
+        Self::PublishEvents,
+        Self::SendDeadLetter,
     ];
 
     /// The name, as `FAULT_POINTS` has it.
@@ -113,6 +119,8 @@ impl Call {
             Self::Pace => "pace",
             Self::AskProvider => "ask-provider",
             Self::ListAtProvider => "list-at-provider",
+            Self::PublishEvents => "publish-events",
+            Self::SendDeadLetter => "send-dead-letter",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`], [`schedule`] |
+//! | the pure core: no AWS, no network, no clock | [`money`], [`json`], [`id`], [`status`], [`payment`], [`signature`], [`idempotency`], [`schedule`], [`event`] |
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
 //! | the flows | [`creation`] and, where the shop decides the price, [`quote`]; [`delivery`]; [`fault`]: where tests break them |
@@ -14,6 +14,7 @@ pub mod config;
 #[cfg(feature = "provider-client")]
 pub mod creation;
 pub mod delivery;
+pub mod event;
 pub mod fault;
 pub mod fields;
 pub mod function;

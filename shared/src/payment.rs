@@ -197,6 +197,16 @@ pub enum Attention {
     WrongMoney,
 }
 
+impl Attention {
+    /// Its name, as it is stored and published.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PaidTwice => "paid_twice",
+            Self::WrongMoney => "wrong_money",
+        }
+    }
+}
+
 /// What the provider gave for the buyer to go on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

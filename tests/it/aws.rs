@@ -10,9 +10,12 @@ use reqwest::Method;
 use crate::support::{Provider, Value, json, request, unique, world};
 
 /// One call, past every proxy.
-async fn call(service: &str, action: &str, body: &Value) -> Value {
+pub async fn call(service: &str, action: &str, body: &Value) -> Value {
     let (prefix, scope) = match service {
         "dynamodb" => ("DynamoDB_20120810", "dynamodb"),
+        "streams" => ("DynamoDBStreams_20120810", "dynamodb"),
+        "events" => ("AWSEvents", "events"),
+        "sqs" => ("AmazonSQS", "sqs"),
         _ => ("secretsmanager", "secretsmanager"),
     };
     let authorization = format!(
@@ -29,7 +32,11 @@ async fn call(service: &str, action: &str, body: &Value) -> Value {
         "{action} {body}: {}",
         response.text().await.unwrap_or_default()
     );
-    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
+    let text = response.text().await.expect("a body");
+    if text.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// An instance of a function with a proxy of its own before the local AWS, and with its environment changed.
@@ -41,7 +48,7 @@ pub async fn behind_proxy(function: &str, changes: &[(&str, Option<&str>)]) -> (
     (proxy, attached.expect("a function"))
 }
 
-/// Makes a table with the keys of template.yaml's.
+/// Makes a table with the keys and the stream of template.yaml's.
 pub async fn create_table(name: &str) {
     let attribute = |name, kind| json!({ "AttributeName": name, "AttributeType": kind });
     let key = |name, kind| json!({ "AttributeName": name, "KeyType": kind });
@@ -55,8 +62,70 @@ pub async fn create_table(name: &str) {
             "IndexName": "due", "KeySchema": [key("dueQueue", "HASH"), key("dueAt", "RANGE")],
             "Projection": { "ProjectionType": "KEYS_ONLY" },
         }],
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
     });
     call("dynamodb", "CreateTable", &table).await;
+}
+
+/// Every record of a table's stream, as Lambda gets them, in their order.
+pub async fn stream_records(name: &str) -> Vec<Value> {
+    let table = call("dynamodb", "DescribeTable", &json!({ "TableName": name })).await;
+    let stream = &table["Table"]["LatestStreamArn"];
+    let described = call("streams", "DescribeStream", &json!({ "StreamArn": stream })).await;
+    let [shard] = described["StreamDescription"]["Shards"]
+        .as_array()
+        .expect("shards")
+        .as_slice()
+    else {
+        panic!("not one shard: {described}");
+    };
+    let from = json!({ "StreamArn": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON" });
+    let mut next = call("streams", "GetShardIterator", &from).await["ShardIterator"].clone();
+    let mut records = Vec::new();
+    loop {
+        let page = call("streams", "GetRecords", &json!({ "ShardIterator": next })).await;
+        let own = page["Records"].as_array().expect("records");
+        if own.is_empty() {
+            return records;
+        }
+        records.extend(own.iter().cloned());
+        next = page["NextShardIterator"].clone();
+    }
+}
+
+/// Makes a queue of one's own: its URL.
+pub async fn create_queue() -> String {
+    let queue = json!({ "QueueName": unique("queue") });
+    let created = call("sqs", "CreateQueue", &queue).await;
+    created["QueueUrl"].as_str().expect("its URL").to_owned()
+}
+
+/// Takes every message out of a queue that has not been taken before.
+pub async fn receive_all(queue: &str) -> Vec<Value> {
+    let mut messages = Vec::new();
+    loop {
+        let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
+        let page = call("sqs", "ReceiveMessage", &receive).await;
+        match page["Messages"].as_array() {
+            Some(page) if !page.is_empty() => messages.extend(page.iter().cloned()),
+            _ => return messages,
+        }
+    }
+}
+
+/// Makes an event bus of one's own, all of whose events go to a queue: their names.
+pub async fn create_bus() -> (String, String) {
+    let (bus, queue) = (unique("bus"), create_queue().await);
+    let name = queue.rsplit_once('/').expect("its name").1;
+    call("events", "CreateEventBus", &json!({ "Name": bus })).await;
+    let pattern = json!({ "source": ["payment-functions"] }).to_string();
+    let rule = json!({ "Name": "all", "EventBusName": bus, "EventPattern": pattern });
+    call("events", "PutRule", &rule).await;
+    let target = json!({ "Id": "queue", "Arn": format!("arn:aws:sqs:us-east-1:000000000000:{name}") });
+    let targets = json!({ "Rule": "all", "EventBusName": bus, "Targets": [target] });
+    let put = call("events", "PutTargets", &targets).await;
+    assert_eq!(put["FailedEntryCount"], 0, "{put}");
+    (bus, queue)
 }
 
 /// Every item of a table.

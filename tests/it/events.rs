@@ -45,11 +45,22 @@ const EVENTS: [(&str, &str, u16, &str); 13] = [
     ("webhook-handler-wrong-path.json", "webhook-handler", 404, "NOT_FOUND"),
 ];
 
-/// The files for the function that nobody reaches over HTTP, and what stands in what `cargo lambda invoke` prints.
-const RECONCILER_EVENTS: [(&str, &str); 2] = [
-    ("reconcile-payments-sweep.json", r#""lookedAt":0"#),
+/// The files for the functions that nobody reaches over HTTP, and what stands in what `cargo lambda invoke` prints.
+const OTHER_EVENTS: [(&str, &str, &str); 4] = [
+    ("reconcile-payments-sweep.json", "reconcile-payments", r#""lookedAt":0"#),
     (
         "reconcile-payments-complete-unknown.json",
+        "reconcile-payments",
+        "there is no payment 00000000-0000-4000-8000-000000000000",
+    ),
+    (
+        "publish-events-stream.json",
+        "publish-events",
+        r#"{"batchItemFailures":[]}"#,
+    ),
+    (
+        "publish-events-republish-unknown.json",
+        "publish-events",
         "there is no payment 00000000-0000-4000-8000-000000000000",
     ),
 ];
@@ -78,7 +89,7 @@ impl Apart {
         let names: BTreeSet<_> = EVENTS
             .iter()
             .map(|(_, function, ..)| *function)
-            .chain(["reconcile-payments"])
+            .chain(OTHER_EVENTS.map(|(_, function, _)| function))
             .collect();
         let attach = |name| async move { (name, world.attach(name, 1, &changes).await.expect("a function")) };
         let functions = join_all(names.into_iter().map(attach)).await;
@@ -104,7 +115,7 @@ async fn every_event_gets_its_answer() {
     let known: BTreeSet<_> = EVENTS
         .iter()
         .map(|(file, ..)| *file)
-        .chain(RECONCILER_EVENTS.map(|(file, _)| file))
+        .chain(OTHER_EVENTS.map(|(file, ..)| file))
         .map(str::to_owned)
         .collect();
     assert_eq!(files, known, "every file in events/ has its line here");
@@ -121,10 +132,11 @@ async fn every_event_gets_its_answer() {
         };
         assert_eq!(answer.header("content-type"), Some(media_type), "{file}");
     }
-    for (file, part) in RECONCILER_EVENTS {
-        let output = run_cargo_lambda(apart.url("reconcile-payments"), file, "reconcile-payments").await;
+    for (file, function, part) in OTHER_EVENTS {
+        let output = run_cargo_lambda(apart.url(function), file, function).await;
         let printed = [output.stdout, output.stderr].concat();
-        assert!(String::from_utf8_lossy(&printed).contains(part), "{file}: {printed:?}");
+        let printed = String::from_utf8_lossy(&printed);
+        assert!(printed.contains(part), "{file}: {printed}");
     }
 
     // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the

@@ -9,8 +9,8 @@ use super::aws;
 use super::routes::*;
 use super::support::*;
 
-const SECRETS: [&str; 3] = ["sk_local_apolopay", "fp_local_finvypay", "whsec_test_secret"];
-const PERSONAL: [&str; 6] = [
+pub const SECRETS: [&str; 3] = ["sk_local_apolopay", "fp_local_finvypay", "whsec_test_secret"];
+pub const PERSONAL: [&str; 6] = [
     "jane@example.com",
     "customer@example.com",
     "Jane",

@@ -7,7 +7,7 @@ mod asking;
 mod due;
 mod operator;
 mod parked;
-mod whole;
+pub mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -53,7 +53,7 @@ async fn assert_stops(function: &str, variable: &str, value: Option<&str>, line:
 
 #[tokio::test]
 async fn a_variable_is_missing() {
-    let own: [(&str, &[&str]); 5] = [
+    let own: [(&str, &[&str]); 6] = [
         ("create-preorder", &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID"]),
         (
             "create-apm",
@@ -70,6 +70,10 @@ async fn a_variable_is_missing() {
         ),
         ("get-payment", &["PAYMENTS_TABLE"]),
         ("reconcile-payments", &["PAYMENTS_TABLE", "FINVYPAY_SECRET_ID"]),
+        (
+            "publish-events",
+            &["PAYMENTS_TABLE", "EVENT_BUS", "DEAD_LETTER_QUEUE_URL"],
+        ),
     ];
     for (function, variables) in own {
         let variables = variables.iter().chain(&AWS);
@@ -164,6 +168,7 @@ async fn the_region_may_come_by_its_other_name_and_defaults_hold() {
         "webhook-handler",
         "get-payment",
         "reconcile-payments",
+        "publish-events",
     ] {
         let output = run(function, changes).await;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-"""Creates the table and the secrets of template.yaml on the local AWS.
+"""Creates the table, the secrets, the event bus and its dead-letter queue of template.yaml on the local AWS.
 
 What runs locally is what is deployed: the resources come out of template.yaml untouched, with the parameters and
 conditions they use, and go through CloudFormation. Only the secrets' values are made up here, and look it; and the key
@@ -15,7 +15,7 @@ from cfnlint.decode import cfn_yaml
 
 TEMPLATE = pathlib.Path(__file__).parents[2] / "template.yaml"
 STACK = "payment-functions"
-KEPT = ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret")
+KEPT = ("AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
 SECRETS = {
     "ApoloPaySecret": {"secretKey": "sk_local_apolopay", "webhookSecret": "whsec_test_secret"},
     "FinvyPaySecret": {"apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret"},

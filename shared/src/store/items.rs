@@ -26,6 +26,11 @@ pub(super) fn state_key(id: PaymentId) -> Item {
     key(format!("PAYMENT#{id}"), "STATE".to_owned())
 }
 
+/// The id of the payment that an item with these keys is, as it stands there; `None` for any other item.
+pub(super) fn payment_named<'a>(pk: &'a str, sk: &str) -> Option<&'a str> {
+    pk.strip_prefix("PAYMENT#").filter(|_| sk == "STATE")
+}
+
 pub(super) fn fact_key(id: PaymentId, digest: &str) -> Item {
     key(format!("PAYMENT#{id}"), format!("FACT#{digest}"))
 }
@@ -115,7 +120,7 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-pub(super) fn payment_of(item: Item) -> Result<Payment, StoreError> {
+pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment, StoreError> {
     let state: StateItem = from_item(item)?;
     Ok(Payment {
         id: state.id,
@@ -202,7 +207,7 @@ pub(super) fn to_item<T: Serialize>(value: T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt)
 }
 
-fn from_item<T: serde::de::DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dynamo::Item>) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(|_| StoreError::Corrupt)
 }
 

@@ -28,6 +28,7 @@ mod items;
 mod keys;
 mod pace;
 mod parked;
+pub mod stream;
 mod transaction;
 mod webhook;
 

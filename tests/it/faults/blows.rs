@@ -49,7 +49,7 @@ impl Blow {
     pub fn of(step: &Step, provider: Provider) -> Vec<Self> {
         match step.wire() {
             Wire::DynamoDb("TransactWriteItems") => [aws(), vec![contended()]].concat(),
-            Wire::DynamoDb(_) | Wire::SecretsManager => aws(),
+            Wire::DynamoDb(_) | Wire::SecretsManager | Wire::Events(_) => aws(),
             Wire::Provider(Kind::Create) => creating(provider),
             Wire::Provider(kind) => asking(kind),
         }

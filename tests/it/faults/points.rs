@@ -15,7 +15,13 @@ pub enum Wire {
     SecretsManager,
     /// To the provider.
     Provider(Kind),
+    /// To EventBridge or SQS, as this action.
+    Events(&'static str),
 }
+
+/// The calls that no flow of the matrix makes: `publish-events` comes after all of them, fed by the table's stream, and
+/// is struck at each of its calls by tests of its own (`publishing`).
+pub const NOT_IN_A_FLOW: [Call; 2] = [Call::PublishEvents, Call::SendDeadLetter];
 
 impl Wire {
     pub const fn of(call: Call) -> Self {
@@ -36,13 +42,15 @@ impl Wire {
             Call::CreateAtProvider => Self::Provider(Kind::Create),
             Call::AskProvider => Self::Provider(Kind::Status),
             Call::ListAtProvider => Self::Provider(Kind::List),
+            Call::PublishEvents => Self::Events("PutEvents"),
+            Call::SendDeadLetter => Self::Events("SendMessage"),
         }
     }
 
     /// The action that a proxy before AWS sees.
     pub const fn action(self) -> Option<&'static str> {
         match self {
-            Self::DynamoDb(action) => Some(action),
+            Self::DynamoDb(action) | Self::Events(action) => Some(action),
             Self::SecretsManager => Some("GetSecretValue"),
             Self::Provider(_) => None,
         }

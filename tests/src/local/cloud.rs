@@ -14,9 +14,10 @@ use tokio::sync::Mutex;
 use super::build::{Binaries, tool, workspace};
 use super::payload::{self, HttpAnswer};
 use super::ports::free_port;
-use super::process::Output;
+use super::process::{Output, Tethered};
 use super::settings::{self, FUNCTIONS, Function, Variables};
-use super::{Error, LocalAws, Sandbox, background};
+use super::aws::ministack;
+use super::{Error, Sandbox, background};
 
 /// A local AWS that enforces rights. It ends, with all that is deployed on it, when this is dropped, and when this process
 /// ends.
@@ -25,7 +26,8 @@ pub struct Cloud {
     calls: Mutex<Calls>,
     programs: Value,
     sandbox: Sandbox,
-    aws: LocalAws,
+    process: Tethered,
+    url: String,
 }
 
 /// A deployed stack.
@@ -90,12 +92,13 @@ impl Cloud {
             ("APOLOPAY_BASE_URL".to_owned(), format!("{}/apolopay", sandbox.url())),
             ("FINVYPAY_BASE_URL".to_owned(), format!("{}/finvypay", sandbox.url())),
         ]));
-        let aws = LocalAws::empty(&Binaries::build(Output::Kept).await?, port, &variables).await?;
+        let (process, url) = ministack(&Binaries::build(Output::Kept).await?, port, &variables).await?;
         Ok(Self {
             calls: Mutex::new(Calls::begin(&url)?),
             programs: Value::Object(programs),
             sandbox,
-            aws,
+            process,
+            url,
         })
     }
 
@@ -172,7 +175,7 @@ impl Cloud {
         };
         let host = stack.output(output).trim_start_matches("https://");
         let id = host.split('.').next().unwrap_or_default();
-        format!("{}/_aws/{kind}/{id}{stage}{path}", self.aws.url())
+        format!("{}/_aws/{kind}/{id}{stage}{path}", self.url)
     }
 
     /// Where the providers' stand-ins answer.
@@ -184,7 +187,7 @@ impl Cloud {
     /// What the local AWS wrote.
     #[must_use]
     pub fn log(&self) -> String {
-        self.aws.process.log()
+        self.process.log()
     }
 
     async fn ask(&self, request: &Value) -> Result<Value, Refusal> {

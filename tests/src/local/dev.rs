@@ -65,6 +65,7 @@ async fn start() -> Result<Running, Error> {
     let mut environment = with_overrides(settings::all(&Addresses {
         functions: format!("http://127.0.0.1:{functions_port}"),
         aws: format!("http://127.0.0.1:{aws_port}"),
+        dead_letters: String::new(),
         sandbox: format!("http://127.0.0.1:{sandbox_port}"),
     }));
     let table = environment.entry("PAYMENTS_TABLE".to_owned()).or_default().clone();
@@ -73,6 +74,12 @@ async fn start() -> Result<Running, Error> {
     let binaries = Binaries::build(Output::Shown).await?;
     say("starting the local AWS and the providers' stand-ins");
     let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
+    let dead_letters = environment
+        .entry(settings::DEAD_LETTER_QUEUE_URL.to_owned())
+        .or_default();
+    if dead_letters.is_empty() {
+        aws.dead_letters().clone_into(dead_letters);
+    }
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
     let front = Front::watching(&binaries, functions_port, &environment).await?;

@@ -17,6 +17,8 @@ pub enum Fault {
     Error(u16, &'static str),
     /// It is done, but an error is answered.
     ErrorAfter(u16, &'static str),
+    /// This answer with status 200; nothing is done.
+    Answer(Value),
     /// A transaction is cancelled for these reasons, one a step: `{"Code": …, "Item": …}`.
     Cancelled(Vec<Value>),
     /// The connection is closed without an answer; nothing is done.
@@ -45,6 +47,7 @@ impl Fault {
         match self {
             Self::Error(status, kind) => format!("Error {status} {kind}"),
             Self::ErrorAfter(status, kind) => format!("ErrorAfter {status} {kind}"),
+            Self::Answer(_) => "Answer".to_owned(),
             Self::Cancelled(_) => "Cancelled".to_owned(),
             Self::Disconnect => "Disconnect".to_owned(),
             Self::LoseAnswer => "LoseAnswer".to_owned(),

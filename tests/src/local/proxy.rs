@@ -269,6 +269,7 @@ impl State {
                 self.pass_on(parts, body).await?;
                 error(status, kind, &json!({}))
             }
+            Fault::Answer(answer) => reply(200, &answer),
             Fault::Cancelled(reasons) => error(
                 400,
                 "TransactionCanceledException",
@@ -346,6 +347,10 @@ fn error(status: u16, kind: &str, more: &Value) -> Result<Response<Body>, std::i
     if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
         body.extend(more.clone());
     }
+    reply(status, &body)
+}
+
+fn reply(status: u16, body: &Value) -> Result<Response<Body>, std::io::Error> {
     Response::builder()
         .status(status)
         .header("content-type", "application/x-amz-json-1.0")

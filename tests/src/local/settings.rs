@@ -25,7 +25,7 @@ pub struct Function {
 }
 
 /// All of them.
-pub const FUNCTIONS: [Function; 5] = [
+pub const FUNCTIONS: [Function; 6] = [
     Function {
         name: "create-preorder",
         instances: 10,
@@ -73,7 +73,17 @@ pub const FUNCTIONS: [Function; 5] = [
             "FINVYPAY_ENVIRONMENT",
         ],
     },
+    Function {
+        name: "publish-events",
+        instances: 1,
+        route: None,
+        time_limit: Duration::from_secs(60),
+        variables: &["PAYMENTS_TABLE", "EVENT_BUS", DEAD_LETTER_QUEUE_URL],
+    },
 ];
+
+/// Its local value is known once the queue is made.
+pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 
 /// Where to return to locally: the checkout page, a frontend's usual development server, and what the providers'
 /// documentation has in its examples.
@@ -91,6 +101,8 @@ pub struct Addresses {
     pub functions: String,
     /// The AWS endpoint that the functions use.
     pub aws: String,
+    /// The queue of what could not be published; empty while there is none.
+    pub dead_letters: String,
     /// The providers' stand-ins.
     pub sandbox: String,
 }
@@ -111,6 +123,8 @@ pub(super) fn all(addresses: &Addresses) -> Variables {
     let mut all = aws(&addresses.aws);
     all.extend(variables([
         ("PAYMENTS_TABLE", "payments"),
+        ("EVENT_BUS", "payment-functions"),
+        (DEAD_LETTER_QUEUE_URL, &addresses.dead_letters),
         ("APOLOPAY_SECRET_ID", "payment-functions/apolopay"),
         ("FINVYPAY_SECRET_ID", "payment-functions/finvypay"),
         ("APOLOPAY_BASE_URL", &format!("{}/apolopay", addresses.sandbox)),

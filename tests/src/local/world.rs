@@ -151,6 +151,7 @@ impl World {
         Addresses {
             functions: self.front.url().to_owned(),
             aws: aws.to_owned(),
+            dead_letters: self.aws.dead_letters().to_owned(),
             sandbox: self.sandbox.url().to_owned(),
         }
     }

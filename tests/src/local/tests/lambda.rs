@@ -47,6 +47,7 @@ async fn lambda(proxy: &AwsProxy, changes: &[settings::Change<'_>]) -> Lambda {
     let addresses = Addresses {
         functions: nowhere.clone(),
         aws: proxy.url().to_owned(),
+        dead_letters: nowhere.clone(),
         sandbox: nowhere,
     };
     let mut variables = settings::of(get_payment(), &addresses);

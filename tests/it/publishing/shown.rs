@@ -1,0 +1,73 @@
+//! What a consumer sees: whole events of payments that the real functions made, and nothing of the buyer in them.
+
+use super::*;
+use crate::privacy::{PERSONAL, SECRETS};
+use crate::reconcile::whole::Shop;
+use crate::support::{Provider as Side, redact};
+
+/// The events of a payment that was made through its function and then paid.
+async fn events(provider: Side) -> (Feed, Vec<Value>) {
+    let shop = Shop::open().await;
+    let created = shop.create(provider, &unique("ORD")).await;
+    let feed = Feed::of(shop.table.clone(), &[]).await;
+    let id = PaymentId::parse(&created.str("id")).unwrap();
+    let provider = match provider {
+        Side::Apolopay => Provider::ApoloPay,
+        Side::Finvypay => Provider::FinvyPay,
+    };
+    let payment = feed.store.payment(id).await.unwrap().unwrap();
+    let paid = Fact {
+        amount: payment_functions::money::Decimal::parse(&payment.money.amount().to_string()),
+        ..said(provider, Outcome::Completed)
+    };
+    feed.hear(id, paid).await;
+    let records = feed.records().await;
+    assert_eq!(feed.publish(&records).await, [""; 0]);
+    let events = feed.events().await;
+    assert_eq!(events.len(), 2, "{events:?}");
+    (feed, events)
+}
+
+/// An event as a snapshot: the bus's own id and the payment's replaced.
+fn whole(event: &Value) -> String {
+    let id = event["detail"]["id"].as_str().expect("an id");
+    let text = format!("{event:#}").replace(id, "[id]");
+    let time = event["time"].as_str().expect("a time");
+    redact(&text.replace(&format!("\"{time}\""), "\"[second]\""))
+}
+
+#[tokio::test]
+async fn a_whole_event_of_each_provider() {
+    let (_, events) = events(Side::Apolopay).await;
+    insta::assert_snapshot!(whole(&events[0]), @"");
+    insta::assert_snapshot!(whole(&events[1]), @"");
+    let (_, events) = self::events(Side::Finvypay).await;
+    insta::assert_snapshot!(whole(&events[0]), @"");
+    insta::assert_snapshot!(whole(&events[1]), @"");
+}
+
+#[tokio::test]
+async fn an_event_has_exact_numbers_the_time_of_its_change_and_nothing_of_the_buyer() {
+    for provider in [Side::Apolopay, Side::Finvypay] {
+        let (feed, events) = events(provider).await;
+        let calls = feed.proxy.calls();
+        assert_eq!(calls.len(), 2);
+        for call in &calls {
+            let entry = &call.body["Entries"][0];
+            assert_eq!(entry["Source"], "payment-functions");
+            assert_eq!(entry["EventBusName"], feed.bus.as_str());
+            let text = entry["Detail"].as_str().unwrap();
+            let amount = if provider == Side::Apolopay { "25.50" } else { "99.99" };
+            assert!(text.contains(&format!(r#""amount":{amount},"#)), "{text}");
+            let updated_at = read(&entry["Detail"])["updatedAt"].clone();
+            let updated_at = Timestamp::parse_rfc3339(updated_at.as_str().unwrap()).unwrap();
+            let time = Duration::from_secs_f64(entry["Time"].as_f64().unwrap());
+            assert_eq!(time.as_millis(), u128::from(updated_at.as_millis()));
+        }
+        let shown = format!("{events:?}{:?}{}", calls, feed.function.log());
+        for word in SECRETS.into_iter().chain(PERSONAL) {
+            assert!(!shown.contains(word), "{provider:?}: {word} in {shown}");
+        }
+        assert!(!feed.function.log().contains("internal_ref"), "metadata is not logged");
+    }
+}
