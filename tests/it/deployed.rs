@@ -117,16 +117,20 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not in time: {what}\n{}", cloud().await.log());
+        assert!(
+            Instant::now() < deadline,
+            "not in time: {what}\n{}",
+            cloud().await.log()
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Makes the reconciler look at a payment in its next run.
-async fn make_due(stack: &Stack, id: &str) {
+/// Makes the reconciler look at an item in its next run.
+async fn make_due(stack: &Stack, pk: &str, sk: &str) {
     let arguments = json!({
         "TableName": stack.output("PaymentsTableName"),
-        "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
+        "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
         "UpdateExpression": "SET dueAt = :now",
         "ConditionExpression": "attribute_exists(dueAt)",
         "ExpressionAttributeValues": { ":now": { "N": "1" } },
@@ -160,9 +164,15 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
         let headers = [("origin", "https://shop.example"), ("idempotency-key", order.as_str())];
         let created = post_to("", &url(route(provider)), body(provider, &order).to_string(), &headers).await;
         assert_eq!(created.status, 201, "{created:?}\n{}", cloud.log());
-        assert_eq!(created.header("access-control-allow-origin"), Some("https://shop.example"));
+        assert_eq!(
+            created.header("access-control-allow-origin"),
+            Some("https://shop.example")
+        );
         let again = post_to("", &url(route(provider)), body(provider, &order).to_string(), &headers).await;
-        assert_eq!((again.header("idempotency-replayed"), &again.text), (Some("true"), &created.text));
+        assert_eq!(
+            (again.header("idempotency-replayed"), &again.text),
+            (Some("true"), &created.text)
+        );
         let id = created.str("id");
         assert_eq!(status(&id).await, "pending");
 
@@ -174,9 +184,17 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
             })
         };
         let forged = stand_ins(cloud).webhooks(webhook("wrong")).await.unwrap();
-        assert_eq!((forged[0].status, status(&id).await.as_str()), (Some(401), "pending"), "{forged:?}");
+        assert_eq!(
+            (forged[0].status, status(&id).await.as_str()),
+            (Some(401), "pending"),
+            "{forged:?}"
+        );
         let genuine = stand_ins(cloud).webhooks(webhook("right")).await.unwrap();
-        assert_eq!((genuine[0].status, status(&id).await.as_str()), (Some(200), "completed"), "{genuine:?}");
+        assert_eq!(
+            (genuine[0].status, status(&id).await.as_str()),
+            (Some(200), "completed"),
+            "{genuine:?}"
+        );
         ids.push(id);
     }
 
@@ -184,9 +202,15 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
     let order = unique("lost");
     let lost = post_to("", &url("/apm-payments"), apm(&order).to_string(), &[]).await;
     let there = lost.str("paymentId");
-    stand_ins(cloud).set_status(Provider::Finvypay, &there, "COMPLETED").await.unwrap();
-    make_due(&stack, &lost.str("id")).await;
-    until("the schedule settles it", async || (status(&lost.str("id")).await == "completed").then_some(())).await;
+    stand_ins(cloud)
+        .set_status(Provider::Finvypay, &there, "COMPLETED")
+        .await
+        .unwrap();
+    make_due(&stack, &format!("PAYMENT#{}", lost.str("id")), "STATE").await;
+    until("the schedule settles it", async || {
+        (status(&lost.str("id")).await == "completed").then_some(())
+    })
+    .await;
     ids.push(lost.str("id"));
 
     // Every change of a status has come over the stream and the bus.
@@ -203,7 +227,10 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
     for id in &ids {
         let mut of_one: Vec<&Value> = events.iter().filter(|event| event["detail"]["id"] == **id).collect();
         of_one.sort_by_key(|event| event["detail"]["version"].as_u64());
-        let kinds: Vec<&str> = of_one.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
+        let kinds: Vec<&str> = of_one
+            .iter()
+            .map(|event| event["detail-type"].as_str().unwrap())
+            .collect();
         assert_eq!(kinds, ["payment.pending", "payment.completed"], "{of_one:?}");
     }
 }
@@ -223,13 +250,20 @@ async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
         let answer = preflight(origin).await;
         assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{answer:?}");
         assert_eq!(answer.header("access-control-allow-methods"), Some("GET,POST"));
-        assert_eq!(answer.header("access-control-allow-headers"), Some("content-type,idempotency-key"));
+        assert_eq!(
+            answer.header("access-control-allow-headers"),
+            Some("content-type,idempotency-key")
+        );
         let exposed = answer.header("access-control-expose-headers");
         assert_eq!(exposed, Some("idempotency-replayed,retry-after,location"));
     }
     let stranger = preflight("https://elsewhere.example").await;
     assert_eq!(stranger.header("access-control-allow-origin"), None, "{stranger:?}");
-    for (method, path) in [(Method::GET, "/preorders"), (Method::POST, "/"), (Method::DELETE, "/payments/1")] {
+    for (method, path) in [
+        (Method::GET, "/preorders"),
+        (Method::POST, "/"),
+        (Method::DELETE, "/payments/1"),
+    ] {
         let answer = send(request(method.clone(), &cloud.url(&stack, path))).await;
         assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
     }
@@ -238,7 +272,11 @@ async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
 #[tokio::test]
 async fn with_an_issuer_nobody_is_let_in_without_a_token() {
     let cloud = cloud().await;
-    let stack = deployed("tokens", &with(parameters(), json!({ "JwtIssuer": "https://login.shop.example" }))).await;
+    let stack = deployed(
+        "tokens",
+        &with(parameters(), json!({ "JwtIssuer": "https://login.shop.example" })),
+    )
+    .await;
     for (method, path) in [
         (Method::POST, "/preorders"),
         (Method::POST, "/apm-payments"),

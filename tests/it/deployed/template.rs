@@ -30,14 +30,18 @@ fn untagged(yaml: yaml_serde::Value) -> Value {
             .into_iter()
             .map(|(name, value)| (name.as_str().expect("a name").to_owned(), untagged(value)))
             .collect(),
-        other => serde_json::to_value(other).expect("JSON"),
+        scalar @ (Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_)) => {
+            serde_json::to_value(scalar).expect("JSON")
+        }
     }
 }
 
 fn resources<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value> {
     let all = template["Resources"].as_object().expect("resources");
     let of_kind = all.iter().filter(|(_, resource)| resource["Type"] == kind);
-    of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    of_kind
+        .map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+        .collect()
 }
 
 #[test]
@@ -47,17 +51,27 @@ fn the_routes_are_those_of_cargo_lambda_watch() {
         .values()
         .map(|route| route["RouteKey"].as_str().unwrap().to_owned())
         .collect();
-    let tested: BTreeSet<String> = FUNCTIONS.iter().filter_map(|function| function.route).map(str::to_owned).collect();
+    let tested: BTreeSet<String> = FUNCTIONS
+        .iter()
+        .filter_map(|function| function.route)
+        .map(str::to_owned)
+        .collect();
     assert_eq!(deployed, tested);
 
     let manifest = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("Cargo.toml");
-    let router = manifest.split_once("[workspace.metadata.lambda.watch.router]").expect("a router").1;
+    let router = manifest
+        .split_once("[workspace.metadata.lambda.watch.router]")
+        .expect("a router")
+        .1;
     let watched: BTreeSet<String> = router
         .lines()
         .take_while(|line| !line.starts_with('['))
         .filter_map(|line| line.split_once(" = "))
         .map(|(path, target)| {
-            let method = target.split("method = \"").nth(1).and_then(|rest| rest.split('"').next());
+            let method = target
+                .split("method = \"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next());
             let path = path.trim_matches('"');
             method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"))
         })
@@ -73,12 +87,18 @@ fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
     let functions = resources(&template, "AWS::Serverless::Function");
     assert_eq!(functions.len(), FUNCTIONS.len());
     let names = |variables: &Value| -> BTreeSet<String> {
-        variables.as_object().map(|variables| variables.keys().cloned().collect()).unwrap_or_default()
+        variables
+            .as_object()
+            .map(|variables| variables.keys().cloned().collect())
+            .unwrap_or_default()
     };
     for function in &FUNCTIONS {
         let binary = |resource: &&Value| resource["BuildProperties"]["Binary"] == function.name;
         let all = template["Resources"].as_object().unwrap();
-        let (name, _) = all.iter().find(|(_, resource)| binary(&&resource["Metadata"])).expect(function.name);
+        let (name, _) = all
+            .iter()
+            .find(|(_, resource)| binary(&&resource["Metadata"]))
+            .expect(function.name);
         let deployed = functions[name.as_str()];
         let time = deployed.get("Timeout").unwrap_or(&globals["Timeout"]);
         assert_eq!(time.as_u64(), Some(function.time_limit.as_secs()), "{name}");
@@ -95,7 +115,11 @@ fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
 #[tokio::test]
 async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
     let gradual = with(parameters(), json!({ "GradualDeployments": "true" }));
-    let template = cloud().await.expand(&gradual).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let template = cloud()
+        .await
+        .expand(&gradual)
+        .await
+        .unwrap_or_else(|refusal| panic!("{refusal}"));
     let groups = resources(&template, "AWS::CodeDeploy::DeploymentGroup");
     let alarms = resources(&template, "AWS::CloudWatch::Alarm");
     assert_eq!(groups.len(), FUNCTIONS.len());
@@ -114,15 +138,23 @@ async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
         let function = name.strip_suffix("FunctionDeploymentGroup").unwrap();
         let own = format!("{function}ErrorsAlarm");
         for alarm in ["ApiErrorsAlarm", "WebhookErrorsAlarm", own.as_str()] {
-            assert!(watched.contains(&alarm) && alarms.contains_key(alarm), "{name}: {watched:?}");
+            assert!(
+                watched.contains(&alarm) && alarms.contains_key(alarm),
+                "{name}: {watched:?}"
+            );
         }
     }
     // The aliases, which everything refers to, move as CodeDeploy says.
     let aliases = template["Resources"].as_object().unwrap().iter();
-    let aliases: Vec<_> = aliases.filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Alias").collect();
+    let aliases: Vec<_> = aliases
+        .filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Alias")
+        .collect();
     assert_eq!(aliases.len(), FUNCTIONS.len());
     for (name, alias) in aliases {
-        assert!(alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].is_object(), "{name}");
+        assert!(
+            alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].is_object(),
+            "{name}"
+        );
     }
 }
 
@@ -130,12 +162,21 @@ async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
 async fn what_is_kept_when_the_stack_goes_is_kept() {
     let template = template();
     for (name, resource) in template["Resources"].as_object().unwrap() {
-        let is_kept = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"].contains(&resource["Type"].as_str().unwrap());
-        let policies = (resource["DeletionPolicy"].as_str(), resource["UpdateReplacePolicy"].as_str());
-        let expected = if is_kept { (Some("Retain"), Some("Retain")) } else { (None, None) };
+        let is_kept =
+            ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"].contains(&resource["Type"].as_str().unwrap());
+        let policies = (
+            resource["DeletionPolicy"].as_str(),
+            resource["UpdateReplacePolicy"].as_str(),
+        );
+        let expected = if is_kept {
+            (Some("Retain"), Some("Retain"))
+        } else {
+            (None, None)
+        };
         assert_eq!(policies, expected, "{name}");
         if resource["Type"] == "AWS::SecretsManager::Secret" {
-            let holds_a_value = ["SecretString", "GenerateSecretString"].map(|member| resource["Properties"].get(member));
+            let holds_a_value =
+                ["SecretString", "GenerateSecretString"].map(|member| resource["Properties"].get(member));
             assert_eq!(holds_a_value, [None, None], "{name}: a value in the template");
         }
     }

@@ -11,12 +11,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
+use super::aws::ministack;
 use super::build::{Binaries, tool, workspace};
 use super::payload::{self, HttpAnswer};
 use super::ports::free_port;
 use super::process::{Output, Tethered};
 use super::settings::{self, FUNCTIONS, Function, Variables};
-use super::aws::ministack;
 use super::{Error, Sandbox, background};
 
 /// A local AWS that enforces rights. It ends, with all that is deployed on it, when this is dropped, and when this process
@@ -107,10 +107,10 @@ impl Cloud {
     /// # Errors
     /// What AWS says against it.
     pub async fn deploy(&self, stack: &str, parameters: &Value) -> Result<Stack, Refusal> {
-        let deployed = self.ask(&json!({
+        let request = json!({
             "deploy": { "stack": stack, "parameters": parameters, "binaries": self.programs },
-        }));
-        serde_json::from_value(deployed.await?).map_err(|error| no_answer(&error))
+        });
+        serde_json::from_value(self.ask(&request).await?).map_err(|error| no_answer(&error))
     }
 
     /// The template's resources as CloudFormation gets them with these parameters, after the SAM transform.
@@ -236,7 +236,12 @@ fn logical(function: &str) -> String {
     let words = function.split('-');
     let capital = |word: &str| {
         let mut chars = word.chars();
-        chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect::<String>()
+        chars
+            .next()
+            .map(|first| first.to_ascii_uppercase())
+            .into_iter()
+            .chain(chars)
+            .collect::<String>()
     };
     words.map(capital).collect()
 }
