@@ -39,11 +39,112 @@ fn whole(event: &Value) -> String {
 #[tokio::test]
 async fn a_whole_event_of_each_provider() {
     let (_, events) = events(Side::Apolopay).await;
-    insta::assert_snapshot!(whole(&events[0]), @"");
-    insta::assert_snapshot!(whole(&events[1]), @"");
+    insta::assert_snapshot!(whole(&events[0]), @r#"
+    {
+      "account": "000000000000",
+      "detail": {
+        "amount": 25.5,
+        "createdAt": "[time]",
+        "currency": "USD",
+        "eventId": "[id]:pending",
+        "id": "[id]",
+        "orderId": "[unique]",
+        "processId": "[uuid]",
+        "provider": "apolopay",
+        "status": "pending",
+        "updatedAt": "[time]",
+        "version": 2
+      },
+      "detail-type": "payment.pending",
+      "id": "[uuid]",
+      "region": "us-east-1",
+      "resources": [],
+      "source": "payment-functions",
+      "time": "[second]",
+      "version": "0"
+    }
+    "#);
+    insta::assert_snapshot!(whole(&events[1]), @r#"
+    {
+      "account": "000000000000",
+      "detail": {
+        "amount": 25.5,
+        "createdAt": "[time]",
+        "currency": "USD",
+        "eventId": "[id]:completed",
+        "id": "[id]",
+        "orderId": "[unique]",
+        "provider": "apolopay",
+        "status": "completed",
+        "updatedAt": "[time]",
+        "version": 3
+      },
+      "detail-type": "payment.completed",
+      "id": "[uuid]",
+      "region": "us-east-1",
+      "resources": [],
+      "source": "payment-functions",
+      "time": "[second]",
+      "version": "0"
+    }
+    "#);
     let (_, events) = self::events(Side::Finvypay).await;
-    insta::assert_snapshot!(whole(&events[0]), @"");
-    insta::assert_snapshot!(whole(&events[1]), @"");
+    insta::assert_snapshot!(whole(&events[0]), @r#"
+    {
+      "account": "000000000000",
+      "detail": {
+        "amount": 99.99,
+        "createdAt": "[time]",
+        "currency": "USD",
+        "eventId": "[id]:pending",
+        "expiresAt": "[time]",
+        "id": "[id]",
+        "metadata": {
+          "internal_ref": "subscription_123"
+        },
+        "orderId": "[unique]",
+        "provider": "finvypay",
+        "redirectUrl": "http://127.0.0.1:[port]/finvypay/pay/[paymentId]",
+        "status": "pending",
+        "updatedAt": "[time]",
+        "version": 2
+      },
+      "detail-type": "payment.pending",
+      "id": "[uuid]",
+      "region": "us-east-1",
+      "resources": [],
+      "source": "payment-functions",
+      "time": "[second]",
+      "version": "0"
+    }
+    "#);
+    insta::assert_snapshot!(whole(&events[1]), @r#"
+    {
+      "account": "000000000000",
+      "detail": {
+        "amount": 99.99,
+        "createdAt": "[time]",
+        "currency": "USD",
+        "eventId": "[id]:completed",
+        "id": "[id]",
+        "metadata": {
+          "internal_ref": "subscription_123"
+        },
+        "orderId": "[unique]",
+        "provider": "finvypay",
+        "status": "completed",
+        "updatedAt": "[time]",
+        "version": 3
+      },
+      "detail-type": "payment.completed",
+      "id": "[uuid]",
+      "region": "us-east-1",
+      "resources": [],
+      "source": "payment-functions",
+      "time": "[second]",
+      "version": "0"
+    }
+    "#);
 }
 
 #[tokio::test]
