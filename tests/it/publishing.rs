@@ -6,7 +6,6 @@ mod failing;
 mod shown;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use payment_functions::clock::Timestamp;
 use payment_functions::delivery::deliver;
@@ -184,6 +183,12 @@ impl Feed {
 
 fn read(text: &Value) -> Value {
     serde_json::from_str(text.as_str().expect("a text")).expect("JSON")
+}
+
+/// A moment as the SDK writes it: seconds since 1970, as few digits as there need be.
+fn seconds(time: Timestamp) -> String {
+    let text = format!("{}.{:03}", time.as_seconds(), time.as_millis() % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn reference(text: &str) -> Reference {
