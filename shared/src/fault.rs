@@ -49,6 +49,8 @@ pub enum Call {
     ReadParked,
     /// Reads what is due.
     ReadDue,
+    /// Reads how much there is in a queue, and since when.
+    ReadQueue,
     /// Takes something that is due.
     Claim,
     /// Says when it is looked at again.
@@ -65,7 +67,7 @@ pub enum Call {
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
@@ -81,6 +83,7 @@ impl Call {
         Self::CreateAtProvider,
         Self::ReadParked,
         Self::ReadDue,
+        Self::ReadQueue,
         Self::Claim,
         Self::LookAgain,
         Self::Unpark,
@@ -107,6 +110,7 @@ impl Call {
             Self::CreateAtProvider => "create-at-provider",
             Self::ReadParked => "read-parked",
             Self::ReadDue => "read-due",
+            Self::ReadQueue => "read-queue",
             Self::Claim => "claim",
             Self::LookAgain => "look-again",
             Self::Unpark => "unpark",

@@ -53,7 +53,7 @@ pub async fn create_table(name: &str) {
         "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
         "GlobalSecondaryIndexes": [{
             "IndexName": "due", "KeySchema": [key("dueQueue", "HASH"), key("dueAt", "RANGE")],
-            "Projection": { "ProjectionType": "KEYS_ONLY" },
+            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["parkedAt"] },
         }],
     });
     call("dynamodb", "CreateTable", &table).await;
