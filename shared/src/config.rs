@@ -113,6 +113,30 @@ impl<'a> Variables<'a> {
         })
     }
 
+    /// `METRICS_NAMESPACE`, which tells apart the metrics of two deployments in one account; `payment-functions` where it
+    /// is missing.
+    ///
+    /// # Errors
+    /// Where CloudWatch would not take it.
+    pub fn metrics_namespace(&self) -> Result<String, ConfigError> {
+        let name = "METRICS_NAMESPACE";
+        let namespace = self.optional(name).unwrap_or_else(|| "payment-functions".to_owned());
+        let is_good = namespace.len() <= 255
+            && namespace
+                .chars()
+                .all(|char| char.is_ascii_alphanumeric() || ".-_/#:".contains(char))
+            && !namespace.starts_with(':')
+            && !namespace.starts_with("AWS/");
+        if is_good {
+            Ok(namespace)
+        } else {
+            Err(ConfigError::new(
+                name,
+                "must have at most 255 letters, digits and .-_/#: and begin neither with a colon nor with AWS/",
+            ))
+        }
+    }
+
     /// `QUOTE_SECRET_ID`; `None` where no quotes are asked for.
     ///
     /// # Errors
@@ -249,6 +273,16 @@ mod tests {
             Variables::from(&slash).webhook_base_url().as_deref(),
             Ok("https://h.example")
         );
+        assert_eq!(variables.metrics_namespace().as_deref(), Ok("payment-functions"));
+        let longest: &str = "n".repeat(255).leak();
+        for value in ["shop", "Shop-2/pay.ments_#1:x", longest] {
+            let given = with("METRICS_NAMESPACE", value);
+            assert_eq!(Variables::from(&given).metrics_namespace().as_deref(), Ok(value));
+        }
+        for value in ["AWS/Lambda", ":shop", "my shop", "käse", "a\"b", "n".repeat(256).leak()] {
+            let given = with("METRICS_NAMESPACE", value);
+            assert!(Variables::from(&given).metrics_namespace().is_err(), "{value}");
+        }
         assert_eq!(variables.quote_secret_id(), Ok(None));
         for value in ["", " "] {
             let quotes = with("QUOTE_SECRET_ID", value);

@@ -19,9 +19,10 @@ use crate::fault::{Call, around};
 use crate::http;
 use crate::id::{PaymentId, Reference};
 use crate::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction};
+use crate::metrics::{self, Operation};
 use crate::payment::Payment;
 use crate::problem::Problem;
-use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT};
+use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT, measured};
 use crate::quote::{Invalid, Quotes, Standing, Token};
 use crate::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::status::Status;
@@ -134,10 +135,10 @@ async fn call<G: Gateway, S: SecretSource>(
     let deadline = Instant::now() + TIME_LIMIT;
     let call_with = |key: &ApiKey| {
         let gateway = gateway(payment.id, key.clone());
-        async move {
+        measured(payment.provider, Operation::Create, async move {
             let call = around(Call::CreateAtProvider, gateway.create(payment, attempt));
             timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut))
-        }
+        })
     };
     let called = call_with(key).await;
     if !matches!(called, Err(CallError::KeyRefused)) {
@@ -170,6 +171,7 @@ async fn admit<S: SecretSource>(
     let both = async { tokio::join!(keys.get(intent.created_at), standing) };
     let Ok((key, standing)) = timeout(SECRETS_LIMIT, both).await else {
         tracing::error!("secrets not had in time");
+        metrics::secret_unreadable();
         return Err(Problem::unavailable(None, None));
     };
     // What is wrong with the request comes first.
@@ -437,5 +439,5 @@ fn in_progress(left: Duration) -> Problem {
 
 fn unavailable(payment: Option<PaymentId>, error: &StoreError) -> Problem {
     tracing::error!(payment = payment.map(tracing::field::display), error = %error, "store out of reach");
-    Problem::unavailable(payment, None)
+    Problem::store_unavailable(payment)
 }

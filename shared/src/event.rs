@@ -5,12 +5,13 @@
 //! asked for; an event says what `GET /payments/{id}` says, with the caller's metadata, and no more.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::id::PaymentId;
+use crate::id::{PaymentId, Provider};
 use crate::payment::{Attention, Payment};
 use crate::personal::Personal;
 use crate::status::Status;
@@ -31,6 +32,19 @@ pub struct Entry {
     pub time: Timestamp,
     /// A JSON object. It holds the caller's metadata, so it goes into no log.
     pub detail: Personal<String>,
+    /// The status that it tells of, for the metrics.
+    pub reached: Option<Reached>,
+}
+
+/// A payment reached a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Whose payment it is.
+    pub provider: Provider,
+    /// The status.
+    pub status: Status,
+    /// How long after the payment's creation.
+    pub age: Duration,
 }
 
 /// A payment that no event can be made of: its metadata is not the JSON that this program stores.
@@ -81,7 +95,16 @@ fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<Entry
 
 /// A status is reached once, so that it names the change for good, also when the payment has other versions since.
 fn of_status(payment: &Payment) -> Result<Entry, Unpublishable> {
-    entry(payment, payment.status.name(), payment.status.name(), None)
+    let reached = Reached {
+        provider: payment.provider,
+        status: payment.status,
+        age: payment.updated_at.since(payment.created_at),
+    };
+    let entry = entry(payment, payment.status.name(), payment.status.name(), None)?;
+    Ok(Entry {
+        reached: Some(reached),
+        ..entry
+    })
 }
 
 /// What a person should look at only grows, so that its extent names the change.
@@ -114,6 +137,7 @@ fn entry(
         detail_type: format!("payment.{kind}"),
         time: payment.updated_at,
         detail: Personal::new(serde_json::to_string(&detail).map_err(|_| Unpublishable)?),
+        reached: None,
     })
 }
 
@@ -123,7 +147,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::id::{OrderId, Provider, Reference};
+    use crate::id::{OrderId, Reference};
     use crate::money::{Currency, Money};
     use crate::payment::Handoff;
 

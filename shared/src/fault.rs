@@ -49,6 +49,8 @@ pub enum Call {
     ReadParked,
     /// Reads what is due.
     ReadDue,
+    /// Reads how much there is in a queue, and since when.
+    ReadQueue,
     /// Takes something that is due.
     Claim,
     /// Says when it is looked at again.
@@ -69,7 +71,7 @@ pub enum Call {
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
@@ -85,6 +87,7 @@ impl Call {
         Self::CreateAtProvider,
         Self::ReadParked,
         Self::ReadDue,
+        Self::ReadQueue,
         Self::Claim,
         Self::LookAgain,
         Self::Unpark,
@@ -113,6 +116,7 @@ impl Call {
             Self::CreateAtProvider => "create-at-provider",
             Self::ReadParked => "read-parked",
             Self::ReadDue => "read-due",
+            Self::ReadQueue => "read-queue",
             Self::Claim => "claim",
             Self::LookAgain => "look-again",
             Self::Unpark => "unpark",

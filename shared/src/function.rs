@@ -1,18 +1,23 @@
 //! What every function is, and how it is run.
 //!
 //! Guarantees: a function with a missing or wrong variable stops at its start with one line that says so; whatever a
-//! caller writes into a request, it reaches the function, and the function's answer is the caller's.
+//! caller writes into a request, it reaches the function, and the function's answer is the caller's; when an invocation
+//! ends, whichever way, its metrics are written.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::process::ExitCode;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{Body, Request, Response};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::http;
 use crate::logging;
+use crate::metrics::{self, Invocation};
 
 /// A Lambda function behind HTTP. Every error it meets is an answer.
 pub trait Function: Sized + Send + Sync {
@@ -31,25 +36,32 @@ pub trait Function: Sized + Send + Sync {
 
 /// Runs a function until Lambda ends it.
 pub fn run<F: Function>() -> ExitCode {
-    serve(F::NAME, F::configure, async |function| {
-        // Boxed, since the compiler gives up on a future with all of a function in it and the runtime's around that.
-        lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-            Box::pin(async move {
-                let request = http::request_of(event.payload);
-                Ok::<_, Infallible>(http::answer_of(function.handle(&request).await))
-            })
-        }))
-        .await
-    })
+    serve(
+        F::NAME,
+        F::configure,
+        async |function: &F, event: ApiGatewayV2httpRequest| {
+            let request = http::request_of(event);
+            Ok::<_, Infallible>(http::answer_of(function.handle(&request).await))
+        },
+    )
 }
 
-/// Configures the function `name` and serves what Lambda sends it, until Lambda ends it.
-pub fn serve<F>(
+/// Configures the function `name` and has it handle what Lambda sends it, until Lambda ends it.
+pub fn serve<F, A, R, E>(
     name: &'static str,
     configure: fn(&Variables<'_>) -> Result<F, ConfigError>,
-    serve: impl AsyncFnOnce(&F) -> Result<(), Error>,
-) -> ExitCode {
+    handle: impl AsyncFn(&F, A) -> Result<R, E>,
+) -> ExitCode
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Into<Diagnostic> + fmt::Debug,
+{
     logging::init(&ENVIRONMENT, name);
+    match ENVIRONMENT.metrics_namespace() {
+        Ok(namespace) => metrics::init(namespace),
+        Err(error) => return stop(name, &error),
+    }
     let function = match configure(&ENVIRONMENT) {
         Ok(function) => function,
         Err(error) => return stop(name, &error),
@@ -59,7 +71,15 @@ pub fn serve<F>(
         Ok(runtime) => runtime,
         Err(error) => return stop(name, &error),
     };
-    match runtime.block_on(serve(&function)) {
+    let (function, handle) = (&function, &handle);
+    // Boxed, since the compiler gives up on a future with all of a function in it and the runtime's around that.
+    let service = service_fn(move |event: LambdaEvent<A>| {
+        Box::pin(async move {
+            let _invocation = Invocation::begin(&event.context.request_id);
+            handle(function, event.payload).await
+        })
+    });
+    match runtime.block_on(lambda_runtime::run(service)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => stop(name, &error),
     }
@@ -69,7 +89,7 @@ pub fn serve<F>(
     clippy::print_stderr,
     reason = "whoever starts the function reads this, whatever becomes of logs"
 )]
-fn stop(name: &str, error: &dyn std::fmt::Display) -> ExitCode {
+fn stop(name: &str, error: &dyn fmt::Display) -> ExitCode {
     eprintln!("{name}: {error}");
     ExitCode::FAILURE
 }

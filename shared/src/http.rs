@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::id::PaymentId;
 use crate::idempotency::{Answer, IdempotencyKey};
 use crate::json::Json;
+use crate::metrics;
 use crate::problem::Problem;
 
 /// The most bytes of an API request's body.
@@ -94,7 +95,7 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: String) -> Re
     response
 }
 
-/// A creating function's answer about `payment`: the first time, or replayed.
+/// A creating function's answer about `payment`: the first time, or replayed, which is counted.
 pub fn respond_with(answer: &Answer, payment: PaymentId, replayed: bool) -> Response<Body> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(
@@ -107,6 +108,7 @@ pub fn respond_with(answer: &Answer, payment: PaymentId, replayed: bool) -> Resp
         response.headers_mut().insert(header::LOCATION, location);
     }
     if replayed {
+        metrics::replayed();
         response
             .headers_mut()
             .insert("idempotency-replayed", HeaderValue::from_static("true"));

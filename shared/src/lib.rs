@@ -6,7 +6,7 @@
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
 //! | the flows | [`creation`] and, where the shop decides the price, [`quote`]; [`delivery`]; [`fault`]: where tests break them |
-//! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`clock`] |
+//! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`metrics`], [`clock`] |
 
 pub mod aws;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod json;
 pub mod logging;
 pub mod metadata;
+pub mod metrics;
 pub mod money;
 pub mod payment;
 pub mod personal;

@@ -1,4 +1,5 @@
-//! Logs: one JSON object a line, to standard output, each with the request's id and X-Ray trace id.
+//! Logs: one JSON object a line, to standard output, each with the request's id and X-Ray trace id; the lines of the
+//! [metrics](crate::metrics) among them have the request's id.
 //!
 //! Guarantees: only this project's own events are written, and the runtime's spans around them, so that no library can
 //! log a body or a header. Our own events hold ids, statuses and codes; secrets and personal data are types that show

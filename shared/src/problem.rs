@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::http;
 use crate::id::PaymentId;
 use crate::idempotency::Answer;
+use crate::metrics;
 
 /// What went wrong, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -259,7 +260,7 @@ impl Problem {
         }
     }
 
-    /// 503: our store or secrets are out of reach, or the provider throttles. `payment` once its intent is stored.
+    /// 503: our secrets are out of reach, or the provider throttles. `payment` once its intent is stored.
     pub fn unavailable(payment: Option<PaymentId>, retry_after: Option<u64>) -> Self {
         let detail = "Try again in a moment, with the same Idempotency-Key if there was one.";
         let retry_after = Some(retry_after.unwrap_or(5).clamp(1, 300));
@@ -268,6 +269,12 @@ impl Problem {
             retry_after,
             ..Self::new(Code::Unavailable, detail)
         }
+    }
+
+    /// 503: the table cannot be read or written, which is counted. `payment` once its intent is stored.
+    pub fn store_unavailable(payment: Option<PaymentId>) -> Self {
+        metrics::store_failed();
+        Self::unavailable(payment, None)
     }
 
     /// 504: the provider did not answer in time; the payment stays `creating`.

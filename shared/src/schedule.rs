@@ -9,7 +9,7 @@
 //! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
 //! | FinvyPay, refused | the same until it would have expired |
 //! | FinvyPay, authorized | the same for thirty days |
-//! | in `review` | at once and then daily for thirty days: a person is told |
+//! | in `review` | at once and then daily, until a person has dealt with it |
 //! | parked | after a minute, then like FinvyPay's, as long as it is kept |
 
 use std::time::Duration;
@@ -30,8 +30,8 @@ const SOONEST: Duration = Duration::from_secs(5 * 60);
 const LATEST: Duration = DAY;
 /// How long FinvyPay is asked about a payment.
 const ASKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// How long a person is told of one, and FinvyPay asked about money that is promised.
-const REPORTED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long FinvyPay is asked about money that is promised.
+const PROMISED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is looked at together. Each has its own share of the reconciler's time, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,13 +116,13 @@ pub fn next_look(payment: &Payment, now: Timestamp) -> Option<Timestamp> {
     let expires_at = payment.expires_at();
     match (payment.status, payment.provider) {
         (Status::Completed, _) => None,
-        (Status::Review, _) => (age < REPORTED_FOR).then(|| now.plus(LATEST)),
+        (Status::Review, _) => Some(now.plus(LATEST)),
         (Status::Creating | Status::Pending, Provider::ApoloPay) => Some(expires_at.max(now)),
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, Provider::ApoloPay) => None,
         (Status::Creating | Status::Pending, Provider::FinvyPay) if now < expires_at => {
             Some(by_age(age, now).min(expires_at))
         }
-        (Status::Authorized, Provider::FinvyPay) => (age < REPORTED_FOR).then(|| by_age(age, now)),
+        (Status::Authorized, Provider::FinvyPay) => (age < PROMISED_FOR).then(|| by_age(age, now)),
         // An earlier attempt may have got through all the same, unheard.
         (Status::Failed, Provider::FinvyPay) if payment.handoff.is_none() => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
@@ -240,7 +240,12 @@ mod tests {
                 Change::At(Queue::Review, NOW)
             );
             assert_eq!(next_look(&review, NOW), Some(NOW.plus(DAY)));
-            assert_eq!(next_look(&review, NOW.plus(REPORTED_FOR)), None);
+            let later = NOW.plus(365 * DAY);
+            assert_eq!(
+                next_look(&review, later),
+                Some(later.plus(DAY)),
+                "it does not fall silent"
+            );
             let completed = Payment {
                 status: Status::Completed,
                 ..intent(provider)

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::clock::Timestamp;
 use crate::fault::{Call, around};
 use crate::json::{Json, Object};
+use crate::metrics;
 use crate::signature::{Signature, Verifier, WebhookSecret};
 
 /// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all
@@ -286,6 +287,7 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
                 }
                 Err(error) => {
                     tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
+                    metrics::secret_unreadable();
                     state.good_until = now.plus(RETRY_AFTER_ERROR);
                 }
             }

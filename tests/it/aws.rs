@@ -60,7 +60,7 @@ pub async fn create_table(name: &str) {
         "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
         "GlobalSecondaryIndexes": [{
             "IndexName": "due", "KeySchema": [key("dueQueue", "HASH"), key("dueAt", "RANGE")],
-            "Projection": { "ProjectionType": "KEYS_ONLY" },
+            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["parkedAt"] },
         }],
         "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
     });

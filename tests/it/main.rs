@@ -28,6 +28,7 @@ mod holes;
 mod idempotency;
 mod invoke;
 mod leases;
+mod metrics;
 mod model;
 mod payments;
 mod preorders;

@@ -129,7 +129,12 @@ impl Action {
         let is_read = |action: Self| {
             matches!(
                 action.call,
-                Call::ReadPayment | Call::ReadOwner | Call::ReadOrder | Call::ReadParked | Call::ReadDue
+                Call::ReadPayment
+                    | Call::ReadOwner
+                    | Call::ReadOrder
+                    | Call::ReadParked
+                    | Call::ReadDue
+                    | Call::ReadQueue
             )
         };
         if self.flow == other.flow || (self.dies && other.dies) {

@@ -88,6 +88,7 @@ async fn a_variable_is_missing() {
 async fn a_variable_is_wrong() {
     let address = "must be an https URL, or http on a loopback host";
     let origins = "must be a comma-separated list of origins such as https://shop.example";
+    let namespace = "must have at most 255 letters, digits and .-_/#: and begin neither with a colon nor with AWS/";
     let cases = [
         (
             "create-preorder",
@@ -124,6 +125,8 @@ async fn a_variable_is_wrong() {
             "Production",
             "must be sandbox or production",
         ),
+        ("get-payment", "METRICS_NAMESPACE", "AWS/Lambda", namespace),
+        ("reconcile-payments", "METRICS_NAMESPACE", "my shop", namespace),
         ("create-apm", "ALLOWED_RETURN_ORIGINS", "*", origins),
         ("create-apm", "ALLOWED_RETURN_ORIGINS", ",", origins),
         (

@@ -39,7 +39,7 @@ impl GetPayment {
             .ok_or_else(Problem::no_such_payment)?;
         let payment = self.store.payment(id).await.map_err(|error| {
             tracing::error!(payment = %id, error = %error, "store out of reach");
-            Problem::unavailable(None, None)
+            Problem::store_unavailable(None)
         })?;
         let payment = payment.ok_or_else(Problem::no_such_payment)?;
         Ok(http::respond(

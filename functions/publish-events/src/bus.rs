@@ -10,6 +10,7 @@ use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use payment_functions::event::{Entry, SOURCE};
 use payment_functions::fault::{Call, around};
+use payment_functions::metrics;
 
 use crate::verdict::Failure;
 
@@ -86,6 +87,9 @@ impl Bus {
 /// An event was put on the bus; of a batch that comes again, it was so before.
 fn put_on_the_bus(entry: &Entry) {
     tracing::info!(payment = %entry.payment_id, detail_type = entry.detail_type, "published");
+    if let Some(reached) = entry.reached {
+        metrics::payment_published(reached.provider, reached.status, reached.age);
+    }
 }
 
 fn outcome(result: Option<&PutEventsResultEntry>) -> Result<(), Failure> {

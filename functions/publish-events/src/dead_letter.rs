@@ -74,6 +74,7 @@ impl LetterEntry {
             detail_type: self.detail_type,
             time: Timestamp::parse_rfc3339(&self.time)?,
             detail: Personal::new(self.detail.get().to_owned()),
+            reached: None,
         })
     }
 }

@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::Diagnostic;
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
@@ -99,12 +99,7 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(NAME, PublishEvents::configure, async |function| {
-        lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
-            function.handle(event.payload)
-        }))
-        .await
-    })
+    function::serve(NAME, PublishEvents::configure, PublishEvents::handle)
 }
 
 impl PublishEvents {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use payment_functions::clock::Timestamp;
 use payment_functions::fault::{Call, around};
 use payment_functions::id::{OrderId, Provider, Reference};
+use payment_functions::metrics::Operation;
 use payment_functions::providers::Event;
 use payment_functions::providers::finvypay::status::StatusApi;
-use payment_functions::providers::gateway::CallError;
+use payment_functions::providers::gateway::{CallError, measured};
 use payment_functions::store::{Store, StoreError};
 
 /// The time between two calls: 80 a minute of the 100 that the provider allows a key, which creating payments needs
@@ -87,13 +88,15 @@ impl<'a> InTurn<'a> {
 impl Ask for InTurn<'_> {
     async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
         let api = self.turn().await?;
-        let answer = around(Call::AskProvider, api.status(id)).await;
+        let call = around(Call::AskProvider, api.status(id));
+        let answer = measured(Provider::FinvyPay, Operation::Status, call).await;
         self.note(answer)
     }
 
     async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
         let api = self.turn().await?;
-        let answer = around(Call::ListAtProvider, api.transactions(order_id)).await;
+        let call = around(Call::ListAtProvider, api.transactions(order_id));
+        let answer = measured(Provider::FinvyPay, Operation::List, call).await;
         self.note(answer)
     }
 }

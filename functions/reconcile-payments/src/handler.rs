@@ -9,11 +9,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::Diagnostic;
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
 use payment_functions::function;
+use payment_functions::metrics;
 use payment_functions::providers::finvypay::Environment;
 use payment_functions::providers::finvypay::client::BASE_URL;
 use payment_functions::providers::finvypay::status::StatusApi;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::InTurn;
+use crate::gauges;
 use crate::operator::{self, Done, Refused, Word};
 use crate::report::Report;
 use crate::sweep::Sweep;
@@ -87,12 +89,7 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(NAME, ReconcilePayments::configure, async |function| {
-        lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
-            function.handle(event.payload)
-        }))
-        .await
-    })
+    function::serve(NAME, ReconcilePayments::configure, ReconcilePayments::handle)
 }
 
 impl ReconcilePayments {
@@ -127,7 +124,11 @@ impl ReconcilePayments {
             api_key: key.0.clone(),
         });
         let asker = InTurn::new(&self.store, api, now.plus(TIME));
-        let (report, asker) = Sweep::new(&self.store, asker, now).run(TIME).await?;
+        let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
+        // Afterwards, whatever became of it: what it settled waits for nobody.
+        gauges::write(&self.store).await;
+        let (report, asker) = swept?;
+        metrics::reconciler_lag(Duration::from_secs(report.lag_seconds));
         if asker.key_refused {
             // It may have been rotated: the next run gets the new one.
             let refreshed = self.keys.refresh(Timestamp::now()).await;

@@ -9,9 +9,11 @@
 //! | an event in, a report out | [`handler`], [`report`] |
 //! | a run over what is due | [`sweep`] |
 //! | asking FinvyPay | [`ask`] |
+//! | how much waits | [`gauges`] |
 //! | an operator's word | [`operator`] |
 
 pub mod ask;
+pub mod gauges;
 pub mod handler;
 pub mod operator;
 pub mod report;

@@ -93,6 +93,8 @@ pub struct Report {
     pub collected: u32,
     /// What could not be looked at because of an error; it is tried again.
     pub failed: u32,
+    /// For how long the oldest of what was due had been due when the run began, in seconds; zero where nothing was.
+    pub lag_seconds: u64,
     /// Whether something that is due was left for the next run.
     pub unfinished: bool,
     /// The age of the oldest event that is still parked, of those looked at, in seconds.
@@ -123,6 +125,11 @@ impl Report {
         if self.for_a_person.len() < NAMED {
             self.for_a_person.push(matter);
         }
+    }
+
+    /// Notes for how long something has been due.
+    pub fn was_due_for(&mut self, time: Duration) {
+        self.lag_seconds = self.lag_seconds.max(time.as_secs());
     }
 
     /// Notes how old a parked event is.

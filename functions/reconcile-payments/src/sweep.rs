@@ -81,6 +81,9 @@ impl<'a, A: Ask> Sweep<'a, A> {
         loop {
             let mut done = 0_u32;
             let batch = self.store.due(queue, self.now, BATCH).await?;
+            for due in &batch {
+                self.report.was_due_for(self.now.since(due.at));
+            }
             for due in batch {
                 if Instant::now() >= until || (queue == Queue::FinvyPay && !self.can_ask) {
                     self.report.unfinished = true;

@@ -11,7 +11,8 @@ use payment_functions::delivery::{self, Delivery};
 use payment_functions::function::Function;
 use payment_functions::http;
 use payment_functions::id::Provider;
-use payment_functions::problem::Problem;
+use payment_functions::metrics;
+use payment_functions::problem::{Code, Problem};
 use payment_functions::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
 use payment_functions::store::Store;
 use tokio::time::timeout;
@@ -50,6 +51,9 @@ impl Function for WebhookHandler {
             Ok(()) => http::respond(StatusCode::OK, http::JSON, r#"{"received":true}"#.to_owned()),
             Err(problem) => {
                 tracing::warn!(code = ?problem.code(), "webhook refused");
+                if problem.code() == Code::SignatureInvalid {
+                    metrics::signature_failed();
+                }
                 problem.to_response()
             }
         }
@@ -85,7 +89,10 @@ impl WebhookHandler {
                 tracing::info!(%provider, payment = %id, words, raised_to, "webhook recorded");
             }
             Delivery::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
-            Delivery::Parked => tracing::warn!(%provider, words, "webhook parked: no payment is known for it"),
+            Delivery::Parked => {
+                tracing::warn!(%provider, words, "webhook parked: no payment is known for it");
+                metrics::fact_parked();
+            }
         }
         Ok(())
     }
@@ -134,5 +141,5 @@ fn out_of_reach(error: SecretError) -> Problem {
 
 fn not_stored(error: &dyn std::fmt::Display) -> Problem {
     tracing::error!(%error, "webhook not stored");
-    Problem::unavailable(None, None)
+    Problem::store_unavailable(None)
 }

@@ -9,11 +9,13 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config::ConfigError;
-use crate::id::Reference;
+use crate::id::{Provider, Reference};
 use crate::json::{Json, Object};
+use crate::metrics::{self, Operation};
 use crate::payment::{Handoff, Payment};
 
 /// How long a provider has to answer.
@@ -104,6 +106,41 @@ impl CallError {
             Self::NoAnswer | Self::TimedOut => false,
         }
     }
+
+    /// What the failure of a call is counted as. `None`: the provider did its part, and refused the payment.
+    const fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { .. } => None,
+            Self::Throttled { .. } => Some("throttled"),
+            Self::KeyRefused => Some("key_refused"),
+            Self::Unusable { .. } => Some("unusable"),
+            Self::NoAnswer => Some("no_answer"),
+            Self::TimedOut => Some("timeout"),
+        }
+    }
+}
+
+/// Makes a call to a provider, and counts how long it took and what went wrong.
+///
+/// # Errors
+/// The call's own.
+pub async fn measured<T>(
+    provider: Provider,
+    operation: Operation,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let start = Instant::now();
+    let answer = call.await;
+    metrics::provider_called(provider, operation, start.elapsed());
+    if let Err(error) = &answer {
+        if let Some(failure) = error.failure() {
+            metrics::provider_failed(provider, failure);
+        }
+        if *error == CallError::KeyRefused {
+            metrics::provider_key_refused();
+        }
+    }
+    answer
 }
 
 /// An HTTP answer with a 2xx status, or another one that may hold a refusal.

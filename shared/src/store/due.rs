@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use super::items::{self, number};
 use super::{Item, Store, StoreError};
@@ -26,6 +27,8 @@ const CLAIM: Duration = Duration::from_secs(120);
 const INDEX: &str = "due";
 const QUEUE: &str = "dueQueue";
 const AT: &str = "dueAt";
+/// In the index too: since when an event is parked.
+pub(super) const PARKED_AT: &str = "parkedAt";
 
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,56 @@ impl Store {
             }
         }
         Ok(due)
+    }
+
+    /// How much there is in a queue, due or not: counted as far as one page of each of its parts goes, which is some
+    /// thousands.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    pub async fn count(&self, queue: Queue) -> Result<u32, StoreError> {
+        let mut count = 0_u32;
+        for shard in 0..SHARDS {
+            let page = self.page(queue, shard, Select::Count).await?;
+            count = count.saturating_add(page.count().try_into().unwrap_or(0));
+        }
+        Ok(count)
+    }
+
+    /// Since when the oldest event is parked that no payment is known for, of as many as [`Store::count`] counts. `None`
+    /// where there is none.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    pub async fn oldest_parked(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut oldest = None;
+        for shard in 0..SHARDS {
+            for item in self
+                .page(Queue::Parked, shard, Select::AllProjectedAttributes)
+                .await?
+                .items()
+            {
+                let parked_at = items::time_of(item, PARKED_AT)?;
+                oldest = Some(oldest.map_or(parked_at, |oldest: Timestamp| oldest.min(parked_at)));
+            }
+        }
+        Ok(oldest)
+    }
+
+    /// The first page of a part of a queue, whenever it is due.
+    async fn page(&self, queue: Queue, shard: u8, select: Select) -> Result<QueryOutput, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .select(select)
+            .key_condition_expression("#queue = :queue")
+            .expression_attribute_names("#queue", QUEUE)
+            .expression_attribute_values(":queue", part(queue, shard));
+        around(Call::ReadQueue, query.send())
+            .await
+            .map_err(|error| StoreError::failed("Query", &error))
     }
 
     /// Takes an item to look at. `None`: somebody else has, or it is due no more.

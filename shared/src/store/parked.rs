@@ -58,8 +58,9 @@ impl Store {
             let (update, set) = due::look_at_parked(update, &place, schedule::first_look_at_parked(now));
             let update = update
                 .update_expression(format!(
-                    "SET parkedAt = if_not_exists(parkedAt, :now), #ttl = :ttl{set} ADD facts :fact"
+                    "SET #parkedAt = if_not_exists(#parkedAt, :now), #ttl = :ttl{set} ADD facts :fact"
                 ))
+                .expression_attribute_names("#parkedAt", due::PARKED_AT)
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
@@ -101,7 +102,7 @@ impl Store {
                     .iter()
                     .map(|text| items::event_of(text))
                     .collect::<Result<_, _>>()?,
-                parked_at: items::time_of(&item, "parkedAt")?,
+                parked_at: items::time_of(&item, due::PARKED_AT)?,
                 texts,
             })
         })

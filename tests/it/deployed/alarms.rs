@@ -88,3 +88,35 @@ fn the_runbook_explains_every_alarm_and_no_other() {
     assert!(!alarms.is_empty());
     assert_eq!(alarms, explained);
 }
+#[tokio::test]
+async fn every_alarm_watches_what_is_written() {
+    let stack = deployed("watched", &parameters()).await;
+    for alarm in alarms(&stack).await {
+        let (namespace, metric) = (
+            alarm["Namespace"].as_str().unwrap(),
+            alarm["MetricName"].as_str().unwrap(),
+        );
+        let dimensions = alarm["Dimensions"].as_array().unwrap();
+        if namespace == "payment-functions/watched" {
+            let known = payment_functions::metrics::ALL
+                .iter()
+                .find(|known| known.name == metric);
+            let known = known.unwrap_or_else(|| panic!("nobody writes {metric}"));
+            assert!(known.dimensions.is_empty() && dimensions.is_empty(), "{alarm}");
+        } else {
+            let [dimension] = dimensions.as_slice() else {
+                panic!("not one dimension: {alarm}")
+            };
+            let written = (namespace, metric, dimension["Name"].as_str().unwrap());
+            assert!(WRITTEN_BY_AWS.contains(&written), "{written:?}");
+            // Of something that is there.
+            let name = dimension["Value"].as_str().unwrap();
+            let template = stack.template()["Resources"].as_object().unwrap();
+            let is_there = template.keys().any(|logical| {
+                let physical = stack.resource(logical);
+                physical == name || physical.ends_with(&format!("/{name}"))
+            });
+            assert!(is_there, "{alarm}");
+        }
+    }
+}

@@ -27,7 +27,7 @@ impl Wire {
     pub const fn of(call: Call) -> Self {
         match call {
             Call::ReadPayment | Call::ReadOwner | Call::ReadKey | Call::ReadParked => Self::DynamoDb("GetItem"),
-            Call::ReadOrder | Call::ReadDue => Self::DynamoDb("Query"),
+            Call::ReadOrder | Call::ReadDue | Call::ReadQueue => Self::DynamoDb("Query"),
             Call::Open
             | Call::TakeOver
             | Call::Release

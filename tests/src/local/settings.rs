@@ -90,9 +90,9 @@ pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
      https://your-domain.com,https://merchant-site.com,https://example.com";
 
-/// What has no local value, since setting it changes what the functions ask of their callers. The secret that it may
-/// name is there: `payment-functions/quote`.
-pub(super) const UNSET: [&str; 1] = ["QUOTE_SECRET_ID"];
+/// What has no local value: a default does, or setting it changes what the functions ask of their callers. The secret of
+/// quotes is there: `payment-functions/quote`.
+pub(super) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
 
 /// Where the parts of a local world are.
 #[derive(Clone, Debug)]

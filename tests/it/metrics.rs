@@ -1,0 +1,553 @@
+//! What the functions count: the real binaries, in every situation that a metric tells of, and the lines that they write.
+//!
+//! Each function runs in an environment of its own, over a table of its own where it looks at all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
+use payment_functions::clock::Timestamp;
+use payment_functions::metrics::ALL;
+use payment_functions_tests::local::{Fault, Lambda, NoAnswer, workspace};
+use payment_functions_tests::sandbox::sign;
+
+use super::aws;
+use super::clock::Clock;
+use super::routes::*;
+use super::support::*;
+use super::webhooks::{SECRET, completion};
+
+const NAMESPACE: &str = "payment-functions";
+
+/// A function under observation.
+struct Watched(Lambda);
+
+impl Watched {
+    async fn start(function: &str, changes: &[(&str, Option<&str>)]) -> Self {
+        Self(world().await.lambda(function, changes).await.expect("a function"))
+    }
+
+    async fn create(&self, provider: Provider, order: &str, key: Option<&str>) -> Answer {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(key.map(|key| ("idempotency-key", key)));
+        let body = body(provider, order).to_string();
+        let answer = self.0.http("POST", route(provider), &headers, body.as_bytes()).await;
+        answer.expect("an answer").into()
+    }
+
+    /// A webhook that is signed with this secret.
+    async fn tell(&self, provider: Provider, body: &Value, secret: &str) -> Answer {
+        let (path, header) = match provider {
+            Provider::Apolopay => ("/webhooks/apolopay", "x-signature"),
+            Provider::Finvypay => ("/webhooks/finvypay", "fs-webhook-hash"),
+        };
+        let body = body.to_string();
+        let signature = sign(secret, body.as_bytes());
+        let headers = [("content-type", "application/json"), (header, signature.as_str())];
+        let answer = self.0.http("POST", path, &headers, body.as_bytes()).await;
+        answer.expect("an answer").into()
+    }
+
+    async fn get(&self, id: &str) -> Answer {
+        let answer = self.0.http("GET", &format!("/payments/{id}"), &[], b"").await;
+        answer.expect("an answer").into()
+    }
+
+    async fn invoke(&self, event: Value) -> Result<Value, NoAnswer> {
+        let answer = self.0.invoke(event.to_string()).await?;
+        Ok(serde_json::from_slice(&answer).expect("JSON"))
+    }
+
+    async fn sweep(&self) -> Value {
+        let report = self.invoke(json!({ "action": "sweep" })).await;
+        report.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Everything that it counted, when it has ended: its log is whole then.
+    async fn counted(self) -> Counted {
+        self.counted_in(NAMESPACE).await
+    }
+
+    async fn counted_in(self, namespace: &str) -> Counted {
+        self.0.kill().await;
+        let log = self.0.log();
+        let mut counted = Counted::default();
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+            assert!(line.is_object(), "{line}");
+            if !line["_aws"].is_null() {
+                counted.add(&line, namespace);
+            }
+        }
+        counted
+    }
+}
+
+/// What was counted under each metric with its dimensions, such as `Payments Provider=apolopay Status=pending`, line by
+/// line. Times of calls are replaced by zero: they are what they are.
+#[derive(Debug, Default, PartialEq)]
+struct Counted(BTreeMap<String, Vec<f64>>);
+
+impl Counted {
+    /// Adds a line, which must be a document of the embedded metric format and hold nothing but metrics of ours.
+    fn add(&mut self, line: &Value, namespace: &str) {
+        let own = |value: &Value, names: &[&str]| {
+            let members: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(members, names.iter().copied().collect(), "{line}");
+        };
+        own(&line["_aws"], &["Timestamp", "CloudWatchMetrics"]);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let age = now.as_millis() - u128::from(line["_aws"]["Timestamp"].as_u64().unwrap());
+        assert!(age < 600_000, "milliseconds since 1970: {line}");
+        let [directive] = line["_aws"]["CloudWatchMetrics"].as_array().unwrap().as_slice() else {
+            panic!("not one directive: {line}");
+        };
+        own(directive, &["Namespace", "Dimensions", "Metrics"]);
+        assert_eq!(directive["Namespace"], namespace, "{line}");
+        let [set] = directive["Dimensions"].as_array().unwrap().as_slice() else {
+            panic!("not one set of dimensions: {line}");
+        };
+        let dimensions: Vec<&str> = set
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        let metrics = directive["Metrics"].as_array().unwrap();
+        assert!((1..=100).contains(&metrics.len()), "{line}");
+        let mut members = vec!["_aws", "requestId"];
+        members.extend(&dimensions);
+        assert!(line["requestId"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
+        for metric in metrics {
+            own(metric, &["Name", "Unit"]);
+            let name = metric["Name"].as_str().unwrap();
+            members.push(name);
+            let known = ALL.iter().find(|known| known.name == name);
+            let known = known.unwrap_or_else(|| panic!("{name} is not in metrics::ALL"));
+            assert_eq!(metric["Unit"], format!("{:?}", known.unit), "{line}");
+            assert_eq!(dimensions, known.dimensions, "{line}");
+            let mut values = numbers(&line[name]);
+            assert!((1..=100).contains(&values.len()), "{line}");
+            assert!(values.iter().all(|value| *value >= 0.0), "{line}");
+            if metric["Unit"] == "Milliseconds" {
+                assert!(values.iter().all(|millis| (0.0..20_000.0).contains(millis)), "{line}");
+                values.fill(0.0);
+            }
+            let mut full = name.to_owned();
+            for dimension in &dimensions {
+                let value = line[dimension].as_str().unwrap_or_else(|| panic!("{line}"));
+                assert!((1..=30).contains(&value.len()), "{line}");
+                full.push_str(&format!(" {dimension}={value}"));
+            }
+            self.0.entry(full).or_default().extend(values);
+        }
+        own(line, &members);
+    }
+
+    /// Makes sure that this is all there is, and gives the names of the metrics.
+    fn assert_is(&self, expected: &[(&str, &[f64])]) -> Vec<String> {
+        let expected = expected
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), values.to_vec()));
+        assert_eq!(self, &Self(expected.collect()));
+        let name = |full: &String| full.split(' ').next().unwrap().to_owned();
+        self.0.keys().map(name).collect()
+    }
+}
+
+/// A metric's value: one number or several.
+fn numbers(value: &Value) -> Vec<f64> {
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("not a number: {value}"));
+    value
+        .as_array()
+        .map_or_else(|| vec![number(value)], |values| values.iter().map(number).collect())
+}
+
+/// A completion under an id that nobody knows.
+fn strange(id: &str) -> Value {
+    json!({ "id": id, "status": "completed", "amount": 25.5 })
+}
+
+#[tokio::test]
+async fn every_metric_is_written_where_it_should_be_and_nothing_else() {
+    let situations: Vec<BoxFuture<'static, Vec<String>>> = vec![
+        creating(Provider::Apolopay).boxed(),
+        creating(Provider::Finvypay).boxed(),
+        never_answers().boxed(),
+        asking().boxed(),
+        a_key_refused_in_a_run().boxed(),
+        unreadable_secrets().boxed(),
+        webhooks_refused_and_parked().boxed(),
+        a_table_out_of_reach().boxed(),
+        what_waits_in_review().boxed(),
+        what_is_parked_and_due().boxed(),
+    ];
+    let mut proved: BTreeSet<String> = join_all(situations).await.into_iter().flatten().collect();
+    // Told by publish-events, and tested beside the functions that write them.
+    proved.extend(["Payments", "TimeToCompletion"].map(str::to_owned));
+    let all: BTreeSet<String> = ALL.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(proved, all);
+}
+
+/// Every way in which a provider answers, and an answer that is given again.
+async fn creating(provider: Provider) -> Vec<String> {
+    let watched = Watched::start(function(provider), &[]).await;
+    let (order, key) = (unique("metrics"), unique("key"));
+    assert_eq!(watched.create(provider, &order, Some(&key)).await.status, 201);
+    for _ in 0..2 {
+        let again = watched.create(provider, &order, Some(&key)).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+    for (reply, status) in [
+        (json!({ "error": "RATE_LIMITED" }), 503),
+        (json!({ "error": "UNAUTHORIZED" }), 502),
+        (json!({ "error": "INTERNAL_ERROR" }), 502),
+        (json!({ "drop": "midReply" }), 502),
+        // A refusal of the payment, and of no concern to anybody else.
+        (json!({ "status": 400, "body": "no" }), 422),
+    ] {
+        let order = unique("metrics");
+        let replies = json!([reply]);
+        control().await.replies(provider, &order, replies).await.unwrap();
+        let answer = watched.create(provider, &order, None).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let name = aws::name(provider);
+    let of = |error: &str| format!("ProviderErrors Provider={name} Error={error}");
+    watched.counted().await.assert_is(&[
+        (&format!("ProviderLatency Provider={name} Operation=create"), &[0.0; 6]),
+        (&of("throttled"), &[1.0]),
+        (&of("key_refused"), &[1.0]),
+        (&of("unusable"), &[1.0]),
+        (&of("no_answer"), &[1.0]),
+        ("ProviderKeyRefused", &[1.0]),
+        ("Replays", &[1.0, 1.0]),
+    ])
+}
+
+/// The longest that anybody waits.
+async fn never_answers() -> Vec<String> {
+    let watched = Watched::start("create-preorder", &[]).await;
+    let order = unique("metrics");
+    let hang = json!([{ "hang": true }]);
+    control().await.replies(Provider::Apolopay, &order, hang).await.unwrap();
+    assert_eq!(watched.create(Provider::Apolopay, &order, None).await.status, 504);
+    watched.counted().await.assert_is(&[
+        ("ProviderLatency Provider=apolopay Operation=create", &[0.0]),
+        ("ProviderErrors Provider=apolopay Error=timeout", &[1.0]),
+    ])
+}
+
+/// A table of one's own.
+async fn table() -> String {
+    let table = unique("metrics");
+    aws::create_table(&table).await;
+    table
+}
+
+/// A run that asks FinvyPay about a payment and its order, a minute after its creation.
+async fn asking() -> Vec<String> {
+    let table = table().await;
+    let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
+    let apms = Watched::start("create-apm", &own).await;
+    let order = unique("metrics");
+    assert_eq!(apms.create(Provider::Finvypay, &order, None).await.status, 201);
+    let down = json!({
+        "provider": "finvypay", "orderId": order, "call": "list", "replies": [{ "error": "INTERNAL_ERROR" }],
+    });
+    control().await.script(&down).await.unwrap();
+    let ahead = [own[0], ("CLOCK_OFFSET_SECONDS", Some("100"))];
+    let watched = Watched::start("reconcile-payments", &ahead).await;
+    let report = watched.sweep().await;
+    assert_eq!((&report["lookedAt"], &report["failed"]), (&json!(1), &json!(0)));
+    let mut counted = watched.counted().await;
+    // It was due after sixty seconds, and some have passed meanwhile.
+    let lag = counted.0.get_mut("ReconcilerLag").unwrap();
+    assert!(lag.len() == 1 && (40.0..100.0).contains(&lag[0]), "{lag:?}");
+    lag.fill(40.0);
+    counted.assert_is(&[
+        ("ProviderLatency Provider=finvypay Operation=status", &[0.0]),
+        ("ProviderLatency Provider=finvypay Operation=list", &[0.0]),
+        ("ProviderErrors Provider=finvypay Error=unusable", &[1.0]),
+        ("PaymentsInReview", &[0.0]),
+        ("OldestParkedSeconds", &[0.0]),
+        ("ReconcilerLag", &[40.0]),
+    ])
+}
+
+/// The provider takes our key no more, which stops a run.
+async fn a_key_refused_in_a_run() -> Vec<String> {
+    let table = table().await;
+    let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
+    let apms = Watched::start("create-apm", &own).await;
+    assert_eq!(
+        apms.create(Provider::Finvypay, &unique("metrics"), None).await.status,
+        201
+    );
+    let secret = aws::create_secret(&json!({ "apiKey": "fp_local_old", "webhookSecret": SECRET })).await;
+    let changes = [
+        own[0],
+        ("FINVYPAY_SECRET_ID", Some(secret.as_str())),
+        ("CLOCK_OFFSET_SECONDS", Some("61")),
+    ];
+    let watched = Watched::start("reconcile-payments", &changes).await;
+    assert_eq!(watched.sweep().await["unfinished"], true);
+    let mut counted = watched.counted().await;
+    let lag = counted.0.remove("ReconcilerLag");
+    assert!(lag.is_some_and(|lag| lag.len() == 1 && lag[0] < 60.0));
+    counted.assert_is(&[
+        ("ProviderLatency Provider=finvypay Operation=status", &[0.0]),
+        ("ProviderErrors Provider=finvypay Error=key_refused", &[1.0]),
+        ("ProviderKeyRefused", &[1.0]),
+        ("PaymentsInReview", &[0.0]),
+        ("OldestParkedSeconds", &[0.0]),
+    ])
+}
+
+/// One that is not there, one that is not what it must be; and an invocation that fails counts all the same.
+async fn unreadable_secrets() -> Vec<String> {
+    let absent = Some("no-such-secret");
+    let preorders = Watched::start("create-preorder", &[("APOLOPAY_SECRET_ID", absent)]).await;
+    let order = unique("metrics");
+    assert_eq!(preorders.create(Provider::Apolopay, &order, None).await.status, 503);
+    preorders.counted().await.assert_is(&[("SecretsUnreadable", &[1.0])]);
+
+    let shapeless = aws::create_secret(&json!({ "apiKey": 1 })).await;
+    let apms = Watched::start("create-apm", &[("FINVYPAY_SECRET_ID", Some(&shapeless))]).await;
+    assert_eq!(apms.create(Provider::Finvypay, &order, None).await.status, 503);
+    apms.counted().await.assert_is(&[("SecretsUnreadable", &[1.0])]);
+
+    let webhooks = Watched::start("webhook-handler", &[("APOLOPAY_SECRET_ID", absent)]).await;
+    let refused = webhooks.tell(Provider::Apolopay, &strange(&order), SECRET).await;
+    assert_eq!(refused.status, 401);
+    webhooks
+        .counted()
+        .await
+        .assert_is(&[("SecretsUnreadable", &[1.0]), ("SignatureFailures", &[1.0])]);
+
+    let nowhere = [
+        ("FINVYPAY_SECRET_ID", absent),
+        ("PAYMENTS_TABLE", Some("no-such-table")),
+    ];
+    let reconciler = Watched::start("reconcile-payments", &nowhere).await;
+    for _ in 0..2 {
+        let failed = reconciler.invoke(json!({ "action": "sweep" })).await;
+        assert!(matches!(failed, Err(NoAnswer::Failed(_))), "{failed:?}");
+    }
+    reconciler
+        .counted()
+        .await
+        .assert_is(&[("SecretsUnreadable", &[1.0, 1.0])])
+}
+
+/// Forged ones, those that are kept, and those of which there is nothing to tell.
+async fn webhooks_refused_and_parked() -> Vec<String> {
+    let watched = Watched::start("webhook-handler", &[]).await;
+    for provider in BOTH {
+        let forged = watched.tell(provider, &strange("x"), "whsec_forged").await;
+        assert_eq!(forged.status, 401);
+        let unusable = watched.tell(provider, &json!({}), SECRET).await;
+        assert_eq!(unusable.status, 400);
+    }
+    let unsigned = watched.0.http("POST", "/webhooks/apolopay", &[], b"{}").await.unwrap();
+    assert_eq!(unsigned.status, 401);
+    let elsewhere = watched.0.http("POST", "/webhooks/x", &[], b"{}").await.unwrap();
+    assert_eq!(elsewhere.status, 404);
+    for _ in 0..2 {
+        let parked = watched
+            .tell(Provider::Apolopay, &strange(&unique("metrics")), SECRET)
+            .await;
+        assert_eq!(parked.status, 200);
+    }
+    let created = create(Provider::Apolopay, &unique("metrics")).await;
+    for metadata in [json!({ "paymentFunctionsId": created.str("id") }), json!({})] {
+        let body = completion(&created, &metadata);
+        assert_eq!(watched.tell(Provider::Apolopay, &body, SECRET).await.status, 200);
+    }
+    watched
+        .counted()
+        .await
+        .assert_is(&[("SignatureFailures", &[1.0, 1.0, 1.0]), ("FactsParked", &[1.0, 1.0])])
+}
+
+async fn a_table_out_of_reach() -> Vec<String> {
+    let nowhere = [("PAYMENTS_TABLE", Some("no-such-table"))];
+    let once: &[(&str, &[f64])] = &[("StoreErrors", &[1.0])];
+    for provider in BOTH {
+        let creating = Watched::start(function(provider), &nowhere).await;
+        assert_eq!(creating.create(provider, &unique("metrics"), None).await.status, 503);
+        creating.counted().await.assert_is(once);
+    }
+    let webhooks = Watched::start("webhook-handler", &nowhere).await;
+    let refused = webhooks.tell(Provider::Apolopay, &strange("x"), SECRET).await;
+    assert_eq!(refused.status, 503);
+    webhooks.counted().await.assert_is(once);
+    let payments = Watched::start("get-payment", &nowhere).await;
+    assert_eq!(payments.get("67e55044-10b1-426f-9247-bb680e5fe0c8").await.status, 503);
+    payments.counted().await.assert_is(once)
+}
+
+/// Two, of which a person closes one, and the other is paid after all.
+async fn what_waits_in_review() -> Vec<String> {
+    let (table, clock) = (table().await, Clock::at(Timestamp::now()));
+    let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
+    let (creating, webhooks) = tokio::join!(
+        Watched::start("create-preorder", &own),
+        Watched::start("webhook-handler", &own),
+    );
+    let watched = Watched::start("reconcile-payments", &own).await;
+    watched.sweep().await;
+    let mut payments = Vec::new();
+    for _ in 0..2 {
+        let created = creating.create(Provider::Apolopay, &unique("metrics"), None).await;
+        let good = completion(&created, &json!({ "paymentFunctionsId": created.str("id") }));
+        let wrong = with(good.clone(), json!({ "amount": 1 }));
+        assert_eq!(webhooks.tell(Provider::Apolopay, &wrong, SECRET).await.status, 200);
+        watched.sweep().await;
+        payments.push((created.str("id"), good));
+    }
+    // Looked at just now, and due no more for a day.
+    watched.sweep().await;
+    let close = json!({ "action": "close", "paymentId": payments[0].0, "who": "on call", "why": "refunded" });
+    watched.invoke(close).await.unwrap();
+    watched.sweep().await;
+    let paid = webhooks.tell(Provider::Apolopay, &payments[1].1, SECRET).await;
+    assert_eq!(paid.status, 200);
+    watched.sweep().await;
+    watched.counted().await.assert_is(&[
+        ("PaymentsInReview", &[0.0, 1.0, 2.0, 2.0, 1.0, 0.0]),
+        ("OldestParkedSeconds", &[0.0; 6]),
+        ("ReconcilerLag", &[0.0; 6]),
+    ])
+}
+
+/// Two webhooks that nobody knows the payment of, half a minute apart, and runs that come too late.
+async fn what_is_parked_and_due() -> Vec<String> {
+    let (table, clock) = (table().await, Clock::at(Timestamp::now()));
+    let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
+    let (webhooks, watched) = tokio::join!(
+        Watched::start("webhook-handler", &own),
+        Watched::start("reconcile-payments", &own),
+    );
+    let pass = |seconds| clock.advance(Duration::from_secs(seconds));
+    let park = async || {
+        let parked = webhooks
+            .tell(Provider::Apolopay, &strange(&unique("metrics")), SECRET)
+            .await;
+        assert_eq!(parked.status, 200);
+    };
+    watched.sweep().await;
+    park().await;
+    pass(30);
+    park().await;
+    // Nothing is due yet.
+    watched.sweep().await;
+    pass(70);
+    // The first has been due for forty seconds, the second for ten.
+    assert_eq!(watched.sweep().await["lookedAt"], 2);
+    pass(299);
+    // Both are looked at five minutes later, but they are there.
+    assert_eq!(watched.sweep().await["lookedAt"], 0);
+    watched.counted().await.assert_is(&[
+        ("PaymentsInReview", &[0.0; 4]),
+        ("OldestParkedSeconds", &[0.0, 30.0, 100.0, 399.0]),
+        ("ReconcilerLag", &[0.0, 0.0, 40.0, 0.0]),
+    ])
+}
+
+#[tokio::test]
+async fn where_nothing_happens_nothing_is_written() {
+    let created = create(Provider::Apolopay, &unique("metrics")).await;
+    let payments = Watched::start("get-payment", &[]).await;
+    assert_eq!(payments.get(&created.str("id")).await.status, 200);
+    assert_eq!(payments.get("67e55044-10b1-426f-9247-bb680e5fe0c8").await.status, 404);
+    payments.counted().await.assert_is(&[]);
+    let preorders = Watched::start("create-preorder", &[]).await;
+    let headers = [("content-type", "application/json")];
+    let refused = preorders.0.http("POST", "/preorders", &headers, b"{}").await.unwrap();
+    assert_eq!(refused.status, 422);
+    preorders.counted().await.assert_is(&[]);
+}
+
+/// What a run has written is not written again by an operator's word to the same process.
+#[tokio::test]
+async fn what_waits_is_told_by_runs_alone() {
+    let table = table().await;
+    let watched = Watched::start("reconcile-payments", &[("PAYMENTS_TABLE", Some(&table))]).await;
+    watched.sweep().await;
+    let unknown = json!({
+        "action": "close", "paymentId": "67e55044-10b1-426f-9247-bb680e5fe0c8", "who": "on call", "why": "a mistake",
+    });
+    watched.invoke(unknown).await.expect_err("there is none");
+    watched.counted().await.assert_is(&[
+        ("PaymentsInReview", &[0.0]),
+        ("OldestParkedSeconds", &[0.0]),
+        ("ReconcilerLag", &[0.0]),
+    ]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_the_queues_stops_no_run_and_is_not_guessed() {
+    const DUE: usize = 4 * 8;
+    const REVIEW: usize = 8;
+    let table = table().await;
+    let proxy = aws::proxy().await;
+    let own = [
+        ("PAYMENTS_TABLE", Some(table.as_str())),
+        ("AWS_ENDPOINT_URL", Some(proxy.url())),
+    ];
+    for (nth, known) in [(DUE + 1, false), (DUE + REVIEW, false), (DUE + REVIEW + 1, true)] {
+        let watched = Watched::start("reconcile-payments", &own).await;
+        proxy.reset();
+        proxy.fail_operation("Query", nth, Fault::Error(400, "AccessDeniedException"));
+        assert_eq!(watched.sweep().await["failed"], 0);
+        let mut expected: Vec<(&str, &[f64])> = vec![("ReconcilerLag", &[0.0])];
+        if known {
+            expected.push(("PaymentsInReview", &[0.0]));
+        }
+        watched.counted().await.assert_is(&expected);
+    }
+}
+
+#[tokio::test]
+async fn two_deployments_in_one_account_count_apart() {
+    let changes = [
+        ("METRICS_NAMESPACE", Some("shop-2/payments")),
+        ("PAYMENTS_TABLE", Some("no-such-table")),
+    ];
+    let payments = Watched::start("get-payment", &changes).await;
+    assert_eq!(payments.get("67e55044-10b1-426f-9247-bb680e5fe0c8").await.status, 503);
+    payments
+        .counted_in("shop-2/payments")
+        .await
+        .assert_is(&[("StoreErrors", &[1.0])]);
+}
+
+/// `docs/metrics.md` has every metric with its unit and its dimensions, in the module's order.
+#[test]
+fn the_documentation_lists_them_all() {
+    let page = std::fs::read_to_string(workspace().join("docs/metrics.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = |row: &str| -> Vec<String> {
+        row.split('|')
+            .skip(1)
+            .take(3)
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    };
+    let documented: Vec<Vec<String>> = rows.map(cells).collect();
+    let quoted = |name: &&str| format!("`{name}`");
+    let expected: Vec<Vec<String>> = ALL
+        .iter()
+        .map(|metric| {
+            let dimensions: Vec<String> = metric.dimensions.iter().map(quoted).collect();
+            vec![
+                quoted(&metric.name),
+                format!("{:?}", metric.unit),
+                dimensions.join(", "),
+            ]
+        })
+        .collect();
+    assert_eq!(documented, expected);
+}
