@@ -167,11 +167,14 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
             match action {
                 // A webhook that names no payment of ours comes before the answer that it is collected with.
                 "dynamodb:DeleteItem" => {
-                    let shape = if provider == Provider::Finvypay { "W2" } else { "A" };
+                    let early = match provider {
+                        Provider::Apolopay => json!({ "shape": "A", "omit": ["metadata"] }),
+                        Provider::Finvypay => json!({ "shape": "W2", "omit": ["metadata", "orderId"] }),
+                    };
                     let url = cloud()
                         .await
                         .url(&shop.stack, &format!("/webhooks/{}", provider_name(provider)));
-                    let early = json!({ "shape": shape, "omit": ["metadata"], "url": url });
+                    let early = with(early, json!({ "url": url }));
                     let replies = json!([{ "webhookBeforeReply": early }]);
                     control.replies(provider, &order, replies).await.unwrap();
                 }
