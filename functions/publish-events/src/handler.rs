@@ -9,6 +9,7 @@
 //! Both batches are answered with `{"batchItemFailures":[…]}`: what is not in it is done.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
 use payment_functions::aws::Aws;
@@ -28,6 +29,9 @@ use crate::stream::{self, Place};
 use crate::verdict::Failure;
 
 const NAME: &str = "publish-events";
+
+/// How long a batch goes on; the call that it is at, and its dead letters, take some seconds more.
+const TIME: Duration = Duration::from_secs(30);
 
 /// The function's clients and settings.
 #[derive(Debug)]
@@ -115,7 +119,7 @@ impl PublishEvents {
     async fn handle(&self, event: Value) -> Result<Answer, Error> {
         Ok(match Request::read(event)? {
             Request::Stream(records) => {
-                let failed = stream::publish(&self.bus, &self.dead_letters, &records, Timestamp::now()).await;
+                let failed = stream::publish(&self.bus, &self.dead_letters, &records, Timestamp::now(), TIME).await;
                 Answer::Batch(Failures::of(failed.map(str::to_owned)))
             }
             Request::DeadLetters(messages) => {

@@ -16,9 +16,6 @@ use crate::bus::Bus;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::verdict::{Failure, Tried, call_length, judge};
 
-/// How long a batch goes on; the call that it is at, and its dead letters, take some seconds more.
-const TIME: Duration = Duration::from_secs(30);
-
 /// Where a record stands in the stream, and since when.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -39,12 +36,14 @@ struct Task<'a> {
     entry: Result<Entry, String>,
 }
 
-/// Publishes the records of a batch, in their order. Gives the sequence number of the first that is not done.
+/// Publishes the records of a batch, in their order, and begins nothing more once `time` is over. Gives the sequence number
+/// of the first that is not done.
 pub async fn publish<'a>(
     bus: &Bus,
     dead_letters: &DeadLetters,
     records: &'a [(Place, Value)],
     now: Timestamp,
+    time: Duration,
 ) -> Option<&'a str> {
     let began = Instant::now();
     let tasks: Vec<_> = records
@@ -53,7 +52,7 @@ pub async fn publish<'a>(
         .collect();
     let mut rest = tasks.as_slice();
     while let Some(first) = rest.first() {
-        if began.elapsed() > TIME {
+        if began.elapsed() > time {
             tracing::warn!("out of time; the rest of the batch comes again");
             return Some(&first.place.sequence_number);
         }

@@ -1,6 +1,12 @@
 //! The bus does not take an event, or the function dies over it.
 
+use std::time::Duration;
+
 use payment_functions_tests::local::Fault;
+use publish_events::bus::Bus;
+use publish_events::dead_letter::DeadLetters;
+use publish_events::stream::{Place, publish};
+use serde::Deserialize;
 
 use super::*;
 
@@ -240,4 +246,27 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
         assert_eq!(sent.len(), letters, "{point}: {sent:?}");
         assert!(sent.iter().all(|(letter, _)| letter["paymentId"] == json!(id)));
     }
+}
+
+/// In this process, since the function's own time is half a minute.
+#[tokio::test]
+async fn a_batch_that_takes_too_long_is_left_in_time_and_gone_on_with() {
+    let feed = Feed::open().await;
+    let id = feed.paid().await;
+    let records = feed.records_of(id).await;
+    let aws = aws::clients(feed.proxy.url());
+    let bus = Bus::new(aws.eventbridge(), feed.bus.clone());
+    let dead_letters = DeadLetters::new(aws.sqs(), feed.dead_letters.clone());
+    let place = |record: &Value| (Place::deserialize(&record["dynamodb"]).unwrap(), record.clone());
+    let batch: Vec<_> = records.iter().map(place).collect();
+    let time = Duration::from_millis(300);
+    feed.proxy.fail_times("PutEvents", 1, Fault::Late(time));
+    let reported = publish(&bus, &dead_letters, &batch, feed.now, time).await;
+    assert_eq!(reported, Some(sequence(&records[2]).as_str()));
+    assert_eq!(feed.told().await, events_of(id, &PAID[..1]));
+    assert_eq!(
+        publish(&bus, &dead_letters, &batch[2..], feed.now, 100 * time).await,
+        None
+    );
+    assert_eq!(feed.told().await, events_of(id, &PAID[1..]));
 }
