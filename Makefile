@@ -11,9 +11,12 @@ HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
 LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 
+# Each function is a package of its own.
+FUNCTIONS := $(patsubst %,--package %,$(notdir $(wildcard functions/*)))
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test build lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,11 +27,16 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 
 test: tools lint ## the whole test suite, with every check
 	cargo build --locked --workspace --bins
+	cargo build --locked --release --bins $(FUNCTIONS)
 	cargo test --locked --workspace
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
+
+build: tools ## the functions' packages for AWS (arm64), in target/lambda
+	rustup target add aarch64-unknown-linux-gnu
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip $(FUNCTIONS)
 
 soak: tools ## everything at once with faults for MINUTES (10), then an audit
 	cargo build --locked --workspace --bins

@@ -120,3 +120,17 @@ async fn every_alarm_watches_what_is_written() {
         }
     }
 }
+
+#[test]
+fn the_dashboard_shows_every_metric() {
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
+    let body = template.split_once("DashboardBody: !Sub |").expect("a dashboard").1;
+    let body = body.split_once("\nOutputs:").expect("outputs after it").0;
+    let dashboard: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    let shown = dashboard.to_string();
+    for metric in &payment_functions::metrics::ALL {
+        let name = metric.name;
+        let is_shown = shown.contains(&format!("\"{name}\"")) || shown.contains(&format!("MetricName=\\\"{name}\\\""));
+        assert!(is_shown, "{name}: {shown}");
+    }
+}
