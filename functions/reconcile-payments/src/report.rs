@@ -137,3 +137,17 @@ impl Report {
         self.oldest_parked_seconds = self.oldest_parked_seconds.max(Some(age.as_secs()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_that_of_the_oldest_in_whatever_order_it_comes() {
+        for times in [[40, 10, 0], [0, 10, 40], [10, 40, 0]] {
+            let mut report = Report::default();
+            times.map(|seconds| report.was_due_for(Duration::from_secs(seconds)));
+            assert_eq!(report.lag_seconds, 40, "{times:?}");
+        }
+    }
+}
