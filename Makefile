@@ -5,6 +5,7 @@ PYTHON ?= python3
 CARGO_DENY := cargo-deny@0.20.2
 CARGO_MACHETE := cargo-machete@0.9.2
 CARGO_MUTANTS := cargo-mutants@27.1.0
+SAM := aws-sam-cli==1.170.0
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
 HISTORIES ?= 1000000
@@ -16,7 +17,7 @@ FUNCTIONS := $(patsubst %,--package %,$(notdir $(wildcard functions/*)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test build lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +38,11 @@ fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those tha
 build: tools ## the functions' packages for AWS (arm64), in target/lambda
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip $(FUNCTIONS)
+
+deploy: tools .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
+	rustup target add aarch64-unknown-linux-gnu
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/sam build
+	.tools/sam/bin/sam deploy --capabilities CAPABILITY_IAM --confirm-changeset $(if $(wildcard samconfig.toml),,--guided)
 
 soak: tools ## everything at once with faults for MINUTES (10), then an audit
 	cargo build --locked --workspace --bins
@@ -79,6 +85,12 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 .tools/%: | prerequisites
 	@echo "compiling $* into .tools (once)"
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug --root .tools $*
+	@touch $@
+
+.tools/$(SAM): | prerequisites
+	@echo "installing $(SAM) into .tools/sam (once)"
+	@$(PYTHON) -m venv --clear .tools/sam
+	@.tools/sam/bin/pip install --quiet --disable-pip-version-check $(SAM)
 	@touch $@
 
 prerequisites:

@@ -124,7 +124,7 @@ pub fn fact_parked() {
     FACTS_PARKED.count(&[]);
 }
 
-/// `StoreErrors`, a count: a request or a webhook could not be served because of the table.
+/// `StoreErrors`, a count: a request, a webhook or a run could not be served because of the table.
 pub fn store_failed() {
     STORE_ERRORS.count(&[]);
 }

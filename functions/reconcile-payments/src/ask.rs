@@ -7,8 +7,10 @@ use payment_functions::fault::{Call, around};
 use payment_functions::id::{OrderId, Provider, Reference};
 use payment_functions::metrics::Operation;
 use payment_functions::providers::Event;
+use payment_functions::providers::finvypay::Environment;
 use payment_functions::providers::finvypay::status::StatusApi;
-use payment_functions::providers::gateway::{CallError, measured};
+use payment_functions::providers::gateway::{CallError, HttpClient, measured};
+use payment_functions::secrets::{ApiKey, SecretCache};
 use payment_functions::store::{Store, StoreError};
 
 /// The time between two calls: 80 a minute of the 100 that the provider allows a key, which creating payments needs
@@ -38,31 +40,58 @@ pub trait Ask {
     fn transactions(&mut self, order_id: &OrderId) -> impl Future<Output = Result<Vec<Event>, Unanswered>> + Send;
 }
 
+/// Where FinvyPay is, and with what key it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct FinvyPay<'a> {
+    /// The client to call with.
+    pub client: &'a HttpClient,
+    /// Its base URL, without a slash at its end.
+    pub base_url: &'a str,
+    /// Which of its systems.
+    pub environment: Environment,
+    /// The API key, which is fetched when there is a question: a shop that does not use FinvyPay has none.
+    pub keys: &'a SecretCache<ApiKey>,
+}
+
 /// FinvyPay, asked in turn with everybody else who asks it.
 #[derive(Debug)]
 pub struct InTurn<'a> {
     store: &'a Store,
-    /// `None`: the key could not be had, so nobody can be asked.
-    api: Option<StatusApi<'a>>,
+    finvypay: FinvyPay<'a>,
+    api: Api<'a>,
     latest: Timestamp,
     /// Whether the provider refused our key.
     pub key_refused: bool,
 }
 
+#[derive(Debug)]
+enum Api<'a> {
+    NotUsedYet,
+    Ready(StatusApi<'a>),
+    /// Not in this run any more.
+    Closed,
+}
+
 impl<'a> InTurn<'a> {
-    /// Asks through `api` until `latest`.
-    pub fn new(store: &'a Store, api: Option<StatusApi<'a>>, latest: Timestamp) -> Self {
+    /// Asks until `latest`.
+    pub fn new(store: &'a Store, finvypay: FinvyPay<'a>, latest: Timestamp) -> Self {
         Self {
             store,
-            api,
+            finvypay,
+            api: Api::NotUsedYet,
             latest,
             key_refused: false,
         }
     }
 
     /// Waits for the next turn.
-    async fn turn(&self) -> Result<&StatusApi<'a>, Unanswered> {
-        let api = self.api.as_ref().ok_or(Unanswered::OutOfTurns)?;
+    async fn turn(&mut self) -> Result<&StatusApi<'a>, Unanswered> {
+        if matches!(self.api, Api::NotUsedYet) {
+            self.api = self.open().await;
+        }
+        let Api::Ready(api) = &self.api else {
+            return Err(Unanswered::OutOfTurns);
+        };
         let turn = self
             .store
             .next_turn(Provider::FinvyPay, INTERVAL, Timestamp::now(), self.latest);
@@ -71,13 +100,31 @@ impl<'a> InTurn<'a> {
         Ok(api)
     }
 
+    async fn open(&self) -> Api<'a> {
+        let FinvyPay {
+            client,
+            base_url,
+            environment,
+            keys,
+        } = self.finvypay;
+        match keys.get(Timestamp::now()).await {
+            Ok(key) => Api::Ready(StatusApi {
+                client,
+                base_url,
+                environment,
+                api_key: key.0.clone(),
+            }),
+            Err(_) => Api::Closed,
+        }
+    }
+
     /// Stops asking where that is pointless: throttled, or with a key that is not taken.
     fn note<T>(&mut self, answer: Result<T, CallError>) -> Result<T, Unanswered> {
         answer.map_err(|error| {
             tracing::warn!(error = %error, "provider not heard");
             if matches!(error, CallError::KeyRefused | CallError::Throttled { .. }) {
                 self.key_refused = error == CallError::KeyRefused;
-                self.api = None;
+                self.api = Api::Closed;
                 return Unanswered::OutOfTurns;
             }
             error.into()

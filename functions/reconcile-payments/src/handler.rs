@@ -17,14 +17,13 @@ use payment_functions::function;
 use payment_functions::metrics;
 use payment_functions::providers::finvypay::Environment;
 use payment_functions::providers::finvypay::client::BASE_URL;
-use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::HttpClient;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ask::InTurn;
+use crate::ask::{FinvyPay, InTurn};
 use crate::gauges;
 use crate::operator::{self, Done, Refused, Word};
 use crate::report::Report;
@@ -106,6 +105,14 @@ impl ReconcilePayments {
     }
 
     async fn handle(&self, event: Value) -> Result<Answer, Error> {
+        let answer = self.answer(event).await;
+        if let Err(Error::Store(_) | Error::Refused(Refused::Store(_))) = &answer {
+            metrics::store_failed();
+        }
+        answer
+    }
+
+    async fn answer(&self, event: Value) -> Result<Answer, Error> {
         let now = Timestamp::now();
         Ok(match Request::deserialize(event).map_err(Error::NotUnderstood)? {
             Request::Sweep => Answer::Report(self.sweep(now).await?),
@@ -116,14 +123,13 @@ impl ReconcilePayments {
 
     async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {
         // Without the key nobody can be asked, but our own clock runs on.
-        let key = self.keys.get(now).await.ok();
-        let api = key.map(|key| StatusApi {
+        let finvypay = FinvyPay {
             client: &self.client,
             base_url: &self.base_url,
             environment: self.environment,
-            api_key: key.0.clone(),
-        });
-        let asker = InTurn::new(&self.store, api, now.plus(TIME));
+            keys: &self.keys,
+        };
+        let asker = InTurn::new(&self.store, finvypay, now.plus(TIME));
         let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
         // Afterwards, whatever became of it: what it settled waits for nobody.
         gauges::write(&self.store).await;

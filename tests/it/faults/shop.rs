@@ -17,12 +17,11 @@ use payment_functions::config::Variables;
 use payment_functions::fault::{self, Call, Hook, Point, Side};
 use payment_functions::function::Function as _;
 use payment_functions::providers::finvypay::Environment;
-use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::HttpClient;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions_tests::local::{AwsProxy, Lambda};
 use payment_functions_tests::sandbox::{Config, Sandbox};
-use reconcile_payments::ask::InTurn;
+use reconcile_payments::ask::{FinvyPay, InTurn};
 use reconcile_payments::sweep::Sweep;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -203,18 +202,17 @@ impl Town {
     pub async fn sweep(&self, table: &str, ahead: u64) {
         let store = aws::clients(self.world.aws_url()).store(table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
-        let key = self.key.get(Timestamp::now()).await.expect("the key");
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
         for _ in 0..1000 {
             let run = async {
                 let now = Timestamp::now();
-                let api = StatusApi {
+                let finvypay = FinvyPay {
                     client: &self.http,
                     base_url: &base_url,
                     environment: Environment::Sandbox,
-                    api_key: key.0.clone(),
+                    keys: &self.key,
                 };
-                let asker = InTurn::new(&store, Some(api), now.plus(RUN));
+                let asker = InTurn::new(&store, finvypay, now.plus(RUN));
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
             match fault::scope(clock.clone(), run).await {

@@ -260,6 +260,27 @@ async fn without_its_key_it_asks_nobody_but_the_clock_runs_on() {
 }
 
 #[tokio::test]
+async fn a_shop_that_does_not_use_finvypay_needs_no_key_of_it() {
+    let shop = Shop::open().await;
+    let created = shop.create(Provider::Apolopay, &unique("crypto")).await;
+    let keyless = [("FINVYPAY_SECRET_ID", Some("no-such-secret"))];
+    let reconciler = shop.reconciler_with(24 * 60 * 60, &keyless).await;
+    let report = sweep(&reconciler).await;
+    assert_eq!(
+        (&report["expired"], &report["unfinished"]),
+        (&json!(1), &json!(false)),
+        "{report}"
+    );
+    assert_eq!(shop.status(&created.str("id")).await, "expired");
+    // Nobody is woken up for it.
+    let log = reconciler.log();
+    assert!(
+        log.contains("OldestParkedSeconds") && !log.contains("SecretsUnreadable"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_read_what_is_due_fails_and_says_so() {
     let shop = Shop::open().await;
     let nowhere = shop
