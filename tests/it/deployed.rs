@@ -12,6 +12,7 @@ use payment_functions_tests::local::{Cloud, Stack};
 use reqwest::Method;
 use tokio::sync::OnceCell;
 
+use super::aws;
 use super::routes::*;
 use super::support::*;
 
@@ -180,7 +181,7 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
         let webhook = |signature: &str| {
             json!({
                 "provider": provider, "orderId": order, "signature": signature,
-                "url": url(&format!("/webhooks/{}", provider_name(provider))),
+                "url": url(&format!("/webhooks/{}", aws::name(provider))),
             })
         };
         let forged = stand_ins(cloud).webhooks(webhook("wrong")).await.unwrap();
@@ -294,8 +295,4 @@ async fn with_an_issuer_nobody_is_let_in_without_a_token() {
     // The providers have no token, and their signature counts.
     let unsigned = send(request(Method::POST, &cloud.url(&stack, "/webhooks/finvypay")).body("{}")).await;
     assert_eq!(unsigned.problem().1, "SIGNATURE_INVALID");
-}
-
-fn provider_name(provider: Provider) -> &'static str {
-    super::aws::name(provider)
 }

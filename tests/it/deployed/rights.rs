@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use payment_functions_tests::local::FUNCTIONS;
+use payment_functions_tests::sandbox::sign;
 
 use super::*;
+use crate::webhooks::SECRET;
 
 /// The policy in which a function's own rights stand; another has those of Lambda itself.
 const POLICY: &str = "function";
@@ -79,7 +81,7 @@ impl Shop {
     /// A webhook handed to the newest environment of the function.
     async fn hand(&self, body: &Value) -> Result<(), String> {
         let body = body.to_string();
-        let signature = signature(body.as_bytes());
+        let signature = sign(SECRET, body.as_bytes());
         let headers = [
             ("content-type", "application/json"),
             ("fs-webhook-hash", signature.as_str()),
@@ -133,14 +135,6 @@ impl Shop {
     }
 }
 
-fn signature(body: &[u8]) -> String {
-    use hmac::{Hmac, KeyInit, Mac};
-    let mac = Hmac::<sha2::Sha256>::new_from_slice(b"whsec_test_secret")
-        .unwrap()
-        .chain_update(body);
-    hex::encode(mac.finalize().into_bytes())
-}
-
 /// FinvyPay's word that an order was paid, under a transaction's id or none.
 fn paid(order: &str, transaction: Option<&str>, ours: Option<&str>) -> Value {
     let mut data = json!({ "order_id": order, "amount": 99.99, "currency": "USD" });
@@ -173,7 +167,7 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
                     };
                     let url = cloud()
                         .await
-                        .url(&shop.stack, &format!("/webhooks/{}", provider_name(provider)));
+                        .url(&shop.stack, &format!("/webhooks/{}", aws::name(provider)));
                     let early = with(early, json!({ "url": url }));
                     let replies = json!([{ "webhookBeforeReply": early }]);
                     control.replies(provider, &order, replies).await.unwrap();

@@ -102,15 +102,21 @@ async fn of_a_call_that_is_taken_in_part_the_first_failure_is_reported() {
     assert_eq!(feed.told().await.len(), 3);
 }
 
-#[tokio::test]
-async fn what_the_bus_refuses_goes_to_the_dead_letter_queue_and_from_there_to_the_bus() {
-    let feed = Feed::open().await;
+/// Three payments that have become pending, and the stream's records of them.
+async fn three_pending(feed: &Feed) -> (Vec<PaymentId>, Vec<Value>) {
     let (mut ids, mut records) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let id = feed.pending().await.id;
         records.extend(feed.records_of(id).await);
         ids.push(id);
     }
+    (ids, records)
+}
+
+#[tokio::test]
+async fn what_the_bus_refuses_goes_to_the_dead_letter_queue_and_from_there_to_the_bus() {
+    let feed = Feed::open().await;
+    let (ids, records) = three_pending(&feed).await;
     feed.proxy
         .fail_times("PutEvents", 1, codes(&["", "MalformedDetail", ""]));
     assert_eq!(feed.publish(&records).await, [""; 0], "it does not stop the others");
@@ -147,12 +153,7 @@ async fn what_the_bus_refuses_goes_to_the_dead_letter_queue_and_from_there_to_th
 #[tokio::test]
 async fn a_call_that_is_refused_is_made_again_with_each_event_alone() {
     let feed = Feed::open().await;
-    let (mut ids, mut records) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let id = feed.pending().await.id;
-        records.extend(feed.records_of(id).await);
-        ids.push(id);
-    }
+    let (ids, records) = three_pending(&feed).await;
     // The call with all three, and the second of those with one.
     for nth in [1, 3] {
         feed.proxy

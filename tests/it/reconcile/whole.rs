@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use payment_functions_tests::local::Lambda;
+use payment_functions_tests::sandbox::sign;
 
 use crate::aws;
 use crate::support::*;
+use crate::webhooks::SECRET;
 
 /// The functions over a table of their own.
 pub struct Shop {
@@ -46,7 +48,7 @@ impl Shop {
     /// A webhook of FinvyPay's.
     pub async fn tell(&self, body: &Value) -> Answer {
         let body = body.to_string();
-        let signature = hmac(body.as_bytes());
+        let signature = sign(SECRET, body.as_bytes());
         let headers = [
             ("content-type", "application/json"),
             ("fs-webhook-hash", signature.as_str()),
@@ -80,14 +82,6 @@ impl Shop {
             .await;
         lambda.expect("a function").with_time_limit(Duration::from_secs(60))
     }
-}
-
-fn hmac(body: &[u8]) -> String {
-    use hmac::{Hmac, KeyInit, Mac};
-    let mac = Hmac::<sha2::Sha256>::new_from_slice(b"whsec_test_secret")
-        .unwrap()
-        .chain_update(body);
-    hex::encode(mac.finalize().into_bytes())
 }
 
 /// What a run answers.
