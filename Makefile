@@ -5,6 +5,7 @@ PYTHON ?= python3
 CARGO_DENY := cargo-deny@0.20.2
 CARGO_MACHETE := cargo-machete@0.9.2
 CARGO_MUTANTS := cargo-mutants@27.1.0
+CFN_GUARD := cfn-guard@3.2.1
 SAM := aws-sam-cli==1.170.0
 FUZZ_SECONDS ?= 60
 MINUTES ?= 10
@@ -55,9 +56,11 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 	.tools/bin/cargo-mutants mutants --output target --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
 	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
 
-lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) ## format, lints, documentation, dependencies and template, without the tests
+lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
 	.venv/bin/cfn-lint template.yaml
+	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
+	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
 	.tools/bin/cargo-machete --skip-target-dir
 	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings

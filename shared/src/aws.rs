@@ -63,9 +63,15 @@ impl Aws {
             "environment",
         );
         let connector = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        // A machine that runs the whole test suite at once is slower than any network. No release build reads this.
+        let patience = if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
+            10
+        } else {
+            1
+        };
         let timeouts = TimeoutConfig::builder()
-            .operation_timeout(OPERATION_LIMIT)
-            .operation_attempt_timeout(ATTEMPT_LIMIT)
+            .operation_timeout(OPERATION_LIMIT.saturating_mul(patience))
+            .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(patience))
             .build();
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -12,7 +12,8 @@
 //! | `before:commit=stop` | the process stops there, as one whose environment is frozen, until it gets SIGCONT |
 //!
 //! The clock of a debug build can be moved, by `CLOCK_OFFSET_SECONDS` for good, to have a process that lives half a minute
-//! later; or by `CLOCK_FILE`, whose text is the time, in milliseconds since 1970, whenever the process looks at it.
+//! later; or by `CLOCK_FILE`, whose text is the time, in milliseconds since 1970, whenever the process looks at it. With
+//! `SLOW_MACHINE` it waits ten times as long for AWS.
 
 use std::fmt;
 

@@ -17,6 +17,7 @@ mod answered_in_time;
 mod apm_payments;
 mod aws;
 mod clock;
+mod cost;
 mod creating;
 mod deployed;
 mod dev;

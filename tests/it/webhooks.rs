@@ -40,7 +40,7 @@ pub async fn taken(spec: Value) {
     );
 }
 
-fn header(provider: Provider) -> &'static str {
+pub fn header(provider: Provider) -> &'static str {
     match provider {
         Provider::Apolopay => "x-signature",
         Provider::Finvypay => "fs-webhook-hash",

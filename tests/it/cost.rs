@@ -1,0 +1,174 @@
+//! What a payment uses of what AWS charges for: the quantities that docs/cost.md multiplies.
+
+use payment_functions_tests::local::{AwsProxy, Lambda, workspace};
+use payment_functions_tests::sandbox::sign;
+
+use crate::aws;
+use crate::routes::{body, function, route};
+use crate::support::{Answer, Provider, Value, json, unique, world};
+use crate::webhooks::{PROVIDERS, SECRET, completion, header};
+
+/// What one payment used.
+#[derive(Debug, Default, PartialEq)]
+struct Used {
+    /// Write request units, those of the index included.
+    writes: usize,
+    /// Read request units of one look at its status.
+    reads: usize,
+    /// What stays in the table for good, in bytes.
+    kept: usize,
+    /// Invocations to create it, to hear of it, to look at it once, and to publish its events if each comes alone.
+    invocations: [usize; 4],
+    /// Events on the bus.
+    events: usize,
+    /// What the functions wrote into their logs, in bytes, the looks at its status left out.
+    logged: usize,
+}
+
+/// The functions over a table of their own.
+struct Shop {
+    table: String,
+    proxy: AwsProxy,
+    functions: Vec<Lambda>,
+}
+
+impl Shop {
+    async fn open(provider: Provider) -> Self {
+        let table = unique("cost");
+        aws::create_table(&table).await;
+        let proxy = aws::proxy().await;
+        let changes = [
+            ("PAYMENTS_TABLE", Some(table.as_str())),
+            ("AWS_ENDPOINT_URL", Some(proxy.url())),
+        ];
+        let mut functions = Vec::new();
+        for name in [function(provider), "webhook-handler", "get-payment", "publish-events"] {
+            functions.push(world().await.lambda(name, &changes).await.expect("a function"));
+        }
+        Self {
+            table,
+            proxy,
+            functions,
+        }
+    }
+
+    /// A payment's usual life: created under a key of the shop's, paid, looked at, published.
+    async fn sell(&self, provider: Provider) -> Used {
+        let [creating, hearing, looking, publishing] = self.functions.as_slice() else {
+            panic!("four functions");
+        };
+        let before = aws::stream_records(&self.table).await.len();
+        let logged = |function: &Lambda| function.log().len();
+        let logged_before: usize = [creating, hearing, publishing].map(logged).iter().sum();
+
+        let (order, key) = (unique("ORD"), unique("key"));
+        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        let order = body(provider, &order).to_string();
+        self.proxy.reset();
+        let created = creating.http("POST", route(provider), &headers, order.as_bytes()).await;
+        let created: Answer = created.expect("an answer").into();
+        assert_eq!(created.status, 201, "{created:?}");
+        let id = created.str("id");
+
+        let told = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
+        let signature = sign(SECRET, told.as_bytes());
+        let headers = [("content-type", "application/json"), (header(provider), signature.as_str())];
+        let path = format!("/webhooks/{}", aws::name(provider));
+        let heard = hearing.http("POST", &path, &headers, told.as_bytes()).await.expect("an answer");
+        assert_eq!(heard.status, 200, "{}", heard.text());
+        let writes = self.proxy.calls().into_iter().filter(|call| call.action == "TransactWriteItems");
+
+        self.proxy.reset();
+        let looked = looking.http("GET", &format!("/payments/{id}"), &[], b"").await.expect("an answer");
+        let looked: Answer = looked.into();
+        assert_eq!(looked.str("status"), "completed");
+        assert_eq!(self.proxy.calls().len(), 1);
+
+        let records = aws::stream_records(&self.table).await.split_off(before);
+        // What the filter in template.yaml lets through.
+        let passed: Vec<&Value> = records
+            .iter()
+            .filter(|record| record["eventName"] == "MODIFY" && record["dynamodb"]["Keys"]["sk"]["S"] == "STATE")
+            .collect();
+        self.proxy.reset();
+        for record in &passed {
+            let answer = publishing.invoke(json!({ "Records": [record] }).to_string()).await;
+            assert_eq!(answer.expect("an answer"), r#"{"batchItemFailures":[]}"#);
+        }
+        let puts = self.proxy.calls().into_iter().filter(|call| call.action == "PutEvents");
+        let events = puts.map(|call| call.body["Entries"].as_array().expect("events").len()).sum();
+
+        let items = aws::all_items(&self.table).await;
+        let is_key = |item: &Value| item["pk"]["S"].as_str().unwrap().starts_with("KEY#");
+        let stays = |item: &&Value| item.to_string().contains(&id) && !is_key(item);
+        let state = items.iter().find(|item| item["id"]["S"] == id.as_str()).expect("the payment");
+        Used {
+            writes: writes.map(|call| transaction(&call.body, &items)).sum::<usize>()
+                + records.iter().map(index).sum::<usize>(),
+            reads: size(state).div_ceil(4096),
+            kept: items.iter().filter(stays).map(size).sum(),
+            invocations: [1, 1, 1, passed.len()],
+            events,
+            logged: [creating, hearing, publishing].map(logged).iter().sum::<usize>() - logged_before,
+        }
+    }
+}
+
+/// An item's size in bytes, as DynamoDB's documentation counts it: names and values, a number as half its digits and
+/// one, a map or list as three and one for each member.
+fn size(item: &Value) -> usize {
+    let members = |map: &Value| -> usize {
+        let map = map.as_object().expect("attributes");
+        map.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+    };
+    fn value_size(value: &Value) -> usize {
+        let (kind, value) = value.as_object().and_then(|value| value.iter().next()).expect("an attribute");
+        match (kind.as_str(), value) {
+            ("S", Value::String(text)) => text.len(),
+            ("N", Value::String(digits)) => digits.len().div_ceil(2) + 1,
+            ("BOOL" | "NULL", _) => 1,
+            ("SS", Value::Array(texts)) => texts.iter().map(|text| text.as_str().expect("a text").len()).sum(),
+            ("M", map @ Value::Object(inner)) => 3 + inner.len() + size(map),
+            _ => panic!("not an attribute of ours: {kind} {value}"),
+        }
+    }
+    members(item)
+}
+
+/// The write units of a transaction: two for each started kilobyte of each item, as it was at last.
+fn transaction(body: &Value, items: &[Value]) -> usize {
+    let steps = body["TransactItems"].as_array().expect("a transaction");
+    let units = |step: &Value| {
+        let step = step.as_object().and_then(|step| step.values().next()).expect("a step");
+        let at = |attribute: &str| [&step["Key"][attribute], &step["Item"][attribute]].map(Value::clone);
+        let item = items
+            .iter()
+            .find(|item| ["pk", "sk"].iter().all(|name| at(name).contains(&item[*name])));
+        2 * item.map_or(1, |item| size(item).div_ceil(1024))
+    };
+    steps.iter().map(units).sum()
+}
+
+/// The write units of the index for a change of an item: one to put an entry there, one to take it away.
+fn index(record: &Value) -> usize {
+    let entry = |image: &Value| image["dueAt"].is_object().then(|| image["dueAt"].clone());
+    let (old, new) = (entry(&record["dynamodb"]["OldImage"]), entry(&record["dynamodb"]["NewImage"]));
+    if old == new {
+        0
+    } else {
+        usize::from(old.is_some()) + usize::from(new.is_some())
+    }
+}
+
+#[tokio::test]
+async fn a_payment_uses_what_the_page_on_cost_says() {
+    let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
+    for provider in PROVIDERS {
+        let shop = Shop::open(provider).await;
+        // The first one's log has what is said once.
+        shop.sell(provider).await;
+        let used = shop.sell(provider).await;
+        println!("{provider:?} {used:?}");
+    }
+    assert!(page.is_empty());
+}
