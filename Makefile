@@ -43,6 +43,8 @@ build: tools ## the functions' packages for AWS (arm64), in target/lambda
 deploy: tools .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/sam build
+	@# SAM makes a new version, which the aliases can refer to, of another package only: other parameters make another.
+	@for package in .aws-sam/build/*Function; do grep -s parameter_overrides samconfig.toml | cksum > $$package/parameters; done
 	.tools/sam/bin/sam deploy --capabilities CAPABILITY_IAM --confirm-changeset $(if $(wildcard samconfig.toml),,--guided)
 
 soak: tools ## everything at once with faults for MINUTES (10), then an audit

@@ -31,6 +31,7 @@ fn parameters() -> Value {
         "AllowedOrigins": "https://shop.example,https://www.shop.example",
         "AllowedReturnOrigins": "https://your-domain.com,https://shop.example",
         "AlarmEmail": "on-call@shop.example",
+        "WebhookConcurrency": "50",
         "Architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
         // The local AWS has no CodeDeploy; what it would be told is tested by itself.
         "GradualDeployments": "false",

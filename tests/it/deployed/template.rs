@@ -162,16 +162,14 @@ async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
 async fn what_is_kept_when_the_stack_goes_is_kept() {
     let template = template();
     for (name, resource) in template["Resources"].as_object().unwrap() {
-        let is_kept =
-            ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"].contains(&resource["Type"].as_str().unwrap());
         let policies = (
             resource["DeletionPolicy"].as_str(),
             resource["UpdateReplacePolicy"].as_str(),
         );
-        let expected = if is_kept {
-            (Some("Retain"), Some("Retain"))
-        } else {
-            (None, None)
+        let expected = match resource["Type"].as_str() {
+            Some("AWS::DynamoDB::Table") => (Some("Retain"), Some("Retain")),
+            Some("AWS::SecretsManager::Secret") => (Some("RetainExceptOnCreate"), Some("Retain")),
+            _ => (None, None),
         };
         assert_eq!(policies, expected, "{name}");
         if resource["Type"] == "AWS::SecretsManager::Secret" {
