@@ -161,15 +161,24 @@ pub async fn proxy() -> AwsProxy {
     AwsProxy::start(world().await.aws_url()).await.expect("a proxy")
 }
 
-/// Clients of the crate under test, by way of `endpoint`.
+/// Clients of the crate under test, by way of `endpoint`. They are patient: what is tested in this process is how things
+/// end, not how soon.
 pub fn clients(endpoint: &str) -> Aws {
+    clients_of(endpoint, Some("yes"))
+}
+
+/// The same with the time limits that they have in Lambda.
+pub fn impatient_clients(endpoint: &str) -> Aws {
+    clients_of(endpoint, None)
+}
+
+fn clients_of(endpoint: &str, slow_machine: Option<&str>) -> Aws {
     let variables = |name: &str| {
         let value = match name {
             "AWS_ENDPOINT_URL" => endpoint,
             "AWS_REGION" => "us-east-1",
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "local",
-            // What is tested in this process is how things end, not how soon.
-            "SLOW_MACHINE" => "yes",
+            "SLOW_MACHINE" => slow_machine?,
             _ => return None,
         };
         Some(value.to_owned())

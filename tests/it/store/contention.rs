@@ -223,9 +223,11 @@ async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_sam
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
-    let (proxy, store) = proxied().await;
+    let proxy = aws::proxy().await;
+    let patient = aws::store_at(proxy.url());
     let (id, now) = (reference("hang"), Timestamp::now());
-    let payment = created(&store, Provider::FinvyPay, &id).await;
+    let payment = created(&patient, Provider::FinvyPay, &id).await;
+    let store = aws::impatient_clients(proxy.url()).store("payments".to_owned());
     let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     for action in [WRITE, "GetItem"] {
         proxy.fail(action, Fault::Hang);
@@ -234,9 +236,9 @@ async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
         } else {
             event(None, fact.fact.clone())
         };
-        let failed = tokio::time::timeout(Duration::from_secs(10), deliver(&store, &fact, now)).await;
+        let failed = tokio::time::timeout(Duration::from_secs(5), deliver(&store, &fact, now)).await;
         assert!(matches!(failed, Ok(Err(StoreError::Failed { .. }))), "{failed:?}");
         proxy.reset();
     }
-    assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment));
+    assert_eq!(patient.payment(payment.id).await.unwrap(), Some(payment));
 }
