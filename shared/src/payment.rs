@@ -286,6 +286,12 @@ impl Payment {
         self.becomes(after, now)
     }
 
+    /// Whether it failed without the provider having ever been heard to take it. An earlier attempt may have got through
+    /// all the same, unheard.
+    pub fn is_refused(&self) -> bool {
+        self.status == Status::Failed && self.handoff.is_none()
+    }
+
     /// The provider refused the payment.
     #[must_use]
     pub fn refuse(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {

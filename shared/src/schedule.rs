@@ -7,7 +7,7 @@
 //! |---|---|
 //! | ApoloPay, not paid | once, when it expires: there is nobody to ask |
 //! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
-//! | FinvyPay, refused | the same until it would have expired |
+//! | FinvyPay, refused | the same until it would have expired, and it could be asked about it |
 //! | FinvyPay, authorized | the same for thirty days |
 //! | in `review` | at once and then daily, until a person has dealt with it |
 //! | parked | after a minute, then like FinvyPay's, as long as it is kept |
@@ -110,8 +110,8 @@ pub fn first_look(payment: &Payment) -> (Queue, Timestamp) {
     (Queue::of(payment.provider), at)
 }
 
-/// When a payment that was looked at is looked at again.
-pub fn next_look(payment: &Payment, now: Timestamp) -> Option<Timestamp> {
+/// When a payment that was looked at is looked at again. `answered` tells whether its provider could be asked about it.
+pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
     match (payment.status, payment.provider) {
@@ -123,8 +123,7 @@ pub fn next_look(payment: &Payment, now: Timestamp) -> Option<Timestamp> {
             Some(by_age(age, now).min(expires_at))
         }
         (Status::Authorized, Provider::FinvyPay) => (age < PROMISED_FOR).then(|| by_age(age, now)),
-        // An earlier attempt may have got through all the same, unheard.
-        (Status::Failed, Provider::FinvyPay) if payment.handoff.is_none() => {
+        (Status::Failed, Provider::FinvyPay) if payment.is_refused() && answered => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (
@@ -185,7 +184,7 @@ mod tests {
             times.push(at.since(NOW).as_secs());
             assert!(times.len() < 100, "it ends: {times:?}");
             payment = payment.expire(at);
-            next = next_look(&payment, at);
+            next = next_look(&payment, true, at);
             assert!(next.is_none_or(|next| next > at), "and goes on: {times:?}");
         }
         times
@@ -216,9 +215,15 @@ mod tests {
             status: Status::Failed,
             ..pending(Provider::FinvyPay, None)
         };
-        assert!(next_look(&failed, NOW.plus(DAY)).is_some());
+        assert!(next_look(&failed, true, NOW.plus(DAY)).is_some());
         let refused = intent(Provider::FinvyPay).refuse([], NOW);
         assert_eq!(looks(&refused), [60, 360, 720, 1440, 2700]);
+        assert_eq!(next_look(&refused, true, NOW.plus(DAY)), None);
+        assert!(
+            next_look(&refused, false, NOW.plus(DAY)).is_some(),
+            "nobody could be asked"
+        );
+        assert_eq!(next_look(&refused, false, NOW.plus(8 * DAY)), None);
     }
 
     #[test]
@@ -239,10 +244,10 @@ mod tests {
                 Change::between(&intent(provider), &review, NOW),
                 Change::At(Queue::Review, NOW)
             );
-            assert_eq!(next_look(&review, NOW), Some(NOW.plus(DAY)));
+            assert_eq!(next_look(&review, true, NOW), Some(NOW.plus(DAY)));
             let later = NOW.plus(365 * DAY);
             assert_eq!(
-                next_look(&review, later),
+                next_look(&review, true, later),
                 Some(later.plus(DAY)),
                 "it does not fall silent"
             );
@@ -251,7 +256,7 @@ mod tests {
                 ..intent(provider)
             };
             assert_eq!(Change::between(&review, &completed, NOW), Change::Never);
-            assert_eq!(next_look(&completed, NOW), None);
+            assert_eq!(next_look(&completed, true, NOW), None);
         }
     }
 
@@ -262,7 +267,7 @@ mod tests {
                 status,
                 ..pending(Provider::FinvyPay, None)
             };
-            let is_looked_at = next_look(&payment, NOW.plus(MINUTE)).is_some();
+            let is_looked_at = next_look(&payment, true, NOW.plus(MINUTE)).is_some();
             assert_eq!(is_looked_at, status != Status::Completed, "{status}");
         }
     }

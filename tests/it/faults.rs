@@ -405,7 +405,7 @@ const STATIONS: [(&str, usize); 5] = [
 const LEARNERS: usize = 6;
 /// Workers that start a process for each cell, in each shop, and for the runs of the reconciler.
 const KILLERS: usize = 3;
-const RUNNERS: usize = 16;
+const RUNNERS: usize = 8;
 
 /// What a flow does undisturbed.
 struct Learnt {

@@ -132,16 +132,15 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let Some(mut payment) = self.store.payment(id).await? else {
             return Ok(Look::Done(None));
         };
-        let mut answered = true;
-        let mut out_of_turns = false;
+        let (mut known, mut answered, mut out_of_turns) = (true, true, false);
         if payment.provider == Provider::FinvyPay && payment.status != Status::Completed {
             let before = payment.status;
-            (answered, out_of_turns) = match self.ask_about(&payment).await {
-                Ok(answered) => (answered, false),
+            match self.ask_about(&payment).await {
+                Ok(knew) => known = knew,
                 Err(Unanswered::Store(error)) => return Err(error),
-                Err(Unanswered::Call(_)) => (false, false),
-                Err(Unanswered::OutOfTurns) => (false, true),
-            };
+                Err(Unanswered::Call(_)) => (known, answered) = (false, false),
+                Err(Unanswered::OutOfTurns) => (known, out_of_turns) = (false, true),
+            }
             payment = self.store.payment(id).await?.unwrap_or(payment);
             if payment.status != before {
                 tracing::info!(payment = %id, status = %payment.status, "settled by asking");
@@ -151,12 +150,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
         let is_new = was_payable && payment.status == Status::Expired;
-        let next = schedule::next_look(&payment, self.now);
+        let next = schedule::next_look(&payment, answered, self.now);
         let matter = match (payment.status, payment.provider) {
             (Status::Review, _) => Some(Matter::Review),
             (Status::Expired, Provider::ApoloPay) if is_new => Some(Matter::Unconfirmed),
             (Status::Authorized, Provider::FinvyPay) if next.is_none() => Some(Matter::Unsettled),
-            (Status::Expired, Provider::FinvyPay) if next.is_none() && !answered => Some(Matter::Unanswered),
+            (Status::Expired, Provider::FinvyPay) if next.is_none() && !known => Some(Matter::Unanswered),
             _ => None,
         };
         if let Some(matter) = matter {
@@ -195,7 +194,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 Err(error) => return Err(error),
             }
         }
-        let is_settled = |payment: &Payment| payment.status >= Status::Cancelled;
+        let is_settled = |payment: &Payment| payment.status >= Status::Cancelled && !payment.is_refused();
         let current = self.store.payment(payment.id).await?;
         if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
             match self.asker.transactions(order_id).await {

@@ -67,6 +67,50 @@ async fn an_id_that_was_never_handed_out_is_found_by_the_order() {
     );
 }
 
+/// The first attempt's answer was lost, and the second was refused: what the first made is payable all the same.
+#[tokio::test]
+async fn a_refused_payment_is_looked_for_by_its_order() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let intent = shop.intent(Provider::FinvyPay, "o").await;
+    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    shop.sweep(MINUTE, &book).await;
+    assert_eq!(shop.status(intent.id).await, Status::Failed);
+    assert_eq!(book.asked(), ["order o"], "nothing is known there yet");
+
+    // It cannot be asked when the payment would have expired: that look does not count.
+    book.fails(Some(down));
+    shop.sweep(DAY, &book).await;
+    assert!(!shop.is_settled(intent.id).await);
+    book.fails(None);
+    let transaction = Fact {
+        transaction: Some(reference("FP1")),
+        order_id: OrderId::parse("o"),
+        ..said(Outcome::Completed)
+    };
+    book.lists("o", vec![event(Some(intent.id), transaction)]);
+    shop.sweep(3 * DAY, &book).await;
+    assert_eq!(shop.status(intent.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let intent = shop.intent(Provider::FinvyPay, "o").await;
+    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    shop.sweep(DAY, &book).await;
+    assert_eq!(book.asked(), ["order o"]);
+    assert!(shop.is_settled(intent.id).await);
+
+    // Nor is one kept for ever that cannot be asked about.
+    let intent = shop.intent(Provider::FinvyPay, "p").await;
+    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    book.fails(Some(down));
+    shop.sweep(9 * DAY, &book).await;
+    assert!(shop.is_settled(intent.id).await);
+}
+
 #[tokio::test]
 async fn the_id_learnt_from_a_webhook_is_asked_first_and_the_order_last() {
     let shop = Shop::open().await;
