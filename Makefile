@@ -30,8 +30,8 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 test: tools lint ## the whole test suite, with every check
 	cargo build --locked --workspace --bins
 	cargo build --locked --release --bins $(FUNCTIONS)
-	@# Two to a processor of CI's: many of them wait for something most of the time.
-	cargo test --locked --workspace -- --test-threads 4
+	@# More than CI has processors: many of them wait for something most of the time.
+	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names

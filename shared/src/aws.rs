@@ -21,6 +21,16 @@ const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
 /// One try of an operation. A lost packet costs one of these, not the operation.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 
+/// How many times as long as usual to wait for AWS: a machine that runs the whole test suite at once is slower than any
+/// network. No release build reads `SLOW_MACHINE`.
+pub(crate) fn patience(variables: &Variables<'_>) -> u32 {
+    if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
+        10
+    } else {
+        1
+    }
+}
+
 /// What all clients share.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -63,12 +73,7 @@ impl Aws {
             "environment",
         );
         let connector = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-        // A machine that runs the whole test suite at once is slower than any network. No release build reads this.
-        let patience = if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
-            10
-        } else {
-            1
-        };
+        let patience = patience(variables);
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(OPERATION_LIMIT.saturating_mul(patience))
             .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(patience))

@@ -13,7 +13,9 @@ use std::time::Duration;
 use lambda_http::{Body, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::aws::patience;
 use crate::clock::Timestamp;
+use crate::config::ENVIRONMENT;
 use crate::delivery::collect;
 use crate::fault::{Call, around};
 use crate::http;
@@ -117,7 +119,11 @@ pub async fn create<G: Gateway, S: SecretSource>(
         }
     };
     let id = payment.id;
-    let finished = timeout(STORE_LIMIT, finish(store, payment, lease, called.as_ref())).await;
+    let finished = timeout(
+        STORE_LIMIT * patience(&ENVIRONMENT),
+        finish(store, payment, lease, called.as_ref()),
+    )
+    .await;
     finished.unwrap_or_else(|_| Err(unavailable(Some(id), &StoreError::TimedOut)))
 }
 
@@ -169,7 +175,7 @@ async fn admit<S: SecretSource>(
         }
     };
     let both = async { tokio::join!(keys.get(intent.created_at), standing) };
-    let Ok((key, standing)) = timeout(SECRETS_LIMIT, both).await else {
+    let Ok((key, standing)) = timeout(SECRETS_LIMIT * patience(&ENVIRONMENT), both).await else {
         tracing::error!("secrets not had in time");
         metrics::secret_unreadable();
         return Err(Problem::unavailable(None, None));
@@ -182,7 +188,7 @@ async fn admit<S: SecretSource>(
 /// Stores the intent, or finds out what its key leads to.
 async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>, standing: Standing) -> Result<Begun, Problem> {
     let now = Timestamp::now();
-    let deadline = Instant::now() + STORE_LIMIT;
+    let deadline = Instant::now() + STORE_LIMIT * patience(&ENVIRONMENT);
     let (keyed, record) = match standing {
         Standing::Current => {
             let open = store.open(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now);

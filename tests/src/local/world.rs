@@ -48,7 +48,9 @@ impl World {
         };
         let addresses = world.addresses(world.proxy.url());
         for function in &FUNCTIONS {
-            let environment = settings::of(function, &addresses);
+            let mut environment = settings::of(function, &addresses);
+            // All tests use these at once, and none makes AWS slow for them.
+            environment.insert("SLOW_MACHINE".to_owned(), "yes".to_owned());
             let attach = || world.front.attach(&world.binaries, function, &environment);
             let instances = std::iter::repeat_with(attach)
                 .take(function.instances)
