@@ -7,7 +7,7 @@
 //! |---|---|
 //! | ApoloPay, not paid | once, when it expires: there is nobody to ask |
 //! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
-//! | FinvyPay, refused | the same until it would have expired, and it could be asked about it |
+//! | FinvyPay, refused | the same until it would have expired, and later if FinvyPay could not be asked then |
 //! | FinvyPay, authorized | the same for thirty days |
 //! | in `review` | at once and then daily, until a person has dealt with it |
 //! | parked | after a minute, then like FinvyPay's, as long as it is kept |

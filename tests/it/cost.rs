@@ -9,7 +9,6 @@ use crate::support::{Answer, Provider, Value, json, unique, world};
 use crate::webhooks::{SECRET, completion, header};
 
 /// What one payment used.
-#[derive(Debug, Default, PartialEq)]
 struct Used {
     /// Write request units, those of the index included.
     writes: usize,
@@ -36,7 +35,7 @@ struct Shop {
 }
 
 impl Shop {
-    async fn open(provider: Provider) -> Self {
+    async fn open(names: &[&str]) -> Self {
         let table = unique("cost");
         aws::create_table(&table).await;
         let proxy = aws::proxy().await;
@@ -45,7 +44,7 @@ impl Shop {
             ("AWS_ENDPOINT_URL", Some(proxy.url())),
         ];
         let mut functions = Vec::new();
-        for name in [function(provider), "webhook-handler", "get-payment", "publish-events"] {
+        for name in names {
             functions.push(world().await.lambda(name, &changes).await.expect("a function"));
         }
         Self {
@@ -136,10 +135,6 @@ impl Shop {
 /// An item's size in bytes, as DynamoDB's documentation counts it: names and values, a number as half its digits and
 /// one, a map or list as three and one for each member.
 fn size(item: &Value) -> usize {
-    let members = |map: &Value| -> usize {
-        let map = map.as_object().expect("attributes");
-        map.iter().map(|(name, value)| name.len() + value_size(value)).sum()
-    };
     fn value_size(value: &Value) -> usize {
         let (kind, value) = value
             .as_object()
@@ -154,7 +149,11 @@ fn size(item: &Value) -> usize {
             _ => panic!("not an attribute of ours: {kind} {value}"),
         }
     }
-    members(item)
+    let attributes = item.as_object().expect("attributes");
+    attributes
+        .iter()
+        .map(|(name, value)| name.len() + value_size(value))
+        .sum()
 }
 
 /// The write units of a transaction: two for each started kilobyte of each item, as it was at last.
@@ -190,7 +189,7 @@ async fn a_payment_uses_what_the_page_on_cost_says() {
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
     let mut quantities = Vec::new();
     for provider in [Provider::Apolopay, Provider::Finvypay] {
-        let shop = Shop::open(provider).await;
+        let shop = Shop::open(&[function(provider), "webhook-handler", "get-payment", "publish-events"]).await;
         // The first one's log has what is said once.
         shop.sell(provider).await;
         let sold = shop.sell(provider).await;
@@ -224,22 +223,12 @@ async fn a_payment_uses_what_the_page_on_cost_says() {
 
 #[tokio::test]
 async fn an_idle_run_of_the_reconciler_uses_what_the_page_on_cost_says() {
-    let table = unique("cost");
-    aws::create_table(&table).await;
-    let proxy = aws::proxy().await;
-    let changes = [
-        ("PAYMENTS_TABLE", Some(table.as_str())),
-        ("AWS_ENDPOINT_URL", Some(proxy.url())),
-    ];
-    let function = world()
-        .await
-        .lambda("reconcile-payments", &changes)
-        .await
-        .expect("the function");
-    function.invoke(r#"{"action":"sweep"}"#).await.expect("a report");
+    let shop = Shop::open(&["reconcile-payments"]).await;
+    let report = shop.functions[0].invoke(r#"{"action":"sweep"}"#).await;
+    report.expect("a report");
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
     // Half a unit each, as the least that a query of an index costs.
-    let row = format!("| queries of an idle run | {} |", proxy.operations("Query"));
-    assert_eq!(proxy.operations("Query"), proxy.operations("*"));
+    let row = format!("| queries of an idle run | {} |", shop.proxy.operations("Query"));
+    assert_eq!(shop.proxy.operations("Query"), shop.proxy.operations("*"));
     assert!(page.contains(&row), "docs/cost.md does not say:\n{row}");
 }

@@ -132,15 +132,13 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let Some(mut payment) = self.store.payment(id).await? else {
             return Ok(Look::Done(None));
         };
-        let (mut known, mut answered, mut out_of_turns) = (true, true, false);
+        let mut asked = Ok(true);
         if payment.provider == Provider::FinvyPay && payment.status != Status::Completed {
             let before = payment.status;
-            match self.ask_about(&payment).await {
-                Ok(knew) => known = knew,
+            asked = match self.ask_about(&payment).await {
                 Err(Unanswered::Store(error)) => return Err(error),
-                Err(Unanswered::Call(_)) => (known, answered) = (false, false),
-                Err(Unanswered::OutOfTurns) => (known, out_of_turns) = (false, true),
-            }
+                asked => asked,
+            };
             payment = self.store.payment(id).await?.unwrap_or(payment);
             if payment.status != before {
                 tracing::info!(payment = %id, status = %payment.status, "settled by asking");
@@ -150,18 +148,21 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
         let is_new = was_payable && payment.status == Status::Expired;
+        let answered = !matches!(asked, Err(Unanswered::Call(_)));
         let next = schedule::next_look(&payment, answered, self.now);
         let matter = match (payment.status, payment.provider) {
             (Status::Review, _) => Some(Matter::Review),
             (Status::Expired, Provider::ApoloPay) if is_new => Some(Matter::Unconfirmed),
             (Status::Authorized, Provider::FinvyPay) if next.is_none() => Some(Matter::Unsettled),
-            (Status::Expired, Provider::FinvyPay) if next.is_none() && !known => Some(Matter::Unanswered),
+            (Status::Expired, Provider::FinvyPay) if next.is_none() && !matches!(asked, Ok(true)) => {
+                Some(Matter::Unanswered)
+            }
             _ => None,
         };
         if let Some(matter) = matter {
             self.report.leave(ForAPerson::about(&payment, matter));
         }
-        Ok(if out_of_turns {
+        Ok(if matches!(asked, Err(Unanswered::OutOfTurns)) {
             Look::Postponed
         } else {
             Look::Done(next)
