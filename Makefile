@@ -13,12 +13,13 @@ HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
 LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 
-# Each function is a package of its own.
-FUNCTIONS := $(patsubst %,--package %,$(notdir $(wildcard functions/*)))
+# Each function is a package of its own, and built by itself: of functions that are built together each gets what any of
+# them needs.
+FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test bench build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,17 +30,24 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 
 test: tools lint ## the whole test suite, with every check
 	cargo build --locked --workspace --bins
-	cargo build --locked --release --bins $(FUNCTIONS)
+	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --bins --package $$function; done
 	@# More than CI has processors: many of them wait for something most of the time.
 	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
+
+bench: prerequisites cxx ## how fast the functions are, beside the same in Node and Python (STARTS=21, INVOCATIONS=1000)
+	tests/bench/setup .tools/bench
+	set -e; for package in $(FUNCTIONS) floors; do cargo build --locked --release --bins --package $$package; done
+	@cargo run --locked --quiet --release --bin bench
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
 
 build: tools ## the functions' packages for AWS (arm64), in target/lambda
 	rustup target add aarch64-unknown-linux-gnu
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --output-format zip $(FUNCTIONS)
+	set -e; PATH="$(CURDIR)/.venv/bin:$$PATH"; for function in $(FUNCTIONS); do \
+		cargo lambda build --locked --release --arm64 --output-format zip --package $$function; done
+	@ls -l target/lambda/*/bootstrap.zip
 
 deploy: tools .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
 	rustup target add aarch64-unknown-linux-gnu

@@ -12,7 +12,7 @@ use super::Error;
 static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
 
 /// The runtime, started on first use.
-pub(super) fn handle() -> Result<Handle, Error> {
+pub(crate) fn handle() -> Result<Handle, Error> {
     let runtime = RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build());
     match runtime {
         Ok(runtime) => Ok(runtime.handle().clone()),
@@ -24,7 +24,7 @@ pub(super) fn handle() -> Result<Handle, Error> {
 }
 
 /// Listens at a free port of 127.0.0.1, on this runtime.
-pub(super) async fn listen(doing: &str) -> Result<(TcpListener, SocketAddr), Error> {
+pub(crate) async fn listen(doing: &str) -> Result<(TcpListener, SocketAddr), Error> {
     let bound = handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let listener = bound.await.map_err(io::Error::other).flatten();
     listener

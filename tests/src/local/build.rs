@@ -43,14 +43,18 @@ impl Binaries {
         Self::built_by(&["--workspace", "--bins"], output).await
     }
 
-    /// Builds the functions as `make build` does, but for this machine's processor.
+    /// Builds the functions as `make build` does, but for this machine's processor: each by itself, since of functions
+    /// that are built together each gets what any of them needs.
     ///
     /// # Errors
     /// As [`Binaries::build`].
     pub async fn shipped() -> Result<Self, Error> {
-        let mut arguments = vec!["--release", "--bins"];
-        arguments.extend(FUNCTIONS.iter().flat_map(|function| ["--package", function.name]));
-        Self::built_by(&arguments, Output::Kept).await
+        let mut all = BTreeMap::new();
+        for function in FUNCTIONS {
+            let own = Self::built_by(&["--release", "--bins", "--package", function.name], Output::Kept).await?;
+            all.extend(own.0);
+        }
+        Ok(Self(all))
     }
 
     async fn built_by(arguments: &[&str], output: Output) -> Result<Self, Error> {

@@ -10,7 +10,7 @@
 //! its state in memory.
 
 mod aws;
-mod background;
+pub(crate) mod background;
 mod build;
 mod cloud;
 mod dev;
@@ -20,17 +20,18 @@ mod front;
 mod http;
 mod lambda;
 mod memory;
-mod payload;
+pub(crate) mod payload;
 mod ports;
 mod process;
 mod proxy;
-mod runtime;
+pub(crate) mod runtime;
 mod sandbox;
-mod settings;
+pub(crate) mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
 mod tether;
+mod tls;
 mod world;
 
 pub use aws::LocalAws;
@@ -49,4 +50,5 @@ pub use proxy::{AwsCall, AwsProxy};
 pub use sandbox::Sandbox;
 pub use settings::{Addresses, Change, FUNCTIONS, Function, Variables};
 pub use tether::tether;
+pub use tls::Tls;
 pub use world::{Attached, World};

@@ -43,7 +43,7 @@ impl HttpAnswer {
 }
 
 /// The event for a request: at API Gateway under `route` (`GET /payments/{id}`), or at a function URL where there is none.
-pub(super) fn event(
+pub(crate) fn event(
     route: Option<&str>,
     method: &str,
     path_and_query: &str,
@@ -130,7 +130,7 @@ pub(super) fn event(
 }
 
 /// The answer in a function's response.
-pub(super) fn answer(response: &[u8]) -> Option<HttpAnswer> {
+pub(crate) fn answer(response: &[u8]) -> Option<HttpAnswer> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Response {

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ const LARGEST: usize = 6 * 1024 * 1024 + 100;
 
 /// What a function answered.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// A response.
     Response(Bytes),
     /// An error, of this invocation or of the start, as the runtime worded it.
@@ -45,16 +45,16 @@ struct Invocation {
 
 /// An invocation as it goes on.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Resolves when the function has taken it.
-    pub(super) taken: oneshot::Receiver<()>,
+    pub(crate) taken: oneshot::Receiver<()>,
     /// Resolves when the function has answered.
-    pub(super) answer: oneshot::Receiver<Answer>,
+    pub(crate) answer: oneshot::Receiver<Answer>,
 }
 
 /// A running stand-in. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct RuntimeApi {
+pub(crate) struct RuntimeApi {
     address: SocketAddr,
     waiting: mpsc::UnboundedSender<Invocation>,
     state: Arc<Shared>,
@@ -70,11 +70,13 @@ struct Shared {
     current: Mutex<Option<(Uuid, oneshot::Sender<Answer>)>>,
     /// Why the function could not start, in its own words.
     failed_start: Mutex<Option<Value>>,
+    /// When it first asked for work: it has started.
+    asked: watch::Sender<Option<Instant>>,
 }
 
 impl RuntimeApi {
     /// Serves the environment of a function with this ARN on a port of its own.
-    pub(super) async fn start(arn: String) -> Result<Self, Error> {
+    pub(crate) async fn start(arn: String) -> Result<Self, Error> {
         let (listener, address) = background::listen("serve the Lambda Runtime API").await?;
         let (waiting, queue) = mpsc::unbounded_channel();
         let state = Arc::new(Shared {
@@ -82,6 +84,7 @@ impl RuntimeApi {
             waiting: tokio::sync::Mutex::new(queue),
             current: Mutex::default(),
             failed_start: Mutex::default(),
+            asked: watch::Sender::default(),
         });
         let routes = Router::new()
             .route("/invocation/next", get(next))
@@ -113,12 +116,12 @@ impl RuntimeApi {
     }
 
     /// For `AWS_LAMBDA_RUNTIME_API`.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// Has the function work on an event, when it next asks for one.
-    pub(super) fn put(&self, event: Bytes, time_limit: Duration) -> Progress {
+    pub(crate) fn put(&self, event: Bytes, time_limit: Duration) -> Progress {
         let (taken, is_taken) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
         // Its receiver lives as long as this does.
@@ -136,7 +139,7 @@ impl RuntimeApi {
     }
 
     /// For a function that has died: waits until everything that it sent has been read.
-    pub(super) async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         drop(lock(&self.stop).take());
         let mut serving = self.serving.lock().await;
         if !serving.is_finished() {
@@ -144,8 +147,14 @@ impl RuntimeApi {
         }
     }
 
+    /// When the function first asked for work. Waits until it has.
+    pub(crate) async fn asked(&self) -> Option<Instant> {
+        let mut asked = self.state.asked.subscribe();
+        asked.wait_for(Option::is_some).await.ok().and_then(|asked| *asked)
+    }
+
     /// Why the function could not start, where it said so.
-    pub(super) fn failed_start(&self) -> Option<Value> {
+    pub(crate) fn failed_start(&self) -> Option<Value> {
         lock(&self.state.failed_start).clone()
     }
 }
@@ -158,6 +167,11 @@ impl Drop for RuntimeApi {
 
 /// `GET /runtime/invocation/next`
 async fn next(State(state): State<Arc<Shared>>) -> Response<Body> {
+    state.asked.send_if_modified(|asked| {
+        let is_first = asked.is_none();
+        asked.get_or_insert_with(Instant::now);
+        is_first
+    });
     if lock(&state.current).is_some() {
         return refuse(StatusCode::FORBIDDEN, "InvalidStateTransition");
     }

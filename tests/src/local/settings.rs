@@ -83,7 +83,7 @@ pub const FUNCTIONS: [Function; 6] = [
 ];
 
 /// Its local value is known once the queue is made.
-pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+pub(crate) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 
 /// Where to return to locally: the checkout page, a frontend's usual development server, and what the providers'
 /// documentation has in its examples.
@@ -92,7 +92,7 @@ const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
 
 /// What has no local value: a default does, or setting it changes what the functions ask of their callers. The secret of
 /// quotes is there: `payment-functions/quote`.
-pub(super) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
+pub(crate) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
 
 /// Where the parts of a local world are.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub struct Addresses {
 }
 
 /// What the AWS SDKs need to use a local AWS.
-pub(super) fn aws(endpoint: &str) -> Variables {
+pub(crate) fn aws(endpoint: &str) -> Variables {
     variables([
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", "us-east-1"),
@@ -119,7 +119,7 @@ pub(super) fn aws(endpoint: &str) -> Variables {
 }
 
 /// Every variable of every function.
-pub(super) fn all(addresses: &Addresses) -> Variables {
+pub(crate) fn all(addresses: &Addresses) -> Variables {
     let mut all = aws(&addresses.aws);
     all.extend(variables([
         ("PAYMENTS_TABLE", "payments"),
@@ -144,14 +144,14 @@ pub(super) fn all(addresses: &Addresses) -> Variables {
 }
 
 /// The variables of one function, and no other's.
-pub(super) fn of(function: &Function, addresses: &Addresses) -> Variables {
+pub(crate) fn of(function: &Function, addresses: &Addresses) -> Variables {
     let mut own = all(addresses);
     own.retain(|name, _| name.starts_with("AWS_") || function.variables.contains(&name.as_str()));
     own
 }
 
 /// Changes an environment.
-pub(super) fn change(environment: &mut Variables, changes: &[Change<'_>]) {
+pub(crate) fn change(environment: &mut Variables, changes: &[Change<'_>]) {
     for (name, value) in changes {
         match value {
             Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),

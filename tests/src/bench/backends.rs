@@ -1,0 +1,222 @@
+//! What the functions call: a table, two secrets and the providers' stand-ins, all over TLS, and all in this process.
+
+use std::path::{Path, PathBuf};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
+use payment_functions::clock::Timestamp;
+use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
+use payment_functions::money::{Currency, Money};
+use payment_functions::payment::{Handoff, Payment};
+use payment_functions::store::Also;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Failure;
+use super::contestants::Job;
+use crate::local::payload;
+use crate::local::settings;
+use crate::local::{Addresses, FUNCTIONS, MemoryTable, Sandbox, ServedTable, Tls, Variables, background};
+use crate::sandbox::{Config, sign};
+
+/// The back ends of one run.
+pub struct Backends {
+    tls: Tls,
+    trusted: PathBuf,
+    secrets: String,
+    providers: String,
+    _sandbox: Sandbox,
+}
+
+/// A table of one's own. The emulator gets slower with what it holds, so contestants do not share one where it counts.
+pub struct Table {
+    memory: MemoryTable,
+    _served: ServedTable,
+    url: String,
+}
+
+impl Backends {
+    /// Starts them; `folder` takes the certificates to trust: the system's, as in Lambda, and theirs.
+    pub async fn start(folder: &Path) -> Result<Self, Failure> {
+        let tls = Tls::new()?;
+        let sandbox = Sandbox::start(0, "http://127.0.0.1:9").await?;
+        let trusted = folder.join("trusted.pem");
+        let mut pem = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
+        pem.push_str(tls.pem());
+        std::fs::write(&trusted, pem).map_err(|error| Failure(format!("{}: {error}", trusted.display())))?;
+        Ok(Self {
+            secrets: tls.front(&serve_secrets().await?).await?,
+            providers: tls.front(sandbox.url()).await?,
+            _sandbox: sandbox,
+            tls,
+            trusted,
+        })
+    }
+
+    /// A new, empty table.
+    pub async fn table(&self) -> Result<Table, Failure> {
+        let memory = MemoryTable::new()?;
+        let served = memory.serve().await?;
+        Ok(Table {
+            url: self.tls.front(served.url()).await?,
+            _served: served,
+            memory,
+        })
+    }
+
+    /// The environment variables of a function.
+    pub fn variables(&self, job: Job, table: &Table) -> Variables {
+        let addresses = Addresses {
+            functions: "https://functions.example".to_owned(),
+            aws: self.secrets.clone(),
+            dead_letters: String::new(),
+            sandbox: self.providers.clone(),
+        };
+        let name = match job {
+            Job::CreatePreorder | Job::CreateApm | Job::Webhook | Job::GetPayment | Job::Nothing => job.function(),
+            Job::OneWrite => Job::GetPayment.function(),
+        };
+        let function = FUNCTIONS.iter().find(|function| function.name == name);
+        let mut variables = function.map_or_else(Variables::new, |function| settings::of(function, &addresses));
+        let trusted = self.trusted.display().to_string();
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.url.clone()),
+            // What rustls and httpx, Node, and boto3 read.
+            ("SSL_CERT_FILE", trusted.clone()),
+            ("NODE_EXTRA_CA_CERTS", trusted.clone()),
+            ("AWS_CA_BUNDLE", trusted),
+        ] {
+            variables.insert(name.to_owned(), value);
+        }
+        variables
+    }
+}
+
+impl Table {
+    /// A payment whose provider has answered.
+    async fn pending(&self) -> Result<Payment, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure(format!("a payment for the bench: {error}"));
+        let (store, now) = (self.memory.store(), Timestamp::now());
+        let money = Money::from_minor(9999, Currency::USD);
+        let intent = Payment {
+            order_id: OrderId::parse(&order()),
+            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, now)
+        };
+        let reference = Reference::parse(&format!("pay_apm_{}", Uuid::new_v4().simple()));
+        let handoff = Handoff {
+            reference: reference.ok_or_else(|| failed(&"its id"))?,
+            redirect_url: Some("https://pay.example/checkout".to_owned()),
+            expires_at: None,
+        };
+        store.open(&intent, None, now).await.map_err(|error| failed(&error))?;
+        let payment = intent.accept(handoff, [], now);
+        let commit = store.commit(&intent, &payment, &Also::default(), now).await;
+        commit.map_err(|error| failed(&error))?;
+        Ok(payment)
+    }
+
+    /// The event of one invocation, which no other shares.
+    pub async fn event(&self, job: Job) -> Result<Event, Failure> {
+        let json = ("content-type", "application/json");
+        let key = Uuid::new_v4().to_string();
+        let (event, status) = match job {
+            Job::Nothing => (json!({}), 200),
+            Job::OneWrite => (json!({ "id": key }), 200),
+            Job::CreatePreorder => {
+                let body =
+                    json!({ "amount": 25.50, "orderId": order(), "customerEmail": "jane@example.com" }).to_string();
+                let headers = [json, ("idempotency-key", key.as_str())];
+                (
+                    payload::event(Some("POST /preorders"), "POST", "/preorders", &headers, body.as_bytes()),
+                    201,
+                )
+            }
+            Job::CreateApm => {
+                let body = json!({
+                    "orderId": order(), "amount": 99.99, "currency": "USD", "paymentMethod": "apple_pay",
+                    "firstName": "Jane", "lastName": "Smith", "email": "jane@example.com",
+                    "returnUrl": "https://your-domain.com/success", "metadata": { "internal_ref": "subscription_123" },
+                })
+                .to_string();
+                let headers = [json, ("idempotency-key", key.as_str())];
+                (
+                    payload::event(
+                        Some("POST /apm-payments"),
+                        "POST",
+                        "/apm-payments",
+                        &headers,
+                        body.as_bytes(),
+                    ),
+                    201,
+                )
+            }
+            Job::Webhook => {
+                let payment = self.pending().await?;
+                let body = completion(&payment).to_string();
+                let signature = sign(&Config::default().webhook_secret, body.as_bytes());
+                let headers = [json, ("fs-webhook-hash", signature.as_str())];
+                (
+                    payload::event(None, "POST", "/webhooks/finvypay", &headers, body.as_bytes()),
+                    200,
+                )
+            }
+            Job::GetPayment => {
+                let payment = self.pending().await?;
+                let path = format!("/payments/{}", payment.id);
+                (payload::event(Some("GET /payments/{id}"), "GET", &path, &[], b""), 200)
+            }
+        };
+        Ok(Event {
+            bytes: Bytes::from(event.to_string()),
+            status,
+        })
+    }
+}
+
+/// What a function is invoked with.
+pub struct Event {
+    /// The event.
+    pub bytes: Bytes,
+    /// The status of its answer.
+    pub status: u16,
+}
+
+fn order() -> String {
+    format!("ORD-{}", Uuid::new_v4().simple())
+}
+
+fn completion(payment: &Payment) -> Value {
+    json!({
+        "event": "payment.completed", "status": "COMPLETED", "amount": 99.99, "currency": "USD",
+        "paymentId": payment.handoff.as_ref().map(|handoff| handoff.reference.to_string()),
+        "orderId": payment.order_id.as_ref().map(OrderId::as_str),
+        "metadata": { "paymentFunctionsId": payment.id.to_string() },
+    })
+}
+
+/// Secrets Manager, as far as a secret is fetched.
+async fn serve_secrets() -> Result<String, Failure> {
+    let (listener, address) = background::listen("serve secrets").await?;
+    let known = Config::default();
+    let secret = json!({
+        "secretKey": known.apolopay_secret_key, "apiKey": known.finvypay_api_key, "webhookSecret": known.webhook_secret,
+    });
+    let get = async move |request: Bytes| {
+        let request: Map<String, Value> = serde_json::from_slice(&request).unwrap_or_default();
+        let id = request.get("SecretId");
+        if request.get("VersionStage").is_some_and(|stage| stage == "AWSPREVIOUS") {
+            let refusal = json!({ "__type": "ResourceNotFoundException", "message": "no such version" });
+            return (StatusCode::BAD_REQUEST, refusal.to_string());
+        }
+        let answer = json!({
+            "ARN": id, "Name": id, "SecretString": secret.to_string(),
+            "VersionId": Uuid::nil().to_string(), "VersionStages": ["AWSCURRENT"], "CreatedDate": 1_770_000_000,
+        });
+        (StatusCode::OK, answer.to_string())
+    };
+    let routes = Router::new().route("/", post(get));
+    background::handle()?.spawn(async move { axum::serve(listener, routes).await });
+    Ok(format!("http://{address}"))
+}
