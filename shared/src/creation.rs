@@ -87,6 +87,22 @@ enum Begun {
     Replay(Creation),
 }
 
+/// Opens the connections and fetches the secrets that [`create`] needs.
+pub async fn warm_up<S: SecretSource>(
+    store: &Store,
+    keys: &SecretCache<ApiKey, S>,
+    quotes: Option<&Quotes>,
+    provider: impl Future<Output = ()>,
+) {
+    let now = Timestamp::now();
+    let quotes = async {
+        if let Some(quotes) = quotes {
+            quotes.warm_up(now).await;
+        }
+    };
+    tokio::join!(store.connect(), keys.warm_up(now), quotes, provider);
+}
+
 /// Creates the payment `intent` through `gateway`, or goes on with the one that its key leads to.
 ///
 /// The gateway is made for the payment that is really created: on a take-over that is the key's payment, not `intent`.

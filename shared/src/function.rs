@@ -2,22 +2,27 @@
 //!
 //! Guarantees: a function with a missing or wrong variable stops at its start with one line that says so; whatever a
 //! caller writes into a request, it reaches the function, and the function's answer is the caller's; when an invocation
-//! ends, whichever way, its metrics are written.
+//! ends, whichever way, its metrics are written. Whatever is out of reach at the start, the function starts.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{Body, Request, Response};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::http;
 use crate::logging;
 use crate::metrics::{self, Invocation};
+
+/// How long to wait at the start for what only saves time later.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A Lambda function behind HTTP. Every error it meets is an answer.
 pub trait Function: Sized + Send + Sync {
@@ -30,6 +35,10 @@ pub trait Function: Sized + Send + Sync {
     /// Where a variable is missing or wrong.
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError>;
 
+    /// Opens the connections and fetches the secrets that requests will need, before there is one: at its start a
+    /// function has a whole processor, and nobody waits yet. What fails is tried again when it is needed.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send;
+
     /// Answers a request.
     fn handle(&self, request: &Request) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -39,6 +48,7 @@ pub fn run<F: Function>() -> ExitCode {
     serve(
         F::NAME,
         F::configure,
+        F::warm_up,
         async |function: &F, event: ApiGatewayV2httpRequest| {
             let request = http::request_of(event);
             Ok::<_, Infallible>(http::answer_of(function.handle(&request).await))
@@ -46,10 +56,11 @@ pub fn run<F: Function>() -> ExitCode {
     )
 }
 
-/// Configures the function `name` and has it handle what Lambda sends it, until Lambda ends it.
+/// Configures the function `name`, warms it up and has it handle what Lambda sends it, until Lambda ends it.
 pub fn serve<F, A, R, E>(
     name: &'static str,
     configure: fn(&Variables<'_>) -> Result<F, ConfigError>,
+    warm_up: impl AsyncFn(&F),
     handle: impl AsyncFn(&F, A) -> Result<R, E>,
 ) -> ExitCode
 where
@@ -79,7 +90,12 @@ where
             handle(function, event.payload).await
         })
     });
-    match runtime.block_on(lambda_runtime::run(service)) {
+    let run = async {
+        // Whoever needs what did not come will ask for it again, and tell.
+        let _ = timeout(WARM_UP_LIMIT, warm_up(function)).await;
+        lambda_runtime::run(service).await
+    };
+    match runtime.block_on(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => stop(name, &error),
     }

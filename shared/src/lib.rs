@@ -11,7 +11,7 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
-#[cfg(feature = "provider-client")]
+#[cfg(feature = "creation")]
 pub mod creation;
 pub mod delivery;
 pub mod event;
@@ -30,7 +30,7 @@ pub mod payment;
 pub mod personal;
 pub mod problem;
 pub mod providers;
-#[cfg(feature = "provider-client")]
+#[cfg(feature = "creation")]
 pub mod quote;
 pub mod schedule;
 #[cfg(feature = "secrets")]

@@ -255,6 +255,11 @@ impl<S: SecretSource> Quotes<S> {
         }
     }
 
+    /// Fetches the key before anybody asks for it.
+    pub async fn warm_up(&self, now: Timestamp) {
+        self.keys.warm_up(now).await;
+    }
+
     /// Checks that a quote was made for just the payment that is asked for, and says whether it may begin at the
     /// intent's time.
     ///

@@ -216,6 +216,13 @@ struct State<T> {
     forced: Option<(Timestamp, Option<SecretError>)>,
 }
 
+impl<T> State<T> {
+    fn keep(&mut self, value: Arc<T>, now: Timestamp) {
+        self.value = Some(value);
+        self.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
+    }
+}
+
 impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     /// A cache of `member` of the secret that `source` fetches. Fetches nothing yet.
     pub fn new(source: S, member: &'static str) -> Self {
@@ -268,23 +275,30 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         self.fetch(now).await.map(Some)
     }
 
+    /// Fetches the secret before anybody asks for it. A failure harms nobody yet, so it is neither counted nor told.
+    pub async fn warm_up(&self, now: Timestamp) {
+        let _fetching = self.fetching.lock().await;
+        if let Ok(value) = self.read(now).await {
+            self.with_state(|state| state.keep(value, now));
+        }
+    }
+
+    async fn read(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+        let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
+        let versions = self.source.fetch(previous_since).await?;
+        T::from_versions(&versions, self.member).map(Arc::new)
+    }
+
     /// Fetches the secret and keeps it.
     async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
-        let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
-        let fetched = self.source.fetch(previous_since).await;
-        let read = fetched
-            .and_then(|versions| T::from_versions(&versions, self.member))
-            .map(Arc::new);
+        let read = self.read(now).await;
         self.with_state(|state| {
             // Whatever fetches, a refresh asked for within its minute is answered by how the last fetch went.
             if let Some((_, failure)) = &mut state.forced {
                 *failure = read.as_ref().err().cloned();
             }
             match &read {
-                Ok(value) => {
-                    state.value = Some(Arc::clone(value));
-                    state.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
-                }
+                Ok(value) => state.keep(Arc::clone(value), now),
                 Err(error) => {
                     tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
                     metrics::secret_unreadable();

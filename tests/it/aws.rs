@@ -67,6 +67,11 @@ pub async fn create_table(name: &str) {
     call("dynamodb", "CreateTable", &table).await;
 }
 
+/// Deletes a table of many: the emulator gets slower with all that it holds.
+pub async fn delete_table(name: &str) {
+    call("dynamodb", "DeleteTable", &json!({ "TableName": name })).await;
+}
+
 /// Every record of a table's stream, as Lambda gets them, in their order.
 pub async fn stream_records(name: &str) -> Vec<Value> {
     let table = call("dynamodb", "DescribeTable", &json!({ "TableName": name })).await;

@@ -29,6 +29,7 @@ mod holes;
 mod idempotency;
 mod invoke;
 mod leases;
+mod linking;
 mod metrics;
 mod model;
 mod payments;

@@ -43,6 +43,11 @@ impl Function for CreatePreorder {
         })
     }
 
+    async fn warm_up(&self) {
+        let provider = self.client.connect(&self.base_url);
+        creation::warm_up(&self.store, &self.keys, self.quotes.as_ref(), provider).await;
+    }
+
     async fn handle(&self, request: &Request) -> Response<Body> {
         self.create(request)
             .await

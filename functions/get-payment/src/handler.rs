@@ -25,6 +25,10 @@ impl Function for GetPayment {
         })
     }
 
+    async fn warm_up(&self) {
+        self.store.connect().await;
+    }
+
     async fn handle(&self, request: &Request) -> Response<Body> {
         self.get(request).await.unwrap_or_else(|problem| problem.to_response())
     }

@@ -103,7 +103,13 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(NAME, PublishEvents::configure, PublishEvents::handle)
+    function::serve(
+        NAME,
+        PublishEvents::configure,
+        // Nobody waits for it.
+        async |_| {},
+        PublishEvents::handle,
+    )
 }
 
 impl PublishEvents {

@@ -88,7 +88,13 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(NAME, ReconcilePayments::configure, ReconcilePayments::handle)
+    function::serve(
+        NAME,
+        ReconcilePayments::configure,
+        // Nobody waits for it.
+        async |_| {},
+        ReconcilePayments::handle,
+    )
 }
 
 impl ReconcilePayments {

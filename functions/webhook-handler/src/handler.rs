@@ -46,6 +46,15 @@ impl Function for WebhookHandler {
         })
     }
 
+    async fn warm_up(&self) {
+        let now = Timestamp::now();
+        tokio::join!(
+            self.store.connect(),
+            self.apolopay.warm_up(now),
+            self.finvypay.warm_up(now)
+        );
+    }
+
     async fn handle(&self, request: &Request) -> Response<Body> {
         match self.receive(request).await {
             Ok(()) => http::respond(StatusCode::OK, http::JSON, r#"{"received":true}"#.to_owned()),

@@ -180,6 +180,12 @@ impl HttpClient {
         })
     }
 
+    /// Opens a connection to a provider, so that the first call need not wait for it: a request for nothing, without a
+    /// key. A failure is left to be met by that call.
+    pub async fn connect(&self, base_url: &str) {
+        let _ = self.0.head(base_url).timeout(ASK_LIMIT).send().await;
+    }
+
     /// Posts a JSON body, once.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ pub use webhook::Witnessed;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::fault::{Call, around};
@@ -72,6 +73,13 @@ impl Store {
     /// The table `table`, reached through `client`.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// Opens the connection to the table, so that the first request need not wait for it: reads a payment that there is
+    /// not. A failure is left to be met by that request.
+    pub async fn connect(&self) {
+        let nobodys = items::state_key(PaymentId::random());
+        let _ = self.read(nobodys).send().await;
     }
 
     /// The table's name.
@@ -136,15 +144,14 @@ impl Store {
     }
 
     async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {
-        let get = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .set_key(Some(key));
-        Ok(around(call, get.send())
+        Ok(around(call, self.read(key).send())
             .await
             .map_err(|error| StoreError::failed("GetItem", &error))?
             .item)
+    }
+
+    fn read(&self, key: Item) -> GetItemFluentBuilder {
+        let get = self.client.get_item().table_name(&self.table);
+        get.consistent_read(true).set_key(Some(key))
     }
 }

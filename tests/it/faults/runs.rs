@@ -168,6 +168,7 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     drop(lambda);
     proxy.reset();
     outcome.carry_on(town, stock, &table).await;
+    aws::delete_table(&table).await;
     outcome
 }
 

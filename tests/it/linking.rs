@@ -1,0 +1,110 @@
+//! What each function links, and how large its package is: bounds that only a decision moves.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use payment_functions_tests::local::{Binaries, workspace};
+
+/// A function, what of [`CHOSEN`] it uses, and the most bytes that its package may have on x86-64.
+const FUNCTIONS: [(&str, &[&str], u64); 6] = [
+    ("create-apm", &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"], 2_600_000),
+    (
+        "create-preorder",
+        &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"],
+        2_600_000,
+    ),
+    ("get-payment", &[DYNAMODB], 2_100_000),
+    (
+        "publish-events",
+        &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
+        2_400_000,
+    ),
+    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
+    ("webhook-handler", &[DYNAMODB, SECRETS], 2_300_000),
+];
+
+const DYNAMODB: &str = "aws-sdk-dynamodb";
+const SECRETS: &str = "aws-sdk-secretsmanager";
+
+/// Whatever makes the calls that a function exists for: a function has those that it uses, and no other.
+const CHOSEN: [&str; 6] = [
+    DYNAMODB,
+    "aws-sdk-eventbridge",
+    SECRETS,
+    "aws-sdk-sqs",
+    "jsonwebtoken",
+    "reqwest",
+];
+
+/// Of these one version: a second is a second TLS stack, or a second runtime.
+const ONE_OF: [&str; 6] = ["http", "hyper", "ring", "rustls", "rustls-webpki", "tokio"];
+
+/// Never linked: other TLS stacks, and configuration that Lambda has no use for.
+const BANNED: [&str; 10] = [
+    "aws-config",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "aws-sdk-sso",
+    "aws-sdk-ssooidc",
+    "aws-sdk-sts",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "webpki-roots",
+];
+
+/// The names and versions of the crates that a function is made of.
+fn crates_of(function: &str) -> BTreeSet<(String, String)> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "tree",
+        "--locked",
+        "--package",
+        function,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ]);
+    let output = cargo.current_dir(workspace()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let crates = tree.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    });
+    crates.collect()
+}
+
+#[test]
+fn a_function_links_only_what_it_uses() {
+    for (function, uses, _) in FUNCTIONS {
+        let crates = crates_of(function);
+        let has = |name: &str| crates.iter().filter(|(other, _)| other == name).count();
+        let chosen: Vec<&str> = CHOSEN.into_iter().filter(|name| has(name) > 0).collect();
+        assert_eq!(chosen, uses, "{function}");
+        for name in ONE_OF {
+            assert_eq!(has(name), 1, "{function}: versions of {name}");
+        }
+        for name in BANNED {
+            assert_eq!(has(name), 0, "{function} links {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_packages_are_small() {
+    let binaries = Binaries::shipped().await.unwrap();
+    for (function, _, limit) in FUNCTIONS {
+        let package = std::env::temp_dir().join(crate::support::unique(function));
+        let mut zip = Command::new(workspace().join(".venv/bin/python"));
+        zip.args(["-m", "zipfile", "-c"])
+            .arg(&package)
+            .arg(binaries.path(function).unwrap());
+        assert!(zip.status().unwrap().success());
+        let size = std::fs::metadata(&package).unwrap().len();
+        std::fs::remove_file(&package).unwrap();
+        println!("{function}: {size} bytes, at most {limit}");
+        assert!(size <= limit, "{function}: {size} bytes are more than {limit}");
+    }
+}
