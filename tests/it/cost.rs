@@ -156,18 +156,26 @@ fn size(item: &Value) -> usize {
         .sum()
 }
 
-/// The write units of a transaction: two for each started kilobyte of each item, as it was at last.
-fn transaction(body: &Value, items: &[Value]) -> usize {
+/// What a transaction writes: the partition key of each item, and two units for each started kilobyte of it, as it was
+/// at last.
+pub fn writes(body: &Value, items: &[Value]) -> Vec<(String, usize)> {
     let steps = body["TransactItems"].as_array().expect("a transaction");
-    let units = |step: &Value| {
+    let write = |step: &Value| {
         let step = step.as_object().and_then(|step| step.values().next()).expect("a step");
         let at = |attribute: &str| [&step["Key"][attribute], &step["Item"][attribute]].map(Value::clone);
         let item = items
             .iter()
             .find(|item| ["pk", "sk"].iter().all(|name| at(name).contains(&item[*name])));
-        2 * item.map_or(1, |item| size(item).div_ceil(1024))
+        let key = at("pk").iter().find_map(|key| key["S"].as_str().map(str::to_owned));
+        let units = 2 * item.map_or(1, |item| size(item).div_ceil(1024));
+        (key.expect("a key"), units)
     };
-    steps.iter().map(units).sum()
+    steps.iter().map(write).collect()
+}
+
+/// The write units of a transaction.
+fn transaction(body: &Value, items: &[Value]) -> usize {
+    writes(body, items).iter().map(|(_, units)| units).sum()
 }
 
 /// The write units of the index for a change of an item: one to put an entry there, one to take it away.

@@ -41,6 +41,7 @@ mod reconcile;
 mod rotation;
 mod round_trips;
 mod routes;
+mod scale;
 mod secrets;
 mod startup;
 mod store;

@@ -280,13 +280,13 @@ impl Exhaustive {
 
 /// A provider that answers as it is told, and notes what it is asked.
 #[derive(Clone)]
-struct StandIn {
+pub struct StandIn {
     answer: Result<Accepted, CallError>,
     asked: Arc<Mutex<Vec<(String, u32)>>>,
 }
 
 impl StandIn {
-    fn accepting(reference: &Reference) -> Self {
+    pub fn accepting(reference: &Reference) -> Self {
         Self::answering(Ok(Accepted {
             handoff: Handoff {
                 reference: reference.clone(),
@@ -313,7 +313,7 @@ impl Gateway for StandIn {
 }
 
 /// A key that is always to be had.
-struct KeyAtHand;
+pub struct KeyAtHand;
 
 impl SecretSource for KeyAtHand {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
@@ -325,6 +325,6 @@ impl SecretSource for KeyAtHand {
     }
 }
 
-fn api_keys() -> SecretCache<ApiKey, KeyAtHand> {
+pub fn api_keys() -> SecretCache<ApiKey, KeyAtHand> {
     SecretCache::new(KeyAtHand, "secretKey")
 }

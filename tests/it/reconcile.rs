@@ -178,7 +178,7 @@ impl Book {
     }
 
     /// What it was asked since the last time.
-    fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 

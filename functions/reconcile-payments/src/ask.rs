@@ -15,7 +15,7 @@ use payment_functions::store::{Store, StoreError};
 
 /// The time between two calls: 80 a minute of the 100 that the provider allows a key, which creating payments needs
 /// too.
-const INTERVAL: Duration = Duration::from_millis(750);
+pub const INTERVAL: Duration = Duration::from_millis(750);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]

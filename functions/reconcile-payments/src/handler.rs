@@ -32,7 +32,7 @@ use crate::sweep::Sweep;
 const NAME: &str = "reconcile-payments";
 
 /// How long a run goes on; what it has begun then takes some seconds more.
-const TIME: Duration = Duration::from_secs(40);
+pub const TIME: Duration = Duration::from_secs(40);
 
 /// The function's clients and settings.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use crate::ask::{Ask, Unanswered};
 use crate::report::{ForAPerson, Matter, Report, count};
 
 /// How much of each part of a queue is read at once.
-const BATCH: u16 = 10;
+pub const BATCH: u16 = 10;
 /// The most payments of one order that are asked about for an event that names only the order.
 const CANDIDATES: u16 = 10;
 /// How often a change is decided anew because the payment moved meanwhile.

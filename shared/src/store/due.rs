@@ -17,8 +17,9 @@ use crate::fault::{Call, around};
 use crate::id::{PaymentId, Provider};
 use crate::schedule::{Change, Queue};
 
-/// Into how many parts each queue is divided, so that no part of the index takes all the writes.
-const SHARDS: u8 = 8;
+/// Into how many parts each queue is divided, so that no part of the index takes all the writes. docs/scale.md says what
+/// that is enough for, and how it is changed.
+pub const SHARDS: u8 = 8;
 
 /// For how long somebody who claimed an item has it alone.
 const CLAIM: Duration = Duration::from_secs(120);

@@ -33,7 +33,7 @@ mod transaction;
 mod webhook;
 
 pub use commit::{Also, Commit, Conflict};
-pub use due::{Due, Subject};
+pub use due::{Due, SHARDS, Subject};
 pub use keys::Opened;
 pub use parked::{Parked, ParkedEvents};
 pub use transaction::StoreError;
