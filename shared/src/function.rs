@@ -93,6 +93,7 @@ where
     let run = async {
         // Whoever needs what did not come will ask for it again, and tell.
         let _ = timeout(WARM_UP_LIMIT, warm_up(function)).await;
+        tracing::info!("ready");
         lambda_runtime::run(service).await
     };
     match runtime.block_on(run) {

@@ -4,7 +4,7 @@
 use payment_functions::aws::Aws;
 use payment_functions::config::Variables;
 use payment_functions::store::Store;
-use payment_functions_tests::local::{Attached, AwsProxy};
+use payment_functions_tests::local::{Attached, AwsProxy, Fault};
 use reqwest::Method;
 
 use crate::support::{Provider, Value, json, request, unique, world};
@@ -39,13 +39,29 @@ pub async fn call(service: &str, action: &str, body: &Value) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// An instance of a function with a proxy of its own before the local AWS, and with its environment changed.
+/// An instance of a function with a proxy of its own before the local AWS, and with its environment changed; its
+/// connections are open and its secrets fetched.
 pub async fn behind_proxy(function: &str, changes: &[(&str, Option<&str>)]) -> (AwsProxy, Attached) {
     let proxy = proxy().await;
+    let attached = attach(&proxy, function, changes).await;
+    (proxy, attached)
+}
+
+/// The same without its secrets, which were out of reach when it started.
+pub async fn without_secrets(function: &str, changes: &[(&str, Option<&str>)]) -> (AwsProxy, Attached) {
+    let proxy = proxy().await;
+    proxy.fail("GetSecretValue", Fault::Error(400, "AccessDeniedException"));
+    let attached = attach(&proxy, function, changes).await;
+    (proxy, attached)
+}
+
+async fn attach(proxy: &AwsProxy, function: &str, changes: &[(&str, Option<&str>)]) -> Attached {
     let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
     let changes = [changes, &endpoint].concat();
-    let attached = world().await.attach(function, 1, &changes).await;
-    (proxy, attached.expect("a function"))
+    let attached = world().await.attach(function, 1, &changes).await.expect("a function");
+    attached.ready().await.expect("a start");
+    proxy.reset();
+    attached
 }
 
 /// Makes a table with the keys and the stream of template.yaml's.

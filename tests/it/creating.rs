@@ -466,7 +466,7 @@ async fn a_throttled_caller_is_told_when_to_come_again() {
 #[tokio::test]
 async fn without_the_secret_nothing_begins() {
     join_all(BOTH.map(|provider| async move {
-        let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
+        let (proxy, alone) = aws::without_secrets(function(provider), &[]).await;
         let order = unique("ORD");
         for fault in [
             Fault::UNAVAILABLE,

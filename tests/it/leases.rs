@@ -665,15 +665,16 @@ async fn a_call_that_reaches_the_provider_after_the_others() {
             let what = format!("{case:?}");
             let (key, now) = (unique("slow"), Timestamp::now());
             case.script(&key, &json!({})).await;
-            // It holds up whatever passes.
             let road = AwsProxy::start(sandbox).await.expect("a proxy");
-            let mut held = road.hold("*");
             let name = aws::name(provider);
             let (variable, url) = (
                 format!("{}_BASE_URL", name.to_uppercase()),
                 format!("{}/{name}", road.url()),
             );
             let first = Holder::start(provider, Clock::at(now), &[(&variable, Some(&url))]).await;
+            first.function.ready().await.expect("a start");
+            // It holds up whatever passes.
+            let mut held = road.hold("*");
             let request = first.post(&key);
             held.arrived(1).await;
             let answer = take_over(&other, &key, now).await;

@@ -104,15 +104,26 @@ impl Shop {
     }
 
     async fn both_with(changes: &[(&str, Option<&str>)]) -> [Self; 2] {
-        let [apolopay, finvypay] = BOTH.map(|provider| async move {
-            let (proxy, function) = aws::behind_proxy(function(provider), changes).await;
+        Self::each(async |provider| aws::behind_proxy(function(provider), changes).await).await
+    }
+
+    /// Both, with a secret of their own that was out of reach when they started.
+    async fn both_without_secrets() -> [Self; 2] {
+        let secret = secret().await;
+        let changes = [("QUOTE_SECRET_ID", Some(secret.as_str()))];
+        Self::each(async |provider| aws::without_secrets(function(provider), &changes).await).await
+    }
+
+    async fn each(start: impl AsyncFn(Provider) -> (AwsProxy, Attached)) -> [Self; 2] {
+        let shop = async |provider| {
+            let (proxy, function) = start(provider).await;
             Self {
                 provider,
                 proxy,
                 function,
             }
-        });
-        let (apolopay, finvypay) = tokio::join!(apolopay, finvypay);
+        };
+        let (apolopay, finvypay) = tokio::join!(shop(BOTH[0]), shop(BOTH[1]));
         [apolopay, finvypay]
     }
 
@@ -599,7 +610,7 @@ async fn without_the_key_nothing_begins() {
             assert!(!shop.function.log().contains("quote_test_key"), "{what}");
         }
     }
-    join_all(Shop::both().await.map(async |shop| {
+    join_all(Shop::both_without_secrets().await.map(async |shop| {
         let (order, body) = shop.fresh();
         for fault in [
             Fault::UNAVAILABLE,

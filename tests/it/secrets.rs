@@ -31,7 +31,16 @@ struct Handler {
 
 impl Handler {
     async fn start() -> Self {
-        let secret = aws::create_secret(&value(OLD)).await;
+        Self::after(&[OLD]).await
+    }
+
+    /// One that starts when the secret had these values, one after the other.
+    async fn after(secrets: &[&str]) -> Self {
+        let (first, later) = secrets.split_first().expect("a secret");
+        let secret = aws::create_secret(&value(first)).await;
+        for later in later {
+            aws::put_secret(&secret, &value(later)).await;
+        }
         let proxy = aws::proxy().await;
         let changes = [
             ("FINVYPAY_SECRET_ID", Some(secret.as_str())),
@@ -42,6 +51,7 @@ impl Handler {
             .attach("webhook-handler", 1, &changes)
             .await
             .expect("a handler");
+        function.ready().await.expect("a start");
         let created = create(Provider::Finvypay, &unique("secret")).await;
         Self {
             secret,
@@ -85,8 +95,7 @@ async fn a_new_secret_is_good_at_once_and_the_one_before_still_is() {
 
 #[tokio::test]
 async fn a_handler_that_starts_during_the_rotation_knows_both() {
-    let handler = Handler::start().await;
-    aws::put_secret(&handler.secret, &value(NEW)).await;
+    let handler = Handler::after(&[OLD, NEW]).await;
     for (secret, status) in [(OLD, 200), (NEW, 200), (STRANGE, 401)] {
         assert_eq!(handler.signed_with(secret).await, status, "{secret}");
     }
@@ -94,9 +103,7 @@ async fn a_handler_that_starts_during_the_rotation_knows_both() {
 
 #[tokio::test]
 async fn the_secret_before_the_one_before_is_not_good() {
-    let handler = Handler::start().await;
-    aws::put_secret(&handler.secret, &value(NEW)).await;
-    aws::put_secret(&handler.secret, &value("whsec_newest")).await;
+    let handler = Handler::after(&[OLD, NEW, "whsec_newest"]).await;
     for (secret, status) in [(OLD, 401), (NEW, 200), ("whsec_newest", 200)] {
         assert_eq!(handler.signed_with(secret).await, status, "{secret}");
     }
@@ -131,8 +138,7 @@ async fn a_version_that_was_a_mistake_is_taken_back() {
 
 #[tokio::test]
 async fn a_rotation_away_from_no_secret_and_to_none() {
-    let handler = Handler::start().await;
-    aws::put_secret(&handler.secret, &value("")).await;
+    let handler = Handler::after(&[OLD, ""]).await;
     assert_eq!(
         handler.signed_with(OLD).await,
         401,
@@ -140,9 +146,7 @@ async fn a_rotation_away_from_no_secret_and_to_none() {
     );
     assert_eq!(handler.signed_with("").await, 401);
 
-    let handler = Handler::start().await;
-    aws::put_secret(&handler.secret, &value("")).await;
-    aws::put_secret(&handler.secret, &value(NEW)).await;
+    let handler = Handler::after(&[OLD, "", NEW]).await;
     assert_eq!(
         handler.signed_with("").await,
         401,

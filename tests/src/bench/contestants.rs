@@ -26,6 +26,15 @@ pub enum Job {
 }
 
 impl Job {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::CreatePreorder,
+        Self::CreateApm,
+        Self::Webhook,
+        Self::GetPayment,
+        Self::Nothing,
+        Self::OneWrite,
+    ];
     /// What a shop wants done.
     pub const REAL: [Self; 4] = [Self::CreatePreorder, Self::CreateApm, Self::Webhook, Self::GetPayment];
 

@@ -115,6 +115,15 @@ impl<'a> Environment<'a> {
         then.saturating_duration_since(self.started)
     }
 
+    /// Asks the process to end, and waits until it has.
+    pub async fn end(mut self) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure(format!("{}: {error}", self.contestant));
+        let mut kill = Command::new("kill");
+        kill.arg(self.pid().to_string()).status().await.map_err(failed)?;
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended.map_err(|late| failed(late.into()))?.map(drop).map_err(failed)
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()

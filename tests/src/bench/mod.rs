@@ -7,18 +7,22 @@
 mod backends;
 mod contestants;
 mod environment;
+mod instructions;
 mod quota;
 mod reality;
 mod report;
 mod scale;
 mod usage;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use self::backends::{Backends, Table};
 use self::contestants::Contestant;
+pub use self::contestants::Job;
 use self::environment::Environment;
+pub use self::instructions::{Instructions, count, valgrind};
 use self::quota::Quota;
 use self::report::{Progress, Report, Row};
 use crate::local::workspace;
@@ -71,9 +75,15 @@ impl Plan {
     }
 }
 
-/// Measures everything and tells it.
+/// Measures everything and tells it; with `profile FUNCTION BINARY`, counts the instructions of one function alone.
 pub async fn bench() -> ExitCode {
-    match measure().await {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => measure().await,
+        ["profile", function, binary] => profile(function, Path::new(binary)).await,
+        _ => Err(Failure("usage: bench [profile FUNCTION BINARY]".to_owned())),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report::say(&failure.to_string());
@@ -82,10 +92,27 @@ pub async fn bench() -> ExitCode {
     }
 }
 
-async fn measure() -> Result<(), Failure> {
-    let plan = Plan::from_environment()?;
+fn folder() -> Result<PathBuf, Failure> {
     let folder = workspace().join("target/bench");
     std::fs::create_dir_all(&folder).map_err(|error| Failure(format!("{}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+async fn profile(function: &str, binary: &Path) -> Result<(), Failure> {
+    let job = Job::ALL.into_iter().find(|job| job.function() == function);
+    let job = job.ok_or_else(|| Failure(format!("{function} is not measured")))?;
+    let folder = folder()?;
+    let Instructions { start, warm } = count(job, binary, &folder).await?;
+    let folder = folder.display();
+    report::say(&format!(
+        "{function}: {start} instructions to the first answer, {warm} for each further one; {folder}/callgrind.{function}.*"
+    ));
+    Ok(())
+}
+
+async fn measure() -> Result<(), Failure> {
+    let plan = Plan::from_environment()?;
+    let folder = folder()?;
     let contestants = contestants::all(&workspace().join(".tools/bench"), &folder).await?;
     let backends = Backends::start(&folder).await?;
     let mut rows = contestants.iter().map(Row::of).collect::<Result<Vec<_>, _>>()?;

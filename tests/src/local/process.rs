@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::watch;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::Error;
 use super::build::Binaries;
 
+const POLL: Duration = Duration::from_millis(10);
 /// What is kept of a process's output.
 const LINES_KEPT: usize = 20_000;
 /// What an error shows of it.
@@ -98,6 +100,19 @@ impl Tethered {
         let mut status = self.status.clone();
         let status = status.wait_for(Option::is_some).await;
         status.ok().and_then(|status| *status).unwrap_or_default()
+    }
+
+    /// Waits until it has written a line with these words.
+    pub(super) async fn logged(&self, words: &str, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        while !self.log().contains(words) {
+            self.check()?;
+            if Instant::now() > deadline {
+                return Err(self.late(&format!("it has not written {words}")));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// An error with the end of the log if the process has ended.

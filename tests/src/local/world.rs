@@ -4,6 +4,7 @@
 //! environment. Everything ends when the world is dropped, and when this process ends, however it ends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -12,6 +13,9 @@ use super::ports::free_port;
 use super::process::{Output, Tethered};
 use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
 use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, settings};
+
+/// For a function to start: a busy machine that builds meanwhile needs long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -180,6 +184,17 @@ impl Attached {
     #[must_use]
     pub fn url(&self) -> &str {
         self.front.url()
+    }
+
+    /// Waits until every instance has opened its connections and fetched its secrets, or has tried to.
+    ///
+    /// # Errors
+    /// When one of them ends instead.
+    pub async fn ready(&self) -> Result<(), Error> {
+        for instance in &self.instances {
+            instance.logged(r#""message":"ready""#, PATIENCE).await?;
+        }
+        Ok(())
     }
 
     /// What its instances wrote.
