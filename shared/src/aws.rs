@@ -1,19 +1,17 @@
 //! Clients of AWS, configured from the standard environment variables alone.
 //!
 //! In Lambda the credentials, the region and any endpoint come as variables, so the general configuration loader
-//! (profiles, SSO, instance metadata) would only cost start-up time and size. All clients share one HTTP connector on
-//! one TLS stack.
+//! (profiles, SSO, instance metadata) would only cost start-up time and size. All clients share their connections.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_types::SdkConfig;
 
 use crate::config::{ConfigError, Variables};
+use crate::connector::Tls;
 use crate::store::Store;
 
 /// One operation, its retries included.
@@ -50,7 +48,7 @@ impl Aws {
     ///
     /// # Errors
     /// Where the region or the credentials are missing.
-    pub fn from_environment(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(variables: &Variables<'_>, tls: &Tls) -> Result<Self, ConfigError> {
         let flag = |name: &str| {
             variables
                 .optional(name)
@@ -72,7 +70,6 @@ impl Aws {
             None,
             "environment",
         );
-        let connector = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
         let patience = patience(variables);
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(OPERATION_LIMIT.saturating_mul(patience))
@@ -82,7 +79,7 @@ impl Aws {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(connector.build_https())
+            .http_client(tls.aws_client())
             .retry_config(RetryConfig::standard())
             .timeout_config(timeouts)
             .use_fips(flag("AWS_USE_FIPS_ENDPOINT"))

@@ -6,11 +6,12 @@
 //! | the providers, each in a place of its own | [`providers`] |
 //! | the store | [`store`] |
 //! | the flows | [`creation`] and, where the shop decides the price, [`quote`]; [`delivery`]; [`fault`]: where tests break them |
-//! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`aws`], [`secrets`], [`logging`], [`metrics`], [`clock`] |
+//! | the edge | [`http`], [`function`], [`fields`], [`metadata`], [`personal`], [`view`], [`problem`], [`config`], [`connector`], [`aws`], [`secrets`], [`logging`], [`metrics`], [`clock`] |
 
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod connector;
 #[cfg(feature = "creation")]
 pub mod creation;
 pub mod delivery;

@@ -1,8 +1,11 @@
 //! The local AWS past the functions: looking into the table, changing what only an operator could, and secrets of one's
 //! own.
 
+use std::sync::OnceLock;
+
 use payment_functions::aws::Aws;
-use payment_functions::config::Variables;
+use payment_functions::config::{ENVIRONMENT, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::store::Store;
 use payment_functions_tests::local::{Attached, AwsProxy, Fault};
 use reqwest::Method;
@@ -204,7 +207,13 @@ fn clients_of(endpoint: &str, slow_machine: Option<&str>) -> Aws {
         };
         Some(value.to_owned())
     };
-    Aws::from_environment(&Variables::from(&variables)).expect("clients")
+    Aws::from_environment(&Variables::from(&variables), tls()).expect("clients")
+}
+
+/// What this machine trusts, read once.
+pub fn tls() -> &'static Tls {
+    static TLS: OnceLock<Tls> = OnceLock::new();
+    TLS.get_or_init(|| Tls::from_environment(&ENVIRONMENT).expect("certificates"))
 }
 
 /// The store of the crate under test, by way of `endpoint`.

@@ -4,6 +4,7 @@ use lambda_http::{Body, Request, Response};
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, ReturnOrigins, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::creation;
 use payment_functions::function::Function;
 use payment_functions::http;
@@ -36,13 +37,14 @@ impl Function for CreateApm {
     const NAME: &'static str = "create-apm";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let aws = Aws::from_environment(variables)?;
+        let tls = Tls::from_environment(variables)?;
+        let aws = Aws::from_environment(variables, &tls)?;
         let secret = |id| SecretsManager::new(aws.secrets_manager(), id);
         Ok(Self {
             store: aws.store(variables.payments_table()?),
             keys: SecretCache::new(secret(variables.required("FINVYPAY_SECRET_ID")?), "apiKey"),
             quotes: variables.quote_secret_id()?.map(secret).map(Quotes::new),
-            client: HttpClient::new()?,
+            client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             environment: variables.finvypay_environment()?,
             webhook_url: format!("{}/webhooks/{}", variables.webhook_base_url()?, Provider::FinvyPay),

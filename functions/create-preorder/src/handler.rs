@@ -4,6 +4,7 @@ use lambda_http::{Body, Request, Response};
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::creation;
 use payment_functions::function::Function;
 use payment_functions::http;
@@ -32,13 +33,14 @@ impl Function for CreatePreorder {
     const NAME: &'static str = "create-preorder";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let aws = Aws::from_environment(variables)?;
+        let tls = Tls::from_environment(variables)?;
+        let aws = Aws::from_environment(variables, &tls)?;
         let secret = |id| SecretsManager::new(aws.secrets_manager(), id);
         Ok(Self {
             store: aws.store(variables.payments_table()?),
             keys: SecretCache::new(secret(variables.required("APOLOPAY_SECRET_ID")?), "secretKey"),
             quotes: variables.quote_secret_id()?.map(secret).map(Quotes::new),
-            client: HttpClient::new()?,
+            client: HttpClient::new(&tls)?,
             base_url: variables.base_url("APOLOPAY_BASE_URL", BASE_URL)?,
         })
     }

@@ -4,6 +4,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::aws::Aws;
 use payment_functions::config::{ConfigError, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::function::Function;
 use payment_functions::http;
 use payment_functions::id::PaymentId;
@@ -20,8 +21,9 @@ impl Function for GetPayment {
     const NAME: &'static str = "get-payment";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         Ok(Self {
-            store: Aws::from_environment(variables)?.store(variables.payments_table()?),
+            store: aws.store(variables.payments_table()?),
         })
     }
 

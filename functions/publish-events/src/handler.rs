@@ -15,6 +15,7 @@ use lambda_runtime::Diagnostic;
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::function;
 use payment_functions::id::PaymentId;
 use payment_functions::store::Store;
@@ -114,7 +115,7 @@ pub fn run() -> ExitCode {
 
 impl PublishEvents {
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let aws = Aws::from_environment(variables)?;
+        let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         Ok(Self {
             store: aws.store(variables.payments_table()?),
             bus: Bus::new(aws.eventbridge(), variables.required("EVENT_BUS")?),

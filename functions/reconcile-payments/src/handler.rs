@@ -13,6 +13,7 @@ use lambda_runtime::Diagnostic;
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::function;
 use payment_functions::metrics;
 use payment_functions::providers::finvypay::Environment;
@@ -99,12 +100,13 @@ pub fn run() -> ExitCode {
 
 impl ReconcilePayments {
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let aws = Aws::from_environment(variables)?;
+        let tls = Tls::from_environment(variables)?;
+        let aws = Aws::from_environment(variables, &tls)?;
         let secret = SecretsManager::new(aws.secrets_manager(), variables.required("FINVYPAY_SECRET_ID")?);
         Ok(Self {
             store: aws.store(variables.payments_table()?),
             keys: SecretCache::new(secret, "apiKey"),
-            client: HttpClient::new()?,
+            client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             environment: variables.finvypay_environment()?,
         })

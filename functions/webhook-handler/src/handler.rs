@@ -7,6 +7,7 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::{ConfigError, Variables};
+use payment_functions::connector::Tls;
 use payment_functions::delivery::{self, Delivery};
 use payment_functions::function::Function;
 use payment_functions::http;
@@ -34,7 +35,7 @@ impl Function for WebhookHandler {
     const NAME: &'static str = "webhook-handler";
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let aws = Aws::from_environment(variables)?;
+        let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         let secrets = |name| {
             let secret = SecretsManager::new(aws.secrets_manager(), variables.required(name)?);
             Ok(SecretCache::new(secret, "webhookSecret"))

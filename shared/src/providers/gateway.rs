@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::ConfigError;
+use crate::connector::Tls;
 use crate::id::{Provider, Reference};
 use crate::json::{Json, Object};
 use crate::metrics::{self, Operation};
@@ -160,11 +161,10 @@ impl HttpClient {
     /// Sets the client up; connects to nothing.
     ///
     /// # Errors
-    /// Where the system's trusted certificates cannot be read.
-    pub fn new() -> Result<Self, ConfigError> {
-        // An error here means that a provider is installed already, which is what is wanted.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    /// Where it cannot speak TLS like that.
+    pub fn new(tls: &Tls) -> Result<Self, ConfigError> {
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.config())
             .timeout(TIME_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -172,12 +172,9 @@ impl HttpClient {
             .pool_idle_timeout(Duration::from_secs(5))
             .user_agent(concat!("payment-functions/", env!("CARGO_PKG_VERSION")))
             .build();
-        client.map(Self).map_err(|_| {
-            ConfigError::new(
-                "SSL_CERT_FILE",
-                "or the system's own store holds no trusted certificates",
-            )
-        })
+        client
+            .map(Self)
+            .map_err(|_| ConfigError::new("SSL_CERT_FILE", "is of no use for calling a provider"))
     }
 
     /// Opens a connection to a provider, so that the first call need not wait for it: a request for nothing, without a

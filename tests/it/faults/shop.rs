@@ -161,7 +161,7 @@ impl Town {
             sandbox,
             is_full,
             trusted,
-            http: HttpClient::new().unwrap(),
+            http: HttpClient::new(aws::tls()).unwrap(),
             key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
             quotes: quotes::secret().await,
             turns: Semaphore::new(TURNS),

@@ -4,6 +4,7 @@ use futures_util::future::join;
 use payment_functions::aws::Aws;
 use payment_functions::clock::Timestamp;
 use payment_functions::config::Variables;
+use payment_functions::connector::Tls;
 use payment_functions::id::{PaymentId, Provider, Reference};
 use payment_functions::money::{Currency, Money};
 use payment_functions::payment::{Handoff, Payment};
@@ -40,7 +41,10 @@ async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
         _ => None,
     };
-    let aws = Aws::from_environment(&Variables::from(&variables)).unwrap();
+    let aws = {
+        let variables = Variables::from(&variables);
+        Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap()
+    };
     for store in [table.clone().store(), aws.store("payments".to_owned())] {
         assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
         let reference = Reference::parse("id-1").unwrap();

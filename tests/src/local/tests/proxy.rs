@@ -10,6 +10,7 @@ use axum::Router;
 use axum::routing::post;
 use payment_functions::aws::Aws;
 use payment_functions::config::Variables;
+use payment_functions::connector::Tls;
 use payment_functions::id::PaymentId;
 use payment_functions::store::Store;
 use serde_json::{Value, json};
@@ -67,7 +68,10 @@ fn store(proxy: &AwsProxy) -> Store {
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
         _ => None,
     };
-    let aws = Aws::from_environment(&Variables::from(&variables)).unwrap();
+    let aws = {
+        let variables = Variables::from(&variables);
+        Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap()
+    };
     aws.store("payments".to_owned())
 }
 
