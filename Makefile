@@ -8,6 +8,7 @@ CARGO_MUTANTS := cargo-mutants@27.1.0
 CFN_GUARD := cfn-guard@3.2.1
 SAM := aws-sam-cli==1.170.0
 FUZZ_SECONDS ?= 60
+FUNCTION ?= webhook-handler
 MINUTES ?= 10
 HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
@@ -19,7 +20,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help dev test bench build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test bench profile build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,7 +29,7 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 	cargo build --locked --workspace --bins
 	@cargo run --locked --quiet --bin dev
 
-test: tools lint ## the whole test suite, with every check
+test: tools lint .tools/valgrind ## the whole test suite, with every check
 	cargo build --locked --workspace --bins
 	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --bins --package $$function; done
 	@# More than CI has processors: many of them wait for something most of the time.
@@ -39,6 +40,10 @@ bench: prerequisites cxx ## how fast the functions are, beside the same in Node 
 	tests/bench/setup .tools/bench
 	set -e; for package in $(FUNCTIONS) floors; do cargo build --locked --release --bins --package $$package; done
 	@cargo run --locked --quiet --release --bin bench
+
+profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhook-handler), by callgrind
+	CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --locked --release --target-dir target/profile --package $(FUNCTION)
+	@cargo run --locked --quiet --release --bin bench -- profile $(FUNCTION) target/profile/release/$(FUNCTION)
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
@@ -100,6 +105,9 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 	@echo "compiling $* into .tools (once)"
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug --root .tools $*
 	@touch $@
+
+.tools/valgrind:
+	@tests/bench/valgrind $@
 
 .tools/$(SAM): | prerequisites
 	@echo "installing $(SAM) into .tools/sam (once)"

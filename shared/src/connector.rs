@@ -1,7 +1,7 @@
 //! The way out: connections to AWS and to the providers, on one TLS stack with one set of trusted certificates.
 //!
-//! The SDK's own connector reads the system's certificates by itself, and so does reqwest; decoding them twice took half
-//! of a function's start.
+//! The SDK's own connector reads the system's certificates by itself, and so does reqwest; decoding them twice, with a
+//! decoder that is made for secrets, took half of a function's start.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
@@ -68,16 +70,27 @@ impl Tls {
 
 fn certificates(file: Option<PathBuf>) -> Vec<CertificateDer<'static>> {
     let file = file.or_else(|| openssl_probe::probe().cert_file);
-    let text = file.and_then(|file| std::fs::read(file).ok());
-    let found = text.and_then(|text| pem::parse_many(text).ok()).unwrap_or_default();
+    let text = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+    let found = certificates_in(&String::from_utf8_lossy(&text));
     if found.is_empty() {
         // Some systems keep them elsewhere, and not as a file.
         return rustls_native_certs::load_native_certs().certs;
     }
     found
-        .into_iter()
-        .map(|certificate| certificate.into_contents().into())
-        .collect()
+}
+
+/// The certificates of a PEM file. What is none is left out.
+fn certificates_in(text: &str) -> Vec<CertificateDer<'static>> {
+    let certificate = |rest: &str| {
+        let (lines, _) = rest.split_once("-----END CERTIFICATE-----")?;
+        let mut code = Vec::with_capacity(lines.len());
+        for line in lines.lines() {
+            code.extend_from_slice(line.trim().as_bytes());
+        }
+        Some(STANDARD.decode(code).ok()?.into())
+    };
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    blocks.filter_map(certificate).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -104,5 +117,33 @@ fn failure(error: Error) -> ConnectorError {
         ConnectorError::other(error.into(), None)
     } else {
         ConnectorError::io(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Comments, other things, a broken one, one without an end, either ending of lines.
+    #[test]
+    fn certificates_are_found_among_other_things() {
+        let text = "# comment\n-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n\
+            -----BEGIN PRIVATE KEY-----\nbm8=\n-----END PRIVATE KEY-----\n\
+            -----BEGIN CERTIFICATE-----\r\ndHdv\r\ndHdv\r\n-----END CERTIFICATE-----\r\n\
+            -----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\ndGhy";
+        let found: Vec<Vec<u8>> = certificates_in(text).iter().map(|found| found.to_vec()).collect();
+        assert_eq!(found, [b"one".to_vec(), b"twotwo".to_vec()]);
+        assert!(certificates_in("").is_empty());
+    }
+
+    /// As many as the library finds that is made for it.
+    #[test]
+    fn the_systems_certificates_are_all_found() {
+        use rustls::pki_types::pem::PemObject;
+
+        if let Some(file) = openssl_probe::probe().cert_file {
+            let theirs: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&file).unwrap().collect();
+            assert_eq!(certificates(Some(file)), theirs.unwrap());
+        }
     }
 }

@@ -20,6 +20,8 @@ use std::fmt;
 /// A call to the world outside, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    /// Opens the connection to the table.
+    Connect,
     /// Reads a payment.
     ReadPayment,
     /// Reads whose a provider's id is.
@@ -72,7 +74,8 @@ pub enum Call {
 
 impl Call {
     /// Every call that there is.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
+        Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
@@ -102,6 +105,7 @@ impl Call {
     /// The name, as `FAULT_POINTS` has it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Connect => "connect",
             Self::ReadPayment => "read-payment",
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",

@@ -1,26 +1,27 @@
-//! What each function links, and how large its package is: bounds that only a decision moves.
+//! What each function links, how large its package is and how many instructions it takes: bounds that only a decision moves.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use payment_functions_tests::bench::{Instructions, Job, count, valgrind};
 use payment_functions_tests::local::{Binaries, workspace};
 
 /// A function, what of [`CHOSEN`] it uses, and the most bytes that its package may have on x86-64.
 const FUNCTIONS: [(&str, &[&str], u64); 6] = [
-    ("create-apm", &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"], 2_600_000),
+    ("create-apm", &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"], 2_450_000),
     (
         "create-preorder",
         &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"],
         2_600_000,
     ),
-    ("get-payment", &[DYNAMODB], 2_100_000),
+    ("get-payment", &[DYNAMODB], 1_980_000),
     (
         "publish-events",
         &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
         2_400_000,
     ),
-    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
-    ("webhook-handler", &[DYNAMODB, SECRETS], 2_300_000),
+    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_390_000),
+    ("webhook-handler", &[DYNAMODB, SECRETS], 2_240_000),
 ];
 
 const DYNAMODB: &str = "aws-sdk-dynamodb";
@@ -106,5 +107,32 @@ async fn the_packages_are_small() {
         std::fs::remove_file(&package).unwrap();
         println!("{function}: {size} bytes, at most {limit}");
         assert!(size <= limit, "{function}: {size} bytes are more than {limit}");
+    }
+}
+
+/// Instructions for a webhook in user space, and for everything from the start to the first answer; within a tenth.
+const WEBHOOK: u64 = 1_030_000;
+const FIRST_WEBHOOK: u64 = 18_090_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_takes_so_many_instructions() {
+    if valgrind().is_none() {
+        assert!(std::env::var_os("CI").is_none(), "valgrind is missing");
+        println!("valgrind is missing: no instructions are counted");
+        return;
+    }
+    let binaries = Binaries::shipped().await.unwrap();
+    let folder = std::env::temp_dir().join(crate::support::unique("callgrind"));
+    std::fs::create_dir(&folder).unwrap();
+    let counted = count(Job::Webhook, binaries.path("webhook-handler").unwrap(), &folder).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    let Instructions { start, warm } = counted.unwrap();
+    for (what, counted, baseline) in [("first", start, FIRST_WEBHOOK), ("further", warm, WEBHOOK)] {
+        println!("{what} webhook: {counted} instructions, {baseline} before");
+        let is_within = counted * 10 <= baseline * 11 && counted * 10 >= baseline * 9;
+        assert!(
+            is_within,
+            "the {what} webhook took {counted} instructions, {baseline} before: more is a regression, and less a new baseline"
+        );
     }
 }

@@ -79,7 +79,7 @@ impl Store {
     /// not. A failure is left to be met by that request.
     pub async fn connect(&self) {
         let nobodys = items::state_key(PaymentId::random());
-        let _ = self.read(nobodys).send().await;
+        let _ = around(Call::Connect, self.read(nobodys).send()).await;
     }
 
     /// The table's name.

@@ -63,8 +63,10 @@ async fn every_alarm_goes_off_and_tells_who_is_to_be_woken() {
         .collect();
     until("every alarm's message", async || {
         for message in inbox.messages().await {
-            assert_eq!(message["NewStateValue"], "ALARM", "{message}");
-            woken.insert(message["AlarmName"].as_str().unwrap().to_owned());
+            // Before that, one whose function has run already may tell that all is well.
+            if message["NewStateValue"] == "ALARM" {
+                woken.insert(message["AlarmName"].as_str().unwrap().to_owned());
+            }
         }
         names.iter().all(|name| woken.contains(*name)).then_some(())
     })

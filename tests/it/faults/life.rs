@@ -10,7 +10,7 @@ use payment_functions_tests::sandbox::Delivery;
 
 use super::blows::Blow;
 use super::flows::{Act, Before};
-use super::points::{Step, Wire};
+use super::points::Step;
 use super::shop::{Shop, Station, Town, complete_at, create_at};
 use super::verdict::{Record, Stage, Table, judge};
 use super::*;
@@ -132,11 +132,18 @@ impl Shop {
         loop {
             let turn = town.turn().await;
             let mut case = self.prepared(town, flow, cell).await;
-            station.proxy.reset();
-            if step.wire() == Wire::SecretsManager || station.quoted != flow.quoted {
+            if step.is_at_start() {
+                station.proxy.reset();
+                blow.set_up(&station.proxy, step);
                 station.start_anew(town, flow).await;
+            } else {
+                if station.quoted != flow.quoted {
+                    station.start_anew(town, flow).await;
+                }
+                station.lambda.ready().await;
+                station.proxy.reset();
+                blow.set_up(&station.proxy, step);
             }
-            blow.set_up(&station.proxy, step);
             if let Blow::Provider(_, reply) = blow {
                 case.scripts(town, reply).await;
             }

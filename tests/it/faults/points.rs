@@ -26,7 +26,9 @@ pub const NOT_IN_A_FLOW: [Call; 2] = [Call::PublishEvents, Call::SendDeadLetter]
 impl Wire {
     pub const fn of(call: Call) -> Self {
         match call {
-            Call::ReadPayment | Call::ReadOwner | Call::ReadKey | Call::ReadParked => Self::DynamoDb("GetItem"),
+            Call::Connect | Call::ReadPayment | Call::ReadOwner | Call::ReadKey | Call::ReadParked => {
+                Self::DynamoDb("GetItem")
+            }
             Call::ReadOrder | Call::ReadDue | Call::ReadQueue => Self::DynamoDb("Query"),
             Call::Open
             | Call::TakeOver
@@ -63,7 +65,7 @@ pub struct Step {
     pub call: Call,
     /// Which of the flow's calls of this name, from 1.
     pub nth: usize,
-    /// Which of the flow's calls that travel so, from 1.
+    /// Which of the flow's calls that travel so, from 1; those of the start are counted by themselves.
     pub nth_on_wire: usize,
 }
 
@@ -72,10 +74,19 @@ impl Step {
         Wire::of(self.call)
     }
 
+    /// Whether it is made when the function starts, before there is a request.
+    pub const fn is_at_start(&self) -> bool {
+        is_at_start(self.call)
+    }
+
     /// `after:commit#2`, as `FAULT_POINTS` has it.
     pub fn point(&self, side: Side) -> String {
         format!("{}#{}", Point { call: self.call, side }, self.nth)
     }
+}
+
+const fn is_at_start(call: Call) -> bool {
+    matches!(call, Call::Connect | Call::CurrentSecret | Call::PreviousSecret)
 }
 
 /// The steps in a function's log, in their order.
@@ -86,7 +97,7 @@ pub fn steps(log: &str) -> Vec<Step> {
         let step = Step {
             call,
             nth: count(&|step| step.call == call),
-            nth_on_wire: count(&|step| step.wire() == Wire::of(call)),
+            nth_on_wire: count(&|step| step.wire() == Wire::of(call) && step.is_at_start() == is_at_start(call)),
         };
         steps.push(step);
     }

@@ -102,7 +102,10 @@ async fn profile(function: &str, binary: &Path) -> Result<(), Failure> {
     let job = Job::ALL.into_iter().find(|job| job.function() == function);
     let job = job.ok_or_else(|| Failure(format!("{function} is not measured")))?;
     let folder = folder()?;
-    let Instructions { start, warm } = count(job, binary, &folder).await?;
+    let binary = binary
+        .canonicalize()
+        .map_err(|error| Failure(format!("{}: {error}", binary.display())))?;
+    let Instructions { start, warm } = count(job, &binary, &folder).await?;
     let folder = folder.display();
     report::say(&format!(
         "{function}: {start} instructions to the first answer, {warm} for each further one; {folder}/callgrind.{function}.*"

@@ -140,6 +140,14 @@ impl Lambda {
         payload::answer(&response).ok_or_else(|| NoAnswer::Unreadable(String::from_utf8_lossy(&response).into_owned()))
     }
 
+    /// Waits until the function has asked for its first invocation, or has ended.
+    pub async fn ready(&self) {
+        tokio::select! {
+            _ = self.environment.api.asked() => {}
+            _ = self.environment.process.end() => {}
+        }
+    }
+
     /// What the process wrote.
     #[must_use]
     pub fn log(&self) -> String {
