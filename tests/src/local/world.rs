@@ -31,7 +31,7 @@ pub struct World {
 }
 
 impl World {
-    /// Builds and starts everything.
+    /// Builds and starts everything, and waits until the functions are ready.
     ///
     /// # Errors
     /// When a part does not build, start or answer in time.
@@ -61,6 +61,10 @@ impl World {
                 .collect::<Result<_, _>>()?;
             world.functions.insert(function.name, instances);
         }
+        for instance in world.functions.values().flatten() {
+            ready(instance).await?;
+        }
+        world.proxy.reset();
         Ok(world)
     }
 
@@ -192,7 +196,7 @@ impl Attached {
     /// When one of them ends instead.
     pub async fn ready(&self) -> Result<(), Error> {
         for instance in &self.instances {
-            instance.logged(r#""message":"ready""#, PATIENCE).await?;
+            ready(instance).await?;
         }
         Ok(())
     }
@@ -214,6 +218,11 @@ impl Drop for Attached {
         self.instances.iter().for_each(Tethered::let_go);
         self.front.process.let_go();
     }
+}
+
+/// Waits for the line that a function writes when it goes to work.
+async fn ready(instance: &Tethered) -> Result<(), Error> {
+    instance.logged(r#""message":"ready""#, PATIENCE).await
 }
 
 fn known(name: &str) -> Result<&'static Function, Error> {

@@ -77,6 +77,8 @@ fn died(outcome: Result<impl std::fmt::Debug, NoAnswer>) -> (Option<i32>, String
 async fn a_real_function_answers_again_and_again() {
     let proxy = empty_table().await;
     let lambda = lambda(&proxy, &[]).await;
+    lambda.ready().await;
+    proxy.reset();
     for count in 1..=3 {
         let answer = lambda.http("GET", PAYMENT, &[], b"").await.unwrap();
         assert_eq!((answer.status, &answer.json()["code"]), (404, &"NOT_FOUND".into()));
@@ -92,7 +94,7 @@ async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
     let mut lambda = lambda(&proxy, &[("FAULT_POINTS", Some("after:read-payment=die"))]).await;
     let outcome = timeout(Duration::from_secs(10), lambda.http("GET", PAYMENT, &[], b"")).await;
     assert_eq!(died(outcome.unwrap()).0, Some(134), "aborted");
-    assert_eq!(proxy.count("GetItem"), 1);
+    assert_eq!(proxy.count("GetItem"), 2, "one to connect, one for the request");
     assert_eq!(
         died(lambda.http("GET", PAYMENT, &[], b"").await).0,
         Some(134),
