@@ -412,6 +412,18 @@ mod tests {
         assert_eq!(key(&cache, later.plus(RETRY_AFTER_ERROR)).await.as_deref(), Ok("two"));
     }
 
+    /// What failed before anybody asked is asked for again at once, and holds up no forced refresh.
+    #[tokio::test]
+    async fn what_is_fetched_beforehand_is_not_fetched_again() {
+        let source = source([Err(SecretError::Absent), versions(ONE, None), versions(TWO, None)]);
+        let cache = SecretCache::<ApiKey, _>::new(&source, "key");
+        cache.warm_up(NOW).await;
+        cache.warm_up(NOW).await;
+        assert_eq!(key(&cache, NOW).await.as_deref(), Ok("one"));
+        assert_eq!(*source.fetches.lock().unwrap(), 2);
+        assert!(cache.refresh(NOW).await.unwrap().is_some());
+    }
+
     #[tokio::test]
     async fn many_askers_make_one_fetch() {
         let source = source([versions(ONE, None)]);

@@ -12,13 +12,13 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
     (
         "create-preorder",
         &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"],
-        2_600_000,
+        2_440_000,
     ),
     ("get-payment", &[DYNAMODB], 1_980_000),
     (
         "publish-events",
         &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
-        2_400_000,
+        2_120_000,
     ),
     ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_390_000),
     ("webhook-handler", &[DYNAMODB, SECRETS], 2_240_000),

@@ -372,7 +372,7 @@ impl Station {
         }
     }
 
-    /// Ends the process and starts another, which has no secret yet.
+    /// Ends the process and starts another. Does not wait for what it does at its start.
     pub async fn start_anew(&mut self, town: &Town, flow: &Flow) {
         self.lambda = Arc::new(start_behind(town, &self.table, flow, &self.proxy).await);
         self.quoted = flow.quoted;

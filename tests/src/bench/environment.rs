@@ -48,6 +48,14 @@ pub fn prepare(command: &mut Command, contestant: &Contestant, variables: &Varia
         .kill_on_drop(true);
 }
 
+/// Asks a process to end, and waits until it has.
+pub async fn end(child: &mut Child) -> std::io::Result<()> {
+    let pid = child.id().unwrap_or_default().to_string();
+    Command::new("kill").arg(pid).status().await?;
+    timeout(PATIENCE, child.wait()).await??;
+    Ok(())
+}
+
 impl<'a> Environment<'a> {
     /// Starts a contestant, under a quota of processor time if there is one.
     pub async fn start(
@@ -117,11 +125,8 @@ impl<'a> Environment<'a> {
 
     /// Asks the process to end, and waits until it has.
     pub async fn end(mut self) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure(format!("{}: {error}", self.contestant));
-        let mut kill = Command::new("kill");
-        kill.arg(self.pid().to_string()).status().await.map_err(failed)?;
-        let ended = timeout(PATIENCE, self.child.wait()).await;
-        ended.map_err(|late| failed(late.into()))?.map(drop).map_err(failed)
+        let ended = end(&mut self.child).await;
+        ended.map_err(|error| Failure(format!("{}: {error}", self.contestant)))
     }
 
     /// The process.

@@ -11,7 +11,7 @@ use super::Failure;
 use super::backends::Backends;
 use super::contestants::Contestant;
 use super::environment::{self, PATIENCE};
-use crate::local::{free_port, payload, workspace};
+use crate::local::{free_port, http, payload, workspace};
 
 /// What the emulator saw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +51,7 @@ pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<Reali
     listens.await.map_err(|error| failed(&error))?;
 
     let url = format!("http://{address}/2015-03-31/functions/function/invocations");
-    let client = reqwest::Client::new();
+    let client = http::client()?;
     let mut took = Vec::new();
     for event in events {
         let start = Instant::now();
@@ -68,18 +68,7 @@ pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<Reali
         }
     }
     // Asked to, it ends the process that it started too.
-    let pid = emulator.id().unwrap_or_default().to_string();
-    let asked = Command::new("kill")
-        .arg(pid)
-        .status()
-        .await
-        .map_err(|error| failed(&error))?;
-    if asked.success() {
-        timeout(PATIENCE, emulator.wait())
-            .await
-            .map_err(|error| failed(&error))?
-            .map_err(|error| failed(&error))?;
-    }
+    environment::end(&mut emulator).await.map_err(|error| failed(&error))?;
     Ok(match took.as_slice() {
         [cold, warm] => Reality {
             cold: *cold,

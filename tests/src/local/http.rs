@@ -11,7 +11,7 @@ use super::process::Tethered;
 const POLL: Duration = Duration::from_millis(25);
 
 /// A client without a proxy, which a developer's environment may name, and without redirects.
-pub(super) fn client() -> Result<reqwest::Client, Error> {
+pub(crate) fn client() -> Result<reqwest::Client, Error> {
     // An error says that there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder()

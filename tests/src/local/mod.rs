@@ -17,7 +17,7 @@ mod dev;
 mod error;
 mod faults;
 mod front;
-mod http;
+pub(crate) mod http;
 mod lambda;
 mod memory;
 pub(crate) mod payload;

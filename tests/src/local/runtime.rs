@@ -139,7 +139,7 @@ impl RuntimeApi {
     }
 
     /// For a function that has died: waits until everything that it sent has been read.
-    pub(crate) async fn drain(&self) {
+    pub(super) async fn drain(&self) {
         drop(lock(&self.stop).take());
         let mut serving = self.serving.lock().await;
         if !serving.is_finished() {
@@ -154,7 +154,7 @@ impl RuntimeApi {
     }
 
     /// Why the function could not start, where it said so.
-    pub(crate) fn failed_start(&self) -> Option<Value> {
+    pub(super) fn failed_start(&self) -> Option<Value> {
         lock(&self.state.failed_start).clone()
     }
 }

@@ -83,7 +83,7 @@ pub const FUNCTIONS: [Function; 6] = [
 ];
 
 /// Its local value is known once the queue is made.
-pub(crate) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 
 /// Where to return to locally: the checkout page, a frontend's usual development server, and what the providers'
 /// documentation has in its examples.
@@ -92,7 +92,7 @@ const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
 
 /// What has no local value: a default does, or setting it changes what the functions ask of their callers. The secret of
 /// quotes is there: `payment-functions/quote`.
-pub(crate) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
+pub(super) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
 
 /// Where the parts of a local world are.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub struct Addresses {
 }
 
 /// What the AWS SDKs need to use a local AWS.
-pub(crate) fn aws(endpoint: &str) -> Variables {
+pub(super) fn aws(endpoint: &str) -> Variables {
     variables([
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", "us-east-1"),
@@ -119,7 +119,7 @@ pub(crate) fn aws(endpoint: &str) -> Variables {
 }
 
 /// Every variable of every function.
-pub(crate) fn all(addresses: &Addresses) -> Variables {
+pub(super) fn all(addresses: &Addresses) -> Variables {
     let mut all = aws(&addresses.aws);
     all.extend(variables([
         ("PAYMENTS_TABLE", "payments"),
@@ -151,7 +151,7 @@ pub(crate) fn of(function: &Function, addresses: &Addresses) -> Variables {
 }
 
 /// Changes an environment.
-pub(crate) fn change(environment: &mut Variables, changes: &[Change<'_>]) {
+pub(super) fn change(environment: &mut Variables, changes: &[Change<'_>]) {
     for (name, value) in changes {
         match value {
             Some(value) => environment.insert((*name).to_owned(), (*value).to_owned()),

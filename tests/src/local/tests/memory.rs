@@ -41,10 +41,8 @@ async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
         _ => None,
     };
-    let aws = {
-        let variables = Variables::from(&variables);
-        Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap()
-    };
+    let variables = Variables::from(&variables);
+    let aws = Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap();
     for store in [table.clone().store(), aws.store("payments".to_owned())] {
         assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
         let reference = Reference::parse("id-1").unwrap();

@@ -68,10 +68,8 @@ fn store(proxy: &AwsProxy) -> Store {
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
         _ => None,
     };
-    let aws = {
-        let variables = Variables::from(&variables);
-        Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap()
-    };
+    let variables = Variables::from(&variables);
+    let aws = Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap();
     aws.store("payments".to_owned())
 }
 
