@@ -19,8 +19,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
-.PHONY: help dev test bench profile build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test compiled packages bench profile build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,16 +28,23 @@ dev: tools ## everything on this machine: the functions, a local AWS, the provid
 	cargo build --locked --workspace --bins
 	@cargo run --locked --quiet --bin dev
 
-test: tools lint .tools/valgrind ## the whole test suite, with every check
-	cargo build --locked --workspace --bins
-	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --bins --package $$function; done
+test: tools ## the whole test suite, with every check
+	@# Most of what a package takes is linking, on one core: the other does the rest meanwhile.
+	@$(MAKE) --no-print-directory --jobs=2 packages compiled
 	@# More than CI has processors: many of them wait for something most of the time.
 	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
-bench: prerequisites cxx ## how fast the functions are, beside the same in Node and Python (STARTS=21, INVOCATIONS=1000)
+compiled: lint .tools/valgrind
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --no-run
+
+packages: prerequisites
+	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --quiet --bins --package $$function; done
+
+bench: packages cxx ## how fast the functions are, beside the same in Node and Python (STARTS=21, INVOCATIONS=1000)
 	tests/bench/setup .tools/bench
-	set -e; for package in $(FUNCTIONS) floors; do cargo build --locked --release --bins --package $$package; done
+	cargo build --locked --release --bins --package floors
 	@cargo run --locked --quiet --release --bin bench
 
 profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhook-handler), by callgrind
