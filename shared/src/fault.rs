@@ -9,6 +9,7 @@
 //! | `log` | every point that is reached is logged |
 //! | `before:commit=die` | the process dies before its first `commit` |
 //! | `after:commit#2=die` | the process dies after its second |
+//! | `before:commit=panic` | the flow panics there |
 //! | `before:commit=stop` | the process stops there, as one whose environment is frozen, until it gets SIGCONT |
 //!
 //! The clock of a debug build can be moved, by `CLOCK_OFFSET_SECONDS` for good, to have a process that lives half a minute
@@ -224,6 +225,7 @@ mod armed {
         answer
     }
 
+    #[expect(clippy::panic, reason = "it is what was asked for")]
     async fn reach(point: Point) {
         if let Ok(hook) = HOOK.try_with(Arc::clone) {
             hook.reach(point).await;
@@ -235,6 +237,7 @@ mod armed {
             {
                 match deed {
                     Deed::Die => std::process::abort(),
+                    Deed::Panic => panic!("at {point}"),
                     Deed::Stop => stop(point),
                 }
             }
@@ -261,6 +264,7 @@ mod armed {
 
     enum Deed {
         Die,
+        Panic,
         Stop,
     }
 
@@ -272,6 +276,7 @@ mod armed {
         }
         let (point, deed) = match text.split_once('=')? {
             (point, "die") => (point, Deed::Die),
+            (point, "panic") => (point, Deed::Panic),
             (point, "stop") => (point, Deed::Stop),
             _ => return None,
         };

@@ -123,10 +123,18 @@ async fn a_webhook_takes_so_many_instructions() {
     let binaries = Binaries::shipped().await.unwrap();
     let folder = std::env::temp_dir().join(crate::support::unique("callgrind"));
     std::fs::create_dir(&folder).unwrap();
-    let counted = count(Job::Webhook, binaries.path("webhook-handler").unwrap(), &folder).await;
+    let program = binaries.path("webhook-handler").unwrap();
+    let mut counted = count(Job::Webhook, program, &folder).await;
+    for _ in 0..2 {
+        if let Err(too_slow) = &counted {
+            // Under valgrind on a busy machine a write may take longer than the function waits for it.
+            println!("once more: {too_slow}");
+            counted = count(Job::Webhook, program, &folder).await;
+        }
+    }
     std::fs::remove_dir_all(&folder).unwrap();
     let Instructions { start, warm } = counted.unwrap();
-    // On a busy machine the start tries a connection again now and then.
+    // The same busy machine has the start try a connection again now and then.
     println!("the first webhook: {start} instructions; each further one: {warm}, {WEBHOOK} before");
     let is_within = warm * 10 <= WEBHOOK * 11 && warm * 10 >= WEBHOOK * 9;
     assert!(

@@ -123,7 +123,12 @@ impl Table {
         let key = Uuid::new_v4().to_string();
         let (event, status) = match job {
             Job::Nothing => (json!({}), 200),
-            Job::OneWrite => (json!({ "id": key }), 200),
+            Job::OneWrite => {
+                let payment = self.pending().await?;
+                let mut event = completion(&payment);
+                event["id"] = json!(payment.id.to_string());
+                (event, 200)
+            }
             Job::CreatePreorder => {
                 let body =
                     json!({ "amount": 25.50, "orderId": order(), "customerEmail": "jane@example.com" }).to_string();

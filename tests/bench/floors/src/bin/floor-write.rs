@@ -4,7 +4,7 @@
 use std::env::var;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
@@ -41,13 +41,12 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
+/// The same transaction as a webhook of FinvyPay's that completes a payment.
 async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error> {
+    let given = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number = |number: u64| AttributeValue::N(number.to_string());
-    let payment = text(&format!(
-        "PAYMENT#{}",
-        event.get("id").and_then(Value::as_str).unwrap_or_default()
-    ));
+    let payment = text(&format!("PAYMENT#{}", given("id")));
     let fact = Put::builder()
         .table_name(table)
         .item("pk", payment.clone())
@@ -56,28 +55,54 @@ async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error>
             text("FACT#9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         )
         .item("provider", text("finvypay"))
-        .item("payment", text("pay_apm_0123456789abcdef0123456789abcdef"))
-        .item("orderId", text("ORD-0123456789abcdef0123456789abcdef"))
+        .item("payment", text(given("paymentId")))
+        .item("orderId", text(given("orderId")))
         .item("outcome", text("completed"))
         .item("words", text("COMPLETED payment.completed"))
         .item("amount", text("99.99"))
         .item("currency", text("USD"))
         .item("receivedAt", number(1_790_000_000_000))
         .condition_expression("attribute_not_exists(pk)");
-    let state = Update::builder()
+    let mut state = Update::builder()
         .table_name(table)
         .key("pk", payment)
         .key("sk", text("STATE"))
-        .update_expression("SET #status = :status, #rank = :rank, #updatedAt = :now, #version = :one")
-        .condition_expression("attribute_not_exists(#rank) OR #rank < :rank")
-        .expression_attribute_names("#status", "status")
-        .expression_attribute_names("#rank", "rank")
-        .expression_attribute_names("#updatedAt", "updatedAt")
-        .expression_attribute_names("#version", "version")
+        .update_expression(
+            "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one \
+             REMOVE #dueQueue, #dueAt ADD #receipts :receipts",
+        )
+        .condition_expression(
+            "#provider = :provider AND #rank < :rank AND contains(#references, :reference) \
+             AND #amount = :amount AND #currency = :currency",
+        )
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .expression_attribute_values(":status", text("completed"))
         .expression_attribute_values(":rank", number(7))
         .expression_attribute_values(":now", number(1_790_000_000_000))
-        .expression_attribute_values(":one", number(1));
+        .expression_attribute_values(":one", number(1))
+        .expression_attribute_values(":provider", text("finvypay"))
+        .expression_attribute_values(":reference", text(given("paymentId")))
+        .expression_attribute_values(":amount", number(9999))
+        .expression_attribute_values(":currency", text("USD"))
+        .expression_attribute_values(
+            ":receipts",
+            AttributeValue::Ss(vec![format!("payment:{}", given("paymentId"))]),
+        );
+    for name in [
+        "status",
+        "rank",
+        "updatedAt",
+        "version",
+        "dueQueue",
+        "dueAt",
+        "receipts",
+        "provider",
+        "references",
+        "amount",
+        "currency",
+    ] {
+        state = state.expression_attribute_names(format!("#{name}"), name);
+    }
     client
         .transact_write_items()
         .transact_items(TransactWriteItem::builder().put(fact.build()?).build())
