@@ -32,6 +32,7 @@ mod leases;
 mod linking;
 mod metrics;
 mod model;
+mod openapi;
 mod payments;
 mod preorders;
 mod privacy;
