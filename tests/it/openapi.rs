@@ -8,9 +8,10 @@ use payment_functions::id::Provider;
 use payment_functions::money::Currency;
 use payment_functions::problem::Code;
 use payment_functions::status::Status;
+use reqwest::Method;
 use tokio::process::Command;
 
-use crate::support::{MACHINE, Value, World, json};
+use crate::support::{MACHINE, Value, World, json, request, send, world};
 
 const FILE: &str = include_str!("../../openapi.yaml");
 const TEMPLATE: &str = include_str!("../../template.yaml");
@@ -239,4 +240,37 @@ async fn every_answer_of_the_functions_is_described() {
             "no request led to {answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_rendered_page_needs_nothing_from_elsewhere() {
+    let base = world().await.sandbox_url();
+    let get = |path: &str| send(request(Method::GET, &format!("{base}{path}")));
+    let page = get("/openapi").await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    assert!(
+        page.header("content-security-policy")
+            .is_some_and(|policy| policy.starts_with("default-src 'none'"))
+    );
+    let parts: Vec<&str> = ["src=\"", "rel=\"stylesheet\" href=\""]
+        .into_iter()
+        .flat_map(|before| page.text.split(before).skip(1))
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert_eq!(parts.len(), 3, "{parts:?}");
+    for part in parts {
+        assert!(part.starts_with("/openapi/"), "{part} comes from elsewhere");
+        let answer = get(part).await;
+        let kind = answer.header("content-type").unwrap_or_default();
+        assert!(
+            answer.status == 200 && kind.starts_with("text/"),
+            "{part}: {} {kind}",
+            answer.status
+        );
+    }
+    assert_eq!(get("/openapi.yaml").await.text, FILE);
+    assert_eq!(get("/openapi/openapi.yaml").await.status, 404);
 }

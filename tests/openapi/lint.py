@@ -1,4 +1,4 @@
-"""Checks that openapi.yaml is OpenAPI, and that every example in it is valid against the schema beside it."""
+"""Checks that openapi.yaml is OpenAPI, that every body in it has an example, and that every example is valid against its schema."""
 
 import sys
 from pathlib import Path
@@ -7,19 +7,19 @@ import jsonschema_rs
 import yaml
 from openapi_spec_validator import validate
 
-TEXT = Path(__file__).parents[2] / "openapi.yaml"
+FILE = Path(__file__).parents[2] / "openapi.yaml"
 
 
-def media_types(node, path=""):
-    """Every object with a schema and examples of it: media types, parameters, headers."""
+def described(node, path=""):
+    """Everything that has a schema and may have examples: bodies, parameters and headers."""
     if isinstance(node, dict):
         if "schema" in node:
             yield path, node
         for name, child in node.items():
-            yield from media_types(child, f"{path}/{name}")
+            yield from described(child, f"{path}/{name}")
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from media_types(child, f"{path}/{index}")
+            yield from described(child, f"{path}/{index}")
 
 
 def examples(node):
@@ -30,10 +30,12 @@ def examples(node):
 
 
 def main():
-    spec = yaml.safe_load(TEXT.read_text())
+    spec = yaml.safe_load(FILE.read_text())
     validate(spec)
     wrong, count = [], 0
-    for path, node in media_types({name: spec[name] for name in ("paths", "components")}):
+    for path, node in described({name: spec[name] for name in ("paths", "components")}):
+        if "/content/" in path and not list(examples(node)):
+            wrong.append(f"{path}: no example")
         schema = {"components": spec["components"], "allOf": [node["schema"]]}
         validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
         for name, value in examples(node):
