@@ -232,7 +232,10 @@ async fn every_answer_of_the_functions_is_described() {
     let run = schemathesis.output().await.unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     println!("{said}{}", String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success(), "openapi.yaml and the functions differ, as told above");
+    assert!(
+        run.status.success(),
+        "openapi.yaml and the functions differ, as told above"
+    );
     for answer in ANSWERS {
         let told = format!("{answer} (");
         assert!(
