@@ -16,8 +16,9 @@ SECRET = b"whsec_test_secret"
 GATEWAY_ERROR = b'{"type":"https://httpstatuses.com/500","status":500,"title":"Internal Server Error"}'
 OTHER_SECRET = b"whsec_of_somebody_else"
 
-
 answers = Counter()
+# By the webhook's path.
+signature_headers = {}
 
 
 @schemathesis.hook
@@ -37,38 +38,55 @@ def tell_answers():
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """Narrows the description to this deployment, closes the answers, and lets the providers report what was created."""
-    schemas = raw_schema["components"]["schemas"]
+    narrow(raw_schema["components"]["schemas"])
+    close_answers(raw_schema["components"]["schemas"])
+    note_signature_headers(raw_schema)
+    link_webhooks(raw_schema["paths"])
+
+
+def narrow(schemas):
+    """To what this deployment takes, and the providers' stand-ins."""
     schemas["ReturnUrl"]["pattern"] = r"^https://your-domain\.com(/[!-\[\]-~]*)?$"
     schemas["ApmRequest"]["properties"]["paymentMethod"]["enum"] = ["apple_pay", "google_pay"]
-    # The providers' stand-ins take one @ only.
+    # One @ only.
     schemas["Email"]["pattern"] = schemas["Email"]["pattern"].replace(r"^[^\s", r"^[^@\s")
+    # Quotes are off.
     for request in ("PreorderRequest", "ApmRequest"):
-        # Quotes are off.
         del schemas[request]["properties"]["quote"]
-    # A caller must put up with a member that it does not know, but none may come that is not described.
+
+
+def close_answers(schemas):
+    """A caller must put up with a member that it does not know, but none may come that is not described."""
+    problem = [{"$ref": "#/components/schemas/Problem"}]
     for name, schema in schemas.items():
-        if name in ("Preorder", "ApmPayment", "Payment", "Received") or schema.get("allOf") == [
-            {"$ref": "#/components/schemas/Problem"}
-        ]:
+        if name in ("Preorder", "ApmPayment", "Payment", "Received") or schema.get("allOf") == problem:
             schema["unevaluatedProperties"] = False
-    completed = {"amount": "$response.body#/amount", "metadata": {"paymentFunctionsId": "$response.body#/id"}}
+
+
+def note_signature_headers(raw_schema):
+    schemes = raw_schema["components"]["securitySchemes"]
+    for path, item in raw_schema["paths"].items():
+        named = [schemes[name] for option in item.get("post", {}).get("security", []) for name in option]
+        if headers := [scheme["name"] for scheme in named if scheme["type"] == "apiKey"]:
+            signature_headers[path] = headers
+
+
+def link_webhooks(paths):
+    """Lets the providers report that what was created is paid."""
+    by_apolopay = {"id": "$response.body#/processId", "status": "completed"}
+    by_finvypay = {
+        "event": "payment.completed",
+        "status": "COMPLETED",
+        "paymentId": "$response.body#/paymentId",
+        "currency": "$response.body#/currency",
+    }
+    money = {"amount": "$response.body#/amount", "metadata": {"paymentFunctionsId": "$response.body#/id"}}
     for route, webhook, body in (
-        ("/preorders", "/webhooks/apolopay", {"id": "$response.body#/processId", "status": "completed"}),
-        (
-            "/apm-payments",
-            "/webhooks/finvypay",
-            {
-                "event": "payment.completed",
-                "status": "COMPLETED",
-                "paymentId": "$response.body#/paymentId",
-                "currency": "$response.body#/currency",
-            },
-        ),
+        ("/preorders", "/webhooks/apolopay", by_apolopay),
+        ("/apm-payments", "/webhooks/finvypay", by_finvypay),
     ):
-        received = raw_schema["paths"][webhook]["post"]
-        created = raw_schema["paths"][route]["post"]["responses"]["201"]
-        created["links"]["paid"] = {"operationId": received["operationId"], "requestBody": body | completed}
+        links = paths[route]["post"]["responses"]["201"]["links"]
+        links["paid"] = {"operationId": paths[webhook]["post"]["operationId"], "requestBody": body | money}
 
 
 @schemathesis.hook
@@ -96,16 +114,12 @@ def filter_failure(context, failure, case, response):
     """The local gateway itself answers what it cannot put into an event: bytes that are no text in a header or in a JSON body."""
     if response.status_code != 500 or response.content != GATEWAY_ERROR:
         return True
-    request = response.request
-    return is_text(request.body) and all(is_text(value, "ascii") for value in request.headers.values())
-
-
-def is_text(value, encoding="utf-8"):
+    body = response.request.body
     try:
-        (value or b"").decode(encoding) if isinstance(value, (bytes, type(None))) else value.encode(encoding)
-    except UnicodeError:
-        return False
-    return True
+        is_text = not isinstance(body, bytes) or body.decode() is not None
+    except UnicodeDecodeError:
+        is_text = False
+    return is_text and all(value.isascii() for value in response.request.headers.values())
 
 
 def signature(secret, body):
@@ -113,29 +127,28 @@ def signature(secret, body):
 
 
 class Signed(AuthBase):
-    """Signs the very bytes that are sent, in one of the headers in which the provider may sign."""
+    """Signs the very bytes that are sent, in one of the headers that openapi.yaml names for the path."""
 
-    def __init__(self, *headers):
-        self.headers = headers
+    def __init__(self, path):
+        self.path = path
 
     def __call__(self, request):
         digest = signature(SECRET, request.body)
-        request.headers[self.headers[int(digest, 16) % len(self.headers)]] = digest
+        headers = signature_headers[self.path]
+        request.headers[headers[int(digest, 16) % len(headers)]] = digest
         return request
 
 
-APOLOPAY = ("x-signature", "x-apolopay-signature")
-FINVYPAY = ("fs-webhook-hash",)
-schemathesis.auth.set_from_requests(Signed(*APOLOPAY)).apply_to(path="/webhooks/apolopay")
-schemathesis.auth.set_from_requests(Signed(*FINVYPAY)).apply_to(path="/webhooks/finvypay")
+for webhook in ("/webhooks/apolopay", "/webhooks/finvypay"):
+    schemathesis.auth.set_from_requests(Signed(webhook)).apply_to(path=webhook)
 
 
 @schemathesis.check
 def only_the_signed_webhook_is_taken(ctx, response, case):
     """The same request without a signature, and with somebody else's."""
-    if not case.operation.path.startswith("/webhooks/") or case.method != "POST" or response.status_code not in (200, 400):
+    names = signature_headers.get(case.operation.path)
+    if names is None or response.request.method != "POST" or response.status_code not in (200, 400):
         return
-    names = APOLOPAY + FINVYPAY
     plain = {name: value for name, value in response.request.headers.items() if name.lower() not in names}
     signed = [name for name in response.request.headers if name.lower() in names]
     forged = {**plain, **{name: signature(OTHER_SECRET, response.request.body) for name in signed}}
