@@ -114,12 +114,13 @@ def filter_failure(context, failure, case, response):
     """The local gateway itself answers what it cannot put into an event: bytes that are no text in a header or in a JSON body."""
     if response.status_code != 500 or response.content != GATEWAY_ERROR:
         return True
-    body = response.request.body
+    body, headers = response.request.body, response.request.headers
     try:
-        is_text = not isinstance(body, bytes) or body.decode() is not None
+        if isinstance(body, bytes):
+            body.decode()
     except UnicodeDecodeError:
-        is_text = False
-    return is_text and all(value.isascii() for value in response.request.headers.values())
+        return False
+    return all(value.isascii() for value in headers.values())
 
 
 def signature(secret, body):
