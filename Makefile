@@ -7,7 +7,7 @@ CARGO_MACHETE := cargo-machete@0.9.2
 CARGO_MUTANTS := cargo-mutants@27.1.0
 CFN_GUARD := cfn-guard@3.2.1
 SAM := aws-sam-cli==1.170.0
-# Swagger UI as its makers built it, which PyPI has in this package only.
+# Swagger UI as its makers built it; of the packages on PyPI only this one is kept up to date.
 SWAGGER_UI := drf-spectacular-sidecar==2026.10.1
 EXAMPLES ?= 1000
 FUZZ_SECONDS ?= 60
