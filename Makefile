@@ -7,11 +7,15 @@ CARGO_MACHETE := cargo-machete@0.9.2
 CARGO_MUTANTS := cargo-mutants@27.1.0
 CFN_GUARD := cfn-guard@3.2.1
 SAM := aws-sam-cli==1.170.0
+# Swagger UI as its makers built it; of the packages on PyPI only this one is kept up to date.
+SWAGGER_UI := drf-spectacular-sidecar==2026.10.1
+EXAMPLES ?= 1000
 FUZZ_SECONDS ?= 60
 FUNCTION ?= webhook-handler
 MINUTES ?= 10
 HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
+ANSWERS := openapi::every_answer_of_the_functions_is_described
 LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 
 # Each function is a package of its own, and built by itself: of functions that are built together each gets what any of
@@ -19,7 +23,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test compiled packages bench profile build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test compiled packages bench profile build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,6 +58,9 @@ profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhoo
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
 
+openapi: tools ## the functions' answers against openapi.yaml, with EXAMPLES (1000) requests for each route, made at random
+	OPENAPI_EXAMPLES=$(EXAMPLES) OPENAPI_SEED=$${OPENAPI_SEED:-$$(date +%s)} cargo test --locked --workspace --test it -- --exact --nocapture $(ANSWERS)
+
 build: tools ## the functions' packages for AWS (arm64), in target/lambda
 	rustup target add aarch64-unknown-linux-gnu
 	set -e; PATH="$(CURDIR)/.venv/bin:$$PATH"; for function in $(FUNCTIONS); do \
@@ -80,6 +87,7 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 
 lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
+	.venv/bin/python tests/openapi/lint.py
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
 	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
@@ -91,7 +99,7 @@ lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD)
 fmt: ## format the code
 	cargo fmt --all
 
-tools: .venv/installed ## the local AWS, cargo-lambda and cfn-lint, in .venv
+tools: .venv/installed .tools/$(SWAGGER_UI) ## the local AWS, cargo-lambda and what checks, in .venv; Swagger UI, in .tools
 
 relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the lock must suit the oldest)
 	$(PYTHON) -m venv --clear .venv
@@ -114,6 +122,12 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 
 .tools/valgrind:
 	@tests/bench/valgrind $@
+
+# By itself: all that it needs is for sites made with Django.
+.tools/$(SWAGGER_UI): | .venv/installed
+	@rm -rf .tools/swagger-ui
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --target .tools/swagger-ui $(SWAGGER_UI)
+	@touch $@
 
 .tools/$(SAM): | prerequisites
 	@echo "installing $(SAM) into .tools/sam (once)"

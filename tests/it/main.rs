@@ -32,6 +32,7 @@ mod leases;
 mod linking;
 mod metrics;
 mod model;
+mod openapi;
 mod panics;
 mod payments;
 mod preorders;

@@ -97,8 +97,10 @@ async fn start() -> Result<Running, Error> {
     say(&format!(
         "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
          providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
+         API             {}/openapi\n  \
          local AWS       {}  (table {table})\n  Ctrl-C stops everything.",
         running.front.url(),
+        running.sandbox.url(),
         running.sandbox.url(),
         running.aws.url(),
     ));

@@ -14,6 +14,7 @@
 //! | `payments`, `calls` | what the stand-ins remember |
 //! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: what to send, its body, sending, signing |
 //! | `control`, `client` | the scripting routes, and a typed client for them |
+//! | `openapi` | the API's description, and the page made of it |
 
 #![cfg_attr(
     test,
@@ -36,6 +37,7 @@ mod finvypay_check;
 mod http;
 mod index;
 mod json;
+mod openapi;
 mod payments;
 mod script;
 mod server;

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::config::Config;
 use super::http::{NoReply, loopback_client};
 use super::world::World;
-use super::{apolopay, control, finvypay, index};
+use super::{apolopay, control, finvypay, index, openapi};
 
 /// Running stand-ins, which end when this is dropped.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     let world = Arc::new(World::new(config, base_url, http));
     let router = Router::new()
         .route("/", get(index::page))
+        .merge(openapi::routes())
         .nest("/apolopay", apolopay::routes())
         .nest("/finvypay", finvypay::routes())
         .nest("/_control", control::routes(&world))

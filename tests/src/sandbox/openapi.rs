@@ -1,0 +1,64 @@
+//! openapi.yaml at `/openapi.yaml`, and rendered at `/openapi` by Swagger UI, which `make tools` installs.
+//!
+//! Read from disk at every request, so that whoever changes the file sees it on reload. Nothing comes from another host.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::http::page;
+use super::world::World;
+
+const SWAGGER_UI: &str = ".tools/swagger-ui/drf_spectacular_sidecar/static/drf_spectacular_sidecar/swagger-ui-dist";
+/// Its icons are data URLs. It asks for styles in no page, but sets some from its script, which `style-src` allows.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+pub(super) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route(
+            "/openapi",
+            get(|| file("tests/openapi/page.html", "text/html; charset=utf-8")),
+        )
+        .route("/openapi.yaml", get(|| file("openapi.yaml", "application/yaml")))
+        .route("/openapi/{name}", get(part))
+}
+
+async fn part(extract::Path(name): extract::Path<String>) -> Response<Body> {
+    let script = "text/javascript; charset=utf-8";
+    match name.as_str() {
+        "page.js" => file("tests/openapi/page.js", script).await,
+        "swagger-ui-bundle.js" => file(&format!("{SWAGGER_UI}/{name}"), script).await,
+        "swagger-ui.css" => file(&format!("{SWAGGER_UI}/{name}"), "text/css; charset=utf-8").await,
+        _ => page(StatusCode::NOT_FOUND, "There is nothing of that name.\n".to_owned()),
+    }
+}
+
+async fn file(path: &str, media_type: &'static str) -> Response<Body> {
+    let Ok(bytes) = tokio::fs::read(workspace().join(path)).await else {
+        let text = format!("{path} is not there; `make tools` installs Swagger UI.\n");
+        return page(StatusCode::NOT_FOUND, text);
+    };
+    let mut response = bytes.into_response();
+    for (name, value) in [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The stand-ins only ever run from the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
