@@ -6,7 +6,7 @@ use crate::payment::{Fact, Outcome};
 use crate::providers::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
 
 /// One header signs them all.
-pub static WEBHOOKS: Webhooks = Webhooks {
+pub(super) const WEBHOOKS: Webhooks = Webhooks {
     signature_headers: &["fs-webhook-hash"],
     read,
 };
@@ -67,7 +67,7 @@ mod tests {
     use crate::providers::{Event, Unusable, vectors};
 
     fn read(body: &str) -> Result<Event, Unusable> {
-        Provider::FinvyPay.webhooks().read(body.as_bytes())
+        Provider::FinvyPay.profile().webhooks.read(body.as_bytes())
     }
 
     #[test]
