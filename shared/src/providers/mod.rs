@@ -133,8 +133,8 @@ fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, S
 }
 
 /// An amount given as a number or as a string of one.
-fn read_amount(object: &Object) -> Option<Decimal> {
-    match object.get("amount")? {
+fn read_amount(value: Option<&Json>) -> Option<Decimal> {
+    match value? {
         Json::Number(text) | Json::String(text) => Decimal::parse(text),
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     }

@@ -37,7 +37,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
                 .and_then(OrderId::parse),
             outcome,
             words,
-            amount: read_amount(body),
+            amount: read_amount(body.get("amount")),
             currency: None,
             occurred_at: ["finalizedAt", "timestamp"]
                 .iter()

@@ -31,8 +31,10 @@ fn read(body: &Object) -> Result<Event, Unusable> {
         .filter_map(|place| place.str("status"))
         .chain(body.str("event"))
         .collect();
-    let has_amount = |place: &&Object| place.get("amount").is_some_and(|amount| *amount != Json::Null);
-    let amounts = places().filter(has_amount).map(read_amount);
+    let amounts = places()
+        .filter_map(|place| place.get("amount"))
+        .filter(|amount| **amount != Json::Null)
+        .map(|amount| read_amount(Some(amount)));
     let currencies = places()
         .filter_map(|place| place.str("currency"))
         .map(|code| Some(code.to_ascii_uppercase()));
