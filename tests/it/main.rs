@@ -13,6 +13,7 @@
     reason = "these are tests throughout, and some print how much they tried"
 )]
 
+mod adding_a_provider;
 mod answered_in_time;
 mod apm_payments;
 mod aws;
