@@ -22,10 +22,11 @@ mod cost;
 mod creating;
 mod deployed;
 mod dev;
+mod docs;
 mod events;
 mod facts;
 mod faults;
-mod guarantees;
+
 mod holes;
 mod idempotency;
 mod invoke;
