@@ -102,7 +102,7 @@ async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
     let id = match (owners.first(), event.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(*owner),
         (None, Some(id), _) => Some(id),
-        (None, None, Some(order_id)) if fact.provider.may_name_only_the_order() => {
+        (None, None, Some(order_id)) if fact.provider.profile().may_name_only_the_order => {
             match store.payments_of_order(fact.provider, order_id).await? {
                 OrderPayments::One(id) => Some(id),
                 OrderPayments::None | OrderPayments::Several => None,

@@ -55,6 +55,9 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// Every provider: one that is missing here gets no webhooks and is never looked at by the reconciler.
+    pub const ALL: [Self; 2] = [Self::ApoloPay, Self::FinvyPay];
+
     /// The name used in answers, paths and keys.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,7 +4,6 @@
 //! not another payment's, makes it `completed`; a word that is not known moves nothing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -59,13 +58,6 @@ impl Outcome {
         }
     }
 }
-
-/// How long after the moment that the provider named a payment counts as expired.
-const EXPIRY_GRACE: Duration = Duration::from_secs(15 * 60);
-/// For how long FinvyPay lets a buyer pay, where it does not say.
-const FINVYPAY_LIFE: Duration = Duration::from_secs(30 * 60);
-/// When an ApoloPay payment counts as expired; the provider names no moment.
-const APOLOPAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A person who settled by hand what no provider will say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +146,7 @@ impl Fact {
     /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.
     pub fn money(&self) -> Option<Money> {
         let named = || self.currency.as_deref()?.to_ascii_uppercase().parse().ok();
-        let currency = self.provider.only_currency().or_else(named)?;
+        let currency = self.provider.profile().only_currency.or_else(named)?;
         Money::from_major(self.amount.as_ref()?, currency).ok()
     }
 }
@@ -308,18 +300,14 @@ impl Payment {
         self.becomes(after, now)
     }
 
-    /// From when on the payment counts as expired if nothing was heard of it: FinvyPay's own moment and 15 minutes,
-    /// ApoloPay's 24 hours after it was created.
+    /// From when on the payment counts as expired if nothing was heard of it: the moment that the provider named, or the
+    /// end of the time that it gives a buyer, and its [grace](crate::providers::Profile::grace).
     pub fn expires_at(&self) -> Timestamp {
-        match self.provider {
-            Provider::ApoloPay => self.created_at.plus(APOLOPAY_LIFE),
-            Provider::FinvyPay => {
-                let named = self.handoff.as_ref().and_then(|handoff| handoff.expires_at);
-                named
-                    .unwrap_or_else(|| self.created_at.plus(FINVYPAY_LIFE))
-                    .plus(EXPIRY_GRACE)
-            }
-        }
+        let profile = self.provider.profile();
+        let named = self.handoff.as_ref().and_then(|handoff| handoff.expires_at);
+        named
+            .unwrap_or_else(|| self.created_at.plus(profile.life))
+            .plus(profile.grace)
     }
 
     /// Our own clock ran out, if it has at `now`. Soft: anything verified goes past it.

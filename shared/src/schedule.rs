@@ -5,12 +5,12 @@
 //!
 //! | what | when |
 //! |---|---|
-//! | ApoloPay, not paid | once, when it expires: there is nobody to ask |
-//! | FinvyPay, not paid | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
-//! | FinvyPay, refused | the same until it would have expired, and later if FinvyPay could not be asked then |
-//! | FinvyPay, authorized | the same for thirty days |
+//! | not paid, and its provider cannot be asked (ApoloPay) | once, when it expires |
+//! | not paid, and its provider can be asked (FinvyPay) | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
+//! | the same, refused | the same until it would have expired, and later if the provider could not be asked then |
+//! | the same, authorized | the same for thirty days |
 //! | in `review` | at once and then daily, until a person has dealt with it |
-//! | parked | after a minute, then like FinvyPay's, as long as it is kept |
+//! | parked | after a minute, then at twice the age each time and daily at last, as long as it is kept |
 
 use std::time::Duration;
 
@@ -28,18 +28,16 @@ const FIRST: Duration = MINUTE;
 const SOONEST: Duration = Duration::from_secs(5 * 60);
 /// The most time between two looks.
 const LATEST: Duration = DAY;
-/// How long FinvyPay is asked about a payment.
+/// How long a provider is asked about a payment.
 const ASKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// How long FinvyPay is asked about money that is promised.
+/// How long a provider is asked about money that is promised.
 const PROMISED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is looked at together. Each has its own share of the reconciler's time, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// ApoloPay's payments that may expire.
-    ApoloPay,
-    /// FinvyPay's payments to ask about.
-    FinvyPay,
+    /// A provider's payments: to ask about, or to expire where it cannot be asked.
+    Of(Provider),
     /// Payments that a person must look at.
     Review,
     /// Events that no payment is known for.
@@ -47,23 +45,36 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// Every queue.
-    pub const ALL: [Self; 4] = [Self::ApoloPay, Self::FinvyPay, Self::Review, Self::Parked];
+    /// Every queue, in the order in which they are worked off: first what needs no provider, last what takes longest.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of = |can_be_asked| {
+            let providers = Provider::ALL.into_iter();
+            providers
+                .filter(move |provider| provider.profile().can_be_asked == can_be_asked)
+                .map(Self::Of)
+        };
+        [Self::Review]
+            .into_iter()
+            .chain(of(false))
+            .chain([Self::Parked])
+            .chain(of(true))
+    }
 
     /// The name, as it is stored.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::ApoloPay => "apolopay",
-            Self::FinvyPay => "finvypay",
+            Self::Of(provider) => provider.name(),
             Self::Review => "review",
             Self::Parked => "parked",
         }
     }
 
-    const fn of(provider: Provider) -> Self {
-        match provider {
-            Provider::ApoloPay => Self::ApoloPay,
-            Provider::FinvyPay => Self::FinvyPay,
+    /// Its share of the reconciler's time, beside those of the others.
+    pub const fn share(self) -> u32 {
+        match self {
+            Self::Review => 1,
+            Self::Of(provider) if provider.profile().can_be_asked => 5,
+            Self::Of(_) | Self::Parked => 3,
         }
     }
 }
@@ -85,7 +96,7 @@ impl Change {
         match rung {
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
             // It may have been given up already.
-            Status::Authorized => Self::At(Queue::of(provider), now.plus(SOONEST)),
+            Status::Authorized => Self::At(Queue::Of(provider), now.plus(SOONEST)),
             Status::Review => Self::At(Queue::Review, now),
             Status::Completed => Self::Never,
         }
@@ -103,33 +114,31 @@ impl Change {
 
 /// When a new payment is first looked at.
 pub fn first_look(payment: &Payment) -> (Queue, Timestamp) {
-    let at = match payment.provider {
-        Provider::ApoloPay => payment.expires_at(),
-        Provider::FinvyPay => payment.created_at.plus(FIRST),
+    let at = if payment.provider.profile().can_be_asked {
+        payment.created_at.plus(FIRST)
+    } else {
+        payment.expires_at()
     };
-    (Queue::of(payment.provider), at)
+    (Queue::Of(payment.provider), at)
 }
 
 /// When a payment that was looked at is looked at again. `answered` tells whether its provider could be asked about it.
 pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
-    match (payment.status, payment.provider) {
+    match (payment.status, payment.provider.profile().can_be_asked) {
         (Status::Completed, _) => None,
         (Status::Review, _) => Some(now.plus(LATEST)),
-        (Status::Creating | Status::Pending, Provider::ApoloPay) => Some(expires_at.max(now)),
-        (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, Provider::ApoloPay) => None,
-        (Status::Creating | Status::Pending, Provider::FinvyPay) if now < expires_at => {
-            Some(by_age(age, now).min(expires_at))
-        }
-        (Status::Authorized, Provider::FinvyPay) => (age < PROMISED_FOR).then(|| by_age(age, now)),
-        (Status::Failed, Provider::FinvyPay) if payment.is_refused() && answered => {
+        (Status::Creating | Status::Pending, false) => Some(expires_at.max(now)),
+        (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
+        (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
+        (Status::Authorized, true) => (age < PROMISED_FOR).then(|| by_age(age, now)),
+        (Status::Failed, true) if payment.is_refused() && answered => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
-        (
-            Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed,
-            Provider::FinvyPay,
-        ) => (age < ASKED_FOR).then(|| by_age(age, now)),
+        (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
+            (age < ASKED_FOR).then(|| by_age(age, now))
+        }
     }
 }
 

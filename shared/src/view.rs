@@ -7,6 +7,7 @@ use crate::id::{OrderId, PaymentId, Provider, Reference};
 use crate::idempotency::Answer;
 use crate::money::{Amount, Currency};
 use crate::payment::{Handoff, Payment};
+use crate::providers::ShownId;
 use crate::status::Status;
 
 /// The members of an answer, those that are absent left out.
@@ -44,9 +45,9 @@ impl<'a> PaymentView<'a> {
             id: payment.id,
             provider: payment.provider,
             status: payment.status,
-            process_id: match payment.provider {
-                Provider::ApoloPay => handoff.map(|handoff| &handoff.reference),
-                Provider::FinvyPay => None,
+            process_id: match payment.provider.profile().shown_id {
+                ShownId::ProcessId => handoff.map(|handoff| &handoff.reference),
+                ShownId::PaymentId => None,
             },
             payment_id: None,
             redirect_url: handoff.and_then(|handoff| handoff.redirect_url.as_deref()),
@@ -63,9 +64,9 @@ impl<'a> PaymentView<'a> {
     /// As the creating functions answer. Beyond `pending` there is nothing to pay with in it.
     pub fn created(payment: &'a Payment) -> Self {
         Self {
-            payment_id: match payment.provider {
-                Provider::ApoloPay => None,
-                Provider::FinvyPay => payment.handoff.as_ref().map(|handoff| &handoff.reference),
+            payment_id: match payment.provider.profile().shown_id {
+                ShownId::ProcessId => None,
+                ShownId::PaymentId => payment.handoff.as_ref().map(|handoff| &handoff.reference),
             },
             payment_method: payment.payment_method.as_deref(),
             updated_at: None,

@@ -1,4 +1,4 @@
-//! Every file in `events/`, handed to its function by `cargo lambda invoke`, as the README does it.
+//! Every file in `events/`, handed to its function by `cargo lambda invoke`, as CONTRIBUTING.md does it.
 
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};

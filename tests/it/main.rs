@@ -13,6 +13,7 @@
     reason = "these are tests throughout, and some print how much they tried"
 )]
 
+mod adding_a_provider;
 mod answered_in_time;
 mod apm_payments;
 mod aws;
@@ -21,10 +22,11 @@ mod cost;
 mod creating;
 mod deployed;
 mod dev;
+mod docs;
 mod events;
 mod facts;
 mod faults;
-mod guarantees;
+
 mod holes;
 mod idempotency;
 mod invoke;

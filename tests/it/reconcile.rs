@@ -122,7 +122,7 @@ impl Shop {
 
     /// Whether a payment will ever be looked at again.
     async fn is_settled(&self, id: PaymentId) -> bool {
-        for queue in Queue::ALL {
+        for queue in Queue::all() {
             if self.due(queue, 1000 * DAY).await.contains(&Subject::Payment(id)) {
                 return false;
             }

@@ -352,7 +352,7 @@ fn the_parts_of_the_index_take_what_the_page_on_scale_says() {
             "the same while the index is new, on average",
             [usize::try_from(takes_new).unwrap()],
         ),
-        ("queries of an idle run", [(Queue::ALL.len() + 2) * parts]),
+        ("queries of an idle run", [(Queue::all().count() + 2) * parts]),
     ]);
 }
 
@@ -365,7 +365,7 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
         let intent = intent(Provider::ApoloPay, Timestamp::now());
         store.open(&intent, None, intent.created_at).await.unwrap();
         let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
-        let part = Value::from(format!("{}#{other}", Queue::ApoloPay.name()));
+        let part = Value::from(format!("{}#{other}", Queue::Of(Provider::ApoloPay).name()));
         let moved = recorded.table.client().update_item().table_name("payments");
         let moved = moved.key("pk", AttributeValue::S(format!("PAYMENT#{}", intent.id)));
         let moved = moved.key("sk", AttributeValue::S("STATE".to_owned()));
@@ -379,7 +379,10 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
             };
             deliver(&store, &event, Timestamp::now()).await.unwrap();
         } else {
-            let due = store.due(Queue::ApoloPay, intent.expires_at(), BATCH).await.unwrap();
+            let due = store
+                .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
+                .await
+                .unwrap();
             let claimed = store.claim(&due[0], intent.expires_at()).await.unwrap().unwrap();
             assert_eq!(recorded.due().unwrap().0, part, "moved within its part");
             store.look_again(&claimed, None).await.unwrap();
@@ -429,7 +432,10 @@ async fn the_reconciler_gets_done_what_the_page_on_scale_says() {
     let store = recorded.store();
     let intent = intent(Provider::ApoloPay, Timestamp::now());
     store.open(&intent, None, intent.created_at).await.unwrap();
-    let due = store.due(Queue::ApoloPay, intent.expires_at(), BATCH).await.unwrap();
+    let due = store
+        .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
+        .await
+        .unwrap();
     recorded.take();
     let mut sweep = Sweep::new(&store, Book::default(), intent.expires_at());
     assert!(sweep.look_at(&due[0]).await.unwrap());

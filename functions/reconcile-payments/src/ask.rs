@@ -31,6 +31,9 @@ pub enum Unanswered {
     Store(#[from] StoreError),
 }
 
+/// The provider that is asked. For a second one [`Ask`] would have to be told whom.
+pub const ASKED: Provider = Provider::FinvyPay;
+
 /// Somebody who knows what became of payments.
 pub trait Ask {
     /// What is known under an id. `None`: nothing.
@@ -92,9 +95,7 @@ impl<'a> InTurn<'a> {
         let Api::Ready(api) = &self.api else {
             return Err(Unanswered::OutOfTurns);
         };
-        let turn = self
-            .store
-            .next_turn(Provider::FinvyPay, INTERVAL, Timestamp::now(), self.latest);
+        let turn = self.store.next_turn(ASKED, INTERVAL, Timestamp::now(), self.latest);
         let turn = turn.await?.ok_or(Unanswered::OutOfTurns)?;
         tokio::time::sleep(turn.since(Timestamp::now())).await;
         Ok(api)
@@ -136,14 +137,28 @@ impl Ask for InTurn<'_> {
     async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
         let api = self.turn().await?;
         let call = around(Call::AskProvider, api.status(id));
-        let answer = measured(Provider::FinvyPay, Operation::Status, call).await;
+        let answer = measured(ASKED, Operation::Status, call).await;
         self.note(answer)
     }
 
     async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
         let api = self.turn().await?;
         let call = around(Call::ListAtProvider, api.transactions(order_id));
-        let answer = measured(Provider::FinvyPay, Operation::List, call).await;
+        let answer = measured(ASKED, Operation::List, call).await;
         self.note(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_can_be_asked_is_asked() {
+        let can_be_asked = |provider: &Provider| provider.profile().can_be_asked;
+        assert_eq!(
+            Provider::ALL.into_iter().filter(can_be_asked).collect::<Vec<_>>(),
+            [ASKED]
+        );
     }
 }

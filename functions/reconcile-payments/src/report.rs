@@ -16,11 +16,11 @@ const NAMED: usize = 100;
 pub enum Matter {
     /// Money moved that does not match.
     Review,
-    /// An ApoloPay payment expired without a word. Nobody can be asked, so a lost webhook looks just like that.
+    /// A payment expired without a word, and its provider cannot be asked, so that a lost webhook looks just like that.
     Unconfirmed,
-    /// FinvyPay did not say in all the time whether an authorized payment was paid.
+    /// The provider did not say in all the time whether an authorized payment was paid.
     Unsettled,
-    /// FinvyPay knows nothing of the ids that it gave, or was never heard.
+    /// The provider knows nothing of the ids that it gave, or was never heard.
     Unanswered,
     /// An event, and no payment is known that it is about.
     Parked,

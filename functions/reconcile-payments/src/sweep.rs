@@ -16,7 +16,7 @@ use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Due, ParkedEvents, Store, StoreError, Subject};
 use tokio::time::Instant;
 
-use crate::ask::{Ask, Unanswered};
+use crate::ask::{ASKED, Ask, Unanswered};
 use crate::report::{ForAPerson, Matter, Report, count};
 
 /// How much of each part of a queue is read at once.
@@ -59,20 +59,17 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
     }
 
-    /// Looks at what is due in each queue for as long as it has: a twelfth, a quarter, a quarter and the rest of
-    /// `time`, and what the ones before it left over.
+    /// Looks at what is due in each queue for its [share](Queue::share) of `time`, and what the ones before it left over.
     ///
     /// # Errors
     /// Where it cannot be read what is due. An error with one thing is counted, and the thing stays due.
     pub async fn run(mut self, time: Duration) -> Result<(Report, A), StoreError> {
         let start = Instant::now();
-        for (queue, until) in [
-            (Queue::Review, time / 12),
-            (Queue::ApoloPay, time / 3),
-            (Queue::Parked, time * 7 / 12),
-            (Queue::FinvyPay, time),
-        ] {
-            self.work_off(queue, start + until).await?;
+        let all: u32 = Queue::all().map(Queue::share).sum();
+        let mut passed = 0;
+        for queue in Queue::all() {
+            passed += queue.share();
+            self.work_off(queue, start + time * passed / all).await?;
         }
         Ok((self.report, self.asker))
     }
@@ -85,7 +82,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 self.report.was_due_for(self.now.since(due.at));
             }
             for due in batch {
-                if Instant::now() >= until || (queue == Queue::FinvyPay && !self.can_ask) {
+                if Instant::now() >= until || (queue == Queue::Of(ASKED) && !self.can_ask) {
                     self.report.unfinished = true;
                     return Ok(());
                 }
@@ -133,7 +130,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(true);
-        if payment.provider == Provider::FinvyPay && payment.status != Status::Completed {
+        if payment.provider == ASKED && payment.status != Status::Completed {
             let before = payment.status;
             asked = match self.ask_about(&payment).await {
                 Err(Unanswered::Store(error)) => return Err(error),
@@ -150,13 +147,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let is_new = was_payable && payment.status == Status::Expired;
         let answered = !matches!(asked, Err(Unanswered::Call(_)));
         let next = schedule::next_look(&payment, answered, self.now);
-        let matter = match (payment.status, payment.provider) {
+        let matter = match (payment.status, payment.provider.profile().can_be_asked) {
             (Status::Review, _) => Some(Matter::Review),
-            (Status::Expired, Provider::ApoloPay) if is_new => Some(Matter::Unconfirmed),
-            (Status::Authorized, Provider::FinvyPay) if next.is_none() => Some(Matter::Unsettled),
-            (Status::Expired, Provider::FinvyPay) if next.is_none() && !matches!(asked, Ok(true)) => {
-                Some(Matter::Unanswered)
-            }
+            (Status::Expired, false) if is_new => Some(Matter::Unconfirmed),
+            (Status::Authorized, true) if next.is_none() => Some(Matter::Unsettled),
+            (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(true)) => Some(Matter::Unanswered),
             _ => None,
         };
         if let Some(matter) = matter {
@@ -169,7 +164,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         })
     }
 
-    /// Asks FinvyPay about every id of a payment and, where that settles nothing, about its order. Whatever comes back
+    /// Asks the provider about every id of a payment and, where that settles nothing, about its order. Whatever comes back
     /// is delivered as a webhook would be. Tells whether the provider knew the payment.
     async fn ask_about(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
         if !self.can_ask {
@@ -248,7 +243,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(Look::Done(None));
         };
         let mut postponed = false;
-        if provider == Provider::FinvyPay {
+        if provider == ASKED {
             match self.find_out_whose(place, &parked).await {
                 Ok(()) | Err(Unanswered::Call(_)) => {}
                 Err(Unanswered::OutOfTurns) => {
@@ -286,7 +281,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         })
     }
 
-    /// Asks FinvyPay under the id that something is parked under, and about every payment of the order that it names:
+    /// Asks the provider under the id that something is parked under, and about every payment of the order that it names:
     /// the answers attach the id to its payment, and so collect what is parked under it.
     async fn find_out_whose(&mut self, place: &str, parked: &ParkedEvents) -> Result<(), Unanswered> {
         if !self.can_ask {
@@ -302,7 +297,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 Err(error) => return Err(error),
             }
         }
-        if self.store.parked(Provider::FinvyPay, place).await?.is_none() {
+        if self.store.parked(ASKED, place).await?.is_none() {
             return Ok(());
         }
         let orders: Vec<&OrderId> = parked
@@ -311,7 +306,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             .filter_map(|event| event.fact.order_id.as_ref())
             .collect();
         let Some(order_id) = orders.first() else { return Ok(()) };
-        let candidates = self.store.payments_of(Provider::FinvyPay, order_id, CANDIDATES).await?;
+        let candidates = self.store.payments_of(ASKED, order_id, CANDIDATES).await?;
         for id in candidates {
             if let Some(payment) = self.store.payment(id).await?
                 && payment.status != Status::Completed

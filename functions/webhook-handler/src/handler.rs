@@ -83,7 +83,8 @@ impl WebhookHandler {
         let now = Timestamp::now();
         self.verify(provider, request.headers(), body, now).await?;
         let event = provider
-            .webhooks()
+            .profile()
+            .webhooks
             .read(body)
             .map_err(|unusable| Problem::webhook_unusable(unusable.0))?;
         let delivery = timeout(STORE_LIMIT, delivery::deliver(&self.store, &event, now)).await;
@@ -117,7 +118,8 @@ impl WebhookHandler {
         now: Timestamp,
     ) -> Result<(), Problem> {
         let signatures = provider
-            .webhooks()
+            .profile()
+            .webhooks
             .signatures(headers)
             .ok_or_else(Problem::signature_invalid)?;
         let verifies = self.secrets(provider).verifies(body, &signatures, now).await;

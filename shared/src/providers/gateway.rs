@@ -307,3 +307,8 @@ pub fn shown_code(code: &str) -> Option<String> {
     let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
     ((1..=64).contains(&code.len()) && code.chars().all(is_code)).then(|| code.to_owned())
 }
+
+/// Whether a browser may be sent there.
+pub fn is_web_page(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+}

@@ -2,7 +2,7 @@
 //! and its words.
 //!
 //! A new provider is a new module with the same parts (`webhook`, `client`), a [`Provider`] variant, and the arms that
-//! the compiler then asks for.
+//! the compiler then asks for: docs/adding-a-provider.md goes through it step by step.
 
 pub mod apolopay;
 pub mod finvypay;
@@ -10,6 +10,8 @@ pub mod finvypay;
 pub mod gateway;
 #[cfg(test)]
 pub(crate) mod vectors;
+
+use std::time::Duration;
 
 use lambda_http::http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -76,31 +78,41 @@ impl Webhooks {
     }
 }
 
+/// What is particular to a provider, beside how it is called.
+#[derive(Debug)]
+pub struct Profile {
+    /// The one currency of its amounts, where its messages name none.
+    pub only_currency: Option<Currency>,
+    /// How its id of a payment is shown.
+    pub shown_id: ShownId,
+    /// For how long a buyer may pay, where it names no moment itself.
+    pub life: Duration,
+    /// How much longer a payment is waited for before it counts as expired.
+    pub grace: Duration,
+    /// Whether it tells what became of a payment when it is asked. One that does not has nothing but its webhooks, and
+    /// what they do not settle only a person can.
+    pub can_be_asked: bool,
+    /// Whether some of its webhooks name nothing of ours but the order.
+    pub may_name_only_the_order: bool,
+    /// How its webhooks look.
+    pub webhooks: Webhooks,
+}
+
+/// How a provider's id of a payment is shown to a browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownId {
+    /// As `processId`, also by `GET` while the buyer can pay: without it the browser cannot go on.
+    ProcessId,
+    /// As `paymentId`, when the payment is created: the buyer goes on by a redirect.
+    PaymentId,
+}
+
 impl Provider {
-    /// Every provider.
-    pub const ALL: [Self; 2] = [Self::ApoloPay, Self::FinvyPay];
-
-    /// The one currency of the provider's amounts, where its messages name none.
-    pub const fn only_currency(self) -> Option<Currency> {
+    /// What is particular to it.
+    pub const fn profile(self) -> &'static Profile {
         match self {
-            Self::ApoloPay => Some(Currency::USD),
-            Self::FinvyPay => None,
-        }
-    }
-
-    /// Whether some of the provider's webhooks name nothing of ours but the order.
-    pub const fn may_name_only_the_order(self) -> bool {
-        match self {
-            Self::ApoloPay => false,
-            Self::FinvyPay => true,
-        }
-    }
-
-    /// How the provider's webhooks look.
-    pub fn webhooks(self) -> &'static Webhooks {
-        match self {
-            Self::ApoloPay => &apolopay::webhook::WEBHOOKS,
-            Self::FinvyPay => &finvypay::webhook::WEBHOOKS,
+            Self::ApoloPay => &apolopay::PROFILE,
+            Self::FinvyPay => &finvypay::PROFILE,
         }
     }
 }
@@ -121,8 +133,8 @@ fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, S
 }
 
 /// An amount given as a number or as a string of one.
-fn read_amount(object: &Object) -> Option<Decimal> {
-    match object.get("amount")? {
+fn read_amount(value: Option<&Json>) -> Option<Decimal> {
+    match value? {
         Json::Number(text) | Json::String(text) => Decimal::parse(text),
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     }

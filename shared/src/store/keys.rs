@@ -53,7 +53,7 @@ impl Store {
         if let Some(order_id) = payment
             .order_id
             .as_ref()
-            .filter(|_| payment.provider.may_name_only_the_order())
+            .filter(|_| payment.provider.profile().may_name_only_the_order)
         {
             let item = items::order_item(payment.provider, order_id, payment.id);
             transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));

@@ -35,7 +35,7 @@ pub fn check(bytes: &[u8]) -> bool {
                 .map(HeaderValue::as_bytes)
                 .collect();
             let is_right = |value: &&[u8]| *value == current.as_bytes() || (rotating && *value == previous.as_bytes());
-            let signatures = provider.webhooks().signatures(&headers);
+            let signatures = provider.profile().webhooks.signatures(&headers);
             let verifies = signatures
                 .as_ref()
                 .is_some_and(|all| all.iter().all(|signature| verifier.verifies(message.body, signature)));

@@ -49,7 +49,7 @@ fn lower(word: &str) -> String {
 
 /// Reads a body, and makes sure that its event is the same however it is written, and as it was once it has been stored.
 fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
-    let webhooks = provider.webhooks();
+    let webhooks = &provider.profile().webhooks;
     let event = webhooks.read(bytes).ok()?;
     let json = Json::parse(bytes).unwrap();
     for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {

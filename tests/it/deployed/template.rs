@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use payment_functions::id::Provider;
 use payment_functions_tests::local::{FUNCTIONS, workspace};
 
 use super::*;
@@ -76,7 +77,7 @@ fn the_routes_are_those_of_cargo_lambda_watch() {
             method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"))
         })
         .collect();
-    let url = ["/webhooks/apolopay", "/webhooks/finvypay"].map(str::to_owned);
+    let url = Provider::ALL.map(|provider| format!("/webhooks/{provider}"));
     assert_eq!(watched, tested.into_iter().chain(url).collect());
 }
 

@@ -262,7 +262,11 @@ impl Outcome {
                         }),
                     ),
                 };
-                let event = reader.webhooks().read(body.to_string().as_bytes()).expect("an event");
+                let event = reader
+                    .profile()
+                    .webhooks
+                    .read(body.to_string().as_bytes())
+                    .expect("an event");
                 if let Err(error) = deliver(&store, &event, Timestamp::now()).await {
                     self.wrongs.push(format!("a webhook after it: {error}"));
                 }

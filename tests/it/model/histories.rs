@@ -679,7 +679,7 @@ fn webhook(
             "amount": amount, "currency": "USD", "metadata": metadata,
         }),
     };
-    provider.webhooks().read(body.to_string().as_bytes()).unwrap()
+    provider.profile().webhooks.read(body.to_string().as_bytes()).unwrap()
 }
 
 /// FinvyPay's word for a status.

@@ -366,12 +366,8 @@ async fn our_clock_meets_the_webhook_and_the_key() {
             } else {
                 act_later(LEASE_OVER, scene.created())
             };
-            let queue = match provider {
-                Provider::ApoloPay => Queue::ApoloPay,
-                Provider::FinvyPay => Queue::FinvyPay,
-            };
             let book = Book::default();
-            let look = look_later(&scene, queue, later, &book).await;
+            let look = look_later(&scene, Queue::Of(provider), later, &book).await;
             assert_eq!(play(vec![look, other], choices, 0).await?, [true; 2]);
             // Money wins; and where the key came too late there is nothing to pay with.
             let expected = if is_paid { Status::Completed } else { Status::Expired };

@@ -310,10 +310,14 @@ async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
     let report = shop.sweep(MINUTE, &book).await;
     assert_eq!((book.asked().len(), report.unfinished), (5, true));
     assert_eq!(report.looked_at, 3, "the third ran out of turns in the middle");
-    assert_eq!(shop.due(Queue::FinvyPay, MINUTE).await.len(), 4, "as it was before");
+    assert_eq!(
+        shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(),
+        4,
+        "as it was before"
+    );
     book.has_turns(100);
     assert_eq!(shop.sweep(MINUTE, &book).await.looked_at, 4);
-    assert_eq!(shop.due(Queue::FinvyPay, MINUTE).await.len(), 0);
+    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(), 0);
 
     book.asked();
     book.fails(Some(out_of_turns));

@@ -13,12 +13,20 @@ async fn what_is_not_settled_is_due_and_what_is_settled_is_not() {
     let intent = shop.intent(Provider::FinvyPay, "o2").await;
     let crypto = shop.pending(Provider::ApoloPay, "o3", "p3").await;
     let due = |queue, time| shop.due(queue, time);
-    assert_eq!(due(Queue::FinvyPay, 59 * MINUTE / 60).await, []);
-    let asked = BTreeSet::from_iter(due(Queue::FinvyPay, MINUTE).await.iter().map(|due| format!("{due:?}")));
+    assert_eq!(due(Queue::Of(Provider::FinvyPay), 59 * MINUTE / 60).await, []);
+    let asked = BTreeSet::from_iter(
+        due(Queue::Of(Provider::FinvyPay), MINUTE)
+            .await
+            .iter()
+            .map(|due| format!("{due:?}")),
+    );
     let expected = [pending.id, intent.id].map(|id| format!("{:?}", Subject::Payment(id)));
     assert_eq!(asked, BTreeSet::from(expected));
-    assert_eq!(due(Queue::ApoloPay, DAY - MINUTE).await, []);
-    assert_eq!(due(Queue::ApoloPay, DAY).await, [Subject::Payment(crypto.id)]);
+    assert_eq!(due(Queue::Of(Provider::ApoloPay), DAY - MINUTE).await, []);
+    assert_eq!(
+        due(Queue::Of(Provider::ApoloPay), DAY).await,
+        [Subject::Payment(crypto.id)]
+    );
 
     // The usual webhook takes a payment out in its one write, and so does the unusual one.
     let paid = event(
@@ -140,7 +148,11 @@ async fn a_run_without_time_leaves_the_rest_to_the_next() {
 async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
     let shop = Shop::open().await;
     let payment = shop.intent(Provider::ApoloPay, "o").await;
-    let due = shop.store.due(Queue::ApoloPay, shop.after(2 * DAY), 1).await.unwrap();
+    let due = shop
+        .store
+        .due(Queue::Of(Provider::ApoloPay), shop.after(2 * DAY), 1)
+        .await
+        .unwrap();
     let claimed = shop.store.claim(&due[0], shop.after(2 * DAY)).await.unwrap();
     assert!(claimed.is_some());
     assert_eq!(

@@ -151,6 +151,20 @@ impl World {
         Lambda::start(&self.binaries, program, known(function)?, environment).await
     }
 
+    /// The same with a binary that is none of this workspace's, for a function that may be none of it either, and with
+    /// nothing but `variables`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn lambda_of(
+        &self,
+        program: &std::path::Path,
+        function: &'static Function,
+        variables: Variables,
+    ) -> Result<Lambda, Error> {
+        Lambda::start(&self.binaries, program, function, variables).await
+    }
+
     fn changed(&self, function: &str, changes: &[Change<'_>]) -> Result<Variables, Error> {
         let mut environment = self.environment(function)?;
         settings::change(&mut environment, changes);

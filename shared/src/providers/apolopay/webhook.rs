@@ -6,7 +6,7 @@ use crate::payment::{Fact, Outcome};
 use crate::providers::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
 
 /// A signs in `X-Signature`, B in `x-apolopay-signature`.
-pub static WEBHOOKS: Webhooks = Webhooks {
+pub(super) const WEBHOOKS: Webhooks = Webhooks {
     signature_headers: &["x-signature", "x-apolopay-signature"],
     read,
 };
@@ -37,7 +37,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
                 .and_then(OrderId::parse),
             outcome,
             words,
-            amount: read_amount(body),
+            amount: read_amount(body.get("amount")),
             currency: None,
             occurred_at: ["finalizedAt", "timestamp"]
                 .iter()
@@ -55,7 +55,7 @@ mod tests {
     use crate::providers::{Unusable, vectors};
 
     fn read(body: &str) -> Result<super::Event, Unusable> {
-        Provider::ApoloPay.webhooks().read(body.as_bytes())
+        Provider::ApoloPay.profile().webhooks.read(body.as_bytes())
     }
 
     #[test]

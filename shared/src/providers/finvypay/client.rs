@@ -6,16 +6,16 @@
 use lambda_http::http::HeaderValue;
 use secrecy::SecretString;
 use serde::Serialize;
-use url::Url;
 
 use super::{Environment, authorization};
 use crate::clock::Timestamp;
 use crate::id::Reference;
 use crate::json::{Json, Object};
-use crate::money::{Amount, Currency, Decimal};
+use crate::money::{Amount, Currency};
 use crate::payment::{Handoff, Outcome, Payment};
 use crate::personal::Personal;
-use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, shown_code};
+use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, is_web_page, shown_code};
+use crate::providers::read_amount;
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://api.finvypay.com";
@@ -158,12 +158,7 @@ pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
 
     let other =
         |name, same: &dyn Fn(&Json) -> bool| data.get(name).is_some_and(|value| *value != Json::Null && !same(value));
-    let same_amount = |value: &Json| match value {
-        Json::Number(text) | Json::String(text) => {
-            Decimal::parse(text).is_some_and(|value| payment.money.equals_major(&value))
-        }
-        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => false,
-    };
+    let same_amount = |value: &Json| read_amount(Some(value)).is_some_and(|value| payment.money.equals_major(&value));
     let order_id = payment.order_id.as_ref().map(|order_id| order_id.as_str());
     if other("amount", &same_amount)
         || other("currency", &|value| {
@@ -203,11 +198,6 @@ pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
         },
         references,
     })
-}
-
-/// A browser will be sent there, so nothing but a page will do.
-fn is_web_page(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod status;
 pub mod webhook;
 
 use std::fmt;
+use std::time::Duration;
 
 #[cfg(feature = "provider-client")]
 use lambda_http::http::{HeaderMap, header::AUTHORIZATION};
@@ -17,6 +18,18 @@ use secrecy::SecretString;
 use crate::payment::Outcome;
 #[cfg(feature = "provider-client")]
 use crate::providers::gateway::{CallError, secret_header};
+use crate::providers::{Profile, ShownId};
+
+/// Its reply usually names the moment until which can be paid, and its general webhook names only the order.
+pub const PROFILE: Profile = Profile {
+    only_currency: None,
+    shown_id: ShownId::PaymentId,
+    life: Duration::from_secs(30 * 60),
+    grace: Duration::from_secs(15 * 60),
+    can_be_asked: true,
+    may_name_only_the_order: true,
+    webhooks: webhook::WEBHOOKS,
+};
 
 /// Which of the provider's two systems is used. The deployment's choice, never the caller's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -135,7 +135,7 @@ fn event(data: &Object, payment: Option<Reference>, transaction: Option<Referenc
             order_id: data.str("orderId").and_then(OrderId::parse),
             outcome,
             words,
-            amount: read_amount(data),
+            amount: read_amount(data.get("amount")),
             currency: data.str("currency").map(str::to_ascii_uppercase),
             occurred_at: data.str("completedAt").map(str::to_owned),
             operator: None,

@@ -6,7 +6,7 @@ use crate::payment::{Fact, Outcome};
 use crate::providers::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
 
 /// One header signs them all.
-pub static WEBHOOKS: Webhooks = Webhooks {
+pub(super) const WEBHOOKS: Webhooks = Webhooks {
     signature_headers: &["fs-webhook-hash"],
     read,
 };
@@ -31,8 +31,10 @@ fn read(body: &Object) -> Result<Event, Unusable> {
         .filter_map(|place| place.str("status"))
         .chain(body.str("event"))
         .collect();
-    let has_amount = |place: &&Object| place.get("amount").is_some_and(|amount| *amount != Json::Null);
-    let amounts = places().filter(has_amount).map(read_amount);
+    let amounts = places()
+        .filter_map(|place| place.get("amount"))
+        .filter(|amount| **amount != Json::Null)
+        .map(|amount| read_amount(Some(amount)));
     let currencies = places()
         .filter_map(|place| place.str("currency"))
         .map(|code| Some(code.to_ascii_uppercase()));
@@ -67,7 +69,7 @@ mod tests {
     use crate::providers::{Event, Unusable, vectors};
 
     fn read(body: &str) -> Result<Event, Unusable> {
-        Provider::FinvyPay.webhooks().read(body.as_bytes())
+        Provider::FinvyPay.profile().webhooks.read(body.as_bytes())
     }
 
     #[test]
