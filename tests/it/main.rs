@@ -24,6 +24,7 @@ mod dev;
 mod events;
 mod facts;
 mod faults;
+mod feeding;
 mod guarantees;
 mod holes;
 mod idempotency;

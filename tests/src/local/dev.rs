@@ -14,14 +14,12 @@ use tokio::time::{Instant, sleep};
 use super::build::Binaries;
 use super::process::Output;
 use super::settings::{Addresses, Variables};
-use super::{Error, Front, LocalAws, Sandbox, http, ports, settings};
+use super::template::{Mapping, Rate};
+use super::{Error, Front, LocalAws, Log, Sandbox, Schedule, StreamFeed, http, ports, schedule, settings};
 
 /// How long a function has to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
-/// How often the reconciler runs, as in template.yaml.
-const SCHEDULE: Duration = Duration::from_secs(60);
-const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request for every route, to which the function itself answers with a problem of its own and does nothing.
 const PROBES: [(Method, &str, StatusCode); 5] = [
@@ -80,11 +78,15 @@ async fn start() -> Result<Running, Error> {
     if dead_letters.is_empty() {
         aws.dead_letters().clone_into(dead_letters);
     }
+    let dead_letters = dead_letters.clone();
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
     let front = Front::watching(&binaries, functions_port, &environment).await?;
     let http = http::client()?;
+    let invocations = front.invocations()?;
     let mut running = Running {
+        schedule: None,
+        feed: None,
         front,
         sandbox,
         aws,
@@ -93,7 +95,13 @@ async fn start() -> Result<Running, Error> {
     for (method, path, expected) in PROBES {
         running.until_answering(&method, path, expected).await?;
     }
-    running.sweep().await?;
+    let rate = Rate::of_template()?;
+    let swept = schedule::sweep(&invocations, &rate.input).await;
+    swept.map_err(|error| running.front.process.late(&format!("reconcile-payments: {error}")))?;
+    running.schedule = Some(Schedule::start(invocations.clone(), rate, Log::shown())?);
+    let (mapping, log) = (Mapping::of_template()?, Log::shown());
+    let feed = StreamFeed::start(running.aws.calls(), &table, invocations, &dead_letters, mapping, log);
+    running.feed = Some(feed.await?);
     say(&format!(
         "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
          providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
@@ -107,6 +115,8 @@ async fn start() -> Result<Running, Error> {
 
 /// Fields end in this order: the functions before what they call.
 struct Running {
+    schedule: Option<Schedule>,
+    feed: Option<StreamFeed>,
     front: Front,
     sandbox: Sandbox,
     aws: LocalAws,
@@ -114,24 +124,6 @@ struct Running {
 }
 
 impl Running {
-    /// Invokes the reconciler, as its schedule does.
-    async fn sweep(&self) -> Result<(), Error> {
-        let url = format!(
-            "{}/2015-03-31/functions/reconcile-payments/invocations",
-            self.front.url()
-        );
-        let request = self.http.post(url).timeout(SWEEP_LIMIT).body(r#"{"action":"sweep"}"#);
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        let report: Value = match answer {
-            Ok(answer) => answer.json().await.unwrap_or_default(),
-            Err(_) => Value::Null,
-        };
-        if report.get("lookedAt").is_some() {
-            return Ok(());
-        }
-        Err(self.front.process.late(&format!("reconcile-payments answers {report}")))
-    }
-
     /// Waits until the function behind a route answers, and not the gateway for it.
     async fn until_answering(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
         let url = format!("{}{path}", self.front.url());
@@ -157,17 +149,11 @@ impl Running {
         }
     }
 
-    /// Waits until a part ends by itself; the schedule runs meanwhile.
+    /// Waits until a part ends by itself.
     async fn failed(&mut self) -> Error {
-        let mut next_sweep = Instant::now() + SCHEDULE;
         loop {
             if let Err(error) = self.check() {
                 return error;
-            }
-            if Instant::now() >= next_sweep {
-                next_sweep += SCHEDULE;
-                // What it says stands in its log, and the next one comes in a minute.
-                let _ = self.sweep().await;
             }
             tokio::select! {
                 error = self.sandbox.ended() => return error,

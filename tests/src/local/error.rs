@@ -70,6 +70,17 @@ pub enum Error {
     /// The table of template.yaml cannot be had in memory.
     #[error("no payments table in memory: {0}")]
     Table(String),
+    /// template.yaml does not say what is needed of it.
+    #[error("template.yaml: {0}")]
+    Template(String),
+    /// The local AWS refused a call, or does not answer.
+    #[error("the local AWS: {call}: {answer}")]
+    Aws {
+        /// The call.
+        call: String,
+        /// What it said.
+        answer: String,
+    },
     /// The stand-ins for the providers ended.
     #[error("the providers' stand-ins ended")]
     Sandbox(#[source] std::io::Error),

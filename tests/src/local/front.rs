@@ -3,9 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
+use reqwest::Client;
+use serde_json::Value;
+
 use super::Error;
 use super::build::{Binaries, set_by_cargo, tool, workspace};
-use super::http::until_listening;
+use super::http::{self, until_listening};
 use super::process::{Output, Tethered, command};
 use super::settings::{Function, Variables};
 
@@ -67,6 +70,17 @@ impl Front {
         &self.url
     }
 
+    /// Invoking functions there, past every route.
+    ///
+    /// # Errors
+    /// When there is no HTTP client.
+    pub fn invocations(&self) -> Result<Invocations, Error> {
+        Ok(Invocations {
+            http: http::client_without_connections()?,
+            url: self.url.clone(),
+        })
+    }
+
     /// Starts an instance of a function with nothing but `environment`.
     ///
     /// # Errors
@@ -81,6 +95,33 @@ impl Front {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
         Tethered::start(function.name, instance, Output::Kept)
+    }
+}
+
+/// Invoking functions at a gateway, as AWS's own services do.
+#[derive(Clone, Debug)]
+pub struct Invocations {
+    http: Client,
+    url: String,
+}
+
+impl Invocations {
+    /// Invokes a function with an event and waits for its answer.
+    ///
+    /// # Errors
+    /// In the function's words, or why it has none.
+    pub async fn invoke(&self, function: &str, event: String, limit: Duration) -> Result<Value, String> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
+        let request = self.http.post(url).timeout(limit).body(event);
+        let answer = request.send().await.map_err(|_| "it does not answer".to_owned())?;
+        let status = answer.status();
+        let text = answer.text().await.unwrap_or_default();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        match answer.get("errorMessage").and_then(Value::as_str) {
+            Some(words) => Err(words.to_owned()),
+            None if status.is_success() => Ok(answer),
+            None => Err(format!("{status} {text}")),
+        }
     }
 }
 

@@ -12,10 +12,15 @@ use super::build::Binaries;
 use super::ports::free_port;
 use super::process::{Output, Tethered};
 use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
-use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, settings};
+use super::{
+    AwsCalls, AwsProxy, Error, Front, Invocations, Lambda, LocalAws, Log, Mapping, Rate, Sandbox, Schedule, StreamFeed,
+    settings,
+};
 
 /// For a function to start: a busy machine that builds meanwhile needs long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const TABLE: &str = "payments";
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -37,7 +42,7 @@ impl World {
     /// When a part does not build, start or answer in time.
     pub async fn start() -> Result<Self, Error> {
         let binaries = Binaries::build(Output::Kept).await?;
-        let table = Variables::from([("PAYMENTS_TABLE".to_owned(), "payments".to_owned())]);
+        let table = Variables::from([("PAYMENTS_TABLE".to_owned(), TABLE.to_owned())]);
         let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
         let front = Front::waiting(&binaries, free_port()?).await?;
@@ -125,6 +130,30 @@ impl World {
         Ok(settings::of(known(function)?, &self.addresses(self.aws.url())))
     }
 
+    /// Calls to the local AWS, past every proxy.
+    #[must_use]
+    pub fn aws(&self) -> &AwsCalls {
+        self.aws.calls()
+    }
+
+    /// Feeds publish-events from the world's table, from its first change on, until the feed is dropped.
+    ///
+    /// # Errors
+    /// When the table has no stream.
+    pub async fn feed(&self) -> Result<StreamFeed, Error> {
+        let (mapping, functions) = (Mapping::of_template()?, self.front.invocations()?);
+        let dead_letters = self.aws.dead_letters();
+        StreamFeed::start(self.aws(), TABLE, functions, dead_letters, mapping, Log::Silent).await
+    }
+
+    /// Has reconcile-payments run as often as on AWS, until the schedule is dropped.
+    ///
+    /// # Errors
+    /// When template.yaml has none.
+    pub fn schedule(&self) -> Result<Schedule, Error> {
+        Schedule::start(self.front.invocations()?, Rate::of_template()?, Log::Silent)
+    }
+
     /// Starts instances of one function behind a gateway of their own, with its local environment changed.
     ///
     /// # Errors
@@ -188,6 +217,14 @@ impl Attached {
     #[must_use]
     pub fn url(&self) -> &str {
         self.front.url()
+    }
+
+    /// Invoking the function as AWS's own services do.
+    ///
+    /// # Errors
+    /// When there is no HTTP client.
+    pub fn invocations(&self) -> Result<Invocations, Error> {
+        self.front.invocations()
     }
 
     /// Waits until every instance has opened its connections and fetched its secrets, or has tried to.
