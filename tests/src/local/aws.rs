@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::build::{Binaries, tool, workspace};
 use super::http::{self, until_healthy};
-use super::process::{Output, Tethered, command};
+use super::process::{Tethered, command};
 use super::settings::Variables;
 use super::{Error, settings};
 
@@ -144,7 +144,7 @@ pub(super) async fn ministack(
         .env("PERSIST_STATE", "0")
         .env("S3_PERSIST", "0")
         .envs(variables);
-    let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
+    let process = Tethered::start("the local AWS (MiniStack)", ministack)?;
     until_healthy(&process, &format!("{url}/_ministack/health"), PATIENCE).await?;
     Ok((process, url))
 }

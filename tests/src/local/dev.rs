@@ -1,7 +1,9 @@
-//! `make dev`: starts the local world, says when it is ready, and ends it when interrupted.
+//! `make dev`: starts the local world, says when it is ready, replaces functions whose source changes, and ends when
+//! interrupted.
 //!
 //! Nothing outlives it: its children are on tethers, which end them also when this process is killed.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,8 +13,8 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::build::Binaries;
-use super::process::Output;
+use super::build::{Binaries, set_by_cargo, workspace};
+use super::functions::{Functions, Project, Sources};
 use super::settings::{Addresses, Variables};
 use super::template::{Mapping, Rate};
 use super::{Error, Front, LocalAws, Log, Sandbox, Schedule, StreamFeed, http, ports, schedule, settings};
@@ -57,6 +59,8 @@ async fn run() -> Error {
 }
 
 async fn start() -> Result<Running, Error> {
+    let began = Instant::now();
+    let log = Log::shown();
     let functions_port = ports::fixed("FUNCTIONS_PORT", 9000, "the functions")?;
     let aws_port = ports::fixed("AWS_PORT", 4566, "the local AWS")?;
     let sandbox_port = ports::fixed("SANDBOX_PORT", 4010, "the providers' stand-ins")?;
@@ -66,11 +70,14 @@ async fn start() -> Result<Running, Error> {
         dead_letters: String::new(),
         sandbox: format!("http://127.0.0.1:{sandbox_port}"),
     }));
-    let table = environment.entry("PAYMENTS_TABLE".to_owned()).or_default().clone();
 
-    say("building the functions");
-    let binaries = Binaries::build(Output::Shown).await?;
-    say("starting the local AWS and the providers' stand-ins");
+    let project = Project {
+        root: workspace().to_owned(),
+        functions: &settings::FUNCTIONS,
+    };
+    let sources = Sources::read(&project.root);
+    let binaries = Binaries::build().await?;
+    say("starting the local AWS (MiniStack) and the providers' stand-ins");
     let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
     let dead_letters = environment
         .entry(settings::DEAD_LETTER_QUEUE_URL.to_owned())
@@ -78,38 +85,26 @@ async fn start() -> Result<Running, Error> {
     if dead_letters.is_empty() {
         aws.dead_letters().clone_into(dead_letters);
     }
-    let dead_letters = dead_letters.clone();
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
-    let front = Front::watching(&binaries, functions_port, &environment).await?;
+    let front = Front::start(&binaries, functions_port).await?;
+    let functions = Functions::start(&front, project, binaries, with_inherited(environment.clone()), sources).await?;
     let http = http::client()?;
-    let invocations = front.invocations()?;
     let mut running = Running {
         schedule: None,
         feed: None,
+        functions,
         front,
         sandbox,
         aws,
         http,
     };
-    for (method, path, expected) in PROBES {
-        running.until_answering(&method, path, expected).await?;
+    if let Err(error) = running.work(&environment, log).await {
+        running.functions.explain(log);
+        return Err(error);
     }
-    let rate = Rate::of_template()?;
-    let swept = schedule::sweep(&invocations, &rate.input).await;
-    swept.map_err(|error| running.front.process.late(&format!("reconcile-payments: {error}")))?;
-    running.schedule = Some(Schedule::start(invocations.clone(), rate, Log::shown())?);
-    let (mapping, log) = (Mapping::of_template()?, Log::shown());
-    let feed = StreamFeed::start(running.aws.calls(), &table, invocations, &dead_letters, mapping, log);
-    running.feed = Some(feed.await?);
-    say(&format!(
-        "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
-         providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
-         local AWS       {}  (table {table})\n  Ctrl-C stops everything.",
-        running.front.url(),
-        running.sandbox.url(),
-        running.aws.url(),
-    ));
+    running.functions.show(log);
+    say(&running.summary(&environment, began.elapsed()));
     Ok(running)
 }
 
@@ -117,6 +112,7 @@ async fn start() -> Result<Running, Error> {
 struct Running {
     schedule: Option<Schedule>,
     feed: Option<StreamFeed>,
+    functions: Functions,
     front: Front,
     sandbox: Sandbox,
     aws: LocalAws,
@@ -124,6 +120,52 @@ struct Running {
 }
 
 impl Running {
+    /// Waits until every function has answered, and begins what calls them.
+    async fn work(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        for (method, path, expected) in PROBES {
+            self.until_answering(&method, path, expected).await?;
+        }
+        self.begin_events(environment, log).await
+    }
+
+    /// What AWS does by itself: runs the reconciler, now for the first time, and feeds the table's changes to
+    /// publish-events.
+    async fn begin_events(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        let invocations = self.front.invocations()?;
+        let rate = Rate::of_template()?;
+        let swept = schedule::sweep(&invocations, &rate.input).await;
+        swept.map_err(|error| Error::NotReady(format!("reconcile-payments: {error}")))?;
+        self.schedule = Some(Schedule::start(invocations.clone(), rate, log)?);
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        if variable("AWS_ENDPOINT_URL") == self.aws.url() {
+            let (table, dead_letters) = (variable("PAYMENTS_TABLE"), variable(settings::DEAD_LETTER_QUEUE_URL));
+            let (aws, mapping) = (self.aws.calls(), Mapping::of_template()?);
+            self.feed = Some(StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?);
+        } else {
+            say("AWS_ENDPOINT_URL is another's: nothing here feeds publish-events from a table there");
+        }
+        Ok(())
+    }
+
+    fn summary(&self, environment: &Variables, took: Duration) -> String {
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        let (functions, sandbox, aws) = (self.front.url(), self.sandbox.url(), self.aws.url());
+        format!(
+            "ready in {:.0} s, with {} instances of {} functions\n\n  \
+             the checkout page  {sandbox}/\n  \
+             the API            {functions}  POST /preorders, POST /apm-payments, GET /payments/{{id}}\n  \
+             webhooks           {functions}  POST /webhooks/apolopay, POST /webhooks/finvypay\n  \
+             the providers      {sandbox}  /apolopay, /finvypay\n  \
+             the local AWS      {aws}  table {}, event bus {}\n\n  \
+             A function whose source changes is built and replaced. Ctrl-C stops everything.\n",
+            took.as_secs_f32(),
+            self.functions.count(),
+            settings::FUNCTIONS.len(),
+            variable("PAYMENTS_TABLE"),
+            variable("EVENT_BUS"),
+        )
+    }
+
     /// Waits until the function behind a route answers, and not the gateway for it.
     async fn until_answering(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
         let url = format!("{}{path}", self.front.url());
@@ -139,20 +181,25 @@ impl Running {
                     }
                     format!("{method} {path} answers {status} {problem}")
                 }
-                Err(_) => format!("{method} {path} does not answer; what the function says is above"),
+                Err(_) => format!("{method} {path} does not answer"),
             };
             self.check()?;
             if Instant::now() > deadline {
-                return Err(self.front.process.late(&seen));
+                return Err(Error::NotReady(seen));
             }
             sleep(POLL).await;
         }
     }
 
-    /// Waits until a part ends by itself.
+    /// Waits until a part ends by itself; replaces functions meanwhile.
     async fn failed(&mut self) -> Error {
         loop {
-            if let Err(error) = self.check() {
+            let kept_up = async {
+                self.check()?;
+                self.functions.revive(&self.front)?;
+                self.functions.reload(&self.front).await.map(drop)
+            };
+            if let Err(error) = kept_up.await {
                 return error;
             }
             tokio::select! {
@@ -162,7 +209,7 @@ impl Running {
         }
     }
 
-    fn check(&mut self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         self.front.process.check()?;
         self.aws.process.check()
     }
@@ -181,6 +228,15 @@ fn with_overrides(mut local: Variables) -> Variables {
         }
     }
     local
+}
+
+/// With the rest of the environment, as the functions of a developer's own would have it.
+fn with_inherited(environment: Variables) -> Variables {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let inherited = std::env::vars_os().filter_map(text);
+    let mut all: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
+    all.extend(environment);
+    all
 }
 
 async fn interrupted() {

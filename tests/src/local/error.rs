@@ -24,7 +24,9 @@ pub enum Error {
         name: &'static str,
     },
     /// Someone else listens on a port.
-    #[error("port {port} ({what}) is in use: stop what listens there, or set {variable} to another port")]
+    #[error(
+        "port {port} ({what}) is in use, perhaps by another `make dev`: stop what listens there, or set {variable} to another port"
+    )]
     PortInUse {
         /// The port.
         port: u16,
@@ -61,6 +63,9 @@ pub enum Error {
         /// The end of its output.
         log: String,
     },
+    /// A function does not answer as it should.
+    #[error("the functions are not ready: {0}")]
+    NotReady(String),
     /// The table and the secrets could not be created.
     #[error("the stack could not be created on the local AWS\n{log}")]
     Deploy {

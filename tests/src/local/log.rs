@@ -34,9 +34,10 @@ pub enum Level {
 }
 
 /// Where lines go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Log {
     /// Nowhere.
+    #[default]
     Silent,
     /// To standard output.
     Shown {
@@ -58,6 +59,15 @@ impl Log {
     /// Something that happened.
     pub(super) fn line(self, source: &str, level: Level, message: &str) {
         self.write(source, level, message, &Map::new());
+    }
+
+    /// Lines of others', as they are.
+    pub(super) fn text(self, text: &str) {
+        if self != Self::Silent {
+            let mut stdout = std::io::stdout().lock();
+            let _ = writeln!(stdout, "{}", text.trim_end());
+            let _ = stdout.flush();
+        }
     }
 
     /// A line that a process wrote.

@@ -4,21 +4,18 @@
 //! environment. Everything ends when the world is dropped, and when this process ends, however it ends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use super::build::Binaries;
+use super::front::ready;
 use super::ports::free_port;
-use super::process::{Output, Tethered};
+use super::process::Tethered;
 use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
 use super::{
     AwsCalls, AwsProxy, Error, Front, Invocations, Lambda, LocalAws, Log, Mapping, Rate, Sandbox, Schedule, StreamFeed,
     settings,
 };
-
-/// For a function to start: a busy machine that builds meanwhile needs long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const TABLE: &str = "payments";
 
@@ -41,11 +38,11 @@ impl World {
     /// # Errors
     /// When a part does not build, start or answer in time.
     pub async fn start() -> Result<Self, Error> {
-        let binaries = Binaries::build(Output::Kept).await?;
+        let binaries = Binaries::build().await?;
         let table = Variables::from([("PAYMENTS_TABLE".to_owned(), TABLE.to_owned())]);
         let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
-        let front = Front::waiting(&binaries, free_port()?).await?;
+        let front = Front::start(&binaries, free_port()?).await?;
         let sandbox = Sandbox::start(0, front.url()).await?;
         let mut world = Self {
             functions: BTreeMap::new(),
@@ -161,7 +158,7 @@ impl World {
     pub async fn attach(&self, function: &str, instances: usize, changes: &[Change<'_>]) -> Result<Attached, Error> {
         let environment = self.changed(function, changes)?;
         let function = known(function)?;
-        let front = Front::waiting(&self.binaries, free_port()?).await?;
+        let front = Front::start(&self.binaries, free_port()?).await?;
         let attach = || front.attach(&self.binaries, function, &environment);
         let instances = std::iter::repeat_with(attach)
             .take(instances)
@@ -255,11 +252,6 @@ impl Drop for Attached {
         self.instances.iter().for_each(Tethered::let_go);
         self.front.process.let_go();
     }
-}
-
-/// Waits for the line that a function writes when it goes to work.
-async fn ready(instance: &Tethered) -> Result<(), Error> {
-    instance.logged(r#""message":"ready""#, PATIENCE).await
 }
 
 fn known(name: &str) -> Result<&'static Function, Error> {
