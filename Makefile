@@ -10,6 +10,8 @@ SAM := aws-sam-cli==1.170.0
 # Swagger UI as its makers built it; of the packages on PyPI only this one is kept up to date.
 SWAGGER_UI := drf-spectacular-sidecar==2026.10.1
 EXAMPLES ?= 1000
+# The oldest that compiles this.
+RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 FUZZ_SECONDS ?= 60
 FUNCTION ?= webhook-handler
 MINUTES ?= 10
@@ -23,13 +25,14 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test compiled packages bench profile build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test compiled packages bench profile build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites credentials cxx
 
 help: ## this list
+	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 dev: tools ## everything on this machine: the functions, a local AWS, the providers' stand-ins
-	cargo build --locked --workspace --bins
+	@.venv/bin/python tests/local/build.py
 	@cargo run --locked --quiet --bin dev
 
 test: tools ## the whole test suite, with every check
@@ -67,7 +70,7 @@ build: tools ## the functions' packages for AWS (arm64), in target/lambda
 		cargo lambda build --locked --release --arm64 --output-format zip --package $$function; done
 	@ls -l target/lambda/*/bootstrap.zip
 
-deploy: tools .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
+deploy: tools credentials .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/sam build
 	@# SAM makes a new version, which the aliases can refer to, of another package only: other parameters make another.
@@ -109,9 +112,9 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 	@touch .venv/installed
 
 .venv/installed: tests/requirements.txt | prerequisites
-	@echo "installing the local AWS and cargo-lambda into .venv (half a minute)"
-	@$(PYTHON) -m venv --clear .venv || { echo "make: Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@echo "installing the local AWS and cargo-lambda into .venv (once, half a minute)"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt || { echo "make: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run make again then" >&2; exit 1; }
 	@touch $@
 
 # Unoptimised: they run for a second, and compile in a third of the time.
@@ -135,10 +138,17 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 	@.tools/sam/bin/pip install --quiet --disable-pip-version-check $(SAM)
 	@touch $@
 
+# Where something is missing, one line that says what to do.
 prerequisites:
 	@command -v cargo >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs and run make again" >&2; exit 1; }
+	@cargo --version >/dev/null || { echo "make: cargo does not run: with rustup, run 'rustup toolchain install', which takes the version from rust-toolchain.toml" >&2; exit 1; }
+	@cargo --version | awk -v least=$(RUST) '{ split($$2, is, "."); split(least, want, "."); exit (is[1] * 1000 + is[2] < want[1] * 1000 + want[2]) }' || { echo "make: $$(cargo --version) is too old, Rust $(RUST) or newer is needed: run 'rustup update', or install Rust from https://rustup.rs" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or give another one with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: Python's venv module is missing ($(PYTHON)): on Debian and Ubuntu apt install python3-venv" >&2; exit 1; }
+
+credentials: tools
+	@.venv/bin/python -c 'import boto3, sys; sys.exit(boto3.Session().get_credentials() is None)' 2>/dev/null || { echo "make: there are no AWS credentials: run 'aws configure' or 'aws sso login', or name a profile with AWS_PROFILE (docs/deploy.md)" >&2; exit 1; }
 
 cxx:
 	@command -v c++ >/dev/null || { echo "make: a C++ compiler is missing (c++), which libFuzzer needs: on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }

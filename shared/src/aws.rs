@@ -29,6 +29,17 @@ pub(crate) fn patience(variables: &Variables<'_>) -> u32 {
     }
 }
 
+/// What to do about a refusal of AWS's that only a person can settle. `None` for any other.
+pub(crate) fn hint(code: &str) -> Option<&'static str> {
+    match code {
+        "AccessDeniedException" => Some("give the function's role the rights that it has in template.yaml"),
+        "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
+            Some("the credentials are not good: give the function others")
+        }
+        _ => None,
+    }
+}
+
 /// What all clients share.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -101,7 +112,7 @@ impl Aws {
     pub fn store(&self, table: String) -> Store {
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
         config.set_endpoint_url(self.dynamodb_endpoint.clone());
-        Store::new(aws_sdk_dynamodb::Client::from_conf(config.build()), table)
+        Store::new(aws_sdk_dynamodb::Client::from_conf(config.build()), table).at(self.dynamodb_endpoint.clone())
     }
 
     /// EventBridge.

@@ -58,7 +58,8 @@ impl<'a> Variables<'a> {
     /// # Errors
     /// Where it is missing or blank.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
-        self.optional(name).ok_or_else(|| ConfigError::new(name, "is not set"))
+        let missing = || ConfigError::new(name, "is not set: README.md, Configuration, says what it must be");
+        self.optional(name).ok_or_else(missing)
     }
 
     /// `PAYMENTS_TABLE`.
@@ -247,7 +248,7 @@ mod tests {
         let variables = Variables::from(&nothing);
         assert_eq!(
             variables.payments_table().unwrap_err().to_string(),
-            "PAYMENTS_TABLE is not set"
+            "PAYMENTS_TABLE is not set: README.md, Configuration, says what it must be"
         );
         assert_eq!(variables.finvypay_environment(), Ok(Environment::Sandbox));
         assert_eq!(

@@ -13,6 +13,7 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::aws;
 use crate::clock::Timestamp;
 use crate::fault::{Call, around};
 use crate::json::{Json, Object};
@@ -29,17 +30,17 @@ const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// How long the previous version of a secret to verify with is good after the current one was made.
 pub(crate) const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A secret could not be had. The text holds nothing of it.
+/// A secret could not be had. The text says what to do, and holds nothing of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Secrets Manager cannot be reached or refused.
-    #[error("secret not fetched: {0}")]
+    #[error("{0}")]
     NotFetched(String),
     /// There is no such secret, or it was never given a value.
-    #[error("the secret does not exist, or has no value")]
+    #[error("it does not exist in this region, or has no value: create it, or give the function another id")]
     Absent,
     /// The secret is not what the function needs.
-    #[error("the secret must be a JSON object with a text in {0}")]
+    #[error("it must be a JSON object with a text in {0}: store that with aws secretsmanager put-secret-value")]
     WrongShape(&'static str),
 }
 
@@ -58,6 +59,11 @@ pub struct Versions {
 pub trait SecretSource: Send + Sync {
     /// Fetches a secret's versions; the previous one only where `created_at` lies after `previous_since`.
     fn fetch(&self, previous_since: Option<Timestamp>) -> impl Future<Output = Result<Versions, SecretError>> + Send;
+
+    /// What whoever looks after it knows it by.
+    fn id(&self) -> &str {
+        "secret"
+    }
 }
 
 /// One secret in Secrets Manager.
@@ -86,9 +92,14 @@ impl SecretsManager {
                 return Ok(None);
             }
             Err(error) => {
-                return Err(SecretError::NotFetched(
-                    error.code().unwrap_or("no connection").to_owned(),
-                ));
+                let why = match error.code() {
+                    None => "no connection to Secrets Manager".to_owned(),
+                    Some(code) => match aws::hint(code) {
+                        Some(hint) => format!("{code}: {hint} (secretsmanager:GetSecretValue)"),
+                        None => code.to_owned(),
+                    },
+                };
+                return Err(SecretError::NotFetched(why));
             }
         };
         let created_at = output
@@ -117,6 +128,10 @@ impl SecretSource for SecretsManager {
             created_at,
             previous,
         })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 
@@ -300,7 +315,12 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
             match &read {
                 Ok(value) => state.keep(Arc::clone(value), now),
                 Err(error) => {
-                    tracing::error!(error = %error, stale = state.value.is_some(), "secret not fetched");
+                    tracing::error!(
+                        secret = self.source.id(),
+                        error = %error,
+                        stale = state.value.is_some(),
+                        "secret not fetched"
+                    );
                     metrics::secret_unreadable();
                     state.good_until = now.plus(RETRY_AFTER_ERROR);
                 }
@@ -334,7 +354,16 @@ impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
                 .verifier(now)
                 .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
         };
-        if are_good(&*self.get(now).await?) {
+        let secrets = self.get(now).await?;
+        if secrets.current.is_none() {
+            let (secret, member) = (self.source.id(), self.member);
+            tracing::error!(
+                secret,
+                member,
+                "no webhook verifies: the secret has nothing in this member"
+            );
+        }
+        if are_good(&secrets) {
             return Ok(true);
         }
         Ok(self.refresh(now).await?.is_some_and(|fresh| are_good(&fresh)))

@@ -7,39 +7,14 @@ use payment_functions::aws::Aws;
 use payment_functions::config::{ENVIRONMENT, Variables};
 use payment_functions::connector::Tls;
 use payment_functions::store::Store;
-use payment_functions_tests::local::{Attached, AwsProxy, Fault};
-use reqwest::Method;
+use payment_functions_tests::local::{Attached, AwsProxy, Fault, TableStream};
 
-use crate::support::{Provider, Value, json, request, unique, world};
+use crate::support::{Provider, Value, json, unique, world};
 
 /// One call, past every proxy.
 pub async fn call(service: &str, action: &str, body: &Value) -> Value {
-    let (prefix, scope) = match service {
-        "dynamodb" => ("DynamoDB_20120810", "dynamodb"),
-        "streams" => ("DynamoDBStreams_20120810", "dynamodb"),
-        "events" => ("AWSEvents", "events"),
-        "sqs" => ("AmazonSQS", "sqs"),
-        _ => ("secretsmanager", "secretsmanager"),
-    };
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/{scope}/aws4_request, SignedHeaders=host, Signature=0"
-    );
-    let request = request(Method::POST, world().await.aws_url())
-        .header("x-amz-target", format!("{prefix}.{action}"))
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("authorization", authorization)
-        .body(body.to_string());
-    let response = request.send().await.expect("the local AWS");
-    assert!(
-        response.status().is_success(),
-        "{action} {body}: {}",
-        response.text().await.unwrap_or_default()
-    );
-    let text = response.text().await.expect("a body");
-    if text.is_empty() {
-        return Value::Null;
-    }
-    serde_json::from_str(&text).expect("JSON")
+    let answer = world().await.aws().call(service, action, body).await;
+    answer.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// An instance of a function with a proxy of its own before the local AWS, and with its environment changed; its
@@ -93,27 +68,14 @@ pub async fn delete_table(name: &str) {
 
 /// Every record of a table's stream, as Lambda gets them, in their order.
 pub async fn stream_records(name: &str) -> Vec<Value> {
-    let table = call("dynamodb", "DescribeTable", &json!({ "TableName": name })).await;
-    let stream = &table["Table"]["LatestStreamArn"];
-    let described = call("streams", "DescribeStream", &json!({ "StreamArn": stream })).await;
-    let [shard] = described["StreamDescription"]["Shards"]
-        .as_array()
-        .expect("shards")
-        .as_slice()
-    else {
-        panic!("not one shard: {described}");
-    };
-    let from = json!({ "StreamArn": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON" });
-    let mut next = call("streams", "GetShardIterator", &from).await["ShardIterator"].clone();
+    let mut stream = TableStream::open(world().await.aws(), name).await.expect("a stream");
     let mut records = Vec::new();
     loop {
-        let page = call("streams", "GetRecords", &json!({ "ShardIterator": next })).await;
-        let own = page["Records"].as_array().expect("records");
-        if own.is_empty() {
+        let page = stream.read().await.expect("records");
+        if page.is_empty() {
             return records;
         }
-        records.extend(own.iter().cloned());
-        next = page["NextShardIterator"].clone();
+        records.extend(page);
     }
 }
 

@@ -1,7 +1,9 @@
-//! `make dev` as a person runs it: ready, a payment through each provider, and nothing left when it is interrupted.
+//! `make dev` as a person runs it: ready, a payment through each provider, its events, and nothing left when it is
+//! interrupted; and what it says where it cannot start.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use payment_functions_tests::local::free_port;
@@ -28,6 +30,15 @@ fn running(variable: &str) -> usize {
         .count()
 }
 
+/// Waits for something that soon is.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The answer to a webhook that is sent again after a 503, as a provider does: on a busy machine the functions may give
 /// up waiting for this world's own local AWS, and look for a secret again only after a minute.
 async fn delivered(control: &Control, spec: Value) -> u16 {
@@ -40,6 +51,56 @@ async fn delivered(control: &Control, spec: Value) -> u16 {
             None => panic!("no answer: {answers:?}"),
         }
     }
+}
+
+/// What `make dev` says where it cannot start.
+async fn refused(variables: &[(&str, &str)]) -> String {
+    let mut dev = Command::new(world().await.binary("dev").unwrap());
+    dev.envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(120), dev.output()).await;
+    let output = output.expect("it ends").unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_the_variable_that_moves_it() {
+    let variables = ["FUNCTIONS_PORT", "AWS_PORT", "SANDBOX_PORT"];
+    let parts = ["the functions", "the local AWS", "the providers' stand-ins"];
+    for (variable, part) in variables.into_iter().zip(parts) {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let free = variables.map(|variable| (variable, free_port().unwrap().to_string()));
+        let mut given: Vec<_> = free.iter().map(|(variable, port)| (*variable, port.as_str())).collect();
+        given.push((variable, &port));
+        let line = format!(
+            "make dev: port {port} ({part}) is in use, perhaps by another `make dev`: stop what listens there, or set \
+             {variable} to another port\n"
+        );
+        assert_eq!(refused(&given).await, line);
+        given.push((variable, "http"));
+        assert_eq!(
+            refused(&given).await,
+            format!("make dev: {variable} is not a port number: http\n")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_a_function_cannot_use_is_named() {
+    let _quiet = MACHINE.write().await;
+    let ports: [String; 3] = std::array::from_fn(|_| free_port().unwrap().to_string());
+    let said = refused(&[
+        ("FUNCTIONS_PORT", &ports[0]),
+        ("AWS_PORT", &ports[1]),
+        ("SANDBOX_PORT", &ports[2]),
+        ("WEBHOOK_BASE_URL", "hooks.example"),
+    ])
+    .await;
+    let line = "create-apm: WEBHOOK_BASE_URL must be an https URL, or http on a loopback host\n";
+    assert_eq!(said, format!("make dev: create-apm ended (exit status: 1)\n{line}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,8 +134,14 @@ async fn from_ready_to_nothing_left() {
     tokio::time::timeout(Duration::from_secs(180), ready)
         .await
         .expect("ready in time");
-    // What it prints from here on must not fill the pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&shown);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            all.lock().unwrap().push(line);
+        }
+    });
+    let is_shown = |line: &str| shown.lock().unwrap().iter().any(|shown: &String| shown == line);
     let variable = format!("PF_TEST_MARK={mark}");
     assert!(running(&variable) > 3, "the mark is inherited");
 
@@ -85,6 +152,20 @@ async fn from_ready_to_nothing_left() {
             .await
             .str("status")
     };
+
+    // The summary, and a second one at the same place.
+    let page = format!("  the checkout page  http://127.0.0.1:{sandbox}/");
+    until("the summary", || is_shown(&page)).await;
+    let same = [
+        ("FUNCTIONS_PORT", functions.as_str()),
+        ("AWS_PORT", &aws),
+        ("SANDBOX_PORT", &sandbox),
+    ];
+    assert!(
+        refused(&same)
+            .await
+            .starts_with(&format!("make dev: port {functions} (the functions) is in use"))
+    );
 
     // ApoloPay's documented example, once for each shape of its webhook.
     for shape in ["A", "B"] {
@@ -101,6 +182,11 @@ async fn from_ready_to_nothing_left() {
         assert_eq!((forged, status(&id).await.as_str()), (401, "pending"));
         let genuine = delivered(&control, by_id(json!({}))).await;
         assert_eq!((genuine, status(&id).await.as_str()), (200, "completed"));
+        // The table's stream is fed to the bus, and what is logged is one short line.
+        for change in ["pending", "completed"] {
+            let line = format!("publish-events     info  published  detail_type=payment.{change}  payment={id}");
+            until(&line, || is_shown(&line)).await;
+        }
     }
 
     // FinvyPay's, for each shape of its. W1 names nothing but the order, which must then be the payment's alone.

@@ -26,13 +26,15 @@ mod docs;
 mod events;
 mod facts;
 mod faults;
-
+mod feeding;
 mod holes;
 mod idempotency;
 mod invoke;
 mod leases;
 mod linking;
+mod make;
 mod metrics;
+mod mishaps;
 mod model;
 mod openapi;
 mod panics;

@@ -81,7 +81,7 @@ impl Store {
                 .limit(limit.into());
             let output = around(Call::ReadDue, query.send())
                 .await
-                .map_err(|error| StoreError::failed("Query", &error))?;
+                .map_err(|error| self.failed("Query", &error))?;
             for item in output.items() {
                 due.push(due_of(item)?);
             }
@@ -136,7 +136,7 @@ impl Store {
             .expression_attribute_values(":queue", part(queue, shard));
         around(Call::ReadQueue, query.send())
             .await
-            .map_err(|error| StoreError::failed("Query", &error))
+            .map_err(|error| self.failed("Query", &error))
     }
 
     /// Takes an item to look at. `None`: somebody else has, or it is due no more.

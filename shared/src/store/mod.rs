@@ -56,6 +56,7 @@ type Item = HashMap<String, AttributeValue>;
 pub struct Store {
     client: Client,
     table: String,
+    endpoint: Option<String>,
 }
 
 /// The payments of an order.
@@ -72,7 +73,17 @@ pub enum OrderPayments {
 impl Store {
     /// The table `table`, reached through `client`.
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self {
+            client,
+            table,
+            endpoint: None,
+        }
+    }
+
+    /// The same, with errors that name the endpoint at which the table is looked for, where that is not AWS's own.
+    #[must_use]
+    pub fn at(self, endpoint: Option<String>) -> Self {
+        Self { endpoint, ..self }
     }
 
     /// Opens the connection to the table, so that the first request need not wait for it: reads a payment that there is
@@ -139,14 +150,14 @@ impl Store {
             .expression_attribute_values(":pk", AttributeValue::S(items::order_pk(provider, order_id)));
         let output = around(Call::ReadOrder, query.send())
             .await
-            .map_err(|error| StoreError::failed("Query", &error))?;
+            .map_err(|error| self.failed("Query", &error))?;
         output.items().iter().map(items::owner_of).collect()
     }
 
     async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {
         Ok(around(call, self.read(key).send())
             .await
-            .map_err(|error| StoreError::failed("GetItem", &error))?
+            .map_err(|error| self.failed("GetItem", &error))?
             .item)
     }
 

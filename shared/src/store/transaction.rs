@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use super::{Item, Store};
+use crate::aws;
 use crate::fault::{Call, around};
 
 /// How often a transaction that only met contention is tried again.
@@ -17,12 +18,12 @@ const CONTENTION_RETRIES: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The table cannot be reached, throttles, or refused the operation.
-    #[error("DynamoDB {operation} failed: {code}")]
+    #[error("DynamoDB {operation} failed: {why}")]
     Failed {
         /// The operation.
         operation: &'static str,
-        /// DynamoDB's code, or what went wrong before there was one.
-        code: String,
+        /// DynamoDB's code, or what went wrong before there was one; and what to do where only a person can do something.
+        why: String,
     },
     /// It took too long; whether it was done is not known.
     #[error("DynamoDB did not answer in time")]
@@ -36,23 +37,6 @@ pub enum StoreError {
     /// A request could not be built.
     #[error("a request to DynamoDB could not be built")]
     Build(#[from] BuildError),
-}
-
-impl StoreError {
-    pub(super) fn failed<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
-        let code = match error {
-            SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown"),
-            SdkError::TimeoutError(_) => "timeout",
-            SdkError::DispatchFailure(_) => "no connection",
-            SdkError::ResponseError(_) => "unreadable response",
-            _ => "request not sent",
-        };
-        Self::Failed {
-            operation,
-            code: code.to_owned(),
-        }
-    }
 }
 
 /// The steps of a transaction, each under a name by which a refusal is recognised.
@@ -99,7 +83,7 @@ impl<N> Transaction<N> {
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
-                return Err(StoreError::failed("TransactWriteItems", &error));
+                return Err(store.failed("TransactWriteItems", &error));
             };
             let reasons = cancelled.cancellation_reasons();
             if reasons
@@ -116,7 +100,7 @@ impl<N> Transaction<N> {
                     .collect()));
             }
             if !is_contention(reasons) {
-                return Err(StoreError::failed("TransactWriteItems", &error));
+                return Err(store.failed("TransactWriteItems", &error));
             }
             if retries == CONTENTION_RETRIES {
                 return Err(StoreError::Contended);
@@ -128,6 +112,44 @@ impl<N> Transaction<N> {
 }
 
 impl Store {
+    /// The error of an operation.
+    pub(super) fn failed<E: ProvideErrorMetadata, R>(
+        &self,
+        operation: &'static str,
+        error: &SdkError<E, R>,
+    ) -> StoreError {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
+        let why = match error {
+            SdkError::ServiceError(service) => self.refusal(service.err().code().unwrap_or("unknown")),
+            SdkError::TimeoutError(_) => format!("no answer in time {}", self.place()),
+            SdkError::DispatchFailure(_) => format!("no connection {}", self.place()),
+            SdkError::ResponseError(_) => "unreadable response".to_owned(),
+            _ => "request not sent".to_owned(),
+        };
+        StoreError::Failed { operation, why }
+    }
+
+    fn refusal(&self, code: &str) -> String {
+        let table = &self.table;
+        match (code, aws::hint(code)) {
+            ("ResourceNotFoundException", _) => format!(
+                "there is no table {table} {}: create it, or set PAYMENTS_TABLE and AWS_REGION to where it is",
+                self.place(),
+            ),
+            (_, Some(hint)) => format!("{code} for the table {table} {}: {hint}", self.place()),
+            (_, None) => code.to_owned(),
+        }
+    }
+
+    /// Where the table is looked for.
+    fn place(&self) -> String {
+        let region = self.client.config().region().map_or("no region", AsRef::as_ref);
+        match &self.endpoint {
+            Some(endpoint) => format!("in {region} at {endpoint}"),
+            None => format!("in {region}"),
+        }
+    }
+
     /// Writes one item under its condition; gives the item that is there instead where that failed.
     ///
     /// A transaction of one step, since contention is tried again only there, and a repeated request is known by its

@@ -282,7 +282,7 @@ async fn a_run_that_cannot_read_what_is_due_fails_and_says_so() {
         .await;
     let error = nowhere.invoke(r#"{"action":"sweep"}"#).await.unwrap_err().to_string();
     assert!(
-        error.contains("UNAVAILABLE") && error.contains("ResourceNotFoundException"),
+        error.contains("UNAVAILABLE") && error.contains("there is no table no-such-table"),
         "{error}"
     );
 }

@@ -2,24 +2,36 @@
 
 use std::time::Duration;
 
+use reqwest::Client;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::process::Command;
 
 use super::build::{Binaries, tool, workspace};
-use super::http::until_healthy;
-use super::process::{Output, Tethered, command};
+use super::http::{self, until_healthy};
+use super::process::{Tethered, command};
 use super::settings::Variables;
 use super::{Error, settings};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// One call.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A running MiniStack. It ends when this is dropped.
 #[derive(Debug)]
 pub struct LocalAws {
     /// The process, to see whether it still runs.
     pub process: Tethered,
-    url: String,
+    calls: AwsCalls,
     dead_letters: String,
+}
+
+/// Calls to the local AWS, past everything, in the region and with the key that it was set up with. It checks no signature.
+#[derive(Clone, Debug)]
+pub struct AwsCalls {
+    http: Client,
+    url: String,
+    credential: String,
 }
 
 /// The physical names of the template's resources, as the script prints them.
@@ -36,10 +48,11 @@ impl LocalAws {
     /// When it does not start in time or the stack cannot be created.
     pub async fn start(binaries: &Binaries, port: u16, environment: &Variables) -> Result<Self, Error> {
         let (process, url) = ministack(binaries, port, &Variables::new()).await?;
-        let deployed = deploy(&url, environment).await?;
+        let own = own(&url, environment);
+        let deployed = deploy(&own).await?;
         Ok(Self {
             process,
-            url,
+            calls: AwsCalls::new(url, &own)?,
             dead_letters: deployed.unpublished_events,
         })
     }
@@ -47,13 +60,69 @@ impl LocalAws {
     /// Its endpoint.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        &self.calls.url
+    }
+
+    /// Calls to it.
+    #[must_use]
+    pub fn calls(&self) -> &AwsCalls {
+        &self.calls
     }
 
     /// The URL of the queue of what could not be published.
     #[must_use]
     pub fn dead_letters(&self) -> &str {
         &self.dead_letters
+    }
+}
+
+impl AwsCalls {
+    fn new(url: String, variables: &Variables) -> Result<Self, Error> {
+        let variable = |name| variables.get(name).map_or("", String::as_str);
+        Ok(Self {
+            http: http::client_without_connections()?,
+            url,
+            credential: format!("{}/20260101/{}", variable("AWS_ACCESS_KEY_ID"), variable("AWS_REGION")),
+        })
+    }
+
+    /// Makes one: `service` is `dynamodb`, `streams`, `events`, `sqs` or `secretsmanager`. What has no answer is null.
+    ///
+    /// # Errors
+    /// When it is refused, or there is no answer.
+    pub async fn call(&self, service: &str, action: &str, body: &Value) -> Result<Value, Error> {
+        let (prefix, scope) = match service {
+            "dynamodb" => ("DynamoDB_20120810", "dynamodb"),
+            "streams" => ("DynamoDBStreams_20120810", "dynamodb"),
+            "events" => ("AWSEvents", "events"),
+            "sqs" => ("AmazonSQS", "sqs"),
+            _ => ("secretsmanager", "secretsmanager"),
+        };
+        let failed = |answer: String| Error::Aws {
+            call: format!("{action} {body}"),
+            answer,
+        };
+        let unanswered = |error: reqwest::Error| failed(error.to_string());
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}/aws4_request, SignedHeaders=host, Signature=0",
+            self.credential
+        );
+        let request = self.http.post(&self.url).timeout(LIMIT);
+        let request = request
+            .header("x-amz-target", format!("{prefix}.{action}"))
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("authorization", authorization)
+            .body(body.to_string());
+        let answer = request.send().await.map_err(unanswered)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unanswered)?;
+        if !status.is_success() {
+            return Err(failed(text));
+        }
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|_| failed(text))
     }
 }
 
@@ -75,13 +144,13 @@ pub(super) async fn ministack(
         .env("PERSIST_STATE", "0")
         .env("S3_PERSIST", "0")
         .envs(variables);
-    let process = Tethered::start("the local AWS (MiniStack)", ministack, Output::Kept)?;
+    let process = Tethered::start("the local AWS (MiniStack)", ministack)?;
     until_healthy(&process, &format!("{url}/_ministack/health"), PATIENCE).await?;
     Ok((process, url))
 }
 
-/// Creates what the functions find with `environment`: in its region, under its keys, with its table's name.
-async fn deploy(url: &str, environment: &Variables) -> Result<Deployed, Error> {
+/// What sets the local AWS up: its region and keys are those of `environment`, and the table's name is.
+fn own(url: &str, environment: &Variables) -> Variables {
     let mut own = settings::aws(url);
     for name in [
         "AWS_REGION",
@@ -96,6 +165,11 @@ async fn deploy(url: &str, environment: &Variables) -> Result<Deployed, Error> {
     if let Some(region) = environment.get("AWS_REGION") {
         own.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
     }
+    own
+}
+
+/// Creates what the functions find there.
+async fn deploy(own: &Variables) -> Result<Deployed, Error> {
     let deployed = Command::new(tool("python")?)
         .arg(workspace().join("tests/local/deploy.py"))
         .env_clear()

@@ -10,8 +10,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::Error;
-use super::process::Output;
-use super::settings::FUNCTIONS;
+use super::settings::{FUNCTIONS, Function};
 
 /// The root of the workspace.
 #[must_use]
@@ -38,9 +37,21 @@ impl Binaries {
     /// Builds them all.
     ///
     /// # Errors
-    /// When they do not compile; the error has the compiler's words, unless the output is shown.
-    pub async fn build(output: Output) -> Result<Self, Error> {
-        Self::built_by(&["--workspace", "--bins"], output).await
+    /// When they do not compile, in the compiler's words.
+    pub async fn build() -> Result<Self, Error> {
+        Self::built_by(workspace(), &["--workspace", "--bins"]).await
+    }
+
+    /// Builds these functions alone of the workspace at `root`, with the features that they have among all its binaries.
+    ///
+    /// # Errors
+    /// As [`Binaries::build`].
+    pub(super) async fn functions(root: &Path, functions: &[Function]) -> Result<Self, Error> {
+        let mut arguments = vec!["--workspace"];
+        for function in functions {
+            arguments.extend(["--bin", function.name]);
+        }
+        Self::built_by(root, &arguments).await
     }
 
     /// Builds the functions as `make build` does, but for this machine's processor: each by itself, since of functions
@@ -51,26 +62,22 @@ impl Binaries {
     pub async fn shipped() -> Result<Self, Error> {
         let mut all = BTreeMap::new();
         for function in FUNCTIONS {
-            let own = Self::built_by(&["--release", "--bins", "--package", function.name], Output::Kept).await?;
+            let own = Self::built_by(workspace(), &["--release", "--bins", "--package", function.name]).await?;
             all.extend(own.0);
         }
         Ok(Self(all))
     }
 
-    async fn built_by(arguments: &[&str], output: Output) -> Result<Self, Error> {
+    async fn built_by(root: &Path, arguments: &[&str]) -> Result<Self, Error> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(["build", "--locked"])
             .args(arguments)
             .arg("--message-format=json-render-diagnostics")
-            .current_dir(workspace())
+            .current_dir(root)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(if output == Output::Shown {
-                Stdio::inherit()
-            } else {
-                Stdio::piped()
-            })
+            .stderr(Stdio::piped())
             .kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(set_by_cargo) {
@@ -83,7 +90,7 @@ impl Binaries {
         })?;
         if !built.status.success() {
             return Err(Error::Build {
-                log: String::from_utf8_lossy(&built.stderr).into_owned(),
+                log: without_routine(&String::from_utf8_lossy(&built.stderr)),
             });
         }
         Ok(Self(
@@ -93,6 +100,11 @@ impl Binaries {
                 .filter_map(executable)
                 .collect(),
         ))
+    }
+
+    /// Puts newer ones in the place of these.
+    pub(super) fn replace(&mut self, newer: Self) {
+        self.0.extend(newer.0);
     }
 
     /// Where a binary is.
@@ -105,6 +117,20 @@ impl Binaries {
             .map(PathBuf::as_path)
             .ok_or_else(|| Error::NoBinary { name: name.to_owned() })
     }
+}
+
+/// What cargo says of an error, without what it says while all is well.
+fn without_routine(words: &str) -> String {
+    let is_routine = |line: &&str| {
+        let first = line.split_whitespace().next();
+        line.starts_with(' ')
+            && matches!(
+                first,
+                Some("Compiling" | "Finished" | "Blocking" | "Downloading" | "Downloaded" | "Locking" | "Updating")
+            )
+    };
+    let lines: Vec<_> = words.lines().filter(|line| !is_routine(line)).collect();
+    lines.join("\n")
 }
 
 /// Whether cargo sets the variable for the programs that it runs.

@@ -15,7 +15,7 @@ use super::aws::ministack;
 use super::build::{Binaries, tool, workspace};
 use super::payload::{self, HttpAnswer};
 use super::ports::free_port;
-use super::process::{Output, Tethered};
+use super::process::Tethered;
 use super::settings::{self, FUNCTIONS, Function, Variables};
 use super::{Error, Sandbox, background};
 
@@ -92,7 +92,7 @@ impl Cloud {
             ("APOLOPAY_BASE_URL".to_owned(), format!("{}/apolopay", sandbox.url())),
             ("FINVYPAY_BASE_URL".to_owned(), format!("{}/finvypay", sandbox.url())),
         ]));
-        let (process, url) = ministack(&Binaries::build(Output::Kept).await?, port, &variables).await?;
+        let (process, url) = ministack(&Binaries::build().await?, port, &variables).await?;
         Ok(Self {
             calls: Mutex::new(Calls::begin(&url)?),
             programs: Value::Object(programs),

@@ -1,7 +1,9 @@
-//! `make dev`: starts the local world, says when it is ready, and ends it when interrupted.
+//! `make dev`: starts the local world, says when it is ready, replaces functions whose source changes, and ends when
+//! interrupted.
 //!
 //! Nothing outlives it: its children are on tethers, which end them also when this process is killed.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,17 +13,15 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::build::Binaries;
-use super::process::Output;
+use super::build::{Binaries, set_by_cargo, workspace};
+use super::functions::{Functions, Project, Sources};
 use super::settings::{Addresses, Variables};
-use super::{Error, Front, LocalAws, Sandbox, http, ports, settings};
+use super::template::{Mapping, Rate};
+use super::{Error, Front, LocalAws, Log, Sandbox, Schedule, StreamFeed, http, ports, schedule, settings};
 
 /// How long a function has to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
-/// How often the reconciler runs, as in template.yaml.
-const SCHEDULE: Duration = Duration::from_secs(60);
-const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request for every route, to which the function itself answers with a problem of its own and does nothing.
 const PROBES: [(Method, &str, StatusCode); 5] = [
@@ -59,6 +59,8 @@ async fn run() -> Error {
 }
 
 async fn start() -> Result<Running, Error> {
+    let began = Instant::now();
+    let log = Log::shown();
     let functions_port = ports::fixed("FUNCTIONS_PORT", 9000, "the functions")?;
     let aws_port = ports::fixed("AWS_PORT", 4566, "the local AWS")?;
     let sandbox_port = ports::fixed("SANDBOX_PORT", 4010, "the providers' stand-ins")?;
@@ -68,11 +70,14 @@ async fn start() -> Result<Running, Error> {
         dead_letters: String::new(),
         sandbox: format!("http://127.0.0.1:{sandbox_port}"),
     }));
-    let table = environment.entry("PAYMENTS_TABLE".to_owned()).or_default().clone();
 
-    say("building the functions");
-    let binaries = Binaries::build(Output::Shown).await?;
-    say("starting the local AWS and the providers' stand-ins");
+    let project = Project {
+        root: workspace().to_owned(),
+        functions: &settings::FUNCTIONS,
+    };
+    let sources = Sources::read(&project.root);
+    let binaries = Binaries::build().await?;
+    say("starting the local AWS (MiniStack) and the providers' stand-ins");
     let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
     let dead_letters = environment
         .entry(settings::DEAD_LETTER_QUEUE_URL.to_owned())
@@ -82,33 +87,32 @@ async fn start() -> Result<Running, Error> {
     }
     let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
     say("starting the functions");
-    let front = Front::watching(&binaries, functions_port, &environment).await?;
+    let front = Front::start(&binaries, functions_port).await?;
+    let functions = Functions::start(&front, project, binaries, with_inherited(environment.clone()), sources).await?;
     let http = http::client()?;
     let mut running = Running {
+        schedule: None,
+        feed: None,
+        functions,
         front,
         sandbox,
         aws,
         http,
     };
-    for (method, path, expected) in PROBES {
-        running.until_answering(&method, path, expected).await?;
+    if let Err(error) = running.work(&environment, log).await {
+        running.functions.explain(log);
+        return Err(error);
     }
-    running.sweep().await?;
-    say(&format!(
-        "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
-         providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
-         API             {}/openapi\n  \
-         local AWS       {}  (table {table})\n  Ctrl-C stops everything.",
-        running.front.url(),
-        running.sandbox.url(),
-        running.sandbox.url(),
-        running.aws.url(),
-    ));
+    running.functions.show(log);
+    say(&running.summary(&environment, began.elapsed()));
     Ok(running)
 }
 
 /// Fields end in this order: the functions before what they call.
 struct Running {
+    schedule: Option<Schedule>,
+    feed: Option<StreamFeed>,
+    functions: Functions,
     front: Front,
     sandbox: Sandbox,
     aws: LocalAws,
@@ -116,22 +120,51 @@ struct Running {
 }
 
 impl Running {
-    /// Invokes the reconciler, as its schedule does.
-    async fn sweep(&self) -> Result<(), Error> {
-        let url = format!(
-            "{}/2015-03-31/functions/reconcile-payments/invocations",
-            self.front.url()
-        );
-        let request = self.http.post(url).timeout(SWEEP_LIMIT).body(r#"{"action":"sweep"}"#);
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        let report: Value = match answer {
-            Ok(answer) => answer.json().await.unwrap_or_default(),
-            Err(_) => Value::Null,
-        };
-        if report.get("lookedAt").is_some() {
-            return Ok(());
+    /// Waits until every function has answered, and begins what calls them.
+    async fn work(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        for (method, path, expected) in PROBES {
+            self.until_answering(&method, path, expected).await?;
         }
-        Err(self.front.process.late(&format!("reconcile-payments answers {report}")))
+        self.begin_events(environment, log).await
+    }
+
+    /// What AWS does by itself: runs the reconciler, now for the first time, and feeds the table's changes to
+    /// publish-events.
+    async fn begin_events(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        let invocations = self.front.invocations()?;
+        let rate = Rate::of_template()?;
+        let swept = schedule::sweep(&invocations, &rate.input).await;
+        swept.map_err(|error| Error::NotReady(format!("reconcile-payments: {error}")))?;
+        self.schedule = Some(Schedule::start(invocations.clone(), rate, log)?);
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        if variable("AWS_ENDPOINT_URL") == self.aws.url() {
+            let (table, dead_letters) = (variable("PAYMENTS_TABLE"), variable(settings::DEAD_LETTER_QUEUE_URL));
+            let (aws, mapping) = (self.aws.calls(), Mapping::of_template()?);
+            self.feed = Some(StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?);
+        } else {
+            say("AWS_ENDPOINT_URL is another's: nothing here feeds publish-events from a table there");
+        }
+        Ok(())
+    }
+
+    fn summary(&self, environment: &Variables, took: Duration) -> String {
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        let (functions, sandbox, aws) = (self.front.url(), self.sandbox.url(), self.aws.url());
+        format!(
+            "ready in {:.0} s, with {} instances of {} functions\n\n  \
+             the checkout page  {sandbox}/\n  \
+             the API            {functions}  POST /preorders, POST /apm-payments, GET /payments/{{id}}\n  \
+             its description    {sandbox}/openapi\n  \
+             webhooks           {functions}  POST /webhooks/apolopay, POST /webhooks/finvypay\n  \
+             the providers      {sandbox}  /apolopay, /finvypay\n  \
+             the local AWS      {aws}  table {}, event bus {}\n\n  \
+             A function whose source changes is built and replaced. Ctrl-C stops everything.\n",
+            took.as_secs_f32(),
+            self.functions.count(),
+            settings::FUNCTIONS.len(),
+            variable("PAYMENTS_TABLE"),
+            variable("EVENT_BUS"),
+        )
     }
 
     /// Waits until the function behind a route answers, and not the gateway for it.
@@ -149,27 +182,26 @@ impl Running {
                     }
                     format!("{method} {path} answers {status} {problem}")
                 }
-                Err(_) => format!("{method} {path} does not answer; what the function says is above"),
+                Err(_) => format!("{method} {path} does not answer"),
             };
             self.check()?;
             if Instant::now() > deadline {
-                return Err(self.front.process.late(&seen));
+                return Err(Error::NotReady(seen));
             }
             sleep(POLL).await;
         }
     }
 
-    /// Waits until a part ends by itself; the schedule runs meanwhile.
+    /// Waits until a part ends by itself; replaces functions meanwhile.
     async fn failed(&mut self) -> Error {
-        let mut next_sweep = Instant::now() + SCHEDULE;
         loop {
-            if let Err(error) = self.check() {
+            let kept_up = async {
+                self.check()?;
+                self.functions.revive(&self.front)?;
+                self.functions.reload(&self.front).await.map(drop)
+            };
+            if let Err(error) = kept_up.await {
                 return error;
-            }
-            if Instant::now() >= next_sweep {
-                next_sweep += SCHEDULE;
-                // What it says stands in its log, and the next one comes in a minute.
-                let _ = self.sweep().await;
             }
             tokio::select! {
                 error = self.sandbox.ended() => return error,
@@ -178,7 +210,7 @@ impl Running {
         }
     }
 
-    fn check(&mut self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         self.front.process.check()?;
         self.aws.process.check()
     }
@@ -197,6 +229,15 @@ fn with_overrides(mut local: Variables) -> Variables {
         }
     }
     local
+}
+
+/// With the rest of the environment, as the functions of a developer's own would have it.
+fn with_inherited(environment: Variables) -> Variables {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let inherited = std::env::vars_os().filter_map(text);
+    let mut all: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
+    all.extend(environment);
+    all
 }
 
 async fn interrupted() {

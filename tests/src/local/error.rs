@@ -24,7 +24,9 @@ pub enum Error {
         name: &'static str,
     },
     /// Someone else listens on a port.
-    #[error("port {port} ({what}) is in use: stop what listens there, or set {variable} to another port")]
+    #[error(
+        "port {port} ({what}) is in use, perhaps by another `make dev`: stop what listens there, or set {variable} to another port"
+    )]
     PortInUse {
         /// The port.
         port: u16,
@@ -61,6 +63,9 @@ pub enum Error {
         /// The end of its output.
         log: String,
     },
+    /// A function does not answer as it should.
+    #[error("the functions are not ready: {0}")]
+    NotReady(String),
     /// The table and the secrets could not be created.
     #[error("the stack could not be created on the local AWS\n{log}")]
     Deploy {
@@ -70,6 +75,17 @@ pub enum Error {
     /// The table of template.yaml cannot be had in memory.
     #[error("no payments table in memory: {0}")]
     Table(String),
+    /// template.yaml does not say what is needed of it.
+    #[error("template.yaml: {0}")]
+    Template(String),
+    /// The local AWS refused a call, or does not answer.
+    #[error("the local AWS: {call}: {answer}")]
+    Aws {
+        /// The call.
+        call: String,
+        /// What it said.
+        answer: String,
+    },
     /// The stand-ins for the providers ended.
     #[error("the providers' stand-ins ended")]
     Sandbox(#[source] std::io::Error),

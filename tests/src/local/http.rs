@@ -12,12 +12,20 @@ const POLL: Duration = Duration::from_millis(25);
 
 /// A client without a proxy, which a developer's environment may name, and without redirects.
 pub(crate) fn client() -> Result<reqwest::Client, Error> {
+    Ok(builder().build()?)
+}
+
+/// The same for whoever outlives a runtime, as tests end theirs: it keeps no connection.
+pub(super) fn client_without_connections() -> Result<reqwest::Client, Error> {
+    Ok(builder().pool_max_idle_per_host(0).build()?)
+}
+
+fn builder() -> reqwest::ClientBuilder {
     // An error says that there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(reqwest::Client::builder()
+    reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .build()?)
 }
 
 /// Waits until `process` answers `url` with a success.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Error;
 use super::build::Binaries;
 use super::payload::{self, HttpAnswer};
-use super::process::{Output, Tethered, command};
+use super::process::{Tethered, command};
 use super::runtime::{Answer, Progress, RuntimeApi};
 use super::settings::{Change, Function, Variables, change};
 
@@ -189,7 +189,7 @@ impl Environment {
             .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"))
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "local");
         Ok(Self {
-            process: Tethered::start(name, process, Output::Kept)?,
+            process: Tethered::start(name, process)?,
             api,
         })
     }

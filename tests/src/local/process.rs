@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::Error;
 use super::build::Binaries;
+use super::{Error, Log};
 
 const POLL: Duration = Duration::from_millis(10);
 /// What is kept of a process's output.
@@ -19,21 +19,12 @@ const LINES_KEPT: usize = 20_000;
 /// What an error shows of it.
 const LINES_SHOWN: usize = 30;
 
-/// What becomes of a child's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// It goes where this process's output goes.
-    Shown,
-    /// It can be read with [`Tethered::log`].
-    Kept,
-}
-
 /// A running command and all that it starts.
 #[derive(Debug)]
 pub struct Tethered {
     name: String,
     stdin: Mutex<Option<ChildStdin>>,
-    log: Log,
+    log: Lines,
     status: watch::Receiver<Option<ExitStatus>>,
     waiting: Option<JoinHandle<()>>,
 }
@@ -47,23 +38,24 @@ pub(super) fn command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result
 
 impl Tethered {
     /// Starts a command made by [`command`].
-    pub(super) fn start(name: &str, mut command: Command, output: Output) -> Result<Self, Error> {
+    pub(super) fn start(name: &str, mut command: Command) -> Result<Self, Error> {
         use std::os::unix::process::CommandExt;
 
         // In a group of its own, so that Ctrl-C reaches only this process, which ends its children in order.
-        command.stdin(Stdio::piped()).process_group(0);
-        if output == Output::Kept {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        }
+        command.process_group(0);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| Error::Io {
             doing: format!("start {name}"),
             source,
         })?;
         let stdin = Mutex::new(child.stdin.take());
-        let log = Log::default();
+        let log = Lines::default();
         let outputs = [
-            child.stdout.take().map(|stdout| log.follow(stdout)),
-            child.stderr.take().map(|stderr| log.follow(stderr)),
+            child.stdout.take().map(|stdout| log.follow(name, stdout)),
+            child.stderr.take().map(|stderr| log.follow(name, stderr)),
         ];
         let (ended, status) = watch::channel(None);
         let waiting = thread::spawn(move || {
@@ -83,7 +75,12 @@ impl Tethered {
         })
     }
 
-    /// What was written to stdout and stderr, where the output is kept.
+    /// From now on, shows each line that it writes there.
+    pub(super) fn show(&self, log: Log) {
+        self.log.lock().shown = log;
+    }
+
+    /// What was written to stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.last(LINES_KEPT)
@@ -164,30 +161,43 @@ impl Drop for Tethered {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<VecDeque<String>>>);
+struct Lines(Arc<Mutex<Written>>);
 
-impl Log {
-    fn follow(&self, stream: impl Read + Send + 'static) -> JoinHandle<()> {
-        let log = self.clone();
+#[derive(Debug, Default)]
+struct Written {
+    lines: VecDeque<String>,
+    shown: Log,
+}
+
+impl Lines {
+    fn follow(&self, name: &str, stream: impl Read + Send + 'static) -> JoinHandle<()> {
+        let (log, name) = (self.clone(), name.to_owned());
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                let mut lines = log.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if lines.len() == LINES_KEPT {
-                    lines.pop_front();
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let mut written = log.lock();
+                written.shown.output(&name, &line);
+                if written.lines.len() == LINES_KEPT {
+                    written.lines.pop_front();
                 }
-                lines.push_back(String::from_utf8_lossy(&line).into_owned());
+                written.lines.push_back(line);
             }
         })
     }
 
     fn last(&self, count: usize) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let skipped = lines.len().saturating_sub(count);
-        lines
+        let written = self.lock();
+        let skipped = written.lines.len().saturating_sub(count);
+        written
+            .lines
             .iter()
             .skip(skipped)
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,6 +24,13 @@ pub struct Function {
     pub variables: &'static [&'static str],
 }
 
+impl Function {
+    /// Whether it answers HTTP requests, and not events.
+    pub(super) fn answers_http(&self) -> bool {
+        self.route.is_some() || self.name == "webhook-handler"
+    }
+}
+
 /// All of them.
 pub const FUNCTIONS: [Function; 6] = [
     Function {

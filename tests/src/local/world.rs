@@ -4,18 +4,20 @@
 //! environment. Everything ends when the world is dropped, and when this process ends, however it ends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use super::build::Binaries;
+use super::front::ready;
 use super::ports::free_port;
-use super::process::{Output, Tethered};
+use super::process::Tethered;
 use super::settings::{Addresses, Change, FUNCTIONS, Function, Variables};
-use super::{AwsProxy, Error, Front, Lambda, LocalAws, Sandbox, settings};
+use super::{
+    AwsCalls, AwsProxy, Error, Front, Invocations, Lambda, LocalAws, Log, Mapping, Rate, Sandbox, Schedule, StreamFeed,
+    settings,
+};
 
-/// For a function to start: a busy machine that builds meanwhile needs long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TABLE: &str = "payments";
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -36,11 +38,11 @@ impl World {
     /// # Errors
     /// When a part does not build, start or answer in time.
     pub async fn start() -> Result<Self, Error> {
-        let binaries = Binaries::build(Output::Kept).await?;
-        let table = Variables::from([("PAYMENTS_TABLE".to_owned(), "payments".to_owned())]);
+        let binaries = Binaries::build().await?;
+        let table = Variables::from([("PAYMENTS_TABLE".to_owned(), TABLE.to_owned())]);
         let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
-        let front = Front::waiting(&binaries, free_port()?).await?;
+        let front = Front::start(&binaries, free_port()?).await?;
         let sandbox = Sandbox::start(0, front.url()).await?;
         let mut world = Self {
             functions: BTreeMap::new(),
@@ -125,6 +127,30 @@ impl World {
         Ok(settings::of(known(function)?, &self.addresses(self.aws.url())))
     }
 
+    /// Calls to the local AWS, past every proxy.
+    #[must_use]
+    pub fn aws(&self) -> &AwsCalls {
+        self.aws.calls()
+    }
+
+    /// Feeds publish-events from the world's table, from its first change on, until the feed is dropped.
+    ///
+    /// # Errors
+    /// When the table has no stream.
+    pub async fn feed(&self) -> Result<StreamFeed, Error> {
+        let (mapping, functions) = (Mapping::of_template()?, self.front.invocations()?);
+        let dead_letters = self.aws.dead_letters();
+        StreamFeed::start(self.aws(), TABLE, functions, dead_letters, mapping, Log::Silent).await
+    }
+
+    /// Has reconcile-payments run as often as on AWS, until the schedule is dropped.
+    ///
+    /// # Errors
+    /// When template.yaml has none.
+    pub fn schedule(&self) -> Result<Schedule, Error> {
+        Schedule::start(self.front.invocations()?, Rate::of_template()?, Log::Silent)
+    }
+
     /// Starts instances of one function behind a gateway of their own, with its local environment changed.
     ///
     /// # Errors
@@ -132,7 +158,7 @@ impl World {
     pub async fn attach(&self, function: &str, instances: usize, changes: &[Change<'_>]) -> Result<Attached, Error> {
         let environment = self.changed(function, changes)?;
         let function = known(function)?;
-        let front = Front::waiting(&self.binaries, free_port()?).await?;
+        let front = Front::start(&self.binaries, free_port()?).await?;
         let attach = || front.attach(&self.binaries, function, &environment);
         let instances = std::iter::repeat_with(attach)
             .take(instances)
@@ -204,6 +230,14 @@ impl Attached {
         self.front.url()
     }
 
+    /// Invoking the function as AWS's own services do.
+    ///
+    /// # Errors
+    /// When there is no HTTP client.
+    pub fn invocations(&self) -> Result<Invocations, Error> {
+        self.front.invocations()
+    }
+
     /// Waits until every instance has opened its connections and fetched its secrets, or has tried to.
     ///
     /// # Errors
@@ -232,11 +266,6 @@ impl Drop for Attached {
         self.instances.iter().for_each(Tethered::let_go);
         self.front.process.let_go();
     }
-}
-
-/// Waits for the line that a function writes when it goes to work.
-async fn ready(instance: &Tethered) -> Result<(), Error> {
-    instance.logged(r#""message":"ready""#, PATIENCE).await
 }
 
 fn known(name: &str) -> Result<&'static Function, Error> {

@@ -12,7 +12,6 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::local::build::Binaries;
-use crate::local::process::Output;
 use crate::local::settings::{self, Addresses, FUNCTIONS, Function, Variables};
 use crate::local::{AwsProxy, Lambda, NoAnswer};
 
@@ -36,10 +35,7 @@ fn get_payment() -> &'static Function {
 /// Built once.
 async fn binaries() -> &'static Binaries {
     static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
-    BINARIES
-        .get_or_try_init(|| Binaries::build(Output::Kept))
-        .await
-        .unwrap()
+    BINARIES.get_or_try_init(Binaries::build).await.unwrap()
 }
 
 async fn lambda(proxy: &AwsProxy, changes: &[settings::Change<'_>]) -> Lambda {

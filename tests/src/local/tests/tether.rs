@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, Signal, System};
 
-use crate::local::{Binaries, Output};
+use crate::local::Binaries;
 
 /// Starts a child in a session of its own and deaf to SIGTERM, and prints the child's process id.
 const FAMILY: &str = "import os, signal, time
@@ -25,7 +25,7 @@ time.sleep(600)
 ";
 
 async fn tether() -> PathBuf {
-    let binaries = Binaries::build(Output::Kept).await.unwrap();
+    let binaries = Binaries::build().await.unwrap();
     binaries.path("tether").unwrap().to_path_buf()
 }
 

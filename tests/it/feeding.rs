@@ -1,0 +1,180 @@
+//! The table's stream is fed to publish-events as Lambda does it, and reconcile-payments runs on its schedule.
+
+use std::time::Duration;
+
+use payment_functions_tests::local::{
+    Attached, AwsProxy, Fault, Log, Mapping, Rate, Schedule, StreamFeed, TableStream,
+};
+
+use crate::aws;
+use crate::support::*;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The functions over a table, a bus and a dead-letter queue of their own.
+struct Shop {
+    table: String,
+    arrivals: String,
+    dead_letters: String,
+    proxy: AwsProxy,
+    create: Attached,
+    publish: Attached,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let table = unique("feeding");
+        aws::create_table(&table).await;
+        let (bus, arrivals) = aws::create_bus().await;
+        let dead_letters = aws::create_queue().await;
+        let own = [("PAYMENTS_TABLE", Some(table.as_str())), ("SLOW_MACHINE", Some("yes"))];
+        let create = world()
+            .await
+            .attach("create-preorder", 1, &own)
+            .await
+            .expect("a function");
+        let publisher = [
+            ("EVENT_BUS", Some(bus.as_str())),
+            ("DEAD_LETTER_QUEUE_URL", Some(dead_letters.as_str())),
+        ];
+        let (proxy, publish) = aws::behind_proxy("publish-events", &[&own[..], &publisher].concat()).await;
+        Self {
+            table,
+            arrivals,
+            dead_letters,
+            proxy,
+            create,
+            publish,
+        }
+    }
+
+    async fn feed(&self, mapping: Mapping) -> StreamFeed {
+        let functions = self.publish.invocations().expect("a client");
+        let aws = world().await.aws();
+        let feed = StreamFeed::start(aws, &self.table, functions, &self.dead_letters, mapping, Log::Silent);
+        feed.await.expect("a feed")
+    }
+
+    /// Creates a payment: its id.
+    async fn create(&self) -> String {
+        let body = preorder(&unique("order")).to_string();
+        let answer = post_to(self.create.url(), "/preorders", body, &[]).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.str("id")
+    }
+
+    /// Waits for as many events as these payments have, and gives those that were published in their order.
+    async fn published(&self, count: usize) -> Vec<String> {
+        let id = |message: Value| {
+            let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
+            event["detail"]["id"].as_str().expect("an id").to_owned()
+        };
+        let messages = collected(&self.arrivals, count).await;
+        messages.into_iter().map(id).collect()
+    }
+}
+
+/// Takes this many messages out of a queue, which may have to come yet.
+async fn collected(queue: &str, count: usize) -> Vec<Value> {
+    let all = async {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            messages.extend(aws::receive_all(queue).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        messages
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("in time")
+}
+
+fn template() -> Mapping {
+    Mapping::of_template().expect("the template's mapping")
+}
+
+#[tokio::test]
+async fn every_change_arrives_once_and_what_fails_comes_again_from_the_record_that_failed() {
+    let shop = Shop::open().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(shop.create().await);
+    }
+    // The stream's past is fed too. The bus takes the first of the three, and twice not the second.
+    let taken = json!({ "EventId": "1" });
+    let busy = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });
+    for entries in [json!([taken, busy, taken]), json!([busy, taken])] {
+        let answer = json!({ "FailedEntryCount": 1, "Entries": entries });
+        shop.proxy.fail_times("PutEvents", 1, Fault::Answer(answer));
+    }
+    let _feed = shop.feed(template()).await;
+    assert_eq!(shop.published(2).await, ids[1..], "the first answer was made up");
+    let calls = shop.proxy.calls();
+    let tried: Vec<_> = calls
+        .iter()
+        .map(|call| call.body["Entries"].as_array().expect("entries").len())
+        .collect();
+    assert_eq!(tried, [3, 2, 2]);
+
+    // What comes later is fed, and nothing twice.
+    let late = shop.create().await;
+    assert_eq!(shop.published(1).await, [late]);
+    assert_eq!(aws::receive_all(&shop.dead_letters).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn what_the_function_does_not_get_done_ends_in_the_dead_letter_queue_and_the_rest_goes_on() {
+    let (mut by_tries, mut by_age) = (template(), template());
+    by_tries.maximum_retries = Some(1);
+    by_age.maximum_age = 1;
+    for (mapping, condition) in [(by_tries, "RetryAttemptsExhausted"), (by_age, "RecordAgeExceeded")] {
+        let shop = Shop::open().await;
+        let lost = shop.create().await;
+        shop.proxy.fail("PutEvents", Fault::UNAVAILABLE);
+        let _feed = shop.feed(mapping).await;
+        let letters = collected(&shop.dead_letters, 1).await;
+        shop.proxy.reset();
+        let letter: Value = serde_json::from_str(letters[0]["Body"].as_str().expect("a body")).expect("JSON");
+        assert_eq!(letter["requestContext"]["condition"], condition);
+        // It names the record, in which the payment is found.
+        let mut stream = TableStream::open(world().await.aws(), &shop.table)
+            .await
+            .expect("a stream");
+        let records = stream.read().await.expect("records");
+        let batch = &letter["DDBStreamBatchInfo"];
+        let named = records
+            .iter()
+            .find(|record| record["dynamodb"]["SequenceNumber"] == batch["startSequenceNumber"]);
+        assert_eq!(
+            named.expect("the record")["dynamodb"]["Keys"]["pk"]["S"],
+            format!("PAYMENT#{lost}")
+        );
+        assert_eq!(batch["batchSize"], 1, "the filter leaves the rest out");
+        let next = shop.create().await;
+        assert_eq!(shop.published(1).await, [next], "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn the_reconciler_runs_again_and_again() {
+    let rate = Rate::of_template().expect("the template's rate");
+    assert_eq!(rate.period, Duration::from_secs(60));
+    let table = unique("schedule");
+    aws::create_table(&table).await;
+    let changes = [("PAYMENTS_TABLE", Some(table.as_str()))];
+    let function = world()
+        .await
+        .attach("reconcile-payments", 1, &changes)
+        .await
+        .expect("a function");
+    let often = Rate {
+        period: Duration::from_millis(50),
+        ..rate
+    };
+    let _schedule = Schedule::start(function.invocations().expect("a client"), often, Log::Silent).expect("a schedule");
+    let swept = async {
+        while function.log().matches(r#""message":"sweep done""#).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.expect("two runs");
+}

@@ -1,0 +1,144 @@
+//! `make` where something that it needs is missing: one line that says what to do, before anything is begun.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use payment_functions_tests::local::workspace;
+
+use crate::support::unique;
+
+/// A folder with the Makefile, and a PATH on which there is only what a test puts there.
+struct Machine(PathBuf);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Machine {
+    /// One that has everything, or seems to.
+    fn new() -> Self {
+        let machine = Self(std::env::temp_dir().join(unique("make")));
+        for folder in ["bin", "tests", "functions/one"] {
+            fs::create_dir_all(machine.0.join(folder)).unwrap();
+        }
+        for file in ["Makefile", "Cargo.toml", "tests/requirements.txt"] {
+            fs::copy(workspace().join(file), machine.0.join(file)).unwrap();
+        }
+        for tool in ["sed", "awk", "expand", "mkdir", "chmod"] {
+            symlink(found(tool), machine.0.join("bin").join(tool)).unwrap();
+        }
+        machine.has("cargo", "echo 'cargo 1.95.0 (f2d3ce0bd 2026-03-21)'");
+        machine.has("cc", "exit 0");
+        machine.has("python3", "exit 0");
+        machine
+    }
+
+    /// Has a program that does this.
+    fn has(&self, name: &str, does: &str) -> &Self {
+        let path = self.0.join("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn lacks(&self, name: &str) -> &Self {
+        fs::remove_file(self.0.join("bin").join(name)).unwrap();
+        self
+    }
+
+    /// What `make` says of a goal before it gives up, without its own line about that.
+    fn says(&self, goal: &str) -> String {
+        let output = Command::new(found("make"))
+            .arg(goal)
+            .current_dir(&self.0)
+            .env_clear()
+            .env("PATH", self.0.join("bin"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        let own = |line: &&str| !line.starts_with("make: ***");
+        text.lines().filter(own).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Where a program is on this machine.
+fn found(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places
+        .find(|place: &PathBuf| Path::is_file(place))
+        .unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_do() {
+    let machine = Machine::new;
+    let is = |machine: &Machine, line: &str| assert_eq!(machine.says("dev"), line);
+    is(
+        machine().lacks("cargo"),
+        "make: Rust is missing: install it from https://rustup.rs and run make again",
+    );
+    is(
+        machine().lacks("cc"),
+        "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, \
+         on macOS xcode-select --install",
+    );
+    is(
+        machine().lacks("python3"),
+        "make: Python 3.10 or newer is missing (python3): install it, or give another one with PYTHON=",
+    );
+    is(
+        machine().has("python3", r#"case "$2" in *version_info*) exit 1;; esac"#),
+        "make: Python 3.10 or newer is missing (python3): install it, or give another one with PYTHON=",
+    );
+    is(
+        machine().has("python3", r#"case "$2" in *ensurepip*) exit 1;; esac"#),
+        "make: Python's venv module is missing (python3): on Debian and Ubuntu apt install python3-venv",
+    );
+    for old in ["1.94.1", "1.70.0", "0.99.0"] {
+        is(
+            machine().has("cargo", &format!("echo 'cargo {old} (abc 2026-01-01)'")),
+            &format!(
+                "make: cargo {old} (abc 2026-01-01) is too old, Rust 1.95 or newer is needed: run 'rustup update', or \
+                 install Rust from https://rustup.rs"
+            ),
+        );
+    }
+    is(
+        machine().has("cargo", "echo 'error: toolchain is not installed' >&2; exit 1"),
+        "error: toolchain is not installed\nmake: cargo does not run: with rustup, run 'rustup toolchain install', which \
+         takes the version from rust-toolchain.toml",
+    );
+}
+
+#[test]
+fn a_newer_toolchain_is_good_and_packages_that_cannot_be_had_are_told() {
+    let venv = r#"case "$2" in venv) mkdir -p .venv/bin; echo 'echo "no route to host" >&2; exit 1' > .venv/bin/pip; chmod +x .venv/bin/pip;; esac"#;
+    let machine = Machine::new();
+    machine.has("cargo", "echo 'cargo 2.0.1'").has("python3", venv);
+    assert_eq!(
+        machine.says("dev"),
+        "no route to host\nmake: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run \
+         make again then"
+    );
+}
+
+#[test]
+fn nothing_is_built_to_be_deployed_without_credentials() {
+    let machine = Machine::new();
+    let venv = machine.0.join(".venv/bin");
+    fs::create_dir_all(&venv).unwrap();
+    fs::write(machine.0.join(".venv/installed"), "").unwrap();
+    symlink(workspace().join(".venv/bin/python"), venv.join("python")).unwrap();
+    assert_eq!(
+        machine.says("deploy"),
+        "make: there are no AWS credentials: run 'aws configure' or 'aws sso login', or name a profile with AWS_PROFILE \
+         (docs/deploy.md)"
+    );
+}
