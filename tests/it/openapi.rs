@@ -201,7 +201,7 @@ fn the_routes_are_those_that_are_deployed() {
         let options = &spec["paths"][format!("/webhooks/{provider}")]["post"]["security"];
         let schemes = options.as_array().expect("an array").iter().flat_map(object);
         let headers = schemes.map(|(name, _)| spec["components"]["securitySchemes"][name]["name"].as_str());
-        let own = provider.webhooks().signature_headers.iter().copied().map(Some);
+        let own = provider.profile().webhooks.signature_headers.iter().copied().map(Some);
         assert!(headers.eq(own), "the headers that {provider} signs in");
     }
     // The function URL is another address than the API's.
