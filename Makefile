@@ -31,7 +31,7 @@ help: ## this list
 	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-dev: tools ## everything on this machine: the functions, a local AWS, the providers' stand-ins
+dev: tools .tools/$(SWAGGER_UI) ## everything on this machine: the functions, a local AWS, the providers' stand-ins
 	@.venv/bin/python tests/local/build.py
 	@cargo run --locked --quiet --bin dev
 
@@ -42,7 +42,7 @@ test: tools ## the whole test suite, with every check
 	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
-compiled: lint .tools/valgrind
+compiled: lint .tools/valgrind .tools/$(SWAGGER_UI)
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-run
 
@@ -102,7 +102,7 @@ lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD)
 fmt: ## format the code
 	cargo fmt --all
 
-tools: .venv/installed .tools/$(SWAGGER_UI) ## the local AWS, cargo-lambda and what checks, in .venv; Swagger UI, in .tools
+tools: .venv/installed ## the local AWS, cargo-lambda and what checks, in .venv
 
 relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the lock must suit the oldest)
 	$(PYTHON) -m venv --clear .venv
