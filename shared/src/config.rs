@@ -58,7 +58,7 @@ impl<'a> Variables<'a> {
     /// # Errors
     /// Where it is missing or blank.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
-        let missing = || ConfigError::new(name, "is not set: README.md, Configuration, says what it must be");
+        let missing = || ConfigError::new(name, "is not set: docs/configuration.md says what it must be");
         self.optional(name).ok_or_else(missing)
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let variables = Variables::from(&nothing);
         assert_eq!(
             variables.payments_table().unwrap_err().to_string(),
-            "PAYMENTS_TABLE is not set: README.md, Configuration, says what it must be"
+            "PAYMENTS_TABLE is not set: docs/configuration.md says what it must be"
         );
         assert_eq!(variables.finvypay_environment(), Ok(Environment::Sandbox));
         assert_eq!(

@@ -618,7 +618,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the README promises of a rotation.
+        /// What docs/rotation.md promises.
         #[test]
         fn a_secret_that_was_stored_a_minute_ago_verifies_whatever_was_forged(steps in prop::collection::vec(step(), 1..40)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -188,7 +188,7 @@ async fn rotating_a_secret_under_load_loses_nothing() {
     join_all(BOTH.map(rotate_under_load)).await;
 }
 
-/// Payments are created and paid all the time, while the secret is rotated twice as the README has it: once in a hurry,
+/// Payments are created and paid all the time, while the secret is rotated twice as docs/rotation.md has it: once in a hurry,
 /// and once with the time in which every function renews its secrets by itself.
 async fn rotate_under_load(provider: Provider) {
     let side = Side::start(provider, INSTANCES).await;
@@ -464,7 +464,7 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
     .await;
 }
 
-/// A rotation in a flood, as the README has it: stored a minute before the provider signs with it.
+/// A rotation in a flood, as docs/rotation.md has it: stored a minute before the provider signs with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_flood() {
     join_all(BOTH.map(async |provider| {

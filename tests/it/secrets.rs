@@ -109,7 +109,7 @@ async fn the_secret_before_the_one_before_is_not_good() {
     }
 }
 
-/// As the README has it: stored over, it would have cost the one before.
+/// As docs/rotation.md has it: stored over, it would have cost the one before.
 #[tokio::test]
 async fn a_version_that_was_a_mistake_is_taken_back() {
     for is_noticed in [false, true] {

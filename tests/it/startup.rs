@@ -78,7 +78,7 @@ async fn a_variable_is_missing() {
     for (function, variables) in own {
         let variables = variables.iter().chain(&AWS);
         join_all(variables.flat_map(|variable| {
-            let line = "is not set: README.md, Configuration, says what it must be";
+            let line = "is not set: docs/configuration.md says what it must be";
             [None, Some(""), Some(" ")].map(|value| assert_stops(function, variable, value, line))
         }))
         .await;
