@@ -80,7 +80,8 @@ async fn start() -> Result<Running, Error> {
     if dead_letters.is_empty() {
         aws.dead_letters().clone_into(dead_letters);
     }
-    let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
+    let functions_url = format!("http://127.0.0.1:{functions_port}");
+    let sandbox = Sandbox::start_seeing(sandbox_port, &functions_url, &environment).await?;
     say("starting the functions");
     let front = Front::watching(&binaries, functions_port, &environment).await?;
     let http = http::client()?;
@@ -96,9 +97,11 @@ async fn start() -> Result<Running, Error> {
     running.sweep().await?;
     say(&format!(
         "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
-         providers       {}  (/apolopay, /finvypay; / says what they can be told)\n  \
+         providers       {}  (/apolopay, /finvypay; /_control says what they can be told)\n  \
+         checkout page   {}/\n  \
          local AWS       {}  (table {table})\n  Ctrl-C stops everything.",
         running.front.url(),
+        running.sandbox.url(),
         running.sandbox.url(),
         running.aws.url(),
     ));

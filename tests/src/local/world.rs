@@ -41,7 +41,9 @@ impl World {
         let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
         let front = Front::waiting(&binaries, free_port()?).await?;
-        let sandbox = Sandbox::start(0, front.url()).await?;
+        let mut seen = settings::aws(aws.url());
+        seen.extend(table);
+        let sandbox = Sandbox::start_seeing(0, front.url(), &seen).await?;
         let mut world = Self {
             functions: BTreeMap::new(),
             front,

@@ -2,6 +2,8 @@
 
 use std::env;
 
+use super::aws::LocalAws;
+
 /// The stand-ins' settings; the default is what the local world uses.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,6 +15,10 @@ pub struct Config {
     pub finvypay_api_key: String,
     /// What both providers sign their webhooks with.
     pub webhook_secret: String,
+    /// The functions, which the checkout page calls by way of `/api`.
+    pub functions_url: String,
+    /// The local AWS, for the live view of the checkout page to look into; without it the view says so.
+    pub aws: Option<LocalAws>,
     /// The payment methods that the merchant has at FinvyPay; any other is `INVALID_PAYMENT_METHOD`.
     pub payment_methods: Vec<String>,
 }
@@ -24,6 +30,8 @@ impl Default for Config {
             apolopay_secret_key: "sk_local_apolopay".to_owned(),
             finvypay_api_key: "fp_local_finvypay".to_owned(),
             webhook_secret: "whsec_test_secret".to_owned(),
+            functions_url: "http://127.0.0.1:9000".to_owned(),
+            aws: None,
             payment_methods: vec!["apple_pay".to_owned(), "google_pay".to_owned()],
         }
     }
@@ -39,6 +47,8 @@ impl Config {
             apolopay_secret_key: variable("APOLOPAY_SECRET_KEY").unwrap_or(default.apolopay_secret_key),
             finvypay_api_key: variable("FINVYPAY_API_KEY").unwrap_or(default.finvypay_api_key),
             webhook_secret: variable("WEBHOOK_SECRET").unwrap_or(default.webhook_secret),
+            functions_url: variable("FUNCTIONS_URL").unwrap_or(default.functions_url),
+            aws: LocalAws::from(variable),
             payment_methods: default.payment_methods,
         }
     }

@@ -14,6 +14,8 @@
 //! | `payments`, `calls` | what the stand-ins remember |
 //! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: what to send, its body, sending, signing |
 //! | `control`, `client` | the scripting routes, and a typed client for them |
+//! | `checkout`, `buyer` | the shop at `/`, and what its buyer does at a provider |
+//! | `proxy`, `journal`, `aws` | the functions under `/api`, and what happened to a payment |
 
 #![cfg_attr(
     test,
@@ -21,10 +23,13 @@
 )]
 
 mod apolopay;
+mod aws;
+mod buyer;
 mod calls;
 mod canned;
 mod chaos;
 mod check;
+mod checkout;
 mod client;
 mod clock;
 mod config;
@@ -35,8 +40,10 @@ mod finvypay;
 mod finvypay_check;
 mod http;
 mod index;
+mod journal;
 mod json;
 mod payments;
+mod proxy;
 mod script;
 mod server;
 mod signature;
@@ -46,6 +53,7 @@ mod webhook;
 mod webhook_body;
 mod world;
 
+pub use aws::LocalAws;
 pub use calls::{Call, Calls, InFlight, Kind, Outcome};
 pub use chaos::{Chaos, ChaosReport, Mishap};
 pub use client::{Control, ControlError};
