@@ -35,7 +35,7 @@ test: tools ## the whole test suite, with every check
 	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
-compiled: lint .tools/valgrind
+compiled: lint .tools/valgrind .tools/chromium
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-run
 
@@ -114,6 +114,9 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 
 .tools/valgrind:
 	@tests/bench/valgrind $@
+
+.tools/chromium:
+	@tests/checkout/chromium $@
 
 .tools/$(SAM): | prerequisites
 	@echo "installing $(SAM) into .tools/sam (once)"

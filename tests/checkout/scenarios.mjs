@@ -17,7 +17,11 @@ export const SCENARIOS = [
     replies: () => [{ webhookBeforeReply: {} }],
   },
   { value: "slow", label: "it answers after four seconds", replies: () => [{ delayMs: 4000 }] },
-  { value: "busy", label: "it is over its limit at first (503, then well)", replies: () => [{ error: "RATE_LIMITED" }] },
+  {
+    value: "busy",
+    label: "it is over its limit at first (503, then well)",
+    replies: () => [{ status: 429, headers: { "retry-after": "2" }, body: {} }],
+  },
   { value: "broken", label: "it fails at first (502, then well)", replies: () => [{ error: "INTERNAL_ERROR" }] },
   { value: "lost", label: "its answer is lost at first (502 or 504, then well)", replies: () => [{ drop: "beforeReply" }] },
   {

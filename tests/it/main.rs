@@ -16,6 +16,7 @@
 mod answered_in_time;
 mod apm_payments;
 mod aws;
+mod checkout;
 mod clock;
 mod cost;
 mod creating;

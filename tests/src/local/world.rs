@@ -103,6 +103,10 @@ impl World {
         &self.proxy
     }
 
+    pub(super) fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
     /// Where a binary of the workspace is, for tests that run one by themselves.
     ///
     /// # Errors
