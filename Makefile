@@ -19,7 +19,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test compiled packages bench profile build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
+.PHONY: help dev test compiled packages bench profile screenshots build deploy lint fuzz soak histories mutants fmt tools relock prerequisites cxx
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,10 @@ profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhoo
 	CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --locked --release --target-dir target/profile --package $(FUNCTION)
 	@cargo run --locked --quiet --release --bin bench -- profile $(FUNCTION) target/profile/release/$(FUNCTION)
 
+screenshots: tools .tools/chromium ## the pictures of the checkout page in docs/images
+	cargo build --locked --workspace --bins
+	SCREENSHOTS=$(CURDIR)/docs/images cargo test --locked --workspace --test it -- --exact checkout::shown::pictures
+
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
 
@@ -78,11 +82,12 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 	.tools/bin/cargo-mutants mutants --output target --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
 	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
 
-lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
+lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
 	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
+	.venv/bin/node .tools/checkout/node_modules/typescript/bin/tsc --project tests/checkout
 	.tools/bin/cargo-machete --skip-target-dir
 	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings
@@ -114,6 +119,12 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 
 .tools/valgrind:
 	@tests/bench/valgrind $@
+
+.tools/checkout/installed: tests/checkout/package-lock.json .venv/installed
+	@echo "installing TypeScript into .tools/checkout (once)"
+	@mkdir -p $(@D) && cp tests/checkout/package.json tests/checkout/package-lock.json $(@D)
+	@cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .tools/chromium:
 	@tests/checkout/chromium $@

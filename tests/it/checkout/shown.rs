@@ -134,6 +134,39 @@ async fn stand_ins_by_themselves() {
     }
 }
 
+/// The switch that docs/frontend.md tells of: the element's hosts are let in, and its module is served.
+#[tokio::test]
+async fn the_real_element_stands_ready() {
+    use payment_functions_tests::sandbox::{Config, Sandbox, SmartPay};
+    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smartpay-bundle.mjs");
+    std::fs::write(&bundle, "export class ApoloPayClient {}").unwrap();
+    let config = Config {
+        smart_pay: Some(SmartPay {
+            bundle,
+            public_key: "pk_local".to_owned(),
+        }),
+        ..Config::default()
+    };
+    let switched = Sandbox::start(config).await.unwrap();
+    let get = async |path: &str| send(request(reqwest::Method::GET, &format!("{}{path}", switched.url()))).await;
+    assert_eq!(
+        get("/checkout/settings.json").await.json(),
+        json!({ "smartPay": { "bundle": "/checkout/smartpay-bundle.mjs", "publicKey": "pk_local" } })
+    );
+    assert_eq!(
+        get("/checkout/smartpay-bundle.mjs").await.text,
+        "export class ApoloPayClient {}"
+    );
+    let policy = get("/").await.header("content-security-policy").unwrap().to_owned();
+    assert!(
+        policy.contains("connect-src 'self' https://pb-api.apolopay.app https://pb-ws.apolopay.app;"),
+        "{policy}"
+    );
+
+    let plain = send(request(reqwest::Method::GET, world().await.sandbox_url())).await;
+    assert!(!plain.header("content-security-policy").unwrap().contains("apolopay"));
+}
+
 /// `make screenshots` writes them; without it they are not taken.
 #[tokio::test]
 async fn pictures() {

@@ -227,7 +227,9 @@ impl Browser {
 }
 
 async fn ask(http: &Client, method: Method, url: &str, body: &Value) -> Result<Value, BrowserError> {
-    let answer = http.request(method, url).json(body).send().await?;
+    let request = http.request(method, url);
+    let request = if body.is_null() { request } else { request.json(body) };
+    let answer = request.send().await?;
     let status = answer.status();
     let mut answer: Value = answer.json().await?;
     let value = answer.get_mut("value").map(Value::take).unwrap_or_default();

@@ -97,11 +97,9 @@ async fn start() -> Result<Running, Error> {
     running.sweep().await?;
     say(&format!(
         "ready\n  functions       {}  (POST /preorders, POST /apm-payments, GET /payments/{{id}}, POST /webhooks/{{apolopay,finvypay}})\n  \
-         providers       {}  (/apolopay, /finvypay; /_control says what they can be told)\n  \
-         checkout page   {}/\n  \
+         providers       {}  (/apolopay, /finvypay; / is the checkout page)\n  \
          local AWS       {}  (table {table})\n  Ctrl-C stops everything.",
         running.front.url(),
-        running.sandbox.url(),
         running.sandbox.url(),
         running.aws.url(),
     ));

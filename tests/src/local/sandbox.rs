@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::settings::Variables;
 use super::{Error, background};
-use crate::sandbox::{Config, LocalAws, serve};
+use crate::sandbox::{Config, LocalAws, SmartPay, serve};
 
 /// Running stand-ins. They end when this is dropped.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl Sandbox {
         Self::start_seeing(port, functions_url, &Variables::new()).await
     }
 
-    /// The same, able to look into the local AWS that `environment` names, for the live view of the checkout page.
+    /// The same, able to look into the local AWS that `environment` names, for the live view of the checkout page; and with
+    /// ApoloPay's real element, where it says so.
     ///
     /// # Errors
     /// As [`Sandbox::start`].
@@ -34,6 +35,7 @@ impl Sandbox {
             apolopay_webhook_url: format!("{functions_url}/webhooks/apolopay"),
             functions_url: functions_url.to_owned(),
             aws: LocalAws::from(|name| environment.get(name).cloned()),
+            smart_pay: SmartPay::from(|name| environment.get(name).cloned()),
             ..Config::default()
         };
         let bound = background::handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));

@@ -115,7 +115,7 @@ async fn show(State(world): State<Arc<World>>, Path(id): Path<String>) -> Respon
         .filter_map(|name| reqwest::Url::parse(&asked(name)).ok())
         .map(|url| format!(" {}", url.origin().ascii_serialization()))
         .collect();
-    filled_in(StatusCode::OK, "finvypay.html", &texts, &targets).await
+    filled_in(&world, "finvypay.html", &texts, &targets).await
 }
 
 /// Back to the shop by its `returnUrl`, or by its `cancelUrl` where nothing was paid.

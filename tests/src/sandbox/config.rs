@@ -3,6 +3,7 @@
 use std::env;
 
 use super::aws::LocalAws;
+use super::checkout::SmartPay;
 
 /// The stand-ins' settings; the default is what the local world uses.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub functions_url: String,
     /// The local AWS, for the live view of the checkout page to look into; without it the view says so.
     pub aws: Option<LocalAws>,
+    /// ApoloPay's real element for the checkout page; the stand-in without it.
+    pub smart_pay: Option<SmartPay>,
     /// The payment methods that the merchant has at FinvyPay; any other is `INVALID_PAYMENT_METHOD`.
     pub payment_methods: Vec<String>,
 }
@@ -32,6 +35,7 @@ impl Default for Config {
             webhook_secret: "whsec_test_secret".to_owned(),
             functions_url: "http://127.0.0.1:9000".to_owned(),
             aws: None,
+            smart_pay: None,
             payment_methods: vec!["apple_pay".to_owned(), "google_pay".to_owned()],
         }
     }
@@ -49,6 +53,7 @@ impl Config {
             webhook_secret: variable("WEBHOOK_SECRET").unwrap_or(default.webhook_secret),
             functions_url: variable("FUNCTIONS_URL").unwrap_or(default.functions_url),
             aws: LocalAws::from(variable),
+            smart_pay: SmartPay::from(variable),
             payment_methods: default.payment_methods,
         }
     }

@@ -56,6 +56,7 @@ mod world;
 pub use aws::LocalAws;
 pub use calls::{Call, Calls, InFlight, Kind, Outcome};
 pub use chaos::{Chaos, ChaosReport, Mishap};
+pub use checkout::SmartPay;
 pub use client::{Control, ControlError};
 pub use config::{Config, ConfigError, port_from_env};
 pub use delivery::{Delivery, Sent};
