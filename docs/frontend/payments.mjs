@@ -59,7 +59,7 @@
  * @property {(trouble: PaymentError, waitMs: number) => void} [onRetry] told before each wait
  *
  * @typedef {object} FollowOptions
- * @property {(payment: Payment) => void} [onChange] told at first, and of every change
+ * @property {(payment: Payment) => void} [onChange] told at first, of every change, and when trouble is over
  * @property {(trouble: PaymentError) => void} [onTrouble] told of each look that failed; the next may not
  * @property {AbortSignal} [signal]
  * @property {number} [limitMs] for how long is asked, while the page is shown
@@ -196,6 +196,7 @@ export class Payments {
   async follow(id, { onChange, onTrouble, signal, limitMs = FOLLOW_LIMIT_MS } = {}) {
     /** @type {Payment | undefined} */
     let seen;
+    let troubled = false;
     let wait = POLL_MS.first;
     let left = limitMs;
     for (;;) {
@@ -205,12 +206,14 @@ export class Payments {
         const payment = await this.get(id, { signal });
         const changed = seen?.status !== payment.status || seen.updatedAt !== payment.updatedAt;
         if (seen && changed) wait = POLL_MS.first;
+        if (changed || troubled) onChange?.(payment);
         seen = payment;
-        if (changed) onChange?.(payment);
+        troubled = false;
         if (END_STATUSES.has(payment.status)) return payment;
       } catch (error) {
         if (!(error instanceof PaymentError) || !error.isTemporary) throw error;
         onTrouble?.(error);
+        troubled = true;
         wait = Math.max(wait, error.retryAfterMs ?? 0);
       }
       // Pages that were opened together do not ask together.

@@ -35,7 +35,7 @@ class StandInButton extends HTMLElement {
         select("network", "Network", [["apolopay", "ApoloPay"], ["tron", "Tron"], ["polygon", "Polygon"]]),
         select("webhook", "ApoloPay's webhook comes", [
           ["atOnce", "at once"],
-          ["late", "after three seconds"],
+          ["late", "after two seconds"],
           ["twice", "twice"],
           ["never", "never"],
         ]),

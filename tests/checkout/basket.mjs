@@ -30,7 +30,6 @@ export const GOODS = [
  * @property {import("./payments.mjs").Preorder | import("./payments.mjs").ApmPayment} [request] until it is answered: the
  *   same key needs the same request
  * @property {string} [paymentId] once it is answered
- * @property {boolean} [sentOn] whether the buyer was sent to the provider's page by itself
  * @property {number} patience for how many seconds the page asks by itself
  *
  * @typedef {object} Kept

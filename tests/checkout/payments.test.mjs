@@ -179,6 +179,15 @@ test("trouble does not end following, but a payment that nobody knows does", asy
   assert.equal(waits[1], 30_000);
 });
 
+test("the end of trouble is told", async () => {
+  const pending = answer(200, PAYMENT);
+  const { payments } = world([pending, new TypeError("offline"), pending, pending]);
+  /** @type {string[]} */
+  const told = [];
+  await payments.follow("id-1", { limitMs: 10_000, onChange: () => told.push("seen"), onTrouble: () => told.push("trouble") });
+  assert.deepEqual(told, ["seen", "trouble", "seen"]);
+});
+
 test("nothing is asked while the page is hidden, and at once when it is shown", async () => {
   const { payments, calls, page } = world([answer(200, PAYMENT), answer(200, { ...PAYMENT, status: "completed" })]);
   page.turn("hidden");
@@ -208,7 +217,8 @@ test("a signal ends everything with its own reason", async () => {
   const reason = new Error("left");
   const patience = new AbortController();
   const { payments, waits } = world([() => (patience.abort(reason), Promise.reject(new DOMException("", "AbortError")))]);
-  await assert.rejects(payments.createPreorder(PREORDER, { idempotencyKey: "k", signal: patience.signal }), reason);
+  const onRetry = () => assert.fail("it was left, and there is no trouble");
+  await assert.rejects(payments.createPreorder(PREORDER, { idempotencyKey: "k", signal: patience.signal, onRetry }), reason);
   await assert.rejects(payments.follow("id-1", { signal: patience.signal }), reason);
   await assert.rejects(payments.get("id-1", { signal: patience.signal }), reason);
   assert.deepEqual(waits, []);

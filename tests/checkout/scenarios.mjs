@@ -16,7 +16,7 @@ export const SCENARIOS = [
     label: "it is paid at once, and the webhook comes before the answer",
     replies: () => [{ webhookBeforeReply: {} }],
   },
-  { value: "slow", label: "it answers after three seconds", replies: () => [{ delayMs: 3000 }] },
+  { value: "slow", label: "it answers after two seconds", replies: () => [{ delayMs: 2000 }] },
   {
     value: "busy",
     label: "it is over its limit at first (503, then well)",

@@ -181,6 +181,27 @@ function requestFor({ orderId, method, amount }) {
       };
 }
 
+/** Where the form has what the API names. @type {Record<string, string>} */
+const PLACES = { "/customerEmail": "email", "/firstName": "firstName", "/lastName": "lastName", "/email": "email" };
+
+/**
+ * Says at each field what is wrong with it, and nothing at the others. Gives what has no field, and the first that has one.
+ *
+ * @param {import("./payments.mjs").WrongField[]} wrong
+ */
+function mark(wrong) {
+  byId("problem").hidden = true;
+  const known = new Map(wrong.map(({ pointer, detail }) => [PLACES[pointer], detail]));
+  for (const name of ["firstName", "lastName", "email"]) {
+    const detail = known.get(name);
+    byId(`${name}-wrong`).textContent = detail ?? "";
+    field(name).setAttribute("aria-invalid", String(detail !== undefined));
+    field(name).setAttribute("aria-describedby", `${name}-wrong`);
+  }
+  const first = ["firstName", "lastName", "email"].find((name) => known.has(name));
+  return { first, others: wrong.filter(({ pointer }) => !(pointer in PLACES)) };
+}
+
 /**
  * Shows the form again with what is wrong.
  *
@@ -189,22 +210,13 @@ function requestFor({ orderId, method, amount }) {
  */
 function refuse(message, wrong = []) {
   showShop();
-  const names = { "/customerEmail": "email", "/firstName": "firstName", "/lastName": "lastName", "/email": "email" };
-  const known = new Map(wrong.map(({ pointer, detail }) => [/** @type {any} */ (names)[pointer], detail]));
-  for (const name of ["firstName", "lastName", "email"]) {
-    const detail = known.get(name);
-    byId(`${name}-wrong`).textContent = detail ?? "";
-    field(name).setAttribute("aria-invalid", String(detail !== undefined));
-    field(name).setAttribute("aria-describedby", `${name}-wrong`);
-  }
-  const others = wrong.filter(({ pointer }) => !(pointer in names));
+  const { first, others } = mark(wrong);
   const problem = byId("problem");
   problem.replaceChildren(
     element("p", {}, message),
     ...others.map(({ pointer, detail }) => element("p", {}, `${pointer.slice(1)}: ${detail}`)),
   );
   problem.hidden = false;
-  const first = ["firstName", "lastName", "email"].find((name) => known.has(name));
   if (first) field(first).focus();
   else byId("shop-title").focus();
 }
@@ -216,7 +228,7 @@ function refuse(message, wrong = []) {
  * @param {string} [scenario]
  */
 async function begin(attempt, scenario) {
-  byId("problem").hidden = true;
+  mark([]);
   enter("payment");
   const signal = leaving.signal;
   show("starting", attempt);
@@ -225,16 +237,16 @@ async function begin(attempt, scenario) {
   try {
     const provider = attempt.method === "smartpay" ? "apolopay" : "finvypay";
     if (scenario) await arrange(scenario, provider, attempt.orderId);
-    const payment = attempt.paymentId ? await payments.get(attempt.paymentId, { signal }) : await create(attempt, signal);
-    attempt.paymentId = payment.id;
-    // Names and e-mail were needed to repeat the request, which nobody must any more.
-    delete attempt.request;
-    const isNew = !attempt.sentOn && payment.redirectUrl !== undefined;
-    attempt.sentOn = true;
-    keep(attempt);
-    history.replaceState(null, "", `/?payment=${payment.id}`);
-    if (isNew && go(payment.redirectUrl)) return;
-    await follow(payment.id, attempt);
+    if (!attempt.paymentId) {
+      const { id, redirectUrl } = await create(attempt, signal);
+      attempt.paymentId = id;
+      // Names and e-mail were needed to repeat the request, which nobody must any more.
+      delete attempt.request;
+      keep(attempt);
+      // Back from there, the page finds the payment's id, and stays.
+      if (redirectUrl && go(redirectUrl)) return;
+    }
+    await follow(attempt.paymentId, attempt);
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof PaymentError)) throw error;
@@ -308,14 +320,13 @@ function go(url) {
 async function follow(id, attempt) {
   const signal = leaving.signal;
   const limitMs = (attempt?.patience ?? 900) * 1000;
-  let orderId = attempt?.orderId;
+  history.replaceState(null, "", `/?payment=${encodeURIComponent(id)}`);
   const last = await payments.follow(id, {
     signal,
     limitMs,
     onChange: (payment) => {
       byId("trouble").hidden = true;
-      orderId = payment.orderId;
-      if (orderId) watch({ orderId, paymentId: id });
+      if (payment.orderId) watch({ orderId: payment.orderId, paymentId: id });
       show(payment.status, attempt, payment);
     },
     onTrouble: () => trouble("We cannot see the payment's status just now. The page goes on trying."),
@@ -324,9 +335,8 @@ async function follow(id, attempt) {
   trouble(
     "We have not heard of it for a while. You can close this page: come back by this address, or write to us with the order number.",
   );
-  byId("actions").append(
-    element("button", { class: last ? "" : "primary", type: "button", onclick: () => void open(id, attempt) }, "Check again"),
-  );
+  const check = element("button", { type: "button", onclick: () => void open(id, attempt) }, "Check again");
+  actions(...(last ? choices(last.status, attempt, last) : []), check);
 }
 
 /**
@@ -377,29 +387,30 @@ function show(status, attempt, payment) {
       value ? [element("div", {}, element("dt", {}, name), element("dd", {}, value))] : [],
     ),
   );
-  actions(...choices(status, payment));
+  actions(...choices(status, attempt, payment));
 }
 
 /**
  * What the buyer can do.
  *
  * @param {keyof typeof WORDS} status
+ * @param {import("./basket.mjs").Attempt} [attempt]
  * @param {import("./payments.mjs").Payment} [payment]
  */
-function choices(status, payment) {
+function choices(status, attempt, payment) {
   const button = (/** @type {string} */ text, /** @type {() => void} */ onclick, kind = "") =>
     element("button", { type: "button", class: kind, onclick }, text);
-  const again = () => {
-    keep(undefined);
+  // A payment that was opened by its address may be another than the one that this browser is at.
+  const leave = (/** @type {() => void} */ forget) => () => {
+    if (attempt) forget();
     showShop();
     byId("shop-title").focus();
   };
-  const anew = () => {
+  const again = leave(() => keep(undefined));
+  const anew = leave(() => {
     kept = startOver(kept);
     save(kept);
-    showShop();
-    byId("shop-title").focus();
-  };
+  });
   if (status === "completed") return [button("Back to the shop", anew, "primary")];
   if (status === "review") return [button("Back to the shop", anew)];
   if (END_STATUSES.has(/** @type {any} */ (status))) return [button("Try again", again, "primary")];
@@ -417,17 +428,19 @@ function choices(status, payment) {
   return made;
 }
 
+/** What the buyer can do, as it was last drawn. */
+let drawn = "";
+
 /** @param {...HTMLElement} made */
 function actions(...made) {
-  // What has not changed keeps its focus, and an open dialog stays open.
-  const now = byId("actions");
-  const same = now.children.length === made.length && made.every((node, at) => now.children[at]?.isEqualNode(node));
-  if (!same || made.some((node) => node.localName !== "apolopay-button")) {
-    const dialog = now.querySelector("apolopay-button");
-    const next = made.find((node) => node.localName === "apolopay-button");
-    if (dialog && next && dialog.getAttribute("process-id") === next.getAttribute("process-id")) next.replaceWith(dialog);
-    now.replaceChildren(...made.map((node) => (node === next && dialog ? dialog : node)));
-  }
+  const now = made.map((node) => `${node.localName} ${node.getAttribute("process-id") ?? node.textContent}`).join("\n");
+  // What has not changed stays, with its focus and its open dialog.
+  if (now === drawn) return;
+  drawn = now;
+  const place = byId("actions");
+  const isHeld = place.contains(document.activeElement);
+  place.replaceChildren(...made);
+  if (isHeld) byId("payment-title").focus();
 }
 
 /** @param {string} text */

@@ -1,7 +1,8 @@
 //! The checkout page in a real browser: every way through it, against the real functions.
 //!
-//! One browser is shared, and used by one test at a time, each with an empty memory. A message on the console, which is
-//! also where breaches of the page's policy are told, fails the test that does not expect it.
+//! Browsers are used by one test after the other, each with an empty memory; there are as many as tests run at once. A
+//! message on the console, which is also where breaches of the page's policy are told, fails the test that does not expect
+//! it.
 
 mod errors;
 mod manners;
@@ -9,12 +10,14 @@ mod outcomes;
 mod returning;
 mod shown;
 
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use payment_functions_tests::local::Browser;
 use payment_functions_tests::sandbox::Payment;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::support::*;
 
@@ -22,11 +25,49 @@ use crate::support::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(30);
 
-static BROWSER: OnceCell<Option<Mutex<Browser>>> = OnceCell::const_new();
+/// Those that no test uses just now.
+static IDLE: Mutex<Vec<Browser>> = Mutex::new(Vec::new());
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// A browser until the end of a test.
+struct Lent(Option<Browser>);
+
+impl Deref for Lent {
+    type Target = Browser;
+
+    fn deref(&self) -> &Browser {
+        self.0.as_ref().expect("a browser")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        IDLE.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(self.0.take());
+    }
+}
+
+/// One that is idle, or one more. None where there is no browser, which CI must have.
+async fn lend() -> Option<Lent> {
+    let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    if idle.is_some() {
+        return Some(Lent(idle));
+    }
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{number}"));
+    let started = Browser::start(world().await, &directory).await;
+    let browser = started.unwrap_or_else(|error| panic!("{error}"));
+    if browser.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "chromium or chromedriver is missing");
+        println!("chromium or chromedriver is missing: the checkout page is not tested");
+    }
+    browser.map(|browser| Lent(Some(browser)))
+}
 
 /// The page, as one buyer uses it.
 struct Page {
-    browser: MutexGuard<'static, Browser>,
+    browser: Lent,
     shop: String,
 }
 
@@ -58,20 +99,10 @@ impl Way {
 }
 
 impl Page {
-    /// The shop with an empty memory. None where there is no browser, which CI must have.
+    /// The shop with an empty memory; none where there is no browser.
     async fn open() -> Option<Self> {
-        let start = async || {
-            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-            let browser = Browser::start(world().await, &directory).await;
-            browser.unwrap_or_else(|error| panic!("{error}")).map(Mutex::new)
-        };
-        let Some(browser) = BROWSER.get_or_init(start).await else {
-            assert!(std::env::var_os("CI").is_none(), "chromium or chromedriver is missing");
-            println!("chromium or chromedriver is missing: the checkout page is not tested");
-            return None;
-        };
         let page = Self {
-            browser: browser.lock().await,
+            browser: lend().await?,
             shop: format!("{}/", world().await.sandbox_url()),
         };
         page.looks(1280, "light").await;

@@ -151,6 +151,10 @@ async fn every_file_has_the_headers() {
 fn the_frontends_client() {
     let node = workspace().join(".venv/bin/node");
     let tests = workspace().join("tests/checkout/payments.test.mjs");
-    let ran = std::process::Command::new(node).arg("--test").arg(tests).output().unwrap();
+    let ran = std::process::Command::new(node)
+        .arg("--test")
+        .arg(tests)
+        .output()
+        .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }

@@ -3,17 +3,28 @@
 use super::*;
 
 /// Pays, and gives what the page says at the end.
-async fn outcome(page: &Page, way: Way, outcome: &str, webhook: &str, status: &str) -> String {
+async fn outcome(page: &Page, way: Way, deed: &str, webhook: &str, status: &str) -> String {
     page.begin(way).await;
-    page.act(way, outcome, webhook).await;
+    page.act(way, deed, webhook).await;
     let said = page.shows(status).await;
     assert_eq!(
         said.contains("Thank you"),
         status == "completed",
-        "{way:?} {outcome} {webhook}: {said}"
+        "{way:?} {deed} {webhook}: {said}"
     );
     assert_eq!(page.text("#badge").await == "Paid", status == "completed", "{said}");
     assert_eq!(status_of(&page.id().await).await, status);
+    // The join, drawn from the facts, is the status that is stored.
+    page.until(
+        "on its rung",
+        &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
+    )
+    .await;
+    assert!(
+        page.text(".ladder .here")
+            .await
+            .ends_with(if deed == "leave" { "stored" } else { "1 fact" })
+    );
     said
 }
 
@@ -80,21 +91,14 @@ async fn a_late_webhook() {
 
 #[tokio::test]
 async fn a_webhook_that_comes_twice() {
-    for way in [SmartPay, GooglePay] {
-        let Some(page) = Page::open().await else { return };
-        outcome(&page, way, "pay", "twice", "completed").await;
-        page.until(
-            "one fact",
-            "document.querySelectorAll('[data-key^=fact-]').length === 1",
-        )
-        .await;
-        page.until(
-            "both webhooks",
-            "document.querySelectorAll('[data-key^=webhook-]').length === 2",
-        )
-        .await;
-        page.quiet().await;
-    }
+    let Some(page) = Page::open().await else { return };
+    outcome(&page, SmartPay, "pay", "twice", "completed").await;
+    page.until(
+        "both webhooks",
+        "document.querySelectorAll('[data-key^=webhook-]').length === 2",
+    )
+    .await;
+    page.quiet().await;
 }
 
 /// As ApoloPay's can: what is paid before the answer has nothing left to pay with.
@@ -119,7 +123,7 @@ async fn a_webhook_before_the_answer() {
 async fn a_webhook_that_never_comes() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
-        page.choose("patience", "3").await;
+        page.choose("patience", "2").await;
         page.begin(way).await;
         page.act(way, "pay", "never").await;
         page.until(

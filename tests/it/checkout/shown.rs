@@ -65,25 +65,6 @@ async fn every_exchange() {
     page.quiet().await;
 }
 
-/// The join, drawn from the facts, is the status that is stored.
-#[tokio::test]
-async fn the_ladder() {
-    for (deed, status) in [("payWrongAmount", "review"), ("authorize", "authorized")] {
-        let Some(page) = Page::open().await else { return };
-        page.begin(ApplePay).await;
-        page.act(ApplePay, deed, "atOnce").await;
-        page.shows(status).await;
-        page.until(
-            "on its rung",
-            &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
-        )
-        .await;
-        let rung = page.text(".ladder .here").await;
-        assert!(rung.ends_with("1 fact"), "{rung}");
-        page.quiet().await;
-    }
-}
-
 /// What the bus delivers to a subscriber.
 #[tokio::test]
 async fn the_events() {
@@ -132,6 +113,36 @@ async fn stand_ins_by_themselves() {
             "{path}"
         );
     }
+}
+
+/// The provider's page says what the shop gave it, as text; and its form may lead back to the shop.
+#[tokio::test]
+async fn what_a_shop_says_is_no_html() {
+    let sandbox = world().await.sandbox_url();
+    let order = format!("<b onclick=\"x()\">{}</b>", unique("ORD"));
+    let mut body = apm(&order);
+    body["webhookUrl"] = json!("http://127.0.0.1:9/webhooks/finvypay");
+    let key = [("authorization", "Bearer fp_local_finvypay")];
+    let made = post_to(
+        &format!("{sandbox}/finvypay"),
+        "/api/v1/sandbox/apm",
+        body.to_string(),
+        &key,
+    )
+    .await;
+    let url = made.json()["data"]["redirectUrl"].as_str().unwrap().to_owned();
+    let page = send(request(reqwest::Method::GET, &url)).await;
+    assert!(
+        page.text.contains("&lt;b onclick=&quot;x()&quot;&gt;ORD"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("<b onclick"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains("form-action 'self' https://your-domain.com;"),
+        "{policy}"
+    );
 }
 
 /// The switch that docs/frontend.md tells of: the element's hosts are let in, and its module is served.

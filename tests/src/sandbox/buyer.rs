@@ -24,7 +24,7 @@ use super::world::World;
 use super::{clock, delivery};
 
 /// How long a late webhook takes.
-const LATE_MS: u32 = 3_000;
+const LATE_MS: u32 = 2_000;
 
 /// What the form of the page sends.
 #[derive(Deserialize)]
