@@ -158,9 +158,6 @@ async fn what_the_browser_remembers() {
     page.id().await;
     let kept = page.run("return JSON.parse(localStorage.checkout)").await;
     let members: Vec<_> = kept["attempt"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(
-        members,
-        ["amount", "key", "method", "orderId", "patience", "paymentId"]
-    );
+    assert_eq!(members, ["amount", "key", "method", "orderId", "patience", "paymentId"]);
     page.quiet().await;
 }

@@ -3,7 +3,7 @@
 //! Guarantee: no key and no secret is in it. Of headers only those named here are shown, signatures cut short; and where
 //! a configured secret stands in a text, it is hidden.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ const SHOWN: &[&str] = &[
 const HIDDEN: &[&str] = &["authorization", "x-secret-key"];
 /// Of these the beginning is shown.
 const CUT: &[&str] = &["fs-webhook-hash", "x-apolopay-signature", "x-signature"];
+
+/// How many webhooks are remembered: tests send them by the hundred thousand.
+const KEPT: usize = 10_000;
 
 /// One request and its answer.
 #[derive(Clone, Debug, Serialize)]
@@ -107,7 +110,7 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     browser: Vec<Sent>,
-    webhooks: Vec<Sent>,
+    webhooks: VecDeque<Sent>,
     /// Which payment was begun for which order, oldest first.
     begun: Vec<(String, String)>,
 }
@@ -166,7 +169,10 @@ impl Journal {
             error: delivery.error.clone(),
             times: 1,
         };
-        self.webhooks.push(Sent { order_id, exchange });
+        if self.webhooks.len() == KEPT {
+            self.webhooks.pop_front();
+        }
+        self.webhooks.push_back(Sent { order_id, exchange });
     }
 
     /// Everything of an order, oldest first: with the calls that the providers received for it.
