@@ -466,7 +466,3 @@ function start() {
 
 await defineSmartPay();
 start();
-// Another tab may have gone on; and a page that comes out of the browser's cache shows what was.
-addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
-});

@@ -73,6 +73,7 @@ struct Page {
 
 /// How a buyer pays.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::enum_variant_names, reason = "that is what they are called")]
 enum Way {
     SmartPay,
     ApplePay,

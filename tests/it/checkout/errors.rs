@@ -14,11 +14,15 @@ async fn what_is_left_out() {
         );
     }
     assert_eq!(page.run("return document.activeElement.id").await, "firstName");
-    assert_eq!(
-        page.run("return document.getElementById('email').getAttribute('aria-invalid')")
-            .await,
-        "true"
-    );
+    let invalid = "return document.querySelectorAll('#checkout [aria-invalid=true]').length";
+    assert_eq!(page.run(invalid).await, 3);
+
+    // Once it is right nothing of that is left.
+    page.begin(SmartPay).await;
+    page.click("#actions > button").await;
+    page.until("the shop", "!document.getElementById('shop').hidden").await;
+    assert_eq!(page.run(invalid).await, 0);
+    assert_eq!(page.run("return document.getElementById('problem').hidden").await, true);
     page.quiet().await;
 }
 
