@@ -25,7 +25,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test compiled packages bench profile build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites credentials cxx
+.PHONY: help dev test compiled packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites credentials cxx
 
 help: ## this list
 	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
@@ -42,7 +42,7 @@ test: tools ## the whole test suite, with every check
 	cargo test --locked --workspace -- --test-threads 3
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
-compiled: lint .tools/valgrind .tools/$(SWAGGER_UI)
+compiled: lint .tools/valgrind .tools/chromium .tools/$(SWAGGER_UI)
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-run
 
@@ -57,6 +57,10 @@ bench: packages cxx ## how fast the functions are, beside the same in Node and P
 profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhook-handler), by callgrind
 	CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --locked --release --target-dir target/profile --package $(FUNCTION)
 	@cargo run --locked --quiet --release --bin bench -- profile $(FUNCTION) target/profile/release/$(FUNCTION)
+
+screenshots: tools .tools/chromium ## the pictures of the checkout page in docs/images
+	cargo build --locked --workspace --bins
+	SCREENSHOTS=$(CURDIR)/docs/images cargo test --locked --workspace --test it -- --exact checkout::shown::pictures
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
@@ -88,12 +92,13 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 	.tools/bin/cargo-mutants mutants --output target --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
 	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
 
-lint: tools cxx .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
+lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
 	.venv/bin/python tests/openapi/lint.py
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
 	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
+	.venv/bin/node .tools/checkout/node_modules/typescript/bin/tsc --project tests/checkout
 	.tools/bin/cargo-machete --skip-target-dir
 	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings
@@ -131,6 +136,15 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 	@rm -rf .tools/swagger-ui
 	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --target .tools/swagger-ui $(SWAGGER_UI)
 	@touch $@
+
+.tools/checkout/installed: tests/checkout/package-lock.json .venv/installed
+	@echo "installing TypeScript into .tools/checkout (once)"
+	@mkdir -p $(@D) && cp tests/checkout/package.json tests/checkout/package-lock.json $(@D)
+	@cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.tools/chromium:
+	@tests/checkout/chromium $@
 
 .tools/$(SAM): | prerequisites
 	@echo "installing $(SAM) into .tools/sam (once)"

@@ -17,6 +17,7 @@ mod adding_a_provider;
 mod answered_in_time;
 mod apm_payments;
 mod aws;
+mod checkout;
 mod clock;
 mod cost;
 mod creating;

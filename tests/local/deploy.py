@@ -2,7 +2,8 @@
 
 What runs locally is what is deployed: the resources come out of template.yaml untouched, with the parameters and
 conditions they use, and go through CloudFormation. Only the secrets' values are made up here, and look it; and the key
-for quotes, which is the shop's own and in no template, so that quotes can be tried.
+for quotes, which is the shop's own and in no template, so that quotes can be tried. A queue of every event is made
+beside them.
 Prints the physical names as JSON. Endpoint, region and keys come from the usual AWS variables.
 """
 
@@ -20,6 +21,8 @@ SECRETS = {
     "ApoloPaySecret": {"secretKey": "sk_local_apolopay", "webhookSecret": "whsec_test_secret"},
     "FinvyPaySecret": {"apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret"},
 }
+# What tests/src/sandbox/aws.rs reads.
+EVENTS = "payment-events"
 QUOTE_SECRET = (f"{STACK}/quote", {"key": "quote_local_key_that_is_no_secret"})
 
 
@@ -66,6 +69,16 @@ def put_first_value(secret, value):
     secrets.update_secret_version_stage(SecretId=secret, VersionStage="AWSPREVIOUS", RemoveFromVersionId=empty)
 
 
+def show_events(bus):
+    """Sends every event of the bus to a queue, as a merchant's own system would have it (docs/events.md), for the
+    checkout page to show."""
+    sqs, events = boto3.client("sqs"), boto3.client("events")
+    queue = sqs.create_queue(QueueName=EVENTS)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(EventBusName=bus, Name=EVENTS, EventPattern=json.dumps({"source": ["payment-functions"]}))
+    events.put_targets(EventBusName=bus, Rule=EVENTS, Targets=[{"Id": EVENTS, "Arn": arn}])
+
+
 def main():
     template = without_functions(json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE)))))
     table = os.environ.get("PAYMENTS_TABLE", "payments")
@@ -85,6 +98,7 @@ def main():
         put_first_value(names[secret], json.dumps(value))
     name, value = QUOTE_SECRET
     boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(value))
+    show_events(names["PaymentEvents"])
     print(json.dumps(names))
 
 

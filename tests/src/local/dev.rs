@@ -85,7 +85,8 @@ async fn start() -> Result<Running, Error> {
     if dead_letters.is_empty() {
         aws.dead_letters().clone_into(dead_letters);
     }
-    let sandbox = Sandbox::start(sandbox_port, &format!("http://127.0.0.1:{functions_port}")).await?;
+    let functions_url = format!("http://127.0.0.1:{functions_port}");
+    let sandbox = Sandbox::start_seeing(sandbox_port, &functions_url, &environment).await?;
     say("starting the functions");
     let front = Front::start(&binaries, functions_port).await?;
     let functions = Functions::start(&front, project, binaries, with_inherited(environment.clone()), sources).await?;

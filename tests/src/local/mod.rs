@@ -4,13 +4,15 @@
 //! For what is deployed there is a local AWS with all of template.yaml in it, and rights enforced ([`Cloud`]).
 //!
 //! For tests there are also parts of it that are cheap enough to have by the hundred: one function as Lambda runs it
-//! ([`Lambda`]), a proxy that fails and counts ([`AwsProxy`]), and the table in memory ([`MemoryTable`]).
+//! ([`Lambda`]), a proxy that fails and counts ([`AwsProxy`]), and the table in memory ([`MemoryTable`]); and a browser for
+//! the checkout page ([`Browser`]).
 //!
 //! Guarantee: nothing that it starts outlives it, however it ends ([`tether`]); it listens on 127.0.0.1 only, and keeps
 //! its state in memory.
 
 mod aws;
 pub(crate) mod background;
+mod browser;
 mod build;
 mod cloud;
 mod dev;
@@ -39,6 +41,7 @@ mod tls;
 mod world;
 
 pub use aws::{AwsCalls, LocalAws};
+pub use browser::{Browser, BrowserError};
 pub use build::{Binaries, workspace};
 pub use cloud::{Cloud, Refusal, Stack};
 pub use dev::dev;

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::settings::Variables;
 use super::{Error, background};
-use crate::sandbox::{Config, serve};
+use crate::sandbox::{Config, LocalAws, SmartPay, serve};
 
 /// Running stand-ins. They end when this is dropped.
 #[derive(Debug)]
@@ -21,8 +22,20 @@ impl Sandbox {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16, functions_url: &str) -> Result<Self, Error> {
+        Self::start_seeing(port, functions_url, &Variables::new()).await
+    }
+
+    /// The same, able to look into the local AWS that `environment` names, for the live view of the checkout page; and with
+    /// ApoloPay's real element, where it says so.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`].
+    pub async fn start_seeing(port: u16, functions_url: &str, environment: &Variables) -> Result<Self, Error> {
         let config = Config {
             apolopay_webhook_url: format!("{functions_url}/webhooks/apolopay"),
+            functions_url: functions_url.to_owned(),
+            aws: LocalAws::from(|name| environment.get(name).cloned()),
+            smart_pay: SmartPay::from(|name| environment.get(name).cloned()),
             ..Config::default()
         };
         let bound = background::handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));

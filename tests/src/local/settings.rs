@@ -98,8 +98,13 @@ const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
      https://your-domain.com,https://merchant-site.com,https://example.com";
 
 /// What has no local value: a default does, or setting it changes what the functions ask of their callers. The secret of
-/// quotes is there: `payment-functions/quote`.
-pub(super) const UNSET: [&str; 2] = ["METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
+/// quotes is there: `payment-functions/quote`. The last two are the checkout page's (docs/frontend.md).
+pub(super) const UNSET: [&str; 4] = [
+    "METRICS_NAMESPACE",
+    "QUOTE_SECRET_ID",
+    "SMARTPAY_BUNDLE",
+    "SMARTPAY_PUBLIC_KEY",
+];
 
 /// Where the parts of a local world are.
 #[derive(Clone, Debug)]

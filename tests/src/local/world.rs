@@ -43,7 +43,9 @@ impl World {
         let aws = LocalAws::start(&binaries, free_port()?, &table).await?;
         let proxy = AwsProxy::start(aws.url()).await?;
         let front = Front::start(&binaries, free_port()?).await?;
-        let sandbox = Sandbox::start(0, front.url()).await?;
+        let mut seen = settings::aws(aws.url());
+        seen.extend(table);
+        let sandbox = Sandbox::start_seeing(0, front.url(), &seen).await?;
         let mut world = Self {
             functions: BTreeMap::new(),
             front,
@@ -101,6 +103,10 @@ impl World {
     #[must_use]
     pub fn aws_proxy(&self) -> &AwsProxy {
         &self.proxy
+    }
+
+    pub(super) fn binaries(&self) -> &Binaries {
+        &self.binaries
     }
 
     /// Where a binary of the workspace is, for tests that run one by themselves.

@@ -2,6 +2,9 @@
 
 use std::env;
 
+use super::aws::LocalAws;
+use super::checkout::SmartPay;
+
 /// The stand-ins' settings; the default is what the local world uses.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,6 +16,12 @@ pub struct Config {
     pub finvypay_api_key: String,
     /// What both providers sign their webhooks with.
     pub webhook_secret: String,
+    /// The functions, which the checkout page calls by way of `/api`.
+    pub functions_url: String,
+    /// The local AWS, for the live view of the checkout page to look into; without it the view says so.
+    pub aws: Option<LocalAws>,
+    /// ApoloPay's real element for the checkout page; the stand-in without it.
+    pub smart_pay: Option<SmartPay>,
     /// The payment methods that the merchant has at FinvyPay; any other is `INVALID_PAYMENT_METHOD`.
     pub payment_methods: Vec<String>,
 }
@@ -24,6 +33,9 @@ impl Default for Config {
             apolopay_secret_key: "sk_local_apolopay".to_owned(),
             finvypay_api_key: "fp_local_finvypay".to_owned(),
             webhook_secret: "whsec_test_secret".to_owned(),
+            functions_url: "http://127.0.0.1:9000".to_owned(),
+            aws: None,
+            smart_pay: None,
             payment_methods: vec!["apple_pay".to_owned(), "google_pay".to_owned()],
         }
     }
@@ -39,6 +51,9 @@ impl Config {
             apolopay_secret_key: variable("APOLOPAY_SECRET_KEY").unwrap_or(default.apolopay_secret_key),
             finvypay_api_key: variable("FINVYPAY_API_KEY").unwrap_or(default.finvypay_api_key),
             webhook_secret: variable("WEBHOOK_SECRET").unwrap_or(default.webhook_secret),
+            functions_url: variable("FUNCTIONS_URL").unwrap_or(default.functions_url),
+            aws: LocalAws::from(variable),
+            smart_pay: SmartPay::from(variable),
             payment_methods: default.payment_methods,
         }
     }

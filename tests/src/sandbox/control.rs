@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::{Response, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::calls::{Calls, InFlight, Kind, Outcome};
@@ -22,12 +23,12 @@ use super::payments::{Payment, Provider, StatusIds};
 use super::script::Script;
 use super::webhook::WebhookSpecs;
 use super::world::World;
-use super::{clock, delivery};
+use super::{clock, delivery, index};
 
 /// How long `atLeast` waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) fn routes(world: &Arc<World>) -> Router<Arc<World>> {
+pub(super) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/replies", post(replies))
         .route("/calls", get(calls))
@@ -36,9 +37,10 @@ pub(super) fn routes(world: &Arc<World>) -> Router<Arc<World>> {
         .route("/in-flight", get(in_flight))
         .route("/payments", get(payments).post(set_payment))
         .route("/keys", post(set_keys))
+        .route("/journal", get(journal))
+        .route("/", get(index::page))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(from_fn_with_state(Arc::clone(world), same_origin))
 }
 
 /// Why a control request is refused: a sentence that says what is wrong.
@@ -193,21 +195,77 @@ async fn set_keys(State(world): State<Arc<World>>, body: Bytes) -> Reply {
     Ok(Json(Object::default().with("good", good)))
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct JournalQuery {
+    order_id: String,
+    /// The payment to look up in the ledger; the newest that was begun for the order here, where it is left out.
+    payment: Option<String>,
+}
+
+/// What the live view of the checkout page shows.
+async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQuery>, QueryRejection>) -> Reply {
+    let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
+    let (payment, exchanges) = {
+        let memory = world.memory();
+        let calls = |provider, kind| memory.calls.find(provider, kind, Some(&query.order_id)).calls;
+        let calls = [Kind::Create, Kind::Status, Kind::List]
+            .into_iter()
+            .flat_map(|kind| [calls(Provider::Apolopay, kind), calls(Provider::Finvypay, kind)].concat())
+            .collect();
+        let begun = memory.journal.payment_of(&query.order_id);
+        let exchanges = memory.journal.of_order(&query.order_id, calls, &world.config);
+        (query.payment.or(begun), exchanges)
+    };
+    let (ledger, events) = look(&world, payment.as_deref()).await;
+    Ok(Json(
+        Object::default()
+            .with("exchanges", exchanges)
+            .with("ledger", ledger)
+            .with("events", events),
+    ))
+}
+
+/// The payment in the ledger, and its events; or why they cannot be seen.
+async fn look(world: &World, payment: Option<&str>) -> (Value, Value) {
+    let unavailable = |problem: String| json!({ "unavailable": problem });
+    let Some(aws) = &world.config.aws else {
+        let problem = unavailable("the stand-ins were not told where the table is".to_owned());
+        return (problem.clone(), problem);
+    };
+    let Some(payment) = payment else {
+        return (json!({ "state": null, "facts": [] }), json!({ "list": [] }));
+    };
+    let (ledger, news) = tokio::join!(aws.ledger(&world.http, payment), aws.new_events(&world.http));
+    let events = news.map(|news| {
+        let mut memory = world.memory();
+        news.into_iter().for_each(|event| memory.events.note(event));
+        json!({ "list": memory.events.of(payment) })
+    });
+    (ledger.unwrap_or_else(unavailable), events.unwrap_or_else(unavailable))
+}
+
 async fn unknown(request: Request) -> Refused {
     let problem = format!("there is no {} /_control{}", request.method(), request.uri().path());
     Refused(StatusCode::NOT_FOUND, problem)
 }
 
-/// Pages of other origins, open in the developer's browser, must not drive the stand-ins.
-async fn same_origin(State(world): State<Arc<World>>, request: Request, next: Next) -> Response<Body> {
-    match request.headers().get(header::ORIGIN) {
-        Some(origin) if origin.as_bytes() != world.base_url.as_bytes() => Refused(
-            StatusCode::FORBIDDEN,
-            format!("only pages of {} may do this", world.base_url),
-        )
-        .into_response(),
-        _ => next.run(request).await,
+/// Pages of other origins, open in the developer's browser, must not drive the stand-ins, nor the functions through them.
+pub(super) async fn same_origin(State(world): State<Arc<World>>, request: Request, next: Next) -> Response<Body> {
+    if is_foreign(request.headers(), &world.base_url) {
+        let problem = format!("only pages of {} may do this", world.base_url);
+        return Refused(StatusCode::FORBIDDEN, problem).into_response();
     }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap, own: &str) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    // A form on a page without referrer comes from the origin `null`, but from the same site.
+    let is_own_form = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    !is_own_form && origin != own && *origin != own.replace("127.0.0.1", "localhost")
 }
 
 fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {

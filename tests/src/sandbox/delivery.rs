@@ -95,7 +95,17 @@ fn move_payment(world: &World, spec: &WebhookSpec, prepared: &Prepared) {
     }
 }
 
+/// Delivers a webhook once, and notes it in the journal.
 async fn deliver(world: &World, prepared: &Prepared, attempt: u32) -> Delivery {
+    let at_ms = clock::now_ms();
+    let delivery = attempt_to_deliver(world, prepared, attempt).await;
+    let order_id = prepared.order_id.clone();
+    let mut memory = world.memory();
+    memory.journal.webhook(order_id, &delivery, at_ms, clock::now_ms());
+    delivery
+}
+
+async fn attempt_to_deliver(world: &World, prepared: &Prepared, attempt: u32) -> Delivery {
     let mut request = world
         .http
         .post(&prepared.url)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::calls::Kind;
 use super::finvypay_check::{check, check_key, error};
-use super::http::{Answer, Received, page};
+use super::http::{Answer, Received};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
 use super::script::{Changes, Shape};
@@ -52,7 +52,7 @@ pub(super) const STATUS_FIELDS: &[&str] = &[
 const LETTERS_AND_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 pub(super) fn routes() -> Router<Arc<World>> {
-    let mut routes = Router::new().route("/pay/{id}", get(pay));
+    let mut routes = Router::new();
     for environment in ["sandbox", "production"] {
         routes = routes
             .route(
@@ -145,14 +145,6 @@ async fn list(
     let data = Object::default().with("transactions", transactions);
     let known = Object::default().with("success", true).with("data", data);
     exchange::list(call, query.order_id.as_deref(), Answer::json(StatusCode::OK, &known)).await
-}
-
-/// Where the buyer lands: a placeholder, until there is a checkout page.
-async fn pay(State(world): State<Arc<World>>, Path(id): Path<String>) -> Response<Body> {
-    match world.memory().payments.by_id(Provider::Finvypay, &id) {
-        Some(payment) => page(StatusCode::OK, format!("Pay here: {}\n", transaction(payment))),
-        None => page(StatusCode::NOT_FOUND, "No such payment.\n".to_owned()),
-    }
 }
 
 async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<Body> {

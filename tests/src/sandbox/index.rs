@@ -1,4 +1,4 @@
-//! The page at `/`: what is here, and how to drive it.
+//! The page at `/_control`: what is here, and how to drive it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) async fn page(State(world): State<Arc<World>>) -> Response<Body> {
     let apolopay_errors = canned::names(Provider::Apolopay).join(" ");
     let finvypay_errors = canned::names(Provider::Finvypay).join(" ");
     let text = format!(
-        r#"Stand-ins for two payment providers.
+        r#"Stand-ins for two payment providers. A shop that uses them is at {base}/
 
 ApoloPay, at {base}/apolopay
   GET  /payment-button/health
@@ -50,6 +50,9 @@ Send a webhook:
 Which payments there are, and moving one without a webhook:
   curl '{base}/_control/payments?provider=finvypay'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","status":"COMPLETED"}}'
+
+What happened to an order's payment, as the shop shows it:
+  curl '{base}/_control/journal?orderId=ORD-9821'
 
 Which of the merchant's keys are good from now on, as while one is rotated:
   curl {base}/_control/keys -d '{{"provider":"apolopay","keys":["sk_local_apolopay","sk_local_next"]}}'

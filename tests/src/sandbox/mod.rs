@@ -14,6 +14,8 @@
 //! | `payments`, `calls` | what the stand-ins remember |
 //! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: what to send, its body, sending, signing |
 //! | `control`, `client` | the scripting routes, and a typed client for them |
+//! | `checkout`, `buyer` | the shop at `/`, and what its buyer does at a provider |
+//! | `proxy`, `journal`, `aws` | the functions under `/api`, and what happened to a payment |
 //! | `openapi` | the API's description, and the page made of it |
 
 #![cfg_attr(
@@ -22,10 +24,13 @@
 )]
 
 mod apolopay;
+mod aws;
+mod buyer;
 mod calls;
 mod canned;
 mod chaos;
 mod check;
+mod checkout;
 mod client;
 mod clock;
 mod config;
@@ -36,9 +41,11 @@ mod finvypay;
 mod finvypay_check;
 mod http;
 mod index;
+mod journal;
 mod json;
 mod openapi;
 mod payments;
+mod proxy;
 mod script;
 mod server;
 mod signature;
@@ -48,8 +55,10 @@ mod webhook;
 mod webhook_body;
 mod world;
 
+pub use aws::LocalAws;
 pub use calls::{Call, Calls, InFlight, Kind, Outcome};
 pub use chaos::{Chaos, ChaosReport, Mishap};
+pub use checkout::SmartPay;
 pub use client::{Control, ControlError};
 pub use config::{Config, ConfigError, port_from_env};
 pub use delivery::{Delivery, Sent};

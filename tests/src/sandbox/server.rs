@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::config::Config;
 use super::http::{NoReply, loopback_client};
 use super::world::World;
-use super::{apolopay, control, finvypay, index, openapi};
+use super::{apolopay, buyer, checkout, control, finvypay, openapi, proxy};
 
 /// Running stand-ins, which end when this is dropped.
 #[derive(Debug)]
@@ -73,11 +73,13 @@ pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     let http = loopback_client().map_err(io::Error::other)?;
     let world = Arc::new(World::new(config, base_url, http));
     let router = Router::new()
-        .route("/", get(index::page))
+        .merge(checkout::routes())
         .merge(openapi::routes())
-        .nest("/apolopay", apolopay::routes())
-        .nest("/finvypay", finvypay::routes())
-        .nest("/_control", control::routes(&world))
+        .nest("/api", proxy::routes())
+        .nest("/apolopay", apolopay::routes().merge(buyer::apolopay_routes()))
+        .nest("/finvypay", finvypay::routes().merge(buyer::finvypay_routes()))
+        .nest("/_control", control::routes())
+        .layer(from_fn_with_state(Arc::clone(&world), control::same_origin))
         .with_state(world);
     let mut connections = JoinSet::new();
     loop {

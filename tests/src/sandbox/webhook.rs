@@ -130,6 +130,8 @@ pub(super) struct Prepared {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
+    /// The order it is about, where that is known.
+    pub(super) order_id: Option<String>,
     /// The payment whose status moves with it.
     pub(super) moves: Option<String>,
 }
@@ -169,6 +171,7 @@ impl WebhookSpec {
             url,
             headers: self.signed_headers(shape, &facts, &body, &config.webhook_secret, now),
             body,
+            order_id: facts.order_id,
             moves: payment
                 .filter(|_| self.moves.unwrap_or(genuine))
                 .map(|payment| payment.id.clone()),

@@ -1,6 +1,6 @@
 //! The bodies of the providers' webhooks, in every documented and observed shape.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -9,7 +9,7 @@ use super::json::Object;
 use super::payments::Provider;
 
 /// A webhook body's shape.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum WebhookShape {
     /// ApoloPay, as seen in production.
     A,

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::aws::Events;
 use super::calls::{CallLog, Kind, Outcome};
 use super::chaos::Chance;
 use super::config::Config;
 use super::http::{Answer, Received};
+use super::journal::Journal;
 use super::payments::{Payments, Provider};
 use super::script::Scripts;
 
@@ -17,7 +19,7 @@ pub(super) struct World {
     pub(super) config: Config,
     /// `http://127.0.0.1:PORT`
     pub(super) base_url: String,
-    /// Sends the webhooks.
+    /// Sends the webhooks, and carries what the checkout page asks the functions.
     pub(super) http: reqwest::Client,
     memory: Mutex<Memory>,
     changed: watch::Sender<()>,
@@ -30,6 +32,8 @@ pub(super) struct Memory {
     pub(super) calls: CallLog,
     pub(super) scripts: Scripts,
     pub(super) chance: Chance,
+    pub(super) journal: Journal,
+    pub(super) events: Events,
     /// The keys that a provider takes instead of the configured one.
     pub(super) good_keys: HashMap<Provider, Vec<String>>,
     /// What each of FinvyPay's idempotency keys made.

@@ -1,0 +1,226 @@
+//! The live view: what happened to a payment, and nothing that is secret; and the pictures for the README.
+
+use super::*;
+
+const SECRETS: [&str; 3] = ["sk_local_apolopay", "fp_local_finvypay", "whsec_test_secret"];
+
+async fn journal(order: &str) -> Answer {
+    let url = format!("{}/_control/journal?orderId={order}", world().await.sandbox_url());
+    send(request(reqwest::Method::GET, &url)).await
+}
+
+/// Each exchange of a payment, in its order, with everything in it that is not secret.
+#[tokio::test]
+async fn every_exchange() {
+    let Some(page) = Page::open().await else { return };
+    page.begin(ApplePay).await;
+    page.act(ApplePay, "pay", "twice").await;
+    page.shows("completed").await;
+    let order = page.run("return JSON.parse(localStorage.checkout).order").await;
+    let answer = journal(order.as_str().unwrap()).await;
+    for secret in SECRETS {
+        assert!(!answer.text.contains(secret), "{secret}: {}", answer.text);
+    }
+    let journal = answer.json();
+    let legs: Vec<_> = journal["exchanges"].as_array().unwrap().iter().collect();
+    let of = |leg: &str| {
+        legs.iter()
+            .filter(|exchange| exchange["leg"] == leg)
+            .collect::<Vec<_>>()
+    };
+    let (browser, provider, webhooks) = (of("browser"), of("provider"), of("webhook"));
+    assert_eq!(
+        (&browser[0]["method"], &browser[0]["path"], &browser[0]["status"]),
+        (&json!("POST"), &json!("/apm-payments"), &json!(201))
+    );
+    assert!(browser[0]["request"]["headers"]["idempotency-key"].is_string());
+    assert_eq!(provider.len(), 1);
+    assert_eq!(provider[0]["request"]["headers"]["authorization"], "(not shown)");
+    assert!(
+        provider[0]["request"]["body"]
+            .as_str()
+            .unwrap()
+            .contains("\"amount\":21.40"),
+        "the digits that were given"
+    );
+    assert_eq!(webhooks.len(), 2);
+    for webhook in webhooks {
+        assert_eq!(
+            (&webhook["status"], &webhook["path"]),
+            (&json!(200), &json!("/webhooks/finvypay"))
+        );
+        assert_eq!(
+            webhook["request"]["headers"]["fs-webhook-hash"]
+                .as_str()
+                .unwrap()
+                .chars()
+                .count(),
+            9
+        );
+    }
+    let shown = page
+        .run("return document.querySelectorAll('#live .records details').length")
+        .await;
+    assert!(shown.as_u64() > Some(4), "{shown}");
+    page.quiet().await;
+}
+
+/// What the bus delivers to a subscriber.
+#[tokio::test]
+async fn the_events() {
+    let Some(page) = Page::open().await else { return };
+    page.begin(SmartPay).await;
+    let id = page.id().await;
+    for (version, status) in [(3, "completed"), (2, "pending")] {
+        let detail = json!({ "eventId": format!("{id}:{status}"), "version": version, "id": id, "status": status });
+        let entry = json!({
+            "EventBusName": "payment-functions", "Source": "payment-functions",
+            "DetailType": format!("payment.{status}"), "Detail": detail.to_string(),
+        });
+        crate::aws::call("events", "PutEvents", &json!({ "Entries": [entry] })).await;
+    }
+    page.until("both", "document.querySelectorAll('[data-key^=event-]').length >= 2")
+        .await;
+    let first = page.text("[data-key^=event-] summary").await;
+    assert_eq!(first, "payment.pending version 2", "in the order of their versions");
+    page.quiet().await;
+}
+
+/// Without a table to look into the view says so; and no page of another origin gets at anything.
+#[tokio::test]
+async fn stand_ins_by_themselves() {
+    use payment_functions_tests::sandbox::{Config, Sandbox};
+    let alone = Sandbox::start(Config::default()).await.unwrap();
+    let at = |path: &str| format!("{}{path}", alone.url());
+    let answer = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
+    assert!(answer.json()["ledger"]["unavailable"].is_string(), "{answer:?}");
+    assert!(answer.json()["events"]["unavailable"].is_string(), "{answer:?}");
+
+    for path in [
+        "/api/preorders",
+        "/_control/replies",
+        "/finvypay/pay/pay_apm_1",
+        "/apolopay/pay/x",
+    ] {
+        let foreign = post_to(&alone.url(), path, "{}", &[("origin", "https://example.com")]).await;
+        assert_eq!(foreign.status, 403, "{path}");
+        let own_form = [("origin", "null"), ("sec-fetch-site", "same-origin")];
+        assert_ne!(post_to(&alone.url(), path, "{}", &own_form).await.status, 403, "{path}");
+        let local = alone.url().replace("127.0.0.1", "localhost");
+        assert_ne!(
+            post_to(&alone.url(), path, "{}", &[("origin", &local)]).await.status,
+            403,
+            "{path}"
+        );
+    }
+}
+
+/// The provider's page says what the shop gave it, as text; and its form may lead back to the shop.
+#[tokio::test]
+async fn what_a_shop_says_is_no_html() {
+    let sandbox = world().await.sandbox_url();
+    let order = format!("<b onclick=\"x()\">{}</b>", unique("ORD"));
+    let mut body = apm(&order);
+    body["webhookUrl"] = json!("http://127.0.0.1:9/webhooks/finvypay");
+    let key = [("authorization", "Bearer fp_local_finvypay")];
+    let made = post_to(
+        &format!("{sandbox}/finvypay"),
+        "/api/v1/sandbox/apm",
+        body.to_string(),
+        &key,
+    )
+    .await;
+    let url = made.json()["data"]["redirectUrl"].as_str().unwrap().to_owned();
+    let page = send(request(reqwest::Method::GET, &url)).await;
+    assert!(
+        page.text.contains("&lt;b onclick=&quot;x()&quot;&gt;ORD"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("<b onclick"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains("form-action 'self' https://your-domain.com;"),
+        "{policy}"
+    );
+}
+
+/// The switch that docs/frontend.md tells of: the element's hosts are let in, and its module is served.
+#[tokio::test]
+async fn the_real_element_stands_ready() {
+    use payment_functions_tests::sandbox::{Config, Sandbox, SmartPay};
+    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smartpay-bundle.mjs");
+    std::fs::write(&bundle, "export class ApoloPayClient {}").unwrap();
+    let config = Config {
+        smart_pay: Some(SmartPay {
+            bundle,
+            public_key: "pk_local".to_owned(),
+        }),
+        ..Config::default()
+    };
+    let switched = Sandbox::start(config).await.unwrap();
+    let get = async |path: &str| send(request(reqwest::Method::GET, &format!("{}{path}", switched.url()))).await;
+    assert_eq!(
+        get("/checkout/settings.json").await.json(),
+        json!({ "smartPay": { "bundle": "/checkout/smartpay-bundle.mjs", "publicKey": "pk_local" } })
+    );
+    assert_eq!(
+        get("/checkout/smartpay-bundle.mjs").await.text,
+        "export class ApoloPayClient {}"
+    );
+    let policy = get("/").await.header("content-security-policy").unwrap().to_owned();
+    assert!(
+        policy.contains("connect-src 'self' https://pb-api.apolopay.app https://pb-ws.apolopay.app;"),
+        "{policy}"
+    );
+
+    let plain = send(request(reqwest::Method::GET, world().await.sandbox_url())).await;
+    assert!(!plain.header("content-security-policy").unwrap().contains("apolopay"));
+}
+
+/// `make screenshots` writes them; without it they are not taken.
+#[tokio::test]
+async fn pictures() {
+    let Some(folder) = std::env::var_os("SCREENSHOTS") else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, way, deed, status, width) in [
+        ("completed", ApplePay, "pay", "completed", 1280),
+        ("review", ApplePay, "payWrongAmount", "review", 1280),
+        ("authorized", ApplePay, "authorize", "authorized", 1280),
+        ("failed", ApplePay, "fail", "failed", 1280),
+        ("cancelled", ApplePay, "cancel", "cancelled", 1280),
+        ("pending", SmartPay, "", "pending", 1280),
+        ("expired", SmartPay, "", "expired", 1280),
+        ("narrow", SmartPay, "pay", "completed", 360),
+    ] {
+        let Some(page) = Page::open().await else { return };
+        let take = async |name: &str| {
+            let picture = page.browser.picture().await.unwrap();
+            assert!(picture.len() <= 150_000, "{name}: {} bytes", picture.len());
+            std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+        };
+        page.looks(width, "light").await;
+        if name == "completed" {
+            page.fill_in(way).await;
+            page.run("document.activeElement.blur()").await;
+            take("shop").await;
+        }
+        page.begin(way).await;
+        if !deed.is_empty() {
+            page.act(way, deed, "atOnce").await;
+        } else if status == "expired" {
+            crate::aws::set_status(&page.id().await, "expired", 2).await;
+        }
+        page.shows(status).await;
+        page.until(
+            "on its rung",
+            &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
+        )
+        .await;
+        take(name).await;
+        page.quiet().await;
+    }
+}
