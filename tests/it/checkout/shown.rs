@@ -96,6 +96,21 @@ async fn stand_ins_by_themselves() {
     assert!(answer.json()["ledger"]["unavailable"].is_string(), "{answer:?}");
     assert!(answer.json()["events"]["unavailable"].is_string(), "{answer:?}");
 
+    // Wherever a secret stands, it is hidden.
+    let body = r#"{"amount":1,"metadata":{"orderId":"ORD-1","note":"whsec_test_secret"}}"#;
+    let key = [("x-secret-key", "sk_local_apolopay")];
+    post_to(&at("/apolopay"), "/payment-button/process/preorder", body, &key).await;
+    let answer = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
+    let call = &answer.json()["exchanges"][0];
+    assert_eq!(call["request"]["headers"]["x-secret-key"], "(not shown)");
+    assert!(
+        call["request"]["body"]
+            .as_str()
+            .unwrap()
+            .contains(r#""note":"(not shown)""#),
+        "{call}"
+    );
+
     for path in [
         "/api/preorders",
         "/_control/replies",

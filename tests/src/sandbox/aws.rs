@@ -55,8 +55,12 @@ impl Events {
     pub(super) fn note(&mut self, event: Value) {
         let payment = event.pointer("/detail/id").and_then(Value::as_str).map(str::to_owned);
         if let Some(payment) = payment.filter(|_| self.count < KEPT) {
-            self.count += 1;
-            self.of_payments.entry(payment).or_default().push(event);
+            let known = self.of_payments.entry(payment).or_default();
+            // The queue gives it again where it could not be deleted.
+            if known.iter().all(|known| known.get("id") != event.get("id")) {
+                self.count += 1;
+                known.push(event);
+            }
         }
     }
 
@@ -116,37 +120,31 @@ impl LocalAws {
         Ok(json!({ "state": state, "facts": facts }))
     }
 
-    /// What has come into the queue since the last time.
-    pub(super) async fn new_events(&self, http: &reqwest::Client) -> Result<Vec<Value>, String> {
+    /// Notes what has come into the queue, and takes it out of there.
+    pub(super) async fn read_events(&self, http: &reqwest::Client, note: impl Fn(Value)) -> Result<(), String> {
         let name = json!({ "QueueName": self.events });
         let found = self.call(http, "sqs", "AmazonSQS.GetQueueUrl", &name).await?;
         let queue = found.get("QueueUrl").cloned().unwrap_or_default();
-        let mut events = Vec::new();
         for _ in 0..RECEIVES {
             let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0 });
             let answer = self.call(http, "sqs", "AmazonSQS.ReceiveMessage", &receive).await?;
-            let messages = answer
-                .get("Messages")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
-            if messages.is_empty() {
+            let messages = answer.get("Messages").and_then(Value::as_array);
+            let messages = messages.filter(|messages| !messages.is_empty());
+            let Some(messages) = messages else {
                 break;
+            };
+            let mut taken = Vec::new();
+            for (index, message) in messages.iter().enumerate() {
+                let body = message.get("Body").and_then(Value::as_str).unwrap_or_default();
+                if let Ok(event) = serde_json::from_str(body) {
+                    note(event);
+                }
+                taken.push(json!({ "Id": index.to_string(), "ReceiptHandle": message.get("ReceiptHandle") }));
             }
-            let text = |message: &Value, name| message.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let read = messages
-                .iter()
-                .filter_map(|message| serde_json::from_str(&text(message, "Body")).ok());
-            events.extend(read);
-            let entries: Vec<_> = messages
-                .iter()
-                .enumerate()
-                .map(|(index, message)| json!({ "Id": index.to_string(), "ReceiptHandle": text(message, "ReceiptHandle") }))
-                .collect();
-            let delete = json!({ "QueueUrl": queue, "Entries": entries });
+            let delete = json!({ "QueueUrl": queue, "Entries": taken });
             self.call(http, "sqs", "AmazonSQS.DeleteMessageBatch", &delete).await?;
         }
-        Ok(events)
+        Ok(())
     }
 
     async fn call(&self, http: &reqwest::Client, service: &str, target: &str, body: &Value) -> Result<Value, String> {

@@ -217,7 +217,11 @@ async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQue
         let exchanges = memory.journal.of_order(&query.order_id, calls, &world.config);
         (query.payment.or(begun), exchanges)
     };
-    let (ledger, events) = look(&world, payment.as_deref()).await;
+    // Carried on when the page is left: what is taken out of the queue must not get lost.
+    let looking = tokio::spawn(async move { look(&world, payment.as_deref()).await });
+    let (ledger, events) = looking
+        .await
+        .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(
         Object::default()
             .with("exchanges", exchanges)
@@ -236,12 +240,9 @@ async fn look(world: &World, payment: Option<&str>) -> (Value, Value) {
     let Some(payment) = payment else {
         return (json!({ "state": null, "facts": [] }), json!({ "list": [] }));
     };
-    let (ledger, news) = tokio::join!(aws.ledger(&world.http, payment), aws.new_events(&world.http));
-    let events = news.map(|news| {
-        let mut memory = world.memory();
-        news.into_iter().for_each(|event| memory.events.note(event));
-        json!({ "list": memory.events.of(payment) })
-    });
+    let note = |event| world.memory().events.note(event);
+    let (ledger, read) = tokio::join!(aws.ledger(&world.http, payment), aws.read_events(&world.http, note));
+    let events = read.map(|()| json!({ "list": world.memory().events.of(payment) }));
     (ledger.unwrap_or_else(unavailable), events.unwrap_or_else(unavailable))
 }
 
