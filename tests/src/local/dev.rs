@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
 /// A request for every route, to which the function itself answers with a problem of its own and does nothing.
-const PROBES: [(Method, &str, StatusCode); 5] = [
+const PROBES: &[(Method, &str, StatusCode)] = &[
     (Method::POST, "/preorders", StatusCode::BAD_REQUEST),
     (Method::POST, "/apm-payments", StatusCode::BAD_REQUEST),
     (
@@ -124,7 +124,7 @@ impl Running {
     /// Waits until every function has answered, and begins what calls them.
     async fn work(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
         for (method, path, expected) in PROBES {
-            self.until_answering(&method, path, expected).await?;
+            self.until_answering(method, path, *expected).await?;
         }
         self.begin_events(environment, log).await
     }
