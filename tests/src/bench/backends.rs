@@ -125,8 +125,9 @@ impl Table {
             Job::Nothing => (json!({}), 200),
             Job::OneWrite => {
                 let payment = self.pending().await?;
-                let mut event = completion(&payment);
-                event["id"] = json!(payment.id.to_string());
+                let reference = payment.handoff.as_ref().map(|handoff| handoff.reference.to_string());
+                let order_id = payment.order_id.as_ref().map(OrderId::as_str);
+                let event = json!({ "id": payment.id.to_string(), "paymentId": reference, "orderId": order_id });
                 (event, 200)
             }
             Job::CreatePreorder => {
