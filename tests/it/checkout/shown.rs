@@ -201,6 +201,7 @@ async fn pictures() {
     };
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder).unwrap();
+    let _feed = world().await.feed().await.unwrap();
     for (name, way, deed, status, width) in [
         ("completed", ApplePay, "pay", "completed", 1280),
         ("review", ApplePay, "payWrongAmount", "review", 1280),
@@ -233,6 +234,11 @@ async fn pictures() {
         page.until(
             "on its rung",
             &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
+        )
+        .await;
+        page.until(
+            "published",
+            &format!("document.querySelector('[data-key$=\":{status}\"]') !== null"),
         )
         .await;
         take(name).await;
