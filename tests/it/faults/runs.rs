@@ -185,7 +185,7 @@ async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell)
     };
     let is_cut_short = match &report {
         Ok(report) => report["unfinished"] == true,
-        Err(NoAnswer::Failed(words)) => words["errorMessage"].to_string().contains("timeout"),
+        Err(NoAnswer::Failed(words)) => words["errorMessage"].to_string().contains("no answer in time"),
         Err(_) => false,
     };
     if !is_struck && is_cut_short {
