@@ -12,12 +12,13 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use memchr::memchr_iter;
+use memchr::memmem::{self, Finder};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -70,8 +71,8 @@ impl Tls {
 
 fn certificates(file: Option<PathBuf>) -> Vec<CertificateDer<'static>> {
     let file = file.or_else(|| openssl_probe::probe().cert_file);
-    let text = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
-    let found = certificates_in(&String::from_utf8_lossy(&text));
+    let pem = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+    let found = certificates_in(&pem);
     if found.is_empty() {
         // Some systems keep them elsewhere, and not as a file.
         return rustls_native_certs::load_native_certs().certs;
@@ -80,17 +81,22 @@ fn certificates(file: Option<PathBuf>) -> Vec<CertificateDer<'static>> {
 }
 
 /// The certificates of a PEM file. What is none is left out.
-fn certificates_in(text: &str) -> Vec<CertificateDer<'static>> {
-    let certificate = |rest: &str| {
-        let (lines, _) = rest.split_once("-----END CERTIFICATE-----")?;
+fn certificates_in(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    let end = Finder::new("-----END CERTIFICATE-----");
+    let certificate = |begin: usize| {
+        let rest = pem.get(begin.saturating_add(BEGIN.len())..)?;
+        let lines = rest.get(..end.find(rest)?)?;
         let mut code = Vec::with_capacity(lines.len());
-        for line in lines.lines() {
-            code.extend_from_slice(line.trim().as_bytes());
+        let mut start = 0;
+        for newline in memchr_iter(b'\n', lines) {
+            code.extend_from_slice(lines.get(start..newline)?.trim_ascii());
+            start = newline.saturating_add(1);
         }
-        Some(STANDARD.decode(code).ok()?.into())
+        code.extend_from_slice(lines.get(start..)?.trim_ascii());
+        Some(STANDARD.decode_to_vec(code).ok()?.into())
     };
-    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
-    blocks.filter_map(certificate).collect()
+    memmem::find_iter(pem, BEGIN).filter_map(certificate).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -127,13 +133,13 @@ mod tests {
     /// Comments, other things, a broken one, one without an end, either ending of lines.
     #[test]
     fn certificates_are_found_among_other_things() {
-        let text = "# comment\n-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n\
+        let text = b"# comment\n-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n\
             -----BEGIN PRIVATE KEY-----\nbm8=\n-----END PRIVATE KEY-----\n\
             -----BEGIN CERTIFICATE-----\r\ndHdv\r\ndHdv\r\n-----END CERTIFICATE-----\r\n\
             -----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\ndGhy";
         let found: Vec<Vec<u8>> = certificates_in(text).iter().map(|found| found.to_vec()).collect();
         assert_eq!(found, [b"one".to_vec(), b"twotwo".to_vec()]);
-        assert!(certificates_in("").is_empty());
+        assert!(certificates_in(b"").is_empty());
     }
 
     /// As many as the library finds that is made for it.
