@@ -183,17 +183,20 @@ async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell)
         (Blow::Provider(..), Ok(report)) => report["failed"] == 0,
         _ => false,
     };
-    let is_cut_short = match &report {
-        Ok(report) => report["unfinished"] == true,
-        Err(NoAnswer::Failed(words)) => words["errorMessage"].to_string().contains("no answer in time"),
-        Err(_) => false,
-    };
-    if !is_struck && is_cut_short {
-        drop(lambda);
-        aws::delete_table(&table).await;
-        return Err(CutShort(format!("{}: {report:?}", outcome.name())));
-    }
     if !is_struck {
+        // It ran out of time, or a look did.
+        let log = lambda.log();
+        let late = log.lines().find(|line| line.contains("no answer in time"));
+        let is_unfinished = matches!(&report, Ok(report) if report["unfinished"] == true);
+        if late.is_some() || is_unfinished {
+            drop(lambda);
+            aws::delete_table(&table).await;
+            return Err(CutShort(format!(
+                "{}: {}",
+                outcome.name(),
+                late.unwrap_or("unfinished")
+            )));
+        }
         outcome.wrongs.push(format!("not struck as it should be: {report:?}"));
     }
     drop(lambda);
