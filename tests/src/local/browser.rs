@@ -13,8 +13,8 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::build::workspace;
-use super::http::until_healthy;
-use super::process::{Tethered, command};
+use super::http::{client_without_connections, until_healthy};
+use super::process::{Tethered, command, empty_folder};
 use super::{Error, World, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,24 +70,14 @@ impl Browser {
         let (Some(chromium), Some(chromedriver)) = (program("chromium"), program("chromedriver")) else {
             return Ok(None);
         };
-        // It may not be there.
-        let _ = std::fs::remove_dir_all(directory);
-        std::fs::create_dir_all(directory).map_err(|source| Error::Io {
-            doing: format!("create {}", directory.display()),
-            source,
-        })?;
+        empty_folder(directory)?;
         let port = free_port()?;
         let mut driver = command(world.binaries(), chromedriver)?;
         driver.arg(format!("--port={port}")).env("TMPDIR", directory);
         let driver = Tethered::start("the browser's driver", driver)?;
         let url = format!("http://127.0.0.1:{port}");
         until_healthy(&driver, &format!("{url}/status"), PATIENCE).await?;
-        // Tests have runtimes of their own, with which their connections end.
-        let http = Client::builder()
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .timeout(PATIENCE)
-            .build()?;
+        let http = client_without_connections()?;
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "binary": chromium, "args": ARGUMENTS },
@@ -227,7 +217,7 @@ impl Browser {
 }
 
 async fn ask(http: &Client, method: Method, url: &str, body: &Value) -> Result<Value, BrowserError> {
-    let request = http.request(method, url);
+    let request = http.request(method, url).timeout(PATIENCE);
     let request = if body.is_null() { request } else { request.json(body) };
     let answer = request.send().await?;
     let status = answer.status();

@@ -15,7 +15,7 @@ use super::aws::ministack;
 use super::build::{Binaries, tool, workspace};
 use super::payload::{self, HttpAnswer};
 use super::ports::free_port;
-use super::process::Tethered;
+use super::process::{Tethered, empty_folder};
 use super::settings::{self, FUNCTIONS, Function, Variables};
 use super::{Error, Sandbox, background};
 
@@ -74,12 +74,7 @@ impl Cloud {
             .iter()
             .map(|function| Ok((function.name.to_owned(), json!(shipped.path(function.name)?))))
             .collect::<Result<_, Error>>()?;
-        // It may not be there.
-        let _ = std::fs::remove_dir_all(directory);
-        std::fs::create_dir_all(directory).map_err(|source| Error::Io {
-            doing: format!("create {}", directory.display()),
-            source,
-        })?;
+        empty_folder(directory)?;
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         // Every webhook is sent where a test says.

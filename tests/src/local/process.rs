@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -34,6 +35,16 @@ pub(super) fn command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result
     let mut command = Command::new(binaries.path("tether")?);
     command.arg(program);
     Ok(command)
+}
+
+/// Makes the folder that a process writes into, with nothing in it.
+pub(super) fn empty_folder(folder: &Path) -> Result<(), Error> {
+    // It may not be there.
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+        doing: format!("create {}", folder.display()),
+        source,
+    })
 }
 
 impl Tethered {

@@ -135,8 +135,9 @@ fn policy(world: &World, form_targets: &str) -> String {
     )
 }
 
-fn answer(media_type: &'static str, text: String, policy: &str) -> Response<Body> {
-    let mut response = ([(header::CONTENT_TYPE, media_type)], text).into_response();
+/// A file for a browser, under a content security policy.
+pub(super) fn answer(media_type: &'static str, body: impl Into<Body>, policy: &str) -> Response<Body> {
+    let mut response = ([(header::CONTENT_TYPE, media_type)], body.into()).into_response();
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::try_from(policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);

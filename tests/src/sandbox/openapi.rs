@@ -1,4 +1,4 @@
-//! openapi.yaml at `/openapi.yaml`, and rendered at `/openapi` by Swagger UI, which `make tools` installs.
+//! openapi.yaml at `/openapi.yaml`, and rendered at `/openapi` by Swagger UI, which `make dev` installs.
 //!
 //! Read from disk at every request, so that whoever changes the file sees it on reload. Nothing comes from another host.
 
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract;
-use axum::http::{HeaderValue, Response, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{Response, StatusCode};
 use axum::routing::get;
 
+use super::checkout::answer;
 use super::http::page;
 use super::world::World;
 
@@ -42,20 +42,10 @@ async fn part(extract::Path(name): extract::Path<String>) -> Response<Body> {
 
 async fn file(path: &str, media_type: &'static str) -> Response<Body> {
     let Ok(bytes) = tokio::fs::read(workspace().join(path)).await else {
-        let text = format!("{path} is not there; `make tools` installs Swagger UI.\n");
+        let text = format!("{path} is not there; `make dev` installs Swagger UI.\n");
         return page(StatusCode::NOT_FOUND, text);
     };
-    let mut response = bytes.into_response();
-    for (name, value) in [
-        (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
+    answer(media_type, bytes, POLICY)
 }
 
 /// The stand-ins only ever run from the workspace.
