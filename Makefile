@@ -89,7 +89,7 @@ histories: prerequisites ## HISTORIES (a million) lives of payments at random, c
 	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test it -- --exact --nocapture $(LIVES)
 
 mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see which breaks no test notices
-	.tools/bin/cargo-mutants mutants --output target --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
+	.tools/bin/cargo-mutants mutants --output target --all-features --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
 	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
 
 lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests

@@ -31,7 +31,6 @@ impl Functions {
             let mut variables = world.environment(like).unwrap();
             variables.insert("TOYPAY_SECRET_ID".to_owned(), secret.clone());
             variables.insert("TOYPAY_BASE_URL".to_owned(), provider.url.clone());
-            variables.insert("SLOW_MACHINE".to_owned(), "yes".to_owned());
             let program = copy.binary(function.name);
             world.lambda_of(&program, function, variables).await.unwrap()
         };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 use tokio::time::sleep;
 
 use super::aws;
@@ -86,7 +86,7 @@ async fn never_answers_and_nor_does_the_store(provider: Provider) {
         .replies(provider, &order, json!([{ "hang": true }]))
         .await
         .expect("a script");
-    let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
+    let (proxy, alone) = aws::behind_proxy(function(provider), &[USUAL_LIMITS]).await;
 
     let begin = Instant::now();
     let text = body(provider, &order).to_string();

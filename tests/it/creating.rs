@@ -1,7 +1,7 @@
 //! What both routes that create payments refuse, and what becomes of a provider's failures: the contract's error table.
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 
 use super::aws;
 use super::invoke::{invoke, post_event};
@@ -491,7 +491,7 @@ async fn without_the_secret_nothing_begins() {
 #[tokio::test]
 async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
     let wholes = join_all(BOTH.map(|provider| async move {
-        let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
+        let (proxy, alone) = aws::behind_proxy(function(provider), &[USUAL_LIMITS]).await;
         let order = unique("ORD");
         let text = body(provider, &order).to_string();
         let mut whole = None;

@@ -28,7 +28,7 @@ impl Shop {
         aws::create_table(&table).await;
         let (bus, arrivals) = aws::create_bus().await;
         let dead_letters = aws::create_queue().await;
-        let own = [("PAYMENTS_TABLE", Some(table.as_str())), ("SLOW_MACHINE", Some("yes"))];
+        let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
         let create = world()
             .await
             .attach("create-preorder", 1, &own)

@@ -15,7 +15,7 @@
 //! | `TransactionConflict` taken for a failed condition | a paid webhook dropped as known already |
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 use payment_functions_tests::sandbox::sign;
 use uuid::Uuid;
 
@@ -98,7 +98,7 @@ async fn accepting_default_verifier() {
         Fault::Error(400, "AccessDeniedException"),
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = aws::without_secrets("webhook-handler", &[]).await;
+        let (proxy, handler) = aws::without_secrets("webhook-handler", &[USUAL_LIMITS]).await;
         for provider in PROVIDERS {
             let created = create(provider, &unique("unfetched")).await;
             let body = completion(&created, &json!({})).to_string();

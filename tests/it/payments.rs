@@ -1,6 +1,6 @@
 //! `GET /payments/{id}`.
 
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 use reqwest::Method;
 
 use super::aws;
@@ -173,7 +173,7 @@ async fn no_such_payment() {
 #[tokio::test]
 async fn the_store_is_out_of_reach() {
     let id = create(Provider::Apolopay, &unique("ORD")).await.str("id");
-    let (proxy, alone) = aws::behind_proxy("get-payment", &[]).await;
+    let (proxy, alone) = aws::behind_proxy("get-payment", &[USUAL_LIMITS]).await;
     let get = || send(request(Method::GET, &format!("{}/payments/{id}", alone.url())));
     for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect, Fault::Hang] {
         proxy.fail("GetItem", fault.clone());

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
-use payment_functions_tests::local::{Attached, AwsProxy, Fault, workspace};
+use payment_functions_tests::local::{Attached, AwsProxy, Fault, USUAL_LIMITS, workspace};
 use sha2::{Sha256, Sha512};
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -110,7 +110,7 @@ impl Shop {
     /// Both, with a secret of their own that was out of reach when they started.
     async fn both_without_secrets() -> [Self; 2] {
         let secret = secret().await;
-        let changes = [("QUOTE_SECRET_ID", Some(secret.as_str()))];
+        let changes = [("QUOTE_SECRET_ID", Some(secret.as_str())), USUAL_LIMITS];
         Self::each(async |provider| aws::without_secrets(function(provider), &changes).await).await
     }
 

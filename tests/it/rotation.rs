@@ -68,8 +68,6 @@ impl Side {
                 (secret_id.as_str(), Some(secret.as_str())),
                 (base_url.as_str(), Some(provider_url.as_str())),
                 ("AWS_ENDPOINT_URL", Some(proxy.url())),
-                // An error would be the rotation's.
-                ("SLOW_MACHINE", Some("yes")),
                 clock.variable(),
             ];
             let attached = world().await.attach(function, instances, &changes).await;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use payment_functions::clock::Timestamp;
 use payment_functions::secrets::{SecretCache, SecretsManager, WebhookSecrets};
 use payment_functions::signature::Signature;
-use payment_functions_tests::local::{Attached, AwsProxy, Fault};
+use payment_functions_tests::local::{Attached, AwsProxy, Fault, USUAL_LIMITS};
 use payment_functions_tests::sandbox::sign;
 
 use crate::aws;
@@ -45,6 +45,7 @@ impl Handler {
         let changes = [
             ("FINVYPAY_SECRET_ID", Some(secret.as_str())),
             ("AWS_ENDPOINT_URL", Some(proxy.url())),
+            USUAL_LIMITS,
         ];
         let function = world()
             .await

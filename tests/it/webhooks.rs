@@ -5,7 +5,7 @@ pub mod owners;
 mod races;
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::{AwsProxy, Fault, USUAL_LIMITS};
 use payment_functions_tests::sandbox::{Delivery, sign};
 use reqwest::Method;
 
@@ -422,7 +422,7 @@ async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_
         Fault::Hang,
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[USUAL_LIMITS]).await;
         for provider in PROVIDERS {
             for named in [true, false] {
                 let created = create(provider, &unique("stored")).await;

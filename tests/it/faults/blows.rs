@@ -55,6 +55,14 @@ impl Blow {
         }
     }
 
+    /// Whether it shows only where a function waits for AWS no longer than it does in Lambda.
+    pub fn needs_usual_limits(&self) -> bool {
+        matches!(
+            self,
+            Self::Aws(_, _, Fault::Hang | Fault::HangAfter | Fault::Delayed(_))
+        )
+    }
+
     /// Tells the proxy of a process that has answered nothing yet.
     pub fn set_up(&self, proxy: &AwsProxy, step: &Step) {
         if let (Self::Aws(_, struck, fault), Some(action)) = (self, step.wire().action()) {

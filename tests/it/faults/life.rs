@@ -135,10 +135,10 @@ impl Shop {
             if step.is_at_start() {
                 station.proxy.reset();
                 blow.set_up(&station.proxy, step);
-                station.start_anew(town, flow).await;
+                station.start_anew(town, flow, blow).await;
             } else {
-                if station.quoted != flow.quoted {
-                    station.start_anew(town, flow).await;
+                if !station.suits(flow, blow) {
+                    station.start_anew(town, flow, blow).await;
                 }
                 station.lambda.ready().await;
                 station.proxy.reset();
@@ -156,7 +156,7 @@ impl Shop {
             };
             if let Some(status) = station.lambda.ended() {
                 case.wrong(format!("the process ended: {status}\n{}", station.lambda.log()));
-                station.start_anew(town, flow).await;
+                station.start_anew(town, flow, blow).await;
             }
             station.proxy.reset();
             if !is_struck && begin.elapsed() < PATIENCE {

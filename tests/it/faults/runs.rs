@@ -119,7 +119,8 @@ pub struct Outcome {
     pub wrongs: Vec<String>,
 }
 
-/// How often a cell is gone through at most, where the local AWS was too slow for the run to come to its step.
+/// How often a cell is gone through at most, where the local AWS was too slow for a run with the usual limits to come to
+/// its step.
 const TRIES: u32 = 3;
 
 /// Goes through a cell.
@@ -127,7 +128,7 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     for _ in 1..TRIES {
         match strike_once(town, shared, proxy, cell).await {
             Ok(outcome) => return outcome,
-            Err(CutShort(report)) => println!("once more, since the run was cut short: {report}"),
+            Err(CutShort(report)) => aloud(&format!("once more, since the run was cut short: {report}")),
         }
     }
     strike_once(town, shared, proxy, cell)
@@ -166,6 +167,7 @@ async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell)
     };
     proxy.reset();
     let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
     let death;
     if let Blow::Die(side) = &blow {
         death = format!("{}=die", step.point(*side));

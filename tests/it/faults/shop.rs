@@ -352,35 +352,56 @@ pub struct Station {
     pub name: String,
     pub proxy: AwsProxy,
     pub lambda: Arc<Lambda>,
-    /// Whether it asks for quotes.
-    pub quoted: bool,
+    setup: Setup,
     table: String,
 }
 
+/// What a station's function is started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Setup {
+    asks_for_quotes: bool,
+    has_usual_limits: bool,
+}
+
+impl Setup {
+    fn of(flow: &Flow, blow: &Blow) -> Self {
+        Self {
+            asks_for_quotes: flow.quoted,
+            has_usual_limits: blow.needs_usual_limits(),
+        }
+    }
+}
+
 impl Station {
-    pub async fn open(town: &Town, table: &str, flow: &Flow) -> Self {
+    pub async fn open(town: &Town, table: &str, flow: &Flow, blow: &Blow) -> Self {
         let proxy = aws::proxy().await;
         let name = unique("station");
-        let lambda = Arc::new(start_behind(town, table, flow, &proxy).await);
+        let lambda = Arc::new(start_behind(town, table, flow, blow, &proxy).await);
         town.gate.put(&name, &lambda);
         Self {
             name,
             proxy,
             lambda,
-            quoted: flow.quoted,
+            setup: Setup::of(flow, blow),
             table: table.to_owned(),
         }
     }
 
+    /// Whether the function runs as this flow and blow need it.
+    pub fn suits(&self, flow: &Flow, blow: &Blow) -> bool {
+        self.setup == Setup::of(flow, blow)
+    }
+
     /// Ends the process and starts another. Does not wait for what it does at its start.
-    pub async fn start_anew(&mut self, town: &Town, flow: &Flow) {
-        self.lambda = Arc::new(start_behind(town, &self.table, flow, &self.proxy).await);
-        self.quoted = flow.quoted;
+    pub async fn start_anew(&mut self, town: &Town, flow: &Flow, blow: &Blow) {
+        self.lambda = Arc::new(start_behind(town, &self.table, flow, blow, &self.proxy).await);
+        self.setup = Setup::of(flow, blow);
         town.gate.put(&self.name, &self.lambda);
     }
 }
 
-async fn start_behind(town: &Town, table: &str, flow: &Flow, proxy: &AwsProxy) -> Lambda {
-    let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    town.lambda_of(flow, table, &endpoint).await
+async fn start_behind(town: &Town, table: &str, flow: &Flow, blow: &Blow, proxy: &AwsProxy) -> Lambda {
+    let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
+    changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
+    town.lambda_of(flow, table, &changes).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 use publish_events::bus::Bus;
 use publish_events::dead_letter::DeadLetters;
 use publish_events::stream::{Place, publish};
@@ -38,7 +38,7 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
         codes(&[]),
         Fault::Answer(json!("nothing")),
     ];
-    let feed = Feed::open().await;
+    let feed = Feed::with(&[USUAL_LIMITS]).await;
     for fault in faults {
         for nth in 1..=3 {
             feed.proxy.reset();
@@ -63,7 +63,7 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
 
 #[tokio::test]
 async fn an_answer_that_is_lost_costs_a_repetition_and_no_event() {
-    let feed = Feed::open().await;
+    let feed = Feed::with(&[USUAL_LIMITS]).await;
     let id = feed.paid().await;
     let records = feed.records_of(id).await;
     for fault in [

@@ -23,6 +23,9 @@ use super::settings::{Change, Function, Variables, change};
 /// builds meanwhile may need more.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// For what was written to be read.
+const LOG_LIMIT: Duration = Duration::from_secs(30);
+
 /// What template.yaml gives every function.
 const MEMORY_MB: &str = "256";
 
@@ -152,6 +155,14 @@ impl Lambda {
     #[must_use]
     pub fn log(&self) -> String {
         self.environment.process.log()
+    }
+
+    /// Waits until the process has written a line with these words, which is read some time later.
+    ///
+    /// # Errors
+    /// When it has not, in half a minute.
+    pub async fn logged(&self, words: &str) -> Result<(), Error> {
+        self.environment.process.logged(words, LOG_LIMIT).await
     }
 
     /// How the process ended, if it has: as in [`NoAnswer::Died`].

@@ -62,4 +62,4 @@ pub use stream::{StreamFeed, TableStream};
 pub use template::{Mapping, Rate};
 pub use tether::tether;
 pub use tls::Tls;
-pub use world::{Attached, World};
+pub use world::{Attached, USUAL_LIMITS, World};

@@ -56,9 +56,7 @@ impl World {
         };
         let addresses = world.addresses(world.proxy.url());
         for function in &FUNCTIONS {
-            let mut environment = settings::of(function, &addresses);
-            // All tests use these at once, and none makes AWS slow for them.
-            environment.insert("SLOW_MACHINE".to_owned(), "yes".to_owned());
+            let environment = patient(function, &addresses);
             let attach = || world.front.attach(&world.binaries, function, &environment);
             let instances = std::iter::repeat_with(attach)
                 .take(function.instances)
@@ -124,13 +122,13 @@ impl World {
         instances.iter().map(Tethered::log).collect::<Vec<_>>().join("\n")
     }
 
-    /// The local environment of a function, straight to the local AWS: what [`World::attach`] and [`World::lambda`] start
-    /// from.
+    /// The local environment of a function, straight to the local AWS and with all the patience that a busy machine needs:
+    /// what [`World::attach`] and [`World::lambda`] start from.
     ///
     /// # Errors
     /// When there is no such function.
     pub fn environment(&self, function: &str) -> Result<Variables, Error> {
-        Ok(settings::of(known(function)?, &self.addresses(self.aws.url())))
+        Ok(patient(known(function)?, &self.addresses(self.aws.url())))
     }
 
     /// Calls to the local AWS, past every proxy.
@@ -272,6 +270,17 @@ impl Drop for Attached {
         self.instances.iter().for_each(Tethered::let_go);
         self.front.process.let_go();
     }
+}
+
+/// A change for functions that are to give up on AWS as soon as they do in Lambda: in tests all others wait longer, since
+/// all tests keep the machine busy at once.
+pub const USUAL_LIMITS: Change<'static> = (SLOW_MACHINE, None);
+const SLOW_MACHINE: &str = "SLOW_MACHINE";
+
+fn patient(function: &Function, addresses: &Addresses) -> Variables {
+    let mut environment = settings::of(function, addresses);
+    environment.insert(SLOW_MACHINE.to_owned(), "yes".to_owned());
+    environment
 }
 
 fn known(name: &str) -> Result<&'static Function, Error> {
