@@ -340,7 +340,9 @@ impl Dealer {
                 }
             };
             if is_struck {
-                let on_the_way = Blow::of(step, Provider::Finvypay).into_iter();
+                let on_the_way = Blow::of(step, Provider::Finvypay)
+                    .into_iter()
+                    .map(Blow::for_the_patient);
                 blows.extend(on_the_way.map(|blow| (*step, blow)));
             }
         }

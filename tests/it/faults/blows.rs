@@ -55,6 +55,14 @@ impl Blow {
         }
     }
 
+    /// The same for a function that waits ten times as long for AWS.
+    pub fn for_the_patient(self) -> Self {
+        if let Self::Aws(name, struck, Fault::Delayed(delay)) = self {
+            return Self::Aws(name, struck, Fault::Delayed(10 * delay));
+        }
+        self
+    }
+
     /// Whether it shows only where a function waits for AWS no longer than it does in Lambda.
     pub fn needs_usual_limits(&self) -> bool {
         matches!(

@@ -91,21 +91,15 @@ impl Stock {
 pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
     let proxy = aws::proxy().await;
     let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
-    let mut last = String::new();
-    let (table, lambda) = loop {
-        let table = stock.copy().await;
-        proxy.reset();
-        let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
-        let report = format!("{:?}", run(&lambda).await);
-        lambda.kill().await;
-        let is_whole = report.contains(r#""failed": Number(0)"#) && report.contains(r#""unfinished": Bool(false)"#);
-        if is_whole {
-            break (table, lambda);
-        }
-        // The machine was too busy; not so twice in the same way.
-        assert_ne!(last, report, "a run is not undisturbed");
-        last = report;
-    };
+    let table = stock.copy().await;
+    let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    let report = run(&lambda).await.expect("a report");
+    lambda.kill().await;
+    assert_eq!(
+        (&report["failed"], &report["unfinished"]),
+        (&json!(0), &json!(false)),
+        "{report}"
+    );
     let steps = points::steps(&lambda.log());
     points::assert_all_logged(NAME, &steps, &proxy);
     let mut outcome = Outcome::new(Cell::undisturbed(Life::Reconciler));
@@ -119,30 +113,8 @@ pub struct Outcome {
     pub wrongs: Vec<String>,
 }
 
-/// How often a cell is gone through at most, where the local AWS was too slow for a run with the usual limits to come to
-/// its step.
-const TRIES: u32 = 3;
-
-/// Goes through a cell.
+/// Goes through a cell. What is struck waits as long for AWS as a busy machine needs, so that it comes to its step.
 pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) -> Outcome {
-    for _ in 1..TRIES {
-        match strike_once(town, shared, proxy, cell).await {
-            Ok(outcome) => return outcome,
-            Err(CutShort(report)) => aloud(&format!("once more, since the run was cut short: {report}")),
-        }
-    }
-    strike_once(town, shared, proxy, cell)
-        .await
-        .unwrap_or_else(|CutShort(report)| Outcome {
-            wrongs: vec![format!("the run was cut short each time: {report}")],
-            ..Outcome::new(cell.clone())
-        })
-}
-
-/// The run ended, by its own time limits, before it came to its step.
-struct CutShort(String);
-
-async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) -> Result<Outcome, CutShort> {
     let turn = town.turn().await;
     let mut outcome = Outcome::new(cell.clone());
     let (step, blow) = cell.blow.clone().expect("a blow");
@@ -167,7 +139,6 @@ async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell)
     };
     proxy.reset();
     let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
     let death;
     if let Blow::Die(side) = &blow {
         death = format!("{}=die", step.point(*side));
@@ -186,26 +157,15 @@ async fn strike_once(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell)
         _ => false,
     };
     if !is_struck {
-        // It ran out of time, or a look did.
-        let log = lambda.log();
-        let late = log.lines().find(|line| line.contains("no answer in time"));
-        let is_unfinished = matches!(&report, Ok(report) if report["unfinished"] == true);
-        if late.is_some() || is_unfinished {
-            drop(lambda);
-            aws::delete_table(&table).await;
-            return Err(CutShort(format!(
-                "{}: {}",
-                outcome.name(),
-                late.unwrap_or("unfinished")
-            )));
-        }
-        outcome.wrongs.push(format!("not struck as it should be: {report:?}"));
+        outcome
+            .wrongs
+            .push(format!("not struck as it should be: {report:?}\n{}", lambda.log()));
     }
     drop(lambda);
     proxy.reset();
     outcome.carry_on(town, stock, &table).await;
     aws::delete_table(&table).await;
-    Ok(outcome)
+    outcome
 }
 
 async fn run(lambda: &payment_functions_tests::local::Lambda) -> Result<Value, NoAnswer> {
