@@ -18,6 +18,11 @@ use super::{
 };
 
 const TABLE: &str = "payments";
+const SLOW_MACHINE: &str = "SLOW_MACHINE";
+
+/// A change for functions that are to give up on AWS as soon as they do in Lambda: in tests all others wait longer, since
+/// all tests keep the machine busy at once.
+pub const USUAL_LIMITS: Change<'static> = (SLOW_MACHINE, None);
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
@@ -272,11 +277,7 @@ impl Drop for Attached {
     }
 }
 
-/// A change for functions that are to give up on AWS as soon as they do in Lambda: in tests all others wait longer, since
-/// all tests keep the machine busy at once.
-pub const USUAL_LIMITS: Change<'static> = (SLOW_MACHINE, None);
-const SLOW_MACHINE: &str = "SLOW_MACHINE";
-
+/// The local environment of a function that waits for AWS as long as a busy machine needs.
 fn patient(function: &Function, addresses: &Addresses) -> Variables {
     let mut environment = settings::of(function, addresses);
     environment.insert(SLOW_MACHINE.to_owned(), "yes".to_owned());
