@@ -142,6 +142,11 @@ pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Ti
     }
 }
 
+/// When something is looked at again that its provider could not be asked about, since it answered nobody.
+pub fn next_look_unasked(now: Timestamp) -> Timestamp {
+    now.plus(SOONEST)
+}
+
 /// When an event is first looked at after it was parked.
 pub fn first_look_at_parked(now: Timestamp) -> Timestamp {
     now.plus(FIRST)

@@ -213,3 +213,7 @@ fn down() -> Unanswered {
 fn out_of_turns() -> Unanswered {
     Unanswered::OutOfTurns
 }
+
+fn closed() -> Unanswered {
+    Unanswered::Closed
+}

@@ -17,12 +17,19 @@ use payment_functions::store::{Store, StoreError};
 /// too.
 pub const INTERVAL: Duration = Duration::from_millis(750);
 
+/// How many refusals in a row mean that it is our key that is refused. Fewer may be about what was asked: one payment alone
+/// is asked about under each of its ids and its order.
+const REFUSALS: u32 = 6;
+
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// The provider is not to be asked any more in this run.
+    /// There is no turn left in this run: the provider would answer.
     #[error("no more calls in this run")]
     OutOfTurns,
+    /// The provider answers nobody for now: it throttles us or refuses our key, or there is no key.
+    #[error("the provider is not to be asked for now")]
+    Closed,
     /// The provider gave no answer that could be used.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -63,8 +70,8 @@ pub struct InTurn<'a> {
     finvypay: FinvyPay<'a>,
     api: Api<'a>,
     latest: Timestamp,
-    /// Whether the provider refused our key.
-    pub key_refused: bool,
+    /// How often in a row the provider has refused our key.
+    refusals: u32,
 }
 
 #[derive(Debug)]
@@ -83,8 +90,13 @@ impl<'a> InTurn<'a> {
             finvypay,
             api: Api::NotUsedYet,
             latest,
-            key_refused: false,
+            refusals: 0,
         }
+    }
+
+    /// Whether the provider has refused our key, and taken it for nothing since.
+    pub fn is_key_refused(&self) -> bool {
+        self.refusals > 0
     }
 
     /// Waits for the next turn.
@@ -93,7 +105,7 @@ impl<'a> InTurn<'a> {
             self.api = self.open().await;
         }
         let Api::Ready(api) = &self.api else {
-            return Err(Unanswered::OutOfTurns);
+            return Err(Unanswered::Closed);
         };
         let turn = self.store.next_turn(ASKED, INTERVAL, Timestamp::now(), self.latest);
         let turn = turn.await?.ok_or(Unanswered::OutOfTurns)?;
@@ -121,15 +133,30 @@ impl<'a> InTurn<'a> {
 
     /// Stops asking where that is pointless: throttled, or with a key that is not taken.
     fn note<T>(&mut self, answer: Result<T, CallError>) -> Result<T, Unanswered> {
-        answer.map_err(|error| {
-            tracing::warn!(error = %error, "provider not heard");
-            if matches!(error, CallError::KeyRefused | CallError::Throttled { .. }) {
-                self.key_refused = error == CallError::KeyRefused;
-                self.api = Api::Closed;
-                return Unanswered::OutOfTurns;
+        let error = match answer {
+            Ok(answer) => {
+                self.refusals = 0;
+                return Ok(answer);
             }
-            error.into()
-        })
+            Err(error) => error,
+        };
+        tracing::warn!(error = %error, "provider not heard");
+        match error {
+            CallError::Throttled { .. } => {
+                self.api = Api::Closed;
+                Err(Unanswered::Closed)
+            }
+            CallError::KeyRefused => {
+                self.refusals = self.refusals.saturating_add(1);
+                if self.refusals >= REFUSALS {
+                    self.api = Api::Closed;
+                }
+                Err(error.into())
+            }
+            CallError::Rejected { .. } | CallError::TimedOut | CallError::NoAnswer | CallError::Unusable { .. } => {
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl ReconcilePayments {
         gauges::write(&self.store).await;
         let (report, asker) = swept?;
         metrics::reconciler_lag(Duration::from_secs(report.lag_seconds));
-        if asker.key_refused {
+        if asker.is_key_refused() {
             // It may have been rotated: the next run gets the new one.
             let refreshed = self.keys.refresh(Timestamp::now()).await;
             tracing::info!(

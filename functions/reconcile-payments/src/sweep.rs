@@ -34,15 +34,36 @@ pub struct Sweep<'a, A> {
     store: &'a Store,
     asker: A,
     now: Timestamp,
+    start: Instant,
     report: Report,
-    /// Whether the provider can still be asked in this run.
-    can_ask: bool,
+    /// Why the provider is asked no more in this run, if it is not.
+    silence: Option<Silence>,
+}
+
+/// Why the provider is asked no more in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// The next run will ask: what was not asked about stays due, in its place.
+    NoTurns,
+    /// It would answer nobody. What was not asked about makes way for the rest, on which our own clock may run out.
+    Closed,
+}
+
+impl From<Silence> for Unanswered {
+    fn from(silence: Silence) -> Self {
+        match silence {
+            Silence::NoTurns => Self::OutOfTurns,
+            Silence::Closed => Self::Closed,
+        }
+    }
 }
 
 /// Whether a look at something is done with.
 enum Look {
     /// It is looked at again at this time, if any.
     Done(Option<Timestamp>),
+    /// It could not be asked about, and is looked at again soon.
+    Unasked,
     /// It stays due, for the next run.
     Postponed,
 }
@@ -54,8 +75,9 @@ impl<'a, A: Ask> Sweep<'a, A> {
             store,
             asker,
             now,
+            start: Instant::now(),
             report: Report::default(),
-            can_ask: true,
+            silence: None,
         }
     }
 
@@ -82,7 +104,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 self.report.was_due_for(self.now.since(due.at));
             }
             for due in batch {
-                if Instant::now() >= until || (queue == Queue::Of(ASKED) && !self.can_ask) {
+                let is_for_the_next_run = queue == Queue::Of(ASKED) && self.silence == Some(Silence::NoTurns);
+                if Instant::now() >= until || is_for_the_next_run {
                     self.report.unfinished = true;
                     return Ok(());
                 }
@@ -116,11 +139,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
             Subject::Payment(id) => self.look_at_payment(*id).await?,
             Subject::Parked(provider, place) => self.look_at_parked(*provider, place).await?,
         };
+        self.report.unfinished |= !matches!(look, Look::Done(_));
         let (is_done, next) = match look {
             Look::Done(next) => (true, next),
+            Look::Unasked => (true, Some(schedule::next_look_unasked(self.now))),
             Look::Postponed => (false, Some(due.at)),
         };
-        self.report.unfinished |= !is_done;
         self.store.look_again(&claimed, next).await?;
         Ok(is_done)
     }
@@ -145,6 +169,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
         let is_new = was_payable && payment.status == Status::Expired;
+        match asked {
+            Err(Unanswered::OutOfTurns) => return Ok(Look::Postponed),
+            // What is in review is reported daily, whether or not the provider can be asked about it.
+            Err(Unanswered::Closed) if payment.status != Status::Review => return Ok(Look::Unasked),
+            _ => {}
+        }
         let answered = !matches!(asked, Err(Unanswered::Call(_)));
         let next = schedule::next_look(&payment, answered, self.now);
         let matter = match (payment.status, payment.provider.profile().can_be_asked) {
@@ -157,22 +187,27 @@ impl<'a, A: Ask> Sweep<'a, A> {
         if let Some(matter) = matter {
             self.report.leave(ForAPerson::about(&payment, matter));
         }
-        Ok(if matches!(asked, Err(Unanswered::OutOfTurns)) {
-            Look::Postponed
-        } else {
-            Look::Done(next)
-        })
+        Ok(Look::Done(next))
     }
 
     /// Asks the provider about every id of a payment and, where that settles nothing, about its order. Whatever comes back
     /// is delivered as a webhook would be. Tells whether the provider knew the payment.
     async fn ask_about(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
-        if !self.can_ask {
-            return Err(Unanswered::OutOfTurns);
+        if let Some(silence) = self.silence {
+            return Err(silence.into());
         }
         let answer = self.ask_all(payment).await;
-        self.can_ask = !matches!(answer, Err(Unanswered::OutOfTurns));
+        self.heed(answer.as_ref().err());
         answer
+    }
+
+    /// Asks no more in this run where that is pointless.
+    fn heed(&mut self, unanswered: Option<&Unanswered>) {
+        self.silence = match unanswered {
+            Some(Unanswered::OutOfTurns) => Some(Silence::NoTurns),
+            Some(Unanswered::Closed) => Some(Silence::Closed),
+            Some(Unanswered::Call(_) | Unanswered::Store(_)) | None => self.silence,
+        };
     }
 
     async fn ask_all(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
@@ -211,7 +246,9 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     async fn take(&self, event: &Event) -> Result<Option<Delivery>, StoreError> {
-        let delivery = deliver_known(self.store, event, self.now).await?;
+        // A run is long: what was heard late in it was not heard at its start.
+        let now = self.now.plus(self.start.elapsed());
+        let delivery = deliver_known(self.store, event, now).await?;
         if let Some(Delivery::Recorded(id, raised)) = &delivery {
             let raised_to = raised.map(tracing::field::display);
             tracing::info!(payment = %id, words = event.fact.words, raised_to, "answer recorded");
@@ -242,16 +279,13 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let Some(parked) = self.store.parked(provider, place).await? else {
             return Ok(Look::Done(None));
         };
-        let mut postponed = false;
+        let mut asked = Ok(());
         if provider == ASKED {
-            match self.find_out_whose(place, &parked).await {
-                Ok(()) | Err(Unanswered::Call(_)) => {}
-                Err(Unanswered::OutOfTurns) => {
-                    self.can_ask = false;
-                    postponed = true;
-                }
+            asked = match self.find_out_whose(place, &parked).await {
                 Err(Unanswered::Store(error)) => return Err(error),
-            }
+                asked => asked,
+            };
+            self.heed(asked.as_ref().err());
         }
         let Some(parked) = self.store.parked(provider, place).await? else {
             count(&mut self.report.collected);
@@ -270,22 +304,26 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let age = self.now.since(parked.parked_at);
         self.report.still_parked(age);
-        if age >= REPORT_PARKED && !postponed {
+        match asked {
+            Err(Unanswered::OutOfTurns) => return Ok(Look::Postponed),
+            Err(Unanswered::Closed) => return Ok(Look::Unasked),
+            _ => {}
+        }
+        if age >= REPORT_PARKED {
             let order_id = parked.events.iter().find_map(|event| event.fact.order_id.clone());
             self.report.leave(ForAPerson::about_parked(provider, place, order_id));
         }
-        Ok(if postponed {
-            Look::Postponed
-        } else {
-            Look::Done(Some(schedule::next_look_at_parked(parked.parked_at, self.now)))
-        })
+        Ok(Look::Done(Some(schedule::next_look_at_parked(
+            parked.parked_at,
+            self.now,
+        ))))
     }
 
     /// Asks the provider under the id that something is parked under, and about every payment of the order that it names:
     /// the answers attach the id to its payment, and so collect what is parked under it.
     async fn find_out_whose(&mut self, place: &str, parked: &ParkedEvents) -> Result<(), Unanswered> {
-        if !self.can_ask {
-            return Err(Unanswered::OutOfTurns);
+        if let Some(silence) = self.silence {
+            return Err(silence.into());
         }
         let ids: BTreeSet<&Reference> = parked.events.iter().flat_map(|event| event.fact.references()).collect();
         for id in ids {

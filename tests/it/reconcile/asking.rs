@@ -1,6 +1,7 @@
 //! What the provider answers, and what follows from it.
 
 use payment_functions::payment::Attention;
+use reconcile_payments::report::Matter;
 
 use super::*;
 
@@ -327,6 +328,38 @@ async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
         (1, 1),
         "one refusal is enough for a run"
     );
+}
+
+/// More than are read at once: the clock reaches those behind, too.
+#[tokio::test]
+async fn our_clock_runs_on_for_all_while_the_provider_answers_nobody() {
+    let shop = Shop::open().await;
+    let book = Book::default();
+    let mut payments = Vec::new();
+    for index in 0..120 {
+        let (order, id) = (format!("o{index}"), format!("p{index}"));
+        payments.push(shop.pending(Provider::FinvyPay, &order, &id).await.id);
+    }
+    let review = shop.pending(Provider::FinvyPay, "reviewed", "reviewed").await;
+    let wrong = Fact {
+        payment: Some(reference("reviewed")),
+        amount: Decimal::parse("1"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(Some(review.id), wrong)).await;
+    book.fails(Some(closed));
+    let report = shop.sweep(HOUR, &book).await;
+    assert_eq!((report.expired, report.failed, report.unfinished), (120, 0, true));
+    assert_eq!(book.asked(), ["reviewed"], "one refusal is enough for a run");
+    let matters: Vec<_> = report.for_a_person.iter().map(|matter| matter.matter).collect();
+    assert_eq!(matters, [Matter::Review]);
+    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), HOUR).await.len(), 0);
+
+    // Soon, all of them are asked about, but what is in review is reported daily and no sooner.
+    book.fails(None);
+    let report = shop.sweep(HOUR + 5 * MINUTE, &book).await;
+    assert_eq!((report.looked_at, report.for_a_person_count), (120, 0));
+    assert_eq!(shop.sweep(DAY + HOUR, &book).await.for_a_person_count, 1);
 }
 
 #[tokio::test]
