@@ -120,7 +120,10 @@ async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
 }
 
 /// Writes the fact into the payment's ledger with what follows from it. `None`: something moved; look again.
-async fn record(
+///
+/// # Errors
+/// Where the table cannot be written.
+pub async fn record(
     store: &Store,
     event: &Event,
     before: &Payment,

@@ -1,10 +1,11 @@
 //! An operator's word: what no provider will say, settled by a person, with who and why.
 //!
-//! Guarantees: a payment becomes completed with the operator's fact in its ledger, or nothing changes; saying it twice
-//! is saying it once. Who may say it is decided by IAM, since it is an invocation of the function.
+//! Guarantees: a payment becomes completed with the operator's fact in its own ledger, or nothing changes; saying it
+//! twice is saying it once; no other payment is touched. Who may say it is decided by IAM, since it is an invocation of
+//! the function.
 
 use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{Delivery, deliver_known};
+use payment_functions::delivery::{self, Delivery};
 use payment_functions::id::{PaymentId, Reference};
 use payment_functions::money::Decimal;
 use payment_functions::payment::{Fact, Operator, Outcome, Payment};
@@ -12,6 +13,9 @@ use payment_functions::providers::Event;
 use payment_functions::status::Status;
 use payment_functions::store::{Store, StoreError, Subject};
 use serde::{Deserialize, Serialize};
+
+/// How often a word is written anew because something moved meanwhile.
+const ROUNDS: u32 = 32;
 
 /// What an operator says.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +59,9 @@ pub enum Refused {
     /// The id is empty, too long, or has control characters.
     #[error("reference must have 1 to 256 bytes and no control characters")]
     BadReference,
+    /// No money came under it.
+    #[error("a payment is closed without a reference")]
+    ReferenceToClose,
     /// Only what is in review is closed.
     #[error("the payment is {0}, and only one in review can be closed")]
     NotInReview(Status),
@@ -72,17 +79,11 @@ pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done
     if payment.status == Status::Completed {
         return Ok(done(&payment, false));
     }
-    if let Some(reference) = &word.reference
-        && let Some(owner) = store
-            .owner(payment.provider, reference)
-            .await?
-            .filter(|owner| *owner != payment.id)
-    {
-        return Err(Refused::AnothersReference(owner));
-    }
     let fact = fact(word, &payment, Outcome::Completed, "completed by an operator");
-    let delivery = record(store, &payment, fact, now).await?;
-    let changed = matches!(delivery, Delivery::Recorded(id, Some(_)) if id == payment.id);
+    let changed = matches!(
+        record(store, payment.id, fact, now).await?,
+        Delivery::Recorded(_, Some(_))
+    );
     tracing::warn!(payment = %payment.id, was = %payment.status, changed, "completed by an operator");
     let payment = store.payment(payment.id).await?.ok_or(StoreError::Corrupt)?;
     Ok(done(&payment, changed))
@@ -95,11 +96,14 @@ pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done
 /// [`Refused`]; nothing is changed then.
 pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
     let payment = payment_of(store, word).await?;
+    if word.reference.is_some() {
+        return Err(Refused::ReferenceToClose);
+    }
     if payment.status != Status::Review {
         return Err(Refused::NotInReview(payment.status));
     }
     let fact = fact(word, &payment, Outcome::Unrecognised, "closed by an operator");
-    let delivery = record(store, &payment, fact, now).await?;
+    let delivery = record(store, payment.id, fact, now).await?;
     store.look_no_more(&Subject::Payment(payment.id)).await?;
     tracing::warn!(payment = %payment.id, "closed by an operator");
     Ok(done(&payment, matches!(delivery, Delivery::Recorded(..))))
@@ -122,10 +126,13 @@ async fn payment_of(store: &Store, word: &Word) -> Result<Payment, Refused> {
 
 /// The money is the payment's: an operator who completes it says that it was paid.
 fn fact(word: &Word, payment: &Payment, outcome: Outcome, words: &str) -> Fact {
+    // What the provider did not hand out is the id of what the payment became, where it gives such ids.
+    let is_handed_out = |id: &Reference| payment.handoff.as_ref().is_some_and(|handoff| handoff.reference == *id);
+    let is_payments = |id: &Reference| !payment.provider.profile().has_transactions || is_handed_out(id);
     Fact {
         provider: payment.provider,
-        payment: word.reference.clone(),
-        transaction: None,
+        payment: word.reference.clone().filter(is_payments),
+        transaction: word.reference.clone().filter(|id| !is_payments(id)),
         order_id: payment.order_id.clone(),
         outcome,
         words: words.to_owned(),
@@ -139,12 +146,25 @@ fn fact(word: &Word, payment: &Payment, outcome: Outcome, words: &str) -> Fact {
     }
 }
 
-async fn record(store: &Store, payment: &Payment, fact: Fact, now: Timestamp) -> Result<Delivery, StoreError> {
+/// Writes the fact into this payment's ledger, and into no other's whatever id it names.
+async fn record(store: &Store, id: PaymentId, fact: Fact, now: Timestamp) -> Result<Delivery, Refused> {
     let event = Event {
-        payment_id: Some(payment.id),
+        payment_id: Some(id),
         fact,
     };
-    deliver_known(store, &event, now).await?.ok_or(StoreError::Corrupt)
+    for _ in 0..ROUNDS {
+        let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
+        for reference in event.fact.references() {
+            let owner = store.owner(payment.provider, reference).await?;
+            if let Some(owner) = owner.filter(|owner| *owner != id) {
+                return Err(Refused::AnothersReference(owner));
+            }
+        }
+        if let Some(delivery) = delivery::record(store, &event, &payment, false, now).await? {
+            return Ok(delivery);
+        }
+    }
+    Err(StoreError::Contended.into())
 }
 
 fn done(payment: &Payment, changed: bool) -> Done {

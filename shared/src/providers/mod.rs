@@ -92,6 +92,8 @@ pub struct Profile {
     /// Whether it tells what became of a payment when it is asked. One that does not has nothing but its webhooks, and
     /// what they do not settle only a person can.
     pub can_be_asked: bool,
+    /// Whether the transaction that a payment became has an id of its own.
+    pub has_transactions: bool,
     /// Whether some of its webhooks name nothing of ours but the order.
     pub may_name_only_the_order: bool,
     /// How its webhooks look.

@@ -78,6 +78,35 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
     }
 }
 
+/// An operator names the id that a general webhook was kept under; then the provider's other word of the same money comes.
+#[tokio::test]
+async fn money_that_an_operator_and_the_provider_name_differently_came_once() {
+    let shop = Shop::open().await;
+    let created = shop.create(Provider::Finvypay, &unique("named")).await;
+    let (id, transaction) = (created.str("id"), unique("FP"));
+    let word = json!({
+        "action": "complete", "paymentId": id, "reference": transaction, "who": "on call", "why": "seen in the dashboard",
+    });
+    assert_eq!(
+        say(&shop.reconciler(0).await, word).await.unwrap()["status"],
+        "completed"
+    );
+    let general = json!({ "success": true, "status": "SUCCESS", "data": {
+        "amount": 99.99, "currency": "USD", "order_id": created.str("orderId"), "txn_id": transaction,
+    } });
+    let own = json!({
+        "event": "payment.completed", "status": "COMPLETED", "paymentId": created.str("paymentId"),
+        "amount": 99.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
+    });
+    for webhook in [general, own] {
+        assert_eq!(shop.tell(&webhook).await.status, 200);
+    }
+    let state = |items: Vec<Value>| items.into_iter().find(|item| item["sk"]["S"] == "STATE").unwrap();
+    let after = state(aws::all_items(&shop.table).await);
+    assert_eq!(after["attention"], Value::Null, "{after}");
+    assert_eq!(facts(&shop.table).await.len(), 3);
+}
+
 #[tokio::test]
 async fn what_is_not_understood_or_not_so_changes_nothing_and_is_told_in_one_line() {
     let shop = Shop::open().await;
@@ -145,6 +174,11 @@ async fn what_is_not_understood_or_not_so_changes_nothing_and_is_told_in_one_lin
             json!({ "action": "close", "paymentId": id, "who": "w", "why": "y" }),
             "REFUSED",
             "pending",
+        ),
+        (
+            json!({ "action": "close", "paymentId": id, "reference": other.str("processId"), "who": "w", "why": "y" }),
+            "REFUSED",
+            "without a reference",
         ),
     ] {
         let error = say(&reconciler, word.clone()).await.expect_err(&word.to_string());

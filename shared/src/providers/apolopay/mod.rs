@@ -19,6 +19,7 @@ pub const PROFILE: Profile = Profile {
     life: Duration::from_secs(24 * 60 * 60),
     grace: Duration::ZERO,
     can_be_asked: false,
+    has_transactions: false,
     may_name_only_the_order: false,
     webhooks: webhook::WEBHOOKS,
 };

@@ -27,6 +27,7 @@ pub const PROFILE: Profile = Profile {
     life: Duration::from_secs(30 * 60),
     grace: Duration::from_secs(15 * 60),
     can_be_asked: true,
+    has_transactions: true,
     may_name_only_the_order: true,
     webhooks: webhook::WEBHOOKS,
 };
