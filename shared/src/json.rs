@@ -90,6 +90,15 @@ impl Json {
         Ok(json)
     }
 
+    /// How deep arrays and objects nest: none in a number, one in an array of numbers.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
+            Self::Array(values) => deepest(values.iter()),
+            Self::Object(object) => object.depth(),
+        }
+    }
+
     /// The string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self {
@@ -158,7 +167,17 @@ pub struct Object {
     members: Vec<(String, Json)>,
 }
 
+/// One more than the deepest of these.
+fn deepest<'a>(values: impl Iterator<Item = &'a Json>) -> usize {
+    values.map(Json::depth).max().unwrap_or(0).saturating_add(1)
+}
+
 impl Object {
+    /// How deep arrays and objects nest in it, itself included.
+    pub fn depth(&self) -> usize {
+        deepest(self.iter().map(|(_, value)| value))
+    }
+
     /// The value of a member.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.iter()

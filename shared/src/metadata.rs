@@ -12,6 +12,9 @@ pub const CUSTOMER_EMAIL: &str = "customerEmail";
 /// The most bytes of metadata, as compact JSON as it is sent to a provider.
 const MAX_BYTES: usize = 10_000;
 
+/// How deep arrays and objects in it may nest. On its way back it lies some levels deeper, and must still be read there.
+const MAX_DEPTH: usize = 32;
+
 /// Metadata as the provider gets it: the caller's, what travels in it, and our payment id. May hold personal data.
 pub fn to_send(own: &Object, id: PaymentId) -> Personal<Object> {
     let mut sent = own.clone();
@@ -27,10 +30,14 @@ pub fn to_store(own: &Object) -> Option<Personal<String>> {
     (!stored.is_empty()).then(|| Personal::new(stored.to_compact()))
 }
 
-/// Checks what holds for metadata at every provider: our own member is ours, and it is not too large with it.
+/// Checks what holds for metadata at every provider: our own member is ours, and it is neither too deep nor, with that,
+/// too large.
 pub fn check(fields: &mut Fields<'_>, sent: &Object) {
     if sent.get(OUR_ID).is_some() {
         fields.wrong(&["metadata", OUR_ID], "is set by the server");
+    }
+    if sent.depth() > MAX_DEPTH {
+        fields.wrong(&["metadata"], format!("must be nested at most {MAX_DEPTH} levels deep"));
     }
     let with_our_id = to_send(sent, PaymentId::random());
     if with_our_id.expose().to_compact().len() > MAX_BYTES {

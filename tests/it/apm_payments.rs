@@ -248,6 +248,10 @@ async fn each_wrong_value_is_wrong() {
             "/metadata/paymentFunctionsId",
         ),
         (json!({ "metadata": { "m": long(10_000) } }), "/metadata"),
+        (
+            json!({ "metadata": (0..33).fold(json!(1), |inner, _| json!({ "m": inner })) }),
+            "/metadata",
+        ),
         (json!({ "webhookUrl": null }), "/webhookUrl"),
         (json!({ "currency": "usd" }), "/currency"),
         (json!({ "currency": "XYZ" }), "/currency"),

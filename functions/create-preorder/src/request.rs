@@ -182,6 +182,24 @@ mod tests {
         assert!(with(10_000 - own - ours + 1).is_err());
     }
 
+    /// So deep that it can be read wherever it comes back.
+    #[test]
+    fn metadata_is_nested_at_most_so_deep() {
+        let with = |levels: usize| {
+            let (open, close) = (r#"{"m":"#.repeat(levels), "}".repeat(levels));
+            read(&format!(r#"{{"amount":1,"metadata":{open}1{close}}}"#))
+        };
+        assert!(with(32).is_ok());
+        let problem = with(33).unwrap_err();
+        assert_eq!(problem.errors()[0].pointer, "/metadata");
+        let back = format!(
+            r#"{{"success":true,"data":{{"transactions":[{{"metadata":{}1{}}}]}}}}"#,
+            r#"{"m":"#.repeat(32),
+            "}".repeat(32)
+        );
+        assert!(Json::parse(back.as_bytes()).is_ok());
+    }
+
     #[test]
     fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
         for (text, expected) in [
