@@ -4,6 +4,7 @@
 //! not another payment's, makes it `completed`; a word that is not known moves nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,6 +15,9 @@ use crate::json::feed;
 use crate::money::{Decimal, Money};
 use crate::personal::Personal;
 use crate::status::Status;
+
+/// For how long a provider is believed that its page can be paid. A moment in some far year would be waited for as long.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a provider said of a payment, in our terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -300,12 +304,14 @@ impl Payment {
         self.becomes(after, now)
     }
 
-    /// From when on the payment counts as expired if nothing was heard of it: the moment that the provider named, or the
-    /// end of the time that it gives a buyer, and its [grace](crate::providers::Profile::grace).
+    /// From when on the payment counts as expired if nothing was heard of it: the moment that the provider named, at most
+    /// [`LONGEST_LIFE`] after the payment's creation, or the end of the time that it gives a buyer; and its
+    /// [grace](crate::providers::Profile::grace).
     pub fn expires_at(&self) -> Timestamp {
         let profile = self.provider.profile();
         let named = self.handoff.as_ref().and_then(|handoff| handoff.expires_at);
         named
+            .map(|named| named.min(self.created_at.plus(LONGEST_LIFE)))
             .unwrap_or_else(|| self.created_at.plus(profile.life))
             .plus(profile.grace)
     }
@@ -390,6 +396,26 @@ mod tests {
             Money::from_minor(2550, Currency::USD),
             NOW,
         )
+    }
+
+    #[test]
+    fn a_moment_in_some_far_year_is_not_waited_for() {
+        let named = |expires_at| {
+            let handoff = Handoff {
+                reference: Reference::parse("x").unwrap(),
+                redirect_url: None,
+                expires_at: Some(expires_at),
+            };
+            payment(Provider::FinvyPay).accept(handoff, [], NOW).expires_at()
+        };
+        let grace = Provider::FinvyPay.profile().grace;
+        for (expires_at, at) in [
+            (NOW.plus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(60))),
+            (NOW.plus(LONGEST_LIFE), NOW.plus(LONGEST_LIFE)),
+            (Timestamp::from_millis(253_402_300_799_000), NOW.plus(LONGEST_LIFE)),
+        ] {
+            assert_eq!(named(expires_at), at.plus(grace));
+        }
     }
 
     fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>) -> Fact {
