@@ -12,9 +12,11 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 
-use crate::aws;
+use crate::aws::{self, patience};
 use crate::clock::Timestamp;
+use crate::config::ENVIRONMENT;
 use crate::fault::{Call, around};
 use crate::json::{Json, Object};
 use crate::metrics;
@@ -23,6 +25,8 @@ use crate::signature::{Signature, Verifier, WebhookSecret};
 /// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all
 /// at once.
 const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
+/// How long to wait for a secret anew where there is a stale one: less than whoever asks waits for both.
+const RENEWAL_LIMIT: Duration = Duration::from_millis(1200);
 /// How long to use a stale secret on before trying again.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
 /// How often a refresh may be forced.
@@ -267,8 +271,12 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         if let Some(value) = self.fresh(now) {
             return Ok(value);
         }
-        let fetched = self.fetch(now).await;
-        fetched.or_else(|error| self.with_state(|state| state.value.clone()).ok_or(error))
+        let Some(stale) = self.with_state(|state| state.value.clone()) else {
+            return self.fetch(now).await;
+        };
+        let renewed = timeout(RENEWAL_LIMIT * patience(&ENVIRONMENT), self.read(now)).await;
+        let renewed = renewed.unwrap_or_else(|_| Err(SecretError::NotFetched("no answer in time".to_owned())));
+        Ok(self.note(renewed, now).unwrap_or(stale))
     }
 
     /// Fetches the secret anew although it is not old, because what was done with it failed; at most once a minute.
@@ -307,6 +315,11 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
     /// Fetches the secret and keeps it.
     async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
         let read = self.read(now).await;
+        self.note(read, now)
+    }
+
+    /// Keeps what was read, or goes on with what there is for a while.
+    fn note(&self, read: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
         self.with_state(|state| {
             // Whatever fetches, a refresh asked for within its minute is answered by how the last fetch went.
             if let Some((_, failure)) = &mut state.forced {
@@ -414,7 +427,7 @@ mod tests {
         }
     }
 
-    async fn key(cache: &SecretCache<ApiKey, &Scripted>, now: Timestamp) -> Result<String, SecretError> {
+    async fn key<S: SecretSource>(cache: &SecretCache<ApiKey, S>, now: Timestamp) -> Result<String, SecretError> {
         cache.get(now).await.map(|key| key.0.expose_secret().to_owned())
     }
 
@@ -501,6 +514,32 @@ mod tests {
         async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
             std::future::pending().await
         }
+    }
+
+    /// Answers once, and then never.
+    #[derive(Debug)]
+    struct Tired(Mutex<Option<Versions>>);
+
+    impl SecretSource for Tired {
+        async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
+            let answer = self.0.lock().unwrap().take();
+            match answer {
+                Some(versions) => Ok(versions),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_secret_is_used_on_before_whoever_asks_gives_up() {
+        let cache = SecretCache::<ApiKey, _>::new(Tired(Mutex::new(versions(ONE, None).ok())), "key");
+        key(&cache, NOW).await.unwrap();
+        let later = NOW.plus(Duration::from_secs(*TIME_TO_LIVE.end()));
+        assert_eq!(key(&cache, later).await.as_deref(), Ok("one"));
+        // For a while nobody waits at all; then somebody does again.
+        let at_once = async |now| timeout(Duration::ZERO, key(&cache, now)).await.ok();
+        assert_eq!(at_once(later).await, Some(Ok("one".to_owned())));
+        assert_eq!(at_once(later.plus(RETRY_AFTER_ERROR)).await, None);
     }
 
     #[tokio::test]
@@ -621,7 +660,7 @@ mod tests {
         /// What docs/rotation.md promises.
         #[test]
         fn a_secret_that_was_stored_a_minute_ago_verifies_whatever_was_forged(steps in prop::collection::vec(step(), 1..40)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let vault = Rotated { versions: Mutex::new(vec![("v0".to_owned(), NOW)]), fetches: Mutex::default() };
             let cache = SecretCache::<WebhookSecrets, _>::new(&vault, "key");
             let verifies = |secret: &str, now| {
