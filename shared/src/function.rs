@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,13 +17,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::aws::patience;
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::http;
 use crate::logging;
 use crate::metrics::{self, Invocation};
 
-/// How long to wait at the start for what only saves time later.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(1);
+/// How long to wait at the start for what only saves time later. It is part of the time in which the first request is
+/// answered, so what takes longer goes on beside that request.
+const WARM_UP_LIMIT: Duration = Duration::from_millis(150);
 
 /// A Lambda function behind HTTP. Every error it meets is an answer.
 pub trait Function: Sized + Send + Sync {
@@ -91,10 +94,17 @@ where
         })
     });
     let run = async {
-        // Whoever needs what did not come will ask for it again, and tell.
-        let _ = timeout(WARM_UP_LIMIT, warm_up(function)).await;
+        let mut warm_up = pin!(warm_up(function));
+        let is_warm = timeout(WARM_UP_LIMIT * patience(&ENVIRONMENT), &mut warm_up)
+            .await
+            .is_ok();
         tracing::info!("ready");
-        lambda_runtime::run(service).await
+        let run = lambda_runtime::run(service);
+        if is_warm {
+            return run.await;
+        }
+        let ((), ended) = tokio::join!(warm_up, run);
+        ended
     };
     match runtime.block_on(run) {
         Ok(()) => ExitCode::SUCCESS,
