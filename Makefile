@@ -86,11 +86,11 @@ soak: tools ## everything at once with faults for MINUTES (10), then an audit
 	SOAK_SECONDS=$$((60 * $(MINUTES))) cargo test --locked --workspace --test it -- --exact --nocapture $(SOAK)
 
 histories: prerequisites ## HISTORIES (a million) lives of payments at random, compared with a model
-	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test it -- --exact --nocapture $(LIVES)
+	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test core -- --exact --nocapture $(LIVES)
 
 mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see which breaks no test notices
 	.tools/bin/cargo-mutants mutants --output target --all-features --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
-	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test it model::
+	.tools/bin/cargo-mutants mutants --output target --iterate --test-package payment-functions-tests -- --test core
 
 lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check

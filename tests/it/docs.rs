@@ -88,7 +88,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
 /// The names of all tests.
 fn tests() -> BTreeSet<String> {
     let mut sources = Vec::new();
-    for folder in ["functions", "shared/src", "tests/it", "tests/src"] {
+    for folder in ["functions", "shared/src", "tests/core", "tests/it", "tests/src"] {
         files(&workspace().join(folder), &mut sources);
     }
     let mut names = BTreeSet::new();

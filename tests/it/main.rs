@@ -25,6 +25,7 @@ mod deployed;
 mod dev;
 mod docs;
 mod events;
+#[path = "../core/facts.rs"]
 mod facts;
 mod faults;
 mod feeding;
@@ -36,7 +37,6 @@ mod linking;
 mod make;
 mod metrics;
 mod mishaps;
-mod model;
 mod openapi;
 mod panics;
 mod payments;
@@ -48,10 +48,11 @@ mod reconcile;
 mod rotation;
 mod round_trips;
 mod routes;
-mod scale;
 mod secrets;
 mod startup;
 mod store;
 mod support;
 mod tls;
+#[path = "../core/units.rs"]
+mod units;
 mod webhooks;

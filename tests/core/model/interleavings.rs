@@ -17,8 +17,8 @@ use reconcile_payments::sweep::Sweep;
 
 use super::*;
 use crate::facts;
-use crate::reconcile::Book;
-use crate::support::unique;
+use crate::sweeps::Book;
+use crate::unique;
 
 const LEASE_OVER: Duration = Duration::from_secs(31);
 

@@ -22,7 +22,7 @@ async fn is_parked(shop: &Shop, provider: Provider, place: &str) -> bool {
 
 #[tokio::test]
 async fn the_provider_tells_by_our_own_id_whose_a_transaction_of_several_payments_is() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
@@ -47,7 +47,7 @@ async fn the_provider_tells_by_our_own_id_whose_a_transaction_of_several_payment
 
 #[tokio::test]
 async fn the_provider_tells_by_the_payments_of_the_order_whose_a_transaction_is() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
@@ -76,7 +76,7 @@ async fn the_provider_tells_by_the_payments_of_the_order_whose_a_transaction_is(
 
 #[tokio::test]
 async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider_says_it_of() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
@@ -110,7 +110,7 @@ async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider
 
 #[tokio::test]
 async fn what_two_payments_could_mean_stays_for_a_person() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     for id in ["p1", "p2"] {
         let payment = shop.pending(Provider::FinvyPay, "o", id).await;
@@ -146,7 +146,7 @@ async fn what_two_payments_could_mean_stays_for_a_person() {
 
 #[tokio::test]
 async fn what_nobody_can_be_asked_about_is_reported_and_kept() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let stranger = event(
         Some(PaymentId::random()),
@@ -179,7 +179,7 @@ async fn what_nobody_can_be_asked_about_is_reported_and_kept() {
 
 #[tokio::test]
 async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_the_same() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     shop.pending(Provider::FinvyPay, "o", "p1").await;
     shop.pending(Provider::FinvyPay, "o", "p2").await;
@@ -204,7 +204,7 @@ async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_t
 
 #[tokio::test]
 async fn what_was_added_meanwhile_is_not_forgotten() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let parked = event(
         None,
         Fact {

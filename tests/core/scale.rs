@@ -31,10 +31,10 @@ use reconcile_payments::handler::TIME;
 use reconcile_payments::sweep::{BATCH, Sweep};
 use serde_json::Value;
 
-use crate::cost;
 use crate::facts::said;
 use crate::model::{StandIn, api_keys};
-use crate::reconcile::Book;
+use crate::sweeps::Book;
+use crate::units::writes;
 
 /// Payments a second.
 const RATES: [usize; 3] = [10, 1_000, 100_000];
@@ -132,7 +132,7 @@ impl Life {
         };
         for (action, body) in recorded.take() {
             assert_eq!(action, "TransactWriteItems");
-            for (key, units) in cost::writes(&body, &items) {
+            for (key, units) in writes(&body, &items) {
                 let key = key.replace(&intent.id.to_string(), OTHER);
                 *life.writes.entry(key).or_default() += units;
             }
@@ -496,10 +496,7 @@ async fn what_is_repeated_costs_what_the_page_on_scale_says() {
     deliver(&store, &paid(&payment), Timestamp::now()).await.unwrap();
     let units = |under: &str| {
         let items = recorded.table.items().unwrap();
-        let writes = recorded
-            .take()
-            .into_iter()
-            .flat_map(|(_, body)| cost::writes(&body, &items));
+        let writes = recorded.take().into_iter().flat_map(|(_, body)| writes(&body, &items));
         writes
             .filter(|(key, _)| key == under)
             .map(|(_, units)| units)

@@ -8,7 +8,7 @@ use super::*;
 
 #[tokio::test]
 async fn what_is_not_settled_is_due_and_what_is_settled_is_not() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let pending = shop.pending(Provider::FinvyPay, "o1", "p1").await;
     let intent = shop.intent(Provider::FinvyPay, "o2").await;
     let crypto = shop.pending(Provider::ApoloPay, "o3", "p3").await;
@@ -67,7 +67,7 @@ async fn what_is_not_settled_is_due_and_what_is_settled_is_not() {
 
 #[tokio::test]
 async fn a_payment_in_review_is_reported_until_a_person_has_dealt_with_it() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
     let wrong = Fact {
         provider: Provider::ApoloPay,
@@ -103,7 +103,7 @@ async fn a_payment_in_review_is_reported_until_a_person_has_dealt_with_it() {
 
 #[tokio::test]
 async fn two_runs_at_once_share_the_work_and_ask_once() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let payments = join_all((0..60).map(|index| {
         let shop = &shop;
@@ -134,7 +134,7 @@ async fn two_runs_at_once_share_the_work_and_ask_once() {
 
 #[tokio::test]
 async fn a_run_without_time_leaves_the_rest_to_the_next() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     for index in 0..12 {
         shop.intent(Provider::ApoloPay, &format!("o{index}")).await;
     }
@@ -146,7 +146,7 @@ async fn a_run_without_time_leaves_the_rest_to_the_next() {
 
 #[tokio::test]
 async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let payment = shop.intent(Provider::ApoloPay, "o").await;
     let due = shop
         .store
@@ -177,11 +177,11 @@ async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
 
 #[tokio::test]
 async fn what_cannot_be_read_does_not_stand_in_the_way_of_the_rest() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let before = shop.intent(Provider::ApoloPay, "o1").await;
     let broken = shop.intent(Provider::ApoloPay, "o2").await;
     let behind = shop.intent(Provider::ApoloPay, "o3").await;
-    aws::break_payment(shop.store.table(), &broken.id.to_string()).await;
+    shop.break_payment(broken.id).await;
     let report = shop.sweep(2 * DAY, &Book::default()).await;
     assert_eq!((report.expired, report.failed), (2, 1));
     for payment in [before, behind] {
@@ -201,7 +201,7 @@ async fn what_cannot_be_read_does_not_stand_in_the_way_of_the_rest() {
 
 #[tokio::test]
 async fn calls_to_a_provider_keep_their_distance_whoever_makes_them() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let (interval, latest) = (Duration::from_millis(750), shop.after(HOUR));
     let turns = |latest| {
         let shop = &shop;

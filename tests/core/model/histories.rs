@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::facts;
-use crate::reconcile::Book;
+use crate::sweeps::Book;
 
 /// How many payments a shop has.
 const PAYMENTS: usize = 12;

@@ -15,7 +15,7 @@ fn paid(id: &str) -> Fact {
 
 #[tokio::test]
 async fn a_payment_whose_webhook_was_lost_is_completed() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     book.knows("p", event(Some(payment.id), paid("p")));
@@ -48,7 +48,7 @@ async fn a_payment_whose_webhook_was_lost_is_completed() {
 
 #[tokio::test]
 async fn an_id_that_was_never_handed_out_is_found_by_the_order() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     // The create call timed out, so no id is known; another payment of the order is pending.
     let lost = shop.intent(Provider::FinvyPay, "o").await;
@@ -71,7 +71,7 @@ async fn an_id_that_was_never_handed_out_is_found_by_the_order() {
 /// The first attempt's answer was lost, and the second was refused: what the first made is payable all the same.
 #[tokio::test]
 async fn a_refused_payment_is_looked_for_by_its_order() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let intent = shop.intent(Provider::FinvyPay, "o").await;
     shop.commit(&intent, &intent.refuse([], shop.start)).await;
@@ -96,7 +96,7 @@ async fn a_refused_payment_is_looked_for_by_its_order() {
 
 #[tokio::test]
 async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let intent = shop.intent(Provider::FinvyPay, "o").await;
     shop.commit(&intent, &intent.refuse([], shop.start)).await;
@@ -114,7 +114,7 @@ async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
 
 #[tokio::test]
 async fn the_id_learnt_from_a_webhook_is_asked_first_and_the_order_last() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let payment = shop.pending(Provider::FinvyPay, "o", "a-given").await;
     let authorized = Fact {
@@ -171,7 +171,7 @@ async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
             Status::Pending,
         ),
     ] {
-        let shop = Shop::open().await;
+        let shop = Shop::open();
         let book = Book::default();
         let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
         let fact = Fact {
@@ -193,7 +193,7 @@ async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
 
 #[tokio::test]
 async fn a_second_receipt_is_noted() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let payment = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let pending = Fact {
@@ -212,7 +212,7 @@ async fn a_second_receipt_is_noted() {
 
 #[tokio::test]
 async fn a_provider_that_is_down_is_asked_ever_more_slowly_and_our_clock_runs_on() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     book.fails(Some(down));
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
@@ -234,7 +234,7 @@ async fn a_provider_that_is_down_is_asked_ever_more_slowly_and_our_clock_runs_on
 
 #[tokio::test]
 async fn expiry_is_soft_and_each_provider_has_its_own() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let card = shop.pending(Provider::FinvyPay, "o1", "p1").await;
     let unanswered = shop.intent(Provider::FinvyPay, "o2").await;
@@ -279,7 +279,7 @@ async fn expiry_is_soft_and_each_provider_has_its_own() {
 /// A webhook that arrives while the reconciler makes up its mind is not overwritten.
 #[tokio::test]
 async fn a_webhook_in_the_middle_of_an_expiry_wins() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
     let expired = payment.expire(shop.after(DAY));
     let fact = Fact {
@@ -300,7 +300,7 @@ async fn a_webhook_in_the_middle_of_an_expiry_wins() {
 
 #[tokio::test]
 async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     for index in 0..6 {
         shop.pending(Provider::FinvyPay, &format!("o{index}"), &format!("p{index}"))
@@ -333,7 +333,7 @@ async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
 /// More than are read at once: the clock reaches those behind, too.
 #[tokio::test]
 async fn our_clock_runs_on_for_all_while_the_provider_answers_nobody() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let mut payments = Vec::new();
     for index in 0..120 {
@@ -364,7 +364,7 @@ async fn our_clock_runs_on_for_all_while_the_provider_answers_nobody() {
 
 #[tokio::test]
 async fn what_stays_authorized_to_the_end_is_left_to_a_person() {
-    let shop = Shop::open().await;
+    let shop = Shop::open();
     let book = Book::default();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     let authorized = Fact {
