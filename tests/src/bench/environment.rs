@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Failure;
 use super::backends::Event;
-use super::contestants::Contestant;
+use super::contestants::{Contestant, Job};
 use super::quota::Quota;
 use crate::local::Variables;
 use crate::local::payload;
@@ -127,6 +127,11 @@ impl<'a> Environment<'a> {
     pub async fn end(mut self) -> Result<(), Failure> {
         let ended = end(&mut self.child).await;
         ended.map_err(|error| Failure(format!("{}: {error}", self.contestant)))
+    }
+
+    /// What it does.
+    pub fn job(&self) -> Job {
+        self.contestant.job
     }
 
     /// The process.

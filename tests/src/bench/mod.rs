@@ -33,6 +33,9 @@ const QUOTAS: [u64; 2] = [7, 14];
 /// Warm invocations come in so many turns.
 const TURNS: usize = 10;
 
+/// Under a quota, one warm invocation for so many without.
+const FEWER_UNDER_QUOTA: usize = 10;
+
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -124,7 +127,7 @@ async fn measure() -> Result<(), Failure> {
         report::say("control groups cannot be made here: nothing is measured under a quota");
     }
 
-    let rounds = plan.starts + 2 * quotas.len() * plan.starts_under_quota + TURNS + 1;
+    let rounds = plan.starts + quotas.len() * (2 * plan.starts_under_quota + 1) + TURNS + 1;
     let mut progress = Progress::of(contestants.len() * rounds + scale::STEPS);
     let table = backends.table().await?;
     for _ in 0..plan.starts {
@@ -150,7 +153,7 @@ async fn measure() -> Result<(), Failure> {
             }
         }
     }
-    warm(&backends, &contestants, &mut rows, &plan, &mut progress).await?;
+    warm(&backends, &contestants, &mut rows, &quotas, &plan, &mut progress).await?;
     for (contestant, row) in contestants.iter().zip(&mut rows) {
         row.reality = reality::check(&backends, contestant).await?;
         progress.step(contestant);
@@ -182,17 +185,17 @@ async fn after_init(
     let event = table.event(contestant.job).await?;
     let environment = Environment::start(contestant, &backends.variables(contestant.job, table), None).await?;
     environment.ready().await?;
-    let held = quota.hold(environment.pid());
-    held.map_err(|error| Failure(format!("{contestant}: it cannot be held to a quota: {error}")))?;
+    hold(&environment, quota, contestant)?;
     let start = Instant::now();
     Ok(environment.invoke(event).await?.saturating_duration_since(start))
 }
 
-/// Many invocations of one process each, in turns.
+/// Many invocations of one process each, in turns; then fewer under each quota.
 async fn warm(
     backends: &Backends,
     contestants: &[Contestant],
     rows: &mut [Row],
+    quotas: &[Quota],
     plan: &Plan,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
@@ -203,29 +206,48 @@ async fn warm(
         let variables = backends.variables(contestant.job, &table);
         let environment = Environment::start(contestant, &variables, None).await?;
         // Until it has found its speed: just-in-time compilers need some.
-        for _ in 0..turn {
-            environment.invoke(table.event(contestant.job).await?).await?;
-        }
-        running.push((contestant, table, environment));
+        invoke(&environment, &table, turn).await?;
+        let used = usage::processor_time(environment.pid())?;
+        running.push((contestant, table, environment, used));
     }
     for _ in 0..TURNS {
-        for ((contestant, table, environment), row) in running.iter().zip(&mut *rows) {
-            let mut events = Vec::new();
-            for _ in 0..turn {
-                events.push(table.event(contestant.job).await?);
-            }
-            let before = usage::processor_time(environment.pid())?;
-            for event in events {
-                let start = Instant::now();
-                let answered_at = environment.invoke(event).await?;
-                row.warm.push(answered_at.saturating_duration_since(start));
-            }
-            row.processor_time += usage::processor_time(environment.pid())?.saturating_sub(before);
+        for ((contestant, table, environment, _), row) in running.iter().zip(&mut *rows) {
+            row.warm.extend(invoke(environment, table, turn).await?);
             progress.step(contestant);
         }
     }
-    for ((_, _, environment), row) in running.iter().zip(rows) {
+    for ((_, _, environment, used), row) in running.iter().zip(&mut *rows) {
+        row.processor_time = usage::processor_time(environment.pid())?.saturating_sub(*used);
         row.peak_memory = usage::peak_memory(environment.pid())?;
     }
+    for quota in quotas {
+        for ((contestant, table, environment, _), row) in running.iter().zip(&mut *rows) {
+            hold(environment, quota, contestant)?;
+            let under = row.at_percent.entry(quota.percent).or_default();
+            let invocations = plan.invocations.div_ceil(FEWER_UNDER_QUOTA);
+            under.warm.extend(invoke(environment, table, invocations).await?);
+            progress.step(contestant);
+        }
+    }
     Ok(())
+}
+
+/// So many invocations, one after the other, and how long each took.
+async fn invoke(environment: &Environment<'_>, table: &Table, count: usize) -> Result<Vec<Duration>, Failure> {
+    let mut events = Vec::new();
+    for _ in 0..count {
+        events.push(table.event(environment.job()).await?);
+    }
+    let mut took = Vec::new();
+    for event in events {
+        let start = Instant::now();
+        took.push(environment.invoke(event).await?.saturating_duration_since(start));
+    }
+    Ok(took)
+}
+
+/// Has a running process keep to a quota from now on.
+fn hold(environment: &Environment<'_>, quota: &Quota, contestant: &Contestant) -> Result<(), Failure> {
+    let held = quota.hold(environment.pid());
+    held.map_err(|error| Failure(format!("{contestant}: it cannot be held to a quota: {error}")))
 }

@@ -29,6 +29,11 @@ impl Samples {
         self.0.push(sample);
     }
 
+    /// Adds measurements.
+    pub fn extend(&mut self, samples: Vec<Duration>) {
+        self.0.extend(samples);
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -73,6 +78,8 @@ pub struct UnderQuota {
     pub start: Start,
     /// The first invocation alone, the process having started without a quota, as at Lambda.
     pub after_init: Samples,
+    /// Warm invocations.
+    pub warm: Samples,
 }
 
 /// Everything measured of one contestant.
@@ -123,43 +130,41 @@ impl Row {
     /// The figures by their names, as they are compared.
     fn figures(&self) -> Vec<(String, Figure)> {
         let named = |name: &str, figure| (name.to_owned(), figure);
-        let median = |samples: &Samples| Figure::Time(samples.quantile(500));
         let mut figures = vec![
-            named("start to first request for work", median(&self.full.ready)),
-            named("start to first answer", median(&self.full.first_answer)),
+            named("start to first request for work", Figure::median(&self.full.ready)),
+            named("start to first answer", Figure::median(&self.full.first_answer)),
         ];
         for (percent, under) in &self.at_percent {
+            let named = |name: &str, figure| (format!("{percent} %: {name}"), figure);
             figures.extend([
-                (
-                    format!("{percent} %: start to first request for work"),
-                    median(&under.start.ready),
-                ),
-                (
-                    format!("{percent} %: start to first answer"),
-                    median(&under.start.first_answer),
-                ),
-                (
-                    format!("{percent} %: first invocation, started at 100 %"),
-                    median(&under.after_init),
-                ),
+                named("start to first request for work", Figure::median(&under.start.ready)),
+                named("start to first answer", Figure::median(&under.start.first_answer)),
+                named("first invocation, started at 100 %", Figure::median(&under.after_init)),
+                named("warm, p50", Figure::median(&under.warm)),
+                named("warm, p99", Figure::time(under.warm.quantile(990))),
             ]);
         }
         figures.extend([
-            named("warm, p50", median(&self.warm)),
-            named("warm, p99", Figure::Time(self.warm.quantile(990))),
-            named("warm, processor time", Figure::Time(self.processor_time())),
-            named("peak memory", Figure::Bytes(self.peak_memory)),
-            named("package, zipped", Figure::Bytes(self.package)),
-            named("Amazon's emulator, cold", Figure::Time(self.reality.cold)),
-            named("Amazon's emulator, warm", Figure::Time(self.reality.warm)),
+            named("warm, p50", Figure::median(&self.warm)),
+            named("warm, p99", Figure::time(self.warm.quantile(990))),
+            named("warm, processor time", Figure::time(self.processor_time())),
+            named("peak memory", Figure::bytes(self.peak_memory)),
+            named("package, zipped", Figure::bytes(self.package)),
+            named("Amazon's emulator, cold", Figure::time(self.reality.cold)),
+            named("Amazon's emulator, warm", Figure::time(self.reality.warm)),
         ]);
         figures
+    }
+
+    fn figure(&self, name: &str) -> Option<Figure> {
+        let found = self.figures().into_iter().find(|(other, _)| other == name);
+        found.map(|(_, figure)| figure)
     }
 
     fn json(&self) -> Value {
         let start = |start: &Start| json!({ "ready": start.ready.json(), "firstAnswer": start.first_answer.json() });
         let at_percent = self.at_percent.iter().map(|(percent, under)| {
-            let figures = json!({ "start": start(&under.start), "firstAfterInit": under.after_init.json() });
+            let figures = json!({ "start": start(&under.start), "firstAfterInit": under.after_init.json(), "warm": under.warm.json() });
             (percent.to_string(), figures)
         });
         json!({
@@ -178,43 +183,86 @@ impl Row {
 
 /// A figure as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Figure {
-    Time(Duration),
-    Bytes(u64),
+struct Figure {
+    /// In thousandths of the unit.
+    value: u64,
+    /// The 10th and the 90th percentile, where it is a median.
+    spread: Option<[u64; 2]>,
+    unit: &'static str,
 }
 
 impl Figure {
-    /// In thousandths of a millisecond or of a megabyte.
-    fn value(self) -> u64 {
-        match self {
-            Self::Time(time) => micros(time),
-            Self::Bytes(bytes) => bytes / 1000,
+    fn time(time: Duration) -> Self {
+        Self {
+            value: micros(time),
+            spread: None,
+            unit: "ms",
+        }
+    }
+
+    fn median(samples: &Samples) -> Self {
+        let spread = [100, 900].map(|thousandths| micros(samples.quantile(thousandths)));
+        Self {
+            spread: Some(spread),
+            ..Self::time(samples.quantile(500))
+        }
+    }
+
+    const fn bytes(bytes: u64) -> Self {
+        Self {
+            value: bytes / 1000,
+            spread: None,
+            unit: "MB",
         }
     }
 }
 
-/// `1.84 ms`, `5.06 MB`.
+/// `1.84 ms`, `5.06 MB`, with a spread `1.84 ms (1.71 to 2.03)`.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self {
-            Self::Time(_) => "ms",
-            Self::Bytes(_) => "MB",
+        let show = |value: u64| {
+            if value < 100_000 {
+                format!("{}.{:02}", value / 1000, value % 1000 / 10)
+            } else {
+                (value / 1000).to_string()
+            }
         };
-        let value = self.value();
-        if value < 100_000 {
-            write!(f, "{}.{:02} {unit}", value / 1000, value % 1000 / 10)
-        } else {
-            write!(f, "{} {unit}", value / 1000)
+        write!(f, "{} {}", show(self.value), self.unit)?;
+        match self.spread {
+            Some([low, high]) => write!(f, " ({} to {})", show(low), show(high)),
+            None => Ok(()),
         }
     }
 }
 
 /// How many times `of` another figure is, with one decimal; a dash where there is nothing to divide by.
 fn times(figure: Figure, of: Figure) -> String {
-    match figure.value().saturating_mul(10).checked_div(of.value()) {
+    match tenths(figure, of) {
         Some(tenths) => format!("{}.{}", tenths / 10, tenths % 10),
         None => "-".to_owned(),
     }
+}
+
+fn tenths(figure: Figure, of: Figure) -> Option<u64> {
+    figure.value.saturating_mul(10).checked_div(of.value)
+}
+
+/// One of our figures beside the others'.
+struct Compared {
+    name: String,
+    ours: Figure,
+    empty: Option<Figure>,
+    node: Option<Figure>,
+    python: Option<Figure>,
+}
+
+/// What of a warm webhook is ours.
+struct Added {
+    name: &'static str,
+    webhook: Figure,
+    write: Figure,
+    /// The difference.
+    micros: i128,
 }
 
 /// Everything that was measured.
@@ -231,45 +279,88 @@ impl Report {
         self.rows.iter().find(|row| row.job == job && row.kind == kind)
     }
 
-    /// Two tables a job: ours beside the others, and how many times theirs is ours; and many at once.
+    /// A table a job: ours beside the others, and how many times theirs is ours; what a webhook adds; and many at once.
     fn tables(&self) -> String {
-        let figures = |job, kind| self.row(job, kind).map(Row::figures).unwrap_or_default();
-        let find = |figures: &[(String, Figure)], name: &str| {
-            let found = figures.iter().find(|(other, _)| other == name);
-            found.map(|(_, figure)| *figure)
-        };
-        let empty = figures(Job::Nothing, Kind::Floor);
         let mut text = String::new();
         for job in Job::REAL {
-            let others = [Kind::Node, Kind::Python].map(|kind| figures(job, kind));
             text.push_str(&format!("\n## {}\n\n| | ours | empty | ours/empty |", job.function()));
             text.push_str(" Node | Node/ours | Python | Python/ours |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
-            for (name, ours) in figures(job, Kind::Rust) {
-                let mut cells = vec![ours.to_string()];
-                let mut beside = |other: Option<Figure>, ratio: fn(Figure, Figure) -> String| match other {
-                    Some(other) => cells.extend([other.to_string(), ratio(ours, other)]),
-                    None => cells.extend(["-".to_owned(), "-".to_owned()]),
+            for compared in self.compared(job) {
+                let beside = |other: Option<Figure>| other.map_or_else(|| "-".to_owned(), |other| other.to_string());
+                let ratio = |figure: Option<Figure>, of: Option<Figure>| match (figure, of) {
+                    (Some(figure), Some(of)) => times(figure, of),
+                    (None, _) | (_, None) => "-".to_owned(),
                 };
-                beside(find(&empty, &name), times);
-                for other in &others {
-                    beside(find(other, &name), |ours, other| times(other, ours));
-                }
+                let Compared {
+                    name,
+                    ours,
+                    empty,
+                    node,
+                    python,
+                } = compared;
+                let cells = [
+                    ours.to_string(),
+                    beside(empty),
+                    ratio(Some(ours), empty),
+                    beside(node),
+                    ratio(node, Some(ours)),
+                    beside(python),
+                    ratio(python, Some(ours)),
+                ];
                 text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
             }
         }
-        text.push_str("\n## One write to DynamoDB by the SDK alone\n\n| | |\n|---|---:|\n");
-        for (name, figure) in figures(Job::OneWrite, Kind::Floor) {
-            text.push_str(&format!("| {name} | {figure} |\n"));
+        text.push_str("\n## What a webhook adds to its one write\n\n| | webhook | the write by the SDK alone | added |\n|---|---:|---:|---:|\n");
+        for added in self.added() {
+            let Added {
+                name,
+                webhook,
+                write,
+                micros,
+            } = added;
+            text.push_str(&format!("| {name} | {webhook} | {write} | {micros} µs |\n"));
         }
         text.push_str(
             "\n## Many environments at once\n\n| | environments | a second | p50 | p99 |\n|---|---:|---:|---:|---:|\n",
         );
         for at_once in &self.at_once {
-            let [median, slow] = [500, 990].map(|thousandths| Figure::Time(at_once.latency.quantile(thousandths)));
+            let [median, slow] = [500, 990].map(|thousandths| Figure::time(at_once.latency.quantile(thousandths)));
             let (job, environments, rate) = (at_once.job.function(), at_once.environments, at_once.rate);
             text.push_str(&format!("| {job} | {environments} | {rate} | {median} | {slow} |\n"));
         }
         text
+    }
+
+    /// Each of our figures of a job beside the others'.
+    fn compared(&self, job: Job) -> Vec<Compared> {
+        let ours = self.row(job, Kind::Rust).map(Row::figures).unwrap_or_default();
+        let beside = |job, kind, name: &str| self.row(job, kind).and_then(|row| row.figure(name));
+        let compared = ours.into_iter().map(|(name, ours)| Compared {
+            empty: beside(Job::Nothing, Kind::Floor, &name),
+            node: beside(job, Kind::Node, &name),
+            python: beside(job, Kind::Python, &name),
+            name,
+            ours,
+        });
+        compared.collect()
+    }
+
+    /// A warm webhook beside the one write that it cannot do without.
+    fn added(&self) -> Vec<Added> {
+        let names = ["warm, p50", "warm, processor time"];
+        let figure = |job, kind, name| self.row(job, kind).and_then(|row| row.figure(name));
+        let added = names.into_iter().filter_map(|name| {
+            let webhook = figure(Job::Webhook, Kind::Rust, name)?;
+            let write = figure(Job::OneWrite, Kind::Floor, name)?;
+            let micros = i128::from(webhook.value) - i128::from(write.value);
+            Some(Added {
+                name,
+                webhook,
+                write,
+                micros,
+            })
+        });
+        added.collect()
     }
 
     fn json(&self) -> Value {
@@ -279,9 +370,24 @@ impl Report {
                 "perSecond": at_once.rate, "latency": at_once.latency.json(),
             })
         });
+        let ratio = |figure: Option<Figure>, of: Option<Figure>| tenths(figure?, of?);
+        let ratios = Job::REAL.into_iter().map(|job| {
+            let of_job = self.compared(job).into_iter().map(|compared| {
+                let ours = Some(compared.ours);
+                let ratios = json!({
+                    "oursToEmpty": ratio(ours, compared.empty), "nodeToOurs": ratio(compared.node, ours),
+                    "pythonToOurs": ratio(compared.python, ours),
+                });
+                (compared.name, ratios)
+            });
+            (job.function().to_owned(), Value::Object(of_job.collect()))
+        });
+        let added = self.added();
         json!({
             "unit": "microseconds",
             "functions": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "ratiosInTenths": ratios.collect::<serde_json::Map<_, _>>(),
+            "addedToOneWrite": added.iter().map(|added| (added.name, added.micros)).collect::<std::collections::BTreeMap<_, _>>(),
             "atOnce": at_once.collect::<Vec<_>>(),
         })
     }
