@@ -17,6 +17,8 @@
 //! `SLOW_MACHINE` it waits ten times as long for AWS.
 
 use std::fmt;
+#[cfg(not(debug_assertions))]
+use std::pin::Pin;
 
 /// A call to the world outside, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,9 +167,12 @@ impl fmt::Display for Point {
 }
 
 /// Makes a call between its two points.
+///
+/// The call is on the heap: the SDK's futures are large, and a flow that holds several of them in itself would be copied
+/// as a whole wherever it is handed on.
 #[cfg(not(debug_assertions))]
-pub async fn around<T>(_: Call, work: impl Future<Output = T>) -> T {
-    work.await
+pub fn around<W: Future>(_: Call, work: W) -> Pin<Box<W>> {
+    Box::pin(work)
 }
 
 #[cfg(debug_assertions)]
@@ -209,20 +214,16 @@ mod armed {
         HOOK.scope(hook, flow).await
     }
 
-    /// Makes a call between its two points.
-    pub async fn around<T>(call: Call, work: impl Future<Output = T>) -> T {
-        reach(Point {
-            call,
-            side: Side::Before,
-        })
-        .await;
-        let answer = work.await;
-        reach(Point {
-            call,
-            side: Side::After,
-        })
-        .await;
-        answer
+    /// Makes a call, which is on the heap as in a release, between its two points.
+    pub fn around<W: Future>(call: Call, work: W) -> impl Future<Output = W::Output> {
+        let work = Box::pin(work);
+        let point = move |side| Point { call, side };
+        async move {
+            reach(point(Side::Before)).await;
+            let answer = work.await;
+            reach(point(Side::After)).await;
+            answer
+        }
     }
 
     #[expect(clippy::panic, reason = "it is what was asked for")]
