@@ -1,6 +1,7 @@
 //! What every test needs: the shared world, requests to the functions, and whole answers as text.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ pub async fn world() -> &'static World {
 /// Held for writing by a test that starts a world of its own, and for reading by those that keep the machine busy for
 /// long: on few processors a start beside them goes beyond the SDK's short limits.
 pub static MACHINE: RwLock<()> = RwLock::const_new(());
+
+/// Says it at once and past the capture of a test's output: beside the test's name in a log whose end is cut off.
+pub fn aloud(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// The stand-ins' control.
 pub async fn control() -> Control {

@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::facts;
 use crate::reconcile::Book;
+use crate::support::aloud;
 
 /// How many payments a shop has.
 const PAYMENTS: usize = 12;
