@@ -88,6 +88,8 @@ impl std::fmt::Display for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::Status;
 
     #[test]
@@ -116,7 +118,9 @@ mod tests {
                 }
             }
         }
-        println!("join: {singles} cases of idempotence, {pairs} of commutativity, {triples} of associativity");
+        let cases = format!("{singles} cases of idempotence, {pairs} of commutativity, {triples} of associativity");
+        // Past the capture of a test's output.
+        writeln!(std::io::stderr(), "join: {cases}").unwrap();
         assert_eq!((singles, pairs, triples), (8, 64, 512));
     }
 

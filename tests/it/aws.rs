@@ -255,11 +255,22 @@ pub async fn attention(id: &str) -> Vec<String> {
     serde_json::from_value(state["attention"].clone()).unwrap_or_default()
 }
 
+/// What is parked in one of a provider's places, which is one of its ids as a rule.
+async fn parked_item(provider: Provider, place: &str) -> Option<Value> {
+    items(&format!("PARKED#{}#{place}", name(provider))).await.pop()
+}
+
 /// The facts parked under one of a provider's ids.
 pub async fn parked(provider: Provider, reference: &str) -> Vec<String> {
-    let items = items(&format!("PARKED#{}#{reference}", name(provider))).await;
-    let facts = items.first().map(|item| item["facts"].clone()).unwrap_or_default();
+    let item = parked_item(provider, reference).await;
+    let facts = item.map(|item| item["facts"].clone()).unwrap_or_default();
     serde_json::from_value(facts).unwrap_or_default()
+}
+
+/// From when on DynamoDB may delete what is parked in a place, in seconds since 1970.
+pub async fn parked_until(provider: Provider, place: &str) -> u64 {
+    let item = parked_item(provider, place).await.expect("something parked");
+    item["ttl"].as_str().expect("its end").parse().expect("seconds")
 }
 
 /// The payment that a provider's id belongs to.

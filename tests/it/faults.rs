@@ -29,7 +29,6 @@ mod soak;
 mod verdict;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -498,16 +497,15 @@ async fn every_flow_survives_every_fault_at_every_step() {
         );
     }
     println!("{matrix}");
+    aloud(&format!(
+        "faults: {}",
+        matrix.to_string().lines().last().expect("a sum")
+    ));
     let shown: Vec<&str> = wrongs.iter().take(60).map(String::as_str).collect();
     if !shown.is_empty() {
         aloud(&format!("{} wrongs\n{}", wrongs.len(), shown.join("\n")));
     }
     assert!(shown.is_empty(), "{} wrongs, shown above", wrongs.len());
-}
-
-/// Says it at once and past the capture of a test's output: beside the test's name in a log whose end is cut off.
-fn aloud(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// What tasks come to, in their order.

@@ -15,6 +15,7 @@
 //! | `TransactionConflict` taken for a failed condition | a paid webhook dropped as known already |
 
 use futures_util::future::join_all;
+use payment_functions::clock::Timestamp;
 use payment_functions_tests::local::{Fault, USUAL_LIMITS};
 use payment_functions_tests::sandbox::sign;
 use uuid::Uuid;
@@ -316,8 +317,21 @@ async fn amount_not_compared() {
     }
 }
 
+/// How long a webhook of an unknown payment is kept at least; and at most, since it is of no use for ever.
+const KEPT: [u64; 2] = [90 * DAY, 365 * DAY];
+const DAY: u64 = 24 * 60 * 60;
+
 #[tokio::test]
 async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
+    let kept_long_enough = async |provider, place: &str, since: Timestamp| {
+        let until = aws::parked_until(provider, place).await;
+        let [least, most] = KEPT;
+        let expected = since.as_seconds() + least..=Timestamp::now().as_seconds() + most;
+        assert!(
+            expected.contains(&until),
+            "{place}: kept until {until}, not {expected:?}"
+        );
+    };
     for provider in PROVIDERS {
         let created = create(provider, &unique("ghost")).await;
         let (ghost, id) = (Uuid::new_v4().to_string(), fresh(provider));
@@ -326,22 +340,24 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
             "provider": aws::name(provider), "payment": reference(&created), "id": id,
             "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
         });
+        let since = Timestamp::now();
         taken(hook).await;
         assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
         assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
         assert_eq!(aws::owner(provider, &id).await, None);
         assert_eq!(aws::parked(provider, &id).await.len(), 1);
+        kept_long_enough(provider, &id, since).await;
         assert_eq!(status_of(&created.str("id")).await, "pending");
     }
     // Not even where it is all that the webhook names.
     let ghost = Uuid::new_v4().to_string();
     let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
+    let since = Timestamp::now();
     taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
     assert_eq!(get_payment(&ghost).await.status, 404);
-    assert_eq!(
-        aws::parked(Provider::Apolopay, &format!("payment:{ghost}")).await.len(),
-        1
-    );
+    let place = format!("payment:{ghost}");
+    assert_eq!(aws::parked(Provider::Apolopay, &place).await.len(), 1);
+    kept_long_enough(Provider::Apolopay, &place, since).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! What each function links, how large its package is and how many instructions it takes: bounds that only a decision moves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use payment_functions_tests::bench::{Instructions, Job, count, valgrind};
 use payment_functions_tests::local::{Binaries, workspace};
+
+use crate::support::world;
 
 /// A function, what of [`CHOSEN`] it uses, and the most bytes that its package may have on x86-64.
 const FUNCTIONS: [(&str, &[&str], u64); 6] = [
@@ -107,6 +110,26 @@ async fn the_packages_are_small() {
         std::fs::remove_file(&package).unwrap();
         println!("{function}: {size} bytes, at most {limit}");
         assert!(size <= limit, "{function}: {size} bytes are more than {limit}");
+    }
+}
+
+/// What tests make things go wrong with, and functions know in debug builds alone.
+const FOR_TESTS: [&str; 4] = ["FAULT_POINTS", "CLOCK_OFFSET_SECONDS", "CLOCK_FILE", "SLOW_MACHINE"];
+
+/// Which of them a program has the text of.
+fn of_tests(program: &Path) -> Vec<&'static str> {
+    let bytes = std::fs::read(program).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    FOR_TESTS.into_iter().filter(|name| text.contains(name)).collect()
+}
+
+#[tokio::test]
+async fn nothing_that_only_tests_use_is_shipped() {
+    let debug = world().await.binary("webhook-handler").unwrap();
+    assert_eq!(of_tests(debug), FOR_TESTS, "it would be found");
+    let binaries = Binaries::shipped().await.unwrap();
+    for (function, ..) in FUNCTIONS {
+        assert_eq!(of_tests(binaries.path(function).unwrap()), [""; 0], "{function}");
     }
 }
 

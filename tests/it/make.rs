@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use payment_functions_tests::local::workspace;
 
@@ -28,7 +28,7 @@ impl Machine {
         for file in ["Makefile", "Cargo.toml", "tests/requirements.txt"] {
             fs::copy(workspace().join(file), machine.0.join(file)).unwrap();
         }
-        for tool in ["sed", "awk", "expand", "mkdir", "chmod"] {
+        for tool in ["sed", "awk", "cat", "expand", "mkdir", "mv", "rm", "chmod"] {
             symlink(found(tool), machine.0.join("bin").join(tool)).unwrap();
         }
         machine.has("cargo", "echo 'cargo 1.95.0 (f2d3ce0bd 2026-03-21)'");
@@ -50,16 +50,20 @@ impl Machine {
         self
     }
 
-    /// What `make` says of a goal before it gives up, without its own line about that.
-    fn says(&self, goal: &str) -> String {
-        let output = Command::new(found("make"))
+    fn make(&self, goal: &str) -> Output {
+        Command::new(found("make"))
             .arg(goal)
             .current_dir(&self.0)
             .env_clear()
             .env("PATH", self.0.join("bin"))
             .stdin(Stdio::null())
             .output()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// What `make` says of a goal before it gives up, without its own line about that.
+    fn says(&self, goal: &str) -> String {
+        let output = self.make(goal);
         assert!(!output.status.success());
         let text = String::from_utf8(output.stderr).unwrap();
         let own = |line: &&str| !line.starts_with("make: ***");
@@ -141,4 +145,51 @@ fn nothing_is_built_to_be_deployed_without_credentials() {
         "make: there are no AWS credentials: run 'aws configure' or 'aws sso login', or name a profile with AWS_PROFILE \
          (docs/deploy.md)"
     );
+}
+
+/// Nothing is left of a download that failed, so that the next `make` tries it again.
+#[test]
+fn what_could_not_be_downloaded_is_downloaded_the_next_time() {
+    let unpack = "for program in usr/bin/valgrind.bin usr/bin/chromedriver usr/lib/chromium/chromium; do
+        mkdir -p ${program%/*}; echo '#!/bin/sh' > $program; chmod +x $program
+    done";
+    for (script, goal) in [
+        ("tests/bench/valgrind", ".tools/valgrind"),
+        ("tests/checkout/chromium", ".tools/chromium"),
+    ] {
+        let machine = Machine::new();
+        let (name, folder) = (goal.rsplit('/').next().unwrap(), machine.0.join(goal));
+        fs::create_dir_all(machine.0.join(script).parent().unwrap()).unwrap();
+        fs::copy(workspace().join(script), machine.0.join(script)).unwrap();
+        machine
+            .has("dpkg-deb", unpack)
+            .has("apt-get", "echo no route to host >&2; exit 100");
+        for _ in 0..2 {
+            let output = machine.make(goal);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                output.status.success() && told.starts_with(name) && told.contains("apt install"),
+                "{told}"
+            );
+            assert!(!folder.exists());
+        }
+        machine.has(
+            "apt-get",
+            r#"case "$*" in *simulate*) echo 'Inst it (1)';; *) : > valgrind_1.deb;; esac"#,
+        );
+        let output = machine.make(goal);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let program = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(program.contains(&format!("{}/usr", folder.display())), "{program}");
+        let folders: Vec<_> = fs::read_dir(machine.0.join(".tools"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(
+            folders
+                .iter()
+                .all(|entry| entry == name || entry.to_str().unwrap().ends_with(".log")),
+            "{folders:?}"
+        );
+    }
 }

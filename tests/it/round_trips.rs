@@ -1,13 +1,16 @@
 //! What each request costs in round trips to DynamoDB, secrets being warm.
 
-use payment_functions_tests::local::{Attached, AwsProxy};
+use payment_functions_tests::local::{Attached, AwsProxy, Lambda, NoAnswer};
 use reqwest::Method;
 
 use crate::aws;
+use crate::reconcile::whole::{Shop, sweep};
+use crate::routes::{body, function, route};
 use crate::support::{Answer, Provider, Value, apm, control, json, post_to, preorder, request, send, unique, world};
 use crate::webhooks::{PROVIDERS, SECRET, completion, dynamodb_calls, reference, send_signed, taken};
 
 const WRITE: &str = "TransactWriteItems";
+const READ: &str = "GetItem";
 
 /// One instance of every function behind one proxy, with its secrets fetched.
 struct Counted {
@@ -104,7 +107,7 @@ async fn a_create_costs_two_a_replay_one_and_a_get_one() {
         );
         let created = counted.create(provider, &order_id, &key).await;
         let url = format!("{}/payments/{}", counted.payments.url(), created.str("id"));
-        assert_eq!(counted.of(send(request(Method::GET, &url))).await, ["GetItem"]);
+        assert_eq!(counted.of(send(request(Method::GET, &url))).await, [READ]);
         let calls = control().await.calls(provider, &order_id).await.unwrap().calls;
         assert_eq!(calls.len(), 2, "one call to the provider for each payment");
     }
@@ -145,7 +148,6 @@ async fn the_usual_webhook_costs_one_and_so_does_its_duplicate() {
 /// Not a promise, but what the unusual ways cost as they are.
 #[tokio::test]
 async fn what_the_unusual_webhooks_cost() {
-    const READ: &str = "GetItem";
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         let created = counted.create(provider, &unique("count"), &[]).await;
@@ -249,4 +251,192 @@ async fn a_create_that_an_early_webhook_overtook_costs_one_more() {
         let created = counted.create(provider, &order_id, &[]).await;
         taken(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
     }
+}
+
+/// A create function behind a proxy of its own.
+struct Till {
+    provider: Provider,
+    proxy: AwsProxy,
+    function: Attached,
+}
+
+impl Till {
+    async fn open(provider: Provider, changes: &[(&str, Option<&str>)]) -> Self {
+        let (proxy, function) = aws::behind_proxy(function(provider), changes).await;
+        Self {
+            provider,
+            proxy,
+            function,
+        }
+    }
+
+    /// The status of the answer to a request for an order, and what it asked of DynamoDB.
+    async fn post(&self, order_id: &str, key: Option<&str>) -> (u16, Vec<String>) {
+        self.proxy.reset();
+        let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+        let body = body(self.provider, order_id).to_string();
+        let answer = post_to(self.function.url(), route(self.provider), body, &headers).await;
+        (answer.status, dynamodb_calls(&self.proxy))
+    }
+}
+
+fn cost(status: u16, calls: &[&str]) -> (u16, Vec<String>) {
+    (status, calls.iter().map(|call| (*call).to_owned()).collect())
+}
+
+#[tokio::test]
+async fn a_create_that_came_to_nothing_costs_no_more_than_one_that_went_well() {
+    for provider in PROVIDERS {
+        let till = Till::open(provider, &[]).await;
+        let scripted = async |reply: Value| {
+            let order = unique("nothing");
+            control().await.replies(provider, &order, json!([reply])).await.unwrap();
+            order
+        };
+        let refusal = || json!({ "status": 400, "body": { "message": "no" } });
+        let order = scripted(refusal()).await;
+        assert_eq!(till.post(&order, None).await, cost(422, &[WRITE, WRITE]));
+        let order = scripted(refusal()).await;
+        assert_eq!(till.post(&order, Some(&order)).await, cost(422, &[WRITE, WRITE]));
+        assert_eq!(till.post(&order, Some(&order)).await, cost(422, &[WRITE]), "a replay");
+
+        // Nothing is known of the payment but its intent, so nothing but a lease is to be given back.
+        let failure = || json!({ "error": "INTERNAL_ERROR" });
+        let order = scripted(failure()).await;
+        assert_eq!(till.post(&order, None).await, cost(502, &[WRITE]));
+        let order = scripted(failure()).await;
+        assert_eq!(till.post(&order, Some(&order)).await, cost(502, &[WRITE, WRITE]));
+        assert_eq!(
+            till.post(&order, Some(&order)).await,
+            cost(201, &[WRITE, WRITE, READ, WRITE]),
+            "its key is taken over"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_progress_costs_one_and_taking_it_over_costs_two_more_than_a_create() {
+    for provider in PROVIDERS {
+        let till = Till::open(provider, &[]).await;
+        let later = Till::open(provider, &[("CLOCK_OFFSET_SECONDS", Some("31"))]).await;
+        let order = unique("taken-over");
+        let dies = [("FAULT_POINTS", Some("before:create-at-provider=die"))];
+        let holder = world().await.lambda(function(provider), &dies).await.unwrap();
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", order.as_str()),
+        ];
+        let body = body(provider, &order).to_string();
+        let died = holder.http("POST", route(provider), &headers, body.as_bytes()).await;
+        assert!(matches!(died, Err(NoAnswer::Died { .. })), "{died:?}");
+
+        assert_eq!(till.post(&order, Some(&order)).await, cost(409, &[WRITE]));
+        // When the lease is over: who has the key is learnt, it is taken, its payment is read; the rest as ever.
+        let taken_over = later.post(&order, Some(&order)).await;
+        assert_eq!(taken_over, cost(201, &[WRITE, WRITE, READ, WRITE]));
+    }
+}
+
+/// A shop, and the reconciler behind a proxy of its own, a minute later.
+struct Office {
+    shop: Shop,
+    proxy: AwsProxy,
+    reconciler: Lambda,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let (shop, proxy) = (Shop::open().await, aws::proxy().await);
+        let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
+        let reconciler = shop.reconciler_with(61, &endpoint).await;
+        reconciler.ready().await;
+        Self {
+            shop,
+            proxy,
+            reconciler,
+        }
+    }
+
+    /// What an operator's word asked of DynamoDB.
+    async fn of_word(&self, action: &str, id: &str, reference: Option<&str>) -> Vec<String> {
+        self.proxy.reset();
+        let mut word = json!({ "action": action, "paymentId": id, "who": "on call", "why": "seen as paid" });
+        if let Some(reference) = reference {
+            word["reference"] = json!(reference);
+        }
+        self.reconciler.invoke(word.to_string()).await.unwrap();
+        dynamodb_calls(&self.proxy)
+    }
+
+    /// A payment, and the provider's id of it.
+    async fn create(&self) -> (String, String) {
+        let created = self.shop.create(Provider::Finvypay, &unique("office")).await;
+        (created.str("id"), created.str("paymentId"))
+    }
+
+    /// A payment in review.
+    async fn in_review(&self) -> String {
+        let (id, reference) = self.create().await;
+        let wrong = json!({
+            "event": "payment.completed", "status": "COMPLETED", "paymentId": reference,
+            "amount": 9.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
+        });
+        assert_eq!(self.shop.tell(&wrong).await.status, 200);
+        assert_eq!(self.shop.status(&id).await, "review");
+        id
+    }
+}
+
+/// Not a promise, but what they cost as they are.
+#[tokio::test]
+async fn what_an_operators_word_costs() {
+    let office = Office::open().await;
+    // The payment, whose the reference is, the fact, and what became of it.
+    let (id, reference) = office.create().await;
+    let costs = office.of_word("complete", &id, Some(&reference)).await;
+    assert_eq!(costs, [READ, READ, WRITE, READ]);
+    assert_eq!(office.of_word("complete", &id, None).await, [READ], "said again");
+    let (id, _) = office.create().await;
+    assert_eq!(office.of_word("complete", &id, None).await, [READ, WRITE, READ]);
+    let id = office.in_review().await;
+    assert_eq!(office.of_word("complete", &id, None).await, [READ, WRITE, READ]);
+    // The payment, twice, since a fact of no rung is compared with all of it; the fact, and that nobody looks any more.
+    let id = office.in_review().await;
+    let costs = office.of_word("close", &id, None).await;
+    assert_eq!(costs, [READ, READ, WRITE, WRITE]);
+}
+
+/// The same.
+#[tokio::test]
+async fn what_a_look_of_the_reconciler_costs_that_settles_a_payment_by_asking() {
+    let office = Office::open().await;
+    let (id, reference) = office.create().await;
+    let moved = control()
+        .await
+        .set_status(Provider::Finvypay, &reference, "COMPLETED")
+        .await;
+    moved.unwrap();
+    office.proxy.reset();
+    let report = sweep(&office.reconciler).await;
+    assert_eq!(
+        (&report["lookedAt"], &report["settled"]),
+        (&json!(1), &json!(1)),
+        "{report}"
+    );
+    assert_eq!(office.shop.status(&id).await, "completed");
+    let (lists, looks): (Vec<_>, Vec<_>) = dynamodb_calls(&office.proxy)
+        .into_iter()
+        .partition(|call| call == "Query");
+    let expected = [
+        // It is claimed and read, and a turn to ask is taken.
+        &[WRITE, READ, WRITE][..],
+        // What is answered names a transaction that nobody knew: whose the two ids are is looked up.
+        &[WRITE, READ, READ, READ, WRITE],
+        // Whether that settles it, what it is now, and when it is looked at again: never.
+        &[READ, READ, WRITE],
+    ];
+    assert_eq!(looks, expected.concat());
+    // Each of the four queues has eight parts. The one in which there was something is read once more, and how much waits
+    // is counted in two.
+    assert_eq!(lists.len(), (4 + 1 + 2) * 8);
 }

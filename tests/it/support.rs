@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+pub use payment_functions_tests::aloud;
 use payment_functions_tests::local::HttpAnswer;
 pub use payment_functions_tests::local::World;
 pub use payment_functions_tests::sandbox::{Control, Provider};

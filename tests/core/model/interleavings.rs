@@ -1,6 +1,8 @@
 //! The webhook that races the answer to the create call, and everything else that can meet, in every order of their
 //! transactions, and with one of them dying before any of its calls.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use payment_functions::creation::{self, Keyed};
 use payment_functions::delivery::deliver;
 use payment_functions::id::{OrderId, PaymentId, Provider};
@@ -12,6 +14,7 @@ use payment_functions::providers::Event;
 use payment_functions::schedule::Queue;
 use payment_functions::status::Status;
 use payment_functions::store::Store;
+use payment_functions_tests::aloud;
 use reconcile_payments::operator::{self, Word};
 use reconcile_payments::sweep::Sweep;
 
@@ -144,6 +147,19 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// The orders that were gone through, in all tests, and the tests that have come to their end.
+static ORDERS: AtomicUsize = AtomicUsize::new(0);
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// What a test says at its end. The last of them tells of all.
+fn gone_through() {
+    let tests = include_str!("interleavings.rs").matches("\n#[tokio::test").count();
+    if ENDED.fetch_add(1, Ordering::Relaxed) + 1 == tests {
+        let orders = ORDERS.load(Ordering::Relaxed);
+        aloud(&format!("interleavings: {orders} orders of {tests} meetings"));
+    }
+}
+
 /// How many orders are drawn where there are thousands.
 const DRAWN: u64 = 100;
 
@@ -158,6 +174,8 @@ async fn many_orders(name: &str, play_it: impl AsyncFn(&Table, &mut dyn Choose) 
         assert_eq!(done, Some(()), "seed {seed}");
     }
     println!("{name}: {DRAWN} orders drawn at random");
+    let drawn = DRAWN.try_into().unwrap();
+    ORDERS.fetch_add(drawn, Ordering::Relaxed);
 }
 
 /// Plays a scenario in every order of its calls, each time in a new scene, and tells how many orders there are.
@@ -173,6 +191,7 @@ async fn every_order(name: &str, play_it: impl AsyncFn(&Table, &mut dyn Choose) 
         next = choices.next();
     }
     println!("{name}: {orders} orders, and {alike} that began like one of them");
+    ORDERS.fetch_add(orders, Ordering::Relaxed);
     orders
 }
 
@@ -206,6 +225,7 @@ async fn two_webhooks_race_the_create_call() {
         });
         orders.await;
     }
+    gone_through();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +244,7 @@ async fn whoever_dies_where_the_webhook_and_the_create_call_find_each_other() {
         });
         assert!(orders.await > 20);
     }
+    gone_through();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,6 +285,7 @@ async fn a_holder_thought_dead_and_the_one_that_took_over_give_one_answer() {
         });
         assert!(orders.await > 20);
     }
+    gone_through();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,6 +325,7 @@ async fn an_event_under_two_ids_finds_what_is_parked_under_either() {
         },
     );
     assert!(orders.await > 100);
+    gone_through();
 }
 
 /// FinvyPay's general webhook names an order. While that has one payment it is that one's; once it has two, nobody
@@ -337,6 +360,7 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
         Some(())
     });
     assert!(orders.await > 3);
+    gone_through();
 }
 
 /// The reconciler's look at what of a queue is due so much later.
@@ -376,6 +400,7 @@ async fn our_clock_meets_the_webhook_and_the_key() {
         });
         assert!(orders.await > 3);
     }
+    gone_through();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,6 +444,7 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
         Some(())
     });
     orders.await;
+    gone_through();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -445,4 +471,5 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
         Some(())
     });
     assert!(orders.await > 3);
+    gone_through();
 }

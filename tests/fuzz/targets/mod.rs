@@ -8,10 +8,12 @@ mod event;
 mod headers;
 mod json;
 mod paper;
+mod quote;
 mod reply;
 mod request;
 mod return_url;
 mod signature;
+mod status_reply;
 mod texts;
 mod webhook;
 
@@ -25,17 +27,19 @@ pub struct Target {
 }
 
 /// Every fuzz target.
-pub const ALL: [Target; 13] = [
+pub const ALL: [Target; 15] = [
     target("create_apm", request::apm),
     target("create_preorder", request::preorder),
     target("decimal", decimal::check),
     target("event", event::check),
     target("headers", headers::check),
     target("json", json::check),
+    target("quote", quote::check),
     target("reply_apolopay", reply::apolopay),
     target("reply_finvypay", reply::finvypay),
     target("return_url", return_url::check),
     target("signature", signature::check),
+    target("status_reply", status_reply::check),
     target("texts", texts::check),
     target("webhook_apolopay", webhook::apolopay),
     target("webhook_finvypay", webhook::finvypay),

@@ -16,6 +16,7 @@ use payment_functions::metadata;
 use payment_functions::payment::Payment;
 use payment_functions::problem::Problem;
 use payment_functions::providers::OUR_ID;
+use payment_functions::quote::FIELD as QUOTE;
 
 use super::json::{compact, pretty, reversed};
 use super::{paper, return_url};
@@ -25,10 +26,16 @@ const ORDER_ID: &str = "orderId";
 const CUSTOMER_EMAIL: &str = "customerEmail";
 
 pub fn preorder(bytes: &[u8]) -> bool {
-    let read = |json: &Json| {
-        let request = PreorderRequest::read(json, false)?;
+    let read = |json: &Json, quoted| {
+        let request = PreorderRequest::read(json, quoted)?;
         let payment = request.intent(PaymentId::random(), NOW);
-        Ok((payment, request.fingerprint(), request.sent))
+        let fingerprint = request.fingerprint();
+        Ok(Read {
+            payment,
+            fingerprint,
+            has_quote: request.quote.is_some(),
+            rest: request.sent,
+        })
     };
     let Some((body, payment, sent)) = valid(bytes, read) else {
         return false;
@@ -62,10 +69,14 @@ pub fn preorder(bytes: &[u8]) -> bool {
 
 pub fn apm(bytes: &[u8]) -> bool {
     let origins = return_url::origins();
-    let read = |json: &Json| {
-        let request = ApmRequest::read(json, &origins, false)?;
-        let payment = request.intent(PaymentId::random(), NOW);
-        Ok((payment, request.fingerprint(), request))
+    let read = |json: &Json, quoted| {
+        let request = ApmRequest::read(json, &origins, quoted)?;
+        Ok(Read {
+            payment: request.intent(PaymentId::random(), NOW),
+            fingerprint: request.fingerprint(),
+            has_quote: request.quote.is_some(),
+            rest: request,
+        })
     };
     let Some((body, payment, request)) = valid(bytes, read) else {
         return false;
@@ -118,11 +129,17 @@ pub fn apm(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads a body, and makes sure that the same meaning has the same fingerprint, and another one another.
-fn valid<T>(
-    bytes: &[u8],
-    read: impl Fn(&Json) -> Result<(Payment, Fingerprint, T), Problem>,
-) -> Option<(Object, Payment, T)> {
+/// What a body was read as.
+struct Read<T> {
+    payment: Payment,
+    fingerprint: Fingerprint,
+    has_quote: bool,
+    rest: T,
+}
+
+/// Reads a body, and makes sure that the same meaning has the same fingerprint, and another one another. `read` reads it
+/// as where quotes are asked for, or as where they are not.
+fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>) -> Option<(Object, Payment, T)> {
     let mut request = Request::new(Body::from(bytes));
     let media_type = HeaderValue::from_static("application/json");
     request.headers_mut().insert(CONTENT_TYPE, media_type);
@@ -134,7 +151,14 @@ fn valid<T>(
             return None;
         }
     };
-    let (payment, fingerprint, valid) = match read(&json) {
+    check_quoted(&json, &read);
+    let plain = |json: &Json| read(json, false);
+    let Read {
+        payment,
+        fingerprint,
+        rest: valid,
+        ..
+    } = match plain(&json) {
         Ok(valid) => valid,
         Err(problem) => {
             check_problem(&problem, Some(&json), 422);
@@ -142,8 +166,12 @@ fn valid<T>(
         }
     };
     for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {
-        let (again, print, _) = read(&Json::parse(same.as_bytes()).unwrap()).unwrap();
-        assert_eq!((again.money, print), (payment.money, fingerprint.clone()), "{same}");
+        let again = plain(&Json::parse(same.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            (again.payment.money, &again.fingerprint),
+            (payment.money, &fingerprint),
+            "{same}"
+        );
     }
     let Json::Object(body) = json else {
         panic!("valid, but no object")
@@ -156,8 +184,44 @@ fn valid<T>(
     let mut other = body.clone();
     let is_one = payment.money.amount().to_string().trim_end_matches(['0', '.']) == "1";
     other.set("amount", Json::Number(if is_one { "2" } else { "1" }.to_owned()));
-    assert_ne!(read(&Json::Object(other)).unwrap().1, fingerprint, "another amount");
+    let other = plain(&Json::Object(other)).unwrap();
+    assert_ne!(other.fingerprint, fingerprint, "another amount");
     Some((body, payment, valid))
+}
+
+/// Where quotes are asked for, a body is for an order, and means what it means without its quote; where they are not, a
+/// quote is no field of it.
+fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, Problem>) {
+    let given = json.as_object().and_then(|body| body.get(QUOTE));
+    let mut bare = json.clone();
+    if let Json::Object(body) = &mut bare {
+        body.remove(QUOTE);
+    }
+    let plain = read(&bare, false);
+    let is_text = |value: &Json| value.as_str().is_some();
+    let is_for_an_order = |read: &Read<T>| read.payment.order_id.is_some();
+    let is_good = plain.as_ref().is_ok_and(is_for_an_order) && given.is_none_or(is_text);
+    match (read(json, true), plain) {
+        (Ok(quoted), Ok(plain)) => {
+            assert!(is_good, "{json:?}");
+            assert_eq!(quoted.has_quote, given.is_some());
+            let payment = Payment {
+                id: plain.payment.id,
+                ..quoted.payment
+            };
+            assert_eq!((payment, quoted.fingerprint), (plain.payment, plain.fingerprint));
+            assert!(!plain.has_quote);
+        }
+        (Ok(_), Err(problem)) => panic!("{problem:?} without the quote"),
+        (Err(problem), _) => {
+            assert!(!is_good, "{problem:?} {json:?}");
+            check_problem(&problem, Some(json), 422);
+        }
+    }
+    if given.is_some() {
+        let problem = read(json, false).err().expect("an unknown field");
+        assert!(problem.errors().iter().any(|error| error.pointer == "/quote"));
+    }
 }
 
 /// `own` is what the caller gave, `sent` what goes to the provider but for our id.

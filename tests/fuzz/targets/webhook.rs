@@ -31,16 +31,18 @@ pub fn finvypay(bytes: &[u8]) -> bool {
         let data = body.get("data").and_then(Json::as_object);
         let inner = |name| data.and_then(|data| data.get(name));
         let words = [body.get("status"), inner("status"), body.get("event")];
-        let mut words = words.into_iter().flatten().filter_map(Json::as_str).map(lower);
-        let paid = ["success", "succeeded", "completed", "approved", "payment.completed"];
-        assert_eq!(
-            event.fact.outcome == Outcome::Completed,
-            words.all(|word| paid.contains(&word.as_str()))
-        );
+        let mut words = words.into_iter().flatten().filter_map(Json::as_str);
+        let says_paid = words.all(|word| is_paid(word) || lower(word) == "payment.completed");
+        assert_eq!(event.fact.outcome == Outcome::Completed, says_paid);
         let [amounts, currencies] = ["amount", "currency"].map(|name| [body.get(name), inner(name)]);
         believes_only_the_right_money(event, &amounts, &currencies);
     }
     read.is_some()
+}
+
+/// Whether it is one of FinvyPay's words for a payment that is paid.
+pub fn is_paid(word: &str) -> bool {
+    ["success", "succeeded", "completed", "approved"].contains(&lower(word).as_str())
 }
 
 fn lower(word: &str) -> String {
@@ -55,22 +57,29 @@ fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
     for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {
         assert_eq!(webhooks.read(same.as_bytes()).as_ref(), Ok(&event), "{same}");
     }
-    let stored = serde_json::to_string(&event).unwrap();
-    let kept: Event = serde_json::from_str(&stored).unwrap();
-    assert_eq!(
-        (&kept, kept.fact.digest()),
-        (&event, event.fact.digest()),
-        "parked and collected"
-    );
+    survives_being_stored(&event);
 
     let fact = &event.fact;
     assert_eq!(fact.provider, provider);
-    assert!(!fact.words.is_empty() && fact.words.chars().count() <= 100);
+    assert!(!fact.words.is_empty());
     assert!(event.payment_id.is_some() || fact.references().next().is_some() || fact.order_id.is_some());
     if let Some(id) = event.payment_id {
         assert!(compact(&json).to_lowercase().contains(&id.to_string()) && compact(&json).contains(OUR_ID));
     }
+    let Json::Object(body) = json else {
+        panic!("an event from no object")
+    };
+    Some((event, body))
+}
+
+/// What is stored of an event is the event, and its digest says what happened and not when.
+pub fn survives_being_stored(event: &Event) {
+    let stored = serde_json::to_string(event).unwrap();
+    let kept: Event = serde_json::from_str(&stored).unwrap();
+    let fact = &event.fact;
     let digest = fact.digest();
+    assert_eq!((&kept, &kept.fact.digest()), (event, &digest), "parked and collected");
+    assert!(fact.words.chars().count() <= 100);
     assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let otherwise_told = Fact {
         occurred_at: None,
@@ -81,15 +90,11 @@ fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
         digest,
         "when it happened is no part of what happened"
     );
-    let Json::Object(body) = json else {
-        panic!("an event from no object")
-    };
-    Some((event, body))
 }
 
 /// For payments of all kinds of money: the event completes those alone whose money every amount and every currency in
 /// the body names.
-fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], currencies: &[Option<&Json>]) {
+pub fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], currencies: &[Option<&Json>]) {
     let fact = &event.fact;
     let told = fact.money();
     let near = told.into_iter().flat_map(|money| {

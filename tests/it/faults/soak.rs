@@ -97,6 +97,10 @@ async fn everything_at_once_with_faults_loses_nothing() {
         calls + of_provider.calls
     );
     println!("  violations: {}", wrongs.len());
+    aloud(&format!(
+        "soak: {requests} requests, {struck} faults, {facts} facts, {} violations",
+        wrongs.len()
+    ));
     assert!(
         wrongs.is_empty(),
         "{}",
