@@ -135,6 +135,8 @@ pub struct Town {
     /// The secret of quotes.
     quotes: String,
     turns: Semaphore,
+    /// What was begun again that a busy machine had cut short, and how often.
+    again: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// How many at one time do what nothing goes wrong with. What is struck mostly waits, and takes no turn.
@@ -165,7 +167,18 @@ impl Town {
             key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
             quotes: quotes::secret().await,
             turns: Semaphore::new(TURNS),
+            again: Mutex::default(),
         }
+    }
+
+    /// Counts that something is begun again.
+    pub fn goes_again(&self, what: &'static str) {
+        *self.again.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// What was begun again, and how often.
+    pub fn again(&self) -> BTreeMap<&'static str, usize> {
+        self.again.lock().unwrap().clone()
     }
 
     /// The variables with the providers' addresses.
@@ -198,12 +211,13 @@ impl Town {
         self.lambda(flow.function(), table, STRUCK, &changes).await
     }
 
-    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do.
+    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
+    /// goes wrong any more then; what is too much for one run is the next one's.
     pub async fn sweep(&self, table: &str, ahead: u64) {
         let store = aws::clients(self.world.aws_url()).store(table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
-        for _ in 0..1000 {
+        loop {
             let run = async {
                 let now = Timestamp::now();
                 let finvypay = FinvyPay {
@@ -215,13 +229,18 @@ impl Town {
                 let asker = InTurn::new(&store, finvypay, now.plus(RUN));
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
-            match fault::scope(clock.clone(), run).await {
-                Ok(report) if report.failed == 0 && !report.unfinished => return,
-                // Overloaded, or too much for one run: whatever was claimed is free again in two minutes.
-                Ok(_) | Err(_) => clock.0.fetch_add(121_000, Ordering::Relaxed),
-            };
+            let report = fault::scope(clock.clone(), run).await.expect("a run of the reconciler");
+            assert_eq!(report.failed, 0, "{report:?}");
+            if !report.unfinished {
+                return;
+            }
+            assert!(
+                report.looked_at > 0,
+                "the reconciler does not come to an end: {report:?}"
+            );
+            // What it had claimed is free again.
+            clock.0.fetch_add(121_000, Ordering::Relaxed);
         }
-        panic!("the reconciler does not come to an end");
     }
 }
 
@@ -292,8 +311,8 @@ impl Shop {
         create_at(&functions[function(case.flow.provider)], case, &case.body()).await
     }
 
-    /// Somebody dies who created a case's payment, when the provider had answered. False where the machine was too busy.
-    pub async fn holder_dies(&self, case: &Case) -> bool {
+    /// Somebody dies who created a case's payment, when the provider had answered; or gives the status of an answer.
+    pub async fn holder_dies(&self, case: &Case) -> Option<u16> {
         let grave = Arc::new(Grave {
             point: Point {
                 call: Call::CreateAtProvider,
@@ -313,8 +332,8 @@ impl Shop {
             }
         });
         tokio::select! {
-            _ = flow => false,
-            () = grave.reached.notified() => true,
+            answer = flow => Some(answer.status().as_u16()),
+            () = grave.reached.notified() => None,
         }
     }
 

@@ -219,7 +219,7 @@ impl Soak {
                 match answer {
                     Ok(answer) => {
                         if answer.status != 409 {
-                            case.first_answer(&answer);
+                            case.first_answer(&answer, false);
                         }
                         case.notes(&answer);
                     }
