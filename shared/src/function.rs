@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::aws::patience;
 use crate::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::http;
 use crate::logging;
@@ -92,7 +93,7 @@ where
     });
     let run = async {
         // Whoever needs what did not come will ask for it again, and tell.
-        let _ = timeout(WARM_UP_LIMIT, warm_up(function)).await;
+        let _ = timeout(WARM_UP_LIMIT * patience(&ENVIRONMENT), warm_up(function)).await;
         tracing::info!("ready");
         lambda_runtime::run(service).await
     };
