@@ -11,7 +11,7 @@
 //! |---|---|
 //! | each cell is carried on in one of the three ways, in turn | in each of them |
 //! | a call is struck in every way in the first flow that makes it, and in every third of them in the others | in every way |
-//! | the calls to Secrets Manager are struck on the way in the first flow of each function | in every flow |
+//! | the calls to Secrets Manager at a start are struck on the way in the first flow of each function | in every flow |
 //! | of a call that a run of the reconciler makes again and again, the first and the last are struck | every one |
 //! | a run is struck on the way only at calls that no other flow makes | at all of them |
 //!
@@ -137,6 +137,11 @@ struct Case {
     is_dead: bool,
     /// Whether it was paid without anybody telling us.
     is_paid: bool,
+    /// Whether an operator was told that it is completed, or closed.
+    is_completed: bool,
+    is_closed: bool,
+    /// The secret that its function has, which will be rotated.
+    secret: Option<String>,
     wrongs: Vec<String>,
 }
 
@@ -189,6 +194,9 @@ impl Case {
             taken: Vec::new(),
             is_dead: false,
             is_paid: false,
+            is_completed: false,
+            is_closed: false,
+            secret: None,
             wrongs: Vec::new(),
         }
     }
@@ -261,7 +269,7 @@ impl Case {
         self.check(is_in_contract, || format!("not in the contract: {answer:?}"));
         let before_the_intent = |(step, _): &(Step, Blow)| {
             let calls = [Call::CurrentSecret, Call::PreviousSecret, Call::ReadKey, Call::Open];
-            calls.contains(&step.call)
+            calls.contains(&step.call) && !step.is_forced()
         };
         let is_stored = is_begun && !self.flow.at_random && !self.cell.blow.as_ref().is_some_and(before_the_intent);
         if answer.status >= 500 && is_stored {
@@ -299,8 +307,10 @@ impl Dealer {
         let mut blows = Vec::new();
         for step in steps {
             let on_the_way = match step.wire() {
-                Wire::SecretsManager if self.is_full || is_first_of_function => Blow::of(step, flow.provider),
-                Wire::Provider(_) if !flow.has_reply() => self.some(step, flow),
+                Wire::SecretsManager if self.is_full || is_first_of_function || step.is_forced() => {
+                    Blow::of(step, flow.provider)
+                }
+                Wire::Provider(_) if !flow.has_reply(step) => self.some(step, flow),
                 Wire::DynamoDb(_) => self.some(step, flow),
                 Wire::SecretsManager | Wire::Provider(_) | Wire::Events(_) => Vec::new(),
             };
@@ -567,14 +577,9 @@ async fn strike(town: Arc<Town>, shop: Arc<Shop>, mut jobs: Vec<Job>) -> Vec<Cas
     let stations = stations.map(|jobs| {
         let (town, shop) = (Arc::clone(&town), Arc::clone(&shop));
         tokio::spawn(async move {
-            let (mut cases, mut station) = (Vec::new(), None);
+            let (mut cases, mut station) = (Vec::new(), Station::open(&shop.table).await);
             while let Some((flow, cell)) = jobs.take() {
-                let station = match (&mut station, &cell.blow) {
-                    (Some(station), _) => station,
-                    (none, Some((_, blow))) => none.insert(Station::open(&town, &shop.table, &flow, blow).await),
-                    (None, None) => panic!("not a blow: {cell:?}"),
-                };
-                cases.push(shop.strike(&town, station, &flow, &cell).await);
+                cases.push(shop.strike(&town, &mut station, &flow, &cell).await);
             }
             cases
         })

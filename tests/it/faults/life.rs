@@ -10,9 +10,10 @@ use payment_functions_tests::sandbox::{Call, Delivery};
 use super::blows::Blow;
 use super::flows::{Act, Before};
 use super::points::Step;
-use super::shop::{Shop, Station, Town, complete_at, create_at};
+use super::shop::{Shop, Station, Town, create_at, say_at};
 use super::verdict::{Record, Stage, Table, judge};
 use super::*;
+use crate::webhooks::SECRET;
 
 /// How often a case is begun, at most, which a busy machine cuts short where nobody has more patience than in Lambda.
 const TRIES: usize = 5;
@@ -26,6 +27,9 @@ impl Shop {
     /// before.
     async fn prepare(&self, town: &Town, flow: &Arc<Flow>, cell: &Cell) -> Option<Case> {
         let mut case = Case::new(flow, cell);
+        if flow.rotated {
+            case.secret = Some(aws::create_secret(&keys("of before", "of before", "of before")).await);
+        }
         for before in &flow.before {
             match before {
                 Before::Created => {
@@ -70,7 +74,7 @@ impl Shop {
         let mut case = self.prepared(town, flow, &Cell::undisturbed(self.life)).await;
         let proxy = aws::proxy().await;
         let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
-        let lambda = Arc::new(town.lambda_of(flow, &self.table, &changes).await);
+        let lambda = Arc::new(town.lambda_of(&case, &self.table, &changes).await);
         let gate = unique("learn");
         town.gate.put(&gate, &lambda);
         let answer = case.act(town, &lambda, &gate).await;
@@ -91,7 +95,7 @@ impl Shop {
         let changes = [("FAULT_POINTS", Some(death.as_str()))];
         let turn = town.turn().await;
         let mut case = self.prepared(town, flow, cell).await;
-        let lambda = Arc::new(town.lambda_of(flow, &self.table, &changes).await);
+        let lambda = Arc::new(town.lambda_of(&case, &self.table, &changes).await);
         drop(turn);
         let gate = unique("dies");
         town.gate.put(&gate, &lambda);
@@ -118,15 +122,15 @@ impl Shop {
             tries += 1;
             let turn = town.turn().await;
             let mut case = self.prepared(town, flow, cell).await;
-            if step.is_at_start() {
+            if step.is_at_start {
                 station.proxy.reset();
                 blow.set_up(&station.proxy, step);
-                station.start_anew(town, flow, blow).await;
+                station.start_anew(town, &case, blow).await;
             } else {
-                if !station.suits(flow, blow) {
-                    station.start_anew(town, flow, blow).await;
+                if step.is_forced() || !station.suits(&case, blow) {
+                    station.start_anew(town, &case, blow).await;
                 }
-                station.lambda.ready().await;
+                station.lambda().ready().await;
                 station.proxy.reset();
                 blow.set_up(&station.proxy, step);
             }
@@ -134,15 +138,16 @@ impl Shop {
                 case.scripts(town, reply).await;
             }
             drop(turn);
-            let answer = case.act(town, &station.lambda, &station.name).await;
+            let lambda = station.lambda();
+            let answer = case.act(town, &lambda, &station.name).await;
             let _turn = town.turn().await;
             let is_struck = match blow {
                 Blow::Aws(..) => !station.proxy.injected().is_empty(),
-                Blow::Die(_) | Blow::Provider(..) => case.was_provider_called(town).await,
+                Blow::Die(_) | Blow::Provider(..) => case.was_provider_called(town, step.nth).await,
             };
-            if let Some(status) = station.lambda.ended() {
-                case.wrong(format!("the process ended: {status}\n{}", station.lambda.log()));
-                station.start_anew(town, flow, blow).await;
+            if let Some(status) = lambda.ended() {
+                case.wrong(format!("the process ended: {status}\n{}", lambda.log()));
+                station.end(town);
             }
             station.proxy.reset();
             wrongs.append(&mut case.wrongs);
@@ -162,7 +167,10 @@ impl Shop {
     /// What comes at once, where the same key or a webhook comes next; the reconciler comes for all at one time.
     async fn carry_on(&self, town: &Town, case: &mut Case) {
         match self.life {
-            Life::SameKey => self.same_key(town, case, &[When::Soon, When::Later]).await,
+            Life::SameKey => {
+                self.same_key(town, case, &[When::Soon, When::Later]).await;
+                self.same_word(case).await;
+            }
             Life::Webhook => {
                 let harder = match (case.flow.provider, case.nth % 3) {
                     (Provider::Finvypay, 0) => Webhook::Order,
@@ -245,10 +253,17 @@ impl Shop {
             webhooks.push(Webhook::Order);
         }
         self.webhooks(town, case, &webhooks).await;
+        // What was closed is completed by now.
         if matches!(case.flow.act, Act::Complete) {
-            let id = case.id.clone().expect("an id");
-            let done = self.complete(&id).await.expect("an answer");
-            case.check(done["status"] == "completed", || format!("the operator's word: {done}"));
+            self.same_word(case).await;
+        }
+    }
+
+    /// The same word of an operator's again.
+    async fn same_word(&self, case: &mut Case) {
+        if let Some(word) = case.flow.act.word() {
+            let answer = case.operate(self.operators(), word).await;
+            case.check(answer == Some(200), || format!("the operator's word again: {answer:?}"));
         }
     }
 
@@ -320,6 +335,11 @@ impl Webhook {
     }
 }
 
+/// What a secret holds.
+fn keys(apolopay: &str, finvypay: &str, webhooks: &str) -> Value {
+    json!({ "secretKey": apolopay, "apiKey": finvypay, "webhookSecret": webhooks })
+}
+
 /// Whether somebody whose log this is stored an intent, or went on with one.
 fn has_begun(log: &str) -> bool {
     ["intent stored", "key taken over"]
@@ -350,9 +370,9 @@ impl Case {
         calls.expect("the calls").calls
     }
 
-    /// Whether somebody asked the provider to create the payment who was struck.
-    async fn was_provider_called(&self, town: &Town) -> bool {
-        self.calls(town).await.len() > usize::from(self.flow.has_dead_holder())
+    /// Whether who was struck asked the provider so often to create the payment.
+    async fn was_provider_called(&self, town: &Town, times: usize) -> bool {
+        self.calls(town).await.len() >= times + usize::from(self.flow.has_dead_holder())
     }
 
     /// Whether the last reply was the first, or the first again: FinvyPay repeats it to the same attempt.
@@ -363,6 +383,12 @@ impl Case {
 
     /// Does what the flow does, and gives the status that it was answered with.
     async fn act(&mut self, town: &Town, lambda: &Lambda, gate: &str) -> Option<u16> {
+        if let Some(secret) = &self.secret {
+            // When the function has fetched what it was before.
+            lambda.ready().await;
+            let good = keys("sk_local_apolopay", "fp_local_finvypay", SECRET);
+            aws::put_secret(secret, &good).await;
+        }
         let (begin, log) = (Instant::now(), lambda.log().len());
         let status = match self.flow.act.clone() {
             Act::Create => match create_at(lambda, self, &self.body_of_the_flow()).await {
@@ -393,23 +419,34 @@ impl Case {
                     Err(error) => self.unanswered(&error),
                 }
             }
-            Act::Complete => match complete_at(lambda, &self.id.clone().expect("an id")).await {
-                Ok(done) => {
-                    self.check(done["status"] == "completed", || format!("the operator's word: {done}"));
-                    Some(200)
-                }
-                Err(error) => {
-                    let is_unavailable = error.to_string().contains("UNAVAILABLE");
-                    self.check(is_unavailable || self.dies(), || {
-                        format!("the operator's word: {error}")
-                    });
-                    is_unavailable.then_some(UNAVAILABLE)
-                }
-            },
+            act @ (Act::Complete | Act::Close) => {
+                let word = act.word().expect("a word");
+                self.operate(lambda, word).await
+            }
         };
         let took = begin.elapsed();
         self.check(took < LONGEST_ANSWER, || format!("it took {took:?}"));
         status
+    }
+
+    /// An operator says something, after which the payment has this status.
+    async fn operate(&mut self, lambda: &Lambda, (action, status): (&str, &str)) -> Option<u16> {
+        let id = self.id.clone().expect("an id");
+        match say_at(lambda, action, &id).await {
+            Ok(done) => {
+                self.check(done["status"] == status, || format!("the operator's word: {done}"));
+                self.is_completed |= action == "complete";
+                self.is_closed |= action == "close";
+                Some(200)
+            }
+            Err(error) => {
+                let is_unavailable = matches!(&error, NoAnswer::Failed(words) if words["errorType"] == "UNAVAILABLE");
+                self.check(is_unavailable || self.dies(), || {
+                    format!("the operator's word: {error}")
+                });
+                is_unavailable.then_some(UNAVAILABLE)
+            }
+        }
     }
 
     pub fn body(&self) -> Value {

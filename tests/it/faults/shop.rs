@@ -204,11 +204,20 @@ impl Town {
         self.world.lambda(function, &own).await.expect("a function")
     }
 
-    /// Starts the function of a flow that is struck.
-    pub async fn lambda_of(&self, flow: &Flow, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
-        let quotes = flow.quoted.then_some(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
-        let changes: Vec<_> = changes.iter().copied().chain(quotes).collect();
-        self.lambda(flow.function(), table, STRUCK, &changes).await
+    /// Starts the function of a case that is struck.
+    pub async fn lambda_of(&self, case: &Case, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
+        let mut changes = changes.to_vec();
+        if case.flow.quoted {
+            changes.push(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
+        }
+        if let Some(secret) = &case.secret {
+            let name = match case.flow.provider {
+                Provider::Apolopay => "APOLOPAY_SECRET_ID",
+                Provider::Finvypay => "FINVYPAY_SECRET_ID",
+            };
+            changes.push((name, Some(secret.as_str())));
+        }
+        self.lambda(case.flow.function(), table, STRUCK, &changes).await
     }
 
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
@@ -344,9 +353,9 @@ impl Shop {
         answer.expect("an answer").into()
     }
 
-    /// An operator says that a payment was paid.
-    pub async fn complete(&self, id: &str) -> Result<Value, NoAnswer> {
-        complete_at(&self.early["reconcile-payments"], id).await
+    /// The function to which an operator speaks.
+    pub fn operators(&self) -> &Lambda {
+        &self.early["reconcile-payments"]
     }
 }
 
@@ -359,68 +368,74 @@ pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Ans
     Ok(answer.into())
 }
 
-/// An operator's word, to one function.
-pub async fn complete_at(lambda: &Lambda, id: &str) -> Result<Value, NoAnswer> {
-    let word = json!({ "action": "complete", "paymentId": id, "who": "ops", "why": "seen on the chain" });
+/// An operator's word about a payment, to one function.
+pub async fn say_at(lambda: &Lambda, action: &str, id: &str) -> Result<Value, NoAnswer> {
+    let word = json!({ "action": action, "paymentId": id, "who": "ops", "why": "seen on the chain" });
     let done = lambda.invoke(word.to_string()).await?;
     Ok(serde_json::from_slice(&done).unwrap())
 }
 
-/// A function to be struck, with a proxy of its own before AWS.
+/// A place for a function to be struck, with a proxy of its own before AWS.
 pub struct Station {
     pub name: String,
     pub proxy: AwsProxy,
-    pub lambda: Arc<Lambda>,
-    setup: Setup,
     table: String,
+    running: Option<(Setup, Arc<Lambda>)>,
 }
 
 /// What a station's function is started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Setup {
     asks_for_quotes: bool,
     has_usual_limits: bool,
+    /// Of its own, which is rotated once.
+    secret: Option<String>,
 }
 
 impl Setup {
-    fn of(flow: &Flow, blow: &Blow) -> Self {
+    fn of(case: &Case, blow: &Blow) -> Self {
         Self {
-            asks_for_quotes: flow.quoted,
+            asks_for_quotes: case.flow.quoted,
             has_usual_limits: blow.needs_usual_limits(),
+            secret: case.secret.clone(),
         }
     }
 }
 
 impl Station {
-    pub async fn open(town: &Town, table: &str, flow: &Flow, blow: &Blow) -> Self {
-        let proxy = aws::proxy().await;
-        let name = unique("station");
-        let lambda = Arc::new(start_behind(town, table, flow, blow, &proxy).await);
-        town.gate.put(&name, &lambda);
+    pub async fn open(table: &str) -> Self {
         Self {
-            name,
-            proxy,
-            lambda,
-            setup: Setup::of(flow, blow),
+            name: unique("station"),
+            proxy: aws::proxy().await,
             table: table.to_owned(),
+            running: None,
         }
     }
 
-    /// Whether the function runs as this flow and blow need it.
-    pub fn suits(&self, flow: &Flow, blow: &Blow) -> bool {
-        self.setup == Setup::of(flow, blow)
+    /// Whether a function runs as this case and blow need it.
+    pub fn suits(&self, case: &Case, blow: &Blow) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|(setup, _)| *setup == Setup::of(case, blow))
     }
 
-    /// Ends the process and starts another. Does not wait for what it does at its start.
-    pub async fn start_anew(&mut self, town: &Town, flow: &Flow, blow: &Blow) {
-        self.lambda = Arc::new(start_behind(town, &self.table, flow, blow, &self.proxy).await);
-        self.setup = Setup::of(flow, blow);
-        town.gate.put(&self.name, &self.lambda);
+    /// The function.
+    pub fn lambda(&self) -> Arc<Lambda> {
+        let (_, lambda) = self.running.as_ref().expect("a function");
+        Arc::clone(lambda)
     }
-}
 
-async fn start_behind(town: &Town, table: &str, flow: &Flow, blow: &Blow, proxy: &AwsProxy) -> Lambda {
-    let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
-    town.lambda_of(flow, table, &changes).await
+    /// Ends the process, if there is one, and starts another. Does not wait for what it does at its start.
+    pub async fn start_anew(&mut self, town: &Town, case: &Case, blow: &Blow) {
+        let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
+        changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
+        let lambda = Arc::new(town.lambda_of(case, &self.table, &changes).await);
+        town.gate.put(&self.name, &lambda);
+        self.running = Some((Setup::of(case, blow), lambda));
+    }
+
+    /// Ends the process.
+    pub fn end(&mut self, town: &Town) {
+        town.gate.remove(&self.name);
+        self.running = None;
+    }
 }
