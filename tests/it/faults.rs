@@ -140,6 +140,8 @@ struct Case {
     /// Whether an operator was told that it is completed, or closed.
     is_completed: bool,
     is_closed: bool,
+    /// How many answers blamed the provider.
+    provider_errors: usize,
     /// The secret that its function has, which will be rotated.
     secret: Option<String>,
     wrongs: Vec<String>,
@@ -196,6 +198,7 @@ impl Case {
             is_paid: false,
             is_completed: false,
             is_closed: false,
+            provider_errors: 0,
             secret: None,
             wrongs: Vec::new(),
         }
@@ -240,6 +243,7 @@ impl Case {
             .iter()
             .filter_map(|name| body[*name].as_str());
         self.handed.extend(handed.map(str::to_owned));
+        self.provider_errors += usize::from(answer.status == 502);
         let is_replayed = answer.header("idempotency-replayed").is_some();
         self.callers += usize::from(!is_replayed && answer.status != 409);
         if let Some(first) = self.answer.clone() {

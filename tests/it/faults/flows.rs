@@ -77,8 +77,9 @@ impl Flow {
     }
 
     /// A payment that faults strike at random.
-    pub fn at_random(provider: Provider) -> Self {
+    pub fn at_random(provider: Provider, keyed: bool) -> Self {
         Self {
+            keyed,
             at_random: true,
             ..Self::new("at random", provider, vec![], Act::Create)
         }

@@ -68,7 +68,8 @@ impl Gate {
     }
 }
 
-/// A function that gives no answer is a 502, as at a function URL.
+/// A function that dies is a 502, as at a function URL. There, so is one that fails in any other way: a 500 here, so that it
+/// is not taken for a death.
 async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let (name, path) = uri.path().trim_start_matches('/').split_once('/').unwrap();
     let lambda = gate.function(name);
@@ -77,10 +78,13 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: Heade
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
     let answer = lambda.http(method.as_str(), &format!("/{path}"), &headers, &body).await;
-    let (status, body) = answer.map_or_else(
-        |error| (502, error.to_string().into_bytes()),
-        |answer| (answer.status, answer.body),
-    );
+    let (status, body) = match answer {
+        Ok(answer) => (answer.status, answer.body),
+        Err(error) => {
+            let is_dead = matches!(error, NoAnswer::Died { .. });
+            (if is_dead { 502 } else { 500 }, error.to_string().into_bytes())
+        }
+    };
     Response::builder().status(status).body(Body::from(body)).unwrap()
 }
 

@@ -12,7 +12,7 @@ use payment_functions_tests::local::{AwsProxy, Fault};
 use payment_functions_tests::sandbox::Chaos;
 
 use super::life::{Webhook, is_final};
-use super::shop::create_at;
+use super::shop::{create_at, say_at};
 use super::verdict::{Record, Stage, Table, judge};
 use super::*;
 
@@ -26,6 +26,8 @@ const TRIES: usize = 3;
 /// The pause between two deaths, and between two runs of a reconciler.
 const PAUSE: Duration = Duration::from_secs(1);
 const RECONCILERS: usize = 2;
+/// The instance of the reconciler to which operators speak.
+const OPERATORS: usize = RECONCILERS;
 /// At a till somebody buys, with functions of its own.
 const FUNCTIONS: [&str; 4] = ["create-preorder", "create-apm", "webhook-handler", "get-payment"];
 /// How many keys are tried again at one time when all is calm.
@@ -51,8 +53,11 @@ struct Soak {
     proxy: AwsProxy,
     tills: usize,
     until: Instant,
-    flows: [Arc<Flow>; 2],
+    /// Of each provider, with a key and without.
+    flows: [[Arc<Flow>; 2]; 2],
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// What is wrong, and of no payment.
+    wrongs: Mutex<BTreeSet<String>>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -66,27 +71,26 @@ async fn everything_at_once_with_faults_loses_nothing() {
 
     let cases = soak.load().await;
     let counts = soak.counts.lock().unwrap().clone();
-    let requests: u64 = counts.values().sum();
-    let calls: usize = ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"]
-        .iter()
-        .map(|action| soak.proxy.count(action))
-        .sum();
+    let (by_kind, beside): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        counts.into_iter().partition(|(name, _)| REQUESTS.contains(name));
+    let requests: u64 = by_kind.values().sum();
+    let calls: usize = AWS_CALLS.iter().map(|action| soak.proxy.count(action)).sum();
     let of_aws = soak.proxy.injected();
     soak.proxy.calm();
     let of_provider = soak.town.control.chaos(&Chaos::default()).await.expect("calm");
 
     println!("calm after {} payments", cases.len());
     let (cases, facts) = soak.audit(cases).await;
-    let wrongs: Vec<String> = cases
+    let wrongs = cases
         .iter()
-        .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)))
-        .collect();
+        .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)));
+    let wrongs: Vec<String> = wrongs.chain(soak.wrongs.lock().unwrap().clone()).collect();
     let struck: usize = of_aws.values().sum::<usize>() + of_provider.mishaps.values().sum::<usize>();
     println!(
         "soak: {tills} tills, {load} s, {} payments, {requests} requests",
         cases.len()
     );
-    println!("  load: {} requests a second: {:?}", requests / load, counts);
+    println!("  load: {} requests a second: {by_kind:?}; {beside:?}", requests / load);
     println!("  AWS: {calls} calls, faults {of_aws:?}");
     println!(
         "  providers: {} calls, faults {:?}",
@@ -108,6 +112,11 @@ async fn everything_at_once_with_faults_loses_nothing() {
     );
 }
 
+/// What is counted as a request, of all that is counted.
+const REQUESTS: [&str; 5] = ["create", "webhook", "get", "operator's word", "sweep"];
+const NOT_LOOKED_AT: &str = "not looked at";
+const AWS_CALLS: [&str; 4] = ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"];
+
 impl Soak {
     async fn open(tills: usize, load: Duration) -> Self {
         let town = Town::open(false).await;
@@ -115,7 +124,7 @@ impl Soak {
         aws::create_table(&table).await;
         let proxy = aws::proxy().await;
         proxy.chaos(PERCENT, SEED, &faults());
-        let flows = BOTH.map(|provider| Arc::new(Flow::at_random(provider)));
+        let flows = BOTH.map(|provider| [true, false].map(|keyed| Arc::new(Flow::at_random(provider, keyed))));
         let soak = Self {
             town,
             table,
@@ -124,13 +133,14 @@ impl Soak {
             until: Instant::now(),
             flows,
             counts: Mutex::default(),
+            wrongs: Mutex::default(),
         };
         for till in 0..tills {
             for function in FUNCTIONS {
                 soak.start(function, till).await;
             }
         }
-        for nth in 0..RECONCILERS {
+        for nth in 0..=OPERATORS {
             soak.start("reconcile-payments", nth).await;
         }
         let chaos = Chaos {
@@ -153,17 +163,26 @@ impl Soak {
         } else {
             0
         };
-        let endpoint = [("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
-        let lambda = self.town.lambda(function, &self.table, ahead, &endpoint).await;
+        // What hangs is given up as soon as in Lambda: whoever is cut short tries again.
+        let changes = [("AWS_ENDPOINT_URL", Some(self.proxy.url())), USUAL_LIMITS];
+        let lambda = self.town.lambda(function, &self.table, ahead, &changes).await;
         self.town.gate.put(&place(function, till), &Arc::new(lambda));
     }
 
-    fn is_over(&self) -> bool {
+    fn is_load_over(&self) -> bool {
         Instant::now() >= self.until
     }
 
     fn count(&self, what: &'static str) {
-        *self.counts.lock().unwrap().entry(what).or_default() += 1;
+        self.count_more(what, 1);
+    }
+
+    fn count_more(&self, what: &'static str, more: u64) {
+        *self.counts.lock().unwrap().entry(what).or_default() += more;
+    }
+
+    fn wrong(&self, what: String) {
+        self.wrongs.lock().unwrap().insert(what);
     }
 
     /// Everything at once, until the time is over.
@@ -192,8 +211,9 @@ impl Soak {
     async fn serve(&self, till: usize) -> Vec<Case> {
         let mut random = fastrand::Rng::with_seed(u64::try_from(till).expect("small"));
         let mut cases = Vec::new();
-        while !self.is_over() {
-            let flow = random.choice(&self.flows).expect("two");
+        while !self.is_load_over() {
+            let [keyed, keyless] = random.choice(&self.flows).expect("two");
+            let flow = if random.u8(..5) == 0 { keyless } else { keyed };
             let mut case = Case::new(flow, &Cell::undisturbed(Life::SameKey));
             self.create(&mut case, till, &mut random).await;
             self.live(&mut case, till, &mut random).await;
@@ -203,11 +223,12 @@ impl Soak {
         cases
     }
 
-    /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once.
+    /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once. Without a key
+    /// each request is a payment of its own, and so there is only one.
     async fn create(&self, case: &mut Case, till: usize, random: &mut fastrand::Rng) {
         for _ in 0..TRIES {
             let mut answers = Vec::new();
-            if random.u8(..10) == 0 {
+            if case.key.is_some() && random.u8(..10) == 0 {
                 let other = (till + 1) % self.tills;
                 let (one, two) = join(self.ask(case, till), self.ask(case, other)).await;
                 answers.extend([one, two]);
@@ -227,7 +248,7 @@ impl Soak {
                     Err(error) => case.wrong(format!("no answer: {error}")),
                 }
             }
-            if case.answer.is_some() {
+            if case.answer.is_some() || case.key.is_none() {
                 return;
             }
         }
@@ -274,20 +295,42 @@ impl Soak {
             20..34 => vec![webhook(paid), webhook(failed)],
             34..48 => vec![webhook(other_money), webhook(paid)],
             48..62 => vec![webhook(three_times)],
+            62..70 => vec![],
             _ => vec![webhook(paid)],
         };
+        if (62..80).contains(&scenario) {
+            self.complete(case).await;
+        }
         for spec in &told {
             for _ in 0..TRIES {
                 let gate = self.town.gate.url(&place("webhook-handler", till));
                 let deliveries = case.tell(&self.town, spec, &gate).await;
                 for delivery in &deliveries {
                     self.count("webhook");
+                    // At the gate, 502 is a death and nothing else.
                     let is_expected = matches!(delivery.status, Some(200 | 502 | 503));
                     case.check(is_expected, || format!("a webhook was answered {delivery:?}"));
                 }
                 if deliveries.iter().any(|delivery| delivery.status == Some(200)) {
                     break;
                 }
+            }
+        }
+    }
+
+    /// An operator says that it was paid, and says it again where there was no answer.
+    async fn complete(&self, case: &mut Case) {
+        let Some(id) = case.id.clone() else { return };
+        for _ in 0..TRIES {
+            self.count("operator's word");
+            let lambda = self.town.gate.function(&place("reconcile-payments", OPERATORS));
+            match say_at(&lambda, "complete", &id).await {
+                Ok(done) => {
+                    case.check(done["status"] == "completed", || format!("the operator's word: {done}"));
+                    case.is_completed = true;
+                    return;
+                }
+                Err(error) => case.check(passes(&error), || format!("the operator's word: {error}")),
             }
         }
     }
@@ -307,13 +350,20 @@ impl Soak {
     }
 
     async fn reconcile(&self, nth: usize) {
-        while !self.is_over() {
+        while !self.is_load_over() {
             self.count("sweep");
             let lambda = self.town.gate.function(&place("reconcile-payments", nth));
             match lambda.invoke(r#"{"action":"sweep"}"#).await {
-                // Out of reach, or killed: the next run goes on.
-                Ok(_) | Err(NoAnswer::Failed(_) | NoAnswer::Died { .. }) => {}
-                Err(error) => panic!("a run of the reconciler: {error}"),
+                Ok(report) => {
+                    let report: Value = serde_json::from_slice(&report).expect("JSON");
+                    self.count_more(NOT_LOOKED_AT, report["failed"].as_u64().expect("a number"));
+                }
+                // The next run goes on.
+                Err(error) if passes(&error) => {}
+                Err(error) => self.wrong(format!("a run of the reconciler: {error}")),
+            }
+            for line in strange_failures(&lambda.log()) {
+                self.wrong(format!("a run of the reconciler: {line}"));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -322,13 +372,12 @@ impl Soak {
     /// Kills one process after the other.
     async fn kill(&self) {
         let mut random = fastrand::Rng::with_seed(SEED);
-        while !self.is_over() {
+        while !self.is_load_over() {
             tokio::time::sleep(PAUSE).await;
             self.count("death");
-            let (function, till) = if random.u8(..10) == 0 {
-                ("reconcile-payments", random.usize(..RECONCILERS))
-            } else {
-                (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills))
+            let (function, till) = match random.u8(..10) {
+                0 => ("reconcile-payments", random.usize(..=OPERATORS)),
+                _ => (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills)),
             };
             self.town.gate.function(&place(function, till)).kill().await;
             self.start(function, till).await;
@@ -345,7 +394,7 @@ impl Soak {
         .await;
         let later = [&first, &apm];
         let again = cases.into_iter().map(|mut case| async {
-            if case.answer.is_none() {
+            if case.answer.is_none() && case.key.is_some() {
                 let lambda = later[usize::from(case.flow.provider == Provider::Finvypay)];
                 let answer = create_at(lambda, &case, &case.body()).await.expect("an answer");
                 case.notes(&answer);
@@ -373,6 +422,27 @@ impl Soak {
 /// The name of a function at the gate.
 fn place(function: &str, till: usize) -> String {
     format!("{function}-{till}")
+}
+
+/// Whether somebody gave up on AWS, or died: it is for the next to go on.
+fn passes(error: &NoAnswer) -> bool {
+    match error {
+        NoAnswer::Failed(words) => words["errorType"] == "UNAVAILABLE",
+        NoAnswer::Died { .. } => true,
+        NoAnswer::TimedOut { .. } | NoAnswer::Unreadable(_) => false,
+    }
+}
+
+/// What a reconciler could not look at for another reason than that the table was out of reach.
+fn strange_failures(log: &str) -> Vec<&str> {
+    let is_strange = |line: &&str| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        let is_out_of_reach = line["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("DynamoDB "));
+        line["message"] == "not looked at" && !is_out_of_reach
+    };
+    log.lines().filter(is_strange).collect()
 }
 
 /// Of two answers to equal requests at one time, the one that is no answer to keep comes first, and a replay of the other

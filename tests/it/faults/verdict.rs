@@ -240,6 +240,18 @@ impl Judge<'_> {
         let most = callers + others.into_iter().chain([in_vain]).filter(|one| *one).count();
         self.case
             .check(calls <= most, || format!("{calls} calls by {most} requests"));
+        if self.case.flow.at_random {
+            let provider = self.case.flow.provider;
+            let errors = self.case.provider_errors;
+            let failed = self
+                .calls
+                .iter()
+                .filter(|call| ids_received(provider, call).is_empty())
+                .count();
+            self.case.check(errors <= failed, || {
+                format!("the provider was blamed {errors} times for {failed} calls")
+            });
+        }
         let our_id = |call: &Call| {
             let body: Value = serde_json::from_str(&call.body).expect("JSON");
             body["metadata"]["paymentFunctionsId"].clone()
