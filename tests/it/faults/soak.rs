@@ -1,14 +1,15 @@
 //! A soak: every flow at once, as fast as the machine goes, while faults strike one call in twenty and processes are
-//! killed; then calm, and an audit of the whole table.
+//! killed; then calm, and an audit of the whole table, and of what was published of it.
 //!
 //! A few seconds of it in `cargo test`; `SOAK_SECONDS` goes on for longer with more at a time, as `make soak` does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt};
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::{AwsProxy, Fault, TableStream};
 use payment_functions_tests::sandbox::Chaos;
 
 use super::life::{Webhook, is_final};
@@ -28,6 +29,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const RECONCILERS: usize = 2;
 /// The instance of the reconciler to which operators speak.
 const OPERATORS: usize = RECONCILERS;
+/// How many records of the table's stream are published together, and how often some are tried at most.
+const BATCH: usize = 100;
+const MOST_TRIES: usize = 50;
+/// How often it is looked for more of them.
+const POLL: Duration = Duration::from_millis(100);
 /// At a till somebody buys, with functions of its own.
 const FUNCTIONS: [&str; 4] = ["create-preorder", "create-apm", "webhook-handler", "get-payment"];
 /// How many keys are tried again at one time when all is calm.
@@ -55,10 +61,19 @@ struct Soak {
     until: Instant,
     /// Of each provider, with a key and without.
     flows: [[Arc<Flow>; 2]; 2],
+    /// Where events are put, and where they arrive.
+    bus: String,
+    arrivals: String,
+    dead_letters: String,
+    /// Whether nothing changes any more.
+    is_over: AtomicBool,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     /// What is wrong, and of no payment.
     wrongs: Mutex<BTreeSet<String>>,
 }
+
+/// What is published of a payment: its id, its version and the kind of event.
+type Told = (String, u64, String);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_at_once_with_faults_loses_nothing() {
@@ -69,6 +84,8 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let (tills, load) = seconds.map_or((3, 8), |seconds| (TILLS * processors, seconds));
     let soak = Arc::new(Soak::open(tills, Duration::from_secs(load)).await);
 
+    let publisher = Arc::clone(&soak);
+    let publisher = tokio::spawn(async move { publisher.publish().await });
     let cases = soak.load().await;
     let counts = soak.counts.lock().unwrap().clone();
     let (by_kind, beside): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -81,6 +98,9 @@ async fn everything_at_once_with_faults_loses_nothing() {
 
     println!("calm after {} payments", cases.len());
     let (cases, facts) = soak.audit(cases).await;
+    soak.is_over.store(true, Ordering::Relaxed);
+    let stored = publisher.await.unwrap();
+    let events = soak.audit_events(&stored).await;
     let wrongs = cases
         .iter()
         .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)));
@@ -97,8 +117,9 @@ async fn everything_at_once_with_faults_loses_nothing() {
         of_provider.calls, of_provider.mishaps
     );
     println!(
-        "  {struck} faults in {} calls; {facts} facts in the ledgers",
-        calls + of_provider.calls
+        "  {struck} faults in {} calls; {facts} facts in the ledgers; {} changes, {events} events",
+        calls + of_provider.calls,
+        stored.len()
     );
     println!("  violations: {}", wrongs.len());
     assert!(
@@ -113,9 +134,23 @@ async fn everything_at_once_with_faults_loses_nothing() {
 }
 
 /// What is counted as a request, of all that is counted.
-const REQUESTS: [&str; 5] = ["create", "webhook", "get", "operator's word", "sweep"];
+const REQUESTS: [&str; 6] = [
+    "create",
+    "webhook",
+    "get",
+    "operator's word",
+    "sweep",
+    "batch of records",
+];
 const NOT_LOOKED_AT: &str = "not looked at";
-const AWS_CALLS: [&str; 4] = ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"];
+const AWS_CALLS: [&str; 6] = [
+    "GetItem",
+    "Query",
+    "TransactWriteItems",
+    "GetSecretValue",
+    "PutEvents",
+    "SendMessage",
+];
 
 impl Soak {
     async fn open(tills: usize, load: Duration) -> Self {
@@ -125,6 +160,7 @@ impl Soak {
         let proxy = aws::proxy().await;
         proxy.chaos(PERCENT, SEED, &faults());
         let flows = BOTH.map(|provider| [true, false].map(|keyed| Arc::new(Flow::at_random(provider, keyed))));
+        let (bus, arrivals) = aws::create_bus().await;
         let soak = Self {
             town,
             table,
@@ -132,6 +168,10 @@ impl Soak {
             tills,
             until: Instant::now(),
             flows,
+            bus,
+            arrivals,
+            dead_letters: aws::create_queue().await,
+            is_over: AtomicBool::new(false),
             counts: Mutex::default(),
             wrongs: Mutex::default(),
         };
@@ -143,6 +183,7 @@ impl Soak {
         for nth in 0..=OPERATORS {
             soak.start("reconcile-payments", nth).await;
         }
+        soak.start("publish-events", 0).await;
         let chaos = Chaos {
             percent: PERCENT,
             seed: SEED,
@@ -164,7 +205,13 @@ impl Soak {
             0
         };
         // What hangs is given up as soon as in Lambda: whoever is cut short tries again.
-        let changes = [("AWS_ENDPOINT_URL", Some(self.proxy.url())), USUAL_LIMITS];
+        let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url())), USUAL_LIMITS];
+        if function == "publish-events" {
+            changes.extend([
+                ("EVENT_BUS", Some(self.bus.as_str())),
+                ("DEAD_LETTER_QUEUE_URL", Some(self.dead_letters.as_str())),
+            ]);
+        }
         let lambda = self.town.lambda(function, &self.table, ahead, &changes).await;
         self.town.gate.put(&place(function, till), &Arc::new(lambda));
     }
@@ -377,11 +424,94 @@ impl Soak {
             self.count("death");
             let (function, till) = match random.u8(..10) {
                 0 => ("reconcile-payments", random.usize(..=OPERATORS)),
+                1 => ("publish-events", 0),
                 _ => (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills)),
             };
             self.town.gate.function(&place(function, till)).kill().await;
             self.start(function, till).await;
         }
+    }
+
+    /// Hands the table's stream to publish-events, as Lambda does, until all of it is handed on and nothing changes any
+    /// more. Gives all that must be published.
+    async fn publish(&self) -> BTreeSet<Told> {
+        let aws = self.town.world.aws();
+        let mut stream = TableStream::open(aws, &self.table).await.expect("a stream");
+        let mut stored = BTreeSet::new();
+        loop {
+            let is_over = self.is_over.load(Ordering::Relaxed);
+            let records = stream.read().await.expect("records");
+            if records.is_empty() {
+                if is_over {
+                    return stored;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            let is_payment = |record: &&Value| record["dynamodb"]["Keys"]["sk"]["S"] == "STATE";
+            let payments: Vec<Value> = records.iter().filter(is_payment).cloned().collect();
+            stored.extend(payments.iter().flat_map(changes));
+            for batch in payments.chunks(BATCH) {
+                self.hand_on(batch).await;
+            }
+        }
+    }
+
+    /// Hands records on until all are done: from the first that is not, all come again.
+    async fn hand_on(&self, mut batch: &[Value]) {
+        let mut tries = 0;
+        while !batch.is_empty() {
+            self.count("batch of records");
+            let lambda = self.town.gate.function(&place("publish-events", 0));
+            let answer = lambda.invoke(json!({ "Records": batch }).to_string()).await;
+            let rest = match answer {
+                Ok(answer) => {
+                    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+                    let failure = &answer["batchItemFailures"][0]["itemIdentifier"];
+                    let is_first = |record: &Value| record["dynamodb"]["SequenceNumber"] == *failure;
+                    let done = batch.iter().position(is_first);
+                    done.map_or(&[][..], |done| &batch[done..])
+                }
+                Err(NoAnswer::Died { .. }) => batch,
+                Err(error) => return self.wrong(format!("not published: {error}")),
+            };
+            tries = if rest.len() < batch.len() { 0 } else { tries + 1 };
+            if tries == MOST_TRIES {
+                return self.wrong(format!("never published: {}", batch[0]));
+            }
+            batch = rest;
+            if !batch.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Everything that was stored was published, and nothing else: in order where it came for the first time. Gives how
+    /// many events came.
+    async fn audit_events(&self, stored: &BTreeSet<Told>) -> usize {
+        let messages = aws::receive_all(&self.arrivals).await;
+        let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
+        for message in &messages {
+            let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
+            let (detail, kind) = (&event["detail"], &event["detail-type"]);
+            let [id, kind] = [&detail["id"], kind].map(|text| text.as_str().expect("a text").to_owned());
+            let version = detail["version"].as_u64().expect("a version");
+            if seen.insert((id.clone(), version, kind)) {
+                let before = latest.insert(id, version).unwrap_or_default();
+                if before > version {
+                    self.wrong(format!("published after version {before}: {event}"));
+                }
+            }
+        }
+        for told in stored.difference(&seen) {
+            self.wrong(format!("stored, and not published: {told:?}"));
+        }
+        for told in seen.difference(stored) {
+            self.wrong(format!("published, and not stored: {told:?}"));
+        }
+        for letter in aws::receive_all(&self.dead_letters).await {
+            self.wrong(format!("given up: {letter}"));
+        }
+        messages.len()
     }
 
     /// Lets come what comes in calm: the keys that have no answer yet, and the reconciler. Then judges everything, and
@@ -443,6 +573,25 @@ fn strange_failures(log: &str) -> Vec<&str> {
         line["message"] == "not looked at" && !is_out_of_reach
     };
     log.lines().filter(is_strange).collect()
+}
+
+/// What must be published of a record of a payment: the status that it has come to, from `pending` on, and what a person
+/// should look at.
+fn changes(record: &Value) -> Vec<Told> {
+    let [old, new] = ["OldImage", "NewImage"].map(|name| &record["dynamodb"][name]);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let id = text(&new["pk"]["S"]).split_off("PAYMENT#".len());
+    let version = text(&new["version"]["N"]).parse().expect("a version");
+    let mut kinds = Vec::new();
+    let status = text(&new["status"]["S"]);
+    if old["status"] != new["status"] && status != "creating" {
+        kinds.push(status);
+    }
+    if old["attention"] != new["attention"] {
+        kinds.push("attention".to_owned());
+    }
+    let told = |kind| (id.clone(), version, format!("payment.{kind}"));
+    kinds.into_iter().map(told).collect()
 }
 
 /// Of two answers to equal requests at one time, the one that is no answer to keep comes first, and a replay of the other
