@@ -95,9 +95,9 @@ where
     });
     let run = async {
         let mut warm_up = pin!(warm_up(function));
-        let is_warm = timeout(WARM_UP_LIMIT * patience(&ENVIRONMENT), &mut warm_up)
-            .await
-            .is_ok();
+        // Tests rather wait for a start than go on beside it.
+        let limit = WARM_UP_LIMIT * patience(&ENVIRONMENT).pow(2);
+        let is_warm = timeout(limit, &mut warm_up).await.is_ok();
         tracing::info!("ready");
         let run = lambda_runtime::run(service);
         if is_warm {

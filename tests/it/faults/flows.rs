@@ -13,6 +13,8 @@ pub struct Flow {
     pub act: Act,
     /// Whether the shop's quotes are asked for, and the one that comes has expired.
     pub quoted: bool,
+    /// Whether the provider's secret is rotated when the function has fetched it: it has a secret of its own then.
+    pub rotated: bool,
     /// Whether faults come at random, and so anywhere.
     pub at_random: bool,
     /// What it answers undisturbed; an operator is answered without a status.
@@ -44,6 +46,19 @@ pub enum Act {
     Get,
     /// An operator says that it was paid.
     Complete,
+    /// An operator says that it was dealt with otherwise.
+    Close,
+}
+
+impl Act {
+    /// What an operator says, and the status after it.
+    pub const fn word(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Complete => Some(("complete", "completed")),
+            Self::Close => Some(("close", "review")),
+            Self::Create | Self::Webhook(_) | Self::Get => None,
+        }
+    }
 }
 
 impl Flow {
@@ -53,6 +68,7 @@ impl Flow {
             provider,
             keyed: true,
             quoted: false,
+            rotated: false,
             at_random: false,
             answer: answer_to(&before, &act),
             before,
@@ -61,8 +77,9 @@ impl Flow {
     }
 
     /// A payment that faults strike at random.
-    pub fn at_random(provider: Provider) -> Self {
+    pub fn at_random(provider: Provider, keyed: bool) -> Self {
         Self {
+            keyed,
             at_random: true,
             ..Self::new("at random", provider, vec![], Act::Create)
         }
@@ -73,14 +90,15 @@ impl Flow {
             Act::Create => function(self.provider),
             Act::Webhook(_) => "webhook-handler",
             Act::Get => "get-payment",
-            Act::Complete => "reconcile-payments",
+            Act::Complete | Act::Close => "reconcile-payments",
         }
     }
 
-    /// Whether what the provider replies is part of the flow.
-    pub fn has_reply(&self) -> bool {
+    /// Whether what the provider replies at a step is part of the flow.
+    pub fn has_reply(&self, step: &Step) -> bool {
         let is_reply = |before: &Before| matches!(before, Before::Reply(_) | Before::WebhookBeforeReply);
-        self.before.iter().any(is_reply)
+        // A key that is good no more is refused, whatever else was to be replied.
+        self.before.iter().any(is_reply) || (self.rotated && step.nth == 1)
     }
 
     /// Whether somebody died over it before, who may have called the provider.
@@ -99,7 +117,7 @@ fn answer_to(before: &[Before], act: &Act) -> u16 {
         (Act::Create, None) => 201,
         (Act::Create, Some("BAD_REQUEST" | "INVALID_REQUEST")) => 422,
         (Act::Create, Some(_)) => 502,
-        (Act::Webhook(_) | Act::Get | Act::Complete, _) => 200,
+        (Act::Webhook(_) | Act::Get | Act::Complete | Act::Close, _) => 200,
     }
 }
 
@@ -175,6 +193,25 @@ pub fn all() -> Vec<Flow> {
             Act::Create,
         )
     });
+    for (name, provider, before, act) in [
+        (
+            "create with a key that was rotated",
+            Provider::Finvypay,
+            vec![],
+            Act::Create,
+        ),
+        (
+            "webhook, signed with a secret that was rotated",
+            Provider::Apolopay,
+            vec![Before::Created],
+            Act::Webhook(nothing.clone()),
+        ),
+    ] {
+        flows.push(Flow {
+            rotated: true,
+            ..Flow::new(name, provider, before, act)
+        });
+    }
     let mut add = |name: &str, provider: Provider, before: Vec<Before>, act: Act| {
         flows.push(Flow::new(name, provider, before, act));
     };
@@ -215,6 +252,13 @@ pub fn all() -> Vec<Flow> {
         Provider::Apolopay,
         vec![Before::Created],
         Act::Complete,
+    );
+    let other_money = json!({ "amount": 1, "moves": false });
+    add(
+        "closed by an operator",
+        Provider::Apolopay,
+        vec![Before::Created, Before::Webhook(other_money)],
+        Act::Close,
     );
     flows
 }

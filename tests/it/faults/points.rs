@@ -67,6 +67,8 @@ pub struct Step {
     pub nth: usize,
     /// Which of the flow's calls that travel so, from 1; those of the start are counted by themselves.
     pub nth_on_wire: usize,
+    /// Whether it is made when the function starts, before there is a request.
+    pub is_at_start: bool,
 }
 
 impl Step {
@@ -74,9 +76,9 @@ impl Step {
         Wire::of(self.call)
     }
 
-    /// Whether it is made when the function starts, before there is a request.
-    pub const fn is_at_start(&self) -> bool {
-        is_at_start(self.call)
+    /// Whether it fetches a secret once more, which a process does once a minute.
+    pub fn is_forced(&self) -> bool {
+        !self.is_at_start && self.wire() == Wire::SecretsManager
     }
 
     /// `after:commit#2`, as `FAULT_POINTS` has it.
@@ -85,19 +87,22 @@ impl Step {
     }
 }
 
-const fn is_at_start(call: Call) -> bool {
-    matches!(call, Call::Connect | Call::CurrentSecret | Call::PreviousSecret)
-}
-
 /// The steps in a function's log, in their order.
 pub fn steps(log: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for call in log.lines().filter_map(begun) {
+    let mut is_at_start = true;
+    for line in log.lines() {
+        let Ok(line) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        is_at_start &= line["message"] != "ready";
+        let Some(call) = begun(&line) else { continue };
         let count = |same: &dyn Fn(&Step) -> bool| steps.iter().filter(|step| same(step)).count() + 1;
         let step = Step {
             call,
             nth: count(&|step| step.call == call),
-            nth_on_wire: count(&|step| step.wire() == Wire::of(call) && step.is_at_start() == is_at_start(call)),
+            nth_on_wire: count(&|step| step.wire() == Wire::of(call) && step.is_at_start == is_at_start),
+            is_at_start,
         };
         steps.push(step);
     }
@@ -105,8 +110,7 @@ pub fn steps(log: &str) -> Vec<Step> {
 }
 
 /// The call before which a line of the log stands.
-fn begun(line: &str) -> Option<Call> {
-    let line: Value = serde_json::from_str(line).ok()?;
+fn begun(line: &Value) -> Option<Call> {
     let name = line["point"].as_str()?.strip_prefix("before:")?;
     let call = Call::ALL.into_iter().find(|call| call.name() == name);
     Some(call.unwrap_or_else(|| panic!("{name} is not in Call::ALL")))

@@ -68,7 +68,8 @@ impl Gate {
     }
 }
 
-/// A function that gives no answer is a 502, as at a function URL.
+/// A function that dies is a 502, as at a function URL. There, so is one that fails in any other way: a 500 here, so that it
+/// is not taken for a death.
 async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let (name, path) = uri.path().trim_start_matches('/').split_once('/').unwrap();
     let lambda = gate.function(name);
@@ -77,10 +78,13 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: Heade
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
     let answer = lambda.http(method.as_str(), &format!("/{path}"), &headers, &body).await;
-    let (status, body) = answer.map_or_else(
-        |error| (502, error.to_string().into_bytes()),
-        |answer| (answer.status, answer.body),
-    );
+    let (status, body) = match answer {
+        Ok(answer) => (answer.status, answer.body),
+        Err(error) => {
+            let is_dead = matches!(error, NoAnswer::Died { .. });
+            (if is_dead { 502 } else { 500 }, error.to_string().into_bytes())
+        }
+    };
     Response::builder().status(status).body(Body::from(body)).unwrap()
 }
 
@@ -135,6 +139,8 @@ pub struct Town {
     /// The secret of quotes.
     quotes: String,
     turns: Semaphore,
+    /// What was begun again that a busy machine had cut short, and how often.
+    again: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// How many at one time do what nothing goes wrong with. What is struck mostly waits, and takes no turn.
@@ -165,7 +171,18 @@ impl Town {
             key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
             quotes: quotes::secret().await,
             turns: Semaphore::new(TURNS),
+            again: Mutex::default(),
         }
+    }
+
+    /// Counts that something is begun again.
+    pub fn goes_again(&self, what: &'static str) {
+        *self.again.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// What was begun again, and how often.
+    pub fn again(&self) -> BTreeMap<&'static str, usize> {
+        self.again.lock().unwrap().clone()
     }
 
     /// The variables with the providers' addresses.
@@ -191,19 +208,29 @@ impl Town {
         self.world.lambda(function, &own).await.expect("a function")
     }
 
-    /// Starts the function of a flow that is struck.
-    pub async fn lambda_of(&self, flow: &Flow, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
-        let quotes = flow.quoted.then_some(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
-        let changes: Vec<_> = changes.iter().copied().chain(quotes).collect();
-        self.lambda(flow.function(), table, STRUCK, &changes).await
+    /// Starts the function of a case that is struck.
+    pub async fn lambda_of(&self, case: &Case, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
+        let mut changes = changes.to_vec();
+        if case.flow.quoted {
+            changes.push(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
+        }
+        if let Some(secret) = &case.secret {
+            let name = match case.flow.provider {
+                Provider::Apolopay => "APOLOPAY_SECRET_ID",
+                Provider::Finvypay => "FINVYPAY_SECRET_ID",
+            };
+            changes.push((name, Some(secret.as_str())));
+        }
+        self.lambda(case.flow.function(), table, STRUCK, &changes).await
     }
 
-    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do.
+    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
+    /// goes wrong any more then; what is too much for one run is the next one's.
     pub async fn sweep(&self, table: &str, ahead: u64) {
         let store = aws::clients(self.world.aws_url()).store(table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
-        for _ in 0..1000 {
+        loop {
             let run = async {
                 let now = Timestamp::now();
                 let finvypay = FinvyPay {
@@ -215,13 +242,18 @@ impl Town {
                 let asker = InTurn::new(&store, finvypay, now.plus(RUN));
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
-            match fault::scope(clock.clone(), run).await {
-                Ok(report) if report.failed == 0 && !report.unfinished => return,
-                // Overloaded, or too much for one run: whatever was claimed is free again in two minutes.
-                Ok(_) | Err(_) => clock.0.fetch_add(121_000, Ordering::Relaxed),
-            };
+            let report = fault::scope(clock.clone(), run).await.expect("a run of the reconciler");
+            assert_eq!(report.failed, 0, "{report:?}");
+            if !report.unfinished {
+                return;
+            }
+            assert!(
+                report.looked_at > 0,
+                "the reconciler does not come to an end: {report:?}"
+            );
+            // What it had claimed is free again.
+            clock.0.fetch_add(121_000, Ordering::Relaxed);
         }
-        panic!("the reconciler does not come to an end");
     }
 }
 
@@ -292,8 +324,8 @@ impl Shop {
         create_at(&functions[function(case.flow.provider)], case, &case.body()).await
     }
 
-    /// Somebody dies who created a case's payment, when the provider had answered. False where the machine was too busy.
-    pub async fn holder_dies(&self, case: &Case) -> bool {
+    /// Somebody dies who created a case's payment, when the provider had answered; or gives the status of an answer.
+    pub async fn holder_dies(&self, case: &Case) -> Option<u16> {
         let grave = Arc::new(Grave {
             point: Point {
                 call: Call::CreateAtProvider,
@@ -313,8 +345,8 @@ impl Shop {
             }
         });
         tokio::select! {
-            _ = flow => false,
-            () = grave.reached.notified() => true,
+            answer = flow => Some(answer.status().as_u16()),
+            () = grave.reached.notified() => None,
         }
     }
 
@@ -325,9 +357,9 @@ impl Shop {
         answer.expect("an answer").into()
     }
 
-    /// An operator says that a payment was paid.
-    pub async fn complete(&self, id: &str) -> Result<Value, NoAnswer> {
-        complete_at(&self.early["reconcile-payments"], id).await
+    /// The function to which an operator speaks.
+    pub fn operators(&self) -> &Lambda {
+        &self.early["reconcile-payments"]
     }
 }
 
@@ -340,68 +372,74 @@ pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Ans
     Ok(answer.into())
 }
 
-/// An operator's word, to one function.
-pub async fn complete_at(lambda: &Lambda, id: &str) -> Result<Value, NoAnswer> {
-    let word = json!({ "action": "complete", "paymentId": id, "who": "ops", "why": "seen on the chain" });
+/// An operator's word about a payment, to one function.
+pub async fn say_at(lambda: &Lambda, action: &str, id: &str) -> Result<Value, NoAnswer> {
+    let word = json!({ "action": action, "paymentId": id, "who": "ops", "why": "seen on the chain" });
     let done = lambda.invoke(word.to_string()).await?;
     Ok(serde_json::from_slice(&done).unwrap())
 }
 
-/// A function to be struck, with a proxy of its own before AWS.
+/// A place for a function to be struck, with a proxy of its own before AWS.
 pub struct Station {
     pub name: String,
     pub proxy: AwsProxy,
-    pub lambda: Arc<Lambda>,
-    setup: Setup,
     table: String,
+    running: Option<(Setup, Arc<Lambda>)>,
 }
 
 /// What a station's function is started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Setup {
     asks_for_quotes: bool,
     has_usual_limits: bool,
+    /// Of its own, which is rotated once.
+    secret: Option<String>,
 }
 
 impl Setup {
-    fn of(flow: &Flow, blow: &Blow) -> Self {
+    fn of(case: &Case, blow: &Blow) -> Self {
         Self {
-            asks_for_quotes: flow.quoted,
+            asks_for_quotes: case.flow.quoted,
             has_usual_limits: blow.needs_usual_limits(),
+            secret: case.secret.clone(),
         }
     }
 }
 
 impl Station {
-    pub async fn open(town: &Town, table: &str, flow: &Flow, blow: &Blow) -> Self {
-        let proxy = aws::proxy().await;
-        let name = unique("station");
-        let lambda = Arc::new(start_behind(town, table, flow, blow, &proxy).await);
-        town.gate.put(&name, &lambda);
+    pub async fn open(table: &str) -> Self {
         Self {
-            name,
-            proxy,
-            lambda,
-            setup: Setup::of(flow, blow),
+            name: unique("station"),
+            proxy: aws::proxy().await,
             table: table.to_owned(),
+            running: None,
         }
     }
 
-    /// Whether the function runs as this flow and blow need it.
-    pub fn suits(&self, flow: &Flow, blow: &Blow) -> bool {
-        self.setup == Setup::of(flow, blow)
+    /// Whether a function runs as this case and blow need it.
+    pub fn suits(&self, case: &Case, blow: &Blow) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|(setup, _)| *setup == Setup::of(case, blow))
     }
 
-    /// Ends the process and starts another. Does not wait for what it does at its start.
-    pub async fn start_anew(&mut self, town: &Town, flow: &Flow, blow: &Blow) {
-        self.lambda = Arc::new(start_behind(town, &self.table, flow, blow, &self.proxy).await);
-        self.setup = Setup::of(flow, blow);
-        town.gate.put(&self.name, &self.lambda);
+    /// The function.
+    pub fn lambda(&self) -> Arc<Lambda> {
+        let (_, lambda) = self.running.as_ref().expect("a function");
+        Arc::clone(lambda)
     }
-}
 
-async fn start_behind(town: &Town, table: &str, flow: &Flow, blow: &Blow, proxy: &AwsProxy) -> Lambda {
-    let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
-    town.lambda_of(flow, table, &changes).await
+    /// Ends the process, if there is one, and starts another. Does not wait for what it does at its start.
+    pub async fn start_anew(&mut self, town: &Town, case: &Case, blow: &Blow) {
+        let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
+        changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
+        let lambda = Arc::new(town.lambda_of(case, &self.table, &changes).await);
+        town.gate.put(&self.name, &lambda);
+        self.running = Some((Setup::of(case, blow), lambda));
+    }
+
+    /// Ends the process.
+    pub fn end(&mut self, town: &Town) {
+        town.gate.remove(&self.name);
+        self.running = None;
+    }
 }

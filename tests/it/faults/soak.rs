@@ -1,18 +1,19 @@
 //! A soak: every flow at once, as fast as the machine goes, while faults strike one call in twenty and processes are
-//! killed; then calm, and an audit of the whole table.
+//! killed; then calm, and an audit of the whole table, and of what was published of it.
 //!
 //! A few seconds of it in `cargo test`; `SOAK_SECONDS` goes on for longer with more at a time, as `make soak` does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt};
-use payment_functions_tests::local::{AwsProxy, Fault};
+use payment_functions_tests::local::{AwsProxy, Fault, TableStream};
 use payment_functions_tests::sandbox::Chaos;
 
 use super::life::{Webhook, is_final};
-use super::shop::create_at;
+use super::shop::{create_at, say_at};
 use super::verdict::{Record, Stage, Table, judge};
 use super::*;
 
@@ -26,6 +27,13 @@ const TRIES: usize = 3;
 /// The pause between two deaths, and between two runs of a reconciler.
 const PAUSE: Duration = Duration::from_secs(1);
 const RECONCILERS: usize = 2;
+/// The instance of the reconciler to which operators speak.
+const OPERATORS: usize = RECONCILERS;
+/// How many records of the table's stream are published together, and how often some are tried at most.
+const BATCH: usize = 100;
+const MOST_TRIES: usize = 50;
+/// How often it is looked for more of them.
+const POLL: Duration = Duration::from_millis(100);
 /// At a till somebody buys, with functions of its own.
 const FUNCTIONS: [&str; 4] = ["create-preorder", "create-apm", "webhook-handler", "get-payment"];
 /// How many keys are tried again at one time when all is calm.
@@ -51,9 +59,21 @@ struct Soak {
     proxy: AwsProxy,
     tills: usize,
     until: Instant,
-    flows: [Arc<Flow>; 2],
+    /// Of each provider, with a key and without.
+    flows: [[Arc<Flow>; 2]; 2],
+    /// Where events are put, and where they arrive.
+    bus: String,
+    arrivals: String,
+    dead_letters: String,
+    /// Whether nothing changes any more.
+    is_over: AtomicBool,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// What is wrong, and of no payment.
+    wrongs: Mutex<BTreeSet<String>>,
 }
+
+/// What is published of a payment: its id, its version and the kind of event.
+type Told = (String, u64, String);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_at_once_with_faults_loses_nothing() {
@@ -64,37 +84,42 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let (tills, load) = seconds.map_or((3, 8), |seconds| (TILLS * processors, seconds));
     let soak = Arc::new(Soak::open(tills, Duration::from_secs(load)).await);
 
+    let publisher = Arc::clone(&soak);
+    let publisher = tokio::spawn(async move { publisher.publish().await });
     let cases = soak.load().await;
     let counts = soak.counts.lock().unwrap().clone();
-    let requests: u64 = counts.values().sum();
-    let calls: usize = ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"]
-        .iter()
-        .map(|action| soak.proxy.count(action))
-        .sum();
+    let (by_kind, beside): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        counts.into_iter().partition(|(name, _)| REQUESTS.contains(name));
+    let requests: u64 = by_kind.values().sum();
+    let calls: usize = AWS_CALLS.iter().map(|action| soak.proxy.count(action)).sum();
     let of_aws = soak.proxy.injected();
     soak.proxy.calm();
     let of_provider = soak.town.control.chaos(&Chaos::default()).await.expect("calm");
 
     println!("calm after {} payments", cases.len());
     let (cases, facts) = soak.audit(cases).await;
-    let wrongs: Vec<String> = cases
+    soak.is_over.store(true, Ordering::Relaxed);
+    let stored = publisher.await.unwrap();
+    let events = soak.audit_events(&stored).await;
+    let wrongs = cases
         .iter()
-        .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)))
-        .collect();
+        .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)));
+    let wrongs: Vec<String> = wrongs.chain(soak.wrongs.lock().unwrap().clone()).collect();
     let struck: usize = of_aws.values().sum::<usize>() + of_provider.mishaps.values().sum::<usize>();
     println!(
         "soak: {tills} tills, {load} s, {} payments, {requests} requests",
         cases.len()
     );
-    println!("  load: {} requests a second: {:?}", requests / load, counts);
+    println!("  load: {} requests a second: {by_kind:?}; {beside:?}", requests / load);
     println!("  AWS: {calls} calls, faults {of_aws:?}");
     println!(
         "  providers: {} calls, faults {:?}",
         of_provider.calls, of_provider.mishaps
     );
     println!(
-        "  {struck} faults in {} calls; {facts} facts in the ledgers",
-        calls + of_provider.calls
+        "  {struck} faults in {} calls; {facts} facts in the ledgers; {} changes, {events} events",
+        calls + of_provider.calls,
+        stored.len()
     );
     println!("  violations: {}", wrongs.len());
     aloud(&format!(
@@ -112,6 +137,25 @@ async fn everything_at_once_with_faults_loses_nothing() {
     );
 }
 
+/// What is counted as a request, of all that is counted.
+const REQUESTS: [&str; 6] = [
+    "create",
+    "webhook",
+    "get",
+    "operator's word",
+    "sweep",
+    "batch of records",
+];
+const NOT_LOOKED_AT: &str = "not looked at";
+const AWS_CALLS: [&str; 6] = [
+    "GetItem",
+    "Query",
+    "TransactWriteItems",
+    "GetSecretValue",
+    "PutEvents",
+    "SendMessage",
+];
+
 impl Soak {
     async fn open(tills: usize, load: Duration) -> Self {
         let town = Town::open(false).await;
@@ -119,7 +163,8 @@ impl Soak {
         aws::create_table(&table).await;
         let proxy = aws::proxy().await;
         proxy.chaos(PERCENT, SEED, &faults());
-        let flows = BOTH.map(|provider| Arc::new(Flow::at_random(provider)));
+        let flows = BOTH.map(|provider| [true, false].map(|keyed| Arc::new(Flow::at_random(provider, keyed))));
+        let (bus, arrivals) = aws::create_bus().await;
         let soak = Self {
             town,
             table,
@@ -127,16 +172,22 @@ impl Soak {
             tills,
             until: Instant::now(),
             flows,
+            bus,
+            arrivals,
+            dead_letters: aws::create_queue().await,
+            is_over: AtomicBool::new(false),
             counts: Mutex::default(),
+            wrongs: Mutex::default(),
         };
         for till in 0..tills {
             for function in FUNCTIONS {
                 soak.start(function, till).await;
             }
         }
-        for nth in 0..RECONCILERS {
+        for nth in 0..=OPERATORS {
             soak.start("reconcile-payments", nth).await;
         }
+        soak.start("publish-events", 0).await;
         let chaos = Chaos {
             percent: PERCENT,
             seed: SEED,
@@ -157,17 +208,32 @@ impl Soak {
         } else {
             0
         };
-        let endpoint = [("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
-        let lambda = self.town.lambda(function, &self.table, ahead, &endpoint).await;
+        // What hangs is given up as soon as in Lambda: whoever is cut short tries again.
+        let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url())), USUAL_LIMITS];
+        if function == "publish-events" {
+            changes.extend([
+                ("EVENT_BUS", Some(self.bus.as_str())),
+                ("DEAD_LETTER_QUEUE_URL", Some(self.dead_letters.as_str())),
+            ]);
+        }
+        let lambda = self.town.lambda(function, &self.table, ahead, &changes).await;
         self.town.gate.put(&place(function, till), &Arc::new(lambda));
     }
 
-    fn is_over(&self) -> bool {
+    fn is_load_over(&self) -> bool {
         Instant::now() >= self.until
     }
 
     fn count(&self, what: &'static str) {
-        *self.counts.lock().unwrap().entry(what).or_default() += 1;
+        self.count_more(what, 1);
+    }
+
+    fn count_more(&self, what: &'static str, more: u64) {
+        *self.counts.lock().unwrap().entry(what).or_default() += more;
+    }
+
+    fn wrong(&self, what: String) {
+        self.wrongs.lock().unwrap().insert(what);
     }
 
     /// Everything at once, until the time is over.
@@ -196,8 +262,9 @@ impl Soak {
     async fn serve(&self, till: usize) -> Vec<Case> {
         let mut random = fastrand::Rng::with_seed(u64::try_from(till).expect("small"));
         let mut cases = Vec::new();
-        while !self.is_over() {
-            let flow = random.choice(&self.flows).expect("two");
+        while !self.is_load_over() {
+            let [keyed, keyless] = random.choice(&self.flows).expect("two");
+            let flow = if random.u8(..5) == 0 { keyless } else { keyed };
             let mut case = Case::new(flow, &Cell::undisturbed(Life::SameKey));
             self.create(&mut case, till, &mut random).await;
             self.live(&mut case, till, &mut random).await;
@@ -207,11 +274,12 @@ impl Soak {
         cases
     }
 
-    /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once.
+    /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once. Without a key
+    /// each request is a payment of its own, and so there is only one.
     async fn create(&self, case: &mut Case, till: usize, random: &mut fastrand::Rng) {
         for _ in 0..TRIES {
             let mut answers = Vec::new();
-            if random.u8(..10) == 0 {
+            if case.key.is_some() && random.u8(..10) == 0 {
                 let other = (till + 1) % self.tills;
                 let (one, two) = join(self.ask(case, till), self.ask(case, other)).await;
                 answers.extend([one, two]);
@@ -223,7 +291,7 @@ impl Soak {
                 match answer {
                     Ok(answer) => {
                         if answer.status != 409 {
-                            case.first_answer(&answer);
+                            case.first_answer(&answer, false);
                         }
                         case.notes(&answer);
                     }
@@ -231,7 +299,7 @@ impl Soak {
                     Err(error) => case.wrong(format!("no answer: {error}")),
                 }
             }
-            if case.answer.is_some() {
+            if case.answer.is_some() || case.key.is_none() {
                 return;
             }
         }
@@ -278,20 +346,42 @@ impl Soak {
             20..34 => vec![webhook(paid), webhook(failed)],
             34..48 => vec![webhook(other_money), webhook(paid)],
             48..62 => vec![webhook(three_times)],
+            62..70 => vec![],
             _ => vec![webhook(paid)],
         };
+        if (62..80).contains(&scenario) {
+            self.complete(case).await;
+        }
         for spec in &told {
             for _ in 0..TRIES {
                 let gate = self.town.gate.url(&place("webhook-handler", till));
                 let deliveries = case.tell(&self.town, spec, &gate).await;
                 for delivery in &deliveries {
                     self.count("webhook");
+                    // At the gate, 502 is a death and nothing else.
                     let is_expected = matches!(delivery.status, Some(200 | 502 | 503));
                     case.check(is_expected, || format!("a webhook was answered {delivery:?}"));
                 }
                 if deliveries.iter().any(|delivery| delivery.status == Some(200)) {
                     break;
                 }
+            }
+        }
+    }
+
+    /// An operator says that it was paid, and says it again where there was no answer.
+    async fn complete(&self, case: &mut Case) {
+        let Some(id) = case.id.clone() else { return };
+        for _ in 0..TRIES {
+            self.count("operator's word");
+            let lambda = self.town.gate.function(&place("reconcile-payments", OPERATORS));
+            match say_at(&lambda, "complete", &id).await {
+                Ok(done) => {
+                    case.check(done["status"] == "completed", || format!("the operator's word: {done}"));
+                    case.is_completed = true;
+                    return;
+                }
+                Err(error) => case.check(passes(&error), || format!("the operator's word: {error}")),
             }
         }
     }
@@ -311,13 +401,20 @@ impl Soak {
     }
 
     async fn reconcile(&self, nth: usize) {
-        while !self.is_over() {
+        while !self.is_load_over() {
             self.count("sweep");
             let lambda = self.town.gate.function(&place("reconcile-payments", nth));
             match lambda.invoke(r#"{"action":"sweep"}"#).await {
-                // Out of reach, or killed: the next run goes on.
-                Ok(_) | Err(NoAnswer::Failed(_) | NoAnswer::Died { .. }) => {}
-                Err(error) => panic!("a run of the reconciler: {error}"),
+                Ok(report) => {
+                    let report: Value = serde_json::from_slice(&report).expect("JSON");
+                    self.count_more(NOT_LOOKED_AT, report["failed"].as_u64().expect("a number"));
+                }
+                // The next run goes on.
+                Err(error) if passes(&error) => {}
+                Err(error) => self.wrong(format!("a run of the reconciler: {error}")),
+            }
+            for line in strange_failures(&lambda.log()) {
+                self.wrong(format!("a run of the reconciler: {line}"));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -326,17 +423,99 @@ impl Soak {
     /// Kills one process after the other.
     async fn kill(&self) {
         let mut random = fastrand::Rng::with_seed(SEED);
-        while !self.is_over() {
+        while !self.is_load_over() {
             tokio::time::sleep(PAUSE).await;
             self.count("death");
-            let (function, till) = if random.u8(..10) == 0 {
-                ("reconcile-payments", random.usize(..RECONCILERS))
-            } else {
-                (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills))
+            let (function, till) = match random.u8(..10) {
+                0 => ("reconcile-payments", random.usize(..=OPERATORS)),
+                1 => ("publish-events", 0),
+                _ => (random.choice(FUNCTIONS).expect("some"), random.usize(..self.tills)),
             };
             self.town.gate.function(&place(function, till)).kill().await;
             self.start(function, till).await;
         }
+    }
+
+    /// Hands the table's stream to publish-events, as Lambda does, until all of it is handed on and nothing changes any
+    /// more. Gives all that must be published.
+    async fn publish(&self) -> BTreeSet<Told> {
+        let aws = self.town.world.aws();
+        let mut stream = TableStream::open(aws, &self.table).await.expect("a stream");
+        let mut stored = BTreeSet::new();
+        loop {
+            let is_over = self.is_over.load(Ordering::Relaxed);
+            let records = stream.read().await.expect("records");
+            if records.is_empty() {
+                if is_over {
+                    return stored;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            let is_payment = |record: &&Value| record["dynamodb"]["Keys"]["sk"]["S"] == "STATE";
+            let payments: Vec<Value> = records.iter().filter(is_payment).cloned().collect();
+            stored.extend(payments.iter().flat_map(changes));
+            for batch in payments.chunks(BATCH) {
+                self.hand_on(batch).await;
+            }
+        }
+    }
+
+    /// Hands records on until all are done: from the first that is not, all come again.
+    async fn hand_on(&self, mut batch: &[Value]) {
+        let mut tries = 0;
+        while !batch.is_empty() {
+            self.count("batch of records");
+            let lambda = self.town.gate.function(&place("publish-events", 0));
+            let answer = lambda.invoke(json!({ "Records": batch }).to_string()).await;
+            let rest = match answer {
+                Ok(answer) => {
+                    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+                    let failure = &answer["batchItemFailures"][0]["itemIdentifier"];
+                    let is_first = |record: &Value| record["dynamodb"]["SequenceNumber"] == *failure;
+                    let done = batch.iter().position(is_first);
+                    done.map_or(&[][..], |done| &batch[done..])
+                }
+                Err(NoAnswer::Died { .. }) => batch,
+                Err(error) => return self.wrong(format!("not published: {error}")),
+            };
+            tries = if rest.len() < batch.len() { 0 } else { tries + 1 };
+            if tries == MOST_TRIES {
+                return self.wrong(format!("never published: {}", batch[0]));
+            }
+            batch = rest;
+            if !batch.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Everything that was stored was published, and nothing else: in order where it came for the first time. Gives how
+    /// many events came.
+    async fn audit_events(&self, stored: &BTreeSet<Told>) -> usize {
+        let messages = aws::receive_all(&self.arrivals).await;
+        let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
+        for message in &messages {
+            let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
+            let (detail, kind) = (&event["detail"], &event["detail-type"]);
+            let [id, kind] = [&detail["id"], kind].map(|text| text.as_str().expect("a text").to_owned());
+            let version = detail["version"].as_u64().expect("a version");
+            if seen.insert((id.clone(), version, kind)) {
+                let before = latest.insert(id, version).unwrap_or_default();
+                if before > version {
+                    self.wrong(format!("published after version {before}: {event}"));
+                }
+            }
+        }
+        for told in stored.difference(&seen) {
+            self.wrong(format!("stored, and not published: {told:?}"));
+        }
+        for told in seen.difference(stored) {
+            self.wrong(format!("published, and not stored: {told:?}"));
+        }
+        for letter in aws::receive_all(&self.dead_letters).await {
+            self.wrong(format!("given up: {letter}"));
+        }
+        messages.len()
     }
 
     /// Lets come what comes in calm: the keys that have no answer yet, and the reconciler. Then judges everything, and
@@ -349,7 +528,7 @@ impl Soak {
         .await;
         let later = [&first, &apm];
         let again = cases.into_iter().map(|mut case| async {
-            if case.answer.is_none() {
+            if case.answer.is_none() && case.key.is_some() {
                 let lambda = later[usize::from(case.flow.provider == Provider::Finvypay)];
                 let answer = create_at(lambda, &case, &case.body()).await.expect("an answer");
                 case.notes(&answer);
@@ -377,6 +556,46 @@ impl Soak {
 /// The name of a function at the gate.
 fn place(function: &str, till: usize) -> String {
     format!("{function}-{till}")
+}
+
+/// Whether somebody gave up on AWS, or died: it is for the next to go on.
+fn passes(error: &NoAnswer) -> bool {
+    match error {
+        NoAnswer::Failed(words) => words["errorType"] == "UNAVAILABLE",
+        NoAnswer::Died { .. } => true,
+        NoAnswer::TimedOut { .. } | NoAnswer::Unreadable(_) => false,
+    }
+}
+
+/// What a reconciler could not look at for another reason than that the table was out of reach.
+fn strange_failures(log: &str) -> Vec<&str> {
+    let is_strange = |line: &&str| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        let is_out_of_reach = line["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("DynamoDB "));
+        line["message"] == "not looked at" && !is_out_of_reach
+    };
+    log.lines().filter(is_strange).collect()
+}
+
+/// What must be published of a record of a payment: the status that it has come to, from `pending` on, and what a person
+/// should look at.
+fn changes(record: &Value) -> Vec<Told> {
+    let [old, new] = ["OldImage", "NewImage"].map(|name| &record["dynamodb"][name]);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let id = text(&new["pk"]["S"]).split_off("PAYMENT#".len());
+    let version = text(&new["version"]["N"]).parse().expect("a version");
+    let mut kinds = Vec::new();
+    let status = text(&new["status"]["S"]);
+    if old["status"] != new["status"] && status != "creating" {
+        kinds.push(status);
+    }
+    if old["attention"] != new["attention"] {
+        kinds.push("attention".to_owned());
+    }
+    let told = |kind| (id.clone(), version, format!("payment.{kind}"));
+    kinds.into_iter().map(told).collect()
 }
 
 /// Of two answers to equal requests at one time, the one that is no answer to keep comes first, and a replay of the other

@@ -6,6 +6,7 @@ use payment_functions::money::Decimal;
 use payment_functions_tests::sandbox::{Call, Outcome};
 
 use super::blows::Blow;
+use super::flows::Act;
 use super::*;
 
 /// How far a case has come.
@@ -231,9 +232,26 @@ impl Judge<'_> {
     /// Each call is for the one payment, and a repeated one is known as such.
     fn calls(&mut self) {
         let (calls, callers) = (self.calls.len(), self.case.callers);
-        let most = callers + usize::from(self.case.is_dead) + usize::from(self.case.flow.has_dead_holder());
+        // With a key that is good no more it is called once in vain.
+        let is_rotated = self.case.flow.rotated;
+        let is_in_vain = |call: &Call| is_rotated && call.status == Some(401);
+        let others = [self.case.is_dead, self.case.flow.has_dead_holder()];
+        let in_vain = self.calls.iter().any(is_in_vain);
+        let most = callers + others.into_iter().chain([in_vain]).filter(|one| *one).count();
         self.case
             .check(calls <= most, || format!("{calls} calls by {most} requests"));
+        if self.case.flow.at_random {
+            let provider = self.case.flow.provider;
+            let errors = self.case.provider_errors;
+            let failed = self
+                .calls
+                .iter()
+                .filter(|call| ids_received(provider, call).is_empty())
+                .count();
+            self.case.check(errors <= failed, || {
+                format!("the provider was blamed {errors} times for {failed} calls")
+            });
+        }
         let our_id = |call: &Call| {
             let body: Value = serde_json::from_str(&call.body).expect("JSON");
             body["metadata"]["paymentFunctionsId"].clone()
@@ -255,7 +273,7 @@ impl Judge<'_> {
                 self.case.check(is_answered || is_repeated, || {
                     format!("another attempt without an answer: {keys:?}")
                 });
-                if !self.case.is_struck_at_the_store() && is_answered {
+                if !self.case.is_struck_at_the_store() && is_answered && !is_in_vain(&pair[0]) {
                     self.case
                         .check(!is_repeated, || format!("an answered attempt again: {keys:?}"));
                 }
@@ -362,6 +380,13 @@ impl Judge<'_> {
             _ => false,
         };
         let case = &mut *self.case;
+        let by_operator = facts.iter().filter(|fact| fact["operator"].is_object()).count();
+        case.check(by_operator <= 1 && (by_operator == 1 || !case.is_closed), || {
+            format!("{by_operator} words of the operator's")
+        });
+        case.check(!case.is_completed || status == rank("completed"), || {
+            format!("completed by an operator, and {}", LADDER[status])
+        });
         case.check(status >= verified, || {
             format!("{payment} is below its ledger {facts:?}")
         });
@@ -421,6 +446,9 @@ impl Judge<'_> {
     fn timetable(&mut self, payment: &Value) {
         let is_due = payment["dueAt"].is_string();
         let expected = match text(payment, "status") {
+            "review" if self.case.is_closed => Some(false),
+            // What was not told may have been done.
+            "review" if matches!(self.case.flow.act, Act::Close) => None,
             "creating" | "pending" | "review" => Some(true),
             "completed" => Some(false),
             "expired" => Some(self.case.flow.provider == Provider::Finvypay),
