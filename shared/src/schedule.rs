@@ -142,9 +142,10 @@ pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Ti
     }
 }
 
-/// When something is looked at again that its provider could not be asked about, since it answered nobody.
+/// When something is looked at again that its provider could not be asked about, since it answered nobody: by the next run,
+/// after what this one did not come to.
 pub fn next_look_unasked(now: Timestamp) -> Timestamp {
-    now.plus(SOONEST)
+    now.plus(MINUTE)
 }
 
 /// When an event is first looked at after it was parked.

@@ -278,7 +278,7 @@ async fn asking() -> Vec<String> {
     ])
 }
 
-/// The provider takes our key no more, which stops a run.
+/// The provider takes our key no more: for a payment's id, and for its order.
 async fn a_key_refused_in_a_run() -> Vec<String> {
     let table = table().await;
     let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
@@ -294,14 +294,15 @@ async fn a_key_refused_in_a_run() -> Vec<String> {
         ("CLOCK_OFFSET_SECONDS", Some("61")),
     ];
     let watched = Watched::start("reconcile-payments", &changes).await;
-    assert_eq!(watched.sweep().await["unfinished"], true);
+    assert_eq!(watched.sweep().await["lookedAt"], 1);
     let mut counted = watched.counted().await;
     let lag = counted.0.remove("ReconcilerLag");
     assert!(lag.is_some_and(|lag| lag.len() == 1 && lag[0] < 60.0));
     counted.assert_is(&[
         ("ProviderLatency Provider=finvypay Operation=status", &[0.0]),
-        ("ProviderErrors Provider=finvypay Error=key_refused", &[1.0]),
-        ("ProviderKeyRefused", &[1.0]),
+        ("ProviderLatency Provider=finvypay Operation=list", &[0.0]),
+        ("ProviderErrors Provider=finvypay Error=key_refused", &[1.0, 1.0]),
+        ("ProviderKeyRefused", &[1.0, 1.0]),
         ("PaymentsInReview", &[0.0]),
         ("OldestParkedSeconds", &[0.0]),
     ])

@@ -80,12 +80,10 @@ pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done
         return Ok(done(&payment, false));
     }
     let fact = fact(word, &payment, Outcome::Completed, "completed by an operator");
-    let changed = matches!(
-        record(store, payment.id, fact, now).await?,
-        Delivery::Recorded(_, Some(_))
-    );
-    tracing::warn!(payment = %payment.id, was = %payment.status, changed, "completed by an operator");
-    let payment = store.payment(payment.id).await?.ok_or(StoreError::Corrupt)?;
+    let (id, was) = (payment.id, payment.status);
+    let changed = matches!(record(store, payment, fact, now).await?, Delivery::Recorded(_, Some(_)));
+    tracing::warn!(payment = %id, %was, changed, "completed by an operator");
+    let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
     Ok(done(&payment, changed))
 }
 
@@ -103,7 +101,7 @@ pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, R
         return Err(Refused::NotInReview(payment.status));
     }
     let fact = fact(word, &payment, Outcome::Unrecognised, "closed by an operator");
-    let delivery = record(store, payment.id, fact, now).await?;
+    let delivery = record(store, payment.clone(), fact, now).await?;
     store.look_no_more(&Subject::Payment(payment.id)).await?;
     tracing::warn!(payment = %payment.id, "closed by an operator");
     Ok(done(&payment, matches!(delivery, Delivery::Recorded(..))))
@@ -147,13 +145,13 @@ fn fact(word: &Word, payment: &Payment, outcome: Outcome, words: &str) -> Fact {
 }
 
 /// Writes the fact into this payment's ledger, and into no other's whatever id it names.
-async fn record(store: &Store, id: PaymentId, fact: Fact, now: Timestamp) -> Result<Delivery, Refused> {
+async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp) -> Result<Delivery, Refused> {
+    let id = payment.id;
     let event = Event {
         payment_id: Some(id),
         fact,
     };
     for _ in 0..ROUNDS {
-        let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
         for reference in event.fact.references() {
             let owner = store.owner(payment.provider, reference).await?;
             if let Some(owner) = owner.filter(|owner| *owner != id) {
@@ -163,6 +161,7 @@ async fn record(store: &Store, id: PaymentId, fact: Fact, now: Timestamp) -> Res
         if let Some(delivery) = delivery::record(store, &event, &payment, false, now).await? {
             return Ok(delivery);
         }
+        payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
     }
     Err(StoreError::Contended.into())
 }
