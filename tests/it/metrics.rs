@@ -301,8 +301,8 @@ async fn a_key_refused_in_a_run() -> Vec<String> {
     counted.assert_is(&[
         ("ProviderLatency Provider=finvypay Operation=status", &[0.0]),
         ("ProviderLatency Provider=finvypay Operation=list", &[0.0]),
-        ("ProviderErrors Provider=finvypay Error=key_refused", &[1.0, 1.0]),
-        ("ProviderKeyRefused", &[1.0, 1.0]),
+        ("ProviderErrors Provider=finvypay Error=key_refused", &[2.0]),
+        ("ProviderKeyRefused", &[2.0]),
         ("PaymentsInReview", &[0.0]),
         ("OldestParkedSeconds", &[0.0]),
     ])
