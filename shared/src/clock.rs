@@ -99,6 +99,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn milliseconds_and_whole_seconds() {
+        let time = Timestamp::from_millis(1_800_000_000_999);
+        assert_eq!(
+            (time.as_millis(), time.as_seconds()),
+            (1_800_000_000_999, 1_800_000_000)
+        );
+    }
+
+    #[test]
     fn rfc3339_there_and_back() {
         let time = Timestamp::parse_rfc3339("2026-03-19T12:00:00.007Z").unwrap();
         assert_eq!(time.to_string(), "2026-03-19T12:00:00.007Z");

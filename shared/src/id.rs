@@ -137,6 +137,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn payments_spread_over_all_parts() {
+        let mut payments = [0; 8];
+        for _ in 0..800 {
+            payments[usize::from(PaymentId::random().shard(8))] += 1;
+        }
+        // A hundred each, and none a tenth of that: chance does not reach it.
+        assert!(payments.iter().all(|count| *count > 10), "{payments:?}");
+        assert_eq!(PaymentId::random().shard(0), 0);
+    }
+
+    #[test]
+    fn a_reference_is_short_enough_to_be_a_key() {
+        assert!(Reference::parse(&"x".repeat(256)).is_some());
+        assert!(Reference::parse(&"x".repeat(257)).is_none());
+    }
+
+    #[test]
     fn a_payment_id_is_a_hyphenated_uuid() {
         let id = PaymentId::random();
         assert_eq!(PaymentId::parse(&id.to_string()), Some(id));

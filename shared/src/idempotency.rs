@@ -143,6 +143,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_is_kept_longer_than_is_promised() {
+        assert_eq!(RETENTION.as_secs(), 172_800);
+    }
+
+    #[test]
     fn the_form_of_a_key() {
         let parse = |value: &[u8]| IdempotencyKey::parse("r", value);
         assert!(parse(b"a").is_ok() && parse(&[b'~'; 255]).is_ok() && parse(b"!#\"\\").is_ok());

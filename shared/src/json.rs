@@ -313,6 +313,31 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn members_are_set_and_removed() {
+        let mut object = Object::default();
+        assert!(object.is_empty());
+        object.set("a", Json::Null);
+        object.set("b", Json::Number("1.50".to_owned()));
+        object.set("a", Json::Bool(true));
+        assert_eq!(object.to_compact(), r#"{"b":1.50,"a":true}"#);
+        assert_eq!(object.remove("b"), Some(Json::Number("1.50".to_owned())));
+        assert_eq!(object.remove("b"), None);
+        assert!(!object.is_empty());
+        assert_eq!(object.to_compact(), r#"{"a":true}"#);
+    }
+
+    #[test]
+    fn depth_is_that_of_the_deepest() {
+        for (text, depth) in [("1", 0), ("[]", 1), ("{}", 1), (r#"[1,{"a":[]},[2]]"#, 3)] {
+            assert_eq!(Json::parse(text.as_bytes()).unwrap().depth(), depth, "{text}");
+        }
+        let Ok(Json::Object(object)) = Json::parse(br#"{"a":1,"b":{"c":[]}}"#) else {
+            panic!("an object");
+        };
+        assert_eq!(object.depth(), 3);
+    }
+
+    #[test]
     fn what_is_malformed() {
         for text in [
             "",

@@ -399,6 +399,37 @@ mod tests {
     }
 
     #[test]
+    fn a_version_is_new_and_later_where_something_changed_and_only_there() {
+        let before = payment(Provider::FinvyPay);
+        let fact = completion(Provider::FinvyPay, "p", "25.50", Some("USD"));
+        let later = NOW.plus(Duration::from_secs(1));
+        let after = before.witness(&fact, false, later);
+        assert_eq!((after.version, after.updated_at), (before.version + 1, later));
+        // The same once more, by a clock that is behind.
+        assert_eq!(after.witness(&fact, false, NOW), after);
+        let second = after.witness(&completion(Provider::FinvyPay, "q", "25.50", Some("USD")), false, NOW);
+        assert_eq!(
+            (second.version, second.updated_at),
+            (after.version + 1, later),
+            "time does not go back"
+        );
+        assert!(second.attention.contains(&Attention::PaidTwice));
+    }
+
+    #[test]
+    fn names_are_those_that_are_stored() {
+        for attention in [Attention::PaidTwice, Attention::WrongMoney] {
+            assert_eq!(serde_json::to_value(attention).unwrap(), attention.name());
+        }
+        for receipt in Receipt::of(&completion(Provider::FinvyPay, "p", "1", None)) {
+            assert_eq!(
+                (receipt.to_string().as_str(), serde_json::to_value(&receipt).unwrap()),
+                ("payment:p", "payment:p".into())
+            );
+        }
+    }
+
+    #[test]
     fn a_moment_in_some_far_year_is_not_waited_for() {
         let named = |expires_at| {
             let handoff = Handoff {
@@ -409,6 +440,7 @@ mod tests {
             payment(Provider::FinvyPay).accept(handoff, [], NOW).expires_at()
         };
         let grace = Provider::FinvyPay.profile().grace;
+        assert_eq!(LONGEST_LIFE.as_secs(), 2_592_000, "thirty days");
         for (expires_at, at) in [
             (NOW.plus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(60))),
             (NOW.plus(LONGEST_LIFE), NOW.plus(LONGEST_LIFE)),

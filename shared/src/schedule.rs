@@ -206,6 +206,23 @@ mod tests {
     }
 
     #[test]
+    fn every_queue_has_its_turn_a_name_and_a_share() {
+        let queues: Vec<(&str, u32)> = Queue::all().map(|queue| (queue.name(), queue.share())).collect();
+        // First what needs no provider, last what takes longest, and that has the most time.
+        assert_eq!(queues, [("review", 1), ("apolopay", 3), ("parked", 3), ("finvypay", 5)]);
+    }
+
+    #[test]
+    fn promised_money_is_asked_about_for_thirty_days() {
+        let authorized = Payment {
+            status: Status::Authorized,
+            ..pending(Provider::FinvyPay, None)
+        };
+        assert!(next_look(&authorized, true, NOW.plus(30 * DAY - MINUTE)).is_some());
+        assert_eq!(next_look(&authorized, true, NOW.plus(30 * DAY)), None);
+    }
+
+    #[test]
     fn finvypay_is_asked_after_a_minute_then_five_then_slower_for_eight_days() {
         const HOUR: u64 = 3600;
         let expiry = Some(NOW.plus(30 * MINUTE));
