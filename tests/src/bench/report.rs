@@ -387,7 +387,7 @@ impl Report {
             "unit": "microseconds",
             "functions": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "ratiosInTenths": ratios.collect::<serde_json::Map<_, _>>(),
-            "addedToOneWrite": added.iter().map(|added| (added.name, added.micros)).collect::<std::collections::BTreeMap<_, _>>(),
+            "addedToOneWrite": added.iter().map(|added| (added.name, added.micros)).collect::<BTreeMap<_, _>>(),
             "atOnce": at_once.collect::<Vec<_>>(),
         })
     }
