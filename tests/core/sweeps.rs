@@ -165,6 +165,8 @@ struct Pages {
     failure: Option<fn() -> Unanswered>,
     /// After how many more answers there are none.
     turns: Option<usize>,
+    /// How long it takes to answer.
+    delay: Duration,
     asked: Vec<String>,
 }
 
@@ -187,6 +189,10 @@ impl Book {
         self.0.lock().unwrap().turns = Some(turns);
     }
 
+    fn takes(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
+    }
+
     /// What it was asked since the last time.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().asked)
@@ -206,6 +212,8 @@ impl Book {
 impl Ask for Book {
     async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
         self.note(id.to_string())?;
+        let delay = self.0.lock().unwrap().delay;
+        tokio::time::sleep(delay).await;
         Ok(self.0.lock().unwrap().statuses.get(id.as_str()).cloned())
     }
 

@@ -4,9 +4,11 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use payment_functions_tests::local::USUAL_LIMITS;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::aws;
 use super::support::*;
 
 const AWS: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
@@ -179,4 +181,29 @@ async fn the_region_may_come_by_its_other_name_and_defaults_hold() {
         let is_configuration = ["is not set", "must be"].iter().any(|words| text.contains(words));
         assert!(!is_configuration, "{function}: {text}");
     }
+}
+
+/// What only saves time is not waited for until it is given up, and it is not given up: the first request has it.
+#[tokio::test]
+async fn a_secret_that_is_late_is_waited_for_beside_the_first_request() {
+    let proxy = aws::proxy().await;
+    let mut held = proxy.hold("GetSecretValue");
+    let changes = [
+        ("AWS_ENDPOINT_URL", Some(proxy.url())),
+        ("QUOTE_SECRET_ID", None),
+        USUAL_LIMITS,
+    ];
+    let lambda = world()
+        .await
+        .lambda("create-preorder", &changes)
+        .await
+        .expect("a start");
+    held.arrived(1).await;
+    lambda.ready().await;
+    held.release();
+    let body = preorder(&unique("ORD")).to_string();
+    let headers = [("content-type", "application/json")];
+    let answer = lambda.http("POST", "/preorders", &headers, body.as_bytes()).await;
+    assert_eq!(answer.expect("an answer").status, 201);
+    assert_eq!(proxy.operations("GetSecretValue"), 1);
 }

@@ -15,7 +15,7 @@ use payment_functions::schedule::Queue;
 use payment_functions::status::Status;
 use payment_functions::store::Store;
 use payment_functions_tests::aloud;
-use reconcile_payments::operator::{self, Word};
+use reconcile_payments::operator::{self, Refused, Word};
 use reconcile_payments::sweep::Sweep;
 
 use super::*;
@@ -471,5 +471,59 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
         Some(())
     });
     assert!(orders.await > 3);
+    gone_through();
+}
+
+/// While an operator gives an id as one payment's, the provider gives it as another's. It becomes the one's or the
+/// other's, and nothing is written into a ledger that it does not belong to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_and_the_provider_give_one_id_to_two_payments() {
+    let outcomes = Mutex::new([0, 0]);
+    let orders = every_order("operator and another's webhook", async |table, choices| {
+        let one = Scene::new(table, Provider::FinvyPay);
+        let other = Scene::new(table, Provider::FinvyPay);
+        one.created().await;
+        other.created().await;
+        let transaction = Reference::parse(&unique("FP")).unwrap();
+        let word = Word {
+            payment_id: one.payment,
+            reference: Some(transaction.clone()),
+            who: "on call".to_owned(),
+            why: "seen as paid".to_owned(),
+        };
+        let told = Event {
+            payment_id: Some(other.payment),
+            fact: Fact {
+                transaction: Some(transaction.clone()),
+                ..other.fact(Outcome::Authorized, Some(&other.id))
+            },
+        };
+        let said = Mutex::new(None);
+        let say = async {
+            let done = operator::complete(one.store, &word, Timestamp::now()).await;
+            *said.lock().unwrap() = Some(done);
+        };
+        let done = play(vec![act(say), act(other.delivered(&told))], choices, 0).await?;
+        assert_eq!(done, [true; 2]);
+        let owner = one.store.owner(Provider::FinvyPay, &transaction).await.unwrap();
+        match said.into_inner().unwrap().unwrap() {
+            Ok(done) => {
+                assert_eq!((done.status, done.changed), (Status::Completed, true));
+                assert_eq!(owner, Some(one.payment));
+                one.assert_is(Status::Completed, 1).await;
+                outcomes.lock().unwrap()[0] += 1;
+            }
+            Err(Refused::AnothersReference(whose)) => {
+                assert_eq!((whose, owner), (other.payment, Some(other.payment)));
+                one.assert_is(Status::Pending, 0).await;
+                outcomes.lock().unwrap()[1] += 1;
+            }
+            Err(refused) => panic!("{refused}"),
+        }
+        other.assert_is(Status::Authorized, 1).await;
+        Some(())
+    });
+    assert!(orders.await > 3);
+    assert!(!outcomes.into_inner().unwrap().contains(&0), "it goes both ways");
     gone_through();
 }

@@ -192,6 +192,20 @@ async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
 }
 
 #[tokio::test]
+async fn what_is_heard_late_in_a_run_has_that_time() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let delay = Duration::from_millis(50);
+    book.takes(delay);
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    book.knows("p", event(Some(payment.id), paid("p")));
+    shop.sweep(MINUTE, &book).await;
+    let paid = shop.payment(payment.id).await;
+    assert_eq!(paid.status, Status::Completed);
+    assert!(paid.updated_at >= shop.after(MINUTE + delay), "{paid:?}");
+}
+
+#[tokio::test]
 async fn a_second_receipt_is_noted() {
     let shop = Shop::open();
     let book = Book::default();
