@@ -146,3 +146,41 @@ fn read_amount(value: Option<&Json>) -> Option<Decimal> {
 fn our_id(metadata: Option<&Object>) -> Option<PaymentId> {
     PaymentId::parse(metadata?.str(OUR_ID)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::HeaderValue;
+
+    use super::*;
+
+    /// How many signatures are read from these headers.
+    fn signatures(provider: Provider, headers: &[(&'static str, &str)]) -> Option<usize> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let read = provider.profile().webhooks.signatures(&map);
+        read.map(|signatures| signatures.len())
+    }
+
+    #[test]
+    fn every_signature_that_came_is_read_or_none_is() {
+        let good = "0f".repeat(32);
+        let (good, bad) = (good.as_str(), "sha256=0f");
+        for (headers, expected) in [
+            (&[][..], None),
+            (&[("fs-webhook-hash", good)], None),
+            (&[("x-signature", good)], Some(1)),
+            (&[("x-apolopay-signature", good)], Some(1)),
+            (&[("x-signature", good), ("x-apolopay-signature", good)], Some(2)),
+            (&[("x-signature", good), ("x-signature", good)], Some(2)),
+            (&[("x-signature", bad)], None),
+            (&[("x-signature", good), ("x-apolopay-signature", bad)], None),
+            (&[("x-signature", ""), ("x-apolopay-signature", good)], None),
+        ] {
+            assert_eq!(signatures(Provider::ApoloPay, headers), expected, "{headers:?}");
+        }
+        assert_eq!(signatures(Provider::FinvyPay, &[("fs-webhook-hash", good)]), Some(1));
+        assert_eq!(signatures(Provider::FinvyPay, &[("x-signature", good)]), None);
+    }
+}
