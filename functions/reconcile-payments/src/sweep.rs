@@ -100,6 +100,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         loop {
             let mut done = 0_u32;
             let batch = self.store.due(queue, self.now, BATCH).await?;
+            let is_all = batch.len() < usize::from(BATCH);
             for due in &batch {
                 self.report.was_due_for(self.now.since(due.at));
             }
@@ -118,8 +119,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
                     }
                 }
             }
-            // What is left then is somebody else's, or the next run's, or the index has not caught up.
-            if done == 0 {
+            // Where nothing was done, what is left is somebody else's, or the next run's, or the index has not caught up.
+            if is_all || done == 0 {
                 return Ok(());
             }
         }
