@@ -4,6 +4,7 @@
 //! the calls of several flows are made, and which flow dies instead of making one. [`interleavings`] goes through all
 //! orders; [`histories`] goes through whole lives of payments at random, and compares with a model.
 
+mod creations;
 mod histories;
 mod interleavings;
 
