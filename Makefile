@@ -92,7 +92,7 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 	.tools/bin/cargo-mutants mutants --output target --all-features --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
 	@# For a baseline it would look for the test in the packages that it breaks.
 	cargo test --locked --package payment-functions-tests --test core
-	.tools/bin/cargo-mutants mutants --output target --iterate --baseline skip --timeout 120 --test-package payment-functions-tests -- --test core
+	.tools/bin/cargo-mutants mutants --output target --iterate --baseline skip --timeout 120 --test-package payment-functions-tests --cargo-arg=--test=core
 
 lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
