@@ -264,6 +264,12 @@ mod tests {
             "numbers are the ones that were stored"
         );
         assert_eq!((entries[0].payment_id, entries[0].time), (id, NOW));
+        let reached = Reached {
+            provider: pending.provider,
+            status: Status::Pending,
+            age: Duration::ZERO,
+        };
+        assert_eq!(entries[0].reached, Some(reached));
 
         let view = serde_json::to_value(PaymentView::current(&pending)).unwrap();
         let mut seen = detail(&entries[0]);

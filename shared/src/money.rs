@@ -350,7 +350,8 @@ mod tests {
     #[test]
     fn currencies_are_upper_case_iso_4217_with_a_minor_unit() {
         for (code, decimals) in [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("BHD", 3), ("CLF", 4)] {
-            assert_eq!(code.parse::<Currency>().map(Currency::decimals), Ok(decimals), "{code}");
+            let currency: Currency = code.parse().unwrap();
+            assert_eq!((currency.decimals(), currency.to_string().as_str()), (decimals, code));
         }
         for code in ["usd", "Usd", "US", "USDT", "", "ZZZ", "XAU", "XXX", "XTS", "840"] {
             assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency), "{code}");

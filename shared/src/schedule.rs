@@ -241,6 +241,14 @@ mod tests {
         assert_eq!(looks(&intent(Provider::FinvyPay)), abandoned);
     }
 
+    /// Only if it was not let expire first.
+    #[test]
+    fn what_can_be_paid_no_more_does_not_stay_due() {
+        let late = pending(Provider::FinvyPay, None);
+        let expires_at = late.expires_at();
+        assert_eq!(next_look(&late, true, expires_at), Some(expires_at.plus(45 * MINUTE)));
+    }
+
     #[test]
     fn money_may_come_after_a_failure_and_for_a_while_after_a_refusal() {
         let failed = Payment {

@@ -5,6 +5,7 @@
 //! orders; [`histories`] goes through whole lives of payments at random, and compares with a model.
 
 mod creations;
+mod deliveries;
 mod histories;
 mod interleavings;
 
