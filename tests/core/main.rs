@@ -13,6 +13,8 @@
 
 mod facts;
 mod model;
+mod recorded;
+mod refusals;
 mod scale;
 mod sweeps;
 mod units;

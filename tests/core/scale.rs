@@ -6,13 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::http::HttpRequest;
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use payment_functions::clock::Timestamp;
 use payment_functions::creation::{self, Creation, Keyed};
 use payment_functions::delivery::{Delivery, deliver};
@@ -33,6 +29,7 @@ use serde_json::Value;
 
 use crate::facts::said;
 use crate::model::{StandIn, api_keys};
+use crate::recorded::Recorded;
 use crate::sweeps::Book;
 use crate::units::writes;
 
@@ -48,33 +45,7 @@ const OTHER: &str = "{other}";
 const NTH: &str = "{nth}";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A table in memory, with everything that was asked of it.
-#[derive(Clone, Debug)]
-struct Recorded {
-    table: MemoryTable,
-    requests: Arc<Mutex<Vec<(String, Value)>>>,
-}
-
 impl Recorded {
-    fn new() -> Self {
-        Self {
-            table: MemoryTable::new().unwrap(),
-            requests: Arc::default(),
-        }
-    }
-
-    fn store(&self) -> Store {
-        let connector = SharedHttpConnector::new(self.clone());
-        let config = self.table.client().config().to_builder();
-        let config = config.http_client(http_client_fn(move |_, _| connector.clone()));
-        Store::new(Client::from_conf(config.build()), "payments".to_owned())
-    }
-
-    /// What was asked since the last time.
-    fn take(&self) -> Vec<(String, Value)> {
-        std::mem::take(&mut self.requests.lock().unwrap())
-    }
-
     /// The index's key of the payment, where it is in the index.
     fn due(&self) -> Option<(Value, Value)> {
         let items = self.table.items().unwrap();
@@ -82,15 +53,6 @@ impl Recorded {
         let state = state.expect("the payment");
         let is_due = state["dueAt"].is_object();
         is_due.then(|| (state["dueQueue"]["S"].clone(), state["dueAt"]["N"].clone()))
-    }
-}
-
-impl HttpConnector for Recorded {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let action = request.headers().get("x-amz-target").unwrap().rsplit('.').next();
-        let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        self.requests.lock().unwrap().push((action.unwrap().to_owned(), body));
-        self.table.call(request)
     }
 }
 

@@ -216,4 +216,13 @@ mod tests {
             assert!(!is_contention(&reasons(codes)), "{codes:?}");
         }
     }
+
+    #[test]
+    fn each_wait_is_drawn_from_a_range_that_grows_for_a_while() {
+        for (retries, ceiling) in [(0, 10), (1, 20), (2, 40), (4, 160), (5, 160), (100, 160)] {
+            let waits: Vec<u128> = (0..200).map(|_| backoff(retries).as_millis()).collect();
+            assert!(waits.iter().all(|wait| *wait <= ceiling), "{retries}: {waits:?}");
+            assert!(waits.iter().any(|wait| 2 * wait > ceiling), "{retries}: {waits:?}");
+        }
+    }
 }
