@@ -5,6 +5,7 @@
 
 mod asking;
 mod due;
+mod operating;
 mod parked;
 
 use std::collections::BTreeMap;

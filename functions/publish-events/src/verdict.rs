@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn what_passes_stops_and_what_does_not_is_dead() {
         const YOUNG: Duration = Duration::ZERO;
-        const OLD: Duration = Duration::from_secs(6 * 60 * 60 + 1);
+        const SIX_HOURS: Duration = Duration::from_secs(21_600);
+        const OLD: Duration = Duration::from_secs(21_601);
         let put = || Ok(());
         let never = || Err(Failure::Never("MalformedDetail".to_owned()));
         let not_now = || Err(Failure::NotNow("ThrottlingException".to_owned()));
@@ -95,7 +96,7 @@ mod tests {
             (vec![], vec![], None),
             (vec![(put(), YOUNG), (put(), OLD)], vec![], None),
             (vec![(not_now(), YOUNG)], vec![], Some(0)),
-            (vec![(not_now(), PATIENCE)], vec![], Some(0)),
+            (vec![(not_now(), SIX_HOURS)], vec![], Some(0)),
             (vec![(not_now(), OLD)], vec![0], None),
             (vec![(never(), YOUNG)], vec![0], None),
             (

@@ -242,6 +242,10 @@ mod tests {
             documented.handoff.expires_at,
             Timestamp::parse_rfc3339("2026-01-01T00:30:00Z")
         );
+        for words in [r#""success":true,"message":"made","#, r#""message":"made","#, ""] {
+            let old = answer(&format!(r#"{{{words}"data":{{"transactionId":"FP1"}}}}"#));
+            assert_eq!(old.unwrap().handoff.reference.as_str(), "FP1", "{words}");
+        }
         let old = answer(r#"{"success":true,"data":{"transactionId":"FP1","status":"PENDING"}}"#).unwrap();
         assert_eq!(
             old.handoff,

@@ -1,0 +1,167 @@
+//! An operator's word, and what it is checked for before anything is written.
+
+use reconcile_payments::operator::{Done, Refused, Word, close, complete};
+
+use super::*;
+
+fn word(payment: &Payment, reference: Option<&str>) -> Word {
+    Word {
+        payment_id: payment.id,
+        reference: reference.map(super::reference),
+        who: "on call".to_owned(),
+        why: "seen as paid".to_owned(),
+    }
+}
+
+impl Shop {
+    async fn complete(&self, word: &Word) -> Result<Done, Refused> {
+        complete(&self.store, word, self.start).await
+    }
+
+    async fn close(&self, word: &Word) -> Result<Done, Refused> {
+        close(&self.store, word, self.start).await
+    }
+
+    /// The facts in all ledgers.
+    fn facts(&self) -> Vec<serde_json::Value> {
+        let items = self.table.items().unwrap();
+        let is_fact = |item: &serde_json::Value| item["sk"]["S"].as_str().unwrap().starts_with("FACT#");
+        items.into_iter().filter(is_fact).collect()
+    }
+
+    async fn in_review(&self, id: &str) -> Payment {
+        let payment = self.pending(Provider::FinvyPay, &unique("o"), id).await;
+        let wrong = Fact {
+            amount: Decimal::parse("1"),
+            ..said(Outcome::Completed)
+        };
+        self.deliver(&event(Some(payment.id), wrong)).await;
+        assert_eq!(self.status(payment.id).await, Status::Review);
+        payment
+    }
+}
+
+#[tokio::test]
+async fn somebody_must_answer_for_a_word() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let good = word(&payment, None);
+    let text = |length: usize| "ü".repeat(length);
+    for (who, why, fault) in [
+        ("", "y", Some("who")),
+        ("  ", "y", Some("who")),
+        ("a\tb", "y", Some("who")),
+        (&text(201), "y", Some("who")),
+        ("w", "", Some("why")),
+        ("w", "\u{a0}", Some("why")),
+        ("w", "a\nb", Some("why")),
+        ("w", &text(1001), Some("why")),
+        (&text(200), &text(1000), None),
+    ] {
+        let said = Word {
+            who: who.to_owned(),
+            why: why.to_owned(),
+            ..good.clone()
+        };
+        let done = shop.complete(&said).await;
+        match (fault, done) {
+            (None, Ok(done)) => assert!(done.changed),
+            (Some(name), Err(Refused::Unsigned(named, _))) => assert_eq!(named, name),
+            (_, done) => panic!("{said:?}: {done:?}"),
+        }
+        assert_eq!(shop.facts().len(), usize::from(fault.is_none()), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_word_about_what_is_not_so_changes_nothing() {
+    let shop = Shop::open();
+    let one = shop.pending(Provider::FinvyPay, "o1", "p1").await;
+    shop.pending(Provider::FinvyPay, "o2", "p2").await;
+    let nobody = Payment {
+        id: PaymentId::random(),
+        ..one.clone()
+    };
+    let before = shop.table.items().unwrap();
+
+    let done = shop.complete(&word(&nobody, None)).await;
+    assert!(
+        matches!(done, Err(Refused::NoPayment(id)) if id == nobody.id),
+        "{done:?}"
+    );
+    let done = shop.complete(&word(&one, Some("p2"))).await;
+    assert!(matches!(done, Err(Refused::AnothersReference(_))), "{done:?}");
+    let mut unreadable = word(&one, None);
+    // As it comes in an event, where nothing has read it yet.
+    unreadable.reference = Some(serde_json::from_value(serde_json::json!("a\u{7}b")).unwrap());
+    let done = shop.complete(&unreadable).await;
+    assert!(matches!(done, Err(Refused::BadReference)), "{done:?}");
+    let done = shop.close(&word(&one, None)).await;
+    assert!(matches!(done, Err(Refused::NotInReview(Status::Pending))), "{done:?}");
+    let done = shop.close(&word(&one, Some("p1"))).await;
+    assert!(matches!(done, Err(Refused::ReferenceToClose)), "{done:?}");
+    assert_eq!(shop.table.items().unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_completed_payment_is_completed_once_with_who_and_why() {
+    for (provider, reference, as_transaction) in [
+        (Provider::ApoloPay, None, None),
+        (Provider::ApoloPay, Some("p"), Some(false)),
+        // Whatever ApoloPay gives is a payment's id; FinvyPay names what was paid by a transaction's.
+        (Provider::ApoloPay, Some("p2"), Some(false)),
+        (Provider::FinvyPay, Some("p"), Some(false)),
+        (Provider::FinvyPay, Some("FP"), Some(true)),
+    ] {
+        let shop = Shop::open();
+        let payment = shop.pending(provider, "o", "p").await;
+        let said = word(&payment, reference);
+        for changed in [true, false] {
+            let expected = Done {
+                payment_id: payment.id,
+                status: Status::Completed,
+                changed,
+            };
+            assert_eq!(shop.complete(&said).await.unwrap(), expected, "{said:?}");
+        }
+        let completed = shop.payment(payment.id).await;
+        assert!(completed.attention.is_empty(), "{completed:?}");
+        assert!(shop.is_settled(payment.id).await);
+        if let Some(reference) = &said.reference {
+            let owner = shop.store.owner(provider, reference).await.unwrap();
+            assert_eq!(owner, Some(payment.id), "{said:?}");
+        }
+        let facts = shop.facts();
+        assert_eq!(facts.len(), 1, "{said:?}");
+        let fact = &facts[0];
+        let operator = &fact["operator"]["M"];
+        let signed = ["who", "why"].map(|name| operator[name]["S"].as_str().unwrap());
+        assert_eq!(signed, [&said.who, &said.why]);
+        let named = [false, true].map(|is_transaction| {
+            let name = if is_transaction { "transaction" } else { "payment" };
+            fact[name]["S"].as_str()
+        });
+        let expected = [false, true].map(|is_transaction| reference.filter(|_| as_transaction == Some(is_transaction)));
+        assert_eq!(named, expected, "{said:?}");
+        assert_eq!(fact["currency"]["S"], "USD");
+    }
+}
+
+#[tokio::test]
+async fn a_review_is_closed_once_and_reported_no_more() {
+    let shop = Shop::open();
+    let payment = shop.in_review("p").await;
+    assert_eq!(shop.due(Queue::Review, MINUTE).await, [Subject::Payment(payment.id)]);
+    for changed in [true, false] {
+        let done = shop.close(&word(&payment, None)).await.unwrap();
+        assert_eq!((done.status, done.changed), (Status::Review, changed));
+    }
+    assert!(shop.is_settled(payment.id).await);
+    assert_eq!(shop.facts().len(), 2);
+
+    let payment = shop.in_review("p2").await;
+    let done = shop.complete(&word(&payment, None)).await.unwrap();
+    assert_eq!((done.status, done.changed), (Status::Completed, true));
+    let done = shop.close(&word(&payment, None)).await;
+    assert!(matches!(done, Err(Refused::NotInReview(Status::Completed))), "{done:?}");
+}
