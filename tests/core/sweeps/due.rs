@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use payment_functions::store::SHARDS;
 
 use super::*;
 
@@ -142,6 +143,38 @@ async fn a_run_without_time_leaves_the_rest_to_the_next() {
     assert_eq!((nothing.looked_at, nothing.unfinished), (0, true));
     let all = shop.sweep(2 * DAY, &Book::default()).await;
     assert_eq!((all.looked_at, all.expired, all.unfinished), (12, 12, false));
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_only_as_long_as_there_is_time() {
+    let shop = Shop::open();
+    let book = Book::default();
+    // Each look asks twice: about the id and the order.
+    book.takes(Duration::from_millis(5));
+    for index in 0..60 {
+        let (order, id) = (format!("o{index}"), format!("p{index}"));
+        shop.pending(Provider::FinvyPay, &order, &id).await;
+    }
+    let report = shop.sweep_for(MINUTE, &book, Duration::from_millis(240)).await;
+    assert!(report.unfinished && report.looked_at < 60, "{report:?}");
+    let left = shop.sweep(MINUTE, &book).await;
+    assert_eq!((report.looked_at + left.looked_at, left.unfinished), (60, false));
+}
+
+#[tokio::test]
+async fn a_part_that_holds_more_than_is_read_at_once_is_read_again() {
+    let shop = Shop::open();
+    let mut of_one_part = 0;
+    while of_one_part < 25 {
+        let money = Money::from_minor(2550, Currency::USD);
+        let payment = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, shop.start);
+        if payment.id.shard(SHARDS) == 0 {
+            shop.store.open(&payment, None, shop.start).await.unwrap();
+            of_one_part += 1;
+        }
+    }
+    let report = shop.sweep(2 * DAY, &Book::default()).await;
+    assert_eq!((report.looked_at, report.expired, report.unfinished), (25, 25, false));
 }
 
 #[tokio::test]
