@@ -164,6 +164,8 @@ struct Pages {
     statuses: BTreeMap<String, Event>,
     transactions: BTreeMap<String, Vec<Event>>,
     failure: Option<fn() -> Unanswered>,
+    /// Whether the status call alone fails.
+    fails_about_ids: bool,
     /// After how many more answers there are none.
     turns: Option<usize>,
     /// How long it takes to answer.
@@ -184,6 +186,10 @@ impl Book {
 
     fn fails(&self, failure: Option<fn() -> Unanswered>) {
         self.0.lock().unwrap().failure = failure;
+    }
+
+    fn fails_about_ids(&self) {
+        self.0.lock().unwrap().fails_about_ids = true;
     }
 
     fn has_turns(&self, turns: usize) {
@@ -215,6 +221,9 @@ impl Ask for Book {
         self.note(id.to_string())?;
         let delay = self.0.lock().unwrap().delay;
         tokio::time::sleep(delay).await;
+        if self.0.lock().unwrap().fails_about_ids {
+            return Err(down());
+        }
         Ok(self.0.lock().unwrap().statuses.get(id.as_str()).cloned())
     }
 

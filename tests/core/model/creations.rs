@@ -312,6 +312,10 @@ async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
     assert_eq!(created.answer.status, 201);
     assert!(created.answer.body.contains("completed"), "{}", created.answer.body);
     assert_eq!(till.table.facts(created.payment), 2);
+    let items = till.table.memory.items().unwrap();
+    let mut words: Vec<&str> = items.iter().filter_map(|item| item["words"]["S"].as_str()).collect();
+    words.sort_unstable();
+    assert_eq!(words, ["authorized", "completed"], "with all that was said");
     for place in ["p", "FP"] {
         let parked = till.table.store.parked(Provider::FinvyPay, place).await.unwrap();
         assert!(parked.is_none(), "{place}");
@@ -397,4 +401,29 @@ impl Choose for OtherFirst {
         let wanted = |action: &&Action| if stops { action.flow == 1 } else { action.flow == 0 };
         actions.iter().find(wanted).or(actions.first()).copied()
     }
+}
+
+#[tokio::test]
+async fn a_key_leads_to_its_payment_for_48_hours() {
+    let till = Till::open([accepts(&["p"])]);
+    let begun = Timestamp::now();
+    let creation = till.create().await.unwrap();
+    let key = IdempotencyKey::parse("create", b"k").unwrap();
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    for (at, is_known) in [
+        (begun, true),
+        (begun.plus(hours(48)), true),
+        (begun.plus(hours(49)), false),
+    ] {
+        let record = till
+            .table
+            .store
+            .key(&key, at.minus(Duration::from_secs(1)))
+            .await
+            .unwrap();
+        let payment = record.map(|record| record.payment_id);
+        assert_eq!(payment, is_known.then_some(creation.payment), "{at}");
+    }
+    let other = IdempotencyKey::parse("create", b"other").unwrap();
+    assert!(till.table.store.key(&other, begun).await.unwrap().is_none());
 }

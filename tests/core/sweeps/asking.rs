@@ -399,3 +399,40 @@ async fn what_stays_authorized_to_the_end_is_left_to_a_person() {
     assert_eq!(matters, [(30, "Unsettled".to_owned())]);
     assert!(shop.is_settled(payment.id).await);
 }
+
+/// Eight days, one run a day after the first hours: in the end a person looks where nobody ever knew it.
+#[tokio::test]
+async fn what_the_provider_knows_nothing_of_is_left_to_a_person() {
+    for (knows, matters) in [
+        (None, &["Unanswered"][..]),
+        (Some("status"), &[]),
+        // The list knows it, though the status call fails.
+        (Some("list"), &[]),
+    ] {
+        let shop = Shop::open();
+        let book = Book::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let fact = Fact {
+            payment: Some(reference("p")),
+            order_id: OrderId::parse("o"),
+            ..said(Outcome::Pending)
+        };
+        let told = event(Some(payment.id), fact);
+        match knows {
+            Some("status") => book.knows("p", told),
+            Some(_) => book.lists("o", vec![told]),
+            None => {}
+        }
+        if knows == Some("list") {
+            book.fails_about_ids();
+        }
+        let mut left = Vec::new();
+        for hour in (0..24).chain((1..40).map(|day| 24 * day)) {
+            let report = shop.sweep(hour * HOUR + MINUTE, &book).await;
+            left.extend(report.for_a_person.iter().map(|matter| format!("{:?}", matter.matter)));
+        }
+        assert_eq!(left, matters, "{knows:?}");
+        assert_eq!(shop.status(payment.id).await, Status::Expired);
+        assert!(shop.is_settled(payment.id).await);
+    }
+}

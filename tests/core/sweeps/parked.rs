@@ -230,3 +230,54 @@ async fn what_was_added_meanwhile_is_not_forgotten() {
     shop.store.unpark(Provider::FinvyPay, "order:o", &kept).await.unwrap();
     assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
 }
+
+#[tokio::test]
+async fn what_is_parked_is_asked_about_soon_after_the_provider_answered_nobody() {
+    let shop = Shop::open();
+    let book = Book::default();
+    shop.deliver(&general("o", "FP1")).await;
+    book.fails(Some(closed));
+    let report = shop.sweep(HOUR, &book).await;
+    assert_eq!((report.looked_at, report.unfinished), (1, true));
+    // One that is reported is looked at an hour later; this one was not asked about.
+    assert_eq!(report.for_a_person_count, 0);
+    assert_eq!(shop.due(Queue::Parked, HOUR + MINUTE).await.len(), 1);
+}
+
+/// Where an event names a transaction, that decides: a payment of its order that was paid may have been paid otherwise.
+#[tokio::test]
+async fn a_transaction_that_nobody_knows_is_not_given_to_a_payment_for_its_order() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    shop.deliver(&general("o", "FP1")).await;
+    let paid = Fact {
+        payment: Reference::parse("p1"),
+        ..completion()
+    };
+    book.knows("p1", event(Some(one.id), paid));
+    shop.sweep(MINUTE, &book).await;
+    assert_eq!(shop.status(one.id).await, Status::Completed);
+    assert_eq!(shop.status(other.id).await, Status::Pending);
+    assert!(is_parked(&shop, Provider::FinvyPay, "FP1").await);
+    let fp = Reference::parse("FP1").unwrap();
+    assert_eq!(shop.store.owner(Provider::FinvyPay, &fp).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_parked_is_counted_and_kept_for_120_days() {
+    let shop = Shop::open();
+    assert_eq!(shop.store.oldest_parked().await.unwrap(), None);
+    assert_eq!(shop.store.count(Queue::Parked).await.unwrap(), 0);
+    for (index, transaction) in ["FP1", "FP2", "FP3"].into_iter().enumerate() {
+        let later = shop.after(u32::try_from(index).unwrap() * MINUTE);
+        deliver(&shop.store, &general("o", transaction), later).await.unwrap();
+    }
+    assert_eq!(shop.store.oldest_parked().await.unwrap(), Some(shop.start));
+    assert_eq!(shop.store.count(Queue::Parked).await.unwrap(), 3);
+    let items = shop.table.items().unwrap();
+    let until = |item: &serde_json::Value| item["ttl"]["N"].as_str().and_then(|at| at.parse::<u64>().ok());
+    let first = items.iter().filter_map(until).min();
+    assert_eq!(first, Some(shop.start.as_seconds() + 10_368_000));
+}
