@@ -18,6 +18,7 @@ mod refusals;
 mod scale;
 mod sweeps;
 mod units;
+mod wire;
 
 /// An id that no other has.
 fn unique(prefix: &str) -> String {
