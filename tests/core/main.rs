@@ -20,7 +20,19 @@ mod sweeps;
 mod units;
 mod wire;
 
+use payment_functions::id::PaymentId;
+use payment_functions_tests::local::MemoryTable;
+use serde_json::Value;
+
 /// An id that no other has.
 fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// The facts in a payment's ledger, in DynamoDB's JSON.
+fn ledger(table: &MemoryTable, id: PaymentId) -> Vec<Value> {
+    let pk = format!("PAYMENT#{id}");
+    let is_fact =
+        |item: &Value| item["pk"]["S"] == *pk && item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"));
+    table.items().unwrap().into_iter().filter(is_fact).collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! A flow stops before each of its calls to the outside until the test lets it go on, so a test decides in which order
 //! the calls of several flows are made, and which flow dies instead of making one. [`interleavings`] goes through all
-//! orders; [`histories`] goes through whole lives of payments at random, and compares with a model.
+//! orders; [`histories`] goes through whole lives of payments at random, and compares with a model. [`creations`] and
+//! [`deliveries`] make one after another.
 
 mod creations;
 mod deliveries;
@@ -23,6 +24,8 @@ use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource,
 use payment_functions::store::Store;
 use payment_functions_tests::local::MemoryTable;
 
+use crate::ledger;
+
 /// A table of one's own.
 struct Table {
     memory: MemoryTable,
@@ -38,12 +41,7 @@ impl Table {
 
     /// How many facts are in a payment's ledger.
     fn facts(&self, id: PaymentId) -> usize {
-        let pk = format!("PAYMENT#{id}");
-        let items = self.memory.items().unwrap();
-        let is_fact = |item: &&serde_json::Value| {
-            item["pk"]["S"] == *pk && item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"))
-        };
-        items.iter().filter(is_fact).count()
+        ledger(&self.memory, id).len()
     }
 }
 

@@ -38,15 +38,15 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TIME: Duration = Duration::from_secs(30);
 
 /// A table of one's own.
-struct Shop {
-    table: MemoryTable,
-    store: Store,
+pub struct Shop {
+    pub table: MemoryTable,
+    pub store: Store,
     /// When its payments are created.
-    start: Timestamp,
+    pub start: Timestamp,
 }
 
 impl Shop {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let table = MemoryTable::new().unwrap();
         Self {
             store: table.store(),
@@ -76,7 +76,7 @@ impl Shop {
     }
 
     /// The same once its provider has taken it under `id`, to be paid within half an hour.
-    async fn pending(&self, provider: Provider, order: &str, id: &str) -> Payment {
+    pub async fn pending(&self, provider: Provider, order: &str, id: &str) -> Payment {
         let intent = self.intent(provider, order).await;
         let handoff = Handoff {
             reference: reference(id),
@@ -111,7 +111,7 @@ impl Shop {
         self.store.payment(id).await.unwrap().unwrap()
     }
 
-    async fn status(&self, id: PaymentId) -> Status {
+    pub async fn status(&self, id: PaymentId) -> Status {
         self.payment(id).await.status
     }
 

@@ -3,6 +3,7 @@
 use reconcile_payments::operator::{Done, Refused, Word, close, complete};
 
 use super::*;
+use crate::ledger;
 
 fn word(payment: &Payment, reference: Option<&str>) -> Word {
     Word {
@@ -20,13 +21,6 @@ impl Shop {
 
     async fn close(&self, word: &Word) -> Result<Done, Refused> {
         close(&self.store, word, self.start).await
-    }
-
-    /// The facts in all ledgers.
-    fn facts(&self) -> Vec<serde_json::Value> {
-        let items = self.table.items().unwrap();
-        let is_fact = |item: &serde_json::Value| item["sk"]["S"].as_str().unwrap().starts_with("FACT#");
-        items.into_iter().filter(is_fact).collect()
     }
 
     async fn in_review(&self, id: &str) -> Payment {
@@ -69,7 +63,11 @@ async fn somebody_must_answer_for_a_word() {
             (Some(name), Err(Refused::Unsigned(named, _))) => assert_eq!(named, name),
             (_, done) => panic!("{said:?}: {done:?}"),
         }
-        assert_eq!(shop.facts().len(), usize::from(fault.is_none()), "{said:?}");
+        assert_eq!(
+            ledger(&shop.table, payment.id).len(),
+            usize::from(fault.is_none()),
+            "{said:?}"
+        );
     }
 }
 
@@ -131,7 +129,7 @@ async fn a_completed_payment_is_completed_once_with_who_and_why() {
             let owner = shop.store.owner(provider, reference).await.unwrap();
             assert_eq!(owner, Some(payment.id), "{said:?}");
         }
-        let facts = shop.facts();
+        let facts = ledger(&shop.table, payment.id);
         assert_eq!(facts.len(), 1, "{said:?}");
         let fact = &facts[0];
         let operator = &fact["operator"]["M"];
@@ -157,7 +155,7 @@ async fn a_review_is_closed_once_and_reported_no_more() {
         assert_eq!((done.status, done.changed), (Status::Review, changed));
     }
     assert!(shop.is_settled(payment.id).await);
-    assert_eq!(shop.facts().len(), 2);
+    assert_eq!(ledger(&shop.table, payment.id).len(), 2);
 
     let payment = shop.in_review("p2").await;
     let done = shop.complete(&word(&payment, None)).await.unwrap();
