@@ -38,6 +38,8 @@ const PAYMENTS: usize = 12;
 const LIFE: Duration = Duration::from_secs(20 * 60 * 60);
 /// The times at which the reconciler runs at last: soon, when FinvyPay's and when ApoloPay's payments expire.
 const AT_LAST: [u64; 4] = [61, 46 * 60, 3 * 60 * 60, 25 * 60 * 60];
+/// After how many lives a long run says how far it is.
+const SAID_EVERY: usize = 25_000;
 
 /// What the provider does with a create call.
 #[derive(Clone, Copy, Debug)]
@@ -719,8 +721,8 @@ fn reply(body: &Value) -> payment_functions::providers::gateway::Reply {
     }
 }
 
-/// Lives so many shops through, from a seed.
-fn live_through(shops: usize, seed: [u8; 32]) {
+/// Lives so many shops through, from a seed, and calls `lived` after each.
+fn live_through(shops: usize, seed: [u8; 32], lived: impl Fn()) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -739,6 +741,7 @@ fn live_through(shops: usize, seed: [u8; 32]) {
             shop.carry_on().await;
             shop.assert_as_modelled().await;
         });
+        lived();
         Ok(())
     });
     ran.unwrap_or_else(|failure| panic!("{failure}\nseed {}", hex::encode(seed)));
@@ -750,14 +753,23 @@ fn every_life_of_a_payment_ends_as_the_model_says() {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shops = histories.div_ceil(PAYMENTS * threads);
     let start = std::time::Instant::now();
+    let say = |lives: usize| {
+        aloud(&format!(
+            "histories: {lives} lives of payments in {:.1?}",
+            start.elapsed()
+        ));
+    };
+    let lived = AtomicUsize::new(0);
+    let another = || {
+        let lives = lived.fetch_add(PAYMENTS, Ordering::Relaxed) + PAYMENTS;
+        if lives < histories && lives % SAID_EVERY < PAYMENTS {
+            say(lives);
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| live_through(shops, std::array::from_fn(|_| fastrand::u8(..))));
+            scope.spawn(|| live_through(shops, std::array::from_fn(|_| fastrand::u8(..)), another));
         }
     });
-    let lived = shops * threads * PAYMENTS;
-    aloud(&format!(
-        "histories: {lived} lives of payments in {:.1?}",
-        start.elapsed()
-    ));
+    say(shops * threads * PAYMENTS);
 }
