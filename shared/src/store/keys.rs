@@ -102,7 +102,8 @@ impl Store {
         items::key_record_of(item).map(Some)
     }
 
-    /// Takes over a key whose lease ran out, unless somebody else was faster.
+    /// Takes over a key whose lease ran out, unless somebody else was faster. The key is kept as long from now on as a new one,
+    /// so that it does not run out under the lease.
     ///
     /// # Errors
     /// Where the table cannot be written.
@@ -115,10 +116,13 @@ impl Store {
         let fence = seen.fence.saturating_add(1);
         let update = self
             .update_key(key, seen.fence)
-            .update_expression("SET fence = :next, leaseUntil = :until")
+            .update_expression("SET fence = :next, leaseUntil = :until, expiresAt = :expiresAt, #ttl = :ttl")
             .condition_expression("fence = :fence AND leaseUntil <= :now AND attribute_not_exists(answer)")
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":expiresAt", number(now.plus(RETENTION).as_millis()))
+            .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
             .expression_attribute_values(":now", number(now.as_millis()));
         match self.write_key(Call::TakeOver, update).await? {
             None => Ok(Ok(Lease {

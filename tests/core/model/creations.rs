@@ -13,6 +13,7 @@ use payment_functions::payment::{Fact, Outcome};
 use payment_functions::problem::Problem;
 use payment_functions::providers::Event;
 use payment_functions::status::Status;
+use payment_functions::store::Opened;
 
 use super::*;
 use crate::facts;
@@ -423,4 +424,32 @@ async fn a_key_leads_to_its_payment_for_48_hours() {
     }
     let other = IdempotencyKey::parse("create", b"other").unwrap();
     assert!(till.table.store.key(&other, begun).await.unwrap().is_none());
+}
+
+/// Its first holder died, and another takes it over just before it would be free.
+#[tokio::test]
+async fn a_key_does_not_run_out_under_a_lease() {
+    let till = Till::open([]);
+    let store = &till.table.store;
+    let (key, begun) = (IdempotencyKey::parse("create", b"k").unwrap(), Timestamp::now());
+    let money = Money::from_minor(2550, Currency::USD);
+    let intent = Payment::intend(PaymentId::random(), Provider::FinvyPay, money, begun);
+    let keyed = Some((&key, &Fingerprint::of(&Json::Null)));
+    assert_eq!(store.open(&intent, keyed, begun).await.unwrap(), Opened::Started);
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    let late = begun.plus(days(2)).minus(Duration::from_secs(1));
+    let seen = store.key(&key, late).await.unwrap().unwrap();
+    store.take_over(&key, &seen, late).await.unwrap().unwrap();
+
+    let items = till.table.memory.items().unwrap();
+    let ttl = items
+        .iter()
+        .find_map(|item| item["leaseUntil"]["N"].as_str().and(item["ttl"]["N"].as_str()));
+    assert_eq!(ttl, Some(late.plus(days(2)).as_seconds().to_string().as_str()));
+    let second = Payment {
+        id: PaymentId::random(),
+        ..intent.clone()
+    };
+    let opened = store.open(&second, keyed, late.plus(days(1))).await.unwrap();
+    assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
 }
