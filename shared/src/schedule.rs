@@ -7,7 +7,7 @@
 //! |---|---|
 //! | not paid, and its provider cannot be asked (ApoloPay) | once, when it expires |
 //! | not paid, and its provider can be asked (FinvyPay) | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
-//! | the same, refused | the same until it would have expired, and later if the provider could not be asked then |
+//! | the same, refused, and no id of it is known | the same until it would have expired, and later if the provider could not be asked then |
 //! | the same, authorized | the same for thirty days |
 //! | in `review` | at once and then daily, until a person has dealt with it |
 //! | parked | after a minute, then at twice the age each time and daily at last, as long as it is kept |
@@ -133,7 +133,7 @@ pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Ti
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
         (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
         (Status::Authorized, true) => (age < PROMISED_FOR).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_refused() && answered => {
+        (Status::Failed, true) if payment.is_refused() && payment.references.is_empty() && answered => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
@@ -264,6 +264,11 @@ mod tests {
             "nobody could be asked"
         );
         assert_eq!(next_look(&refused, false, NOW.plus(8 * DAY)), None);
+        let made = refused.know([Reference::parse("x").unwrap()], NOW);
+        assert!(
+            next_look(&made, true, NOW.plus(DAY)).is_some(),
+            "an attempt at it has made a payment all the same"
+        );
     }
 
     #[test]

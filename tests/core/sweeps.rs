@@ -25,8 +25,9 @@ use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Opened, Store, Subject};
 use payment_functions_tests::local::MemoryTable;
 use reconcile_payments::ask::{Ask, Unanswered};
-use reconcile_payments::report::Report;
+use reconcile_payments::report::{Matter, Report};
 use reconcile_payments::sweep::Sweep;
+use tokio::time::Instant;
 
 use crate::facts;
 use crate::unique;
@@ -142,6 +143,12 @@ impl Shop {
     }
 }
 
+/// What a run left to a person.
+fn matters(report: &Report) -> Vec<(Matter, Option<PaymentId>)> {
+    let matters = report.for_a_person.iter();
+    matters.map(|matter| (matter.matter, matter.payment_id)).collect()
+}
+
 fn reference(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
@@ -168,6 +175,8 @@ struct Pages {
     fails_about_ids: bool,
     /// After how many more answers there are none.
     turns: Option<usize>,
+    /// After when there are none.
+    latest: Option<Instant>,
     /// How long it takes to answer.
     delay: Duration,
     asked: Vec<String>,
@@ -207,7 +216,7 @@ impl Book {
 
     fn note(&self, asked: String) -> Result<(), Unanswered> {
         let mut pages = self.0.lock().unwrap();
-        if pages.turns == Some(0) {
+        if pages.turns == Some(0) || pages.latest.is_some_and(|latest| Instant::now() > latest) {
             return Err(Unanswered::OutOfTurns);
         }
         pages.turns = pages.turns.map(|turns| turns - 1);
@@ -217,6 +226,10 @@ impl Book {
 }
 
 impl Ask for Book {
+    fn ask_until(&mut self, latest: Instant) {
+        self.0.lock().unwrap().latest = Some(latest);
+    }
+
     async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
         self.note(id.to_string())?;
         let delay = self.0.lock().unwrap().delay;

@@ -12,6 +12,7 @@ use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, HttpClient, measured};
 use payment_functions::secrets::{ApiKey, SecretCache};
 use payment_functions::store::{Store, StoreError};
+use tokio::time::Instant;
 
 /// The time between two calls: 80 a minute of the 100 that the provider allows a key, which creating payments needs
 /// too.
@@ -43,6 +44,9 @@ pub const ASKED: Provider = Provider::FinvyPay;
 
 /// Somebody who knows what became of payments.
 pub trait Ask {
+    /// Gives no more turns after `latest`.
+    fn ask_until(&mut self, latest: Instant);
+
     /// What is known under an id. `None`: nothing.
     fn status(&mut self, id: &Reference) -> impl Future<Output = Result<Option<Event>, Unanswered>> + Send;
 
@@ -69,6 +73,7 @@ pub struct InTurn<'a> {
     store: &'a Store,
     finvypay: FinvyPay<'a>,
     api: Api<'a>,
+    /// When the last turn may be.
     latest: Timestamp,
     /// How often in a row the provider has refused our key.
     refusals: u32,
@@ -83,13 +88,13 @@ enum Api<'a> {
 }
 
 impl<'a> InTurn<'a> {
-    /// Asks until `latest`.
-    pub fn new(store: &'a Store, finvypay: FinvyPay<'a>, latest: Timestamp) -> Self {
+    /// Asks in turn with whoever else uses `store`.
+    pub fn new(store: &'a Store, finvypay: FinvyPay<'a>) -> Self {
         Self {
             store,
             finvypay,
             api: Api::NotUsedYet,
-            latest,
+            latest: Timestamp::now(),
             refusals: 0,
         }
     }
@@ -161,6 +166,10 @@ impl<'a> InTurn<'a> {
 }
 
 impl Ask for InTurn<'_> {
+    fn ask_until(&mut self, latest: Instant) {
+        self.latest = Timestamp::now().plus(latest.saturating_duration_since(Instant::now()));
+    }
+
     async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
         let api = self.turn().await?;
         let call = around(Call::AskProvider, api.status(id));

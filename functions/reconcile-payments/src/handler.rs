@@ -137,7 +137,7 @@ impl ReconcilePayments {
             environment: self.environment,
             keys: &self.keys,
         };
-        let asker = InTurn::new(&self.store, finvypay, now.plus(TIME));
+        let asker = InTurn::new(&self.store, finvypay);
         let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
         // Afterwards, whatever became of it: what it settled waits for nobody.
         gauges::write(&self.store).await;

@@ -22,6 +22,8 @@ pub enum Matter {
     Unsettled,
     /// The provider knows nothing of the ids that it gave, or was never heard.
     Unanswered,
+    /// The provider names the state of a payment that is not paid by a word that nobody documented, so that it may be paid.
+    Unrecognised,
     /// An event, and no payment is known that it is about.
     Parked,
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{Delivery, deliver_known};
+use payment_functions::delivery::{Delivery, deliver, deliver_known};
 use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::payment::Payment;
+use payment_functions::payment::{Fact, Outcome, Payment};
 use payment_functions::providers::Event;
 use payment_functions::schedule::{self, Queue};
 use payment_functions::status::Status;
@@ -36,14 +36,16 @@ pub struct Sweep<'a, A> {
     now: Timestamp,
     start: Instant,
     report: Report,
-    /// Why the provider is asked no more in this run, if it is not.
+    /// Why the provider is asked no more, if it is not.
     silence: Option<Silence>,
+    /// How many turns there were.
+    turns: u32,
 }
 
-/// Why the provider is asked no more in a run.
+/// Why the provider is asked no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Silence {
-    /// The next run will ask: what was not asked about stays due, in its place.
+    /// No more about this queue in this run. The next will ask: what was not asked about stays due, in its place.
     NoTurns,
     /// It would answer nobody. What was not asked about makes way for the rest, on which our own clock may run out.
     Closed,
@@ -58,11 +60,34 @@ impl From<Silence> for Unanswered {
     }
 }
 
+/// What the provider said of a payment when it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    /// It knows nothing of it.
+    Nothing,
+    /// Words that we know.
+    Known,
+    /// Also a word that nobody documented, and which may mean that it was paid.
+    Unrecognised,
+}
+
+impl Heard {
+    /// What an answer says of the payment that it was delivered to.
+    const fn of(fact: &Fact) -> Self {
+        match fact.outcome {
+            Outcome::Unrecognised => Self::Unrecognised,
+            Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
+                Self::Known
+            }
+        }
+    }
+}
+
 /// Whether a look at something is done with.
 enum Look {
     /// It is looked at again at this time, if any.
     Done(Option<Timestamp>),
-    /// It could not be asked about, and is looked at again soon.
+    /// It could not be asked about, or not about all of it, and is looked at again soon.
     Unasked,
     /// It stays due, for the next run.
     Postponed,
@@ -78,6 +103,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             start: Instant::now(),
             report: Report::default(),
             silence: None,
+            turns: 0,
         }
     }
 
@@ -97,6 +123,9 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     async fn work_off(&mut self, queue: Queue, until: Instant) -> Result<(), StoreError> {
+        // What one queue asks about must not use up the turns of those after it.
+        self.asker.ask_until(until);
+        self.silence = self.silence.filter(|silence| *silence != Silence::NoTurns);
         loop {
             let mut done = 0_u32;
             let batch = self.store.due(queue, self.now, BATCH).await?;
@@ -154,7 +183,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let Some(mut payment) = self.store.payment(id).await? else {
             return Ok(Look::Done(None));
         };
-        let mut asked = Ok(true);
+        let mut asked = Ok(Heard::Known);
+        let turns = self.turns;
         if payment.provider == ASKED && payment.status != Status::Completed {
             let before = payment.status;
             asked = match self.ask_about(&payment).await {
@@ -169,9 +199,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
-        let is_new = was_payable && payment.status == Status::Expired;
         match asked {
-            Err(Unanswered::OutOfTurns) => return Ok(Look::Postponed),
+            Err(Unanswered::OutOfTurns) => return Ok(self.look_out_of_turns(turns)),
             // What is in review is reported daily, whether or not the provider can be asked about it.
             Err(Unanswered::Closed) if payment.status != Status::Review => return Ok(Look::Unasked),
             _ => {}
@@ -180,9 +209,17 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let next = schedule::next_look(&payment, answered, self.now);
         let matter = match (payment.status, payment.provider.profile().can_be_asked) {
             (Status::Review, _) => Some(Matter::Review),
-            (Status::Expired, false) if is_new => Some(Matter::Unconfirmed),
+            // Also where an earlier run let it expire, and died before it could say so.
+            (Status::Expired, false) => Some(Matter::Unconfirmed),
             (Status::Authorized, true) if next.is_none() => Some(Matter::Unsettled),
-            (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(true)) => Some(Matter::Unanswered),
+            (Status::Expired | Status::Cancelled | Status::Failed, true)
+                if matches!(asked, Ok(Heard::Unrecognised)) =>
+            {
+                (was_payable || next.is_none()).then_some(Matter::Unrecognised)
+            }
+            (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::Unanswered),
+            // What a lost attempt at it made may be paid, and the provider was never heard.
+            (Status::Failed, true) if next.is_none() && payment.is_refused() && !answered => Some(Matter::Unanswered),
             _ => None,
         };
         if let Some(matter) = matter {
@@ -191,9 +228,37 @@ impl<'a, A: Ask> Sweep<'a, A> {
         Ok(Look::Done(next))
     }
 
+    /// What becomes of a thing when there are no more turns, of which `before` there had been `before` it. If it had some of
+    /// them, it makes way for what had none.
+    fn look_out_of_turns(&self, before: u32) -> Look {
+        if self.turns == before {
+            Look::Postponed
+        } else {
+            Look::Unasked
+        }
+    }
+
+    async fn ask_status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
+        let answer = self.asker.status(id).await;
+        self.count_turn(answer.as_ref().err());
+        answer
+    }
+
+    async fn ask_transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
+        let answer = self.asker.transactions(order_id).await;
+        self.count_turn(answer.as_ref().err());
+        answer
+    }
+
+    fn count_turn(&mut self, unanswered: Option<&Unanswered>) {
+        if !matches!(unanswered, Some(Unanswered::OutOfTurns)) {
+            count(&mut self.turns);
+        }
+    }
+
     /// Asks the provider about every id of a payment and, where that settles nothing, about its order. Whatever comes back
-    /// is delivered as a webhook would be. Tells whether the provider knew the payment.
-    async fn ask_about(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
+    /// is delivered as a webhook would be. Tells what the provider said of the payment.
+    async fn ask_about(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
         if let Some(silence) = self.silence {
             return Err(silence.into());
         }
@@ -211,14 +276,13 @@ impl<'a, A: Ask> Sweep<'a, A> {
         };
     }
 
-    async fn ask_all(&mut self, payment: &Payment) -> Result<bool, Unanswered> {
-        let mut knew = false;
+    async fn ask_all(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
+        let mut heard = Heard::Nothing;
         let mut failure = None;
         for id in ids_to_ask(payment) {
-            match self.asker.status(id).await {
+            match self.ask_status(id).await {
                 Ok(Some(event)) if is_of_order(&event, payment) => {
-                    knew = true;
-                    self.take(&event).await?;
+                    heard = heard.max(self.hear(&event, payment).await?);
                 }
                 Ok(Some(_)) => tracing::error!(payment = %payment.id, "the provider answered for another order"),
                 Ok(None) => {}
@@ -229,11 +293,10 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let is_settled = |payment: &Payment| payment.status >= Status::Cancelled && !payment.is_refused();
         let current = self.store.payment(payment.id).await?;
         if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
-            match self.asker.transactions(order_id).await {
+            match self.ask_transactions(order_id).await {
                 Ok(events) => {
                     for event in events {
-                        let is_ours = event.payment_id.is_none_or(|id| id == payment.id);
-                        knew |= is_ours && self.take(&event).await?.is_some();
+                        heard = heard.max(self.hear(&event, payment).await?);
                     }
                 }
                 Err(Unanswered::Call(error)) => failure = Some(error),
@@ -241,8 +304,24 @@ impl<'a, A: Ask> Sweep<'a, A> {
             }
         }
         match failure {
-            Some(error) if !knew => Err(error.into()),
-            _ => Ok(knew),
+            Some(error) if heard == Heard::Nothing => Err(error.into()),
+            _ => Ok(heard),
+        }
+    }
+
+    /// Delivers an answer, and tells what it says of `payment`.
+    async fn hear(&self, event: &Event, payment: &Payment) -> Result<Heard, StoreError> {
+        match self.take(event).await? {
+            Some(Delivery::Recorded(id, _) | Delivery::Duplicate(id)) if id == payment.id => Ok(Heard::of(&event.fact)),
+            Some(_) => Ok(Heard::Nothing),
+            None => {
+                if event.fact.outcome == Outcome::Completed {
+                    // Money, and nobody knows whose: it is kept as that of a webhook is. All else can be asked again.
+                    deliver(self.store, event, self.now).await?;
+                    tracing::warn!(order = ?payment.order_id, "the provider lists money of no payment that is known");
+                }
+                Ok(Heard::Nothing)
+            }
         }
     }
 
@@ -281,6 +360,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(());
+        let turns = self.turns;
         if provider == ASKED {
             asked = match self.find_out_whose(place, &parked).await {
                 Err(Unanswered::Store(error)) => return Err(error),
@@ -294,7 +374,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
         };
         let mut all_known = true;
         for event in &parked.events {
-            let event = self.with_owner(event).await?;
+            // Only where all of those it could belong to were asked about.
+            let event = match asked {
+                Ok(()) => self.with_owner(event).await?,
+                Err(_) => event.clone(),
+            };
             all_known &= self.take(&event).await?.is_some();
         }
         if all_known {
@@ -306,7 +390,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let age = self.now.since(parked.parked_at);
         self.report.still_parked(age);
         match asked {
-            Err(Unanswered::OutOfTurns) => return Ok(Look::Postponed),
+            Err(Unanswered::OutOfTurns) => return Ok(self.look_out_of_turns(turns)),
             Err(Unanswered::Closed) => return Ok(Look::Unasked),
             _ => {}
         }
@@ -328,7 +412,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let ids: BTreeSet<&Reference> = parked.events.iter().flat_map(|event| event.fact.references()).collect();
         for id in ids {
-            match self.asker.status(id).await {
+            match self.ask_status(id).await {
                 Ok(Some(event)) => {
                     self.take(&event).await?;
                 }
@@ -345,18 +429,19 @@ impl<'a, A: Ask> Sweep<'a, A> {
             .filter_map(|event| event.fact.order_id.as_ref())
             .collect();
         let Some(order_id) = orders.first() else { return Ok(()) };
-        let candidates = self.store.payments_of(ASKED, order_id, CANDIDATES).await?;
-        for id in candidates {
+        let mut failure = None;
+        for id in self.store.payments_of(ASKED, order_id, CANDIDATES).await? {
             if let Some(payment) = self.store.payment(id).await?
                 && payment.status != Status::Completed
             {
                 match self.ask_about(&payment).await {
-                    Ok(_) | Err(Unanswered::Call(_)) => {}
+                    Ok(_) => {}
+                    Err(Unanswered::Call(error)) => failure = Some(error),
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// An event that names only an order of several payments belongs to the one of them that the provider itself has

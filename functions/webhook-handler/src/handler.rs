@@ -13,6 +13,7 @@ use payment_functions::function::Function;
 use payment_functions::http;
 use payment_functions::id::Provider;
 use payment_functions::metrics;
+use payment_functions::payment::Outcome;
 use payment_functions::problem::{Code, Problem};
 use payment_functions::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
 use payment_functions::store::Store;
@@ -94,6 +95,9 @@ impl WebhookHandler {
             Err(elapsed) => return Err(not_stored(&elapsed)),
         };
         let words = event.fact.words.as_str();
+        if event.fact.outcome == Outcome::Unrecognised {
+            tracing::warn!(%provider, words, "nobody documented these words: they move nothing");
+        }
         match delivery {
             Delivery::Recorded(id, raised) => {
                 let raised_to = raised.map(tracing::field::display);

@@ -45,7 +45,7 @@ enum Step {
 }
 
 impl Store {
-    /// Keeps a fact for whoever attaches one of its ids. Repeating it changes nothing.
+    /// Keeps a fact for whoever attaches one of its ids. Repeating it changes nothing, not even when it is looked at.
     ///
     /// # Errors
     /// Where the table cannot be written.
@@ -60,8 +60,10 @@ impl Store {
                 .update_expression(format!(
                     "SET #parkedAt = if_not_exists(#parkedAt, :now), #ttl = :ttl{set} ADD facts :fact"
                 ))
+                .condition_expression("NOT contains(facts, :text)")
                 .expression_attribute_names("#parkedAt", due::PARKED_AT)
                 .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":text", AttributeValue::S(text.clone()))
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
                 .expression_attribute_values(":fact", AttributeValue::Ss(vec![text.clone()]));
@@ -84,9 +86,11 @@ impl Store {
         let attached = refused
             .into_iter()
             .find_map(|(step, item)| matches!(step, Step::Reference).then_some(item));
-        Ok(Parked::Attached(items::owner_of(
-            &attached.ok_or(StoreError::Corrupt)?,
-        )?))
+        Ok(match attached {
+            Some(reference) => Parked::Attached(items::owner_of(&reference)?),
+            // It is kept already.
+            None => Parked::Kept,
+        })
     }
 
     /// What is parked in a place. `None` where nothing is.

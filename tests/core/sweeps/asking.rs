@@ -1,7 +1,6 @@
 //! What the provider answers, and what follows from it.
 
 use payment_functions::payment::Attention;
-use reconcile_payments::report::Matter;
 
 use super::*;
 
@@ -94,22 +93,47 @@ async fn a_refused_payment_is_looked_for_by_its_order() {
     assert_eq!(shop.status(intent.id).await, Status::Completed);
 }
 
+/// The provider has it under the order, promised but not paid yet when a payment that it does not know is let go.
+#[tokio::test]
+async fn a_refused_payment_that_an_earlier_attempt_made_is_asked_about_as_any_other() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let intent = shop.intent(Provider::FinvyPay, "o").await;
+    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    let listed = |outcome| {
+        let transaction = Fact {
+            transaction: Some(reference("FP1")),
+            order_id: OrderId::parse("o"),
+            ..said(outcome)
+        };
+        event(Some(intent.id), transaction)
+    };
+    book.lists("o", vec![listed(Outcome::Authorized)]);
+    shop.sweep(45 * MINUTE, &book).await;
+    assert_eq!(shop.status(intent.id).await, Status::Failed, "it is not paid");
+    book.lists("o", vec![listed(Outcome::Completed)]);
+    shop.sweep(2 * HOUR, &book).await;
+    assert_eq!(shop.status(intent.id).await, Status::Completed);
+}
+
 #[tokio::test]
 async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
     let shop = Shop::open();
     let book = Book::default();
     let intent = shop.intent(Provider::FinvyPay, "o").await;
     shop.commit(&intent, &intent.refuse([], shop.start)).await;
-    shop.sweep(DAY, &book).await;
+    let report = shop.sweep(DAY, &book).await;
     assert_eq!(book.asked(), ["order o"]);
     assert!(shop.is_settled(intent.id).await);
+    assert_eq!(matters(&report), [], "it was refused, and that is all");
 
-    // Nor is one kept for ever that cannot be asked about.
+    // Nor is one kept for ever that cannot be asked about, but that is a matter for a person.
     let intent = shop.intent(Provider::FinvyPay, "p").await;
     shop.commit(&intent, &intent.refuse([], shop.start)).await;
     book.fails(Some(down));
-    shop.sweep(9 * DAY, &book).await;
+    let report = shop.sweep(9 * DAY, &book).await;
     assert!(shop.is_settled(intent.id).await);
+    assert_eq!(matters(&report), [(Matter::Unanswered, Some(intent.id))]);
 }
 
 #[tokio::test]
@@ -268,15 +292,9 @@ async fn expiry_is_soft_and_each_provider_has_its_own() {
     assert_eq!(shop.status(crypto.id).await, Status::Pending);
     let report = shop.sweep(DAY, &book).await;
     assert_eq!(shop.status(crypto.id).await, Status::Expired);
-    let matters: Vec<_> = report
-        .for_a_person
-        .iter()
-        .map(|matter| serde_json::to_value(matter).unwrap())
-        .collect();
-    assert_eq!(matters.len(), 1, "{matters:?}");
     assert_eq!(
-        (&matters[0]["matter"], &matters[0]["orderId"]),
-        (&"unconfirmed".into(), &"o3".into()),
+        matters(&report),
+        [(Matter::Unconfirmed, Some(crypto.id))],
         "a lost webhook looks just like this"
     );
     assert!(shop.is_settled(crypto.id).await);
@@ -288,6 +306,16 @@ async fn expiry_is_soft_and_each_provider_has_its_own() {
         shop.deliver(&event(Some(payment.id), late)).await;
         assert_eq!(shop.status(payment.id).await, Status::Completed, "money wins");
     }
+}
+
+#[tokio::test]
+async fn an_expiry_is_reported_although_the_run_that_wrote_it_died() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
+    shop.commit(&payment, &payment.expire(shop.after(DAY))).await;
+    let report = shop.sweep(DAY + MINUTE, &Book::default()).await;
+    assert_eq!(matters(&report), [(Matter::Unconfirmed, Some(payment.id))]);
+    assert!(shop.is_settled(payment.id).await);
 }
 
 /// A webhook that arrives while the reconciler makes up its mind is not overwritten.
@@ -327,12 +355,13 @@ async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
     assert_eq!(report.looked_at, 3, "the third ran out of turns in the middle");
     assert_eq!(
         shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(),
-        4,
-        "as it was before"
+        3,
+        "what had none stays as it was, and the third makes way for it"
     );
     book.has_turns(100);
-    assert_eq!(shop.sweep(MINUTE, &book).await.looked_at, 4);
-    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(), 0);
+    assert_eq!(shop.sweep(MINUTE, &book).await.looked_at, 3);
+    assert_eq!(shop.sweep(2 * MINUTE, &book).await.looked_at, 1);
+    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
 
     book.asked();
     book.fails(Some(out_of_turns));
@@ -365,8 +394,7 @@ async fn our_clock_runs_on_for_all_while_the_provider_answers_nobody() {
     let report = shop.sweep(HOUR, &book).await;
     assert_eq!((report.expired, report.failed, report.unfinished), (120, 0, true));
     assert_eq!(book.asked(), ["reviewed"], "one refusal is enough for a run");
-    let matters: Vec<_> = report.for_a_person.iter().map(|matter| matter.matter).collect();
-    assert_eq!(matters, [Matter::Review]);
+    assert_eq!(matters(&report), [(Matter::Review, Some(review.id))]);
     assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), HOUR).await.len(), 0);
 
     // Soon, all of them are asked about, but what is in review is reported daily and no sooner.
@@ -398,6 +426,83 @@ async fn what_stays_authorized_to_the_end_is_left_to_a_person() {
     }
     assert_eq!(matters, [(30, "Unsettled".to_owned())]);
     assert!(shop.is_settled(payment.id).await);
+}
+
+/// What becomes of an order's payments in eight days, one run a day after the first hours: the matters for a person.
+async fn matters_of_eight_days(shop: &Shop, book: &Book) -> Vec<(u32, Matter, Option<PaymentId>)> {
+    let mut all = Vec::new();
+    for hour in [0, 1].into_iter().chain((1..10).map(|day| 24 * day)) {
+        let report = shop.sweep(hour * HOUR + MINUTE, book).await;
+        all.extend(matters(&report).into_iter().map(|(matter, id)| (hour, matter, id)));
+    }
+    all
+}
+
+/// The list names transactions and none of our ids, and the order has two payments: one is known by its transaction, and
+/// the other's webhook was lost.
+#[tokio::test]
+async fn money_that_only_the_list_tells_of_is_kept_and_left_to_a_person() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let known = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let listed = |transaction, outcome| Fact {
+        transaction: Some(reference(transaction)),
+        order_id: OrderId::parse("o"),
+        ..said(outcome)
+    };
+    shop.deliver(&event(Some(known.id), listed("FP2", Outcome::Pending)))
+        .await;
+    book.lists(
+        "o",
+        vec![
+            event(None, listed("FP1", Outcome::Completed)),
+            event(None, listed("FP2", Outcome::Pending)),
+        ],
+    );
+    let matters = matters_of_eight_days(&shop, &book).await;
+    let parked = shop.store.parked(Provider::FinvyPay, "FP1").await.unwrap().unwrap();
+    assert_eq!(parked.events.len(), 1);
+    assert!(matters.contains(&(1, Matter::Parked, None)), "{matters:?}");
+    let about_payments = matters.into_iter().filter(|(_, matter, _)| *matter != Matter::Parked);
+    assert_eq!(
+        about_payments.collect::<Vec<_>>(),
+        [(8 * 24, Matter::Unanswered, Some(paid.id))],
+        "what is said of the one says nothing of the other"
+    );
+}
+
+#[tokio::test]
+async fn a_word_that_nobody_documented_is_left_to_a_person() {
+    for status in [Status::Expired, Status::Failed] {
+        let shop = Shop::open();
+        let book = Book::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let told = |outcome| {
+            let fact = Fact {
+                payment: Some(reference("p")),
+                words: "settled".to_owned(),
+                ..said(outcome)
+            };
+            event(Some(payment.id), fact)
+        };
+        if status == Status::Failed {
+            shop.deliver(&told(Outcome::Failed)).await;
+        }
+        book.knows("p", told(Outcome::Unrecognised));
+        let matters = matters_of_eight_days(&shop, &book).await;
+        assert_eq!(shop.status(payment.id).await, status);
+        let when = if status == Status::Expired {
+            &[1, 8 * 24][..]
+        } else {
+            &[8 * 24]
+        };
+        let expected: Vec<_> = when
+            .iter()
+            .map(|hour| (*hour, Matter::Unrecognised, Some(payment.id)))
+            .collect();
+        assert_eq!(matters, expected, "when it expires, and when it is asked about no more");
+    }
 }
 
 /// Eight days, one run a day after the first hours: in the end a person looks where nobody ever knew it.

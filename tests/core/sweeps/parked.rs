@@ -204,6 +204,94 @@ async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_t
     );
 }
 
+/// One webhook of an order whose payments take longer to ask about than a run has: the payments that are due are asked
+/// about all the same.
+#[tokio::test]
+async fn what_takes_all_turns_of_its_queue_leaves_the_others_theirs() {
+    let shop = Shop::open();
+    let book = Book::default();
+    for index in 0..8 {
+        shop.pending(Provider::FinvyPay, "several", &format!("p{index}")).await;
+    }
+    shop.deliver(&general("several", "FP1")).await;
+    let behind = shop.pending(Provider::FinvyPay, "o", "behind").await;
+    let paid = Fact {
+        payment: Reference::parse("behind"),
+        ..completion()
+    };
+    book.knows("behind", event(Some(behind.id), paid));
+    book.takes(Duration::from_millis(60));
+    // Seven of twelve parts of it have passed when the payments' turn comes.
+    let limit = Duration::from_millis(450);
+    let mut minutes = 0;
+    while shop.status(behind.id).await != Status::Completed {
+        minutes += 1;
+        assert!(minutes < 10, "nobody asks about it");
+        let report = shop.sweep_for(minutes * MINUTE, &book, limit).await;
+        assert!(report.unfinished, "{report:?}");
+    }
+}
+
+/// An event that names nothing but an order is not given to the one that is known to be paid, where the other could not be
+/// asked about.
+#[tokio::test]
+async fn whose_an_event_is_is_not_decided_without_asking_about_all() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let told = Fact {
+        payment: Reference::parse("p1"),
+        ..completion()
+    };
+    shop.deliver(&event(Some(paid.id), told)).await;
+    let of_order = Fact {
+        order_id: OrderId::parse("o"),
+        ..completion()
+    };
+    shop.deliver(&event(None, of_order)).await;
+    let failures: [(u32, fn() -> Unanswered); 3] = [(1, down), (12, closed), (24, out_of_turns)];
+    for (minute, failure) in failures {
+        book.fails(Some(failure));
+        shop.sweep(minute * MINUTE, &book).await;
+        assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await, "minute {minute}");
+    }
+    // It was the other's.
+    book.fails(None);
+    let told = Fact {
+        payment: Reference::parse("p2"),
+        ..completion()
+    };
+    book.knows("p2", event(Some(other.id), told));
+    shop.sweep(DAY, &book).await;
+    assert_eq!(shop.status(other.id).await, Status::Completed);
+    assert!(
+        is_parked(&shop, Provider::FinvyPay, "order:o").await,
+        "two are paid now"
+    );
+}
+
+#[tokio::test]
+async fn what_is_parked_again_is_looked_at_no_sooner_and_what_is_added_is() {
+    let shop = Shop::open();
+    let book = Book::default();
+    shop.deliver(&general("o", "FP1")).await;
+    for minute in [1, 12, 24] {
+        shop.sweep(minute * MINUTE, &book).await;
+    }
+    shop.deliver(&general("o", "FP1")).await;
+    assert_eq!(shop.due(Queue::Parked, 30 * MINUTE).await.len(), 0);
+    let added = event(
+        None,
+        Fact {
+            transaction: Reference::parse("FP1"),
+            ..said(Outcome::Failed)
+        },
+    );
+    shop.deliver(&added).await;
+    assert_eq!(shop.due(Queue::Parked, 30 * MINUTE).await.len(), 1);
+}
+
 #[tokio::test]
 async fn what_was_added_meanwhile_is_not_forgotten() {
     let shop = Shop::open();

@@ -239,7 +239,7 @@ impl Town {
                     environment: Environment::Sandbox,
                     keys: &self.key,
                 };
-                let asker = InTurn::new(&store, finvypay, now.plus(RUN));
+                let asker = InTurn::new(&store, finvypay);
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
             let report = fault::scope(clock.clone(), run).await.expect("a run of the reconciler");
