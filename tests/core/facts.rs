@@ -3,6 +3,7 @@
 use payment_functions::id::Provider;
 use payment_functions::money::Decimal;
 use payment_functions::payment::{Fact, Outcome};
+use payment_functions::status::Status;
 use proptest::prelude::*;
 
 /// What a provider says of it, under no id.
@@ -18,6 +19,27 @@ pub fn said(provider: Provider, outcome: Outcome) -> Fact {
         currency: Some("USD".to_owned()),
         occurred_at: None,
         operator: None,
+    }
+}
+
+/// The rung of the ladder that a fact about it names: a completion must say its money. ApoloPay names no currency, so none is
+/// compared there.
+pub fn rung(fact: &Fact) -> Option<Status> {
+    let is_currency = match fact.provider {
+        Provider::ApoloPay => true,
+        Provider::FinvyPay => fact
+            .currency
+            .as_deref()
+            .is_some_and(|code| code.eq_ignore_ascii_case("USD")),
+    };
+    match fact.outcome {
+        Outcome::Pending => Some(Status::Pending),
+        Outcome::Authorized => Some(Status::Authorized),
+        Outcome::Cancelled => Some(Status::Cancelled),
+        Outcome::Failed => Some(Status::Failed),
+        Outcome::Completed if is_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
+        Outcome::Completed => Some(Status::Review),
+        Outcome::Unrecognised => None,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use payment_functions::clock::Timestamp;
-use payment_functions::id::{PaymentId, Provider};
+use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
+use payment_functions::idempotency::IdempotencyKey;
 use payment_functions::money::{Currency, Money};
 use payment_functions::payment::Payment;
 use payment_functions::store::{Opened, StoreError};
@@ -137,4 +138,27 @@ async fn a_connection_is_opened_by_one_read_whatever_it_meets() {
     store.connect().await;
     let actions: Vec<_> = recorded.take().into_iter().map(|(action, _)| action).collect();
     assert_eq!(actions, ["GetItem", "GetItem"]);
+}
+
+/// Both emulators answer as if it were always so; DynamoDB does not, and who reads that an order has one payment while there
+/// are two moves the wrong one.
+#[tokio::test]
+async fn what_decides_is_read_as_it_is_and_not_as_it_was() {
+    let recorded = Recorded::new();
+    let (store, order) = (recorded.store(), OrderId::parse("o").unwrap());
+    let id = PaymentId::random();
+    let key = IdempotencyKey::parse("create", b"k").unwrap();
+    store.payment(id).await.unwrap();
+    store.payments_of_order(Provider::FinvyPay, &order).await.unwrap();
+    store
+        .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
+        .await
+        .unwrap();
+    store.parked(Provider::FinvyPay, "x").await.unwrap();
+    store.key(&key, Timestamp::now()).await.unwrap();
+    let reads = recorded.take();
+    assert_eq!(reads.len(), 5);
+    for (action, body) in reads {
+        assert_eq!(body["ConsistentRead"], true, "{action} {body}");
+    }
 }

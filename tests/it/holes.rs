@@ -27,7 +27,7 @@ use crate::support::{Provider, Value, control, create, get_payment, json, status
 use crate::webhooks::outcomes::{history, spec};
 use crate::webhooks::owners::fresh;
 use crate::webhooks::{
-    PROVIDERS, SECRET, completion, dynamodb_calls, invoke as call, reference, send_signed, send_with, taken,
+    PROVIDERS, SECRET, completion, dynamodb_calls, header, invoke as call, reference, send_signed, send_with, taken,
 };
 
 const WRITE: &str = "TransactWriteItems";
@@ -210,26 +210,36 @@ async fn both_header_names_with_one_wrong() {
 
 #[tokio::test]
 async fn base64_body() {
-    // Vector A of the providers' facts, and its signature.
-    let encoded = "eyJpZCI6ImExYjJjM2Q0LWU1ZjYtNzg5MC1hYmNkLWVmMTIzNDU2Nzg5MCIsInN0YXR1cyI6ImNvbXBsZXRlZCIsImFtb3VudCI6MjUuNSwibmV0d29yayI6ImFwb2xvcGF5IiwiYXNzZXQiOiJVU0RUIiwid2FsbGV0IjpudWxsLCJtZXRhZGF0YSI6eyJvcmRlcklkIjoiT1JELTk4MjEifSwiZmluYWxpemVkQXQiOiIyMDI2LTAzLTE5VDEyOjAwOjAwLjAwMFoifQ==";
-    let signature = "82e7fd86c940b9369ca77d5445beb084e6ec9d28be4c560a863a781035438a02";
-    let webhook = async |signature: &str, body: &str, base64: bool| {
-        let headers = json!({ "x-signature": signature, "content-type": "application/json" });
-        call("POST", "/webhooks/apolopay", &headers, body, base64).await
-    };
-    let answer = webhook(signature, encoded, true).await;
-    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
-    assert_eq!(webhook(signature, encoded, false).await.status, 401, "other bytes");
-    assert_eq!(
-        webhook(&sign(SECRET, encoded.as_bytes()), encoded, true).await.status,
-        401
-    );
-    assert_eq!(
-        webhook(&sign(SECRET, encoded.as_bytes()), encoded, false).await.status,
-        400
-    );
-    let parked = aws::parked(Provider::Apolopay, "a1b2c3d4-e5f6-7890-abcd-ef1234567890").await;
-    assert_eq!(parked.len(), 1, "{parked:?}");
+    // Vectors A and W2 of the providers' facts, with their signatures.
+    let vectors = [
+        (
+            Provider::Apolopay,
+            "eyJpZCI6ImExYjJjM2Q0LWU1ZjYtNzg5MC1hYmNkLWVmMTIzNDU2Nzg5MCIsInN0YXR1cyI6ImNvbXBsZXRlZCIsImFtb3VudCI6MjUuNSwibmV0d29yayI6ImFwb2xvcGF5IiwiYXNzZXQiOiJVU0RUIiwid2FsbGV0IjpudWxsLCJtZXRhZGF0YSI6eyJvcmRlcklkIjoiT1JELTk4MjEifSwiZmluYWxpemVkQXQiOiIyMDI2LTAzLTE5VDEyOjAwOjAwLjAwMFoifQ==",
+            "82e7fd86c940b9369ca77d5445beb084e6ec9d28be4c560a863a781035438a02",
+            "a1b2c3d4-e5f6-7890-abcd-ef1234567890",
+        ),
+        (
+            Provider::Finvypay,
+            "eyJldmVudCI6InBheW1lbnQuY29tcGxldGVkIiwicGF5bWVudElkIjoicGF5X2FwbV8ySzl4UjNtTjVwUTdzVDF3Iiwib3JkZXJJZCI6Ik9SRC1BUE0tNzg5MDEiLCJzdGF0dXMiOiJDT01QTEVURUQiLCJhbW91bnQiOjk5Ljk5LCJjdXJyZW5jeSI6IlVTRCIsInBheW1lbnRNZXRob2QiOiJhcHBsZV9wYXkiLCJjb21wbGV0ZWRBdCI6IjIwMjQtMDMtMDdUMTQ6MzU6MjIuMDAwWiIsIm1ldGFkYXRhIjp7ImludGVybmFsX3JlZiI6InN1YnNjcmlwdGlvbl8xMjMifX0=",
+            "18e6a3aa1223e15ea326f29dc4b6f80c885cce92714b885a995b6f797dfb11ef",
+            "pay_apm_2K9xR3mN5pQ7sT1w",
+        ),
+    ];
+    for (provider, encoded, signature, id) in vectors {
+        let path = format!("/webhooks/{}", aws::name(provider));
+        let webhook = async |signature: &str, base64: bool| {
+            let headers = json!({ header(provider): signature, "content-type": "application/json" });
+            call("POST", &path, &headers, encoded, base64).await
+        };
+        let answer = webhook(signature, true).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
+        assert_eq!(webhook(signature, false).await.status, 401, "other bytes");
+        let of_the_text = sign(SECRET, encoded.as_bytes());
+        assert_eq!(webhook(&of_the_text, true).await.status, 401);
+        assert_eq!(webhook(&of_the_text, false).await.status, 400);
+        let parked = aws::parked(provider, id).await;
+        assert_eq!(parked.len(), 1, "{parked:?}");
+    }
 }
 
 #[tokio::test]

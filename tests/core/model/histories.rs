@@ -5,7 +5,7 @@
 //! not acknowledged is delivered again, every key is tried again, and the reconciler runs until everything is settled.
 //! Whatever the order was, [`Model`] says what must have become of each payment.
 //!
-//! `HISTORIES` says how many lives there are, some hundreds if nothing does; `make histories` runs a million.
+//! `HISTORIES` says how many lives there are at least, some hundreds if nothing does; `make histories` runs a million.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +26,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use reconcile_payments::sweep::Sweep;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::*;
 use crate::facts;
@@ -159,7 +160,7 @@ struct Life {
     key: IdempotencyKey,
     /// Whether there was a request for it.
     is_begun: bool,
-    /// Our id, once the provider has heard it.
+    /// Our id, once the provider or the shop has heard it.
     id: Option<PaymentId>,
     /// By attempt: FinvyPay answers the same attempt with the same payment.
     made: Vec<(u32, Made)>,
@@ -198,7 +199,11 @@ impl Life {
                     .any(|event| event.payment_id.is_some() && event.fact.references().any(|other| other == id))
         };
         let is_ours = |event: &&Event| event.payment_id.is_some() || event.fact.references().any(is_known);
-        let rungs = self.heard.iter().filter(is_ours).filter_map(|event| rung(&event.fact));
+        let rungs = self
+            .heard
+            .iter()
+            .filter(is_ours)
+            .filter_map(|event| facts::rung(&event.fact));
         Model {
             status: rungs.fold(own.join(self.silent), Status::join),
             parked: self
@@ -209,39 +214,6 @@ impl Life {
                 .collect::<BTreeSet<_>>()
                 .len(),
         }
-    }
-
-    /// Whether so many matching completions came under different ids of one kind that somebody must have noticed.
-    fn was_paid_twice(&self) -> bool {
-        let receipts = |id: fn(&Fact) -> &Option<Reference>| {
-            let paid = self
-                .heard
-                .iter()
-                .filter(|event| rung(&event.fact) == Some(Status::Completed));
-            paid.filter_map(|event| id(&event.fact).clone())
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        self.provider == Provider::FinvyPay
-            && (receipts(|fact| &fact.payment) > 1 || receipts(|fact| &fact.transaction) > 1)
-    }
-}
-
-/// Every payment is over 25.50 US dollars, which is what a completion must say. ApoloPay names no currency, so none is
-/// compared there.
-fn rung(fact: &Fact) -> Option<Status> {
-    let is_amount = fact.amount == Decimal::parse("25.50");
-    let is_currency = match fact.provider {
-        Provider::ApoloPay => true,
-        Provider::FinvyPay => fact
-            .currency
-            .as_deref()
-            .is_some_and(|code| code.eq_ignore_ascii_case("USD")),
-    };
-    if fact.outcome == Outcome::Completed && !(is_amount && is_currency) {
-        Some(Status::Review)
-    } else {
-        fact.outcome.rung()
     }
 }
 
@@ -400,7 +372,11 @@ impl Shop {
         match creation::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 let mut life = self.life(index);
-                assert!(life.id.is_none_or(|id| id == creation.payment), "one key, one payment");
+                assert_eq!(
+                    *life.id.get_or_insert(creation.payment),
+                    creation.payment,
+                    "one key, one payment"
+                );
                 let body: Value = serde_json::from_str(&creation.answer.body).unwrap();
                 let ids = ["processId", "paymentId"].map(|name| body[name].as_str().map(str::to_owned));
                 life.told.extend(ids.into_iter().flatten());
@@ -508,7 +484,8 @@ impl Shop {
         }
     }
 
-    async fn assert_as_modelled(&self) {
+    /// Gives how many payments were begun.
+    async fn assert_as_modelled(&self) -> usize {
         let items = self.table.items().unwrap();
         let of = |pk: &str| items.iter().filter(|item| item["pk"]["S"] == pk).collect::<Vec<_>>();
         let begun = self.lives.iter().filter(|life| life.lock().unwrap().is_begun).count();
@@ -523,7 +500,12 @@ impl Shop {
             .collect::<BTreeSet<_>>()
             .len();
         for life in &self.lives {
-            let Some(id) = life.lock().unwrap().id else { continue };
+            let id = {
+                let life = life.lock().unwrap();
+                assert_eq!(life.id.is_some(), life.is_begun, "every key has its answer");
+                let Some(id) = life.id else { continue };
+                id
+            };
             let payment = self.store.payment(id).await.unwrap().unwrap();
             let handed_out: Vec<Reference> = {
                 let told = &life.lock().unwrap().told;
@@ -537,7 +519,9 @@ impl Shop {
             let model = life.model();
             assert_eq!(payment.status, model.status, "{payment:?} {:?}", life.heard);
             parked += model.parked;
-            let ledger: BTreeSet<&str> = of(&format!("PAYMENT#{id}"))
+            let mut items = of(&format!("PAYMENT#{id}"));
+            items.retain(|item| item["sk"]["S"] != "STATE");
+            let ledger: BTreeSet<&str> = items
                 .iter()
                 .filter_map(|item| item["sk"]["S"].as_str()?.strip_prefix("FACT#"))
                 .collect();
@@ -551,12 +535,17 @@ impl Shop {
                 model.parked,
                 "what was acknowledged is in the ledger, or parked"
             );
-            if life.was_paid_twice() {
-                assert!(payment.attention.contains(&Attention::PaidTwice), "{payment:?}");
-            }
-            if payment.attention.contains(&Attention::PaidTwice) {
-                assert!(life.made.len() > 1, "{payment:?}");
-            }
+            let facts: Vec<Fact> = items.iter().map(|item| fact_in(item)).collect();
+            assert_eq!(
+                payment.attention.contains(&Attention::PaidTwice),
+                came_twice(&facts),
+                "{payment:?} {facts:?}"
+            );
+            let is_other_money = |fact: &Fact| facts::rung(fact) == Some(Status::Review);
+            assert!(
+                !payment.attention.contains(&Attention::WrongMoney) || facts.iter().any(is_other_money),
+                "{payment:?} {facts:?}"
+            );
         }
         let in_places: usize = items
             .iter()
@@ -567,7 +556,33 @@ impl Shop {
             in_places, parked,
             "what nobody knows the payment of is kept, and nothing else"
         );
+        begun
     }
+}
+
+/// A fact as it is in a ledger.
+fn fact_in(item: &Value) -> Fact {
+    let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
+    let reference = |name: &str| Reference::parse(&text(name)?);
+    Fact {
+        payment: reference("payment"),
+        transaction: reference("transaction"),
+        amount: text("amount").and_then(|text| Decimal::parse(&text)),
+        currency: text("currency"),
+        ..facts::said(
+            serde_json::from_value(item["provider"]["S"].clone()).unwrap(),
+            serde_json::from_value(item["outcome"]["S"].clone()).unwrap(),
+        )
+    }
+}
+
+/// Whether a payment's money came under two ids of one kind.
+fn came_twice(facts: &[Fact]) -> bool {
+    let under = |id: fn(&Fact) -> &Option<Reference>| {
+        let paid = facts.iter().filter(|fact| facts::rung(fact) == Some(Status::Completed));
+        paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
+    };
+    under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
 }
 
 /// The distinct facts that are parked in a place.
@@ -721,37 +736,34 @@ fn reply(body: &Value) -> payment_functions::providers::gateway::Reply {
     }
 }
 
-/// Lives so many shops through, from a seed, and calls `lived` after each.
-fn live_through(shops: usize, seed: [u8; 32], lived: impl Fn()) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+/// Lives one shop through, as a seed has it. Gives how many of its payments were begun.
+fn live_through(runtime: &Runtime, seed: [u8; 32]) -> usize {
     let config = Config {
-        cases: shops.try_into().unwrap(),
+        cases: 1,
         failure_persistence: None,
         max_shrink_time: 60_000,
         ..Config::default()
     };
+    let begun = AtomicUsize::new(0);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let ran = TestRunner::new_with_rng(config, rng).run(&moments(), |moments| {
-        runtime.block_on(async {
+        let lived = runtime.block_on(async {
             let mut shop = Shop::new();
             shop.live(&moments).await;
             shop.carry_on().await;
-            shop.assert_as_modelled().await;
+            shop.assert_as_modelled().await
         });
-        lived();
+        begun.store(lived, Ordering::Relaxed);
         Ok(())
     });
     ran.unwrap_or_else(|failure| panic!("{failure}\nseed {}", hex::encode(seed)));
+    begun.into_inner()
 }
 
 #[test]
 fn every_life_of_a_payment_ends_as_the_model_says() {
     let histories: usize = std::env::var("HISTORIES").map_or(500, |number| number.parse().unwrap());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shops = histories.div_ceil(PAYMENTS * threads);
     let start = std::time::Instant::now();
     let say = |lives: usize| {
         aloud(&format!(
@@ -760,16 +772,23 @@ fn every_life_of_a_payment_ends_as_the_model_says() {
         ));
     };
     let lived = AtomicUsize::new(0);
-    let another = || {
-        let lives = lived.fetch_add(PAYMENTS, Ordering::Relaxed) + PAYMENTS;
-        if lives < histories && lives % SAID_EVERY < PAYMENTS {
-            say(lives);
+    let live = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        while lived.load(Ordering::Relaxed) < histories {
+            let begun = live_through(&runtime, std::array::from_fn(|_| fastrand::u8(..)));
+            let before = lived.fetch_add(begun, Ordering::Relaxed);
+            if (before + begun) / SAID_EVERY > before / SAID_EVERY {
+                say(before + begun);
+            }
         }
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| live_through(shops, std::array::from_fn(|_| fastrand::u8(..)), another));
+            scope.spawn(live);
         }
     });
-    say(shops * threads * PAYMENTS);
+    say(lived.into_inner());
 }

@@ -4,6 +4,7 @@
 //! webhook came that names nothing but the order; one that was paid although the call that created it was cut off; and
 //! one at ApoloPay that nobody has heard of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use payment_functions::clock::Timestamp;
@@ -103,6 +104,7 @@ pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
     let steps = points::steps(&lambda.log());
     points::assert_all_logged(NAME, &steps, &proxy);
     let mut outcome = Outcome::new(Cell::undisturbed(Life::Reconciler));
+    outcome.reported = left_to_a_person(&lambda.log());
     outcome.carry_on(town, stock, &table).await;
     (steps, outcome)
 }
@@ -111,6 +113,8 @@ pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
 pub struct Outcome {
     pub cell: Cell,
     pub wrongs: Vec<String>,
+    /// The payments that were left to a person.
+    reported: BTreeSet<String>,
 }
 
 /// Goes through a cell. What is struck waits as long for AWS as a busy machine needs, so that it comes to its step.
@@ -120,6 +124,7 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     let (step, blow) = cell.blow.clone().expect("a blow");
     // Replies are scripted by order, so such a cell has orders of its own.
     let own;
+    let mut scripted = None;
     let (stock, table) = match &blow {
         Blow::Provider(_, reply) => {
             let table = unique("run");
@@ -129,10 +134,9 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
             } else {
                 "status"
             };
-            let script = json!({
-                "provider": "finvypay", "orderId": own.several, "call": call, "replies": [reply],
-            });
-            town.control.script(&script).await.expect("a script");
+            let script = |replies: Value| json!({ "provider": "finvypay", "orderId": own.several, "call": call, "replies": replies });
+            town.control.script(&script(json!([reply]))).await.expect("a script");
+            scripted = Some(script(json!([])));
             (&own, table)
         }
         Blow::Die(_) | Blow::Aws(..) => (shared, shared.copy().await),
@@ -149,11 +153,15 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     drop(turn);
     let report = run(&lambda).await;
     let _turn = town.turn().await;
+    let waiting = match &scripted {
+        Some(script) => town.control.script(script).await.expect("a script"),
+        None => 0,
+    };
     let is_struck = match (&blow, &report) {
         (Blow::Die(_), Err(NoAnswer::Died { status, .. })) => status.code() == Some(134),
         (Blow::Aws(..), Ok(_)) => !proxy.injected().is_empty(),
         (Blow::Aws(..), Err(NoAnswer::Failed(words))) => words["errorType"] == "UNAVAILABLE",
-        (Blow::Provider(..), Ok(report)) => report["failed"] == 0,
+        (Blow::Provider(..), Ok(report)) => report["failed"] == 0 && waiting == 0,
         _ => false,
     };
     if !is_struck {
@@ -161,6 +169,7 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
             .wrongs
             .push(format!("not struck as it should be: {report:?}\n{}", lambda.log()));
     }
+    outcome.reported = left_to_a_person(&lambda.log());
     drop(lambda);
     proxy.reset();
     outcome.carry_on(town, stock, &table).await;
@@ -173,11 +182,21 @@ async fn run(lambda: &payment_functions_tests::local::Lambda) -> Result<Value, N
     Ok(serde_json::from_slice(&report).expect("JSON"))
 }
 
+/// The payments that a run left to a person, be it that it came to no end.
+fn left_to_a_person(log: &str) -> BTreeSet<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let matters = lines.filter(|line| line["message"] == "a person must look");
+    matters
+        .filter_map(|line| Some(line["payment"].as_str()?.to_owned()))
+        .collect()
+}
+
 impl Outcome {
     fn new(cell: Cell) -> Self {
         Self {
             cell,
             wrongs: Vec::new(),
+            reported: BTreeSet::new(),
         }
     }
 
@@ -200,7 +219,9 @@ impl Outcome {
         if webhooks {
             self.late_webhooks(town, stock, table).await;
         }
-        town.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
+        let left = town.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
+        let payments = left.iter().filter_map(|matter| matter.payment_id);
+        self.reported.extend(payments.map(|id| id.to_string()));
         self.judge(stock, table, "the next run", webhooks).await;
         if !webhooks {
             self.late_webhooks(town, stock, table).await;
@@ -241,7 +262,8 @@ impl Outcome {
 
     async fn judge(&mut self, stock: &Stock, table: &str, when: &str, is_crypto_paid: bool) {
         let table = Table::read(table).await;
-        let mut wrong = |what: String| self.wrongs.push(format!("{when}: {what}"));
+        let wrongs = &mut self.wrongs;
+        let mut wrong = |what: String| wrongs.push(format!("{when}: {what}"));
         let expected = |order: &String, payment: &Value| {
             if *order == stock.crypto {
                 if is_crypto_paid { "completed" } else { "expired" }
@@ -270,6 +292,10 @@ impl Outcome {
                 }
                 if let Some(difference) = table.stray_references(payment) {
                     wrong(difference);
+                }
+                let id = payment["id"].as_str().expect("an id");
+                if *order == stock.crypto && status == "expired" && !self.reported.contains(id) {
+                    wrong(format!("expired, and nobody was told: {payment}"));
                 }
             }
         }

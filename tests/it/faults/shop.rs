@@ -22,6 +22,7 @@ use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions_tests::local::{AwsProxy, Lambda};
 use payment_functions_tests::sandbox::{Config, Sandbox};
 use reconcile_payments::ask::{FinvyPay, InTurn};
+use reconcile_payments::report::ForAPerson;
 use reconcile_payments::sweep::Sweep;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -225,11 +226,12 @@ impl Town {
     }
 
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
-    /// goes wrong any more then; what is too much for one run is the next one's.
-    pub async fn sweep(&self, table: &str, ahead: u64) {
+    /// goes wrong any more then; what is too much for one run is the next one's. Gives what it left to a person.
+    pub async fn sweep(&self, table: &str, ahead: u64) -> Vec<ForAPerson> {
         let store = aws::clients(self.world.aws_url()).store(table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
+        let mut for_a_person = Vec::new();
         loop {
             let run = async {
                 let now = Timestamp::now();
@@ -244,8 +246,9 @@ impl Town {
             };
             let report = fault::scope(clock.clone(), run).await.expect("a run of the reconciler");
             assert_eq!(report.failed, 0, "{report:?}");
+            for_a_person.extend(report.for_a_person.iter().cloned());
             if !report.unfinished {
-                return;
+                return for_a_person;
             }
             assert!(
                 report.looked_at > 0,

@@ -97,15 +97,17 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let of_provider = soak.town.control.chaos(&Chaos::default()).await.expect("calm");
 
     println!("calm after {} payments", cases.len());
-    let (cases, facts) = soak.audit(cases).await;
+    let (cases, table) = soak.audit(cases).await;
     soak.is_over.store(true, Ordering::Relaxed);
     let stored = publisher.await.unwrap();
-    let events = soak.audit_events(&stored).await;
+    let events = soak.audit_events(&stored, &table).await;
+    let facts = table.facts();
     let wrongs = cases
         .iter()
         .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)));
     let wrongs: Vec<String> = wrongs.chain(soak.wrongs.lock().unwrap().clone()).collect();
-    let struck: usize = of_aws.values().sum::<usize>() + of_provider.mishaps.values().sum::<usize>();
+    let struck = [of_aws.values().sum::<usize>(), of_provider.mishaps.values().sum()];
+    let all_calls = calls + of_provider.calls;
     println!(
         "soak: {tills} tills, {load} s, {} payments, {requests} requests",
         cases.len()
@@ -117,13 +119,14 @@ async fn everything_at_once_with_faults_loses_nothing() {
         of_provider.calls, of_provider.mishaps
     );
     println!(
-        "  {struck} faults in {} calls; {facts} facts in the ledgers; {} changes, {events} events",
-        calls + of_provider.calls,
+        "  {} faults in {all_calls} calls; {facts} facts in the ledgers; {} changes, {events} events",
+        struck[0] + struck[1],
         stored.len()
     );
     println!("  violations: {}", wrongs.len());
     aloud(&format!(
-        "soak: {requests} requests, {struck} faults, {facts} facts, {} violations",
+        "soak: {requests} requests, {} faults, {facts} facts, {} violations",
+        struck[0] + struck[1],
         wrongs.len()
     ));
     assert!(
@@ -132,9 +135,19 @@ async fn everything_at_once_with_faults_loses_nothing() {
         wrongs.into_iter().take(40).collect::<Vec<_>>().join("\n")
     );
     assert!(
-        struck > 0 && cases.len() > tills,
+        struck[0] > 0 && cases.len() > tills && facts > 0 && events > 0,
         "a soak without faults, or without load"
     );
+    if seconds.is_some() {
+        let share = |struck: usize, calls: usize| 100 * struck / calls;
+        let shares = [share(struck[0], calls), share(struck[1], of_provider.calls)];
+        assert!(
+            shares
+                .iter()
+                .all(|percent| (PERCENT - 2..=PERCENT + 2).contains(&u8::try_from(*percent).expect("a share"))),
+            "faults in {shares:?} of a hundred calls"
+        );
+    }
 }
 
 /// What is counted as a request, of all that is counted.
@@ -489,9 +502,18 @@ impl Soak {
         }
     }
 
-    /// Everything that was stored was published, and nothing else: in order where it came for the first time. Gives how
-    /// many events came.
-    async fn audit_events(&self, stored: &BTreeSet<Told>) -> usize {
+    /// Every status that is in the table is among what was stored; everything that was stored was published, and nothing else:
+    /// in order where it came for the first time. Gives how many events came.
+    async fn audit_events(&self, stored: &BTreeSet<Told>, table: &Table) -> usize {
+        let changes: BTreeSet<(&str, &str)> = stored
+            .iter()
+            .map(|(id, _, kind)| (id.as_str(), kind.as_str()))
+            .collect();
+        for (id, status) in table.statuses().filter(|(_, status)| *status != "creating") {
+            if !changes.contains(&(id, format!("payment.{status}").as_str())) {
+                self.wrong(format!("{id} is {status}, and the stream has not told it"));
+            }
+        }
         let messages = aws::receive_all(&self.arrivals).await;
         let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
         for message in &messages {
@@ -518,9 +540,9 @@ impl Soak {
         messages.len()
     }
 
-    /// Lets come what comes in calm: the keys that have no answer yet, and the reconciler. Then judges everything, and
-    /// tells how many facts there are.
-    async fn audit(&self, cases: Vec<Case>) -> (Vec<Case>, usize) {
+    /// Lets come what comes in calm: the keys that have no answer yet, and the reconciler. Then judges everything, and gives
+    /// the table too.
+    async fn audit(&self, cases: Vec<Case>) -> (Vec<Case>, Table) {
         let (first, apm) = join(
             self.town.lambda("create-preorder", &self.table, LATER, &[]),
             self.town.lambda("create-apm", &self.table, LATER, &[]),
@@ -549,7 +571,10 @@ impl Soak {
             .filter(|order| !orders.contains(order.as_str()))
             .collect();
         assert!(strays.is_empty(), "payments that nobody asked for: {strays:?}");
-        (cases, table.facts())
+        for id in table.missing_payments() {
+            self.wrong(format!("something leads to {id}, which is not there"));
+        }
+        (cases, table)
     }
 }
 

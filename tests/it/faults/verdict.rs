@@ -84,6 +84,26 @@ impl Table {
         self.facts.values().map(Vec::len).sum()
     }
 
+    /// The payments that a fact, an id or a key leads to, and that are not there.
+    pub fn missing_payments(&self) -> BTreeSet<&str> {
+        let there: BTreeSet<&str> = self
+            .payments
+            .values()
+            .flatten()
+            .map(|payment| text(payment, "id"))
+            .collect();
+        let owners = self.owners.values().map(String::as_str);
+        let of_keys = self.keys.values().map(|key| text(key, "paymentId"));
+        let named = self.facts.keys().map(String::as_str).chain(owners).chain(of_keys);
+        named.filter(|id| !there.contains(id)).collect()
+    }
+
+    /// Each payment's id and the status that it has come to.
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, &str)> {
+        let payments = self.payments.values().flatten();
+        payments.map(|payment| (text(payment, "id"), text(payment, "status")))
+    }
+
     pub fn is_nothing_parked(&self) -> bool {
         self.parked.is_empty()
     }
@@ -400,6 +420,27 @@ impl Judge<'_> {
             format!("the rank of {payment}")
         });
 
+        // What a person should look at beside it: wrong money is noted only where it came later.
+        let has = |attention: &str| {
+            let noted = payment["attention"].as_array().into_iter().flatten();
+            noted.into_iter().any(|noted| noted == attention)
+        };
+        let is_paid = |fact: &&Value| {
+            fact["operator"].is_object() && fact["outcome"] == "completed" || rung(fact) == Some(rank("completed"))
+        };
+        let receipts = |kind: &str| {
+            let ids = facts.iter().filter(is_paid).filter_map(|fact| fact[kind].as_str());
+            ids.collect::<BTreeSet<_>>().len()
+        };
+        let came_twice = receipts("payment") > 1 || receipts("transaction") > 1;
+        case.check(has("paid_twice") == came_twice, || {
+            format!("paid twice, or not: {payment}, {facts:?}")
+        });
+        let is_other_money = |fact: &Value| rung(fact) == Some(rank("review"));
+        case.check(!has("wrong_money") || facts.iter().any(is_other_money), || {
+            format!("wrong money, or not: {payment}, {facts:?}")
+        });
+
         let recorded = |said: &Said| {
             facts.iter().any(|fact| {
                 let same = |name: &str, said: &Option<String>| fact[name].as_str() == said.as_deref();
@@ -435,7 +476,9 @@ impl Judge<'_> {
         {
             let events = self.table.parked(provider, id);
             let is_attached = self.table.owner(provider, id).is_some();
-            let must_be_empty = is_attached || self.stage == Stage::Everything;
+            // FinvyPay is asked whose an id is, and each order has one payment.
+            let is_asked = self.stage == Stage::Calm && provider == Provider::Finvypay;
+            let must_be_empty = is_attached || is_asked || self.stage == Stage::Everything;
             self.case.check(events.is_empty() || !must_be_empty, || {
                 format!("still parked: {events:?}")
             });

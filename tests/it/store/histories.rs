@@ -1,4 +1,5 @@
-//! Any history of deliveries, in any order, repeated and all at once, ends as the pure core says.
+//! Any history of deliveries, in any order, repeated and all at once, ends as the pure core says, and its status is the highest
+//! rung told.
 
 use std::collections::BTreeSet;
 
@@ -125,7 +126,8 @@ fn outcomes(payment: &Payment) -> Outcomes {
     )
 }
 
-async fn play(store: &Store, history: &History) -> Result<(), TestCaseError> {
+/// Plays a history, and gives the payment as it is then.
+async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError> {
     let (known, new) = (reference("known"), [reference("new"), reference("new")]);
     let payment = created(store, history.provider, &known).await;
     let events: Vec<Event> = history
@@ -158,6 +160,13 @@ async fn play(store: &Store, history: &History) -> Result<(), TestCaseError> {
 
     let after = store.payment(payment.id).await.unwrap().unwrap();
     prop_assert_eq!(outcomes(&after), outcomes(&expected));
+    let rungs = events.iter().filter_map(|event| facts::rung(&event.fact));
+    prop_assert_eq!(
+        after.status,
+        rungs
+            .max()
+            .map_or(Status::Pending, |highest| highest.max(Status::Pending))
+    );
     let recorded: Vec<&Delivery> = results
         .iter()
         .filter(|delivery| matches!(delivery, Delivery::Recorded(..)))
@@ -185,7 +194,7 @@ async fn play(store: &Store, history: &History) -> Result<(), TestCaseError> {
             Some(payment.id)
         );
     }
-    Ok(())
+    Ok(after)
 }
 
 #[test]
@@ -199,7 +208,7 @@ fn any_history_ends_as_the_model_says() {
         ..Config::default()
     };
     TestRunner::new(config)
-        .run(&history(), |history| runtime.block_on(play(&store, &history)))
+        .run(&history(), |history| runtime.block_on(play(&store, &history)).map(drop))
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
@@ -236,9 +245,9 @@ async fn every_order_of_four_events_ends_in_completed() {
             deliveries,
             at_once,
         };
-        play(&store, &history)
-            .await
-            .unwrap_or_else(|failure| panic!("{failure} {history:?}"));
+        let after = play(&store, &history).await;
+        let after = after.unwrap_or_else(|failure| panic!("{failure} {history:?}"));
+        assert_eq!(after.status, Status::Completed, "{history:?}");
     }))
     .await;
 }

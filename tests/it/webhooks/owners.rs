@@ -63,25 +63,36 @@ async fn finvypays_id_counts_and_not_the_order_beside_it() {
 
 #[tokio::test]
 async fn a_completion_under_the_ids_of_two_payments_is_reviewed() {
-    let (one, two) = (
-        create(Provider::Apolopay, &unique("one")).await,
-        create(Provider::Apolopay, &unique("two")).await,
-    );
-    let hook = json!({
-        "provider": "apolopay", "shape": "B", "id": reference(&one), "extra": { "id": reference(&two) },
-    });
-    for _ in 0..2 {
-        taken(hook.clone()).await;
-        assert_eq!(status_of(&one.str("id")).await, "review");
-        assert_eq!(status_of(&two.str("id")).await, "pending");
-    }
-    assert_eq!(
-        aws::owner(Provider::Apolopay, &reference(&two)).await,
-        Some(two.str("id"))
-    );
-    for created in [one, two] {
-        taken(json!({ "provider": "apolopay", "id": reference(&created) })).await;
-        assert_eq!(status_of(&created.str("id")).await, "completed");
+    for provider in PROVIDERS {
+        let (one, two) = (
+            create(provider, &unique("one")).await,
+            create(provider, &unique("two")).await,
+        );
+        let (others, hook) = match provider {
+            Provider::Apolopay => (
+                reference(&two),
+                json!({ "provider": "apolopay", "shape": "B", "id": reference(&one), "extra": { "id": reference(&two) } }),
+            ),
+            Provider::Finvypay => {
+                let transaction = fresh(provider);
+                let extra = json!({ "transactionId": transaction });
+                let begun =
+                    json!({ "provider": "finvypay", "payment": reference(&two), "outcome": "pending", "extra": extra });
+                taken(begun).await;
+                let hook = json!({ "provider": "finvypay", "payment": reference(&one), "extra": extra });
+                (transaction, hook)
+            }
+        };
+        for _ in 0..2 {
+            taken(hook.clone()).await;
+            assert_eq!(status_of(&one.str("id")).await, "review", "{provider:?}");
+            assert_eq!(status_of(&two.str("id")).await, "pending", "{provider:?}");
+        }
+        assert_eq!(aws::owner(provider, &others).await, Some(two.str("id")));
+        for created in [one, two] {
+            taken(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
+            assert_eq!(status_of(&created.str("id")).await, "completed", "{provider:?}");
+        }
     }
 }
 

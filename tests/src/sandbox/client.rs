@@ -37,6 +37,11 @@ pub enum ControlError {
 }
 
 #[derive(Deserialize)]
+struct Waiting {
+    waiting: usize,
+}
+
+#[derive(Deserialize)]
 struct Deliveries {
     deliveries: Vec<Delivery>,
 }
@@ -72,15 +77,18 @@ impl Control {
             .with("provider", provider)
             .with("orderId", order_id)
             .with("replies", replies);
-        self.script(&script).await
+        self.script(&script).await.map(drop)
     }
 
-    /// Sends a whole script, such as one for status calls.
+    /// Sends a whole script, such as one for status calls. Gives how many of its replies, and of those before it, nobody has
+    /// had yet.
     ///
     /// # Errors
     /// When the stand-ins refuse it or cannot be reached.
-    pub async fn script(&self, script: &impl Serialize) -> Result<(), ControlError> {
-        self.post::<Object>("replies", script).await.map(|_| ())
+    pub async fn script(&self, script: &impl Serialize) -> Result<usize, ControlError> {
+        self.post::<Waiting>("replies", script)
+            .await
+            .map(|answer| answer.waiting)
     }
 
     /// The create calls that were received for an order.
