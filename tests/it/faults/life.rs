@@ -358,7 +358,7 @@ fn is_taken(delivery: &Delivery) -> bool {
 
 impl Case {
     /// Says what the provider replies to the next call of the step that is struck.
-    async fn scripts(&self, town: &Town, reply: &Value) {
+    pub async fn scripts(&self, town: &Town, reply: &Value) {
         let replies = json!([reply]);
         let scripted = town.control.replies(self.flow.provider, &self.order, replies).await;
         scripted.expect("a script");
@@ -368,6 +368,16 @@ impl Case {
     async fn calls(&self, town: &Town) -> Vec<Call> {
         let calls = town.control.calls(self.flow.provider, &self.order).await;
         calls.expect("the calls").calls
+    }
+
+    /// Takes in what the provider told while it was being asked to create the payment.
+    pub async fn hears(&mut self, town: &Town) {
+        let calls = self.calls(town).await;
+        let taken = calls
+            .iter()
+            .flat_map(|call| &call.webhooks)
+            .filter(|told| is_taken(told));
+        self.taken.extend(taken.map(|told| Said::of(&told.sent.body)));
     }
 
     /// Whether who was struck asked the provider so often to create the payment.

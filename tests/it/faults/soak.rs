@@ -1,5 +1,9 @@
-//! A soak: every flow at once, as fast as the machine goes, while faults strike one call in twenty and processes are
+//! A soak: everything at once, as fast as the machine goes, while faults strike one call in twenty and processes are
 //! killed; then calm, and an audit of the whole table, and of what was published of it.
+//!
+//! Buyers create payments with a key and without, some at two tills at once; webhooks come in every shape, some before the
+//! create call is answered; operators complete and close; GETs, reconcilers and the publisher go on beside them. Each order has
+//! one payment and each function one set of secrets: orders of several, rotation and quotes have tests of their own.
 //!
 //! A few seconds of it in `cargo test`; `SOAK_SECONDS` goes on for longer with more at a time, as `make soak` does.
 
@@ -280,6 +284,7 @@ impl Soak {
             let flow = if random.u8(..5) == 0 { keyless } else { keyed };
             let mut case = Case::new(flow, &Cell::undisturbed(Life::SameKey));
             self.create(&mut case, till, &mut random).await;
+            case.hears(&self.town).await;
             self.live(&mut case, till, &mut random).await;
             self.look(&mut case, till).await;
             cases.push(case);
@@ -290,6 +295,15 @@ impl Soak {
     /// Asks for a payment until there is an answer, or the buyer gives up; now and then at two tills at once. Without a key
     /// each request is a payment of its own, and so there is only one.
     async fn create(&self, case: &mut Case, till: usize, random: &mut fastrand::Rng) {
+        if random.u8(..10) == 0 {
+            let gate = self.town.gate.url(&place("webhook-handler", till));
+            let url = format!("{gate}/webhooks/{}", aws::name(case.flow.provider));
+            let kind = random.choice(Webhook::ALL).expect("some");
+            let webhook = with(kind.spec(case.flow.provider), json!({ "url": url }));
+            case.scripts(&self.town, &json!({ "webhookBeforeReply": webhook }))
+                .await;
+            self.count("webhook before the reply");
+        }
         for _ in 0..TRIES {
             let mut answers = Vec::new();
             if case.key.is_some() && random.u8(..10) == 0 {
@@ -357,13 +371,14 @@ impl Soak {
             4..6 => vec![webhook(failed)],
             6..20 => vec![webhook(failed), webhook(paid)],
             20..34 => vec![webhook(paid), webhook(failed)],
-            34..48 => vec![webhook(other_money), webhook(paid)],
+            34..45 => vec![webhook(other_money), webhook(paid)],
+            45..48 => vec![webhook(other_money)],
             48..62 => vec![webhook(three_times)],
             62..70 => vec![],
             _ => vec![webhook(paid)],
         };
         if (62..80).contains(&scenario) {
-            self.complete(case).await;
+            case.is_completed = self.say(case, ("complete", "completed")).await;
         }
         for spec in &told {
             for _ in 0..TRIES {
@@ -380,23 +395,31 @@ impl Soak {
                 }
             }
         }
+        let is_in_review = case.taken.len() == 1 && case.taken.iter().all(|said| said.amount == 1);
+        if (45..48).contains(&scenario) && is_in_review {
+            case.is_closed = self.say(case, ("close", "review")).await;
+        }
     }
 
-    /// An operator says that it was paid, and says it again where there was no answer.
-    async fn complete(&self, case: &mut Case) {
-        let Some(id) = case.id.clone() else { return };
-        for _ in 0..TRIES {
+    /// An operator says something, and says it again until there is an answer. Whether it was said.
+    async fn say(&self, case: &mut Case, (action, status): (&'static str, &str)) -> bool {
+        let Some(id) = case.id.clone() else { return false };
+        for _ in 0..MOST_TRIES {
             self.count("operator's word");
             let lambda = self.town.gate.function(&place("reconcile-payments", OPERATORS));
-            match say_at(&lambda, "complete", &id).await {
+            match say_at(&lambda, action, &id).await {
                 Ok(done) => {
-                    case.check(done["status"] == "completed", || format!("the operator's word: {done}"));
-                    case.is_completed = true;
-                    return;
+                    case.check(done["status"] == status, || format!("the operator's word: {done}"));
+                    self.count(action);
+                    return true;
                 }
+                // What was told of it waits for its payment to become known.
+                Err(NoAnswer::Failed(words)) if action == "close" && words["errorType"] == "REFUSED" => return false,
                 Err(error) => case.check(passes(&error), || format!("the operator's word: {error}")),
             }
         }
+        case.wrong("no operator is heard".to_owned());
+        true
     }
 
     async fn look(&self, case: &mut Case, till: usize) {
