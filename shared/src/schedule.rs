@@ -142,8 +142,8 @@ pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Ti
     }
 }
 
-/// When something is looked at again that its provider could not be asked about, since it answered nobody: by the next run,
-/// after what this one did not come to.
+/// When something is looked at again that its provider could not be asked about, or not about all of it: by the next run, after
+/// what this one did not come to.
 pub fn next_look_unasked(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -21,8 +22,11 @@ use payment_functions::providers::finvypay::client::{ApmPayment, Details};
 use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, Gateway, HttpClient};
 use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
+use payment_functions_tests::local::MemoryTable;
+use reconcile_payments::ask::{Ask, FinvyPay, InTurn, Unanswered};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// What was asked, but for the host.
 #[derive(Debug)]
@@ -272,4 +276,34 @@ async fn finvypay_is_asked_about_an_id_and_about_an_order() {
             .iter()
             .all(|asked| asked.header("authorization") == "Bearer fp_local")
     );
+}
+
+#[tokio::test]
+async fn finvypay_is_asked_no_more_after_the_time_that_is_given() {
+    let (secrets, wire) = (Wire::open().await, Wire::open().await);
+    let table = MemoryTable::new().unwrap();
+    let (store, keys) = (table.store(), SecretCache::new(secret(&secrets), "apiKey"));
+    let finvypay = FinvyPay {
+        client: &HttpClient::new(&tls()).unwrap(),
+        base_url: &wire.url,
+        environment: Environment::Sandbox,
+        keys: &keys,
+    };
+    let mut asker = InTurn::new(&store, finvypay);
+    let id = Reference::parse("FP1").unwrap();
+    secrets.answers(
+        200,
+        json!({ "SecretString": r#"{"apiKey":"fp_local"}"#, "CreatedDate": 1 }),
+    );
+    let now = Instant::now();
+    // After the first call the next turn is not yet.
+    for (seconds, is_asked) in [(10, true), (0, false), (10, true)] {
+        asker.ask_until(now + Duration::from_secs(seconds));
+        wire.answers(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
+        match (asker.status(&id).await, is_asked) {
+            (Ok(None), true) | (Err(Unanswered::OutOfTurns), false) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(wire.asked().len(), usize::from(is_asked), "{seconds}");
+    }
 }

@@ -25,8 +25,8 @@ const REFUSALS: u32 = 6;
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// There is no turn left in this run: the provider would answer.
-    #[error("no more calls in this run")]
+    /// There is no turn left for now: the provider would answer.
+    #[error("no more calls for now")]
     OutOfTurns,
     /// The provider answers nobody for now: it throttles us or refuses our key, or there is no key.
     #[error("the provider is not to be asked for now")]

@@ -184,7 +184,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(Heard::Known);
-        let turns = self.turns;
+        let turns_before = self.turns;
         if payment.provider == ASKED && payment.status != Status::Completed {
             let before = payment.status;
             asked = match self.ask_about(&payment).await {
@@ -200,9 +200,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
         match asked {
-            Err(Unanswered::OutOfTurns) => return Ok(self.look_out_of_turns(turns)),
-            // What is in review is reported daily, whether or not the provider can be asked about it.
-            Err(Unanswered::Closed) if payment.status != Status::Review => return Ok(Look::Unasked),
+            Err(Unanswered::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
+            // What had some turns makes way for what had none. What is in review is reported daily, whether or not the provider
+            // can be asked about it.
+            Err(Unanswered::OutOfTurns | Unanswered::Closed) if payment.status != Status::Review => {
+                return Ok(Look::Unasked);
+            }
             _ => {}
         }
         let answered = !matches!(asked, Err(Unanswered::Call(_)));
@@ -219,23 +222,17 @@ impl<'a, A: Ask> Sweep<'a, A> {
             }
             (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::Unanswered),
             // What a lost attempt at it made may be paid, and the provider was never heard.
-            (Status::Failed, true) if next.is_none() && payment.is_refused() && !answered => Some(Matter::Unanswered),
+            (Status::Failed, true)
+                if next.is_none() && !answered && payment.is_refused() && payment.references.is_empty() =>
+            {
+                Some(Matter::Unanswered)
+            }
             _ => None,
         };
         if let Some(matter) = matter {
             self.report.leave(ForAPerson::about(&payment, matter));
         }
         Ok(Look::Done(next))
-    }
-
-    /// What becomes of a thing when there are no more turns, of which `before` there had been `before` it. If it had some of
-    /// them, it makes way for what had none.
-    fn look_out_of_turns(&self, before: u32) -> Look {
-        if self.turns == before {
-            Look::Postponed
-        } else {
-            Look::Unasked
-        }
     }
 
     async fn ask_status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
@@ -263,12 +260,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Err(silence.into());
         }
         let answer = self.ask_all(payment).await;
-        self.heed(answer.as_ref().err());
+        self.fall_silent(answer.as_ref().err());
         answer
     }
 
-    /// Asks no more in this run where that is pointless.
-    fn heed(&mut self, unanswered: Option<&Unanswered>) {
+    /// Asks no more where that is pointless.
+    fn fall_silent(&mut self, unanswered: Option<&Unanswered>) {
         self.silence = match unanswered {
             Some(Unanswered::OutOfTurns) => Some(Silence::NoTurns),
             Some(Unanswered::Closed) => Some(Silence::Closed),
@@ -317,18 +314,23 @@ impl<'a, A: Ask> Sweep<'a, A> {
             None => {
                 if event.fact.outcome == Outcome::Completed {
                     // Money, and nobody knows whose: it is kept as that of a webhook is. All else can be asked again.
-                    deliver(self.store, event, self.now).await?;
-                    tracing::warn!(order = ?payment.order_id, "the provider lists money of no payment that is known");
+                    let delivery = deliver(self.store, event, self.time()).await?;
+                    if delivery == Delivery::Parked {
+                        tracing::warn!(order = ?payment.order_id, "the provider lists money of no payment that is known");
+                    }
                 }
                 Ok(Heard::Nothing)
             }
         }
     }
 
+    /// A run is long: what was heard late in it was not heard at its start.
+    fn time(&self) -> Timestamp {
+        self.now.plus(self.start.elapsed())
+    }
+
     async fn take(&self, event: &Event) -> Result<Option<Delivery>, StoreError> {
-        // A run is long: what was heard late in it was not heard at its start.
-        let now = self.now.plus(self.start.elapsed());
-        let delivery = deliver_known(self.store, event, now).await?;
+        let delivery = deliver_known(self.store, event, self.time()).await?;
         if let Some(Delivery::Recorded(id, raised)) = &delivery {
             let raised_to = raised.map(tracing::field::display);
             tracing::info!(payment = %id, words = event.fact.words, raised_to, "answer recorded");
@@ -360,13 +362,13 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(());
-        let turns = self.turns;
+        let turns_before = self.turns;
         if provider == ASKED {
             asked = match self.find_out_whose(place, &parked).await {
                 Err(Unanswered::Store(error)) => return Err(error),
                 asked => asked,
             };
-            self.heed(asked.as_ref().err());
+            self.fall_silent(asked.as_ref().err());
         }
         let Some(parked) = self.store.parked(provider, place).await? else {
             count(&mut self.report.collected);
@@ -390,7 +392,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let age = self.now.since(parked.parked_at);
         self.report.still_parked(age);
         match asked {
-            Err(Unanswered::OutOfTurns) => return Ok(self.look_out_of_turns(turns)),
+            // What had some turns would not get along with more: it is looked at again as what was asked about in vain.
+            Err(Unanswered::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
             Err(Unanswered::Closed) => return Ok(Look::Unasked),
             _ => {}
         }
@@ -431,9 +434,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let Some(order_id) = orders.first() else { return Ok(()) };
         let mut failure = None;
         for id in self.store.payments_of(ASKED, order_id, CANDIDATES).await? {
-            if let Some(payment) = self.store.payment(id).await?
-                && payment.status != Status::Completed
-            {
+            // Also about one that is paid: it may have been told of under another of its ids.
+            if let Some(payment) = self.store.payment(id).await? {
                 match self.ask_about(&payment).await {
                     Ok(_) => {}
                     Err(Unanswered::Call(error)) => failure = Some(error),

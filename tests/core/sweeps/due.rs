@@ -283,3 +283,23 @@ async fn calls_to_a_provider_keep_their_distance_whoever_makes_them() {
         .unwrap();
     assert_eq!(turn, Some(now));
 }
+
+/// Its id and its transaction's take longer to ask about than its queue has.
+#[tokio::test]
+async fn a_review_is_reported_though_the_provider_is_slow() {
+    let shop = Shop::open();
+    let book = Book::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let wrong = Fact {
+        payment: Some(reference("p")),
+        transaction: Some(reference("FP1")),
+        amount: Decimal::parse("1"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(Some(payment.id), wrong)).await;
+    book.takes(Duration::from_millis(100));
+    // A twelfth of it is the review's.
+    let report = shop.sweep_for(MINUTE, &book, Duration::from_millis(600)).await;
+    assert_eq!(book.asked(), ["FP1"]);
+    assert_eq!(matters(&report), [(Matter::Review, Some(payment.id))]);
+}

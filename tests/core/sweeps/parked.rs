@@ -230,6 +230,9 @@ async fn what_takes_all_turns_of_its_queue_leaves_the_others_theirs() {
         let report = shop.sweep_for(minutes * MINUTE, &book, limit).await;
         assert!(report.unfinished, "{report:?}");
     }
+    // Nor is it left to itself.
+    let report = shop.sweep_for(HOUR, &book, limit).await;
+    assert!(matters(&report).contains(&(Matter::Parked, None)), "{report:?}");
 }
 
 /// An event that names nothing but an order is not given to the one that is known to be paid, where the other could not be
@@ -269,6 +272,31 @@ async fn whose_an_event_is_is_not_decided_without_asking_about_all() {
         is_parked(&shop, Provider::FinvyPay, "order:o").await,
         "two are paid now"
     );
+}
+
+/// The list of an order names the money of a payment that is paid already, under an id that nobody has heard of yet.
+#[tokio::test]
+async fn money_of_a_payment_that_is_paid_is_found_by_asking_about_that_one() {
+    let shop = Shop::open();
+    let book = Book::default();
+    shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let paid = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let told = Fact {
+        payment: Reference::parse("p2"),
+        ..completion()
+    };
+    shop.deliver(&event(None, told.clone())).await;
+    book.lists("o", vec![general("o", "FP2")]);
+    shop.sweep(MINUTE, &book).await;
+    assert!(is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    let both = Fact {
+        transaction: Reference::parse("FP2"),
+        ..told
+    };
+    book.knows("p2", event(None, both));
+    shop.sweep(3 * MINUTE, &book).await;
+    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    assert_eq!(shop.payment(paid.id).await.attention.len(), 0, "it came once");
 }
 
 #[tokio::test]
