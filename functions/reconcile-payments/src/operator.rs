@@ -76,7 +76,9 @@ pub enum Refused {
 /// [`Refused`]; nothing is changed then.
 pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
     let payment = payment_of(store, word).await?;
-    if payment.status == Status::Completed {
+    // About one that is completed only an id may be news: what is parked under it is this payment's then.
+    let is_news = |reference: &Reference| !payment.references.contains(reference);
+    if payment.status == Status::Completed && !word.reference.as_ref().is_some_and(is_news) {
         return Ok(done(&payment, false));
     }
     let fact = fact(word, &payment, Outcome::Completed, "completed by an operator");

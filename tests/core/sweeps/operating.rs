@@ -145,6 +145,39 @@ async fn a_completed_payment_is_completed_once_with_who_and_why() {
     }
 }
 
+/// Money is parked under an id that no provider will say of a payment, and the payment is paid already.
+#[tokio::test]
+async fn what_is_parked_under_an_id_is_given_to_the_completed_payment_that_an_operator_names() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    shop.pending(Provider::FinvyPay, "o", "other").await;
+    let paid = Fact {
+        payment: Some(reference("p")),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(None, paid)).await;
+    let listed = Fact {
+        transaction: Some(reference("FP1")),
+        order_id: OrderId::parse("o"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(None, listed)).await;
+    let is_parked = async || shop.store.parked(Provider::FinvyPay, "FP1").await.unwrap().is_some();
+    assert!(is_parked().await);
+    for _ in 0..2 {
+        let done = shop.complete(&word(&payment, Some("FP1"))).await.unwrap();
+        assert_eq!((done.status, done.changed), (Status::Completed, false));
+        assert!(!is_parked().await);
+        let facts = ledger(&shop.table, payment.id);
+        assert_eq!(
+            facts.len(),
+            3,
+            "the webhook's, the operator's and what was parked: {facts:?}"
+        );
+    }
+    assert!(shop.payment(payment.id).await.attention.is_empty(), "it came once");
+}
+
 #[tokio::test]
 async fn a_review_is_closed_once_and_reported_no_more() {
     let shop = Shop::open();

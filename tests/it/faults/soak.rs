@@ -417,9 +417,11 @@ impl Soak {
                 Err(NoAnswer::Failed(words)) if action == "close" && words["errorType"] == "REFUSED" => return false,
                 Err(error) => case.check(passes(&error), || format!("the operator's word: {error}")),
             }
+            // Where it died, there is another soon.
+            tokio::time::sleep(POLL).await;
         }
         case.wrong("no operator is heard".to_owned());
-        true
+        false
     }
 
     async fn look(&self, case: &mut Case, till: usize) {
