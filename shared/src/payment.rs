@@ -288,6 +288,11 @@ impl Payment {
         self.status == Status::Failed && self.handoff.is_none()
     }
 
+    /// Whether it was refused, and no id is known that an earlier attempt at it may have been given.
+    pub fn is_nothing_but_refused(&self) -> bool {
+        self.is_refused() && self.references.is_empty()
+    }
+
     /// The provider refused the payment.
     #[must_use]
     pub fn refuse(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {

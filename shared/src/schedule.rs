@@ -133,7 +133,7 @@ pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Ti
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
         (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
         (Status::Authorized, true) => (age < PROMISED_FOR).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_refused() && payment.references.is_empty() && answered => {
+        (Status::Failed, true) if payment.is_nothing_but_refused() && answered => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {

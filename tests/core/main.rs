@@ -31,8 +31,17 @@ fn unique(prefix: &str) -> String {
 
 /// The facts in a payment's ledger, in DynamoDB's JSON.
 fn ledger(table: &MemoryTable, id: PaymentId) -> Vec<Value> {
+    let is_fact = is_in_ledger(id);
+    table
+        .items()
+        .unwrap()
+        .into_iter()
+        .filter(|item| is_fact(item))
+        .collect()
+}
+
+/// Whether an item is a fact in a payment's ledger.
+fn is_in_ledger(id: PaymentId) -> impl Fn(&Value) -> bool {
     let pk = format!("PAYMENT#{id}");
-    let is_fact =
-        |item: &Value| item["pk"]["S"] == *pk && item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"));
-    table.items().unwrap().into_iter().filter(is_fact).collect()
+    move |item| item["pk"]["S"] == *pk && item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("FACT#"))
 }

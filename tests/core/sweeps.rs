@@ -76,6 +76,14 @@ impl Shop {
         payment
     }
 
+    /// The same once FinvyPay has refused it.
+    async fn refused(&self, order: &str) -> Payment {
+        let intent = self.intent(Provider::FinvyPay, order).await;
+        let refused = intent.refuse([], self.start);
+        self.commit(&intent, &refused).await;
+        refused
+    }
+
     /// The same once its provider has taken it under `id`, to be paid within half an hour.
     pub async fn pending(&self, provider: Provider, order: &str, id: &str) -> Payment {
         let intent = self.intent(provider, order).await;

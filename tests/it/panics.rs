@@ -48,34 +48,34 @@ async fn a_payment_is_shown_after_a_panic() {
 /// Whether it was stored before or not: the provider gets an error, and delivers again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_taken_after_a_panic_and_counted_once() {
-    for (provider, (point, names_ours)) in BOTH.into_iter().flat_map(|provider| {
-        // Without our id it takes the long way.
-        let ways = [
-            ("before:witness", true),
-            ("after:witness", true),
-            ("before:commit", false),
-            ("after:commit", false),
-        ];
-        ways.map(|way| (provider, way))
-    }) {
-        let created = create(provider, &unique("panic")).await;
-        let id = created.str("id");
-        let metadata = if names_ours {
-            json!({ "paymentFunctionsId": id })
-        } else {
-            json!({})
-        };
-        let body = completion(&created, &metadata).to_string();
-        let signature = sign(SECRET, body.as_bytes());
-        let headers = [(header(provider), signature.as_str())];
-        let path = format!("/webhooks/{}", aws::name(provider));
-        let clock = Clock::at(Timestamp::now());
-        let lambda = panicking("webhook-handler", point, clock.variable()).await;
-        let deliver = async || lambda.http("POST", &path, &headers, body.as_bytes()).await;
-        assert_panicked(&lambda, deliver().await, point).await;
-        assert_eq!(deliver().await.expect("an answer").status, 200, "{provider:?} {point}");
-        assert_eq!(status_of(&id).await, "completed", "{provider:?} {point}");
-        assert_eq!(aws::facts(&id).await.len(), 1, "{provider:?} {point}");
+    // Without our id it takes the long way.
+    let ways = [
+        ("before:witness", true),
+        ("after:witness", true),
+        ("before:commit", false),
+        ("after:commit", false),
+    ];
+    for provider in BOTH {
+        for (point, names_ours) in ways {
+            let created = create(provider, &unique("panic")).await;
+            let id = created.str("id");
+            let metadata = if names_ours {
+                json!({ "paymentFunctionsId": id })
+            } else {
+                json!({})
+            };
+            let body = completion(&created, &metadata).to_string();
+            let signature = sign(SECRET, body.as_bytes());
+            let headers = [(header(provider), signature.as_str())];
+            let path = format!("/webhooks/{}", aws::name(provider));
+            let clock = Clock::at(Timestamp::now());
+            let lambda = panicking("webhook-handler", point, clock.variable()).await;
+            let deliver = async || lambda.http("POST", &path, &headers, body.as_bytes()).await;
+            assert_panicked(&lambda, deliver().await, point).await;
+            assert_eq!(deliver().await.expect("an answer").status, 200, "{provider:?} {point}");
+            assert_eq!(status_of(&id).await, "completed", "{provider:?} {point}");
+            assert_eq!(aws::facts(&id).await.len(), 1, "{provider:?} {point}");
+        }
     }
 }
 

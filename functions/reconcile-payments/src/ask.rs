@@ -88,7 +88,7 @@ enum Api<'a> {
 }
 
 impl<'a> InTurn<'a> {
-    /// Asks in turn with whoever else uses `store`.
+    /// Asks in turn with whoever else uses `store`, once [`ask_until`](Ask::ask_until) has given it time.
     pub fn new(store: &'a Store, finvypay: FinvyPay<'a>) -> Self {
         Self {
             store,

@@ -73,12 +73,11 @@ enum Heard {
 
 impl Heard {
     /// What an answer says of the payment that it was delivered to.
-    const fn of(fact: &Fact) -> Self {
-        match fact.outcome {
-            Outcome::Unrecognised => Self::Unrecognised,
-            Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
-                Self::Known
-            }
+    fn of(fact: &Fact) -> Self {
+        if fact.outcome == Outcome::Unrecognised {
+            Self::Unrecognised
+        } else {
+            Self::Known
         }
     }
 }
@@ -222,9 +221,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             }
             (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::Unanswered),
             // What a lost attempt at it made may be paid, and the provider was never heard.
-            (Status::Failed, true)
-                if next.is_none() && !answered && payment.is_refused() && payment.references.is_empty() =>
-            {
+            (Status::Failed, true) if next.is_none() && !answered && payment.is_nothing_but_refused() => {
                 Some(Matter::Unanswered)
             }
             _ => None,
@@ -235,22 +232,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
         Ok(Look::Done(next))
     }
 
-    async fn ask_status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
-        let answer = self.asker.status(id).await;
-        self.count_turn(answer.as_ref().err());
-        answer
-    }
-
-    async fn ask_transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
-        let answer = self.asker.transactions(order_id).await;
-        self.count_turn(answer.as_ref().err());
-        answer
-    }
-
-    fn count_turn(&mut self, unanswered: Option<&Unanswered>) {
-        if !matches!(unanswered, Some(Unanswered::OutOfTurns)) {
+    /// An answer, its turn counted if there was one.
+    fn counted<T>(&mut self, answer: Result<T, Unanswered>) -> Result<T, Unanswered> {
+        if !matches!(answer, Err(Unanswered::OutOfTurns)) {
             count(&mut self.turns);
         }
+        answer
     }
 
     /// Asks the provider about every id of a payment and, where that settles nothing, about its order. Whatever comes back
@@ -277,7 +264,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let mut heard = Heard::Nothing;
         let mut failure = None;
         for id in ids_to_ask(payment) {
-            match self.ask_status(id).await {
+            let answer = self.asker.status(id).await;
+            match self.counted(answer) {
                 Ok(Some(event)) if is_of_order(&event, payment) => {
                     heard = heard.max(self.hear(&event, payment).await?);
                 }
@@ -290,7 +278,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         let is_settled = |payment: &Payment| payment.status >= Status::Cancelled && !payment.is_refused();
         let current = self.store.payment(payment.id).await?;
         if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
-            match self.ask_transactions(order_id).await {
+            let answer = self.asker.transactions(order_id).await;
+            match self.counted(answer) {
                 Ok(events) => {
                     for event in events {
                         heard = heard.max(self.hear(&event, payment).await?);
@@ -415,7 +404,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let ids: BTreeSet<&Reference> = parked.events.iter().flat_map(|event| event.fact.references()).collect();
         for id in ids {
-            match self.ask_status(id).await {
+            let answer = self.asker.status(id).await;
+            match self.counted(answer) {
                 Ok(Some(event)) => {
                     self.take(&event).await?;
                 }

@@ -114,6 +114,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<Lease, KeyRecord>, StoreError> {
         let fence = seen.fence.saturating_add(1);
+        let expires_at = now.plus(RETENTION);
         let update = self
             .update_key(key, seen.fence)
             .update_expression("SET fence = :next, leaseUntil = :until, expiresAt = :expiresAt, #ttl = :ttl")
@@ -121,8 +122,8 @@ impl Store {
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":expiresAt", number(now.plus(RETENTION).as_millis()))
-            .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
+            .expression_attribute_values(":expiresAt", number(expires_at.as_millis()))
+            .expression_attribute_values(":ttl", number(expires_at.as_seconds()))
             .expression_attribute_values(":now", number(now.as_millis()));
         match self.write_key(Call::TakeOver, update).await? {
             None => Ok(Ok(Lease {

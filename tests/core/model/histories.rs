@@ -30,6 +30,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::facts;
+use crate::is_in_ledger;
 use crate::sweeps::Book;
 
 /// How many payments a shop has.
@@ -489,7 +490,6 @@ impl Shop {
     /// Gives how many payments were begun.
     async fn assert_as_modelled(&self) -> usize {
         let items = self.table.items().unwrap();
-        let of = |pk: &str| items.iter().filter(|item| item["pk"]["S"] == pk).collect::<Vec<_>>();
         let begun = self.lives.iter().filter(|life| life.lock().unwrap().is_begun).count();
         let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
         assert_eq!(states, begun, "one payment for each key");
@@ -521,9 +521,9 @@ impl Shop {
             let model = life.model();
             assert_eq!(payment.status, model.status, "{payment:?} {:?}", life.heard);
             parked += model.parked;
-            let mut items = of(&format!("PAYMENT#{id}"));
-            items.retain(|item| item["sk"]["S"] != "STATE");
-            let ledger: BTreeSet<&str> = items
+            let is_fact = is_in_ledger(id);
+            let facts: Vec<&Value> = items.iter().filter(|item| is_fact(item)).collect();
+            let ledger: BTreeSet<&str> = facts
                 .iter()
                 .filter_map(|item| item["sk"]["S"].as_str()?.strip_prefix("FACT#"))
                 .collect();
@@ -537,7 +537,7 @@ impl Shop {
                 model.parked,
                 "what was acknowledged is in the ledger, or parked"
             );
-            let facts: Vec<Fact> = items.iter().map(|item| fact_in(item)).collect();
+            let facts: Vec<Fact> = facts.into_iter().map(fact_in).collect();
             assert_eq!(
                 payment.attention.contains(&Attention::PaidTwice),
                 came_twice(&facts),

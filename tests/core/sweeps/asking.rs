@@ -72,25 +72,24 @@ async fn an_id_that_was_never_handed_out_is_found_by_the_order() {
 async fn a_refused_payment_is_looked_for_by_its_order() {
     let shop = Shop::open();
     let book = Book::default();
-    let intent = shop.intent(Provider::FinvyPay, "o").await;
-    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    let refused = shop.refused("o").await;
     shop.sweep(MINUTE, &book).await;
-    assert_eq!(shop.status(intent.id).await, Status::Failed);
+    assert_eq!(shop.status(refused.id).await, Status::Failed);
     assert_eq!(book.asked(), ["order o"], "nothing is known there yet");
 
     // It cannot be asked when the payment would have expired: that look does not count.
     book.fails(Some(down));
     shop.sweep(DAY, &book).await;
-    assert!(!shop.is_settled(intent.id).await);
+    assert!(!shop.is_settled(refused.id).await);
     book.fails(None);
     let transaction = Fact {
         transaction: Some(reference("FP1")),
         order_id: OrderId::parse("o"),
         ..said(Outcome::Completed)
     };
-    book.lists("o", vec![event(Some(intent.id), transaction)]);
+    book.lists("o", vec![event(Some(refused.id), transaction)]);
     shop.sweep(3 * DAY, &book).await;
-    assert_eq!(shop.status(intent.id).await, Status::Completed);
+    assert_eq!(shop.status(refused.id).await, Status::Completed);
 }
 
 /// The provider has it under the order, promised but not paid yet when a payment that it does not know is let go.
@@ -98,42 +97,39 @@ async fn a_refused_payment_is_looked_for_by_its_order() {
 async fn a_refused_payment_that_an_earlier_attempt_made_is_asked_about_as_any_other() {
     let shop = Shop::open();
     let book = Book::default();
-    let intent = shop.intent(Provider::FinvyPay, "o").await;
-    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    let refused = shop.refused("o").await;
     let listed = |outcome| {
         let transaction = Fact {
             transaction: Some(reference("FP1")),
             order_id: OrderId::parse("o"),
             ..said(outcome)
         };
-        event(Some(intent.id), transaction)
+        event(Some(refused.id), transaction)
     };
     book.lists("o", vec![listed(Outcome::Authorized)]);
     shop.sweep(45 * MINUTE, &book).await;
-    assert_eq!(shop.status(intent.id).await, Status::Failed, "it is not paid");
+    assert_eq!(shop.status(refused.id).await, Status::Failed, "it is not paid");
     book.lists("o", vec![listed(Outcome::Completed)]);
     shop.sweep(2 * HOUR, &book).await;
-    assert_eq!(shop.status(intent.id).await, Status::Completed);
+    assert_eq!(shop.status(refused.id).await, Status::Completed);
 }
 
 #[tokio::test]
 async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
     let shop = Shop::open();
     let book = Book::default();
-    let intent = shop.intent(Provider::FinvyPay, "o").await;
-    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    let refused = shop.refused("o").await;
     let report = shop.sweep(DAY, &book).await;
     assert_eq!(book.asked(), ["order o"]);
-    assert!(shop.is_settled(intent.id).await);
+    assert!(shop.is_settled(refused.id).await);
     assert_eq!(matters(&report), [], "it was refused, and that is all");
 
     // Nor is one kept for ever that cannot be asked about, but that is a matter for a person.
-    let intent = shop.intent(Provider::FinvyPay, "p").await;
-    shop.commit(&intent, &intent.refuse([], shop.start)).await;
+    let refused = shop.refused("p").await;
     book.fails(Some(down));
     let report = shop.sweep(9 * DAY, &book).await;
-    assert!(shop.is_settled(intent.id).await);
-    assert_eq!(matters(&report), [(Matter::Unanswered, Some(intent.id))]);
+    assert!(shop.is_settled(refused.id).await);
+    assert_eq!(matters(&report), [(Matter::Unanswered, Some(refused.id))]);
 }
 
 #[tokio::test]
@@ -428,10 +424,11 @@ async fn what_stays_authorized_to_the_end_is_left_to_a_person() {
     assert!(shop.is_settled(payment.id).await);
 }
 
-/// What becomes of an order's payments in eight days, one run a day after the first hours: the matters for a person.
-async fn matters_of_eight_days(shop: &Shop, book: &Book) -> Vec<(u32, Matter, Option<PaymentId>)> {
+/// What is left to a person, and in which hour, with a run each hour of the first day and then daily, for longer than anybody
+/// is asked.
+async fn matters_of_forty_days(shop: &Shop, book: &Book) -> Vec<(u32, Matter, Option<PaymentId>)> {
     let mut all = Vec::new();
-    for hour in [0, 1].into_iter().chain((1..10).map(|day| 24 * day)) {
+    for hour in (0..24).chain((1..40).map(|day| 24 * day)) {
         let report = shop.sweep(hour * HOUR + MINUTE, book).await;
         all.extend(matters(&report).into_iter().map(|(matter, id)| (hour, matter, id)));
     }
@@ -460,7 +457,7 @@ async fn money_that_only_the_list_tells_of_is_kept_and_left_to_a_person() {
             event(None, listed("FP2", Outcome::Pending)),
         ],
     );
-    let matters = matters_of_eight_days(&shop, &book).await;
+    let matters = matters_of_forty_days(&shop, &book).await;
     let parked = shop.store.parked(Provider::FinvyPay, "FP1").await.unwrap().unwrap();
     assert_eq!(parked.events.len(), 1);
     assert!(matters.contains(&(1, Matter::Parked, None)), "{matters:?}");
@@ -490,7 +487,7 @@ async fn a_word_that_nobody_documented_is_left_to_a_person() {
             shop.deliver(&told(Outcome::Failed)).await;
         }
         book.knows("p", told(Outcome::Unrecognised));
-        let matters = matters_of_eight_days(&shop, &book).await;
+        let matters = matters_of_forty_days(&shop, &book).await;
         assert_eq!(shop.status(payment.id).await, status);
         let when = if status == Status::Expired {
             &[1, 8 * 24][..]
@@ -509,7 +506,7 @@ async fn a_word_that_nobody_documented_is_left_to_a_person() {
 #[tokio::test]
 async fn what_the_provider_knows_nothing_of_is_left_to_a_person() {
     for (knows, matters) in [
-        (None, &["Unanswered"][..]),
+        (None, &[Matter::Unanswered][..]),
         (Some("status"), &[]),
         // The list knows it, though the status call fails.
         (Some("list"), &[]),
@@ -531,11 +528,8 @@ async fn what_the_provider_knows_nothing_of_is_left_to_a_person() {
         if knows == Some("list") {
             book.fails_about_ids();
         }
-        let mut left = Vec::new();
-        for hour in (0..24).chain((1..40).map(|day| 24 * day)) {
-            let report = shop.sweep(hour * HOUR + MINUTE, &book).await;
-            left.extend(report.for_a_person.iter().map(|matter| format!("{:?}", matter.matter)));
-        }
+        let left = matters_of_forty_days(&shop, &book).await;
+        let left: Vec<Matter> = left.into_iter().map(|(_, matter, _)| matter).collect();
         assert_eq!(left, matters, "{knows:?}");
         assert_eq!(shop.status(payment.id).await, Status::Expired);
         assert!(shop.is_settled(payment.id).await);

@@ -110,8 +110,8 @@ async fn everything_at_once_with_faults_loses_nothing() {
         .iter()
         .flat_map(|case| case.wrongs.iter().map(|wrong| format!("{}: {wrong}", case.order)));
     let wrongs: Vec<String> = wrongs.chain(soak.wrongs.lock().unwrap().clone()).collect();
-    let struck = [of_aws.values().sum::<usize>(), of_provider.mishaps.values().sum()];
-    let all_calls = calls + of_provider.calls;
+    let (by_aws, by_providers): (usize, usize) = (of_aws.values().sum(), of_provider.mishaps.values().sum());
+    let struck = by_aws + by_providers;
     println!(
         "soak: {tills} tills, {load} s, {} payments, {requests} requests",
         cases.len()
@@ -123,14 +123,13 @@ async fn everything_at_once_with_faults_loses_nothing() {
         of_provider.calls, of_provider.mishaps
     );
     println!(
-        "  {} faults in {all_calls} calls; {facts} facts in the ledgers; {} changes, {events} events",
-        struck[0] + struck[1],
+        "  {struck} faults in {} calls; {facts} facts in the ledgers; {} changes, {events} events",
+        calls + of_provider.calls,
         stored.len()
     );
     println!("  violations: {}", wrongs.len());
     aloud(&format!(
-        "soak: {requests} requests, {} faults, {facts} facts, {} violations",
-        struck[0] + struck[1],
+        "soak: {requests} requests, {struck} faults, {facts} facts, {} violations",
         wrongs.len()
     ));
     assert!(
@@ -139,16 +138,14 @@ async fn everything_at_once_with_faults_loses_nothing() {
         wrongs.into_iter().take(40).collect::<Vec<_>>().join("\n")
     );
     assert!(
-        struck[0] > 0 && cases.len() > tills && facts > 0 && events > 0,
+        by_aws > 0 && cases.len() > tills && facts > 0 && events > 0,
         "a soak without faults, or without load"
     );
     if seconds.is_some() {
-        let share = |struck: usize, calls: usize| 100 * struck / calls;
-        let shares = [share(struck[0], calls), share(struck[1], of_provider.calls)];
+        let shares = [100 * by_aws / calls, 100 * by_providers / of_provider.calls];
+        let expected = usize::from(PERCENT - 2)..=usize::from(PERCENT + 2);
         assert!(
-            shares
-                .iter()
-                .all(|percent| (PERCENT - 2..=PERCENT + 2).contains(&u8::try_from(*percent).expect("a share"))),
+            shares.iter().all(|percent| expected.contains(percent)),
             "faults in {shares:?} of a hundred calls"
         );
     }
@@ -395,7 +392,7 @@ impl Soak {
                 }
             }
         }
-        let is_in_review = case.taken.len() == 1 && case.taken.iter().all(|said| said.amount == 1);
+        let is_in_review = matches!(case.taken.as_slice(), [said] if said.amount == 1);
         if (45..48).contains(&scenario) && is_in_review {
             case.is_closed = self.say(case, ("close", "review")).await;
         }

@@ -422,8 +422,8 @@ impl Judge<'_> {
 
         // What a person should look at beside it: wrong money is noted only where it came later.
         let has = |attention: &str| {
-            let noted = payment["attention"].as_array().into_iter().flatten();
-            noted.into_iter().any(|noted| noted == attention)
+            let mut noted = payment["attention"].as_array().into_iter().flatten();
+            noted.any(|noted| noted == attention)
         };
         let is_paid = |fact: &&Value| {
             fact["operator"].is_object() && fact["outcome"] == "completed" || rung(fact) == Some(rank("completed"))
