@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::aws;
 use crate::clock::Clock;
 use crate::routes::{BOTH, body, calls, function, route, webhooks};
-use crate::support::{Answer, Provider, Value, control, json, post_to, status_of, unique, world};
+use crate::support::{Answer, Provider, Value, control, entries, json, post_to, status_of, unique, world};
 use crate::webhooks::{SECRET, send_signed};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -111,9 +111,9 @@ fn process<T>(pid: Pid, look: impl Fn(&sysinfo::Process) -> T) -> T {
 
 /// What a function logged with a message.
 fn lines(function: &Attached, message: &str) -> Vec<Value> {
-    let log = function.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).collect()
+    entries(&function.log())
+        .filter(|line| line["message"] == message)
+        .collect()
 }
 
 /// What the first request with a key comes to, and what the provider's replies are.

@@ -11,9 +11,9 @@ use crate::webhooks::{SECRET, send_signed};
 
 /// What a function logged as errors.
 fn errors(function: &Attached) -> Vec<Value> {
-    let log = function.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["level"] == "ERROR").collect()
+    entries(&function.log())
+        .filter(|line| line["level"] == "ERROR")
+        .collect()
 }
 
 /// The one error that a function logged. Its line may come after its answer.

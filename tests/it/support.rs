@@ -32,6 +32,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", Uuid::new_v4().simple())
 }
 
+/// What a function logged, line by line, without what it did not write to the end.
+pub fn entries(log: &str) -> impl Iterator<Item = Value> {
+    log.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {

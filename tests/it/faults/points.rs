@@ -4,7 +4,7 @@ use payment_functions::fault::{Call, Point, Side};
 use payment_functions_tests::local::AwsProxy;
 use payment_functions_tests::sandbox::Kind;
 
-use crate::support::Value;
+use crate::support::{Value, entries};
 
 /// How a call travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +91,7 @@ impl Step {
 pub fn steps(log: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut is_at_start = true;
-    for line in log.lines() {
-        let Ok(line) = serde_json::from_str::<Value>(line) else {
-            continue;
-        };
+    for line in entries(log) {
         is_at_start &= line["message"] != "ready";
         let Some(call) = begun(&line) else { continue };
         let count = |same: &dyn Fn(&Step) -> bool| steps.iter().filter(|step| same(step)).count() + 1;

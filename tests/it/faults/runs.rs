@@ -184,9 +184,8 @@ async fn run(lambda: &payment_functions_tests::local::Lambda) -> Result<Value, N
 
 /// The payments that a run left to a person, be it that it came to no end.
 fn left_to_a_person(log: &str) -> BTreeSet<String> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let matters = lines.filter(|line| line["message"] == "a person must look");
-    matters
+    entries(log)
+        .filter(|line| line["message"] == "a person must look")
         .filter_map(|line| Some(line["payment"].as_str()?.to_owned()))
         .collect()
 }

@@ -615,15 +615,14 @@ fn passes(error: &NoAnswer) -> bool {
 }
 
 /// What a reconciler could not look at for another reason than that the table was out of reach.
-fn strange_failures(log: &str) -> Vec<&str> {
-    let is_strange = |line: &&str| {
-        let line: Value = serde_json::from_str(line).unwrap_or_default();
+fn strange_failures(log: &str) -> Vec<Value> {
+    let is_strange = |line: &Value| {
         let is_out_of_reach = line["error"]
             .as_str()
             .is_some_and(|error| error.starts_with("DynamoDB "));
         line["message"] == "not looked at" && !is_out_of_reach
     };
-    log.lines().filter(is_strange).collect()
+    entries(log).filter(is_strange).collect()
 }
 
 /// What must be published of a record of a payment: the status that it has come to, from `pending` on, and what a person
