@@ -29,6 +29,13 @@ pub struct Also {
     pub answer: Option<(Lease, Answer)>,
 }
 
+impl Also {
+    /// The facts that are in the ledger afterwards.
+    pub fn recorded(&self) -> impl Iterator<Item = &Fact> {
+        self.new.iter().chain(&self.facts)
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Debug)]
 pub enum Commit {
@@ -78,8 +85,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Commit, StoreError> {
         let mut transaction = Transaction::new(Call::Commit);
-        if after != before {
-            transaction.add(Step::State, self.update_state(before, after, now)?);
+        let change = Change::between(before, after, also.recorded(), now);
+        if after != before || change != Change::Keep {
+            transaction.add(Step::State, self.update_state(before, after, change)?);
         } else if also.new.is_some() {
             transaction.add(Step::State, self.check_state(before)?);
         }
@@ -127,7 +135,7 @@ impl Store {
     }
 
     /// Sets what can change of a payment, if it is still the version that the change was decided on.
-    fn update_state(&self, before: &Payment, after: &Payment, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+    fn update_state(&self, before: &Payment, after: &Payment, change: Change) -> Result<TransactWriteItem, StoreError> {
         const MUTABLE: [&str; 8] = [
             "status",
             "rank",
@@ -148,7 +156,7 @@ impl Store {
                 assignments.push(format!("#{name} = :{name}"));
             }
         }
-        let (update, set, remove) = due::change(update, after.id, Change::between(before, after, now));
+        let (update, set, remove) = due::change(update, after.id, change);
         let update = update
             .update_expression(format!("SET {}{set}{remove}", assignments.join(", ")))
             .condition_expression("#version = :before")

@@ -196,3 +196,49 @@ async fn a_review_is_closed_once_and_reported_no_more() {
     let done = shop.close(&word(&payment, None)).await;
     assert!(matches!(done, Err(Refused::NotInReview(Status::Completed))), "{done:?}");
 }
+
+#[tokio::test]
+async fn money_that_comes_after_a_review_was_closed_is_reported() {
+    let shop = Shop::open();
+    let payment = shop.in_review("p").await;
+    let provider = Book::default();
+    let told = |outcome, amount| {
+        let amount = Decimal::parse(amount);
+        event(
+            Some(payment.id),
+            Fact {
+                amount,
+                ..said(outcome)
+            },
+        )
+    };
+    for amount in ["2", "3"] {
+        shop.close(&word(&payment, None)).await.unwrap();
+        // What is known already, and what is no money.
+        shop.deliver(&told(Outcome::Completed, "1")).await;
+        shop.deliver(&told(Outcome::Failed, amount)).await;
+        assert!(shop.is_settled(payment.id).await);
+
+        shop.deliver(&told(Outcome::Completed, amount)).await;
+        let report = shop.sweep(MINUTE, &provider).await;
+        assert_eq!(matters(&report), [(Matter::Review, Some(payment.id))], "{amount}");
+    }
+    assert_eq!(ledger(&shop.table, payment.id).len(), 6, "one word, of five things");
+    shop.close(&word(&payment, None)).await.unwrap();
+
+    // Also what was parked until its id became known.
+    let parked = Fact {
+        transaction: Some(reference("t")),
+        amount: Decimal::parse("4"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(None, parked)).await;
+    assert!(shop.is_settled(payment.id).await);
+    let named = Fact {
+        payment: Some(reference("p")),
+        transaction: Some(reference("t")),
+        ..said(Outcome::Pending)
+    };
+    shop.deliver(&event(None, named)).await;
+    assert_eq!(shop.due(Queue::Review, MINUTE).await, [Subject::Payment(payment.id)]);
+}

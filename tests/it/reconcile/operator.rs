@@ -60,11 +60,13 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
     for action in ["complete", "close"] {
         let created = shop.create(Provider::Finvypay, &unique("review")).await;
         let id = created.str("id");
-        let wrong = json!({
-            "event": "payment.completed", "status": "COMPLETED", "paymentId": created.str("paymentId"),
-            "amount": 9.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
-        });
-        assert_eq!(shop.tell(&wrong).await.status, 200);
+        let wrong = |amount: f64| {
+            json!({
+                "event": "payment.completed", "status": "COMPLETED", "paymentId": created.str("paymentId"),
+                "amount": amount, "currency": "USD", "metadata": { "paymentFunctionsId": id },
+            })
+        };
+        assert_eq!(shop.tell(&wrong(9.99)).await.status, 200);
         assert_eq!(shop.status(&id).await, "review");
         assert_eq!(sweep(&reconciler).await["forAPerson"][0]["paymentId"], json!(id));
         let word =
@@ -75,6 +77,14 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
         assert_eq!(shop.status(&id).await, status);
         let tomorrow = sweep(&shop.reconciler(2 * 24 * 60 * 60).await).await;
         assert_eq!(tomorrow["forAPersonCount"], 0, "{tomorrow}");
+
+        assert_eq!(shop.tell(&wrong(8.88)).await.status, 200);
+        let again = sweep(&reconciler).await;
+        assert_eq!(
+            again["forAPersonCount"],
+            json!(usize::from(action == "close")),
+            "{again}"
+        );
     }
 }
 
