@@ -164,7 +164,12 @@ pub fn collect(
     for (reference, texts) in parked {
         for fact in Store::read_parked(&texts)? {
             *after = after.witness(&fact, false, now);
-            if !also.recorded().any(|known| known.digest() == fact.digest()) {
+            if !also
+                .new
+                .iter()
+                .chain(&also.facts)
+                .any(|known| known.digest() == fact.digest())
+            {
                 also.facts.push(fact);
             }
         }

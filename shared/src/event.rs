@@ -71,12 +71,10 @@ struct Detail<'a> {
 /// [`Unpublishable`].
 pub fn of_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
     let Change { before, after } = change;
-    let is_new_status = before.as_ref().map(|before| before.status) != Some(after.status);
-    let is_known = |attention| {
-        let before = before.as_ref();
-        before.is_some_and(|before| before.attention.contains(attention))
-    };
-    entries(after, is_new_status, !after.attention.iter().all(is_known))
+    let before = before.as_ref();
+    let is_new_status = before.map(|before| before.status) != Some(after.status);
+    let is_noted_more = after.noted.len() > before.map_or(0, |before| before.noted.len());
+    entries(after, is_new_status, is_noted_more)
 }
 
 /// The events that say where a payment stands now; none for one that is still being created.
@@ -84,12 +82,12 @@ pub fn of_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
 /// # Errors
 /// [`Unpublishable`].
 pub fn of_payment(payment: &Payment) -> Result<Vec<Entry>, Unpublishable> {
-    entries(payment, true, !payment.attention.is_empty())
+    entries(payment, true, true)
 }
 
 fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<Entry>, Unpublishable> {
     let status = (status && payment.status >= Status::Pending).then(|| of_status(payment));
-    let attention = attention.then(|| of_attention(payment));
+    let attention = (attention && !payment.attention.is_empty()).then(|| of_attention(payment));
     status.into_iter().chain(attention).collect()
 }
 
@@ -107,10 +105,9 @@ fn of_status(payment: &Payment) -> Result<Entry, Unpublishable> {
     })
 }
 
-/// What a person should look at only grows, so that its extent names the change.
+/// What a person should look at only grows, so that how much there is names the change.
 fn of_attention(payment: &Payment) -> Result<Entry, Unpublishable> {
-    let extent: Vec<_> = payment.attention.iter().map(|attention| attention.name()).collect();
-    let change = format!("attention:{}", extent.join("+"));
+    let change = format!("attention:{}", payment.noted.len());
     entry(payment, "attention", &change, Some(&payment.attention))
 }
 
@@ -204,34 +201,38 @@ mod tests {
     #[test]
     fn what_is_new_for_a_person_is_an_event_after_the_status() {
         use Attention::{PaidTwice, WrongMoney};
-        let paid = Status::Completed;
-        for (was, before, after, expected) in [
-            (paid, &[][..], &[PaidTwice][..], &["payment.attention"][..]),
-            (paid, &[PaidTwice], &[PaidTwice, WrongMoney], &["payment.attention"]),
-            (paid, &[PaidTwice], &[WrongMoney], &["payment.attention"]),
-            (paid, &[PaidTwice], &[PaidTwice], &[]),
-            (paid, &[PaidTwice], &[], &[]),
-            (
-                Status::Review,
-                &[],
-                &[WrongMoney],
-                &["payment.completed", "payment.attention"],
-            ),
+        use Status::{Completed, Review};
+        let (completed, attention) = ("payment.completed", "payment.attention");
+        for ((was, noted_before), (is, noted_after), kinds, expected) in [
+            ((Completed, 0), (Completed, 1), &[PaidTwice][..], &[attention][..]),
+            ((Completed, 1), (Completed, 2), &[PaidTwice, WrongMoney], &[attention]),
+            // Once more of a kind that is known.
+            ((Completed, 1), (Completed, 2), &[PaidTwice], &[attention]),
+            ((Completed, 1), (Completed, 1), &[PaidTwice], &[]),
+            ((Completed, 2), (Completed, 1), &[PaidTwice], &[]),
+            // Other money in review is what the status says.
+            ((Review, 1), (Review, 2), &[], &[]),
+            ((Review, 1), (Completed, 1), &[], &[completed]),
+            ((Review, 1), (Completed, 2), &[WrongMoney], &[completed, attention]),
         ] {
-            let after = payment(paid, after);
+            let noted = |count: u8| (0..count).map(|nth| nth.to_string()).collect();
+            let after = Payment {
+                noted: noted(noted_after),
+                ..payment(is, kinds)
+            };
             let before = Payment {
                 status: was,
-                attention: before.iter().copied().collect(),
+                noted: noted(noted_before),
                 ..after.clone()
             };
             let entries = of(&before, &after);
             assert_eq!(types(&entries), expected, "{before:?}");
-            if let Some(entry) = entries.iter().find(|entry| entry.detail_type == "payment.attention") {
+            if let Some(entry) = entries.iter().find(|entry| entry.detail_type == attention) {
                 assert_eq!(detail(entry)["attention"], json!(after.attention));
                 assert!(entries.iter().all(|entry| detail(entry)["version"] == after.version));
             }
         }
-        let both = of_payment(&payment(paid, &[WrongMoney, PaidTwice])).unwrap();
+        let both = of_payment(&payment(Completed, &[WrongMoney, PaidTwice])).unwrap();
         assert_eq!(types(&both), ["payment.completed", "payment.attention"]);
         assert_eq!(detail(&both[1])["attention"], json!(["paid_twice", "wrong_money"]));
     }
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(of_payment(&broken), Err(Unpublishable));
     }
 
-    /// A life of changes, as versions of one payment.
+    /// A life of changes, as versions of one payment: its status, and what is noted.
     fn lives() -> impl Strategy<Value = Vec<(Status, Option<Attention>)>> {
         let status = prop::sample::select(Status::LADDER.to_vec());
         let attention = prop::sample::select(vec![
@@ -309,7 +310,10 @@ mod tests {
             for (status, attention) in life {
                 let mut after = payment.clone();
                 after.status = payment.status.join(status);
-                after.attention.extend(attention);
+                if let Some(attention) = attention {
+                    after.attention.insert(attention);
+                    after.noted.insert(after.version.to_string());
+                }
                 after.version += 1;
                 entries.extend(of(&payment, &after));
                 payment = after;

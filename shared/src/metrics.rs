@@ -38,6 +38,7 @@ const PROVIDER_ERRORS: Metric = Metric::new("ProviderErrors", Unit::Count, &["Pr
 const PROVIDER_KEY_REFUSED: Metric = Metric::new("ProviderKeyRefused", Unit::Count, &[]);
 const SECRETS_UNREADABLE: Metric = Metric::new("SecretsUnreadable", Unit::Count, &[]);
 const SIGNATURE_FAILURES: Metric = Metric::new("SignatureFailures", Unit::Count, &[]);
+const UNUSABLE_WEBHOOKS: Metric = Metric::new("UnusableWebhooks", Unit::Count, &[]);
 const FACTS_PARKED: Metric = Metric::new("FactsParked", Unit::Count, &[]);
 const STORE_ERRORS: Metric = Metric::new("StoreErrors", Unit::Count, &[]);
 const REPLAYS: Metric = Metric::new("Replays", Unit::Count, &[]);
@@ -46,7 +47,7 @@ const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, 
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
 /// Every metric that there is.
-pub const ALL: [Metric; 13] = [
+pub const ALL: [Metric; 14] = [
     PAYMENTS,
     TIME_TO_COMPLETION,
     PROVIDER_LATENCY,
@@ -54,6 +55,7 @@ pub const ALL: [Metric; 13] = [
     PROVIDER_KEY_REFUSED,
     SECRETS_UNREADABLE,
     SIGNATURE_FAILURES,
+    UNUSABLE_WEBHOOKS,
     FACTS_PARKED,
     STORE_ERRORS,
     REPLAYS,
@@ -117,6 +119,11 @@ pub fn secret_unreadable() {
 /// `SignatureFailures`, a count: a webhook was refused because nothing proved who sent it.
 pub fn signature_failed() {
     SIGNATURE_FAILURES.count(&[]);
+}
+
+/// `UnusableWebhooks`, a count: a webhook that the provider signed was refused because it cannot be read.
+pub fn webhook_unusable() {
+    UNUSABLE_WEBHOOKS.count(&[]);
 }
 
 /// `FactsParked`, a count: a webhook was kept, and no payment is known for it.

@@ -248,6 +248,8 @@ pub struct Payment {
     pub receipts: BTreeSet<Receipt>,
     /// What a person should look at.
     pub attention: BTreeSet<Attention>,
+    /// The facts, by their digest, that `attention` is about, and those of other money that came before the payment's own.
+    pub noted: BTreeSet<String>,
 }
 
 impl Payment {
@@ -268,6 +270,7 @@ impl Payment {
             handoff: None,
             receipts: BTreeSet::new(),
             attention: BTreeSet::new(),
+            noted: BTreeSet::new(),
         }
     }
 
@@ -282,15 +285,9 @@ impl Payment {
         self.becomes(after, now)
     }
 
-    /// Whether it failed without the provider having ever been heard to take it. An earlier attempt may have got through
-    /// all the same, unheard.
-    pub fn is_refused(&self) -> bool {
-        self.status == Status::Failed && self.handoff.is_none()
-    }
-
     /// Whether it was refused, and no id is known that an earlier attempt at it may have been given.
     pub fn is_nothing_but_refused(&self) -> bool {
-        self.is_refused() && self.references.is_empty()
+        self.status == Status::Failed && self.handoff.is_none() && self.references.is_empty()
     }
 
     /// The provider refused the payment.
@@ -356,14 +353,20 @@ impl Payment {
         }
         if rung == Some(Status::Completed) {
             let receipts = Receipt::of(fact);
-            let is_second = |new: &Receipt| self.receipts.iter().any(|known| new.is_another_than(known));
+            let is_second = |new: &Receipt| {
+                !self.receipts.contains(new) && self.receipts.iter().any(|known| new.is_another_than(known))
+            };
             if receipts.iter().any(is_second) {
                 after.attention.insert(Attention::PaidTwice);
+                after.noted.insert(fact.digest());
             }
             after.receipts.extend(receipts);
         }
-        if rung == Some(Status::Review) && self.status == Status::Completed {
-            after.attention.insert(Attention::WrongMoney);
+        if rung == Some(Status::Review) {
+            if self.status == Status::Completed {
+                after.attention.insert(Attention::WrongMoney);
+            }
+            after.noted.insert(fact.digest());
         }
         self.becomes(after, now)
     }
@@ -516,12 +519,22 @@ mod tests {
         );
         let twice = both.witness(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
         assert_eq!(twice.attention, BTreeSet::from([Attention::PaidTwice]));
-        assert_eq!(twice.status, Status::Completed);
+        assert_eq!((twice.status, twice.noted.len()), (Status::Completed, 1));
+        assert_eq!(
+            twice.witness(&by_transaction, false, NOW),
+            twice,
+            "what is known is no news"
+        );
+        let thrice = twice.witness(&completion(Provider::FinvyPay, "c", "25.50", Some("USD")), false, NOW);
+        assert_eq!((&thrice.attention, thrice.noted.len()), (&twice.attention, 2));
         let wrong = paid.witness(&completion(Provider::FinvyPay, "a", "1", Some("USD")), false, NOW);
         assert_eq!(
-            (wrong.status, wrong.attention),
-            (Status::Completed, BTreeSet::from([Attention::WrongMoney]))
+            (wrong.status, &wrong.attention),
+            (Status::Completed, &BTreeSet::from([Attention::WrongMoney]))
         );
+        let again = wrong.witness(&completion(Provider::FinvyPay, "a", "2", Some("USD")), false, NOW);
+        assert_eq!((&again.attention, again.noted.len()), (&wrong.attention, 2));
+        assert!(again.version > wrong.version, "it is news");
     }
 
     #[test]
@@ -615,6 +628,9 @@ mod tests {
                 shuffled.reverse();
             }
             let (one, other) = (fold(&facts), fold(&shuffled));
+            let other_money = facts.iter().filter(|fact| one.rung(fact, false) == Some(Status::Review));
+            let other_money = other_money.map(Fact::digest).collect();
+            prop_assert!(one.noted.is_superset(&other_money) && other.noted.is_superset(&other_money));
             prop_assert_eq!(one.status, other.status);
             prop_assert_eq!(one.references, other.references);
             prop_assert_eq!(one.receipts, other.receipts);

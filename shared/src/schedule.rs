@@ -9,14 +9,14 @@
 //! | not paid, and its provider can be asked (FinvyPay) | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
 //! | the same, refused, and no id of it is known | the same until it would have expired, and later if the provider could not be asked then |
 //! | the same, authorized | the same for thirty days |
-//! | in `review` | at once and then daily, until a person has dealt with it; at once again when more money comes |
+//! | in `review` | at once and then daily, until a person has dealt with it; again when more money comes after that |
 //! | parked | after a minute, then at twice the age each time and daily at last, as long as it is kept |
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::id::Provider;
-use crate::payment::{Fact, Outcome, Payment};
+use crate::payment::Payment;
 use crate::status::Status;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,6 +86,8 @@ pub enum Change {
     Keep,
     /// It is looked at then.
     At(Queue, Timestamp),
+    /// It is looked at then if it would never be.
+    Resume(Queue, Timestamp),
     /// It is settled.
     Never,
 }
@@ -102,18 +104,12 @@ impl Change {
         }
     }
 
-    /// What a change of a payment does with the facts that are recorded beside it, at `now`. Money that comes to a payment in
-    /// review is looked at though the review was closed.
-    pub fn between<'a>(
-        before: &Payment,
-        after: &Payment,
-        facts: impl IntoIterator<Item = &'a Fact>,
-        now: Timestamp,
-    ) -> Self {
-        let is_money = |fact: &Fact| fact.outcome == Outcome::Completed;
-        let is_more = after.status == Status::Review && facts.into_iter().any(is_money);
-        if after.status != before.status || is_more {
+    /// What a change of a payment does, at `now`.
+    pub fn between(before: &Payment, after: &Payment, now: Timestamp) -> Self {
+        if before.status != after.status {
             Self::on(after.provider, after.status, now)
+        } else if after.status == Status::Review && before.noted != after.noted {
+            Self::Resume(Queue::Review, now)
         } else {
             Self::Keep
         }
@@ -173,6 +169,8 @@ fn by_age(age: Duration, now: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::id::{PaymentId, Reference};
     use crate::money::{Currency, Money};
@@ -294,9 +292,15 @@ mod tests {
                 ..intent(provider)
             };
             assert_eq!(
-                Change::between(&intent(provider), &review, [], NOW),
+                Change::between(&intent(provider), &review, NOW),
                 Change::At(Queue::Review, NOW)
             );
+            let more = Payment {
+                noted: BTreeSet::from(["more".to_owned()]),
+                ..review.clone()
+            };
+            assert_eq!(Change::between(&review, &more, NOW), Change::Resume(Queue::Review, NOW));
+            assert_eq!(Change::between(&more, &more, NOW), Change::Keep);
             assert_eq!(next_look(&review, true, NOW), Some(NOW.plus(DAY)));
             let later = NOW.plus(365 * DAY);
             assert_eq!(
@@ -308,7 +312,7 @@ mod tests {
                 status: Status::Completed,
                 ..intent(provider)
             };
-            assert_eq!(Change::between(&review, &completed, [], NOW), Change::Never);
+            assert_eq!(Change::between(&review, &completed, NOW), Change::Never);
             assert_eq!(next_look(&completed, true, NOW), None);
         }
     }

@@ -363,10 +363,11 @@ async fn webhooks_refused_and_parked() -> Vec<String> {
         let body = completion(&created, &metadata);
         assert_eq!(watched.tell(Provider::Apolopay, &body, SECRET).await.status, 200);
     }
-    watched
-        .counted()
-        .await
-        .assert_is(&[("SignatureFailures", &[1.0, 1.0, 1.0]), ("FactsParked", &[1.0, 1.0])])
+    watched.counted().await.assert_is(&[
+        ("SignatureFailures", &[1.0, 1.0, 1.0]),
+        ("UnusableWebhooks", &[1.0, 1.0]),
+        ("FactsParked", &[1.0, 1.0]),
+    ])
 }
 
 async fn a_table_out_of_reach() -> Vec<String> {

@@ -11,7 +11,7 @@ use payment_functions::money::Decimal;
 use payment_functions::payment::{Fact, Operator, Outcome, Payment};
 use payment_functions::providers::Event;
 use payment_functions::status::Status;
-use payment_functions::store::{Store, StoreError, Subject};
+use payment_functions::store::{Also, Commit, Conflict, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// How often a word is written anew because something moved meanwhile.
@@ -65,6 +65,9 @@ pub enum Refused {
     /// Only what is in review is closed.
     #[error("the payment is {0}, and only one in review can be closed")]
     NotInReview(Status),
+    /// Nobody has seen it yet.
+    #[error("more money has come meanwhile: look at the payment again")]
+    MoreCame,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,24 +92,47 @@ pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done
     Ok(done(&payment, changed))
 }
 
-/// Notes that a payment in review was dealt with otherwise, by a refund for instance: it is reported no more, and its
-/// status stays.
+/// Notes that a payment in review was dealt with otherwise, by a refund for instance: it is reported no more unless more
+/// money comes, and its status stays.
 ///
 /// # Errors
 /// [`Refused`]; nothing is changed then.
 pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
-    let payment = payment_of(store, word).await?;
+    let mut payment = payment_of(store, word).await?;
     if word.reference.is_some() {
         return Err(Refused::ReferenceToClose);
     }
-    if payment.status != Status::Review {
-        return Err(Refused::NotInReview(payment.status));
+    // What came later is closed by another word, were it the same.
+    let words = format!("closed by an operator, {} noted", payment.noted.len());
+    let noted = payment.noted.clone();
+    for _ in 0..ROUNDS {
+        if payment.status != Status::Review {
+            return Err(Refused::NotInReview(payment.status));
+        }
+        if payment.noted != noted {
+            return Err(Refused::MoreCame);
+        }
+        let also = Also {
+            new: Some(fact(word, &payment, Outcome::Unrecognised, &words)),
+            closed: true,
+            ..Also::default()
+        };
+        let changed = match store
+            .commit(&payment, &payment, &also, now)
+            .await
+            .map_err(Refused::Store)?
+        {
+            Commit::Done => true,
+            Commit::Conflict(Conflict { moved: Some(moved), .. }) => {
+                payment = moved;
+                continue;
+            }
+            Commit::Conflict(_) => false,
+        };
+        tracing::warn!(payment = %payment.id, changed, "closed by an operator");
+        return Ok(done(&payment, changed));
     }
-    let fact = fact(word, &payment, Outcome::Unrecognised, "closed by an operator");
-    let delivery = record(store, payment.clone(), fact, now).await?;
-    store.look_no_more(&Subject::Payment(payment.id)).await?;
-    tracing::warn!(payment = %payment.id, "closed by an operator");
-    Ok(done(&payment, matches!(delivery, Delivery::Recorded(..))))
+    Err(StoreError::Contended.into())
 }
 
 async fn payment_of(store: &Store, word: &Word) -> Result<Payment, Refused> {

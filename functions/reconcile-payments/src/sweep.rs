@@ -25,6 +25,8 @@ pub const BATCH: u16 = 10;
 const CANDIDATES: u16 = 10;
 /// How often a change is decided anew because the payment moved meanwhile.
 const ROUNDS: u32 = 32;
+/// What is looked at no more often is reported at each look.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// From what age on a parked event is reported; most are collected long before.
 const REPORT_PARKED: Duration = Duration::from_secs(10 * 60);
 
@@ -209,6 +211,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let answered = !matches!(asked, Err(Unanswered::Call(_)));
         let next = schedule::next_look(&payment, answered, self.now);
+        let is_rare = next.is_none_or(|next| next.since(self.now) >= DAY);
         let matter = match (payment.status, payment.provider.profile().can_be_asked) {
             (Status::Review, _) => Some(Matter::Review),
             // Also where an earlier run let it expire, and died before it could say so.
@@ -217,13 +220,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
             (Status::Expired | Status::Cancelled | Status::Failed, true)
                 if matches!(asked, Ok(Heard::Unrecognised)) =>
             {
-                (was_payable || next.is_none()).then_some(Matter::Unrecognised)
+                (was_payable || is_rare).then_some(Matter::Unrecognised)
             }
             (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::Unanswered),
-            // What a lost attempt at it made may be paid, and the provider was never heard.
-            (Status::Failed, true) if next.is_none() && !answered && payment.is_nothing_but_refused() => {
-                Some(Matter::Unanswered)
-            }
+            // It may be paid all the same, and the provider was not heard.
+            (Status::Cancelled | Status::Failed, true) if next.is_none() && !answered => Some(Matter::Unanswered),
             _ => None,
         };
         if let Some(matter) = matter {
@@ -240,7 +241,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         answer
     }
 
-    /// Asks the provider about every id of a payment and, where that settles nothing, about its order. Whatever comes back
+    /// Asks the provider about every id of a payment and, unless it is paid then, about its order. Whatever comes back
     /// is delivered as a webhook would be. Tells what the provider said of the payment.
     async fn ask_about(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
         if let Some(silence) = self.silence {
@@ -275,9 +276,10 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 Err(error) => return Err(error),
             }
         }
-        let is_settled = |payment: &Payment| payment.status >= Status::Cancelled && !payment.is_refused();
+        // What was given up under one id may be paid under another, which only the order tells of.
         let current = self.store.payment(payment.id).await?;
-        if let (false, Some(order_id)) = (current.as_ref().is_some_and(is_settled), &payment.order_id) {
+        let is_paid = current.is_some_and(|payment| payment.status == Status::Completed);
+        if let (false, Some(order_id)) = (is_paid, &payment.order_id) {
             let answer = self.asker.transactions(order_id).await;
             match self.counted(answer) {
                 Ok(events) => {
@@ -437,7 +439,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     /// An event that names only an order of several payments belongs to the one of them that the provider itself has
-    /// said the same of, if it is only one.
+    /// said the same of, if it is only one, and there are not more of them than are asked about.
     async fn with_owner(&self, event: &Event) -> Result<Event, StoreError> {
         let fact = &event.fact;
         let names_only_an_order = event.payment_id.is_none() && fact.references().next().is_none();
@@ -445,7 +447,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
             return Ok(event.clone());
         };
         let mut owners = Vec::new();
-        for id in self.store.payments_of(fact.provider, order_id, CANDIDATES).await? {
+        let candidates = self.store.payments_of(fact.provider, order_id, CANDIDATES + 1).await?;
+        if candidates.len() > usize::from(CANDIDATES) {
+            return Ok(event.clone());
+        }
+        for id in candidates {
             let payment = self.store.payment(id).await?;
             let says_the_same = |payment: &Payment| payment.rung(fact, false) == Some(payment.status);
             if payment.as_ref().is_some_and(says_the_same) {

@@ -83,11 +83,11 @@ impl WebhookHandler {
         }
         let now = Timestamp::now();
         self.verify(provider, request.headers(), body, now).await?;
-        let event = provider
-            .profile()
-            .webhooks
-            .read(body)
-            .map_err(|unusable| Problem::webhook_unusable(unusable.0))?;
+        let event = provider.profile().webhooks.read(body).map_err(|unusable| {
+            tracing::error!(%provider, reason = unusable.0, "a signed webhook cannot be read");
+            metrics::webhook_unusable();
+            Problem::webhook_unusable(unusable.0)
+        })?;
         let delivery = timeout(STORE_LIMIT, delivery::deliver(&self.store, &event, now)).await;
         let delivery = match delivery {
             Ok(Ok(delivery)) => delivery,

@@ -27,13 +27,8 @@ pub struct Also {
     pub collected: Vec<(Reference, Vec<String>)>,
     /// The final answer of a key.
     pub answer: Option<(Lease, Answer)>,
-}
-
-impl Also {
-    /// The facts that are in the ledger afterwards.
-    pub fn recorded(&self) -> impl Iterator<Item = &Fact> {
-        self.new.iter().chain(&self.facts)
-    }
+    /// Whether the payment is looked at no more, whatever else changes.
+    pub closed: bool,
 }
 
 /// What became of a change.
@@ -85,7 +80,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Commit, StoreError> {
         let mut transaction = Transaction::new(Call::Commit);
-        let change = Change::between(before, after, also.recorded(), now);
+        let change = if also.closed {
+            Change::Never
+        } else {
+            Change::between(before, after, now)
+        };
         if after != before || change != Change::Keep {
             transaction.add(Step::State, self.update_state(before, after, change)?);
         } else if also.new.is_some() {
@@ -136,7 +135,7 @@ impl Store {
 
     /// Sets what can change of a payment, if it is still the version that the change was decided on.
     fn update_state(&self, before: &Payment, after: &Payment, change: Change) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 8] = [
+        const MUTABLE: [&str; 9] = [
             "status",
             "rank",
             "updatedAt",
@@ -145,6 +144,7 @@ impl Store {
             "handoff",
             "receipts",
             "attention",
+            "noted",
         ];
         let mut item = items::state_item(after)?;
         let mut update = self.update(items::state_key(after.id));

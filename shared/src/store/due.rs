@@ -161,20 +161,6 @@ impl Store {
         self.move_due(Call::LookAgain, claimed, next).await.map(|_| ())
     }
 
-    /// Takes an item out of the index for good.
-    ///
-    /// # Errors
-    /// Where the table cannot be written.
-    pub async fn look_no_more(&self, subject: &Subject) -> Result<(), StoreError> {
-        let update = self
-            .update(subject.key())
-            .update_expression("REMOVE #queue, #at")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_names("#queue", QUEUE)
-            .expression_attribute_names("#at", AT);
-        self.update_alone(Call::LookAgain, update).await.map(|_| ())
-    }
-
     async fn move_due(&self, call: Call, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
         let update = self
             .update(due.subject.key())
@@ -212,6 +198,11 @@ pub(super) fn change(
         Change::Never => (named(update), "", " REMOVE #dueQueue, #dueAt"),
         Change::At(queue, at) => {
             let (update, set) = look_at(update, part(queue, id.shard(SHARDS)), at);
+            (update, set, "")
+        }
+        Change::Resume(queue, at) => {
+            let (update, _) = look_at(update, part(queue, id.shard(SHARDS)), at);
+            let set = ", #dueQueue = if_not_exists(#dueQueue, :dueQueue), #dueAt = if_not_exists(#dueAt, :dueAt)";
             (update, set, "")
         }
     }

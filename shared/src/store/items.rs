@@ -94,6 +94,12 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     attention: BTreeSet<Attention>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
+    noted: BTreeSet<String>,
 }
 
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
@@ -115,6 +121,7 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         handoff: payment.handoff,
         receipts: payment.receipts,
         attention: payment.attention,
+        noted: payment.noted,
     })?;
     item.extend(state_key(payment.id));
     Ok(item)
@@ -137,6 +144,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         handoff: state.handoff,
         receipts: state.receipts,
         attention: state.attention,
+        noted: state.noted,
     })
 }
 
@@ -234,6 +242,7 @@ mod tests {
             payment_method: Some("apple_pay".into()),
             metadata: Some(Personal::new(r#"{"a":1.50}"#.into())),
             attention: BTreeSet::from([Attention::PaidTwice, Attention::WrongMoney]),
+            noted: BTreeSet::from(["a digest".to_owned()]),
             receipts: BTreeSet::new(),
             ..bare.accept(handoff, [Reference::parse("FP1").unwrap()], now)
         };

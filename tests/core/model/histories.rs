@@ -538,16 +538,24 @@ impl Shop {
                 "what was acknowledged is in the ledger, or parked"
             );
             let facts: Vec<Fact> = facts.into_iter().map(fact_in).collect();
+            let is_other_money = |fact: &Fact| facts::rung(fact) == Some(Status::Review);
             assert_eq!(
                 payment.attention.contains(&Attention::PaidTwice),
                 came_twice(&facts),
                 "{payment:?} {facts:?}"
             );
-            let is_other_money = |fact: &Fact| facts::rung(fact) == Some(Status::Review);
+            let other_money = facts.iter().filter(|fact| is_other_money(fact)).count();
             assert!(
-                !payment.attention.contains(&Attention::WrongMoney) || facts.iter().any(is_other_money),
+                !payment.attention.contains(&Attention::WrongMoney) || other_money > 0,
                 "{payment:?} {facts:?}"
             );
+            let noted = items.iter().filter(|item| {
+                let digest = item["sk"]["S"].as_str().and_then(|sk| sk.strip_prefix("FACT#"));
+                is_fact(item)
+                    && is_other_money(&fact_in(item))
+                    && digest.is_some_and(|digest| payment.noted.contains(digest))
+            });
+            assert_eq!(noted.count(), other_money, "{payment:?} {facts:?}");
         }
         let in_places: usize = items
             .iter()

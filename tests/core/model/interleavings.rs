@@ -8,12 +8,12 @@ use payment_functions::delivery::deliver;
 use payment_functions::id::{OrderId, PaymentId, Provider};
 use payment_functions::idempotency::{Answer, Fingerprint, IdempotencyKey};
 use payment_functions::json::Json;
-use payment_functions::money::{Currency, Money};
+use payment_functions::money::{Currency, Decimal, Money};
 use payment_functions::payment::{Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::schedule::Queue;
 use payment_functions::status::Status;
-use payment_functions::store::Store;
+use payment_functions::store::{Store, Subject};
 use payment_functions_tests::aloud;
 use reconcile_payments::operator::{self, Refused, Word};
 use reconcile_payments::sweep::Sweep;
@@ -525,5 +525,61 @@ async fn an_operator_and_the_provider_give_one_id_to_two_payments() {
     });
     assert!(orders.await > 3);
     assert!(!outcomes.into_inner().unwrap().contains(&0), "it goes both ways");
+    gone_through();
+}
+
+/// What an operator has not seen is not closed with what they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_closes_a_review_while_more_money_comes() {
+    let outcomes = Mutex::new([0, 0, 0]);
+    let orders = every_order("operator and more money", async |table, choices| {
+        let scene = Scene::new(table, Provider::ApoloPay);
+        scene.created().await;
+        let other_money = |amount| Event {
+            payment_id: Some(scene.payment),
+            fact: Fact {
+                amount: Decimal::parse(amount),
+                ..scene.fact(Outcome::Completed, Some(&scene.id))
+            },
+        };
+        scene.delivered(&other_money("1")).await;
+        let word = Word {
+            payment_id: scene.payment,
+            reference: None,
+            who: "on call".to_owned(),
+            why: "refunded".to_owned(),
+        };
+        let said = Mutex::new(None);
+        let say = async {
+            let done = operator::close(scene.store, &word, Timestamp::now()).await;
+            *said.lock().unwrap() = Some(done);
+        };
+        let more = other_money("2");
+        let done = play(vec![act(say), act(scene.delivered(&more))], choices, 0).await?;
+        assert_eq!(done, [true; 2]);
+        assert_eq!(scene.status().await, Status::Review);
+        let ledger = ledger(&table.memory, scene.payment);
+        let has_closed = |noted: usize| {
+            let words = format!("closed by an operator, {noted} noted");
+            ledger.iter().any(|fact| fact["words"]["S"] == words.as_str())
+        };
+        let due = scene.store.due(Queue::Review, Timestamp::now(), 100).await.unwrap();
+        let is_due = due.iter().any(|due| due.subject == Subject::Payment(scene.payment));
+        let outcome = match said.into_inner().unwrap().unwrap() {
+            Ok(_) if has_closed(2) => 0,
+            Ok(_) if has_closed(1) => 1,
+            Err(Refused::MoreCame) => 2,
+            other => panic!("{other:?}, {ledger:?}"),
+        };
+        assert_eq!(is_due, outcome > 0, "{outcome}");
+        assert_eq!(ledger.len(), if outcome == 2 { 2 } else { 3 });
+        outcomes.lock().unwrap()[outcome] += 1;
+        // The next run would find more and more.
+        operator::close(scene.store, &word, Timestamp::now()).await.unwrap();
+        Some(())
+    });
+    assert!(orders.await > 3);
+    let outcomes = outcomes.into_inner().unwrap();
+    assert!(!outcomes.contains(&0), "it goes every way: {outcomes:?}");
     gone_through();
 }

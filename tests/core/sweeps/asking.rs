@@ -207,7 +207,7 @@ async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
             "{fact:?}"
         );
         let asked_for_the_order = book.asked().contains(&"order o".to_owned());
-        assert_eq!(asked_for_the_order, status < Status::Cancelled, "{fact:?}");
+        assert_eq!(asked_for_the_order, status != Status::Completed, "{fact:?}");
     }
 }
 
@@ -489,16 +489,52 @@ async fn a_word_that_nobody_documented_is_left_to_a_person() {
         book.knows("p", told(Outcome::Unrecognised));
         let matters = matters_of_forty_days(&shop, &book).await;
         assert_eq!(shop.status(payment.id).await, status);
-        let when = if status == Status::Expired {
-            &[1, 8 * 24][..]
-        } else {
-            &[8 * 24]
-        };
-        let expected: Vec<_> = when
-            .iter()
-            .map(|hour| (*hour, Matter::Unrecognised, Some(payment.id)))
+        let first = (status == Status::Expired).then_some(1);
+        let expected: Vec<_> = first
+            .into_iter()
+            .chain((2..=8).map(|day| 24 * day))
+            .map(|hour| (hour, Matter::Unrecognised, Some(payment.id)))
             .collect();
-        assert_eq!(matters, expected, "when it expires, and when it is asked about no more");
+        assert_eq!(matters, expected, "when it expires, and daily from the second day on");
+    }
+}
+
+/// Under the id that was given up nothing else may ever be said.
+#[tokio::test]
+async fn what_was_given_up_is_looked_for_by_its_order_too() {
+    for outcome in [Outcome::Cancelled, Outcome::Failed] {
+        for is_known in [false, true] {
+            let shop = Shop::open();
+            let book = Book::default();
+            let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+            let given_up = Fact {
+                payment: Some(reference("p")),
+                ..said(outcome)
+            };
+            let given_up = event(Some(payment.id), given_up);
+            shop.deliver(&given_up).await;
+            if is_known {
+                book.knows("p", given_up);
+            }
+            let listed = Fact {
+                transaction: Some(reference("FP2")),
+                order_id: OrderId::parse("o"),
+                ..said(Outcome::Completed)
+            };
+            book.lists("o", vec![event(None, listed)]);
+            shop.sweep(MINUTE, &book).await;
+            assert_eq!(shop.status(payment.id).await, Status::Completed, "{outcome:?}");
+        }
+        for is_down in [false, true] {
+            let shop = Shop::open();
+            let book = Book::default();
+            let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+            shop.deliver(&event(Some(payment.id), said(outcome))).await;
+            book.fails(is_down.then_some(down));
+            let matters = matters_of_forty_days(&shop, &book).await;
+            let expected = is_down.then_some((8 * 24, Matter::Unanswered, Some(payment.id)));
+            assert_eq!(matters, Vec::from_iter(expected), "{outcome:?}");
+        }
     }
 }
 

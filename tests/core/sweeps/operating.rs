@@ -223,7 +223,7 @@ async fn money_that_comes_after_a_review_was_closed_is_reported() {
         let report = shop.sweep(MINUTE, &provider).await;
         assert_eq!(matters(&report), [(Matter::Review, Some(payment.id))], "{amount}");
     }
-    assert_eq!(ledger(&shop.table, payment.id).len(), 6, "one word, of five things");
+    assert_eq!(ledger(&shop.table, payment.id).len(), 7, "two words, of five things");
     shop.close(&word(&payment, None)).await.unwrap();
 
     // Also what was parked until its id became known.

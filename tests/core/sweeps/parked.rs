@@ -275,6 +275,35 @@ async fn whose_an_event_is_is_not_decided_without_asking_about_all() {
     );
 }
 
+/// Of an order of many not all are asked about, and so nobody knows that it is no other's.
+#[tokio::test]
+async fn an_event_of_an_order_of_many_is_left_to_a_person() {
+    let shop = Shop::open();
+    let (order, mut payments) = ("o", Vec::new());
+    for nth in 0..11 {
+        payments.push(shop.pending(Provider::FinvyPay, order, &format!("p{nth}")).await.id);
+    }
+    let first = shop
+        .store
+        .payments_of(Provider::FinvyPay, &OrderId::parse(order).unwrap(), 1)
+        .await
+        .unwrap()[0];
+    let nth = payments.iter().position(|payment| *payment == first).unwrap();
+    let told = Fact {
+        payment: Some(reference(&format!("p{nth}"))),
+        ..completion()
+    };
+    shop.deliver(&event(Some(first), told)).await;
+    let of_order = Fact {
+        order_id: OrderId::parse(order),
+        ..completion()
+    };
+    shop.deliver(&event(None, of_order)).await;
+    let report = shop.sweep(HOUR, &Book::default()).await;
+    assert!(matters(&report).contains(&(Matter::Parked, None)), "{report:?}");
+    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
+}
+
 /// The list of an order names the money of a payment that is paid already, under an id that nobody has heard of yet.
 #[tokio::test]
 async fn money_of_a_payment_that_is_paid_is_found_by_asking_about_that_one() {

@@ -637,7 +637,7 @@ fn changes(record: &Value) -> Vec<Told> {
     if old["status"] != new["status"] && status != "creating" {
         kinds.push(status);
     }
-    if old["attention"] != new["attention"] {
+    if old["noted"] != new["noted"] && new["attention"] != Value::Null {
         kinds.push("attention".to_owned());
     }
     let told = |kind| (id.clone(), version, format!("payment.{kind}"));
