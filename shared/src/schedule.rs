@@ -27,7 +27,7 @@ const FIRST: Duration = MINUTE;
 /// The least time between two looks.
 const SOONEST: Duration = Duration::from_secs(5 * 60);
 /// The most time between two looks.
-const LATEST: Duration = DAY;
+pub const LATEST: Duration = DAY;
 /// How long a provider is asked about a payment.
 const ASKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a provider is asked about money that is promised.
@@ -79,14 +79,14 @@ impl Queue {
     }
 }
 
-/// What a change of status does to the timetable.
+/// What a change of a payment does to the timetable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
     Keep,
     /// It is looked at then.
     At(Queue, Timestamp),
-    /// It is looked at then if it would never be.
+    /// It is looked at then, unless it is looked at anyway.
     Resume(Queue, Timestamp),
     /// It is settled.
     Never,

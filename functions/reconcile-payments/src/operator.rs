@@ -102,8 +102,8 @@ pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, R
     if word.reference.is_some() {
         return Err(Refused::ReferenceToClose);
     }
-    // What came later is closed by another word, were it the same.
-    let words = format!("closed by an operator, {} noted", payment.noted.len());
+    // So that the same said of what comes later is another fact.
+    let words = format!("closed by an operator; facts noted: {}", payment.noted.len());
     let noted = payment.noted.clone();
     for _ in 0..ROUNDS {
         if payment.status != Status::Review {

@@ -20,7 +20,7 @@ pub enum Matter {
     Unconfirmed,
     /// The provider did not say in all the time whether an authorized payment was paid.
     Unsettled,
-    /// The provider knows nothing of the ids that it gave, or was never heard.
+    /// The provider knows nothing of a payment that expired, or was not heard at the last look at one that is not paid.
     Unanswered,
     /// The provider names the state of a payment that is not paid by a word that nobody documented, so that it may be paid.
     Unrecognised,

@@ -25,8 +25,6 @@ pub const BATCH: u16 = 10;
 const CANDIDATES: u16 = 10;
 /// How often a change is decided anew because the payment moved meanwhile.
 const ROUNDS: u32 = 32;
-/// What is looked at no more often is reported at each look.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// From what age on a parked event is reported; most are collected long before.
 const REPORT_PARKED: Duration = Duration::from_secs(10 * 60);
 
@@ -211,7 +209,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         let answered = !matches!(asked, Err(Unanswered::Call(_)));
         let next = schedule::next_look(&payment, answered, self.now);
-        let is_rare = next.is_none_or(|next| next.since(self.now) >= DAY);
+        let is_rare = next.is_none_or(|next| next.since(self.now) >= schedule::LATEST);
         let matter = match (payment.status, payment.provider.profile().can_be_asked) {
             (Status::Review, _) => Some(Matter::Review),
             // Also where an earlier run let it expire, and died before it could say so.
@@ -241,7 +239,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         answer
     }
 
-    /// Asks the provider about every id of a payment and, unless it is paid then, about its order. Whatever comes back
+    /// Asks the provider about every id of a payment and, where that tells of no money, about its order. Whatever comes back
     /// is delivered as a webhook would be. Tells what the provider said of the payment.
     async fn ask_about(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
         if let Some(silence) = self.silence {
@@ -278,8 +276,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         // What was given up under one id may be paid under another, which only the order tells of.
         let current = self.store.payment(payment.id).await?;
-        let is_paid = current.is_some_and(|payment| payment.status == Status::Completed);
-        if let (false, Some(order_id)) = (is_paid, &payment.order_id) {
+        let has_moved_money = current.is_some_and(|payment| payment.status >= Status::Review);
+        if let (false, Some(order_id)) = (has_moved_money, &payment.order_id) {
             let answer = self.asker.transactions(order_id).await;
             match self.counted(answer) {
                 Ok(events) => {

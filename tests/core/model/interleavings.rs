@@ -528,7 +528,7 @@ async fn an_operator_and_the_provider_give_one_id_to_two_payments() {
     gone_through();
 }
 
-/// What an operator has not seen is not closed with what they have.
+/// What comes while the word is written is not closed with what was there before.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_closes_a_review_while_more_money_comes() {
     let outcomes = Mutex::new([0, 0, 0]);
@@ -560,7 +560,7 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
         assert_eq!(scene.status().await, Status::Review);
         let ledger = ledger(&table.memory, scene.payment);
         let has_closed = |noted: usize| {
-            let words = format!("closed by an operator, {noted} noted");
+            let words = format!("closed by an operator; facts noted: {noted}");
             ledger.iter().any(|fact| fact["words"]["S"] == words.as_str())
         };
         let due = scene.store.due(Queue::Review, Timestamp::now(), 100).await.unwrap();
