@@ -39,6 +39,12 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
         Fault::Answer(json!("nothing")),
     ];
     let feed = Feed::with(&[USUAL_LIMITS]).await;
+    let told = async || {
+        let mut told = feed.told().await;
+        // Where an answer comes later than the usual limit, the SDK tries once more, and the bus has the event twice.
+        told.dedup();
+        told
+    };
     for fault in faults {
         for nth in 1..=3 {
             feed.proxy.reset();
@@ -50,12 +56,12 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
             let what = format!("{fault:?} at the {nth}th call");
             // The first record is the intent, which is nothing to publish.
             assert_eq!(feed.publish(&records).await, [sequence(&records[nth])], "{what}");
-            assert_eq!(feed.told().await, events_of(id, &PAID[..nth - 1]), "{what}");
+            assert_eq!(told().await, events_of(id, &PAID[..nth - 1]), "{what}");
 
             feed.proxy.reset();
             assert_eq!(feed.publish(&records[nth..]).await, [""; 0], "{what}");
             let expected = [events_of(id, &PAID[nth - 1..]), events_of(other, &[("pending", 2)])].concat();
-            assert_eq!(feed.told().await, expected, "{what}");
+            assert_eq!(told().await, expected, "{what}");
         }
     }
     assert_eq!(feed.letters().await, []);
