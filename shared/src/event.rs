@@ -1,8 +1,9 @@
 //! What is published of a payment: the pure part, without bus or stream.
 //!
 //! Guarantees: every change of the status from `pending` on is one event, everything new that a person should look at
-//! is one after it, and nothing else is any; the same change gives the same event, whenever and however often it is
-//! asked for; an event says what `GET /payments/{id}` says, with the caller's metadata, and no more.
+//! though the payment is completed is one after it, and nothing else is any; the same change gives the same event,
+//! whenever and however often it is asked for; an event says what `GET /payments/{id}` says, with the caller's metadata,
+//! and no more.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -214,3 +214,23 @@ async fn a_secret_has_nothing_to_verify_webhooks_with() {
         assert_eq!(said, (&message, &json!(secret), &json!("webhookSecret")));
     }
 }
+
+/// The alarm `UnusableWebhooks` sends whoever is woken up to this line.
+#[tokio::test]
+async fn a_provider_sends_webhooks_that_cannot_be_read() {
+    let handler = attach("webhook-handler", &[]).await;
+    let body = r#"{"event":"payment.completed","payer":"jane@example.com"}"#;
+    let answer = send_signed(handler.url(), Provider::Finvypay, body, SECRET).await;
+    assert_eq!(answer.problem(), (400, "WEBHOOK_UNUSABLE".to_owned()));
+    let error = the_error(&handler).await;
+    let shown = ["message", "provider", "reason"].map(|name| error[name].as_str().expect("a text"));
+    assert_eq!(
+        shown,
+        [
+            "a signed webhook cannot be read",
+            "finvypay",
+            "the body names no payment"
+        ]
+    );
+    assert!(!handler.log().contains("jane@"), "never the body");
+}

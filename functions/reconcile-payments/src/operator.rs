@@ -117,11 +117,7 @@ pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, R
             closed: true,
             ..Also::default()
         };
-        let changed = match store
-            .commit(&payment, &payment, &also, now)
-            .await
-            .map_err(Refused::Store)?
-        {
+        let changed = match store.commit(&payment, &payment, &also, now).await? {
             Commit::Done => true,
             Commit::Conflict(Conflict { moved: Some(moved), .. }) => {
                 payment = moved;

@@ -242,3 +242,19 @@ async fn money_that_comes_after_a_review_was_closed_is_reported() {
     shop.deliver(&event(None, named)).await;
     assert_eq!(shop.due(Queue::Review, MINUTE).await, [Subject::Payment(payment.id)]);
 }
+
+#[tokio::test]
+async fn more_money_in_an_open_review_waits_for_the_daily_report() {
+    let shop = Shop::open();
+    let payment = shop.in_review("p").await;
+    let provider = Book::default();
+    let review = [(Matter::Review, Some(payment.id))];
+    assert_eq!(matters(&shop.sweep(MINUTE, &provider).await), review);
+    let more = Fact {
+        amount: Decimal::parse("2"),
+        ..said(Outcome::Completed)
+    };
+    shop.deliver(&event(Some(payment.id), more)).await;
+    assert_eq!(matters(&shop.sweep(HOUR, &provider).await), []);
+    assert_eq!(matters(&shop.sweep(DAY + MINUTE, &provider).await), review);
+}

@@ -42,7 +42,9 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
     let told = async || {
         let mut told = feed.told().await;
         // Where an answer comes later than the usual limit, the SDK tries once more, and the bus has the event twice.
-        told.dedup();
+        if feed.proxy.count("PutEvents") > feed.proxy.operations("PutEvents") {
+            told.dedup();
+        }
         told
     };
     for fault in faults {
