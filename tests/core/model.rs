@@ -22,7 +22,7 @@ use payment_functions::payment::{Handoff, Payment};
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
 use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
 use payment_functions::store::Store;
-use payment_functions_tests::local::MemoryTable;
+use payment_functions_tests::world::MemoryTable;
 
 use crate::ledger;
 

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use payment_functions::store::Store;
-use payment_functions_tests::local::MemoryTable;
+use payment_functions_tests::world::MemoryTable;
 use serde_json::Value;
 
 /// Longer than any answer of the table takes.

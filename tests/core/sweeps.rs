@@ -23,7 +23,7 @@ use payment_functions::providers::gateway::CallError;
 use payment_functions::schedule::Queue;
 use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Opened, Store, Subject};
-use payment_functions_tests::local::MemoryTable;
+use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::ask::{Ask, Unanswered};
 use reconcile_payments::report::{Matter, Report};
 use reconcile_payments::sweep::Sweep;

@@ -22,7 +22,7 @@ use payment_functions::providers::finvypay::client::{ApmPayment, Details};
 use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, Gateway, HttpClient};
 use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
-use payment_functions_tests::local::MemoryTable;
+use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::ask::{Ask, FinvyPay, InTurn, Unanswered};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -6,7 +6,8 @@
 mod sources;
 mod toypay;
 
-use payment_functions_tests::local::{FUNCTIONS, Function, Lambda, World};
+use payment_functions_local::{FUNCTIONS, Function};
+use payment_functions_tests::world::{Lambda, World};
 
 use self::sources::Copy;
 use self::toypay::StandIn;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use payment_functions_tests::local::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, USUAL_LIMITS};
 use tokio::time::sleep;
 
 use super::aws;
@@ -115,7 +115,7 @@ async fn dies(provider: Provider) {
         .replies(provider, &order, json!([{ "hang": true }]))
         .await
         .expect("a script");
-    let mut alone = world()
+    let alone = world()
         .await
         .attach(function(provider), 1, &[])
         .await
@@ -126,7 +126,7 @@ async fn dies(provider: Provider) {
     let begin = Instant::now();
     let killed = async {
         let calls = until_called(provider, &order, 1).await;
-        alone.instances().clear();
+        alone.environments()[0].kill().await;
         let ended = [("atLeast", "1"), ("ended", "true")];
         control()
             .await
@@ -139,10 +139,11 @@ async fn dies(provider: Provider) {
             .expect("our id")
             .to_owned()
     };
-    let id = tokio::select! {
-        answer = post_to(&url, route(provider), body.to_string(), &headers) => panic!("answered: {answer:?}"),
-        id = killed => id,
-    };
+    let (answer, id) = join(post_to(&url, route(provider), body.to_string(), &headers), killed).await;
+    assert_eq!(
+        (answer.status, answer.text.as_str()),
+        (500, r#"{"message":"Internal Server Error"}"#)
+    );
     assert_eq!(status_of(&id).await, "creating");
 
     let mut refused = 0;

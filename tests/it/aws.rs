@@ -7,13 +7,21 @@ use payment_functions::aws::Aws;
 use payment_functions::config::{ENVIRONMENT, Variables};
 use payment_functions::connector::Tls;
 use payment_functions::store::Store;
-use payment_functions_tests::local::{Attached, AwsProxy, Fault, TableStream};
+use payment_functions_local::TableStream;
+use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 
 use crate::support::{Provider, Value, json, unique, world};
 
 /// One call, past every proxy.
 pub async fn call(service: &str, action: &str, body: &Value) -> Value {
-    let answer = world().await.aws().call(service, action, body).await;
+    let world = world().await;
+    let in_memory = (service == "dynamodb")
+        .then(|| world.tables().call(action, body))
+        .flatten();
+    let answer = match in_memory {
+        Some(answer) => answer,
+        None => world.aws().call(service, action, body).await,
+    };
     answer.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -61,9 +69,15 @@ pub async fn create_table(name: &str) {
     call("dynamodb", "CreateTable", &table).await;
 }
 
-/// Deletes a table of many: the emulator gets slower with all that it holds.
-pub async fn delete_table(name: &str) {
-    call("dynamodb", "DeleteTable", &json!({ "TableName": name })).await;
+/// Makes a table in memory, without a stream, for what would keep the local AWS busy for minutes: whoever uses it has its
+/// calls go through a [`proxy`].
+pub async fn create_memory_table(name: &str) {
+    world().await.tables().create(name).expect("a table");
+}
+
+/// Deletes a table in memory.
+pub async fn delete_memory_table(name: &str) {
+    world().await.tables().delete(name);
 }
 
 /// Every record of a table's stream, as Lambda gets them, in their order.
@@ -144,7 +158,7 @@ pub async fn put_items(name: &str, items: &[Value]) {
 
 /// A proxy of one's own before the local AWS.
 pub async fn proxy() -> AwsProxy {
-    AwsProxy::start(world().await.aws_url()).await.expect("a proxy")
+    world().await.proxy_of_its_own().await.expect("a proxy")
 }
 
 /// Clients of the crate under test, by way of `endpoint`. They are patient: what is tested in this process is how things

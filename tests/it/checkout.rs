@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use payment_functions_tests::local::Browser;
-use payment_functions_tests::sandbox::Payment;
+use payment_functions_local::sandbox::Payment;
+use payment_functions_tests::world::Browser;
 
 use crate::support::*;
 

@@ -1,7 +1,8 @@
 //! What a payment uses of what AWS charges for: the quantities that docs/cost.md multiplies.
 
-use payment_functions_tests::local::{AwsProxy, Lambda, workspace};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_local::workspace;
+use payment_functions_tests::world::{AwsProxy, Lambda};
 
 use crate::aws;
 use crate::routes::{body, function, route};

@@ -1,7 +1,7 @@
 //! What both routes that create payments refuse, and what becomes of a provider's failures: the contract's error table.
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, USUAL_LIMITS};
 
 use super::aws;
 use super::invoke::{invoke, post_event};

@@ -8,7 +8,7 @@ mod template;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use payment_functions_tests::local::{Cloud, Stack};
+use payment_functions_tests::world::{Cloud, Stack};
 use reqwest::Method;
 use tokio::sync::OnceCell;
 

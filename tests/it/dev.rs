@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use payment_functions_tests::local::free_port;
+use payment_functions_local::free_port;
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System, UpdateKind};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -20,7 +20,7 @@ const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency
 
 /// How many processes run whose environment has this variable.
 fn running(variable: &str) -> usize {
-    let mut system = System::new();
+    let mut system = System::new().unwrap();
     let environment = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, environment);
     let processes = system.processes().values();
@@ -220,7 +220,7 @@ async fn from_ready_to_nothing_left() {
     assert_eq!(status(&first.str("id")).await, "review");
 
     let pid = sysinfo::Pid::from_u32(dev.id().unwrap());
-    let mut system = System::new();
+    let mut system = System::new().unwrap();
     system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
     assert_eq!(system.process(pid).unwrap().kill_with(Signal::Interrupt), Some(true));
     let ended = tokio::time::timeout(Duration::from_secs(20), dev.wait())

@@ -3,10 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::workspace;
 
 /// What of the workspace a page may name by its path.
-const FOLDERS: [&str; 6] = [".ci/", "docs/", "events/", "functions/", "shared/", "tests/"];
+const FOLDERS: [&str; 8] = [
+    ".ci/",
+    ".github/",
+    "docs/",
+    "events/",
+    "functions/",
+    "local/",
+    "shared/",
+    "tests/",
+];
 
 struct Page {
     path: PathBuf,
@@ -38,7 +47,8 @@ impl Page {
     fn all() -> Vec<Self> {
         let mut paths = Vec::new();
         files(&workspace().join("docs"), &mut paths);
-        paths.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| workspace().join(name)));
+        let own = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+        paths.extend(own.map(|name| workspace().join(name)));
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
         paths.into_iter().map(Self::read).collect()
     }
@@ -88,7 +98,14 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
 /// The names of all tests.
 fn tests() -> BTreeSet<String> {
     let mut sources = Vec::new();
-    for folder in ["functions", "shared/src", "tests/core", "tests/it", "tests/src"] {
+    for folder in [
+        "functions",
+        "local/src",
+        "shared/src",
+        "tests/core",
+        "tests/it",
+        "tests/src",
+    ] {
         files(&workspace().join(folder), &mut sources);
     }
     let mut names = BTreeSet::new();

@@ -5,7 +5,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::{Attached, Sandbox, workspace};
+use payment_functions_local::{Sandbox, workspace};
+use payment_functions_tests::world::Attached;
 use tokio::process::Command;
 use tokio::time::timeout;
 

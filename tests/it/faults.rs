@@ -34,8 +34,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use payment_functions::fault::Call;
-use payment_functions_tests::local::{NoAnswer, USUAL_LIMITS};
-use payment_functions_tests::sandbox::Payment;
+use payment_functions_local::sandbox::Payment;
+use payment_functions_tests::world::{NoAnswer, USUAL_LIMITS};
 use tokio::task::JoinHandle;
 
 use self::blows::Blow;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use payment_functions_tests::local::{
-    Attached, AwsProxy, Fault, Log, Mapping, Rate, Schedule, StreamFeed, TableStream,
-};
+use payment_functions_local::{Log, Mapping, Rate, Schedule, StreamFeed, TableStream};
+use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 
 use crate::aws;
 use crate::support::*;

@@ -16,8 +16,8 @@
 
 use futures_util::future::join_all;
 use payment_functions::clock::Timestamp;
-use payment_functions_tests::local::{Fault, USUAL_LIMITS};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_tests::world::{Fault, USUAL_LIMITS};
 use uuid::Uuid;
 
 use crate::aws;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
-use payment_functions_tests::sandbox::Call;
+use payment_functions_local::sandbox::Call;
 
 use super::aws;
 use super::invoke::{invoke, post_event};

@@ -1,6 +1,6 @@
 //! Invocations past the gateway's routes, with an event as API Gateway or a function URL makes it.
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::workspace;
 use reqwest::Method;
 
 use super::support::*;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use payment_functions::clock::Timestamp;
-use payment_functions_tests::local::{Attached, AwsProxy};
-use payment_functions_tests::sandbox::Call;
+use payment_functions_local::sandbox::Call;
+use payment_functions_tests::world::{Attached, AwsProxy};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -80,8 +80,8 @@ impl Holder {
     }
 
     /// Waits until its process has ended.
-    async fn dead(&mut self) {
-        until(|| self.function.instances()[0].ended()).await;
+    async fn dead(&self) {
+        until(|| self.function.environments()[0].ended()).await;
     }
 }
 
@@ -104,7 +104,7 @@ fn wake(pid: Pid) {
 }
 
 fn process<T>(pid: Pid, look: impl Fn(&sysinfo::Process) -> T) -> T {
-    let mut system = System::new();
+    let mut system = System::new().expect("processes");
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, ProcessRefreshKind::nothing());
     look(system.process(pid).expect("the process"))
 }
@@ -429,7 +429,7 @@ async fn die(case: &Case, other: &Holder, point: &str) {
     let now = Timestamp::now();
     let key = case.key(other, now).await;
     case.script(&key, &case.reply).await;
-    let mut holder = Holder::struck(provider, now, &format!("{point}=die")).await;
+    let holder = Holder::struck(provider, now, &format!("{point}=die")).await;
     let request = holder.post(&key);
     holder.dead().await;
     // Nobody answers it any more.

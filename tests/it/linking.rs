@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use payment_functions_local::{Binaries, build, workspace};
 use payment_functions_tests::bench::{Instructions, Job, count, valgrind};
-use payment_functions_tests::local::{Binaries, workspace};
 
 use crate::support::world;
 
@@ -59,7 +59,7 @@ const BANNED: [&str; 10] = [
 
 /// The names and versions of the crates that a function is made of.
 fn crates_of(function: &str) -> BTreeSet<(String, String)> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = build::cargo(workspace());
     cargo.args([
         "tree",
         "--locked",
@@ -70,7 +70,7 @@ fn crates_of(function: &str) -> BTreeSet<(String, String)> {
         "--prefix",
         "none",
     ]);
-    let output = cargo.current_dir(workspace()).output().unwrap();
+    let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
     let crates = tree.lines().filter_map(|line| {
@@ -78,6 +78,38 @@ fn crates_of(function: &str) -> BTreeSet<(String, String)> {
         Some((words.next()?.to_owned(), words.next()?.to_owned()))
     });
     crates.collect()
+}
+
+/// The crates that cargo compiles for these packages, each with the features that it has then.
+fn features(packages: &[&str], edges: &str) -> BTreeSet<String> {
+    let mut cargo = build::cargo(workspace());
+    cargo.args([
+        "tree", "--locked", "--edges", edges, "--prefix", "none", "--format", "{p} {f}",
+    ]);
+    let output = cargo.args(packages).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    tree.lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .collect()
+}
+
+/// local/Cargo.toml turns on what the tests do.
+#[test]
+fn make_dev_and_the_tests_share_what_is_compiled() {
+    let mut packages = vec!["--package", "payment-functions-local"];
+    for (function, ..) in FUNCTIONS {
+        packages.extend(["--package", function]);
+    }
+    let (dev, tests) = (
+        features(&packages, "normal,build"),
+        features(&["--workspace"], "normal,build,dev"),
+    );
+    let twice: Vec<&String> = dev.difference(&tests).collect();
+    assert!(
+        twice.is_empty(),
+        "compiled with other features for the tests: {twice:#?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::workspace;
 
 use crate::support::unique;
 
@@ -22,13 +22,18 @@ impl Machine {
     /// One that has everything, or seems to.
     fn new() -> Self {
         let machine = Self(std::env::temp_dir().join(unique("make")));
-        for folder in ["bin", "tests", "functions/one"] {
+        for folder in ["bin", "local", "tests", "functions/one"] {
             fs::create_dir_all(machine.0.join(folder)).unwrap();
         }
-        for file in ["Makefile", "Cargo.toml", "tests/requirements.txt"] {
+        for file in [
+            "Makefile",
+            "Cargo.toml",
+            "local/requirements.txt",
+            "tests/requirements.txt",
+        ] {
             fs::copy(workspace().join(file), machine.0.join(file)).unwrap();
         }
-        for tool in ["sed", "awk", "cat", "expand", "mkdir", "mv", "rm", "chmod"] {
+        for tool in ["sed", "awk", "cat", "grep", "mkdir", "mv", "rm", "chmod", "touch"] {
             symlink(found(tool), machine.0.join("bin").join(tool)).unwrap();
         }
         machine.has("cargo", "echo 'cargo 1.95.0 (f2d3ce0bd 2026-03-21)'");
@@ -127,7 +132,7 @@ fn a_newer_toolchain_is_good_and_packages_that_cannot_be_had_are_told() {
     let machine = Machine::new();
     machine.has("cargo", "echo 'cargo 2.0.1'").has("python3", venv);
     assert_eq!(
-        machine.says("dev"),
+        machine.says("tools"),
         "no route to host\nmake: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run \
          make again then"
     );
@@ -138,7 +143,9 @@ fn nothing_is_built_to_be_deployed_without_credentials() {
     let machine = Machine::new();
     let venv = machine.0.join(".venv/bin");
     fs::create_dir_all(&venv).unwrap();
-    fs::write(machine.0.join(".venv/installed"), "").unwrap();
+    for installed in ["bin/pip", "local", "zig"] {
+        fs::write(machine.0.join(".venv").join(installed), "").unwrap();
+    }
     symlink(workspace().join(".venv/bin/python"), venv.join("python")).unwrap();
     assert_eq!(
         machine.says("deploy"),

@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use payment_functions::clock::Timestamp;
 use payment_functions::metrics::ALL;
-use payment_functions_tests::local::{Fault, Lambda, NoAnswer, workspace};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_local::workspace;
+use payment_functions_tests::world::{Fault, Lambda, NoAnswer};
 
 use super::aws;
 use super::clock::Clock;

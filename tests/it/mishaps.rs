@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_functions_tests::local::{Attached, Fault};
+use payment_functions_tests::world::{Attached, Fault};
 use reqwest::Method;
 
 use crate::aws;

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use payment_functions::clock::Timestamp;
-use payment_functions_tests::local::{HttpAnswer, Lambda, NoAnswer, workspace};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_local::{HttpAnswer, workspace};
+use payment_functions_tests::world::{Lambda, NoAnswer};
 
 use crate::aws;
 use crate::clock::Clock;

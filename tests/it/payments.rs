@@ -1,6 +1,6 @@
 //! `GET /payments/{id}`.
 
-use payment_functions_tests::local::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, USUAL_LIMITS};
 use reqwest::Method;
 
 use super::aws;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_functions_tests::local::FUNCTIONS;
+use payment_functions_local::FUNCTIONS;
 use tokio::time::sleep;
 
 use super::aws;

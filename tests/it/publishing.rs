@@ -14,7 +14,7 @@ use payment_functions::money::{Currency, Money};
 use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
 use payment_functions::providers::Event;
 use payment_functions::store::{Also, Commit, Due, Opened, Store, Subject};
-use payment_functions_tests::local::{AwsProxy, Lambda, NoAnswer};
+use payment_functions_tests::world::{AwsProxy, Lambda, NoAnswer};
 
 use crate::aws;
 use crate::facts::said;

@@ -12,8 +12,8 @@ use futures_util::future::{join, join_all};
 use futures_util::stream;
 use payment_functions::clock::Timestamp;
 use payment_functions::secrets::{SecretSource, SecretsManager};
-use payment_functions_tests::local::{Attached, AwsProxy, Fault};
-use payment_functions_tests::sandbox::{Call, Calls, Config, Control, Sandbox};
+use payment_functions_local::sandbox::{Call, Calls, Config, Control, Sandbox};
+use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 use tokio::sync::watch;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! What each request costs in round trips to DynamoDB, secrets being warm.
 
-use payment_functions_tests::local::{Attached, AwsProxy, Lambda, NoAnswer};
+use payment_functions_tests::world::{Attached, AwsProxy, Lambda, NoAnswer};
 use reqwest::Method;
 
 use crate::aws;

@@ -1,6 +1,6 @@
 //! The two routes that create payments, where they are alike, and what they lead to.
 
-use payment_functions_tests::sandbox::Call;
+use payment_functions_local::sandbox::Call;
 
 use super::support::*;
 

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use payment_functions::clock::Timestamp;
 use payment_functions::secrets::{SecretCache, SecretsManager, WebhookSecrets};
 use payment_functions::signature::Signature;
-use payment_functions_tests::local::{Attached, AwsProxy, Fault, USUAL_LIMITS};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_tests::world::{Attached, AwsProxy, Fault, USUAL_LIMITS};
 
 use crate::aws;
 use crate::support::{Answer, Provider, Value, create, json, unique, world};

@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::USUAL_LIMITS;
+use payment_functions_tests::world::USUAL_LIMITS;
 use tokio::process::Command;
 use tokio::time::timeout;
 

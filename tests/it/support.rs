@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use payment_functions_local::HttpAnswer;
+pub use payment_functions_local::sandbox::{Control, Provider};
 pub use payment_functions_tests::aloud;
-use payment_functions_tests::local::HttpAnswer;
-pub use payment_functions_tests::local::World;
-pub use payment_functions_tests::sandbox::{Control, Provider};
+pub use payment_functions_tests::world::World;
 use reqwest::{Client, Method, RequestBuilder};
 pub use serde_json::{Value, json};
 use tokio::sync::RwLock;

@@ -2,7 +2,7 @@
 //!
 //! A missing connector or crypto provider compiles and starts; only a real handshake finds it.
 
-use payment_functions_tests::local::Tls;
+use payment_functions_tests::world::Tls;
 
 use crate::support::*;
 

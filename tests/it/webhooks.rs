@@ -5,8 +5,8 @@ pub mod owners;
 mod races;
 
 use futures_util::future::join_all;
-use payment_functions_tests::local::{AwsProxy, Fault, USUAL_LIMITS};
-use payment_functions_tests::sandbox::{Delivery, sign};
+use payment_functions_local::sandbox::{Delivery, sign};
+use payment_functions_tests::world::{AwsProxy, Fault, USUAL_LIMITS};
 use reqwest::Method;
 
 use crate::aws;

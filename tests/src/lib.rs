@@ -1,8 +1,7 @@
-//! What tests the whole from outside, and what runs it on a laptop: the local world and the providers' stand-ins.
+//! What tests the whole from outside: a world of its own, and the bench.
 
 pub mod bench;
-pub mod local;
-pub mod sandbox;
+pub mod world;
 
 /// Says it at once and past the capture of a test's output: beside the test's name in a log whose end is cut off.
 pub fn aloud(text: &str) {

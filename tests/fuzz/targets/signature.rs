@@ -6,7 +6,7 @@
 use lambda_http::http::{HeaderMap, HeaderValue};
 use payment_functions::id::Provider;
 use payment_functions::signature::{Signature, Verifier, WebhookSecret};
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
 
 use super::headers::Message;
 

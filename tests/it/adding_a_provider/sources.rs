@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::{build, workspace};
 
 const PATCH: &str = "tests/it/adding_a_provider/toypay.patch";
 
@@ -13,7 +13,7 @@ const PATCH: &str = "tests/it/adding_a_provider/toypay.patch";
 const FUNCTIONS: [&str; 3] = ["create-toypay", "webhook-handler", "get-payment"];
 
 /// All that is built or checked.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     ".cargo",
     "Cargo.lock",
     "Cargo.toml",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 13] = [
     "docs",
     "events",
     "functions",
+    "local",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "shared",
@@ -82,15 +83,8 @@ fn target() -> PathBuf {
 }
 
 fn cargo(folder: &Path, arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(arguments).current_dir(folder);
-    // What cargo gave this test is about this workspace; build scripts look at some of it.
-    let of_this = |name: &str| name.starts_with("CARGO_") && name != "CARGO_HOME";
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(of_this) {
-            cargo.env_remove(name);
-        }
-    }
+    let mut cargo = build::cargo(folder);
+    cargo.args(arguments);
     cargo
 }
 

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
-use payment_functions_tests::local::Function;
-use payment_functions_tests::sandbox;
+use payment_functions_local::Function;
+use payment_functions_local::sandbox;
 use tokio::net::TcpListener;
 
 use crate::support::{Value, json};

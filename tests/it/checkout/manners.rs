@@ -1,7 +1,7 @@
 //! For everybody: with the keyboard alone, on a narrow screen, in both schemes of colours, and nothing that the policy
 //! forbids.
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::workspace;
 
 use super::*;
 

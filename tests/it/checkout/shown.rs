@@ -89,7 +89,7 @@ async fn the_events() {
 /// Without a table to look into the view says so; and no page of another origin gets at anything.
 #[tokio::test]
 async fn stand_ins_by_themselves() {
-    use payment_functions_tests::sandbox::{Config, Sandbox};
+    use payment_functions_local::sandbox::{Config, Sandbox};
     let alone = Sandbox::start(Config::default()).await.unwrap();
     let at = |path: &str| format!("{}{path}", alone.url());
     let answer = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
@@ -163,7 +163,7 @@ async fn what_a_shop_says_is_no_html() {
 /// The switch that docs/frontend.md tells of: the element's hosts are let in, and its module is served.
 #[tokio::test]
 async fn the_real_element_stands_ready() {
-    use payment_functions_tests::sandbox::{Config, Sandbox, SmartPay};
+    use payment_functions_local::sandbox::{Config, Sandbox, SmartPay};
     let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smartpay-bundle.mjs");
     std::fs::write(&bundle, "export class ApoloPayClient {}").unwrap();
     let config = Config {

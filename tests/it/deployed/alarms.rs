@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use payment_functions_tests::local::workspace;
+use payment_functions_local::workspace;
 
 use super::*;
 

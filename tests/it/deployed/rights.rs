@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use payment_functions_tests::local::FUNCTIONS;
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::FUNCTIONS;
+use payment_functions_local::sandbox::sign;
 
 use super::*;
 use crate::webhooks::SECRET;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use payment_functions::id::Provider;
-use payment_functions_tests::local::{FUNCTIONS, workspace};
+use payment_functions_local::{FUNCTIONS, workspace};
 
 use super::*;
 

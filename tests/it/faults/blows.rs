@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use payment_functions::fault::Side;
-use payment_functions_tests::local::{AwsProxy, Fault};
-use payment_functions_tests::sandbox::Kind;
+use payment_functions_local::sandbox::Kind;
+use payment_functions_tests::world::{AwsProxy, Fault};
 
 use super::points::{Step, Wire};
 use crate::support::*;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
-use payment_functions_tests::local::Lambda;
-use payment_functions_tests::sandbox::{Call, Delivery};
+use payment_functions_local::sandbox::{Call, Delivery};
+use payment_functions_tests::world::Lambda;
 
 use super::blows::Blow;
 use super::flows::{Act, Before};

@@ -1,8 +1,8 @@
 //! The steps of a flow, as it named them itself, and how each travels.
 
 use payment_functions::fault::{Call, Point, Side};
-use payment_functions_tests::local::AwsProxy;
-use payment_functions_tests::sandbox::Kind;
+use payment_functions_local::sandbox::Kind;
+use payment_functions_tests::world::AwsProxy;
 
 use crate::support::{Value, entries};
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use payment_functions::clock::Timestamp;
 use payment_functions::delivery::deliver;
 use payment_functions::id::Provider as PaymentProvider;
-use payment_functions_tests::local::AwsProxy;
-use payment_functions_tests::sandbox::Kind;
+use payment_functions_local::sandbox::Kind;
+use payment_functions_tests::world::AwsProxy;
 
 use super::blows::Blow;
 use super::points::{Step, Wire};
@@ -36,7 +36,7 @@ pub struct Stock {
 impl Stock {
     /// Puts everything into a table, through the functions.
     pub async fn fill(town: &Town, table: &str) -> Self {
-        aws::create_table(table).await;
+        aws::create_memory_table(table).await;
         let [several, lost, crypto] = ["several", "lost", "crypto"].map(unique);
         let preorders = town.lambda("create-preorder", table, 0, &[]).await;
         let apms = town.lambda("create-apm", table, 0, &[]).await;
@@ -82,7 +82,7 @@ impl Stock {
     /// Another table with the same in it.
     pub async fn copy(&self) -> String {
         let table = unique("run");
-        aws::create_table(&table).await;
+        aws::create_memory_table(&table).await;
         aws::put_items(&table, &self.items).await;
         table
     }
@@ -173,11 +173,11 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     drop(lambda);
     proxy.reset();
     outcome.carry_on(town, stock, &table).await;
-    aws::delete_table(&table).await;
+    aws::delete_memory_table(&table).await;
     outcome
 }
 
-async fn run(lambda: &payment_functions_tests::local::Lambda) -> Result<Value, NoAnswer> {
+async fn run(lambda: &payment_functions_tests::world::Lambda) -> Result<Value, NoAnswer> {
     let report = lambda.invoke(r#"{"action":"sweep"}"#).await?;
     Ok(serde_json::from_slice(&report).expect("JSON"))
 }
@@ -231,7 +231,7 @@ impl Outcome {
 
     /// Everything that was paid, and ApoloPay's payment too.
     async fn late_webhooks(&mut self, town: &Town, stock: &Stock, table: &str) {
-        let store = aws::clients(town.world.aws_url()).store(table.to_owned());
+        let store = aws::clients(town.aws.url()).store(table.to_owned());
         for (provider, order) in [(Provider::Finvypay, &stock.lost), (Provider::Apolopay, &stock.crypto)] {
             for there in town.control.payments(provider, order).await.expect("the payments") {
                 let (reader, body) = match provider {

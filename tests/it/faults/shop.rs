@@ -19,8 +19,8 @@ use payment_functions::function::Function as _;
 use payment_functions::providers::finvypay::Environment;
 use payment_functions::providers::gateway::HttpClient;
 use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
-use payment_functions_tests::local::{AwsProxy, Lambda};
-use payment_functions_tests::sandbox::{Config, Sandbox};
+use payment_functions_local::sandbox::{Config, Sandbox};
+use payment_functions_tests::world::{AwsProxy, Lambda};
 use reconcile_payments::ask::{FinvyPay, InTurn};
 use reconcile_payments::report::ForAPerson;
 use reconcile_payments::sweep::Sweep;
@@ -128,6 +128,8 @@ impl Hook for Grave {
 pub struct Town {
     pub world: &'static World,
     pub gate: Gate,
+    /// The local AWS and the tables in memory, without faults.
+    pub aws: AwsProxy,
     /// Stand-ins of its own.
     sandbox: Sandbox,
     pub control: Control,
@@ -164,6 +166,7 @@ impl Town {
         Self {
             world,
             gate: Gate::open().await,
+            aws: aws::proxy().await,
             control: Control::new(&sandbox.url()).expect("a control client"),
             sandbox,
             is_full,
@@ -200,6 +203,7 @@ impl Town {
             ("PAYMENTS_TABLE", Some(table)),
             ("CLOCK_OFFSET_SECONDS", Some(ahead.as_str())),
             ("SSL_CERT_FILE", Some(self.trusted.as_str())),
+            ("AWS_ENDPOINT_URL", Some(self.aws.url())),
         ];
         if function == "create-apm" {
             own.push(("WEBHOOK_BASE_URL", Some(webhooks.as_str())));
@@ -228,7 +232,7 @@ impl Town {
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
     /// goes wrong any more then; what is too much for one run is the next one's. Gives what it left to a person.
     pub async fn sweep(&self, table: &str, ahead: u64) -> Vec<ForAPerson> {
-        let store = aws::clients(self.world.aws_url()).store(table.to_owned());
+        let store = aws::clients(self.aws.url()).store(table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
         let mut for_a_person = Vec::new();
@@ -277,7 +281,7 @@ pub struct Shop {
 impl Shop {
     pub async fn open(town: &Town, life: Life) -> Self {
         let table = unique("faults");
-        aws::create_table(&table).await;
+        aws::create_memory_table(&table).await;
         let start = async |functions: &[&'static str], ahead| {
             let mut started = BTreeMap::new();
             for function in functions {
@@ -296,6 +300,7 @@ impl Shop {
             let mut environment = town.world.environment(function).unwrap();
             environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
             environment.insert("WEBHOOK_BASE_URL".to_owned(), town.gate.url(&table));
+            environment.insert("AWS_ENDPOINT_URL".to_owned(), town.aws.url().to_owned());
             for (name, url) in town.providers() {
                 environment.insert(name.to_owned(), url);
             }

@@ -13,8 +13,9 @@ use std::time::Instant;
 
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt};
-use payment_functions_tests::local::{AwsProxy, Fault, TableStream};
-use payment_functions_tests::sandbox::Chaos;
+use payment_functions_local::TableStream;
+use payment_functions_local::sandbox::Chaos;
+use payment_functions_tests::world::{AwsProxy, Fault};
 
 use super::life::{Webhook, is_final};
 use super::shop::{create_at, say_at};

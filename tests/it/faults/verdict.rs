@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use payment_functions::money::Decimal;
-use payment_functions_tests::sandbox::{Call, Outcome};
+use payment_functions_local::sandbox::{Call, Outcome};
 
 use super::blows::Blow;
 use super::flows::Act;

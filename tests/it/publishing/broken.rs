@@ -1,6 +1,6 @@
 //! A payment that cannot be read.
 
-use payment_functions_tests::local::Fault;
+use payment_functions_tests::world::Fault;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! An operator's word, through the real function.
 
-use payment_functions_tests::local::Lambda;
+use payment_functions_tests::world::Lambda;
 
 use super::whole::{Shop, sweep};
 use crate::aws;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use payment_functions_tests::local::Lambda;
-use payment_functions_tests::sandbox::sign;
+use payment_functions_local::sandbox::sign;
+use payment_functions_tests::world::Lambda;
 
 use crate::aws;
 use crate::support::*;

@@ -10,8 +10,8 @@ use payment_functions::json::Json;
 use payment_functions::payment::Payment;
 use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Opened, Parked, Store, StoreError};
-use payment_functions_tests::local::{AwsProxy, Fault};
-use payment_functions_tests::sandbox::Provider as Sandbox;
+use payment_functions_local::sandbox::Provider as Sandbox;
+use payment_functions_tests::world::{AwsProxy, Fault};
 
 use super::{accepted, completion, created, event, intent, reference};
 use crate::aws;

@@ -1,6 +1,6 @@
 //! What the store relies on of DynamoDB, and both of its stand-ins do: the local AWS, and the table in memory.
 
-use payment_functions_tests::local::{MemoryTable, ServedTable};
+use payment_functions_tests::world::{MemoryTable, ServedTable};
 use reqwest::Method;
 
 use crate::support::{Value, json, request, send, unique, world};

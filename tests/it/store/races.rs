@@ -12,8 +12,8 @@ use payment_functions::payment::{Fact, Outcome};
 use payment_functions::providers::Event;
 use payment_functions::status::Status;
 use payment_functions::store::Store;
-use payment_functions_tests::local::{AwsProxy, Held};
-use payment_functions_tests::sandbox::Provider as Sandbox;
+use payment_functions_local::sandbox::Provider as Sandbox;
+use payment_functions_tests::world::{AwsProxy, Held};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 

@@ -16,10 +16,11 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::contestants::Job;
-use crate::local::payload;
-use crate::local::settings;
-use crate::local::{Addresses, FUNCTIONS, MemoryTable, Sandbox, ServedTable, Tls, Variables, background};
-use crate::sandbox::{Config, sign};
+use crate::world::{MemoryTable, ServedTable, Tls};
+use payment_functions_local::payload;
+use payment_functions_local::sandbox::{Config, sign};
+use payment_functions_local::settings;
+use payment_functions_local::{Addresses, FUNCTIONS, Sandbox, Variables, background};
 
 /// The back ends of one run.
 pub struct Backends {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::Failure;
-use crate::local::workspace;
+use payment_functions_local::workspace;
 
 /// What a function has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

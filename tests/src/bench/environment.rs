@@ -10,9 +10,9 @@ use super::Failure;
 use super::backends::Event;
 use super::contestants::{Contestant, Job};
 use super::quota::Quota;
-use crate::local::Variables;
-use crate::local::payload;
-use crate::local::runtime::{Answer, RuntimeApi};
+use crate::world::runtime::{Answer, RuntimeApi};
+use payment_functions_local::Variables;
+use payment_functions_local::payload;
 
 /// Nothing takes longer, on the slowest machine at the smallest quota.
 pub const PATIENCE: Duration = Duration::from_secs(120);

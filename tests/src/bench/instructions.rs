@@ -7,7 +7,7 @@ use super::Failure;
 use super::backends::Backends;
 use super::contestants::{Contestant, Job, Kind};
 use super::environment::Environment;
-use crate::local::workspace;
+use payment_functions_local::workspace;
 
 /// Instructions of a function's own process, in user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use self::environment::Environment;
 pub use self::instructions::{Instructions, count, valgrind};
 use self::quota::Quota;
 use self::report::{Progress, Report, Row};
-use crate::local::workspace;
+use payment_functions_local::workspace;
 
 /// Shares of a processor: about what Lambda gives to 128 and 256 MB.
 const QUOTAS: [u64; 2] = [7, 14];
@@ -41,8 +41,8 @@ const FEWER_UNDER_QUOTA: usize = 10;
 #[error("{0}")]
 pub struct Failure(String);
 
-impl From<crate::local::Error> for Failure {
-    fn from(error: crate::local::Error) -> Self {
+impl From<payment_functions_local::Error> for Failure {
+    fn from(error: payment_functions_local::Error) -> Self {
         Self(error.to_string())
     }
 }

@@ -11,7 +11,7 @@ use super::Failure;
 use super::backends::Backends;
 use super::contestants::Contestant;
 use super::environment::{self, PATIENCE};
-use crate::local::{free_port, http, payload, workspace};
+use payment_functions_local::{free_port, http, payload, workspace};
 
 /// What the emulator saw.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,278 @@
+//! `make dev`: starts the local world, says when it is ready, replaces functions whose source changes, and ends when
+//! interrupted.
+//!
+//! Nothing outlives it: its children are on tethers, which end them also when this process is killed.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::build::{Binaries, set_by_cargo, workspace};
+use super::functions::{Functions, Project, Sources};
+use super::settings::{Addresses, Variables};
+use super::template::{Mapping, Rate};
+use super::{
+    CargoLambda, Error, Gateway, Invocations, LocalAws, Log, Sandbox, Schedule, StreamFeed, http, ports, schedule,
+    settings,
+};
+
+/// How long a function has to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A request for every route, to which the function itself answers with a problem of its own and does nothing.
+const PROBES: &[(Method, &str, StatusCode)] = &[
+    (Method::POST, "/preorders", StatusCode::BAD_REQUEST),
+    (Method::POST, "/apm-payments", StatusCode::BAD_REQUEST),
+    (
+        Method::GET,
+        "/payments/00000000-0000-0000-0000-000000000000",
+        StatusCode::NOT_FOUND,
+    ),
+    (Method::GET, "/webhooks/apolopay", StatusCode::METHOD_NOT_ALLOWED),
+    (Method::GET, "/webhooks/finvypay", StatusCode::METHOD_NOT_ALLOWED),
+];
+
+/// Runs the local world until SIGINT, SIGTERM or SIGHUP.
+pub async fn dev() -> ExitCode {
+    tokio::select! {
+        error = run() => {
+            let _ = writeln!(std::io::stderr(), "make dev: {error}");
+            ExitCode::FAILURE
+        }
+        () = interrupted() => {
+            say("stopped");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Starts everything and waits for a part to fail.
+async fn run() -> Error {
+    match start().await {
+        Ok(mut world) => world.failed().await,
+        Err(error) => error,
+    }
+}
+
+async fn start() -> Result<Running, Error> {
+    let began = Instant::now();
+    let log = Log::shown();
+    let functions_port = ports::fixed("FUNCTIONS_PORT", 9000, "the functions")?;
+    let aws_port = ports::fixed("AWS_PORT", 4566, "the local AWS")?;
+    let sandbox_port = ports::fixed("SANDBOX_PORT", 4010, "the providers' stand-ins")?;
+    let mut environment = with_overrides(settings::all(&Addresses {
+        functions: format!("http://127.0.0.1:{functions_port}"),
+        aws: format!("http://127.0.0.1:{aws_port}"),
+        dead_letters: String::new(),
+        sandbox: format!("http://127.0.0.1:{sandbox_port}"),
+    }));
+
+    let project = Project {
+        root: workspace().to_owned(),
+        functions: &settings::FUNCTIONS,
+    };
+    let sources = Sources::read(&project.root);
+    let binaries = Binaries::build().await?;
+    say("starting the local AWS (MiniStack) and the providers' stand-ins");
+    let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
+    let dead_letters = environment
+        .entry(settings::DEAD_LETTER_QUEUE_URL.to_owned())
+        .or_default();
+    if dead_letters.is_empty() {
+        aws.dead_letters().clone_into(dead_letters);
+    }
+    let functions_url = format!("http://127.0.0.1:{functions_port}");
+    let sandbox = Sandbox::start_seeing(sandbox_port, &functions_url, &environment).await?;
+    say("starting the functions");
+    let runtime = CargoLambda::start(&binaries, ports::free_port()?).await?;
+    let origins = environment.get("ALLOWED_RETURN_ORIGINS").map_or("", String::as_str);
+    let gateway = Gateway::start(functions_port, runtime.functions()?, origins).await?;
+    let functions = Functions::start(
+        &runtime,
+        project,
+        binaries,
+        with_inherited(environment.clone()),
+        sources,
+    )
+    .await?;
+    let http = http::client()?;
+    let mut running = Running {
+        schedule: None,
+        feed: None,
+        functions,
+        runtime,
+        gateway,
+        sandbox,
+        aws,
+        http,
+    };
+    if let Err(error) = running.work(&environment, log).await {
+        running.functions.explain(log);
+        return Err(error);
+    }
+    running.functions.show(log);
+    say(&running.summary(&environment, began.elapsed()));
+    Ok(running)
+}
+
+/// Fields end in this order: the functions before what they call.
+struct Running {
+    schedule: Option<Schedule>,
+    feed: Option<StreamFeed>,
+    functions: Functions,
+    runtime: CargoLambda,
+    gateway: Gateway,
+    sandbox: Sandbox,
+    aws: LocalAws,
+    http: Client,
+}
+
+impl Running {
+    /// Waits until every function has answered, and begins what calls them.
+    async fn work(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        for (method, path, expected) in PROBES {
+            self.until_answering(method, path, *expected).await?;
+        }
+        self.begin_events(environment, log).await
+    }
+
+    /// What AWS does by itself: runs the reconciler, now for the first time, and feeds the table's changes to
+    /// publish-events.
+    async fn begin_events(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+        let invocations = Invocations::at(self.gateway.url())?;
+        let rate = Rate::of_template()?;
+        let swept = schedule::sweep(&invocations, &rate.input).await;
+        swept.map_err(|error| Error::NotReady(format!("reconcile-payments: {error}")))?;
+        self.schedule = Some(Schedule::start(invocations.clone(), rate, log)?);
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        if variable("AWS_ENDPOINT_URL") == self.aws.url() {
+            let (table, dead_letters) = (variable("PAYMENTS_TABLE"), variable(settings::DEAD_LETTER_QUEUE_URL));
+            let (aws, mapping) = (self.aws.calls(), Mapping::of_template()?);
+            self.feed = Some(StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?);
+        } else {
+            say("AWS_ENDPOINT_URL is another's: nothing here feeds publish-events from a table there");
+        }
+        Ok(())
+    }
+
+    fn summary(&self, environment: &Variables, took: Duration) -> String {
+        let variable = |name| environment.get(name).map_or("", String::as_str);
+        let (functions, sandbox, aws) = (self.gateway.url(), self.sandbox.url(), self.aws.url());
+        format!(
+            "ready in {:.0} s, with {} instances of {} functions\n\n  \
+             the checkout page  {sandbox}/\n  \
+             the API            {functions}  POST /preorders, POST /apm-payments, GET /payments/{{id}}\n  \
+             its description    {sandbox}/openapi\n  \
+             webhooks           {functions}  POST /webhooks/apolopay, POST /webhooks/finvypay\n  \
+             the providers      {sandbox}  /apolopay, /finvypay\n  \
+             the local AWS      {aws}  table {}, event bus {}\n\n  \
+             A function whose source changes is built and replaced. Ctrl-C stops everything.\n",
+            took.as_secs_f32(),
+            self.functions.count(),
+            settings::FUNCTIONS.len(),
+            variable("PAYMENTS_TABLE"),
+            variable("EVENT_BUS"),
+        )
+    }
+
+    /// Waits until the function behind a route answers, and not the gateway for it.
+    async fn until_answering(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
+        let url = format!("{}{path}", self.gateway.url());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let request = self.http.request(method.clone(), &url).timeout(Duration::from_secs(10));
+            let seen = match request.header("content-type", "application/json").send().await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    let problem: Value = answer.json().await.unwrap_or_default();
+                    if status == expected && problem.get("code").is_some_and(Value::is_string) {
+                        return Ok(());
+                    }
+                    format!("{method} {path} answers {status} {problem}")
+                }
+                Err(_) => format!("{method} {path} does not answer"),
+            };
+            self.check()?;
+            if Instant::now() > deadline {
+                return Err(Error::NotReady(seen));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until a part ends by itself; replaces functions meanwhile.
+    async fn failed(&mut self) -> Error {
+        loop {
+            let kept_up = async {
+                self.check()?;
+                self.functions.revive(&self.runtime)?;
+                self.functions.reload(&self.runtime).await.map(drop)
+            };
+            if let Err(error) = kept_up.await {
+                return error;
+            }
+            tokio::select! {
+                error = self.sandbox.ended() => return error,
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.runtime.check()?;
+        self.aws.process.check()
+    }
+}
+
+/// What the environment sets wins over the local value.
+fn with_overrides(mut local: Variables) -> Variables {
+    let names: Vec<String> = local
+        .keys()
+        .cloned()
+        .chain(settings::UNSET.map(str::to_owned))
+        .collect();
+    for name in names {
+        if let Ok(given) = std::env::var(&name) {
+            local.insert(name, given);
+        }
+    }
+    local
+}
+
+/// With the rest of the environment, as the functions of a developer's own would have it.
+fn with_inherited(environment: Variables) -> Variables {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let inherited = std::env::vars_os().filter_map(text);
+    let mut all: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
+    all.extend(environment);
+    all
+}
+
+async fn interrupted() {
+    let signals = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = signals else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+}
+
+fn say(line: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}");
+    let _ = stdout.flush();
+}

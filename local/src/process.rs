@@ -1,0 +1,225 @@
+//! A child process on a tether: it ends, with everything it started, when this value is dropped or this process ends.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::build::Binaries;
+use super::tether::ALONE;
+use super::{Error, Log};
+
+const POLL: Duration = Duration::from_millis(10);
+/// What is kept of a process's output.
+const LINES_KEPT: usize = 20_000;
+/// What an error shows of it.
+const LINES_SHOWN: usize = 30;
+
+/// A running command and all that it starts.
+#[derive(Debug)]
+pub struct Tethered {
+    name: String,
+    stdin: Mutex<Option<ChildStdin>>,
+    log: Lines,
+    status: watch::Receiver<Option<ExitStatus>>,
+    waiting: Option<JoinHandle<()>>,
+}
+
+/// A command that will run under `tether`; arguments and environment are still to be added.
+pub fn command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result<Command, Error> {
+    let mut command = Command::new(binaries.path("tether")?);
+    command.arg(program);
+    Ok(command)
+}
+
+/// The same for a command that starts no processes, as the functions do not.
+///
+/// # Errors
+/// As [`command`].
+pub fn lone_command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result<Command, Error> {
+    let mut command = command(binaries, ALONE)?;
+    command.arg(program);
+    Ok(command)
+}
+
+/// Makes the folder that a process writes into, with nothing in it.
+pub fn empty_folder(folder: &Path) -> Result<(), Error> {
+    // It may not be there.
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+        doing: format!("create {}", folder.display()),
+        source,
+    })
+}
+
+impl Tethered {
+    /// Starts a command made by [`command`].
+    pub fn start(name: &str, mut command: Command) -> Result<Self, Error> {
+        use std::os::unix::process::CommandExt;
+
+        // In a group of its own, so that Ctrl-C reaches only this process, which ends its children in order.
+        command.process_group(0);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|source| Error::Io {
+            doing: format!("start {name}"),
+            source,
+        })?;
+        let stdin = Mutex::new(child.stdin.take());
+        let log = Lines::default();
+        let outputs = [
+            child.stdout.take().map(|stdout| log.follow(name, stdout)),
+            child.stderr.take().map(|stderr| log.follow(name, stderr)),
+        ];
+        let (ended, status) = watch::channel(None);
+        let waiting = thread::spawn(move || {
+            let status = child.wait().unwrap_or_default();
+            // Nothing that could still write outlives the tether, so these end too.
+            for output in outputs.into_iter().flatten() {
+                let _ = output.join();
+            }
+            ended.send_replace(Some(status));
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            stdin,
+            log,
+            status,
+            waiting: Some(waiting),
+        })
+    }
+
+    /// From now on, shows each line that it writes there.
+    pub(super) fn show(&self, log: Log) {
+        self.log.lock().shown = log;
+    }
+
+    /// What was written to stdout and stderr.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.last(LINES_KEPT)
+    }
+
+    /// How it ended, if it has: its exit code, or 128 and the number of the signal that ended it, as a shell has it. Its
+    /// log is whole then.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        *self.status.borrow()
+    }
+
+    /// Waits for it to end, and tells how, as [`Tethered::ended`] does.
+    pub async fn end(&self) -> ExitStatus {
+        let mut status = self.status.clone();
+        let status = status.wait_for(Option::is_some).await;
+        status.ok().and_then(|status| *status).unwrap_or_default()
+    }
+
+    /// Waits until it has written a line with these words.
+    pub async fn logged(&self, words: &str, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        while !self.log().contains(words) {
+            self.check()?;
+            if Instant::now() > deadline {
+                return Err(self.late(&format!("it has not written {words}")));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// An error with the end of the log if the process has ended.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.ended() {
+            None => Ok(()),
+            Some(status) => Err(Error::Ended {
+                what: self.name.clone(),
+                status,
+                log: self.log.last(LINES_SHOWN),
+            }),
+        }
+    }
+
+    /// An error for something that was not there in time.
+    pub fn late(&self, last: &str) -> Error {
+        Error::Late {
+            what: self.name.clone(),
+            last: last.to_owned(),
+            log: self.log.last(LINES_SHOWN),
+        }
+    }
+
+    /// Asks it to end without waiting for it, so that several can end at once.
+    pub fn let_go(&self) {
+        *self.stdin() = None;
+    }
+
+    /// Kills the command, as SIGKILL does: it does nothing any more. Does not wait for it.
+    pub fn kill(&self) {
+        if let Some(stdin) = &mut *self.stdin() {
+            // An error says that it has ended already.
+            let _ = stdin.write_all(b"k");
+        }
+    }
+
+    fn stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Tethered {
+    fn drop(&mut self) {
+        self.let_go();
+        if let Some(waiting) = self.waiting.take() {
+            let _ = waiting.join();
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Mutex<Written>>);
+
+#[derive(Debug, Default)]
+struct Written {
+    lines: VecDeque<String>,
+    shown: Log,
+}
+
+impl Lines {
+    fn follow(&self, name: &str, stream: impl Read + Send + 'static) -> JoinHandle<()> {
+        let (log, name) = (self.clone(), name.to_owned());
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let mut written = log.lock();
+                written.shown.output(&name, &line);
+                if written.lines.len() == LINES_KEPT {
+                    written.lines.pop_front();
+                }
+                written.lines.push_back(line);
+            }
+        })
+    }
+
+    fn last(&self, count: usize) -> String {
+        let written = self.lock();
+        let skipped = written.lines.len().saturating_sub(count);
+        written
+            .lines
+            .iter()
+            .skip(skipped)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,62 @@
+//! Invokes reconcile-payments as its schedule in template.yaml does.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::invocations::Invocations;
+use super::log::{Level, Log};
+use super::template::Rate;
+use super::{Error, background};
+
+const FUNCTION: &str = "reconcile-payments";
+/// The function's time limit.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running schedule. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Schedule {
+    running: JoinHandle<()>,
+}
+
+impl Schedule {
+    /// Invokes the function once each period, for the first time when one is over. The function logs its report; what
+    /// is said here is why there is none.
+    ///
+    /// # Errors
+    /// When there is no runtime for it.
+    pub fn start(functions: Invocations, rate: Rate, log: Log) -> Result<Self, Error> {
+        let run = async move {
+            let mut ticks = interval_at(Instant::now() + rate.period, rate.period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                ticks.tick().await;
+                // Nobody tries it again: the next run comes soon.
+                if let Err(error) = sweep(&functions, &rate.input).await {
+                    log.line(FUNCTION, Level::Error, &format!("no report: {error}"));
+                }
+            }
+        };
+        Ok(Self {
+            running: background::handle()?.spawn(run),
+        })
+    }
+}
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// One run.
+pub(super) async fn sweep(functions: &Invocations, input: &str) -> Result<Value, String> {
+    let report = functions.invoke(FUNCTION, input.to_owned(), LIMIT).await?;
+    if report.get("lookedAt").is_some() {
+        Ok(report)
+    } else {
+        Err(format!("it answers {report}"))
+    }
+}

@@ -1,0 +1,5 @@
+//! The local world's own promises.
+
+mod gateway;
+mod payload;
+mod running;

@@ -1,0 +1,96 @@
+//! HTTP requests as events, and responses as HTTP answers.
+
+use serde_json::{Value, json};
+
+use crate::payload::{answer, event};
+use crate::workspace;
+
+/// What an event of `events/` has, without what differs from call to call.
+fn names(value: &Value) -> Value {
+    let mut names = value.clone();
+    let differs = |name: &str| ["headers", "time", "timeEpoch", "requestId", "body"].contains(&name);
+    for place in ["", "/requestContext"] {
+        let members = names.pointer_mut(place).unwrap().as_object_mut().unwrap();
+        for (name, value) in members.iter_mut().filter(|(name, _)| differs(name)) {
+            *value = json!(name);
+        }
+    }
+    names["requestContext"]["http"]["sourceIp"] = json!("address");
+    names
+}
+
+/// Our own events are the reference: they were made by hand after the documentation's.
+#[test]
+fn an_event_has_what_the_examples_have() {
+    let example = |name: &str| -> Value {
+        let text = std::fs::read_to_string(workspace().join("events").join(name)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let id = "/payments/00000000-0000-4000-8000-000000000000";
+    let made = event(
+        Some("GET /payments/{id}"),
+        "GET",
+        id,
+        &[("user-agent", "Mozilla/5.0")],
+        b"",
+    );
+    assert_eq!(names(&made), names(&example("get-payment-unknown.json")));
+
+    let headers = [("content-type", "application/json"), ("user-agent", "provider")];
+    let made = event(None, "POST", "/webhooks/apolopay", &headers, b"{}");
+    assert_eq!(names(&made), names(&example("webhook-handler-apolopay-a.json")));
+    assert_eq!(made["body"], "{}");
+}
+
+#[test]
+fn an_event_joins_what_comes_twice_and_knows_text_from_bytes() {
+    let headers = [
+        ("X-One", "a"),
+        ("x-one", "b"),
+        ("Cookie", "c=1; d=2"),
+        ("content-type", "text/plain; charset=utf-8"),
+    ];
+    let made = event(Some("POST /x"), "POST", "/x?a=1&a=2&b=%20", &headers, "ä".as_bytes());
+    assert_eq!(
+        (&made["headers"]["x-one"], &made["cookies"]),
+        (&json!("a,b"), &json!(["c=1", "d=2"]))
+    );
+    assert_eq!(made["queryStringParameters"], json!({ "a": "1,2", "b": " " }));
+    assert_eq!(
+        (&made["rawQueryString"], &made["rawPath"]),
+        (&json!("a=1&a=2&b=%20"), &json!("/x"))
+    );
+    assert_eq!((&made["body"], &made["isBase64Encoded"]), (&json!("ä"), &json!(false)));
+    assert_eq!(
+        (&made["headers"]["content-length"], made.get("pathParameters")),
+        (&json!("2"), None)
+    );
+
+    for (content_type, body) in [("application/octet-stream", &b"hi"[..]), ("application/json", b"h\xff")] {
+        let made = event(None, "POST", "/", &[("content-type", content_type)], body);
+        assert_eq!(made["isBase64Encoded"], true, "{content_type}");
+        assert_ne!(made["body"], "hi");
+    }
+    assert_eq!(event(None, "POST", "/", &[], b"hi")["body"], "aGk=");
+}
+
+#[test]
+fn an_answer_is_decoded() {
+    let response =
+        json!({ "statusCode": 201, "headers": { "Location": "/x" }, "body": "aGk=", "isBase64Encoded": true });
+    let made = answer(response.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (made.status, made.headers["location"].as_str(), made.text()),
+        (201, "/x", "hi".to_owned())
+    );
+    let made = answer(br#"{"statusCode":200,"body":"{\"a\":1}"}"#).unwrap();
+    assert_eq!((made.json(), made.headers.len()), (json!({ "a": 1 }), 0));
+    for nonsense in [
+        "",
+        "null",
+        "{}",
+        r#"{"statusCode":200,"body":"?","isBase64Encoded":true}"#,
+    ] {
+        assert_eq!(answer(nonsense.as_bytes()), None, "{nonsense}");
+    }
+}

@@ -1,0 +1,75 @@
+"""Runs every test of the workspace, and says at the end which took longest.
+
+run.py [FILTER…]: only the tests of which a filter is a part of the name, as in `cargo test FILTER`.
+
+Each test binary runs by itself, as `cargo test` has it. How long a test takes is something that the test harness says
+only where RUSTC_BOOTSTRAP is set: it is for the tests alone, and not for the compiler.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+# More than CI has processors: many tests wait for something most of the time.
+THREADS = os.environ.get("TEST_THREADS", "3")
+SHOWN = 20
+TIMED = re.compile(r"^test (?P<name>\S+) \.\.\. .*<(?P<seconds>[0-9.]+)s>$")
+BUILD = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]
+
+
+def binaries():
+    """The test binaries, each with the folder of its package, the quick ones first."""
+    built = subprocess.run(BUILD, stdout=subprocess.PIPE)
+    if built.returncode:
+        sys.exit(built.returncode)
+    found = []
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["profile"]["test"]:
+            folder = os.path.dirname(message["manifest_path"])
+            found.append((message["target"]["kind"] == ["test"], message["target"]["name"], message["executable"], folder))
+    return sorted(found)
+
+
+def run(executable, folder, filters):
+    """Whether all tests of a binary passed, and how long each took."""
+    command = [executable, *filters, "--test-threads", THREADS, "-Zunstable-options", "--report-time"]
+    environment = dict(os.environ, RUSTC_BOOTSTRAP="1", CARGO_MANIFEST_DIR=folder)
+    tests = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, errors="replace")
+    times = []
+    for line in tests.stdout:
+        print(line, end="", flush=True)
+        timed = TIMED.match(line)
+        if timed:
+            times.append((float(timed["seconds"]), timed["name"]))
+    return tests.wait() == 0, times
+
+
+def main():
+    began = time.monotonic()
+    failed, times = [], []
+    for _, name, executable, folder in binaries():
+        started = time.monotonic()
+        print(f"\n{name} ({os.path.relpath(executable)})", flush=True)
+        passed, own = run(executable, folder, sys.argv[1:])
+        times += own
+        if own:
+            print(f"{name}: {len(own)} tests in {time.monotonic() - started:.0f} s", flush=True)
+        if not passed:
+            failed.append(name)
+    print(f"\nThe slowest tests of {len(times)}:")
+    for seconds, name in sorted(times, reverse=True)[:SHOWN]:
+        print(f"{seconds:8.1f} s  {name}")
+    print(f"all tests together: {time.monotonic() - began:.0f} s", flush=True)
+    if failed:
+        sys.exit(f"tests failed in: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

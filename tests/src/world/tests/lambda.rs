@@ -1,0 +1,179 @@
+//! A real function in an environment as Lambda gives it, and one that misbehaves.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use futures_util::future::join;
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::world::{AwsProxy, Lambda, NoAnswer};
+use payment_functions_local::build::Binaries;
+use payment_functions_local::settings::{self, Addresses, FUNCTIONS, Function, Variables};
+
+const PAYMENT: &str = "/payments/00000000-0000-4000-8000-000000000000";
+
+/// A proxy before a table with nothing in it.
+async fn empty_table() -> AwsProxy {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(|| async { "{}" }))).await });
+    AwsProxy::start(&url).await.unwrap()
+}
+
+fn get_payment() -> &'static Function {
+    FUNCTIONS
+        .iter()
+        .find(|function| function.name == "get-payment")
+        .unwrap()
+}
+
+/// Built once.
+async fn binaries() -> &'static Binaries {
+    static BINARIES: OnceCell<Binaries> = OnceCell::const_new();
+    BINARIES.get_or_try_init(Binaries::build).await.unwrap()
+}
+
+async fn lambda(proxy: &AwsProxy, changes: &[settings::Change<'_>]) -> Lambda {
+    let nowhere = "http://127.0.0.1:9".to_owned();
+    let addresses = Addresses {
+        functions: nowhere.clone(),
+        aws: proxy.url().to_owned(),
+        dead_letters: nowhere.clone(),
+        sandbox: nowhere,
+    };
+    let mut variables = settings::of(get_payment(), &addresses);
+    settings::change(&mut variables, changes);
+    let program = binaries().await.path("get-payment").unwrap();
+    Lambda::start(binaries().await, program, get_payment(), variables)
+        .await
+        .unwrap()
+}
+
+async fn misbehaving(behaviour: &str) -> Lambda {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/world/tests/function.py");
+    let variables = Variables::from([("BEHAVIOUR".to_owned(), behaviour.to_owned())]);
+    Lambda::start(binaries().await, &program, get_payment(), variables)
+        .await
+        .unwrap()
+}
+
+fn died(outcome: Result<impl std::fmt::Debug, NoAnswer>) -> (Option<i32>, String) {
+    match outcome {
+        Err(NoAnswer::Died { status, log }) => (status.code(), log),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_real_function_answers_again_and_again() {
+    let proxy = empty_table().await;
+    let lambda = lambda(&proxy, &[]).await;
+    lambda.ready().await;
+    proxy.reset();
+    for count in 1..=3 {
+        let answer = lambda.http("GET", PAYMENT, &[], b"").await.unwrap();
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &"NOT_FOUND".into()));
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(proxy.count("GetItem"), count, "the path's parameter reached it");
+    }
+    assert_eq!(lambda.ended(), None);
+}
+
+#[tokio::test]
+async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
+    let proxy = empty_table().await;
+    let mut lambda = lambda(&proxy, &[("FAULT_POINTS", Some("after:read-payment=die"))]).await;
+    let outcome = timeout(Duration::from_secs(10), lambda.http("GET", PAYMENT, &[], b"")).await;
+    assert_eq!(died(outcome.unwrap()).0, Some(134), "aborted");
+    assert_eq!(proxy.count("GetItem"), 2, "one to connect, one for the request");
+    assert_eq!(
+        died(lambda.http("GET", PAYMENT, &[], b"").await).0,
+        Some(134),
+        "it stays dead"
+    );
+
+    lambda.restart(&[("FAULT_POINTS", Some("log"))]).await.unwrap();
+    assert_eq!(lambda.http("GET", PAYMENT, &[], b"").await.unwrap().status, 404);
+    assert!(lambda.log().contains("before:read-payment"), "{}", lambda.log());
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_says_why() {
+    let proxy = empty_table().await;
+    let lambda = lambda(&proxy, &[("PAYMENTS_TABLE", None)]).await;
+    let (code, log) = died(lambda.http("GET", PAYMENT, &[], b"").await);
+    assert_eq!((code, log.contains("PAYMENTS_TABLE")), (Some(1), true), "{log}");
+}
+
+#[tokio::test]
+async fn it_can_be_killed_in_the_middle() {
+    let proxy = empty_table().await;
+    let mut held = proxy.hold("GetItem");
+    let lambda = lambda(&proxy, &[]).await;
+    let killed = join(lambda.http("GET", PAYMENT, &[], b""), async {
+        held.arrived(1).await;
+        lambda.kill().await
+    });
+    let (outcome, status) = timeout(Duration::from_secs(10), killed).await.unwrap();
+    assert_eq!((died(outcome).0, status.code()), (Some(137), Some(137)));
+}
+
+#[tokio::test]
+async fn one_invocation_at_a_time() {
+    let proxy = empty_table().await;
+    let mut held = proxy.hold("GetItem");
+    let lambda = lambda(&proxy, &[]).await;
+    let get = || lambda.http("GET", PAYMENT, &[], b"");
+    let both = join(get(), get());
+    tokio::pin!(both);
+    tokio::select! {
+        _ = &mut both => panic!("the table has not answered"),
+        () = held.arrived(1) => {}
+    }
+    let more = timeout(Duration::from_millis(200), join(&mut both, held.arrived(2)));
+    assert!(more.await.is_err(), "the second waits for its turn");
+    held.release();
+    let (first, second) = both.await;
+    assert_eq!((first.unwrap().status, second.unwrap().status), (404, 404));
+}
+
+#[tokio::test]
+async fn an_answer_counts_though_its_function_dies_right_after() {
+    let lambda = misbehaving("dies after answering").await;
+    assert_eq!(lambda.invoke("[1]").await.unwrap(), "[1]");
+    assert_eq!(died(lambda.invoke("[2]").await).0, Some(134));
+}
+
+#[tokio::test]
+async fn errors_are_the_functions_own_words() {
+    let lambda = misbehaving("fails").await;
+    for _ in 0..2 {
+        let NoAnswer::Failed(words) = lambda.invoke("{}").await.unwrap_err() else {
+            panic!("an error");
+        };
+        assert_eq!(words["errorMessage"], "no answer");
+    }
+    let NoAnswer::Failed(words) = misbehaving("fails to start").await.invoke("{}").await.unwrap_err() else {
+        panic!("an error");
+    };
+    assert_eq!(words["errorMessage"], "no start");
+    let answer = misbehaving("echoes").await.http("GET", "/", &[], b"").await;
+    assert!(matches!(answer, Err(NoAnswer::Unreadable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_answer_is_killed_at_its_limit() {
+    let lambda = misbehaving("never answers")
+        .await
+        .with_time_limit(Duration::from_millis(300));
+    let NoAnswer::TimedOut { log } = lambda.invoke("{}").await.unwrap_err() else {
+        panic!("too late");
+    };
+    assert!(log.contains("started"), "{log}");
+    assert_eq!(lambda.ended().unwrap().code(), Some(137));
+}

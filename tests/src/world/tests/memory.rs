@@ -1,0 +1,146 @@
+//! The table in memory is the template's, and the real store works on it.
+
+use futures_util::future::join;
+use payment_functions::aws::Aws;
+use payment_functions::clock::Timestamp;
+use payment_functions::config::Variables;
+use payment_functions::connector::Tls;
+use payment_functions::id::{PaymentId, Provider, Reference};
+use payment_functions::money::{Currency, Money};
+use payment_functions::payment::{Handoff, Payment};
+use payment_functions::store::{Also, Commit, Opened, Store};
+use serde_json::{Value, json};
+
+use crate::world::MemoryTable;
+use payment_functions_local::{Error, template, workspace};
+
+/// An intent that its provider accepted under an id.
+async fn create(store: &Store, reference: &str) -> Payment {
+    let now = Timestamp::now();
+    let money = Money::from_minor(2550, Currency::USD);
+    let intent = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, now);
+    assert_eq!(store.open(&intent, None, now).await.unwrap(), Opened::Started);
+    let handoff = Handoff {
+        reference: Reference::parse(reference).unwrap(),
+        redirect_url: None,
+        expires_at: None,
+    };
+    let payment = intent.accept(handoff, [], now);
+    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
+    assert!(matches!(commit, Commit::Done), "{commit:?}");
+    payment
+}
+
+#[tokio::test]
+async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
+    let (table, other) = (MemoryTable::new().unwrap(), MemoryTable::new().unwrap());
+    let payment = create(&table.store(), "id-1").await;
+    let served = table.serve().await.unwrap();
+    let variables = |name: &str| match name {
+        "AWS_ENDPOINT_URL_DYNAMODB" => Some(served.url().to_owned()),
+        "AWS_REGION" => Some("us-east-1".to_owned()),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
+        _ => None,
+    };
+    let variables = Variables::from(&variables);
+    let aws = Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap();
+    for store in [table.clone().store(), aws.store("payments".to_owned())] {
+        assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
+        let reference = Reference::parse("id-1").unwrap();
+        assert_eq!(
+            store.owner(Provider::ApoloPay, &reference).await.unwrap(),
+            Some(payment.id)
+        );
+    }
+    assert_eq!(
+        other.store().payment(payment.id).await.unwrap(),
+        None,
+        "a table of its own"
+    );
+    let mut keys: Vec<Value> = table
+        .items()
+        .unwrap()
+        .iter()
+        .map(|item| item["pk"]["S"].clone())
+        .collect();
+    keys.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(
+        keys,
+        [json!(format!("PAYMENT#{}", payment.id)), json!("REF#apolopay#id-1")]
+    );
+    assert!(other.items().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn every_item_is_listed() {
+    let table = MemoryTable::new().unwrap();
+    let client = table.client();
+    for nth in 0..30 {
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let put = client
+            .put_item()
+            .table_name("payments")
+            .item("pk", text(nth.to_string()));
+        // More than a page of a megabyte together.
+        put.item("sk", text("x".to_owned()))
+            .item("filler", text("y".repeat(100_000)))
+            .send()
+            .await
+            .unwrap();
+    }
+    assert_eq!(table.items().unwrap().len(), 30);
+    let refused = client.list_tables().send().await.unwrap_err();
+    assert!(
+        format!("{refused:?}").contains("ListTables is not for a table in memory"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn flows_in_one_thread_take_turns() {
+    let store = MemoryTable::new().unwrap().store();
+    let order = std::sync::Mutex::new(Vec::new());
+    let flow = async |name: char| {
+        for _ in 0..5 {
+            store.payment(PaymentId::random()).await.unwrap();
+            order.lock().unwrap().push(name);
+        }
+    };
+    join(flow('a'), flow('b')).await;
+    assert_eq!(order.into_inner().unwrap().iter().collect::<String>(), "ababababab");
+}
+
+#[test]
+fn the_table_is_the_templates() {
+    let keys = json!([{ "AttributeName": "pk", "KeyType": "HASH" }, { "AttributeName": "sk", "KeyType": "RANGE" }]);
+    assert_eq!(template::create_table("x").unwrap()["KeySchema"], keys);
+
+    let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let index = "      GlobalSecondaryIndexes:
+        - IndexName: due
+          KeySchema: [{ AttributeName: due, KeyType: HASH }]
+          Projection: { ProjectionType: KEYS_ONLY }
+";
+    let with_index = text.replacen(
+        "      TimeToLiveSpecification:",
+        &format!("{index}      TimeToLiveSpecification:"),
+        1,
+    );
+    let table = template::of_text("x", &with_index).unwrap();
+    assert_eq!(
+        table["GlobalSecondaryIndexes"],
+        json!([{
+            "IndexName": "due", "KeySchema": [{ "AttributeName": "due", "KeyType": "HASH" }],
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        }])
+    );
+    assert_eq!(table["TableName"], "x");
+
+    let none = text.replace("AWS::DynamoDB::Table", "AWS::SNS::Topic");
+    for wrong in ["", "Resources: []", none.as_str()] {
+        assert!(
+            matches!(template::of_text("x", wrong), Err(Error::Table(_))),
+            "{wrong:.20}"
+        );
+    }
+}
