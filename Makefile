@@ -25,7 +25,7 @@ LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check test binaries compiled packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
+.PHONY: help dev check test parts binaries packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
 
 help: ## this list
 	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
@@ -44,15 +44,16 @@ check: .venv/tests ## the inner loop: format, clippy, unit tests and the core's 
 
 test: tools ## the whole test suite, with every check
 	@# Most of what a package takes is linking, on one core: the other does the rest meanwhile.
-	@$(MAKE) --no-print-directory --jobs=2 packages compiled
-	$(PYTHON) tests/run.py
+	@$(MAKE) --no-print-directory --jobs=2 packages parts
+	$(PYTHON) tests/run.py it
+
+# What needs no packages.
+parts: lint .tools/valgrind .tools/chromium .tools/$(SWAGGER_UI)
+	$(PYTHON) tests/run.py '!it'
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
 
 binaries: prerequisites
 	@$(PYTHON) local/build.py
-
-compiled: lint .tools/valgrind .tools/chromium .tools/$(SWAGGER_UI)
-	cargo test --locked --workspace --no-run
 
 packages: prerequisites
 	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --quiet --bins --package $$function; done

@@ -1,6 +1,7 @@
-"""Runs every test of the workspace, and says at the end which took longest.
+"""Runs the tests of the workspace, and says at the end which took longest.
 
-run.py [FILTER…]: only the tests of which a filter is a part of the name, as in `cargo test FILTER`.
+run.py [NAME | !NAME] [FILTER…]: those of one test binary, or of all but that; and of these only the tests of which a
+filter is a part of the name, as in `cargo test FILTER`.
 
 Each test binary runs by itself, as `cargo test` has it. How long a test takes is something that the test harness says
 only where RUSTC_BOOTSTRAP is set: it is for the tests alone, and not for the compiler.
@@ -14,7 +15,7 @@ import sys
 import time
 
 # More than CI has processors: many tests wait for something most of the time.
-THREADS = os.environ.get("TEST_THREADS", "3")
+THREADS = os.environ.get("TEST_THREADS", "4")
 SHOWN = 20
 TIMED = re.compile(r"^test (?P<name>\S+) \.\.\. .*<(?P<seconds>[0-9.]+)s>$")
 BUILD = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]
@@ -50,11 +51,14 @@ def run(executable, folder, filters):
 
 def main():
     began = time.monotonic()
+    which, *filters = sys.argv[1:] or [""]
     failed, times = [], []
     for _, name, executable, folder in binaries():
+        if which and (name == which.removeprefix("!")) == which.startswith("!"):
+            continue
         started = time.monotonic()
         print(f"\n{name} ({os.path.relpath(executable)})", flush=True)
-        passed, own = run(executable, folder, sys.argv[1:])
+        passed, own = run(executable, folder, filters)
         times += own
         if own:
             print(f"{name}: {len(own)} tests in {time.monotonic() - started:.0f} s", flush=True)
@@ -63,7 +67,7 @@ def main():
     print(f"\nThe slowest tests of {len(times)}:")
     for seconds, name in sorted(times, reverse=True)[:SHOWN]:
         print(f"{seconds:8.1f} s  {name}")
-    print(f"all tests together: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"tests: {time.monotonic() - began:.0f} s", flush=True)
     if failed:
         sys.exit(f"tests failed in: {', '.join(failed)}")
 

@@ -414,17 +414,17 @@ impl<T> Jobs<T> {
 
 /// Workers that each have a function and a proxy, in each shop.
 const STATIONS: [(&str, usize); 5] = [
-    ("create-preorder", 3),
-    ("create-apm", 3),
-    ("webhook-handler", 2),
-    ("get-payment", 1),
-    ("reconcile-payments", 1),
+    ("create-preorder", 6),
+    ("create-apm", 6),
+    ("webhook-handler", 4),
+    ("get-payment", 2),
+    ("reconcile-payments", 2),
 ];
 /// Workers that run the flows undisturbed.
 const LEARNERS: usize = 6;
 /// Workers that start a process for each cell, in each shop, and for the runs of the reconciler.
 const KILLERS: usize = 3;
-const RUNNERS: usize = 8;
+const RUNNERS: usize = 24;
 
 /// What a flow does undisturbed.
 struct Learnt {
