@@ -40,7 +40,7 @@ check: .venv/tests ## the inner loop: format, clippy, unit tests and the core's 
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@# What starts a world is left to `make test`.
-	cargo test --locked --workspace --quiet --lib --bins --test core -- --skip world::tests --skip tests::running
+	cargo test --locked --workspace --quiet --lib --test core -- --skip world::tests --skip tests::running
 
 test: tools ## the whole test suite, with every check
 	@# Most of what a package takes is linking, on one core: the other does the rest meanwhile.

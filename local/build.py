@@ -18,7 +18,7 @@ COMMAND = ["cargo", "build", "--locked", "--bins", "--message-format=json-render
 COMMAND += [word for package in PACKAGES for word in ("--package", package)]
 PROGRESS = re.compile(rb"\b(\d+)/(\d+)(?:: ([^,(\x1b\r\n]*))?")
 # What cargo says while all is well.
-WORDS = rb"(Compiling|Building|Finished|Fresh|Blocking|Downloading|Downloaded|Locking|Updating)"
+WORDS = rb"(Compiling|Building|Finished|Fresh|Blocking|Fetch|Downloading|Downloaded|Locking|Updating)"
 ROUTINE = re.compile(rb"^(\s|\x1b\[[0-9;]*[mK])*" + WORDS + rb"\b")
 # Where a line cannot be written over: how often to say how far it is, in seconds.
 PERIOD = 20
