@@ -139,7 +139,7 @@ tools: .venv/local .venv/tests ## the local AWS, cargo-lambda and what checks, i
 
 relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the locks must suit the oldest)
 	rm -rf .venv
-	@for folder in local tests; do $(MAKE) --no-print-directory relocked FOLDER=$$folder; done
+	@for folder in local tests; do $(MAKE) --no-print-directory relocked FOLDER=$$folder || exit 1; done
 
 relocked: .venv/bin/pip
 	.venv/bin/pip install --quiet --disable-pip-version-check -r $(FOLDER)/requirements.in

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
-PACKAGES = ["payment-functions-local", *sorted(folder.name for folder in (ROOT / "functions").iterdir())]
+PACKAGES = ["payment-functions-local", *sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))]
 # As local/src/build.rs has it.
 COMMAND = ["cargo", "build", "--locked", "--bins", "--message-format=json-render-diagnostics"]
 COMMAND += [word for package in PACKAGES for word in ("--package", package)]
@@ -41,6 +41,9 @@ def build():
     environment = dict(os.environ, CARGO_TERM_VERBOSE="false", **progress_always)
     if terminal and not os.environ.get("NO_COLOR"):
         environment["CARGO_TERM_COLOR"] = "always"
+    # The jobs of `make` are not cargo's.
+    for name in ("MAKEFLAGS", "MFLAGS"):
+        environment.pop(name, None)
     with tempfile.TemporaryFile() as messages:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": messages, "stderr": subprocess.PIPE}
         show(subprocess.Popen(COMMAND, cwd=ROOT, env=environment, **pipes))

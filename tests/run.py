@@ -23,7 +23,9 @@ BUILD = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-form
 
 def binaries():
     """The test binaries, each with the folder of its package, the quick ones first."""
-    built = subprocess.run(BUILD, stdout=subprocess.PIPE)
+    # The jobs of `make` are not cargo's.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
+    built = subprocess.run(BUILD, stdout=subprocess.PIPE, env=environment)
     if built.returncode:
         sys.exit(built.returncode)
     found = []
@@ -64,6 +66,8 @@ def main():
             print(f"{name}: {len(own)} tests in {time.monotonic() - started:.0f} s", flush=True)
         if not passed:
             failed.append(name)
+    if not times:
+        sys.exit(f"there are no such tests: {' '.join(sys.argv[1:])}")
     print(f"\nThe slowest tests of {len(times)}:")
     for seconds, name in sorted(times, reverse=True)[:SHOWN]:
         print(f"{seconds:8.1f} s  {name}")

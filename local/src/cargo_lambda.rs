@@ -21,8 +21,8 @@ use super::settings::{Function, Variables};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For a function to start: a busy machine that builds meanwhile needs long.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// API Gateway's own limit for an integration.
-const LIMIT: Duration = Duration::from_secs(30);
+/// More than any function has on AWS: whoever invokes one has a limit of its own.
+const LIMIT: Duration = Duration::from_secs(70);
 
 /// A running `cargo lambda watch`. It ends when this is dropped.
 #[derive(Debug)]

@@ -252,6 +252,14 @@ fn with_inherited(environment: Variables) -> Variables {
     let inherited = std::env::vars_os().filter_map(text);
     let mut all: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
     all.extend(environment);
+    // Where there is a proxy, it is not for this machine.
+    for name in ["NO_PROXY", "no_proxy"] {
+        let hosts = all.entry(name.to_owned()).or_default();
+        if !hosts.is_empty() {
+            hosts.push(',');
+        }
+        hosts.push_str("127.0.0.1,localhost");
+    }
     all
 }
 

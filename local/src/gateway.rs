@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -22,13 +23,16 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::template::Cors;
 use super::{Error, FUNCTIONS, background, invocations, payload};
 
-/// The largest event that Lambda takes.
+/// The largest request body, as at Lambda.
 const LARGEST: usize = 6 * 1024 * 1024;
 const WEBHOOK_HANDLER: &str = "webhook-handler";
+/// API Gateway's own limit for a function; that of a function URL is the function's, and shorter.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What runs the functions.
 pub trait Invoke: Send + Sync + 'static {
@@ -75,6 +79,7 @@ impl Gateway {
         let routes = Router::new()
             .route(&invocations::path("{name}"), post(invocation))
             .fallback(request)
+            .method_not_allowed_fallback(request)
             .with_state(shared);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let runtime = background::handle()?;
@@ -181,9 +186,14 @@ async fn request(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     if target == Target::Nowhere && head.method == Method::OPTIONS {
         return preflight(&shared.cors, of_caller);
     }
-    let mut answer = match to_bytes(body, LARGEST).await {
-        Ok(body) => dispatch(&shared, target, &head, &body).await,
-        Err(_) => problem(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+    // Without a route, nobody waits for the body.
+    let mut answer = if target == Target::Nowhere {
+        problem(StatusCode::NOT_FOUND, "Not Found")
+    } else {
+        match to_bytes(body, LARGEST).await {
+            Ok(body) => dispatch(&shared, target, &head, &body).await,
+            Err(_) => problem(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        }
     };
     answer.headers_mut().extend(of_caller);
     answer
@@ -203,7 +213,8 @@ async fn dispatch(shared: &Arc<Shared>, target: Target, head: &request::Parts, b
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
         None => StatusCode::BAD_GATEWAY,
     };
-    match shared.invoke(function, event.to_string().into()).await {
+    let invoked = timeout(LIMIT, shared.invoke(function, event.to_string().into())).await;
+    match invoked.unwrap_or(Err(Failure::TimedOut)) {
         Ok(response) => payload::answer(&response)
             .and_then(response_of)
             .unwrap_or_else(|| problem(failed, "Internal Server Error")),
@@ -214,6 +225,9 @@ async fn dispatch(shared: &Arc<Shared>, target: Target, head: &request::Parts, b
 
 /// `POST /2015-03-31/functions/{name}/invocations`
 async fn invocation(State(shared): State<Arc<Shared>>, Path(name): Path<String>, event: Request) -> Response<Body> {
+    if FUNCTIONS.iter().all(|function| function.name != name) {
+        return problem(StatusCode::NOT_FOUND, &format!("there is no function {name}"));
+    }
     let Ok(event) = to_bytes(event.into_body(), LARGEST).await else {
         return problem(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -11,6 +11,7 @@ use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, Syst
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use crate::invoke;
 use crate::support::*;
 
 /// The request in FinvyPay's own documentation, without `webhookUrl`.
@@ -166,6 +167,15 @@ async fn from_ready_to_nothing_left() {
             .await
             .starts_with(&format!("make dev: port {functions} (the functions) is in use"))
     );
+
+    // What has no route is answered at once, and an event is passed on to its function.
+    let unknown = send(request(reqwest::Method::GET, &format!("{base}/health"))).await;
+    assert_eq!(
+        (unknown.status, unknown.text.as_str()),
+        (404, r#"{"message":"Not Found"}"#)
+    );
+    let event = invoke::event("get-payment-unknown.json");
+    assert_eq!(invoke::invoke(&base, "get-payment", event).await.status, 404);
 
     // ApoloPay's documented example, once for each shape of its webhook.
     for shape in ["A", "B"] {

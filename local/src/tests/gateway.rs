@@ -245,8 +245,41 @@ async fn a_function_is_invoked_with_any_event() {
         echo,
         Ok(json!({ "function": "publish-events", "event": { "Records": [] } }))
     );
+    let unknown = functions.invoke("no-such-function", "{}".to_owned(), limit).await;
+    let unknown = unknown.unwrap_err();
+    assert!(
+        unknown.starts_with("404") && unknown.contains("no-such-function"),
+        "{unknown}"
+    );
     let failed = functions
-        .invoke("any", r#"{"rawPath":"/webhooks/fails"}"#.to_owned(), limit)
+        .invoke("get-payment", r#"{"rawPath":"/webhooks/fails"}"#.to_owned(), limit)
         .await;
     assert_eq!(failed, Err("it failed".to_owned()));
+}
+
+#[tokio::test]
+async fn another_method_where_functions_are_invoked_has_no_route_either() {
+    let (gateway, client) = gateway().await;
+    let url = format!("{}/2015-03-31/functions/get-payment/invocations", gateway.url());
+    for (method, status) in [(Method::GET, 404), (Method::PUT, 404), (Method::OPTIONS, 204)] {
+        assert_eq!(send(client.request(method, &url)).await.0, status);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_route_is_answered_before_its_body_has_come() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let (gateway, _) = gateway().await;
+    let address = gateway.url().trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("POST /health HTTP/1.1\r\nhost: {address}\r\ncontent-length: 99999999\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 22];
+    let answered = stream.read_exact(&mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(10), answered)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404 Not Found");
 }

@@ -2,7 +2,7 @@
 //! waits for one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -71,8 +71,14 @@ impl Environments {
     }
 
     async fn invoke(&self, event: Bytes) -> Result<Bytes, Failure> {
-        let Some(one) = self.0.idle.lock().await.recv().await else {
-            return Err(Failure::NoAnswer("there is no environment".to_owned()));
+        let one = loop {
+            let Some(one) = self.0.idle.lock().await.recv().await else {
+                return Err(Failure::NoAnswer("there is no environment".to_owned()));
+            };
+            // A dead one is passed over, unless all are.
+            if one.ended().is_none() || self.all().iter().all(|other| other.ended().is_some()) {
+                break one;
+            }
         };
         let response = one.invoke(event).await;
         let _ = self.0.done.send(one);
@@ -84,15 +90,22 @@ impl Environments {
     }
 }
 
-/// The environments of functions, by name.
-pub(super) struct Functions(pub(super) BTreeMap<&'static str, Environments>);
+/// The environments of functions, by name, for as long as somebody else holds them: they end where that is dropped.
+pub(super) struct Functions(BTreeMap<&'static str, Weak<Pool>>);
+
+impl Functions {
+    pub(super) fn of<'a>(all: impl IntoIterator<Item = (&'a &'static str, &'a Environments)>) -> Self {
+        let weak = all.into_iter().map(|(name, own)| (*name, Arc::downgrade(&own.0)));
+        Self(weak.collect())
+    }
+}
 
 impl Invoke for Functions {
     fn invoke(&self, function: &str, event: Bytes) -> BoxFuture<'_, Result<Bytes, Failure>> {
-        let (environments, name) = (self.0.get(function).cloned(), function.to_owned());
+        let (environments, name) = (self.0.get(function).and_then(Weak::upgrade), function.to_owned());
         async move {
             match environments {
-                Some(environments) => environments.invoke(event).await,
+                Some(environments) => Environments(environments).invoke(event).await,
                 None => Err(Failure::NoAnswer(format!("there is no function {name}"))),
             }
         }
@@ -113,7 +126,7 @@ impl Attached {
         environments: Environments,
         origins: &str,
     ) -> Result<Self, Error> {
-        let functions = Functions(BTreeMap::from([(function.name, environments.clone())]));
+        let functions = Functions::of([(&function.name, &environments)]);
         Ok(Self {
             environments,
             gateway: Gateway::start(0, functions, origins).await?,

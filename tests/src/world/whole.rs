@@ -67,7 +67,7 @@ impl World {
             Ok::<_, Error>((function.name, environments))
         };
         let functions: BTreeMap<_, _> = try_join_all(FUNCTIONS.iter().map(start)).await?.into_iter().collect();
-        let gateway = Gateway::start(port, Functions(functions.clone()), RETURN_ORIGINS).await?;
+        let gateway = Gateway::start(port, Functions::of(&functions), RETURN_ORIGINS).await?;
         let world = Self {
             functions,
             gateway,

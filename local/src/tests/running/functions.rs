@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::functions::{Functions, Project, Sources};
 use crate::settings::{Function, Variables};
-use crate::{Binaries, CargoLambda, Gateway, Invocations, free_port};
+use crate::{Binaries, CargoLambda, Invoke as _, free_port};
 
 const TOY: &str = include_str!("toy.rs");
 /// A binary of the workspace, since `cargo lambda watch` knows no others, of which nobody runs a debug build: the binaries
@@ -69,10 +69,9 @@ async fn a_change_of_the_source_answers_the_next_request_and_one_that_fails_does
     let mut functions = Functions::start(&runtime, project, binaries, environment, sources)
         .await
         .unwrap();
-    let gateway = Gateway::start(0, runtime.functions().unwrap(), "").await.unwrap();
-    let gateway = (Invocations::at(gateway.url()).unwrap(), gateway);
-    let answer = async || gateway.0.invoke(NAME, "{}".to_owned(), Duration::from_secs(20)).await;
-    assert_eq!(answer().await.unwrap(), "one");
+    let attached = runtime.functions().unwrap();
+    let answer = async || attached.invoke(NAME, "{}".into()).await;
+    assert_eq!(answer().await.unwrap(), "\"one\"");
     assert_eq!(
         functions.reload(&runtime).await.unwrap(),
         [""; 0],
@@ -94,11 +93,11 @@ async fn a_change_of_the_source_answers_the_next_request_and_one_that_fails_does
         let before = answer().await.unwrap();
         workspace.write(&source);
         let replaced = functions.reload(&runtime).await.unwrap();
-        let is_other = before != expected;
+        let is_other = before != format!("{expected:?}");
         assert_eq!(replaced, if is_other { vec![NAME] } else { vec![] }, "{expected}");
         // More often than there are instances.
         for _ in 0..20 {
-            assert_eq!(answer().await.unwrap(), expected);
+            assert_eq!(answer().await.unwrap(), format!("{expected:?}"));
         }
     }
 }
