@@ -36,7 +36,7 @@ dev: prerequisites ## everything on this machine: the functions, a local AWS, th
 	@# macOS allows a process 256 open files, which is less than it takes.
 	@[ "$$(ulimit -n)" = unlimited ] || [ "$$(ulimit -n)" -ge 4096 ] || ulimit -S -n 4096 2>/dev/null || true; exec $(PYTHON) local/build.py dev
 
-check: .venv/tests ## the inner loop: format, clippy, unit tests and the core's tests
+check: prerequisites ## the inner loop: format, clippy, unit tests and the core's tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@# What starts a world is left to `make test`.

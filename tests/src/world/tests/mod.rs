@@ -4,8 +4,6 @@
 
 mod lambda;
 mod memory;
-
 mod proxy;
 mod runtime;
-
 mod world;
