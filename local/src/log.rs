@@ -163,7 +163,7 @@ mod tests {
         let entry = json!({
             "timestamp": "2026-11-22T07:37:26Z", "level": "WARN", "message": "provider call failed",
             "payment": "cf62", "error": "timed out after 15 s", "status": 504, "rotated": false,
-            "target": "payment_functions::creation", "span": { "requestId": "r" },
+            "target": "payment_functions::flows::create_payment", "span": { "requestId": "r" },
         });
         assert_eq!(
             shown(&entry, false),

@@ -1,9 +1,9 @@
 //! What providers say of a payment of 25.50 US dollars, for flows in this process.
 
-use payment_functions::id::Provider;
-use payment_functions::money::Decimal;
-use payment_functions::payment::{Fact, Outcome};
-use payment_functions::status::Status;
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
 use proptest::prelude::*;
 
 /// What a provider says of it, under no id.

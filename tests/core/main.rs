@@ -20,7 +20,7 @@ mod sweeps;
 mod units;
 mod wire;
 
-use payment_functions::id::PaymentId;
+use payment_functions::domain::id::PaymentId;
 use payment_functions_tests::world::MemoryTable;
 use serde_json::Value;
 

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::fault::{Call, Hook, Point, Side, scope};
-use payment_functions::id::{PaymentId, Reference};
-use payment_functions::payment::{Handoff, Payment};
+use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::time::Timestamp;
+use payment_functions::platform::failpoint::{Call, Hook, Point, Side, scope};
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
-use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
 use payment_functions::store::Store;
 use payment_functions_tests::world::MemoryTable;
 

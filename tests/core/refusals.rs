@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::idempotency::IdempotencyKey;
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::Payment;
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::IdempotencyKey;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::platform::clock;
 use payment_functions::store::{Opened, StoreError};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ fn intent() -> Payment {
         PaymentId::random(),
         Provider::FinvyPay,
         Money::from_minor(2550, Currency::USD),
-        Timestamp::now(),
+        clock::now(),
     )
 }
 
@@ -37,7 +38,7 @@ fn cancelled(reasons: &[&str]) -> Instead {
 
 async fn open(recorded: &Recorded) -> Result<Opened, StoreError> {
     let intent = intent();
-    recorded.store().open(&intent, None, intent.created_at).await
+    recorded.store().insert_payment(&intent, None, intent.created_at).await
 }
 
 #[tokio::test]
@@ -155,7 +156,7 @@ async fn what_decides_is_read_as_it_is_and_not_as_it_was() {
         .await
         .unwrap();
     store.parked(Provider::FinvyPay, "x").await.unwrap();
-    store.key(&key, Timestamp::now()).await.unwrap();
+    store.key(&key, clock::now()).await.unwrap();
     let reads = recorded.take();
     assert_eq!(reads.len(), 5);
     for (action, body) in reads {

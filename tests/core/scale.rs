@@ -9,22 +9,25 @@ use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use payment_functions::clock::Timestamp;
-use payment_functions::creation::{self, Creation, Keyed};
-use payment_functions::delivery::{Delivery, deliver};
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::idempotency::{Fingerprint, IdempotencyKey};
-use payment_functions::json::Json;
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Fact, Outcome, Payment};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::schedule::{self, Queue};
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::create_payment::{self, Creation, Keyed};
+use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
-use payment_functions::schedule::{self, Queue};
-use payment_functions::status::Status;
 use payment_functions::store::{SHARDS, Store, Subject};
 use payment_functions_local::workspace;
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::ask::INTERVAL;
 use reconcile_payments::handler::TIME;
+use reconcile_payments::poller::INTERVAL;
 use reconcile_payments::sweep::{BATCH, Sweep};
 use serde_json::Value;
 
@@ -73,7 +76,7 @@ impl Life {
     async fn of(provider: Provider) -> Self {
         let recorded = Recorded::new();
         let store = recorded.store();
-        let intent = intent(provider, Timestamp::now());
+        let intent = intent(provider, clock::now());
         create(&store, &intent, Some(&keyed())).await;
         let due = recorded.due().expect("it is in the index");
         let (queue, at) = schedule::first_look(&intent);
@@ -83,7 +86,7 @@ impl Life {
             (part.into(), at.as_millis().to_string().into()),
             "as it was put there"
         );
-        deliver(&store, &paid(&intent), Timestamp::now()).await.unwrap();
+        deliver(&store, &paid(&intent), clock::now()).await.unwrap();
         assert_eq!(recorded.due(), None, "and taken out");
 
         let items = recorded.table.items().unwrap();
@@ -128,7 +131,7 @@ impl Life {
 /// Creates a payment as the functions do, at a provider that takes it.
 async fn create(store: &Store, intent: &Payment, keyed: Option<&Keyed>) -> Creation {
     let gateway = StandIn::accepting(&reference());
-    creation::create(store, &api_keys(), intent.clone(), keyed, None, |_, _| gateway.clone())
+    create_payment::create(store, &api_keys(), intent.clone(), keyed, None, |_, _| gateway.clone())
         .await
         .unwrap()
 }
@@ -325,8 +328,8 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
     for settle in [true, false] {
         let recorded = Recorded::new();
         let store = recorded.store();
-        let intent = intent(Provider::ApoloPay, Timestamp::now());
-        store.open(&intent, None, intent.created_at).await.unwrap();
+        let intent = intent(Provider::ApoloPay, clock::now());
+        store.insert_payment(&intent, None, intent.created_at).await.unwrap();
         let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
         let part = Value::from(format!("{}#{other}", Queue::Of(Provider::ApoloPay).name()));
         let moved = recorded.table.client().update_item().table_name("payments");
@@ -340,7 +343,7 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
                 payment_id: Some(intent.id),
                 fact: said(Provider::ApoloPay, Outcome::Completed),
             };
-            deliver(&store, &event, Timestamp::now()).await.unwrap();
+            deliver(&store, &event, clock::now()).await.unwrap();
         } else {
             let due = store
                 .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
@@ -358,7 +361,7 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
 async fn looks(provider: Provider, late: Duration, book: &Book) -> (usize, usize) {
     let table = MemoryTable::new().unwrap();
     let store = table.store();
-    let start = Timestamp::now();
+    let start = clock::now();
     let intent = intent(provider, start);
     create(&store, &intent, None).await;
     let queue = schedule::first_look(&intent).0;
@@ -385,7 +388,7 @@ async fn the_reconciler_gets_done_what_the_page_on_scale_says() {
     let book = Book::default();
     let told = Event {
         payment_id: None,
-        ..paid(&intent(Provider::FinvyPay, Timestamp::now()))
+        ..paid(&intent(Provider::FinvyPay, clock::now()))
     };
     book.knows(OTHER, told);
     let (_, asked_once) = looks(Provider::FinvyPay, in_time, &book).await;
@@ -393,8 +396,8 @@ async fn the_reconciler_gets_done_what_the_page_on_scale_says() {
     // What the table is asked for an ApoloPay payment that expires, at 10 ms a write and 5 ms a read.
     let recorded = Recorded::new();
     let store = recorded.store();
-    let intent = intent(Provider::ApoloPay, Timestamp::now());
-    store.open(&intent, None, intent.created_at).await.unwrap();
+    let intent = intent(Provider::ApoloPay, clock::now());
+    store.insert_payment(&intent, None, intent.created_at).await.unwrap();
     let due = store
         .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
         .await
@@ -443,7 +446,7 @@ async fn the_reconciler_gets_done_what_the_page_on_scale_says() {
 async fn what_is_repeated_costs_what_the_page_on_scale_says() {
     let recorded = Recorded::new();
     let store = recorded.store();
-    let intent = intent(Provider::FinvyPay, Timestamp::now());
+    let intent = intent(Provider::FinvyPay, clock::now());
     let again = async || {
         let again = Payment {
             id: PaymentId::random(),
@@ -456,7 +459,7 @@ async fn what_is_repeated_costs_what_the_page_on_scale_says() {
         id: created.payment,
         ..intent.clone()
     };
-    deliver(&store, &paid(&payment), Timestamp::now()).await.unwrap();
+    deliver(&store, &paid(&payment), clock::now()).await.unwrap();
     let units = |under: &str| {
         let items = recorded.table.items().unwrap();
         let writes = recorded.take().into_iter().flat_map(|(_, body)| writes(&body, &items));
@@ -468,7 +471,7 @@ async fn what_is_repeated_costs_what_the_page_on_scale_says() {
     recorded.take();
 
     assert_eq!(
-        deliver(&store, &paid(&payment), Timestamp::now()).await.unwrap(),
+        deliver(&store, &paid(&payment), clock::now()).await.unwrap(),
         Delivery::Duplicate(payment.id)
     );
     let of_webhook = units(&format!("PAYMENT#{}", payment.id));

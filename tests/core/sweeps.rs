@@ -13,24 +13,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::deliver;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Decimal, Money};
-use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::schedule::Queue;
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_event::deliver;
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::schedule::Queue;
-use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Opened, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::ask::{Ask, Unanswered};
+use reconcile_payments::poller::{Ask, Unanswered};
 use reconcile_payments::report::{Matter, Report};
 use reconcile_payments::sweep::Sweep;
 use tokio::time::Instant;
 
-use crate::facts;
-use crate::unique;
+use crate::{facts, unique};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -52,7 +55,7 @@ impl Shop {
         Self {
             store: table.store(),
             table,
-            start: Timestamp::now(),
+            start: clock::now(),
         }
     }
 
@@ -71,7 +74,7 @@ impl Shop {
                 self.start,
             )
         };
-        let opened = self.store.open(&payment, None, self.start).await.unwrap();
+        let opened = self.store.insert_payment(&payment, None, self.start).await.unwrap();
         assert_eq!(opened, Opened::Started);
         payment
     }

@@ -8,22 +8,25 @@ use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::{ENVIRONMENT, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::json::Json;
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Outcome, Payment};
-use payment_functions::personal::Personal;
-use payment_functions::providers::finvypay::Environment;
+use payment_functions::domain::fact::Outcome;
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::{Environment, Provider};
+use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::clock;
+use payment_functions::platform::config::{ENVIRONMENT, Variables};
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
+use payment_functions::platform::tls::Tls;
 use payment_functions::providers::finvypay::client::{ApmPayment, Details};
 use payment_functions::providers::finvypay::status::StatusApi;
-use payment_functions::providers::gateway::{CallError, Gateway, HttpClient};
-use payment_functions::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
+use payment_functions::providers::gateway::{CallError, Gateway};
+use payment_functions::providers::http_client::HttpClient;
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::ask::{Ask, FinvyPay, InTurn, Unanswered};
+use reconcile_payments::poller::{Ask, FinvyPay, InTurn, Unanswered};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -137,7 +140,7 @@ async fn the_previous_version_is_fetched_only_where_the_current_one_is_new() {
 
     let keys: SecretCache<ApiKey> = SecretCache::new(secret, "secretKey");
     wire.answers(200, version("sk_local", 1));
-    assert_eq!(*keys.get(Timestamp::now()).await.unwrap(), ApiKey("sk_local".into()));
+    assert_eq!(*keys.get(clock::now()).await.unwrap(), ApiKey("sk_local".into()));
     assert_ne!(ApiKey("sk_local".into()), ApiKey("sk_other".into()));
 }
 
@@ -222,7 +225,7 @@ async fn a_payment_is_asked_for_as_finvypay_documents_it() {
     let payment = Payment {
         order_id: OrderId::parse("ORD-1"),
         payment_method: Some("apple_pay".into()),
-        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, Timestamp::now())
+        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, clock::now())
     };
     wire.answers(201, json!({ "success": true, "data": { "paymentId": "pay_apm_1" } }));
     let accepted = call.create(&payment, 2).await.unwrap();

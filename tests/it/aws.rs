@@ -3,9 +3,9 @@
 
 use std::sync::OnceLock;
 
-use payment_functions::aws::Aws;
-use payment_functions::config::{ENVIRONMENT, Variables};
-use payment_functions::connector::Tls;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::config::{ENVIRONMENT, Variables};
+use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
 use payment_functions_local::TableStream;
 use payment_functions_tests::world::{Attached, AwsProxy, Fault};
@@ -194,7 +194,7 @@ pub fn tls() -> &'static Tls {
 
 /// The store of the crate under test, by way of `endpoint`.
 pub fn store_at(endpoint: &str) -> Store {
-    clients(endpoint).store("payments".to_owned())
+    Store::open(&clients(endpoint), "payments".to_owned())
 }
 
 /// An item without DynamoDB's types; numbers stay text.

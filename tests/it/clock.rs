@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
+use payment_functions::domain::time::Timestamp;
 
 use crate::support::unique;
 

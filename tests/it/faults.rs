@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions::fault::Call;
+use payment_functions::platform::failpoint::Call;
 use payment_functions_local::sandbox::Payment;
 use payment_functions_tests::world::{NoAnswer, USUAL_LIMITS};
 use tokio::task::JoinHandle;
@@ -44,10 +44,9 @@ use self::matrix::Matrix;
 use self::points::{NOT_IN_A_FLOW, Step, Wire};
 use self::runs::{Outcome, Stock};
 use self::shop::{Shop, Station, Town};
-use super::aws;
-use super::quotes;
 use super::routes::*;
 use super::support::*;
+use super::{aws, quotes};
 
 /// Every POST is answered within this.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);

@@ -15,20 +15,20 @@
 //! | `TransactionConflict` taken for a failed condition | a paid webhook dropped as known already |
 
 use futures_util::future::join_all;
-use payment_functions::clock::Timestamp;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::platform::clock;
 use payment_functions_local::sandbox::sign;
 use payment_functions_tests::world::{Fault, USUAL_LIMITS};
 use uuid::Uuid;
 
 use crate::aws;
-use crate::invoke;
-use crate::routes;
 use crate::support::{Provider, Value, control, create, get_payment, json, status_of, unique, world};
 use crate::webhooks::outcomes::{history, spec};
 use crate::webhooks::owners::fresh;
 use crate::webhooks::{
     PROVIDERS, SECRET, completion, dynamodb_calls, header, invoke as call, reference, send_signed, send_with, taken,
 };
+use crate::{invoke, routes};
 
 const WRITE: &str = "TransactWriteItems";
 
@@ -336,7 +336,7 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
     let kept_long_enough = async |provider, place: &str, since: Timestamp| {
         let until = aws::parked_until(provider, place).await;
         let [least, most] = KEPT;
-        let expected = since.as_seconds() + least..=Timestamp::now().as_seconds() + most;
+        let expected = since.as_seconds() + least..=clock::now().as_seconds() + most;
         assert!(
             expected.contains(&until),
             "{place}: kept until {until}, not {expected:?}"
@@ -350,7 +350,7 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
             "provider": aws::name(provider), "payment": reference(&created), "id": id,
             "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
         });
-        let since = Timestamp::now();
+        let since = clock::now();
         taken(hook).await;
         assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
         assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
@@ -362,7 +362,7 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
     // Not even where it is all that the webhook names.
     let ghost = Uuid::new_v4().to_string();
     let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
-    let since = Timestamp::now();
+    let since = clock::now();
     taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
     assert_eq!(get_payment(&ghost).await.status, 404);
     let place = format!("payment:{ghost}");

@@ -1,6 +1,6 @@
 //! Idempotency keys whose holder is stopped, for a while or for good: real processes that overlap.
 //!
-//! A holder is stopped at every point that its flow reaches ([`payment_functions::fault`]), as an environment that Lambda
+//! A holder is stopped at every point that its flow reaches ([`payment_functions::platform::failpoint`]), as an environment that Lambda
 //! freezes is; another takes the key over once the lease has run out, and not a millisecond before, and answers. The
 //! first then wakes up: it gives the other's answer, and nothing of what the other wrote is changed by it.
 
@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use payment_functions::clock::Timestamp;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::platform::clock;
 use payment_functions_local::sandbox::Call;
 use payment_functions_tests::world::{Attached, AwsProxy};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System};
@@ -47,7 +48,7 @@ impl Holder {
 
     /// One that lives when its clock says, and meets no fault.
     async fn other(provider: Provider) -> Self {
-        Self::start(provider, Clock::at(Timestamp::now()), &[]).await
+        Self::start(provider, Clock::at(clock::now()), &[]).await
     }
 
     /// One that is struck at a point.
@@ -164,7 +165,7 @@ impl Case {
 
     /// The points that the flow reaches where nothing stops it.
     async fn points(&self, other: &Holder) -> Vec<String> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let key = self.key(other, now).await;
         self.script(&key, &self.reply).await;
         let holder = Holder::struck(self.provider, now, "log").await;
@@ -306,7 +307,7 @@ fn is_replay(answer: &Answer) -> bool {
 async fn stop_and_wake(case: &Case, other: &Holder, points: &[String], at: usize) {
     let (provider, point, until) = (case.provider, &points[at], &points[..=at]);
     let what = format!("{case:?} at {point}");
-    let now = Timestamp::now();
+    let now = clock::now();
     let key = case.key(other, now).await;
     let has_called = until.iter().any(|point| point == "after:create-at-provider");
     if has_called {
@@ -426,7 +427,7 @@ async fn whatever_the_provider_told_it_and_whatever_it_told_the_other() {
 /// As above, but the first holder never wakes up: its process dies at the point.
 async fn die(case: &Case, other: &Holder, point: &str) {
     let (provider, what) = (case.provider, format!("{case:?} dies at {point}"));
-    let now = Timestamp::now();
+    let now = clock::now();
     let key = case.key(other, now).await;
     case.script(&key, &case.reply).await;
     let holder = Holder::struck(provider, now, &format!("{point}=die")).await;
@@ -507,7 +508,7 @@ async fn three_holders_in_a_row() {
                 ..Case::new(provider)
             };
             let what = format!("{case:?}, {first_wakes_first}");
-            let (key, now) = (unique("three"), Timestamp::now());
+            let (key, now) = (unique("three"), clock::now());
             case.script(&key, &json!({})).await;
             let until = async || {
                 let record = record(provider, &key).await.expect("the key");
@@ -564,7 +565,7 @@ async fn a_holder_that_wakes_up_before_the_other_has_answered() {
                 ..Case::new(provider)
             };
             let what = format!("{provider:?} {reply}");
-            let (key, now) = (unique("early"), Timestamp::now());
+            let (key, now) = (unique("early"), clock::now());
             case.script(&key, &reply).await;
             let first = Holder::struck(provider, now, STOP).await;
             let first_request = first.post(&key);
@@ -620,7 +621,7 @@ async fn a_holder_that_wakes_up_after_another_has_given_up() {
             resumed: true,
             ..Case::new(provider)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let key = case.key(&other, now).await;
         let holder = Holder::struck(provider, now, "before:take-over=stop").await;
         let request = holder.post(&key);
@@ -657,7 +658,7 @@ async fn a_call_that_reaches_the_provider_after_the_others() {
                 ..Case::new(provider)
             };
             let what = format!("{case:?}");
-            let (key, now) = (unique("slow"), Timestamp::now());
+            let (key, now) = (unique("slow"), clock::now());
             case.script(&key, &json!({})).await;
             let road = AwsProxy::start(sandbox).await.expect("a proxy");
             let name = aws::name(provider);
@@ -699,7 +700,7 @@ async fn a_call_that_reaches_the_provider_after_the_others() {
 async fn a_payment_that_is_paid_while_its_holder_is_stopped() {
     join_all(BOTH.map(async |provider| {
         let other = Holder::other(provider).await;
-        let (key, now) = (unique("paid"), Timestamp::now());
+        let (key, now) = (unique("paid"), clock::now());
         let holder = Holder::struck(provider, now, STOP).await;
         let request = holder.post(&key);
         let pid = holder.stopped().await;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use payment_functions::clock::Timestamp;
-use payment_functions::metrics::ALL;
+use payment_functions::platform::clock;
+use payment_functions::platform::metrics::ALL;
 use payment_functions_local::sandbox::sign;
 use payment_functions_local::workspace;
 use payment_functions_tests::world::{Fault, Lambda, NoAnswer};
@@ -390,7 +390,7 @@ async fn a_table_out_of_reach() -> Vec<String> {
 
 /// Two, of which a person closes one, and the other is paid after all.
 async fn what_waits_in_review() -> Vec<String> {
-    let (table, clock) = (table().await, Clock::at(Timestamp::now()));
+    let (table, clock) = (table().await, Clock::at(clock::now()));
     let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
     let (creating, webhooks) = tokio::join!(
         Watched::start("create-preorder", &own),
@@ -424,7 +424,7 @@ async fn what_waits_in_review() -> Vec<String> {
 
 /// Two webhooks that nobody knows the payment of, half a minute apart, and runs that come too late.
 async fn what_is_parked_and_due() -> Vec<String> {
-    let (table, clock) = (table().await, Clock::at(Timestamp::now()));
+    let (table, clock) = (table().await, Clock::at(clock::now()));
     let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
     let (webhooks, watched) = tokio::join!(
         Watched::start("webhook-handler", &own),

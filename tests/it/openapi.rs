@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
-use payment_functions::id::Provider;
-use payment_functions::money::Currency;
-use payment_functions::problem::Code;
-use payment_functions::status::Status;
+use payment_functions::api::problem::Code;
+use payment_functions::domain::money::Currency;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
 use reqwest::Method;
 use tokio::process::Command;
 
@@ -201,7 +201,11 @@ fn the_routes_are_those_that_are_deployed() {
         let options = &spec["paths"][format!("/webhooks/{provider}")]["post"]["security"];
         let schemes = options.as_array().expect("an array").iter().flat_map(object);
         let headers = schemes.map(|(name, _)| spec["components"]["securitySchemes"][name]["name"].as_str());
-        let own = provider.profile().webhooks.signature_headers.iter().copied().map(Some);
+        let own = payment_functions::providers::webhooks(provider)
+            .signature_headers
+            .iter()
+            .copied()
+            .map(Some);
         assert!(headers.eq(own), "the headers that {provider} signs in");
     }
     // The function URL is another address than the API's.

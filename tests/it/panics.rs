@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
+use payment_functions::platform::clock;
 use payment_functions_local::sandbox::sign;
 use payment_functions_local::{HttpAnswer, workspace};
 use payment_functions_tests::world::{Lambda, NoAnswer};
@@ -37,7 +37,7 @@ async fn assert_panicked(lambda: &Lambda, answer: Result<HttpAnswer, NoAnswer>, 
 async fn a_payment_is_shown_after_a_panic() {
     let created = create(Provider::Apolopay, &unique("panic")).await;
     let path = format!("/payments/{}", created.str("id"));
-    let (point, clock) = ("before:read-payment", Clock::at(Timestamp::now()));
+    let (point, clock) = ("before:read-payment", Clock::at(clock::now()));
     let lambda = panicking("get-payment", point, clock.variable()).await;
     assert_panicked(&lambda, lambda.http("GET", &path, &[], b"").await, point).await;
     assert_eq!(
@@ -69,7 +69,7 @@ async fn a_webhook_is_taken_after_a_panic_and_counted_once() {
             let signature = sign(SECRET, body.as_bytes());
             let headers = [(header(provider), signature.as_str())];
             let path = format!("/webhooks/{}", aws::name(provider));
-            let clock = Clock::at(Timestamp::now());
+            let clock = Clock::at(clock::now());
             let lambda = panicking("webhook-handler", point, clock.variable()).await;
             let deliver = async || lambda.http("POST", &path, &headers, body.as_bytes()).await;
             assert_panicked(&lambda, deliver().await, point).await;
@@ -93,7 +93,7 @@ fn what_is_deployed_does_not_abort() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_carried_on_after_a_panic() {
     for provider in BOTH {
-        let (point, clock) = ("after:create-at-provider", Clock::at(Timestamp::now()));
+        let (point, clock) = ("after:create-at-provider", Clock::at(clock::now()));
         let lambda = panicking(function(provider), point, clock.variable()).await;
         let order_id = unique("panic");
         let body = body(provider, &order_id).to_string();

@@ -7,11 +7,14 @@ mod shown;
 
 use std::collections::BTreeSet;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::deliver;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_event::deliver;
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
 use payment_functions::store::{Also, Commit, Due, Opened, Store, Subject};
 use payment_functions_tests::world::{AwsProxy, Lambda, NoAnswer};
@@ -61,14 +64,14 @@ impl Feed {
         ];
         let function = world().await.lambda("publish-events", &[&own, changes].concat()).await;
         Self {
-            store: aws::clients(world().await.aws_url()).store(table.clone()),
+            store: Store::open(&aws::clients(world().await.aws_url()), table.clone()),
             function: function.expect("the function"),
             table,
             bus,
             arrivals,
             dead_letters,
             proxy,
-            now: Timestamp::now(),
+            now: clock::now(),
         }
     }
 
@@ -79,7 +82,7 @@ impl Feed {
             order_id: OrderId::parse(&unique("order")),
             ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, self.now)
         };
-        let opened = self.store.open(&payment, None, self.now).await.unwrap();
+        let opened = self.store.insert_payment(&payment, None, self.now).await.unwrap();
         assert_eq!(opened, Opened::Started);
         payment
     }

@@ -803,18 +803,18 @@ async fn the_examples_sign_quotes_that_pay() {
 mod in_process {
     use std::pin::Pin;
 
-    use payment_functions::clock::Timestamp;
-    use payment_functions::creation::{self, Creation, Keyed, Quoted};
-    use payment_functions::fault::{Call, Hook, Point, Side, scope};
-    use payment_functions::id::{OrderId, PaymentId, Reference};
-    use payment_functions::idempotency::{Fingerprint, IdempotencyKey};
-    use payment_functions::json::Json;
-    use payment_functions::money::{Currency, Money};
-    use payment_functions::payment::{Handoff, Payment};
-    use payment_functions::problem::{Code, Problem};
+    use payment_functions::api::problem::{Code, Problem};
+    use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+    use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+    use payment_functions::domain::json::Json;
+    use payment_functions::domain::money::{Currency, Money};
+    use payment_functions::domain::payment::{Handoff, Payment};
+    use payment_functions::flows::create_payment::{self, Creation, Keyed, Quoted};
+    use payment_functions::flows::quote::{Quotes, Token};
+    use payment_functions::platform::clock;
+    use payment_functions::platform::failpoint::{Call, Hook, Point, Side, scope};
+    use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
     use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
-    use payment_functions::quote::{Quotes, Token};
-    use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
     use payment_functions::store::Store;
 
     use super::*;
@@ -849,7 +849,7 @@ mod in_process {
             let aws = aws::clients(world().await.aws_url());
             let secret = |id: &str| SecretsManager::new(aws.secrets_manager(), id.to_owned());
             Arc::new(Self {
-                store: aws.store("payments".to_owned()),
+                store: Store::open(&aws, "payments".to_owned()),
                 keys: SecretCache::new(secret("payment-functions/apolopay"), "secretKey"),
                 quotes: Quotes::new(secret("payment-functions/quote")),
                 order_id: unique("ORD"),
@@ -868,13 +868,13 @@ mod in_process {
                 token: Some(&token),
             };
             let money = Money::from_minor(100, Currency::USD);
-            let provider = payment_functions::id::Provider::ApoloPay;
+            let provider = payment_functions::domain::provider::Provider::ApoloPay;
             let intent = Payment {
                 order_id: OrderId::parse(&self.order_id),
-                ..Payment::intend(PaymentId::random(), provider, money, Timestamp::now())
+                ..Payment::intend(PaymentId::random(), provider, money, clock::now())
             };
             let gateway = |_, _| Provider(unique("process"));
-            creation::create(
+            create_payment::create(
                 &self.store,
                 &self.keys,
                 intent,

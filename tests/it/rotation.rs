@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
-use futures_util::stream;
-use payment_functions::clock::Timestamp;
-use payment_functions::secrets::{SecretSource, SecretsManager};
+use futures_util::{StreamExt, stream};
+use payment_functions::platform::clock;
+use payment_functions::platform::secrets::{SecretSource, SecretsManager};
 use payment_functions_local::sandbox::{Call, Calls, Config, Control, Sandbox};
 use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 use tokio::sync::watch;
@@ -59,7 +58,7 @@ impl Side {
         };
         let sandbox = Sandbox::start(config).await.expect("stand-ins");
         let (create_proxy, webhook_proxy) = (aws::proxy().await, aws::proxy().await);
-        let clock = Clock::at(Timestamp::now());
+        let clock = Clock::at(clock::now());
         let name = aws::name(provider);
         let [secret_id, base_url] = ["SECRET_ID", "BASE_URL"].map(|end| format!("{}_{end}", name.to_uppercase()));
         let provider_url = format!("{}/{name}", sandbox.url());

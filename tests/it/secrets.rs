@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions::clock::Timestamp;
-use payment_functions::secrets::{SecretCache, SecretsManager, WebhookSecrets};
-use payment_functions::signature::Signature;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::domain::webhook_signature::Signature;
+use payment_functions::platform::clock;
+use payment_functions::platform::secrets::{SecretCache, SecretsManager, WebhookSecrets};
 use payment_functions_local::sandbox::sign;
 use payment_functions_tests::world::{Attached, AwsProxy, Fault, USUAL_LIMITS};
 
@@ -209,7 +210,7 @@ async fn the_cache_grows_stale_on_errors_and_forgets_the_secret_before_after_a_d
         let verifier = cache.get(now).await.unwrap().verifier(now).unwrap();
         verifier.verifies(body, &Signature::parse(&sign(secret, body)).unwrap())
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     assert!(verifies(OLD, now).await && verifies(NEW, now).await);
     assert_eq!(proxy.count("GetSecretValue"), 2, "one fetch for both");
 

@@ -8,13 +8,15 @@ mod races;
 
 use std::sync::Arc;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Fact, Handoff, Outcome, Payment};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::platform::clock;
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::providers::Event;
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
-use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::store::{Also, Commit, Opened, Store};
 use tokio::sync::Notify;
 
@@ -38,7 +40,7 @@ fn intent(provider: Provider) -> Payment {
             PaymentId::random(),
             provider,
             Money::from_minor(2550, Currency::USD),
-            Timestamp::now(),
+            clock::now(),
         )
     }
 }
@@ -54,8 +56,8 @@ fn accepted(reference: &Reference) -> Handoff {
 /// A payment that its provider took under `reference`, as it is stored.
 async fn created(store: &Store, provider: Provider, reference: &Reference) -> Payment {
     let intent = intent(provider);
-    let now = Timestamp::now();
-    assert_eq!(store.open(&intent, None, now).await.unwrap(), Opened::Started);
+    let now = clock::now();
+    assert_eq!(store.insert_payment(&intent, None, now).await.unwrap(), Opened::Started);
     let payment = intent.accept(accepted(reference), [], now);
     let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
     assert!(matches!(commit, Commit::Done), "{commit:?}");

@@ -1,21 +1,21 @@
 //! Validate, store the intent, call FinvyPay, store the outcome, answer.
 
 use lambda_http::{Body, Request, Response};
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::{ConfigError, ReturnOrigins, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::creation;
-use payment_functions::function::Function;
-use payment_functions::http;
-use payment_functions::id::{PaymentId, Provider};
-use payment_functions::metadata;
-use payment_functions::problem::Problem;
-use payment_functions::providers::finvypay::Environment;
+use payment_functions::api::problem::Problem;
+use payment_functions::api::return_url::ReturnOrigins;
+use payment_functions::api::{metadata, request};
+use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::provider::{Environment, Provider};
+use payment_functions::flows::create_payment;
+use payment_functions::flows::quote::Quotes;
+use payment_functions::lambda::Function;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::clock;
+use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::platform::tls::Tls;
 use payment_functions::providers::finvypay::client::{ApmPayment, BASE_URL};
-use payment_functions::providers::gateway::HttpClient;
-use payment_functions::quote::Quotes;
-use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::Store;
 
 use crate::request::ApmRequest;
@@ -41,20 +41,20 @@ impl Function for CreateApm {
         let aws = Aws::from_environment(variables, &tls)?;
         let secret = |id| SecretsManager::new(aws.secrets_manager(), id);
         Ok(Self {
-            store: aws.store(variables.payments_table()?),
+            store: Store::open(&aws, variables.payments_table()?),
             keys: SecretCache::new(secret(variables.required("FINVYPAY_SECRET_ID")?), "apiKey"),
             quotes: variables.quote_secret_id()?.map(secret).map(Quotes::new),
             client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             environment: variables.finvypay_environment()?,
             webhook_url: format!("{}/webhooks/{}", variables.webhook_base_url()?, Provider::FinvyPay),
-            return_origins: variables.allowed_return_origins()?,
+            return_origins: ReturnOrigins::from_environment(variables)?,
         })
     }
 
     async fn warm_up(&self) {
         let provider = self.client.connect(&self.base_url);
-        creation::warm_up(&self.store, &self.keys, self.quotes.as_ref(), provider).await;
+        create_payment::warm_up(&self.store, &self.keys, self.quotes.as_ref(), provider).await;
     }
 
     async fn handle(&self, request: &Request) -> Response<Body> {
@@ -66,15 +66,15 @@ impl Function for CreateApm {
 
 impl CreateApm {
     async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
-        let body = http::read_json(request)?;
-        let key = http::idempotency_key(request, Self::NAME)?;
+        let body = request::read_json(request)?;
+        let key = request::idempotency_key(request, Self::NAME)?;
         let apm = ApmRequest::read(&body, &self.return_origins, self.quotes.is_some())?;
-        let intent = apm.intent(PaymentId::random(), Timestamp::now());
-        let keyed = key.map(|key| creation::Keyed {
+        let intent = apm.intent(PaymentId::random(), clock::now());
+        let keyed = key.map(|key| create_payment::Keyed {
             key,
             fingerprint: apm.fingerprint(),
         });
-        let quoted = self.quotes.as_ref().map(|quotes| creation::Quoted {
+        let quoted = self.quotes.as_ref().map(|quotes| create_payment::Quoted {
             quotes,
             token: apm.quote.as_ref(),
         });
@@ -87,7 +87,7 @@ impl CreateApm {
             details: &apm.details,
             metadata: metadata::to_send(&apm.own, id),
         };
-        let creation = creation::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
+        let creation = create_payment::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
         Ok(creation.to_response())
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    payment_functions::function::run::<create_apm::handler::CreateApm>()
+    payment_functions::lambda::run::<create_apm::handler::CreateApm>()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    payment_functions::function::run::<create_preorder::handler::CreatePreorder>()
+    payment_functions::lambda::run::<create_preorder::handler::CreatePreorder>()
 }

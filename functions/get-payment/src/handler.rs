@@ -2,15 +2,15 @@
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
-use payment_functions::aws::Aws;
-use payment_functions::config::{ConfigError, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::function::Function;
-use payment_functions::http;
-use payment_functions::id::PaymentId;
-use payment_functions::problem::Problem;
+use payment_functions::api::payment_view::PaymentView;
+use payment_functions::api::problem::Problem;
+use payment_functions::api::response;
+use payment_functions::domain::id::PaymentId;
+use payment_functions::lambda::Function;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
-use payment_functions::view::PaymentView;
 
 /// The function's clients and settings.
 pub struct GetPayment {
@@ -23,7 +23,7 @@ impl Function for GetPayment {
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         Ok(Self {
-            store: aws.store(variables.payments_table()?),
+            store: Store::open(&aws, variables.payments_table()?),
         })
     }
 
@@ -48,10 +48,10 @@ impl GetPayment {
             Problem::store_unavailable(None)
         })?;
         let payment = payment.ok_or_else(Problem::no_such_payment)?;
-        Ok(http::respond(
+        Ok(response::respond(
             StatusCode::OK,
-            http::JSON,
-            http::to_json(&PaymentView::current(&payment)),
+            response::JSON,
+            response::to_json(&PaymentView::current(&payment)),
         ))
     }
 }

@@ -5,5 +5,5 @@ mod handler;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    payment_functions::function::run::<handler::GetPayment>()
+    payment_functions::lambda::run::<handler::GetPayment>()
 }

@@ -2,13 +2,14 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use payment_functions::clock::Timestamp;
-use payment_functions::event::Entry;
-use payment_functions::fault::{Call, around};
-use payment_functions::id::PaymentId;
-use payment_functions::personal::Personal;
+use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::platform::failpoint::{Call, around};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::payment_event::Entry;
 
 /// A letter: the body of a message.
 #[derive(Debug, Serialize, Deserialize)]

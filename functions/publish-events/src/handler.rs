@@ -12,22 +12,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::{ConfigError, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::function;
-use payment_functions::id::PaymentId;
+use payment_functions::domain::id::PaymentId;
+use payment_functions::lambda;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::clock;
+use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::again::{self, Message, NotAgain, Published};
-use crate::bus::Bus;
 use crate::dead_letter::DeadLetters;
+use crate::event_bus::Bus;
+use crate::republish::{self, Message, NotAgain, Published};
+use crate::retry_policy::Failure;
 use crate::stream::{self, Place};
-use crate::verdict::Failure;
 
 const NAME: &str = "publish-events";
 
@@ -104,7 +104,7 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(
+    lambda::serve(
         NAME,
         PublishEvents::configure,
         // Nobody waits for it.
@@ -117,7 +117,7 @@ impl PublishEvents {
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         Ok(Self {
-            store: aws.store(variables.payments_table()?),
+            store: Store::open(&aws, variables.payments_table()?),
             bus: Bus::new(aws.eventbridge(), variables.required("EVENT_BUS")?),
             dead_letters: DeadLetters::new(aws.sqs(), variables.required("DEAD_LETTER_QUEUE_URL")?),
         })
@@ -126,14 +126,14 @@ impl PublishEvents {
     async fn handle(&self, event: Value) -> Result<Answer, Error> {
         Ok(match Request::read(event)? {
             Request::Stream(records) => {
-                let failed = stream::publish(&self.bus, &self.dead_letters, &records, Timestamp::now(), TIME).await;
+                let failed = stream::publish(&self.bus, &self.dead_letters, &records, clock::now(), TIME).await;
                 Answer::Batch(Failures::of(failed.map(str::to_owned)))
             }
             Request::DeadLetters(messages) => {
-                Answer::Batch(Failures::of(again::drain(&self.store, &self.bus, messages).await))
+                Answer::Batch(Failures::of(republish::drain(&self.store, &self.bus, messages).await))
             }
             Request::Operator(Word::Republish { payment_id }) => {
-                Answer::Published(again::republish(&self.store, &self.bus, payment_id).await?)
+                Answer::Published(republish::republish(&self.store, &self.bus, payment_id).await?)
             }
         })
     }

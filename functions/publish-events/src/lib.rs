@@ -7,13 +7,14 @@
 //! | part | module |
 //! |---|---|
 //! | an event in, an answer out | [`handler`] |
-//! | a batch of the table's stream | [`stream`], and what becomes of its failures in [`verdict`] |
-//! | a batch of the dead-letter queue, an operator's word | [`again`] |
-//! | the bus and the dead-letter queue | [`bus`], [`dead_letter`] |
+//! | a batch of the table's stream | [`stream`], and what becomes of its failures in [`retry_policy`] |
+//! | a batch of the dead-letter queue, an operator's word | [`republish`] |
+//! | the bus and the dead-letter queue | [`event_bus`], [`dead_letter`] |
 
-pub mod again;
-pub mod bus;
 pub mod dead_letter;
+pub mod event_bus;
 pub mod handler;
+pub mod payment_event;
+pub mod republish;
+pub mod retry_policy;
 pub mod stream;
-pub mod verdict;

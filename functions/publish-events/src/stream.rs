@@ -6,15 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use payment_functions::clock::Timestamp;
-use payment_functions::event::{self, Entry};
+use payment_functions::domain::time::Timestamp;
 use payment_functions::store::stream::change_of;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::bus::Bus;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::verdict::{Failure, Tried, call_length, judge};
+use crate::event_bus::Bus;
+use crate::payment_event::{self, Entry};
+use crate::retry_policy::{Failure, Tried, call_length, judge};
 
 /// Where a record stands in the stream, and since when.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -94,7 +94,7 @@ fn tasks<'a>(place: &'a Place, record: &Value) -> Vec<Task<'a>> {
         Ok(None) => vec![],
         Ok(Some(change)) => {
             let id = || Some(change.after.id.to_string());
-            match event::of_change(&change) {
+            match payment_event::of_change(&change) {
                 Ok(entries) => entries.into_iter().map(|entry| task(id(), Ok(entry))).collect(),
                 Err(error) => vec![task(id(), Err(error.to_string()))],
             }

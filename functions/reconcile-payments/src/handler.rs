@@ -10,23 +10,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::{ConfigError, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::function;
-use payment_functions::metrics;
-use payment_functions::providers::finvypay::Environment;
+use payment_functions::domain::provider::Environment;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::lambda;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::platform::tls::Tls;
+use payment_functions::platform::{clock, metrics};
 use payment_functions::providers::finvypay::client::BASE_URL;
-use payment_functions::providers::gateway::HttpClient;
-use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ask::{FinvyPay, InTurn};
-use crate::gauges;
+use crate::backlog_metrics;
 use crate::operator::{self, Done, Refused, Word};
+use crate::poller::{FinvyPay, InTurn};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
@@ -89,7 +89,7 @@ impl From<Error> for Diagnostic {
 
 /// Runs the function until Lambda ends it.
 pub fn run() -> ExitCode {
-    function::serve(
+    lambda::serve(
         NAME,
         ReconcilePayments::configure,
         // Nobody waits for it.
@@ -104,7 +104,7 @@ impl ReconcilePayments {
         let aws = Aws::from_environment(variables, &tls)?;
         let secret = SecretsManager::new(aws.secrets_manager(), variables.required("FINVYPAY_SECRET_ID")?);
         Ok(Self {
-            store: aws.store(variables.payments_table()?),
+            store: Store::open(&aws, variables.payments_table()?),
             keys: SecretCache::new(secret, "apiKey"),
             client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
@@ -121,7 +121,7 @@ impl ReconcilePayments {
     }
 
     async fn answer(&self, event: Value) -> Result<Answer, Error> {
-        let now = Timestamp::now();
+        let now = clock::now();
         Ok(match Request::deserialize(event).map_err(Error::NotUnderstood)? {
             Request::Sweep => Answer::Report(self.sweep(now).await?),
             Request::Complete(word) => Answer::Done(operator::complete(&self.store, &word, now).await?),
@@ -140,12 +140,12 @@ impl ReconcilePayments {
         let asker = InTurn::new(&self.store, finvypay);
         let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
         // Afterwards, whatever became of it: what it settled waits for nobody.
-        gauges::write(&self.store).await;
+        backlog_metrics::write(&self.store).await;
         let (report, asker) = swept?;
         metrics::reconciler_lag(Duration::from_secs(report.lag_seconds));
         if asker.is_key_refused() {
             // It may have been rotated: the next run gets the new one.
-            let refreshed = self.keys.refresh(Timestamp::now()).await;
+            let refreshed = self.keys.refresh(clock::now()).await;
             tracing::info!(
                 refreshed = matches!(refreshed, Ok(Some(_))),
                 "the provider refused our key"

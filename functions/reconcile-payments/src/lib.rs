@@ -8,13 +8,13 @@
 //! |---|---|
 //! | an event in, a report out | [`handler`], [`report`] |
 //! | a run over what is due | [`sweep`] |
-//! | asking FinvyPay | [`ask`] |
-//! | how much waits | [`gauges`] |
+//! | asking FinvyPay | [`poller`] |
+//! | how much waits | [`backlog_metrics`] |
 //! | an operator's word | [`operator`] |
 
-pub mod ask;
-pub mod gauges;
+pub mod backlog_metrics;
 pub mod handler;
 pub mod operator;
+pub mod poller;
 pub mod report;
 pub mod sweep;

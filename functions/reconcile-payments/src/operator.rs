@@ -4,13 +4,14 @@
 //! twice is saying it once; no other payment is touched. Who may say it is decided by IAM, since it is an invocation of
 //! the function.
 
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{self, Delivery};
-use payment_functions::id::{PaymentId, Reference};
-use payment_functions::money::Decimal;
-use payment_functions::payment::{Fact, Operator, Outcome, Payment};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Operator, Outcome};
+use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_event::{self, Delivery};
 use payment_functions::providers::Event;
-use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Conflict, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +183,7 @@ async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp)
                 return Err(Refused::AnothersReference(owner));
             }
         }
-        if let Some(delivery) = delivery::record(store, &event, &payment, false, now).await? {
+        if let Some(delivery) = record_event::record(store, &event, &payment, false, now).await? {
             return Ok(delivery);
         }
         payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use payment_functions::id::{OrderId, PaymentId, Provider};
-use payment_functions::money::{Amount, Currency};
-use payment_functions::payment::Payment;
+use payment_functions::domain::id::{OrderId, PaymentId};
+use payment_functions::domain::money::{Amount, Currency};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
 use serde::Serialize;
 
 /// The most matters that a report names; the rest is counted, and every one is logged.

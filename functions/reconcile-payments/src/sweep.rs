@@ -6,17 +6,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{Delivery, deliver, deliver_known};
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::payment::{Fact, Outcome, Payment};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::schedule::{self, Queue};
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_event::{Delivery, deliver, deliver_known};
 use payment_functions::providers::Event;
-use payment_functions::schedule::{self, Queue};
-use payment_functions::status::Status;
 use payment_functions::store::{Also, Commit, Due, ParkedEvents, Store, StoreError, Subject};
 use tokio::time::Instant;
 
-use crate::ask::{ASKED, Ask, Unanswered};
+use crate::poller::{ASKED, Ask, Unanswered};
 use crate::report::{ForAPerson, Matter, Report, count};
 
 /// How much of each part of a queue is read at once.

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use lambda_http::http::{HeaderMap, Method, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::{ConfigError, Variables};
-use payment_functions::connector::Tls;
-use payment_functions::delivery::{self, Delivery};
-use payment_functions::function::Function;
-use payment_functions::http;
-use payment_functions::id::Provider;
-use payment_functions::metrics;
-use payment_functions::payment::Outcome;
-use payment_functions::problem::{Code, Problem};
-use payment_functions::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
+use payment_functions::api::problem::{Code, Problem};
+use payment_functions::api::response;
+use payment_functions::domain::fact::Outcome;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_event::{self, Delivery};
+use payment_functions::lambda::Function;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
+use payment_functions::platform::tls::Tls;
+use payment_functions::platform::{clock, metrics};
+use payment_functions::providers::webhooks;
 use payment_functions::store::Store;
 use tokio::time::timeout;
 
@@ -42,14 +43,14 @@ impl Function for WebhookHandler {
             Ok(SecretCache::new(secret, "webhookSecret"))
         };
         Ok(Self {
-            store: aws.store(variables.payments_table()?),
+            store: Store::open(&aws, variables.payments_table()?),
             apolopay: secrets("APOLOPAY_SECRET_ID")?,
             finvypay: secrets("FINVYPAY_SECRET_ID")?,
         })
     }
 
     async fn warm_up(&self) {
-        let now = Timestamp::now();
+        let now = clock::now();
         tokio::join!(
             self.store.connect(),
             self.apolopay.warm_up(now),
@@ -59,7 +60,7 @@ impl Function for WebhookHandler {
 
     async fn handle(&self, request: &Request) -> Response<Body> {
         match self.receive(request).await {
-            Ok(()) => http::respond(StatusCode::OK, http::JSON, r#"{"received":true}"#.to_owned()),
+            Ok(()) => response::respond(StatusCode::OK, response::JSON, r#"{"received":true}"#.to_owned()),
             Err(problem) => {
                 tracing::warn!(code = ?problem.code(), "webhook refused");
                 if problem.code() == Code::SignatureInvalid {
@@ -81,14 +82,14 @@ impl WebhookHandler {
         if body.len() > MAX_BODY {
             return Err(Problem::payload_too_large(MAX_BODY));
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         self.verify(provider, request.headers(), body, now).await?;
-        let event = provider.profile().webhooks.read(body).map_err(|unusable| {
+        let event = webhooks(provider).read(body).map_err(|unusable| {
             tracing::error!(%provider, reason = unusable.0, "a signed webhook cannot be read");
             metrics::webhook_unusable();
             Problem::webhook_unusable(unusable.0)
         })?;
-        let delivery = timeout(STORE_LIMIT, delivery::deliver(&self.store, &event, now)).await;
+        let delivery = timeout(STORE_LIMIT, record_event::deliver(&self.store, &event, now)).await;
         let delivery = match delivery {
             Ok(Ok(delivery)) => delivery,
             Ok(Err(error)) => return Err(not_stored(&error)),
@@ -121,9 +122,7 @@ impl WebhookHandler {
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let signatures = provider
-            .profile()
-            .webhooks
+        let signatures = webhooks(provider)
             .signatures(headers)
             .ok_or_else(Problem::signature_invalid)?;
         let verifies = self.secrets(provider).verifies(body, &signatures, now).await;

@@ -1,19 +1,21 @@
 //! Writing a change of a payment, with everything that belongs to it, or learning what has moved meanwhile.
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
-use super::due;
-use super::items::{self, number};
+use super::due_index;
+use super::error::StoreError;
+use super::schema::{self, number};
+use super::table::Store;
 use super::transaction::Transaction;
-use super::{Item, Store, StoreError};
-use crate::clock::Timestamp;
-use crate::fault::Call;
-use crate::id::{PaymentId, Reference};
-use crate::idempotency::{Answer, KeyRecord, Lease};
-use crate::payment::{Fact, Payment};
-use crate::schedule::Change;
+use crate::domain::fact::Fact;
+use crate::domain::id::{PaymentId, Reference};
+use crate::domain::idempotency::{Answer, KeyRecord, Lease};
+use crate::domain::payment::Payment;
+use crate::domain::schedule::Change;
+use crate::domain::time::Timestamp;
+use crate::platform::failpoint::Call;
 
 /// What is written together with a payment.
 #[derive(Clone, Debug, Default)]
@@ -122,12 +124,12 @@ impl Store {
         let mut conflict = Conflict::default();
         for (step, item) in refused {
             match step {
-                Step::State => conflict.moved = Some(items::payment_of(item)?),
+                Step::State => conflict.moved = Some(schema::payment_of(item)?),
                 Step::New => conflict.known = true,
                 Step::Fact => return Err(StoreError::Corrupt),
-                Step::Reference(reference) => conflict.taken.push((reference, items::owner_of(&item)?)),
-                Step::Parked(reference) => conflict.parked.push((reference, items::parked_texts_of(&item))),
-                Step::Key => conflict.key = Some(items::key_record_of(item)?),
+                Step::Reference(reference) => conflict.taken.push((reference, schema::owner_of(&item)?)),
+                Step::Parked(reference) => conflict.parked.push((reference, schema::parked_texts_of(&item))),
+                Step::Key => conflict.key = Some(schema::key_record_of(item)?),
             }
         }
         Ok(Commit::Conflict(conflict))
@@ -146,8 +148,8 @@ impl Store {
             "attention",
             "noted",
         ];
-        let mut item = items::state_item(after)?;
-        let mut update = self.update(items::state_key(after.id));
+        let mut item = schema::state_item(after)?;
+        let mut update = self.update(schema::state_key(after.id));
         let mut assignments = Vec::new();
         for name in MUTABLE {
             if let Some(value) = item.remove(name) {
@@ -156,7 +158,7 @@ impl Store {
                 assignments.push(format!("#{name} = :{name}"));
             }
         }
-        let (update, set, remove) = due::change(update, after.id, change);
+        let (update, set, remove) = due_index::change(update, after.id, change);
         let update = update
             .update_expression(format!("SET {}{set}{remove}", assignments.join(", ")))
             .condition_expression("#version = :before")
@@ -168,7 +170,7 @@ impl Store {
     fn check_state(&self, before: &Payment) -> Result<TransactWriteItem, StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
-            .set_key(Some(items::state_key(before.id)))
+            .set_key(Some(schema::state_key(before.id)))
             .condition_expression("#version = :before")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":before", number(before.version))
@@ -185,17 +187,17 @@ impl Store {
     ) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(items::fact_item(id, fact, now)?))
+            .set_item(Some(schema::fact_item(id, fact, now)?))
             .condition_expression("attribute_not_exists(pk)");
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
     /// Records a fact; what is there of it already stays.
     fn upsert_fact(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
-        let key = items::fact_key(id, &fact.digest());
+        let key = schema::fact_key(id, &fact.digest());
         let mut update = self.update(key.clone());
         let mut assignments = Vec::new();
-        for (name, value) in items::fact_item(id, fact, now)? {
+        for (name, value) in schema::fact_item(id, fact, now)? {
             if !key.contains_key(&name) {
                 assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
                 update = update.expression_attribute_values(format!(":{name}"), value);
@@ -207,10 +209,10 @@ impl Store {
     }
 
     fn claim_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
-        let key = items::reference_key(payment.provider, reference);
+        let key = schema::reference_key(payment.provider, reference);
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(items::pointer_item(key, payment.id)))
+            .set_item(Some(schema::pointer_item(key, payment.id)))
             .condition_expression("attribute_not_exists(pk) OR paymentId = :id")
             .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -224,7 +226,7 @@ impl Store {
         reference: &Reference,
         seen: Option<&Vec<String>>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let key = Some(items::parked_key(payment.provider, reference.as_str()));
+        let key = Some(schema::parked_key(payment.provider, reference.as_str()));
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let step = TransactWriteItem::builder();
         let step = match seen {
@@ -251,18 +253,11 @@ impl Store {
 
     fn answer_key(&self, lease: &Lease, answer: &Answer) -> Result<TransactWriteItem, StoreError> {
         let update = self
-            .update(items::key_key(&lease.key))
+            .update(schema::key_key(&lease.key))
             .update_expression("SET answer = :answer")
             .condition_expression("fence = :fence AND attribute_not_exists(answer)")
-            .expression_attribute_values(":answer", AttributeValue::M(items::to_item(answer)?))
+            .expression_attribute_values(":answer", AttributeValue::M(schema::to_item(answer)?))
             .expression_attribute_values(":fence", number(lease.fence));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
-    }
-
-    pub(super) fn update(&self, key: Item) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
-        Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_dynamo::Item as Image;
 use serde_json::Value;
 
-use super::items;
-use crate::payment::Payment;
+use super::schema;
+use crate::domain::payment::Payment;
 
 /// A payment before and after a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
     let (Some(pk), Some(sk)) = (key("pk"), key("sk")) else {
         return Err(Unreadable { payment_id: None });
     };
-    let Some(id) = items::payment_named(pk, sk) else {
+    let Some(id) = schema::payment_named(pk, sk) else {
         return Ok(None);
     };
     let unreadable = || Unreadable {
@@ -45,7 +45,7 @@ pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
     };
     let image = |name: &str| {
         let image = record.pointer(&format!("/dynamodb/{name}"))?;
-        items::payment_of(Image::deserialize(image).ok()?).ok()
+        schema::payment_of(Image::deserialize(image).ok()?).ok()
     };
     let before = match record.get("eventName").and_then(Value::as_str) {
         Some("REMOVE") => return Ok(None),
@@ -58,106 +58,4 @@ pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::id::{PaymentId, Provider, Reference};
-    use crate::money::{Currency, Money};
-    use crate::payment::Handoff;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
-
-    fn payment() -> Payment {
-        let money = Money::from_minor(2550, Currency::USD);
-        Payment::intend(PaymentId::random(), Provider::ApoloPay, money, NOW)
-    }
-
-    /// An item in DynamoDB's JSON.
-    fn image(payment: &Payment) -> Value {
-        let item: Image = items::state_item(payment).unwrap().into();
-        serde_json::to_value(item).unwrap()
-    }
-
-    fn record(kind: &str, payment: &Payment, old: &Value, new: &Value) -> Value {
-        json!({
-            "eventSource": "aws:dynamodb", "eventName": kind,
-            "dynamodb": {
-                "Keys": { "pk": { "S": format!("PAYMENT#{}", payment.id) }, "sk": { "S": "STATE" } },
-                "OldImage": old, "NewImage": new,
-            },
-        })
-    }
-
-    fn without(mut record: Value, member: &str) -> Value {
-        record["dynamodb"].as_object_mut().unwrap().remove(member);
-        record
-    }
-
-    #[test]
-    fn images_are_read_as_the_table_is() {
-        let before = payment();
-        let handoff = Handoff {
-            reference: Reference::parse("p").unwrap(),
-            redirect_url: Some("https://pay.example/1".into()),
-            expires_at: None,
-        };
-        let after = before.accept(handoff, [Reference::parse("q").unwrap()], NOW);
-        let (old, new) = (image(&before), image(&after));
-        let inserted = without(record("INSERT", &before, &old, &old), "OldImage");
-        let expected = Change {
-            before: None,
-            after: before.clone(),
-        };
-        assert_eq!(change_of(&inserted), Ok(Some(expected)));
-        let expected = Change {
-            before: Some(before.clone()),
-            after: after.clone(),
-        };
-        assert_eq!(change_of(&record("MODIFY", &after, &old, &new)), Ok(Some(expected)));
-        let removed = without(record("REMOVE", &after, &new, &new), "NewImage");
-        assert_eq!(change_of(&removed), Ok(None));
-    }
-
-    #[test]
-    fn other_items_are_none_of_it() {
-        let payment = payment();
-        for (pk, sk) in [
-            (format!("PAYMENT#{}", payment.id), "FACT#0"),
-            ("KEY#/preorders#k".to_owned(), "KEY"),
-            ("REF#apolopay#x".to_owned(), "STATE"),
-        ] {
-            let mut record = record("MODIFY", &payment, &json!({}), &json!({}));
-            record["dynamodb"]["Keys"] = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
-            assert_eq!(change_of(&record), Ok(None), "{pk} {sk}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_names_its_payment() {
-        let payment = payment();
-        let good = image(&payment);
-        let mut broken = good.clone();
-        broken.as_object_mut().unwrap().remove("amount");
-        let whole = record("MODIFY", &payment, &good, &good);
-        let named = Err(Unreadable {
-            payment_id: Some(payment.id.to_string()),
-        });
-        for record in [
-            record("MODIFY", &payment, &good, &broken),
-            record("MODIFY", &payment, &broken, &good),
-            record("INSERT", &payment, &good, &json!("no image")),
-            record("MODIFY", &payment, &good, &json!({ "amount": { "Q": "1" } })),
-            record("UPSERT", &payment, &good, &good),
-            // Another view of the stream.
-            without(whole.clone(), "OldImage"),
-            without(whole.clone(), "NewImage"),
-        ] {
-            assert_eq!(change_of(&record), named, "{record}");
-        }
-        let nameless = Err(Unreadable { payment_id: None });
-        assert_eq!(change_of(&without(whole, "Keys")), nameless);
-        assert_eq!(change_of(&json!(null)), nameless);
-    }
-}
+mod tests;

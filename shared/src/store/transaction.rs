@@ -2,42 +2,17 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 
-use super::{Item, Store};
-use crate::aws;
-use crate::fault::{Call, around};
+use super::error::StoreError;
+use super::schema::Item;
+use super::table::Store;
+use crate::platform::failpoint::{Call, around};
 
 /// How often a transaction that only met contention is tried again.
 const CONTENTION_RETRIES: u32 = 8;
-
-/// The store could not do what was asked. Nothing of an item is in the text.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The table cannot be reached, throttles, or refused the operation.
-    #[error("DynamoDB {operation} failed: {why}")]
-    Failed {
-        /// The operation.
-        operation: &'static str,
-        /// DynamoDB's code, or what went wrong before there was one; and what to do where only a person can do something.
-        why: String,
-    },
-    /// It took too long; whether it was done is not known.
-    #[error("DynamoDB did not answer in time")]
-    TimedOut,
-    /// Others wrote the same items all the time.
-    #[error("too much contention")]
-    Contended,
-    /// An item is not what this program writes.
-    #[error("an item cannot be read")]
-    Corrupt,
-    /// A request could not be built.
-    #[error("a request to DynamoDB could not be built")]
-    Build(#[from] BuildError),
-}
 
 /// The steps of a transaction, each under a name by which a refusal is recognised.
 pub(super) struct Transaction<N> {
@@ -112,42 +87,11 @@ impl<N> Transaction<N> {
 }
 
 impl Store {
-    /// The error of an operation.
-    pub(super) fn failed<E: ProvideErrorMetadata, R>(
-        &self,
-        operation: &'static str,
-        error: &SdkError<E, R>,
-    ) -> StoreError {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
-        let why = match error {
-            SdkError::ServiceError(service) => self.refusal(service.err().code().unwrap_or("unknown")),
-            SdkError::TimeoutError(_) => format!("no answer in time {}", self.place()),
-            SdkError::DispatchFailure(_) => format!("no connection {}", self.place()),
-            SdkError::ResponseError(_) => "unreadable response".to_owned(),
-            _ => "request not sent".to_owned(),
-        };
-        StoreError::Failed { operation, why }
-    }
-
-    fn refusal(&self, code: &str) -> String {
-        let table = &self.table;
-        match (code, aws::hint(code)) {
-            ("ResourceNotFoundException", _) => format!(
-                "there is no table {table} {}: create it, or set PAYMENTS_TABLE and AWS_REGION to where it is",
-                self.place(),
-            ),
-            (_, Some(hint)) => format!("{code} for the table {table} {}: {hint}", self.place()),
-            (_, None) => code.to_owned(),
-        }
-    }
-
-    /// Where the table is looked for.
-    fn place(&self) -> String {
-        let region = self.client.config().region().map_or("no region", AsRef::as_ref);
-        match &self.endpoint {
-            Some(endpoint) => format!("in {region} at {endpoint}"),
-            None => format!("in {region}"),
-        }
+    pub(super) fn update(&self, key: Item) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
     /// Writes one item under its condition; gives the item that is there instead where that failed.

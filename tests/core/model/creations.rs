@@ -1,18 +1,20 @@
 //! One request after another for a payment, with everything that its provider may answer.
 
+use payment_functions::platform::clock;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use payment_functions::creation::{self, Creation, Keyed};
-use payment_functions::delivery::deliver;
-use payment_functions::id::{OrderId, Provider};
-use payment_functions::idempotency::{Fingerprint, IdempotencyKey};
-use payment_functions::json::Json;
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Fact, Outcome};
-use payment_functions::problem::Problem;
+use payment_functions::api::problem::Problem;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::OrderId;
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::create_payment::{self, Creation, Keyed};
+use payment_functions::flows::record_event::deliver;
 use payment_functions::providers::Event;
-use payment_functions::status::Status;
 use payment_functions::store::Opened;
 
 use super::*;
@@ -71,7 +73,7 @@ impl Gateway for Caller<'_> {
                 payment_id: Some(payment.id),
                 ..event
             };
-            deliver(&self.till.table.store, &event, Timestamp::now()).await.unwrap();
+            deliver(&self.till.table.store, &event, clock::now()).await.unwrap();
         }
         self.till.replies.lock().unwrap().pop_front().unwrap()
     }
@@ -111,10 +113,10 @@ impl Till {
         let money = Money::from_minor(2550, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(key),
-            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, Timestamp::now())
+            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, clock::now())
         };
         let gateway = |_, key| Caller { till: self, key };
-        creation::create(&self.table.store, &self.keys, intent, Some(&keyed), None, gateway).await
+        create_payment::create(&self.table.store, &self.keys, intent, Some(&keyed), None, gateway).await
     }
 
     async fn payment(&self, id: PaymentId) -> Payment {
@@ -264,7 +266,7 @@ async fn what_is_needed_is_had_before_the_first_request() {
     let connect = async {
         is_connected.fetch_add(1, Ordering::Relaxed);
     };
-    creation::warm_up(&till.table.store, &till.keys, None, connect).await;
+    create_payment::warm_up(&till.table.store, &till.keys, None, connect).await;
     assert_eq!(is_connected.load(Ordering::Relaxed), 1);
     assert_eq!(till.fetched.load(Ordering::Relaxed), 1);
     assert_eq!(till.create().await.unwrap().answer.status, 201);
@@ -280,7 +282,7 @@ async fn what_was_paid_meanwhile_is_not_talked_away() {
         payment_id: id,
         ..paid("p")
     };
-    deliver(&till.table.store, &event, Timestamp::now()).await.unwrap();
+    deliver(&till.table.store, &event, clock::now()).await.unwrap();
     let again = till.create().await.unwrap();
     assert_eq!((again.answer.status, Some(again.payment)), (201, id));
     assert!(again.answer.body.contains("completed"), "{}", again.answer.body);
@@ -307,7 +309,7 @@ async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
         },
     };
     for event in [&paid("p"), &by_transaction] {
-        deliver(&till.table.store, event, Timestamp::now()).await.unwrap();
+        deliver(&till.table.store, event, clock::now()).await.unwrap();
     }
     let created = till.create().await.unwrap();
     assert_eq!(created.answer.status, 201);
@@ -404,7 +406,7 @@ impl Choose for OtherFirst {
 #[tokio::test]
 async fn a_key_leads_to_its_payment_for_48_hours() {
     let till = Till::open([accepts(&["p"])]);
-    let begun = Timestamp::now();
+    let begun = clock::now();
     let creation = till.create().await.unwrap();
     let key = IdempotencyKey::parse("create", b"k").unwrap();
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
@@ -431,11 +433,14 @@ async fn a_key_leads_to_its_payment_for_48_hours() {
 async fn a_key_does_not_run_out_under_a_lease() {
     let till = Till::open([]);
     let store = &till.table.store;
-    let (key, begun) = (IdempotencyKey::parse("create", b"k").unwrap(), Timestamp::now());
+    let (key, begun) = (IdempotencyKey::parse("create", b"k").unwrap(), clock::now());
     let money = Money::from_minor(2550, Currency::USD);
     let intent = Payment::intend(PaymentId::random(), Provider::FinvyPay, money, begun);
     let keyed = Some((&key, &Fingerprint::of(&Json::Null)));
-    assert_eq!(store.open(&intent, keyed, begun).await.unwrap(), Opened::Started);
+    assert_eq!(
+        store.insert_payment(&intent, keyed, begun).await.unwrap(),
+        Opened::Started
+    );
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     let late = begun.plus(days(2)).minus(Duration::from_secs(1));
     let seen = store.key(&key, late).await.unwrap().unwrap();
@@ -450,6 +455,6 @@ async fn a_key_does_not_run_out_under_a_lease() {
         id: PaymentId::random(),
         ..intent.clone()
     };
-    let opened = store.open(&second, keyed, late.plus(days(1))).await.unwrap();
+    let opened = store.insert_payment(&second, keyed, late.plus(days(1))).await.unwrap();
     assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
 }

@@ -1,10 +1,12 @@
 //! One event after another: whose it is, and what it changes.
 
-use payment_functions::delivery::{Delivery, deliver, deliver_known};
-use payment_functions::id::{OrderId, Provider};
-use payment_functions::payment::{Fact, Outcome};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::OrderId;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::record_event::{Delivery, deliver, deliver_known};
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
-use payment_functions::status::Status;
 
 use super::*;
 use crate::facts::said;
@@ -82,7 +84,7 @@ async fn what_nobody_is_known_for_is_stored_nowhere_unless_it_may_be_parked() {
     shop.pending(Provider::FinvyPay, "o", "p").await;
     let before = shop.table.items().unwrap().len();
     let stranger = event(Provider::FinvyPay, Outcome::Completed, Some("p2"), Some("o2"));
-    let known = deliver_known(&shop.store, &stranger, Timestamp::now()).await;
+    let known = deliver_known(&shop.store, &stranger, clock::now()).await;
     assert_eq!(known.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
     assert_eq!(told(&shop, &stranger).await, Delivery::Parked);

@@ -7,20 +7,23 @@
 //!
 //! `HISTORIES` says how many lives there are at least, some hundreds if nothing does; `make histories` runs a million.
 
+use payment_functions::platform::clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use payment_functions::creation::{self, Keyed};
-use payment_functions::delivery::deliver;
-use payment_functions::fault::{Call, around};
-use payment_functions::id::{OrderId, PaymentId, Provider};
-use payment_functions::idempotency::{Fingerprint, IdempotencyKey};
-use payment_functions::json::Json;
-use payment_functions::money::{Currency, Decimal, Money};
-use payment_functions::payment::{Attention, Fact, Outcome};
-use payment_functions::providers::Event;
-use payment_functions::providers::finvypay;
-use payment_functions::status::Status;
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Attention;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::create_payment::{self, Keyed};
+use payment_functions::flows::record_event::deliver;
+use payment_functions::platform::failpoint::{Call, around};
+use payment_functions::providers::{Event, finvypay, webhooks};
 use payment_functions_tests::aloud;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -29,9 +32,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::facts;
-use crate::is_in_ledger;
 use crate::sweeps::Book;
+use crate::{facts, is_in_ledger};
 
 /// How many payments a shop has.
 const PAYMENTS: usize = 12;
@@ -326,7 +328,7 @@ impl Shop {
                     "nobody's",
                 );
                 self.strangers.lock().unwrap().push(event.clone());
-                deliver(&self.store, &event, Timestamp::now()).await.unwrap();
+                deliver(&self.store, &event, clock::now()).await.unwrap();
             }
             Step::Silence { payment, outcome } => self.keep_silent(*payment, *outcome),
             Step::Sweep => {
@@ -361,7 +363,7 @@ impl Shop {
                 PaymentId::random(),
                 provider,
                 Money::from_minor(2550, Currency::USD),
-                Timestamp::now(),
+                clock::now(),
             )
         };
         let heard = Mutex::new(None);
@@ -372,7 +374,7 @@ impl Shop {
             id,
             heard: &heard,
         };
-        match creation::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
+        match create_payment::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 let mut life = self.life(index);
                 assert_eq!(
@@ -402,7 +404,7 @@ impl Shop {
     async fn deliver(&self, index: usize, event: Event) {
         // Until it is acknowledged, it is not.
         self.life(index).unheard.push(event.clone());
-        deliver(&self.store, &event, Timestamp::now()).await.unwrap();
+        deliver(&self.store, &event, clock::now()).await.unwrap();
         let mut life = self.life(index);
         life.unheard.retain(|unheard| *unheard != event);
         life.heard.push(event);
@@ -457,7 +459,7 @@ impl Shop {
 
     async fn sweep(&self) {
         self.write_book();
-        let sweep = Sweep::new(&self.store, self.book.clone(), Timestamp::now());
+        let sweep = Sweep::new(&self.store, self.book.clone(), clock::now());
         let (report, _) = sweep.run(TIME).await.unwrap();
         assert_eq!((report.failed, report.unfinished), (0, false), "{report:?}");
     }
@@ -477,7 +479,7 @@ impl Shop {
         let strangers = self.strangers.lock().unwrap().clone();
         for event in &strangers {
             self.alone(async {
-                deliver(&self.store, event, Timestamp::now()).await.unwrap();
+                deliver(&self.store, event, clock::now()).await.unwrap();
             })
             .await;
         }
@@ -720,7 +722,7 @@ fn webhook(
             "amount": amount, "currency": currency, "metadata": metadata,
         }),
     };
-    provider.profile().webhooks.read(body.to_string().as_bytes()).unwrap()
+    webhooks(provider).read(body.to_string().as_bytes()).unwrap()
 }
 
 /// FinvyPay's word for a status.
@@ -734,8 +736,8 @@ fn word_for(status: Status) -> &'static str {
     }
 }
 
-fn reply(body: &Value) -> payment_functions::providers::gateway::Reply {
-    payment_functions::providers::gateway::Reply {
+fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
+    payment_functions::providers::http_client::Reply {
         status: reqwest::StatusCode::OK,
         body: Json::parse(body.to_string().as_bytes()).unwrap().as_object().cloned(),
     }

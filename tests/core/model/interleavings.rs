@@ -1,27 +1,29 @@
 //! The webhook that races the answer to the create call, and everything else that can meet, in every order of their
 //! transactions, and with one of them dying before any of its calls.
 
+use payment_functions::platform::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use payment_functions::creation::{self, Keyed};
-use payment_functions::delivery::deliver;
-use payment_functions::id::{OrderId, PaymentId, Provider};
-use payment_functions::idempotency::{Answer, Fingerprint, IdempotencyKey};
-use payment_functions::json::Json;
-use payment_functions::money::{Currency, Decimal, Money};
-use payment_functions::payment::{Fact, Outcome};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId};
+use payment_functions::domain::idempotency::{Answer, Fingerprint, IdempotencyKey};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::schedule::Queue;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::create_payment::{self, Keyed};
+use payment_functions::flows::record_event::deliver;
 use payment_functions::providers::Event;
-use payment_functions::schedule::Queue;
-use payment_functions::status::Status;
 use payment_functions::store::{Store, Subject};
 use payment_functions_tests::aloud;
 use reconcile_payments::operator::{self, Refused, Word};
 use reconcile_payments::sweep::Sweep;
 
 use super::*;
-use crate::facts;
 use crate::sweeps::Book;
-use crate::unique;
+use crate::{facts, unique};
 
 const LEASE_OVER: Duration = Duration::from_secs(31);
 
@@ -62,7 +64,7 @@ impl<'a> Scene<'a> {
                 self.payment,
                 self.provider,
                 Money::from_minor(2550, Currency::USD),
-                Timestamp::now(),
+                clock::now(),
             )
         }
     }
@@ -84,7 +86,7 @@ impl<'a> Scene<'a> {
             }
         };
         let gateway = |_, _| self.stand_in.clone();
-        match creation::create(self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
+        match create_payment::create(self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 assert_eq!(creation.payment, self.payment, "one key, one payment");
                 Ok(creation.answer)
@@ -112,7 +114,7 @@ impl<'a> Scene<'a> {
     }
 
     async fn delivered(&self, event: &Event) {
-        deliver(self.store, event, Timestamp::now()).await.unwrap();
+        deliver(self.store, event, clock::now()).await.unwrap();
     }
 
     /// What comes next in life: every webhook that was not acknowledged, and the key again once a lease is over.
@@ -365,10 +367,10 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
 
 /// The reconciler's look at what of a queue is due so much later.
 async fn look_later<'a>(scene: &'a Scene<'_>, queue: Queue, later: Duration, book: &'a Book) -> Act<'a> {
-    let due = scene.store.due(queue, Timestamp::now().plus(later), 10).await.unwrap();
+    let due = scene.store.due(queue, clock::now().plus(later), 10).await.unwrap();
     assert_eq!(due.len(), 1, "{due:?}");
     act_later(later, async move {
-        let mut sweep = Sweep::new(scene.store, book.clone(), Timestamp::now());
+        let mut sweep = Sweep::new(scene.store, book.clone(), clock::now());
         sweep.look_at(&due[0]).await.unwrap();
     })
 }
@@ -460,7 +462,7 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
             why: "seen as paid".to_owned(),
         };
         let say = async {
-            let done = operator::complete(scene.store, &word, Timestamp::now()).await.unwrap();
+            let done = operator::complete(scene.store, &word, clock::now()).await.unwrap();
             assert_eq!(done.status, Status::Completed);
         };
         let done = play(vec![act(say), act(scene.delivered(&paid))], choices, 0).await?;
@@ -500,7 +502,7 @@ async fn an_operator_and_the_provider_give_one_id_to_two_payments() {
         };
         let said = Mutex::new(None);
         let say = async {
-            let done = operator::complete(one.store, &word, Timestamp::now()).await;
+            let done = operator::complete(one.store, &word, clock::now()).await;
             *said.lock().unwrap() = Some(done);
         };
         let done = play(vec![act(say), act(other.delivered(&told))], choices, 0).await?;
@@ -551,7 +553,7 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
         };
         let said = Mutex::new(None);
         let say = async {
-            let done = operator::close(scene.store, &word, Timestamp::now()).await;
+            let done = operator::close(scene.store, &word, clock::now()).await;
             *said.lock().unwrap() = Some(done);
         };
         let more = other_money("2");
@@ -563,7 +565,7 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
             let words = format!("closed by an operator; facts noted: {noted}");
             ledger.iter().any(|fact| fact["words"]["S"] == words.as_str())
         };
-        let due = scene.store.due(Queue::Review, Timestamp::now(), 100).await.unwrap();
+        let due = scene.store.due(Queue::Review, clock::now(), 100).await.unwrap();
         let is_due = due.iter().any(|due| due.subject == Subject::Payment(scene.payment));
         let outcome = match said.into_inner().unwrap().unwrap() {
             Ok(_) if has_closed(2) => 0,
@@ -575,7 +577,7 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
         assert_eq!(ledger.len(), if outcome == 2 { 2 } else { 3 });
         outcomes.lock().unwrap()[outcome] += 1;
         // The next run would find more and more.
-        operator::close(scene.store, &word, Timestamp::now()).await.unwrap();
+        operator::close(scene.store, &word, clock::now()).await.unwrap();
         Some(())
     });
     assert!(orders.await > 3);

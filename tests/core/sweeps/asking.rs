@@ -1,6 +1,6 @@
 //! What the provider answers, and what follows from it.
 
-use payment_functions::payment::Attention;
+use payment_functions::domain::payment::Attention;
 
 use super::*;
 

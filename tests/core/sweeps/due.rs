@@ -180,7 +180,7 @@ async fn a_part_that_holds_more_than_is_read_at_once_is_read_again() {
         let money = Money::from_minor(2550, Currency::USD);
         let payment = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, shop.start);
         if payment.id.shard(SHARDS) == 0 {
-            shop.store.open(&payment, None, shop.start).await.unwrap();
+            shop.store.insert_payment(&payment, None, shop.start).await.unwrap();
             of_one_part += 1;
         }
     }

@@ -1,6 +1,7 @@
 //! Two texts, each on a line, as decimal numbers and as amounts.
 
-use payment_functions::money::{Currency, Decimal, Money};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::money::{Currency, Money};
 
 use super::{paper, split};
 

@@ -3,7 +3,7 @@
 use lambda_http::RequestExt;
 use lambda_http::aws_lambda_events::encodings::Base64Data;
 use lambda_http::http::HeaderValue;
-use payment_functions::http;
+use payment_functions::api::request;
 use serde_json::{Value, json};
 
 use super::headers::Message;
@@ -31,7 +31,7 @@ pub fn check(bytes: &[u8]) -> bool {
         "isBase64Encoded": text.is_err(),
     });
     let event = serde_json::from_str(&event.to_string()).unwrap();
-    let request = http::request_of(event);
+    let request = request::request_of(event);
     assert_eq!((request.method(), request.raw_http_path()), (&method, path));
     let body: &[u8] = request.body();
     assert_eq!(body, message.body, "the exact bytes");

@@ -2,8 +2,8 @@
 
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 use lambda_http::{Body, Request};
-use payment_functions::http;
-use payment_functions::json::Json;
+use payment_functions::api::request as read;
+use payment_functions::domain::json::Json;
 
 use super::{request, split};
 
@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) -> bool {
 
     let keys = message.all("idempotency-key");
     let is_key = |key: &[u8]| (1..=255).contains(&key.len()) && key.iter().all(|byte| (0x21..=0x7e).contains(byte));
-    match (http::idempotency_key(&request, "route"), &keys[..]) {
+    match (read::idempotency_key(&request, "route"), &keys[..]) {
         (Ok(None), []) => {}
         (Ok(Some(key)), [only]) => {
             assert!(is_key(only));
@@ -61,16 +61,16 @@ pub fn check(bytes: &[u8]) -> bool {
         .next()
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
     let is_text = media_type.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e));
-    match http::read_json(&request) {
+    match read::read_json(&request) {
         Ok(json) => {
-            assert!(is_json && is_text && message.body.len() <= http::MAX_BODY);
+            assert!(is_json && is_text && message.body.len() <= read::MAX_BODY);
             assert_eq!(Json::parse(message.body), Ok(json));
             true
         }
         Err(problem) => {
             let status = if !(is_json && is_text) {
                 415
-            } else if message.body.len() > http::MAX_BODY {
+            } else if message.body.len() > read::MAX_BODY {
                 413
             } else {
                 assert!(Json::parse(message.body).is_err());

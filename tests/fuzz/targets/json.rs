@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use payment_functions::idempotency::Fingerprint;
-use payment_functions::json::{Json, Object};
+use payment_functions::domain::idempotency::Fingerprint;
+use payment_functions::domain::json::{Json, Object};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// How deep the reader promises to go.

@@ -1,15 +1,17 @@
 //! What a provider answers to a request to create a payment: the status, a line; headers and a body.
 
 use lambda_http::http::StatusCode;
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::json::{Json, Object};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::Payment;
-use payment_functions::providers::gateway::{self, Accepted, CallError, Reply};
+use payment_functions::api::payment_view;
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::json::{Json, Object};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::providers::gateway::{Accepted, CallError};
+use payment_functions::providers::http_client::{self, Reply};
 use payment_functions::providers::{apolopay, finvypay};
-use payment_functions::status::Status;
-use payment_functions::view;
 
 use super::headers::Message;
 use super::{paper, split};
@@ -110,7 +112,7 @@ fn read(
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let message = Message::read(rest);
     let outcome =
-        gateway::check(status, &message.headers).and_then(|()| read(Reply::new(status, message.body), payment));
+        http_client::check(status, &message.headers).and_then(|()| read(Reply::new(status, message.body), payment));
     let error = match outcome {
         Ok(accepted) => {
             assert!(status.is_success(), "{status}");
@@ -119,7 +121,7 @@ fn read(
             };
             let after = payment.accept(accepted.handoff.clone(), accepted.references.clone(), NOW);
             assert_eq!(after.status, Status::Pending, "nothing that is answered makes it paid");
-            let answer = view::created(&after);
+            let answer = payment_view::created(&after);
             serde_json::from_str::<serde_json::Value>(&answer.body).unwrap();
             return Some((accepted, body));
         }

@@ -7,16 +7,15 @@ use create_preorder::request::PreorderRequest;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::http::{self as http_types, HeaderValue};
 use lambda_http::{Body, Request};
-use payment_functions::clock::Timestamp;
-use payment_functions::http;
-use payment_functions::id::{OrderId, PaymentId};
-use payment_functions::idempotency::Fingerprint;
-use payment_functions::json::{Json, Object};
-use payment_functions::metadata;
-use payment_functions::payment::Payment;
-use payment_functions::problem::Problem;
+use payment_functions::api::problem::Problem;
+use payment_functions::api::{metadata, request};
+use payment_functions::domain::id::{OrderId, PaymentId};
+use payment_functions::domain::idempotency::Fingerprint;
+use payment_functions::domain::json::{Json, Object};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::quote::FIELD as QUOTE;
 use payment_functions::providers::OUR_ID;
-use payment_functions::quote::FIELD as QUOTE;
 
 use super::json::{compact, pretty, reversed};
 use super::{paper, return_url};
@@ -143,10 +142,10 @@ fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>
     let mut request = Request::new(Body::from(bytes));
     let media_type = HeaderValue::from_static("application/json");
     request.headers_mut().insert(CONTENT_TYPE, media_type);
-    let json = match http::read_json(&request) {
+    let json = match request::read_json(&request) {
         Ok(json) => json,
         Err(problem) => {
-            let is_large = bytes.len() > http::MAX_BODY;
+            let is_large = bytes.len() > request::MAX_BODY;
             check_problem(&problem, None, if is_large { 413 } else { 400 });
             return None;
         }

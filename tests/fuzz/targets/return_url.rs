@@ -1,6 +1,7 @@
 //! Where a browser may be sent back to.
 
-use payment_functions::config::{ReturnOrigins, Variables};
+use payment_functions::api::return_url::ReturnOrigins;
+use payment_functions::platform::config::Variables;
 
 pub const ORIGINS: [&str; 4] = [
     "https://shop.example",
@@ -21,7 +22,7 @@ const WRITTEN: [&str; 5] = [
 /// The origins that the fuzzed functions are deployed with.
 pub fn origins() -> ReturnOrigins {
     let lookup = |_: &str| Some(ORIGINS.join(","));
-    Variables::from(&lookup).allowed_return_origins().unwrap()
+    ReturnOrigins::from_environment(&Variables::from(&lookup)).unwrap()
 }
 
 pub fn check(bytes: &[u8]) -> bool {

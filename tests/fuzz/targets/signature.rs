@@ -4,8 +4,8 @@
 //! another, which no fuzzer would ever guess.
 
 use lambda_http::http::{HeaderMap, HeaderValue};
-use payment_functions::id::Provider;
-use payment_functions::signature::{Signature, Verifier, WebhookSecret};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::webhook_signature::{Signature, Verifier, WebhookSecret};
 use payment_functions_local::sandbox::sign;
 
 use super::headers::Message;
@@ -35,7 +35,7 @@ pub fn check(bytes: &[u8]) -> bool {
                 .map(HeaderValue::as_bytes)
                 .collect();
             let is_right = |value: &&[u8]| *value == current.as_bytes() || (rotating && *value == previous.as_bytes());
-            let signatures = provider.profile().webhooks.signatures(&headers);
+            let signatures = payment_functions::providers::webhooks(provider).signatures(&headers);
             let verifies = signatures
                 .as_ref()
                 .is_some_and(|all| all.iter().all(|signature| verifier.verifies(message.body, signature)));

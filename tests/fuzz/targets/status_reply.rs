@@ -1,11 +1,13 @@
 //! What FinvyPay answers when it is asked about a payment or an order: the status, a line; headers and a body.
 
 use lambda_http::http::StatusCode;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::json::{Json, Object};
-use payment_functions::payment::Outcome;
+use payment_functions::domain::fact::Outcome;
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::json::{Json, Object};
+use payment_functions::domain::provider::Provider;
 use payment_functions::providers::finvypay::status::{read_status, read_transactions};
-use payment_functions::providers::gateway::{self, CallError, Reply};
+use payment_functions::providers::gateway::CallError;
+use payment_functions::providers::http_client::{self, Reply};
 use payment_functions::providers::{Event, OUR_ID};
 
 use super::headers::Message;
@@ -22,7 +24,7 @@ pub fn check(bytes: &[u8]) -> bool {
     let (status, rest) = split(bytes, b"\n");
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let message = Message::read(rest);
-    if gateway::check(status, &message.headers).is_err() {
+    if http_client::check(status, &message.headers).is_err() {
         return false;
     }
     let (id, order_id) = (Reference::parse(ID).unwrap(), OrderId::parse(ORDER_ID).unwrap());

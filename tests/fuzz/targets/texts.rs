@@ -1,7 +1,7 @@
 //! The small texts in what comes from outside: ids and times.
 
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::time::Timestamp;
 
 pub fn check(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {

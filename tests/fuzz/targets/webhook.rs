@@ -1,12 +1,14 @@
 //! The body of a webhook whose signature was good: what is read of it, and which money is believed.
 
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{PaymentId, Provider};
-use payment_functions::json::{Json, Object};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Fact, Outcome, Payment};
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::json::{Json, Object};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::{Event, OUR_ID};
-use payment_functions::status::Status;
 
 use super::json::{compact, pretty, reversed};
 use super::paper;
@@ -51,7 +53,7 @@ fn lower(word: &str) -> String {
 
 /// Reads a body, and makes sure that its event is the same however it is written, and as it was once it has been stored.
 fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
-    let webhooks = &provider.profile().webhooks;
+    let webhooks = payment_functions::providers::webhooks(provider);
     let event = webhooks.read(bytes).ok()?;
     let json = Json::parse(bytes).unwrap();
     for same in [compact(&json), pretty(&json), compact(&reversed(&json))] {

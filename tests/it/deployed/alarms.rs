@@ -100,7 +100,7 @@ async fn every_alarm_watches_what_is_written() {
         );
         let dimensions = alarm["Dimensions"].as_array().unwrap();
         if namespace == "payment-functions/watched" {
-            let known = payment_functions::metrics::ALL
+            let known = payment_functions::platform::metrics::ALL
                 .iter()
                 .find(|known| known.name == metric);
             let known = known.unwrap_or_else(|| panic!("nobody writes {metric}"));
@@ -130,7 +130,7 @@ fn the_dashboard_shows_every_metric() {
     let body = body.split_once("\nOutputs:").expect("outputs after it").0;
     let dashboard: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
     let shown = dashboard.to_string();
-    for metric in &payment_functions::metrics::ALL {
+    for metric in &payment_functions::platform::metrics::ALL {
         let name = metric.name;
         let is_shown = shown.contains(&format!("\"{name}\"")) || shown.contains(&format!("MetricName=\\\"{name}\\\""));
         assert!(is_shown, "{name}: {shown}");

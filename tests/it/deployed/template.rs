@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use payment_functions::id::Provider;
+use payment_functions::domain::provider::Provider;
 use payment_functions_local::{FUNCTIONS, workspace};
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_functions::fault::Side;
+use payment_functions::platform::failpoint::Side;
 use payment_functions_local::sandbox::Kind;
 use payment_functions_tests::world::{AwsProxy, Fault};
 

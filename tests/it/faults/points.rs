@@ -1,6 +1,6 @@
 //! The steps of a flow, as it named them itself, and how each travels.
 
-use payment_functions::fault::{Call, Point, Side};
+use payment_functions::platform::failpoint::{Call, Point, Side};
 use payment_functions_local::sandbox::Kind;
 use payment_functions_tests::world::AwsProxy;
 

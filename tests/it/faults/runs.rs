@@ -7,9 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::deliver;
-use payment_functions::id::Provider as PaymentProvider;
+use payment_functions::domain::provider::Provider as PaymentProvider;
+use payment_functions::flows::record_event::deliver;
+use payment_functions::platform::clock;
+use payment_functions::providers::webhooks;
+use payment_functions::store::Store;
 use payment_functions_local::sandbox::Kind;
 use payment_functions_tests::world::AwsProxy;
 
@@ -231,7 +233,7 @@ impl Outcome {
 
     /// Everything that was paid, and ApoloPay's payment too.
     async fn late_webhooks(&mut self, town: &Town, stock: &Stock, table: &str) {
-        let store = aws::clients(town.aws.url()).store(table.to_owned());
+        let store = Store::open(&aws::clients(town.aws.url()), table.to_owned());
         for (provider, order) in [(Provider::Finvypay, &stock.lost), (Provider::Apolopay, &stock.crypto)] {
             for there in town.control.payments(provider, order).await.expect("the payments") {
                 let (reader, body) = match provider {
@@ -247,12 +249,8 @@ impl Outcome {
                         }),
                     ),
                 };
-                let event = reader
-                    .profile()
-                    .webhooks
-                    .read(body.to_string().as_bytes())
-                    .expect("an event");
-                if let Err(error) = deliver(&store, &event, Timestamp::now()).await {
+                let event = webhooks(reader).read(body.to_string().as_bytes()).expect("an event");
+                if let Err(error) = deliver(&store, &event, clock::now()).await {
                     self.wrongs.push(format!("a webhook after it: {error}"));
                 }
             }

@@ -12,16 +12,17 @@ use axum::http::{HeaderMap, Method, Response, Uri};
 use create_apm::handler::CreateApm;
 use create_preorder::handler::CreatePreorder;
 use lambda_http::http::Request;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::Variables;
-use payment_functions::fault::{self, Call, Hook, Point, Side};
-use payment_functions::function::Function as _;
-use payment_functions::providers::finvypay::Environment;
-use payment_functions::providers::gateway::HttpClient;
-use payment_functions::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::domain::provider::Environment;
+use payment_functions::lambda::Function as _;
+use payment_functions::platform::clock;
+use payment_functions::platform::config::Variables;
+use payment_functions::platform::failpoint::{self, Call, Hook, Point, Side};
+use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
+use payment_functions::providers::http_client::HttpClient;
+use payment_functions::store::Store;
 use payment_functions_local::sandbox::{Config, Sandbox};
 use payment_functions_tests::world::{AwsProxy, Lambda};
-use reconcile_payments::ask::{FinvyPay, InTurn};
+use reconcile_payments::poller::{FinvyPay, InTurn};
 use reconcile_payments::report::ForAPerson;
 use reconcile_payments::sweep::Sweep;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -232,13 +233,13 @@ impl Town {
     /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
     /// goes wrong any more then; what is too much for one run is the next one's. Gives what it left to a person.
     pub async fn sweep(&self, table: &str, ahead: u64) -> Vec<ForAPerson> {
-        let store = aws::clients(self.aws.url()).store(table.to_owned());
+        let store = Store::open(&aws::clients(self.aws.url()), table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
         let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
         let mut for_a_person = Vec::new();
         loop {
             let run = async {
-                let now = Timestamp::now();
+                let now = clock::now();
                 let finvypay = FinvyPay {
                     client: &self.http,
                     base_url: &base_url,
@@ -248,7 +249,9 @@ impl Town {
                 let asker = InTurn::new(&store, finvypay);
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
-            let report = fault::scope(clock.clone(), run).await.expect("a run of the reconciler");
+            let report = failpoint::scope(clock.clone(), run)
+                .await
+                .expect("a run of the reconciler");
             assert_eq!(report.failed, 0, "{report:?}");
             for_a_person.extend(report.for_a_person.iter().cloned());
             if !report.unfinished {
@@ -346,7 +349,7 @@ impl Shop {
             request = request.header("idempotency-key", key);
         }
         let request = request.body(lambda_http::Body::from(case.body().to_string())).unwrap();
-        let flow = fault::scope(grave.clone(), async {
+        let flow = failpoint::scope(grave.clone(), async {
             match case.flow.provider {
                 Provider::Apolopay => self.preorders.handle(&request).await,
                 Provider::Finvypay => self.apms.handle(&request).await,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use payment_functions::money::Decimal;
+use payment_functions::domain::decimal::Decimal;
 use payment_functions_local::sandbox::{Call, Outcome};
 
 use super::blows::Blow;

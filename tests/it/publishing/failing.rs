@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use payment_functions_tests::world::{Fault, USUAL_LIMITS};
-use publish_events::bus::Bus;
 use publish_events::dead_letter::DeadLetters;
+use publish_events::event_bus::Bus;
 use publish_events::stream::{Place, publish};
 use serde::Deserialize;
 

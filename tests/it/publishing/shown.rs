@@ -17,7 +17,7 @@ async fn events(provider: Side) -> (Feed, Vec<Value>) {
     };
     let payment = feed.store.payment(id).await.unwrap().unwrap();
     let paid = Fact {
-        amount: payment_functions::money::Decimal::parse(&payment.money.amount().to_string()),
+        amount: payment_functions::domain::decimal::Decimal::parse(&payment.money.amount().to_string()),
         ..said(provider, Outcome::Completed)
     };
     feed.hear(id, paid).await;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{Delivery, deliver};
-use payment_functions::id::Provider;
-use payment_functions::idempotency::{Fingerprint, IdempotencyKey, LEASE, Lease};
-use payment_functions::json::Json;
-use payment_functions::payment::Payment;
-use payment_functions::status::Status;
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, LEASE, Lease};
+use payment_functions::domain::json::Json;
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::platform::clock;
 use payment_functions::store::{Also, Commit, Opened, Parked, Store, StoreError};
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Fault};
@@ -38,7 +38,7 @@ async fn proxied() -> (AwsProxy, Store) {
 /// same.
 async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     let (proxy, store) = proxied().await;
-    let (id, now) = (reference("contended"), Timestamp::now());
+    let (id, now) = (reference("contended"), clock::now());
     let strike = || {
         proxy.reset();
         proxy.fail_times(WRITE, times, fault.clone());
@@ -49,7 +49,7 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
     strike();
     let opened = store
-        .open(
+        .insert_payment(
             &intent,
             Some((&key, &Fingerprint::of(&Json::String("it".to_owned())))),
             now,
@@ -115,7 +115,7 @@ async fn contention_is_tried_again_and_is_no_failed_condition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn contention_without_end_is_an_error_and_stores_nothing() {
     let (proxy, store) = proxied().await;
-    let (id, now) = (reference("contended"), Timestamp::now());
+    let (id, now) = (reference("contended"), clock::now());
     let payment = created(&store, Provider::FinvyPay, &id).await;
     let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     proxy.reset();
@@ -147,11 +147,14 @@ async fn failed_condition(pk: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     let (proxy, store) = proxied().await;
-    let (id, now) = (reference("mixed"), Timestamp::now());
+    let (id, now) = (reference("mixed"), clock::now());
     let intent = intent(Provider::ApoloPay);
     let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
     let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
-    let started = store.open(&intent, Some((&key, &fingerprint)), now).await.unwrap();
+    let started = store
+        .insert_payment(&intent, Some((&key, &fingerprint)), now)
+        .await
+        .unwrap();
     assert_eq!(started, Opened::Started);
     let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
 
@@ -160,7 +163,10 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     proxy.reset();
     proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), in_the_way]));
     let other = super::intent(Provider::ApoloPay);
-    let opened = store.open(&other, Some((&key, &fingerprint)), now).await.unwrap();
+    let opened = store
+        .insert_payment(&other, Some((&key, &fingerprint)), now)
+        .await
+        .unwrap();
     assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
     assert_eq!(proxy.count(WRITE), 1);
 
@@ -195,11 +201,14 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_same() {
     let (proxy, store) = proxied().await;
-    let start = Timestamp::now();
+    let start = clock::now();
     let intent = intent(Provider::ApoloPay);
     let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
     let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
-    store.open(&intent, Some((&key, &fingerprint)), start).await.unwrap();
+    store
+        .insert_payment(&intent, Some((&key, &fingerprint)), start)
+        .await
+        .unwrap();
     let conflict = Fault::Cancelled(vec![json!({ "Code": "TransactionConflict" })]);
 
     proxy.fail_times(WRITE, 2, conflict.clone());
@@ -210,7 +219,7 @@ async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_sam
     };
     store.release(&first, 2, start).await.unwrap();
     let opened = store
-        .open(&super::intent(Provider::ApoloPay), Some((&key, &fingerprint)), start)
+        .insert_payment(&super::intent(Provider::ApoloPay), Some((&key, &fingerprint)), start)
         .await
         .unwrap();
     let Opened::KeyInUse(seen) = opened else {
@@ -225,9 +234,9 @@ async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_sam
 async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
     let proxy = aws::proxy().await;
     let patient = aws::store_at(proxy.url());
-    let (id, now) = (reference("hang"), Timestamp::now());
+    let (id, now) = (reference("hang"), clock::now());
     let payment = created(&patient, Provider::FinvyPay, &id).await;
-    let store = aws::impatient_clients(proxy.url()).store("payments".to_owned());
+    let store = Store::open(&aws::impatient_clients(proxy.url()), "payments".to_owned());
     let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     for action in [WRITE, "GetItem"] {
         proxy.fail(action, Fault::Hang);

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use payment_functions::clock::Timestamp;
-use payment_functions::delivery::{Delivery, deliver};
-use payment_functions::id::{Provider, Reference};
-use payment_functions::money::Decimal;
-use payment_functions::payment::{Attention, Fact, Outcome, Payment};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::Reference;
+use payment_functions::domain::payment::{Attention, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
-use payment_functions::status::Status;
 use payment_functions::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -135,7 +137,7 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
         .iter()
         .map(|told| event_of(told, &payment, &known, &new))
         .collect();
-    let now = Timestamp::now();
+    let now = clock::now();
 
     let expected = events.iter().fold(payment.clone(), |payment, event| {
         payment.witness(&event.fact, false, now)

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions::clock::Timestamp;
-use payment_functions::creation::{self, Keyed};
-use payment_functions::delivery::deliver;
-use payment_functions::id::Provider;
-use payment_functions::idempotency::{
+use payment_functions::domain::idempotency::{
     Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, RETENTION,
 };
-use payment_functions::json::Json;
-use payment_functions::payment::Payment;
-use payment_functions::status::Status;
+use payment_functions::domain::json::Json;
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::create_payment::{self, Keyed};
+use payment_functions::flows::record_event::deliver;
+use payment_functions::platform::clock;
 use payment_functions::store::{Also, Commit, Opened, Store};
 
 use super::{Patient, accepted, api_keys, completion, event, intent, reference, store};
@@ -44,7 +45,7 @@ fn answer(text: &str) -> Answer {
 
 async fn open(store: &Store, intent: &Payment, keyed: &Keyed, now: Timestamp) -> Opened {
     store
-        .open(intent, Some((&keyed.key, &keyed.fingerprint)), now)
+        .insert_payment(intent, Some((&keyed.key, &keyed.fingerprint)), now)
         .await
         .unwrap()
 }
@@ -59,7 +60,7 @@ async fn record(store: &Store, keyed: &Keyed, now: Timestamp) -> KeyRecord {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_opened_once_however_many_try() {
-    let (store, keyed, now) = (store().await, key(), Timestamp::now());
+    let (store, keyed, now) = (store().await, key(), clock::now());
     let intents: Vec<Payment> = (0..10).map(|_| intent(Provider::FinvyPay)).collect();
     let opened = join_all(intents.clone().into_iter().map(|intent| {
         let (store, keyed) = (store.clone(), keyed.clone());
@@ -82,7 +83,7 @@ async fn a_key_is_opened_once_however_many_try() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
-    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
     let seen = record(&store, &keyed, start).await;
@@ -115,7 +116,7 @@ async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() {
-    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
     let seen = record(&store, &keyed, start).await;
@@ -185,14 +186,14 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
-    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     let (old_id, id) = (reference("old"), intent.id);
     let (gateway, called, go_on) = Patient::new(&old_id);
     let creating = {
         let (store, keyed, keys) = (store.clone(), keyed.clone(), api_keys().await);
         tokio::spawn(async move {
-            creation::create(&store, &keys, intent, Some(&keyed), None, |_, _| gateway.clone()).await
+            create_payment::create(&store, &keys, intent, Some(&keyed), None, |_, _| gateway.clone()).await
         })
     };
     called.notified().await;
@@ -216,7 +217,7 @@ async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
-    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let (store, keyed, start) = (store().await, key(), clock::now());
     assert_eq!(
         open(&store, &intent(Provider::ApoloPay), &keyed, start).await,
         Opened::Started
@@ -236,7 +237,7 @@ async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_kept_for_a_day_and_free_after_its_time_though_it_is_still_there() {
     assert!(RETENTION >= Duration::from_secs(24 * 60 * 60));
-    let (store, keyed, start) = (store().await, key(), Timestamp::now());
+    let (store, keyed, start) = (store().await, key(), clock::now());
     let first = intent(Provider::ApoloPay);
     assert_eq!(open(&store, &first, &keyed, start).await, Opened::Started);
     let last = start.plus(RETENTION - MOMENT);

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use payment_functions::clock::Timestamp;
-use payment_functions::creation::{self, Creation};
-use payment_functions::delivery::{Delivery, deliver};
-use payment_functions::id::{PaymentId, Provider, Reference};
-use payment_functions::money::Decimal;
-use payment_functions::payment::{Fact, Outcome};
+use payment_functions::domain::decimal::Decimal;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::provider::Provider;
+use payment_functions::domain::status::Status;
+use payment_functions::flows::create_payment::{self, Creation};
+use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::platform::clock;
 use payment_functions::providers::Event;
-use payment_functions::status::Status;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Held};
@@ -42,7 +43,7 @@ impl Crossing {
         let (keys, intent) = (api_keys().await, intent(Provider::ApoloPay));
         let (id, create_store) = (intent.id, aws::store_at(create_proxy.url()));
         let creating = tokio::spawn(async move {
-            match creation::create(&create_store, &keys, intent, None, None, |_, _| gateway.clone()).await {
+            match create_payment::create(&create_store, &keys, intent, None, None, |_, _| gateway.clone()).await {
                 Ok(Creation {
                     answer,
                     replayed: false,
@@ -73,7 +74,7 @@ impl Crossing {
 
     fn delivering(&self, event: Event) -> JoinHandle<Delivery> {
         let store = self.webhook_store.clone();
-        tokio::spawn(async move { deliver(&store, &event, Timestamp::now()).await.unwrap() })
+        tokio::spawn(async move { deliver(&store, &event, clock::now()).await.unwrap() })
     }
 
     /// However they crossed: the facts are the payment's, and nothing is left behind.
@@ -257,12 +258,12 @@ async fn an_id_that_is_another_payments_is_not_attached() {
     let second = intent(Provider::ApoloPay);
     let (gateway, _, answer) = Patient::new(&shared);
     answer.notify_one();
-    let refused = creation::create(&store, &api_keys().await, second.clone(), None, None, |_, _| {
+    let refused = create_payment::create(&store, &api_keys().await, second.clone(), None, None, |_, _| {
         gateway.clone()
     })
     .await;
     assert_eq!(refused.unwrap_err().to_answer().status, 502);
-    let now = Timestamp::now();
+    let now = clock::now();
     let fact = completion(Provider::ApoloPay, Some(&shared));
     let delivery = deliver(&store, &event(Some(second.id), fact), now).await.unwrap();
     assert_eq!(delivery, Delivery::Recorded(first.id, Some(Status::Completed)));

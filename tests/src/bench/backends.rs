@@ -6,10 +6,11 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
-use payment_functions::clock::Timestamp;
-use payment_functions::id::{OrderId, PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Handoff, Payment};
+use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::platform::clock;
 use payment_functions::store::Also;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -17,10 +18,8 @@ use uuid::Uuid;
 use super::Failure;
 use super::contestants::Job;
 use crate::world::{MemoryTable, ServedTable, Tls};
-use payment_functions_local::payload;
 use payment_functions_local::sandbox::{Config, sign};
-use payment_functions_local::settings;
-use payment_functions_local::{Addresses, FUNCTIONS, Sandbox, Variables, background};
+use payment_functions_local::{Addresses, FUNCTIONS, Sandbox, Variables, background, payload, settings};
 
 /// The back ends of one run.
 pub struct Backends {
@@ -99,7 +98,7 @@ impl Table {
     /// A payment whose provider has answered.
     async fn pending(&self) -> Result<Payment, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure(format!("a payment for the bench: {error}"));
-        let (store, now) = (self.memory.store(), Timestamp::now());
+        let (store, now) = (self.memory.store(), clock::now());
         let money = Money::from_minor(9999, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(&order()),
@@ -111,7 +110,10 @@ impl Table {
             redirect_url: Some("https://pay.example/checkout".to_owned()),
             expires_at: None,
         };
-        store.open(&intent, None, now).await.map_err(|error| failed(&error))?;
+        store
+            .insert_payment(&intent, None, now)
+            .await
+            .map_err(|error| failed(&error))?;
         let payment = intent.accept(handoff, [], now);
         let commit = store.commit(&intent, &payment, &Also::default(), now).await;
         commit.map_err(|error| failed(&error))?;

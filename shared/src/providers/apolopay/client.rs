@@ -7,12 +7,13 @@ use lambda_http::http::HeaderMap;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::id::Reference;
-use crate::json::{Json, Object};
-use crate::money::Amount;
-use crate::payment::{Handoff, Payment};
-use crate::personal::Personal;
-use crate::providers::gateway::{Accepted, CallError, Gateway, HttpClient, Refusal, Reply, secret_header, shown_code};
+use crate::domain::id::Reference;
+use crate::domain::json::{Json, Object};
+use crate::domain::money::Amount;
+use crate::domain::payment::{Handoff, Payment};
+use crate::domain::redacted::Personal;
+use crate::providers::gateway::{Accepted, CallError, Gateway};
+use crate::providers::http_client::{HttpClient, Refusal, Reply, secret_header, shown_code};
 
 /// The provider's real host.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";

@@ -6,20 +6,3 @@
 #[cfg(feature = "provider-client")]
 pub mod client;
 pub mod webhook;
-
-use std::time::Duration;
-
-use crate::money::Currency;
-use crate::providers::{Profile, ShownId};
-
-/// It names no currency and no moment until which can be paid, and can be asked nothing.
-pub const PROFILE: Profile = Profile {
-    only_currency: Some(Currency::USD),
-    shown_id: ShownId::ProcessId,
-    life: Duration::from_secs(24 * 60 * 60),
-    grace: Duration::ZERO,
-    can_be_asked: false,
-    has_transactions: false,
-    may_name_only_the_order: false,
-    webhooks: webhook::WEBHOOKS,
-};

@@ -7,49 +7,18 @@ pub mod client;
 pub mod status;
 pub mod webhook;
 
-use std::fmt;
-use std::time::Duration;
-
 #[cfg(feature = "provider-client")]
-use lambda_http::http::{HeaderMap, header::AUTHORIZATION};
+use lambda_http::http::HeaderMap;
+#[cfg(feature = "provider-client")]
+use lambda_http::http::header::AUTHORIZATION;
 #[cfg(feature = "provider-client")]
 use secrecy::SecretString;
 
-use crate::payment::Outcome;
+use crate::domain::fact::Outcome;
 #[cfg(feature = "provider-client")]
-use crate::providers::gateway::{CallError, secret_header};
-use crate::providers::{Profile, ShownId};
-
-/// Its reply usually names the moment until which can be paid, and its general webhook names only the order.
-pub const PROFILE: Profile = Profile {
-    only_currency: None,
-    shown_id: ShownId::PaymentId,
-    life: Duration::from_secs(30 * 60),
-    grace: Duration::from_secs(15 * 60),
-    can_be_asked: true,
-    has_transactions: true,
-    may_name_only_the_order: true,
-    webhooks: webhook::WEBHOOKS,
-};
-
-/// Which of the provider's two systems is used. The deployment's choice, never the caller's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Environment {
-    /// No real money.
-    #[default]
-    Sandbox,
-    /// Real money.
-    Production,
-}
-
-impl fmt::Display for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sandbox => "sandbox",
-            Self::Production => "production",
-        })
-    }
-}
+use crate::providers::gateway::CallError;
+#[cfg(feature = "provider-client")]
+use crate::providers::http_client::secret_header;
 
 /// The header that every call carries.
 #[cfg(feature = "provider-client")]

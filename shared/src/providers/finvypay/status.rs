@@ -7,12 +7,14 @@ use lambda_http::http::StatusCode;
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Environment, authorization};
-use crate::id::{OrderId, Provider, Reference};
-use crate::json::{Json, Object};
-use crate::payment::Fact;
-use crate::providers::gateway::{CallError, HttpClient, Reply};
-use crate::providers::{Event, our_id, outcome_of, read_amount};
+use super::authorization;
+use crate::domain::fact::Fact;
+use crate::domain::id::{OrderId, Reference};
+use crate::domain::json::{Json, Object};
+use crate::domain::provider::{Environment, Provider};
+use crate::providers::gateway::CallError;
+use crate::providers::http_client::{HttpClient, Reply};
+use crate::providers::notification::{Event, our_id, outcome_of, read_amount};
 
 /// The provider, to be asked.
 #[derive(Debug)]
@@ -146,7 +148,7 @@ fn event(data: &Object, payment: Option<Reference>, transaction: Option<Referenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payment::Outcome;
+    use crate::domain::fact::Outcome;
 
     fn reply(status: u16, text: &str) -> Reply {
         Reply {

@@ -1,13 +1,14 @@
 //! The table in memory is the template's, and the real store works on it.
 
 use futures_util::future::join;
-use payment_functions::aws::Aws;
-use payment_functions::clock::Timestamp;
-use payment_functions::config::Variables;
-use payment_functions::connector::Tls;
-use payment_functions::id::{PaymentId, Provider, Reference};
-use payment_functions::money::{Currency, Money};
-use payment_functions::payment::{Handoff, Payment};
+use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::provider::Provider;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::clock;
+use payment_functions::platform::config::Variables;
+use payment_functions::platform::tls::Tls;
 use payment_functions::store::{Also, Commit, Opened, Store};
 use serde_json::{Value, json};
 
@@ -16,10 +17,10 @@ use payment_functions_local::{Error, template, workspace};
 
 /// An intent that its provider accepted under an id.
 async fn create(store: &Store, reference: &str) -> Payment {
-    let now = Timestamp::now();
+    let now = clock::now();
     let money = Money::from_minor(2550, Currency::USD);
     let intent = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, now);
-    assert_eq!(store.open(&intent, None, now).await.unwrap(), Opened::Started);
+    assert_eq!(store.insert_payment(&intent, None, now).await.unwrap(), Opened::Started);
     let handoff = Handoff {
         reference: Reference::parse(reference).unwrap(),
         redirect_url: None,
@@ -44,7 +45,7 @@ async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
     };
     let variables = Variables::from(&variables);
     let aws = Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap();
-    for store in [table.clone().store(), aws.store("payments".to_owned())] {
+    for store in [table.clone().store(), Store::open(&aws, "payments".to_owned())] {
         assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
         let reference = Reference::parse("id-1").unwrap();
         assert_eq!(

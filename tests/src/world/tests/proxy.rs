@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::post;
-use payment_functions::aws::Aws;
-use payment_functions::config::Variables;
-use payment_functions::connector::Tls;
-use payment_functions::id::PaymentId;
+use payment_functions::domain::id::PaymentId;
+use payment_functions::platform::aws::Aws;
+use payment_functions::platform::config::Variables;
+use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -71,7 +71,7 @@ fn store(proxy: &AwsProxy) -> Store {
     };
     let variables = Variables::from(&variables);
     let aws = Aws::from_environment(&variables, &Tls::from_environment(&variables).unwrap()).unwrap();
-    aws.store("payments".to_owned())
+    Store::open(&aws, "payments".to_owned())
 }
 
 /// Whether something is still under way after a while.

@@ -1,0 +1,163 @@
+use super::*;
+
+fn read(text: &str) -> Result<PreorderRequest, Problem> {
+    read_as(text, false)
+}
+
+fn read_as(text: &str, quoted: bool) -> Result<PreorderRequest, Problem> {
+    PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap(), quoted)
+}
+
+fn pointers(text: &str) -> Vec<String> {
+    let problem = read(text).unwrap_err();
+    problem.errors().iter().map(|error| error.pointer.clone()).collect()
+}
+
+#[test]
+fn the_documented_request() {
+    let request =
+        read(r#"{"amount":25.50,"orderId":"ORD-9821","customerEmail":"jane@example.com","metadata":{"a":1.50}}"#)
+            .unwrap();
+    assert_eq!(
+        request.sent.to_compact(),
+        r#"{"a":1.50,"orderId":"ORD-9821","customerEmail":"jane@example.com"}"#
+    );
+    let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
+    assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), Some("ORD-9821"));
+    assert_eq!(payment.metadata.unwrap().expose(), r#"{"a":1.50}"#);
+}
+
+#[test]
+fn the_buyers_address_is_never_stored() {
+    let request = read(r#"{"amount":1,"metadata":{"customerEmail":"jane@example.com","b":[],"orderId":"o"}}"#).unwrap();
+    let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
+    assert_eq!(payment.metadata.unwrap().expose(), r#"{"b":[],"orderId":"o"}"#);
+    assert!(!format!("{request:?}").contains("jane"));
+}
+
+#[test]
+fn every_wrong_field_at_once() {
+    for (text, expected) in [
+        ("[]", vec![""]),
+        ("{}", vec!["/amount"]),
+        (r#"{"amount":"25.50"}"#, vec!["/amount"]),
+        (
+            r#"{"amount":null,"orderId":"","customerEmail":"x","metadata":[],"webhookUrl":1}"#,
+            vec!["/amount", "/metadata", "/orderId", "/customerEmail", "/webhookUrl"],
+        ),
+        (
+            r#"{"amount":1,"orderId":"a","metadata":{"orderId":"b"}}"#,
+            vec!["/metadata/orderId"],
+        ),
+        (
+            r#"{"amount":1,"metadata":{"orderId":7,"customerEmail":null}}"#,
+            vec!["/metadata/orderId", "/metadata/customerEmail"],
+        ),
+        (
+            r#"{"amount":1,"metadata":{"paymentFunctionsId":"x"}}"#,
+            vec!["/metadata/paymentFunctionsId"],
+        ),
+        (r#"{"amount":1,"a/b~c":1}"#, vec!["/a~1b~0c"]),
+        (r#"{"amount":1,"quote":"x"}"#, vec!["/quote"]),
+    ] {
+        assert_eq!(pointers(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn metadata_is_measured_as_it_is_sent() {
+    // With `paymentFunctionsId` and its value, a comma and the braces of the rest: 59 bytes more.
+    let with = |length: usize| {
+        read(&format!(
+            r#"{{"amount":1,"metadata":  {{ "m" : "{}"}}}}"#,
+            "x".repeat(length)
+        ))
+    };
+    let own = r#"{"m":""}"#.len();
+    let ours = r#","paymentFunctionsId":"00000000-0000-0000-0000-000000000000""#.len();
+    assert!(with(10_000 - own - ours).is_ok());
+    assert!(with(10_000 - own - ours + 1).is_err());
+}
+
+/// So deep that it can be read wherever it comes back.
+#[test]
+fn metadata_is_nested_at_most_so_deep() {
+    let with = |levels: usize| {
+        let (open, close) = (r#"{"m":"#.repeat(levels), "}".repeat(levels));
+        read(&format!(r#"{{"amount":1,"metadata":{open}1{close}}}"#))
+    };
+    assert!(with(32).is_ok());
+    let problem = with(33).unwrap_err();
+    assert_eq!(problem.errors()[0].pointer, "/metadata");
+    let back = format!(
+        r#"{{"success":true,"data":{{"transactions":[{{"metadata":{}1{}}}]}}}}"#,
+        r#"{"m":"#.repeat(32),
+        "}".repeat(32)
+    );
+    assert!(Json::parse(back.as_bytes()).is_ok());
+}
+
+#[test]
+fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
+    for (text, expected) in [
+        ("{}", vec!["/amount", "/orderId"]),
+        (r#"{"amount":1,"quote":"x"}"#, vec!["/orderId"]),
+        (r#"{"amount":1,"quote":"x","metadata":{"a":1}}"#, vec!["/orderId"]),
+        (
+            r#"{"amount":1,"quote":null,"metadata":[]}"#,
+            vec!["/metadata", "/quote", "/orderId"],
+        ),
+        (r#"{"amount":1,"orderId":"","quote":7}"#, vec!["/orderId", "/quote"]),
+        (
+            r#"{"amount":1,"orderId":"o","metadata":{"orderId":7},"quote":{}}"#,
+            vec!["/metadata/orderId", "/quote"],
+        ),
+        (
+            r#"{"amount":1,"metadata":{"orderId":null,"quote":"x"}}"#,
+            vec!["/metadata/orderId"],
+        ),
+    ] {
+        let problem = read_as(text, true).unwrap_err();
+        let pointers: Vec<_> = problem.errors().iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, expected, "{text}");
+    }
+    let without = read_as(r#"{"amount":1,"orderId":"o"}"#, true).unwrap();
+    assert!(
+        without.quote.is_none(),
+        "whether one is needed is not for the body to say"
+    );
+    let quoted = read_as(
+        r#"{"amount":1,"quote":"eyJ","metadata":{"orderId":"o","quote":"the caller's"}}"#,
+        true,
+    )
+    .unwrap();
+    assert!(quoted.quote.is_some() && !format!("{quoted:?}").contains("eyJ"));
+    assert_eq!(quoted.sent.to_compact(), r#"{"quote":"the caller's","orderId":"o"}"#);
+    let other = read_as(
+        r#"{"amount":1,"quote":"x","metadata":{"orderId":"o","quote":"the caller's"}}"#,
+        true,
+    );
+    assert_eq!(quoted.fingerprint(), other.unwrap().fingerprint());
+    assert_ne!(quoted.fingerprint(), without.fingerprint());
+}
+
+#[test]
+fn equal_meaning_equal_fingerprint() {
+    let print = |text: &str| read(text).unwrap().fingerprint();
+    let one = print(r#"{"amount":25.50,"orderId":"o","metadata":{"a":1,"b":2.0}}"#);
+    for same in [
+        r#"{"metadata":{"b":2,"a":1.0},"orderId":"o","amount":25.5}"#,
+        r#"{"amount":2550e-2,"metadata":{"orderId":"o","a":1,"b":2}}"#,
+        r#"{"amount":25.5,"orderId":"\u006f","metadata":{"orderId":"o","a":1,"b":2}}"#,
+    ] {
+        assert_eq!(one, print(same), "{same}");
+    }
+    for other in [
+        r#"{"amount":25.51,"orderId":"o","metadata":{"a":1,"b":2.0}}"#,
+        r#"{"amount":25.50,"orderId":"p","metadata":{"a":1,"b":2.0}}"#,
+        r#"{"amount":25.50,"orderId":"o","metadata":{"a":"1","b":2.0}}"#,
+        r#"{"amount":25.50,"orderId":"o","customerEmail":"a@b","metadata":{"a":1,"b":2.0}}"#,
+    ] {
+        assert_ne!(one, print(other), "{other}");
+    }
+}

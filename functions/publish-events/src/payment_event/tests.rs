@@ -1,0 +1,195 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use payment_functions::domain::id::{OrderId, Reference};
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Handoff;
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
+
+fn payment(status: Status, attention: &[Attention]) -> Payment {
+    let money = Money::from_minor(2550, Currency::USD);
+    Payment {
+        status,
+        attention: attention.iter().copied().collect(),
+        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, NOW)
+    }
+}
+
+fn types(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.detail_type.as_str()).collect()
+}
+
+fn detail(entry: &Entry) -> Value {
+    serde_json::from_str(entry.detail.expose()).unwrap()
+}
+
+fn of(before: &Payment, after: &Payment) -> Vec<Entry> {
+    let change = Change {
+        before: Some(before.clone()),
+        after: after.clone(),
+    };
+    of_change(&change).unwrap()
+}
+
+/// Over every pair of statuses that there is, and none.
+#[test]
+fn every_new_status_from_pending_on_is_one_event() {
+    for status in Status::LADDER {
+        let after = payment(status, &[]);
+        let expected = (status != Status::Creating).then(|| format!("payment.{status}"));
+        let new = Change {
+            before: None,
+            after: after.clone(),
+        };
+        assert_eq!(types(&of_change(&new).unwrap()), Vec::from_iter(expected.as_deref()));
+        assert_eq!(types(&of_payment(&after).unwrap()), Vec::from_iter(expected.as_deref()));
+        for was in Status::LADDER {
+            let before = Payment {
+                status: was,
+                ..after.clone()
+            };
+            let expected = expected.as_deref().filter(|_| was != status);
+            assert_eq!(types(&of(&before, &after)), Vec::from_iter(expected), "{was} {status}");
+        }
+    }
+}
+
+#[test]
+fn what_is_new_for_a_person_is_an_event_after_the_status() {
+    use Attention::{PaidTwice, WrongMoney};
+    use Status::{Completed, Review};
+    let (completed, attention) = ("payment.completed", "payment.attention");
+    for ((was, noted_before), (is, noted_after), kinds, expected) in [
+        ((Completed, 0), (Completed, 1), &[PaidTwice][..], &[attention][..]),
+        ((Completed, 1), (Completed, 2), &[PaidTwice, WrongMoney], &[attention]),
+        // Once more of a kind that is known.
+        ((Completed, 1), (Completed, 2), &[PaidTwice], &[attention]),
+        ((Completed, 1), (Completed, 1), &[PaidTwice], &[]),
+        ((Completed, 2), (Completed, 1), &[PaidTwice], &[]),
+        // Other money in review is what the status says.
+        ((Review, 1), (Review, 2), &[], &[]),
+        ((Review, 1), (Completed, 1), &[], &[completed]),
+        ((Review, 1), (Completed, 2), &[WrongMoney], &[completed, attention]),
+    ] {
+        let noted = |count: u8| (0..count).map(|nth| nth.to_string()).collect();
+        let after = Payment {
+            noted: noted(noted_after),
+            ..payment(is, kinds)
+        };
+        let before = Payment {
+            status: was,
+            noted: noted(noted_before),
+            ..after.clone()
+        };
+        let entries = of(&before, &after);
+        assert_eq!(types(&entries), expected, "{before:?}");
+        if let Some(entry) = entries.iter().find(|entry| entry.detail_type == attention) {
+            assert_eq!(detail(entry)["attention"], json!(after.attention));
+            assert!(entries.iter().all(|entry| detail(entry)["version"] == after.version));
+        }
+    }
+    let both = of_payment(&payment(Completed, &[WrongMoney, PaidTwice])).unwrap();
+    assert_eq!(types(&both), ["payment.completed", "payment.attention"]);
+    assert_eq!(detail(&both[1])["attention"], json!(["paid_twice", "wrong_money"]));
+}
+
+#[test]
+fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
+    let handoff = Handoff {
+        reference: Reference::parse("pay_apm_1").unwrap(),
+        redirect_url: Some("https://pay.example/1".into()),
+        expires_at: Some(NOW),
+    };
+    let before = Payment {
+        order_id: OrderId::parse("ORD-1"),
+        payment_method: Some("apple_pay".into()),
+        metadata: Some(Personal::new(r#"{"a":1.50,"b":[12345678901234567890.1]}"#.into())),
+        ..payment(Status::Creating, &[])
+    };
+    let pending = before.accept(handoff, [Reference::parse("FP1").unwrap()], NOW);
+    let entries = of(&before, &pending);
+    let id = pending.id;
+    let expected =
+        format!(r#"{{"eventId":"{id}:pending","version":2,"id":"{id}","provider":"finvypay","status":"pending","#)
+            + r#""redirectUrl":"https://pay.example/1","orderId":"ORD-1","amount":25.50,"currency":"USD","#
+            + r#""createdAt":"2027-01-15T08:00:00.123Z","updatedAt":"2027-01-15T08:00:00.123Z","#
+            + r#""expiresAt":"2027-01-15T08:00:00.123Z","metadata":{"a":1.50,"b":[12345678901234567890.1]}}"#;
+    assert_eq!(entries.len(), 1);
+    assert_eq!(
+        entries[0].detail.expose(),
+        &expected,
+        "numbers are the ones that were stored"
+    );
+    assert_eq!((entries[0].payment_id, entries[0].time), (id, NOW));
+    let reached = Reached {
+        provider: pending.provider,
+        status: Status::Pending,
+        age: Duration::ZERO,
+    };
+    assert_eq!(entries[0].reached, Some(reached));
+
+    let view = serde_json::to_value(PaymentView::current(&pending)).unwrap();
+    let mut seen = detail(&entries[0]);
+    for own in ["eventId", "version", "metadata"] {
+        seen.as_object_mut().unwrap().remove(own);
+    }
+    assert_eq!(seen, view);
+
+    let bare = detail(&of_payment(&payment(Status::Completed, &[])).unwrap()[0]);
+    for absent in ["metadata", "attention", "redirectUrl", "orderId"] {
+        assert_eq!(bare.get(absent), None, "{absent}");
+    }
+    let broken = Payment {
+        metadata: Some(Personal::new("{".into())),
+        ..pending
+    };
+    assert_eq!(of_payment(&broken), Err(Unpublishable));
+}
+
+/// A life of changes, as versions of one payment: its status, and what is noted.
+fn lives() -> impl Strategy<Value = Vec<(Status, Option<Attention>)>> {
+    let status = prop::sample::select(Status::LADDER.to_vec());
+    let attention = prop::sample::select(vec![
+        None,
+        None,
+        Some(Attention::PaidTwice),
+        Some(Attention::WrongMoney),
+    ]);
+    prop::collection::vec((status, attention), 1..12)
+}
+
+proptest! {
+    #[test]
+    fn a_life_is_told_once_in_order_and_again_under_the_same_ids(life in lives()) {
+        let mut payment = payment(Status::Creating, &[]);
+        let mut entries = Vec::new();
+        for (status, attention) in life {
+            let mut after = payment.clone();
+            after.status = payment.status.join(status);
+            if let Some(attention) = attention {
+                after.attention.insert(attention);
+                after.noted.insert(after.version.to_string());
+            }
+            after.version += 1;
+            entries.extend(of(&payment, &after));
+            payment = after;
+        }
+        let member = |entry: &Entry, name: &str| detail(entry)[name].clone();
+        let ids: BTreeSet<_> = entries.iter().map(|entry| member(entry, "eventId").to_string()).collect();
+        prop_assert_eq!(ids.len(), entries.len(), "one id, one change");
+        let versions: Vec<_> = entries.iter().map(|entry| member(entry, "version").as_u64()).collect();
+        prop_assert!(versions.is_sorted());
+        let statuses: Vec<_> = entries.iter().filter(|entry| entry.detail_type != "payment.attention").collect();
+        let reached = statuses.last().map(|entry| entry.detail_type.clone());
+        prop_assert_eq!(reached, (payment.status > Status::Creating).then(|| format!("payment.{}", payment.status)));
+
+        // What is published again later has versions of its own, and the ids of the changes.
+        payment.version += 1;
+        for entry in of_payment(&payment).unwrap() {
+            let told = entries.iter().rev().find(|told| told.detail_type == entry.detail_type).unwrap();
+            prop_assert_eq!(member(told, "eventId"), member(&entry, "eventId"));
+        }
+    }
+}

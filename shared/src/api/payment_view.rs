@@ -1,0 +1,90 @@
+//! A payment as callers see it: no customer data, no metadata.
+
+use serde::Serialize;
+
+use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::idempotency::Answer;
+use crate::domain::money::{Amount, Currency};
+use crate::domain::payment::{Handoff, Payment};
+use crate::domain::provider::{Provider, ShownId};
+use crate::domain::status::Status;
+use crate::domain::time::{Timestamp, as_rfc3339};
+
+/// The members of an answer, those that are absent left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentView<'a> {
+    id: PaymentId,
+    provider: Provider,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_id: Option<&'a Reference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<&'a Reference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<&'a OrderId>,
+    amount: Amount,
+    currency: Currency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_method: Option<&'a str>,
+    #[serde(serialize_with = "as_rfc3339")]
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+impl<'a> PaymentView<'a> {
+    /// As `GET /payments/{id}` answers: with what the browser needs to go on, while it may go on.
+    pub fn current(payment: &'a Payment) -> Self {
+        let handoff = payment.handoff.as_ref().filter(|_| payment.status.is_payable());
+        Self {
+            id: payment.id,
+            provider: payment.provider,
+            status: payment.status,
+            process_id: match payment.provider.profile().shown_id {
+                ShownId::ProcessId => handoff.map(|handoff| &handoff.reference),
+                ShownId::PaymentId => None,
+            },
+            payment_id: None,
+            redirect_url: handoff.and_then(|handoff| handoff.redirect_url.as_deref()),
+            order_id: payment.order_id.as_ref(),
+            amount: payment.money.amount(),
+            currency: payment.money.currency(),
+            payment_method: None,
+            created_at: payment.created_at,
+            updated_at: Some(payment.updated_at.to_string()),
+            expires_at: handoff.and_then(Handoff::expiry),
+        }
+    }
+
+    /// As the creating functions answer. Beyond `pending` there is nothing to pay with in it.
+    pub fn created(payment: &'a Payment) -> Self {
+        Self {
+            payment_id: match payment.provider.profile().shown_id {
+                ShownId::ProcessId => None,
+                ShownId::PaymentId => payment.handoff.as_ref().map(|handoff| &handoff.reference),
+            },
+            payment_method: payment.payment_method.as_deref(),
+            updated_at: None,
+            ..Self::current(payment)
+        }
+    }
+}
+
+impl Handoff {
+    fn expiry(&self) -> Option<String> {
+        self.expires_at.map(|time| time.to_string())
+    }
+}
+
+/// The 201 of a creating function.
+pub fn created(payment: &Payment) -> Answer {
+    Answer {
+        status: 201,
+        body: crate::api::response::to_json(&PaymentView::created(payment)),
+    }
+}

@@ -1,0 +1,81 @@
+//! The URLs that a buyer may be sent back to.
+
+use url::{Origin, Url};
+
+use crate::platform::config::{ConfigError, Variables, is_secure};
+
+/// The origins that a buyer may be sent back to.
+#[derive(Clone, Debug)]
+pub struct ReturnOrigins(Vec<Origin>);
+
+impl ReturnOrigins {
+    /// `ALLOWED_RETURN_ORIGINS`.
+    ///
+    /// # Errors
+    /// Where it is missing, or one of them is not an origin.
+    pub fn from_environment(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let name = "ALLOWED_RETURN_ORIGINS";
+        Self::parse(&variables.required(name)?).ok_or_else(|| {
+            ConfigError::new(
+                name,
+                "must be a comma-separated list of origins such as https://shop.example",
+            )
+        })
+    }
+
+    fn parse(list: &str) -> Option<Self> {
+        let origin = |text: &str| {
+            let url = Url::parse(text.trim()).ok().filter(is_secure)?;
+            let is_bare = url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none();
+            is_bare.then(|| url.origin())
+        };
+        list.split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(origin)
+            .collect::<Option<Vec<_>>>()
+            .filter(|origins| !origins.is_empty())
+            .map(Self)
+    }
+
+    /// Checks a URL that a browser will be sent to. It is compared as it was written, since that text is what is sent
+    /// on, and another program may read a sloppy one differently.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, text: &str) -> Result<(), &'static str> {
+        if text
+            .chars()
+            .any(|char| char.is_whitespace() || char.is_control() || char == '\\')
+        {
+            return Err("must not have blanks, backslashes or control characters");
+        }
+        let url = Url::parse(text).map_err(|_| "must be an absolute URL")?;
+        if !is_secure(&url) {
+            return Err("must be https, or http on a loopback host");
+        }
+        let after_scheme = text.get(url.scheme().len()..).unwrap_or_default();
+        let written = after_scheme.strip_prefix("://").unwrap_or_default();
+        let authority = written.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err("must not have user information");
+        }
+        let host = url.host_str().unwrap_or_default();
+        let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
+        let mut plain = [Some(host), with_port.as_deref()].into_iter().flatten();
+        if !plain.any(|plain| plain.eq_ignore_ascii_case(authority)) {
+            return Err("must name its host plainly");
+        }
+        if self.0.contains(&url.origin()) {
+            Ok(())
+        } else {
+            Err("must be on an allowed origin")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! A request's fields, read so that every wrong one is reported at once.
+
+use std::borrow::Cow;
+
+use crate::api::problem::{FieldError, Problem};
+use crate::domain::decimal::Decimal;
+use crate::domain::json::{Json, Object};
+use crate::domain::money::{AmountError, Currency, Money};
+
+/// Why a value will not do.
+pub type Wrong = Cow<'static, str>;
+
+/// Reads the members of an object, collecting what is wrong with them.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    object: &'a Object,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body.
+    ///
+    /// # Errors
+    /// 422 with the pointer `""` where the body is no object.
+    pub fn of(body: &'a Json) -> Result<Self, Problem> {
+        let whole = || {
+            vec![FieldError {
+                pointer: String::new(),
+                detail: "must be a JSON object".into(),
+            }]
+        };
+        let object = body.as_object().ok_or_else(|| Problem::validation_failed(whole()))?;
+        Ok(Self {
+            object,
+            known: Vec::new(),
+            errors: Vec::new(),
+        })
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&'a Json) -> Result<T, Wrong>) -> Option<T> {
+        if self.object.get(name).is_none() {
+            self.known.push(name);
+            self.wrong(&[name], "is required");
+            return None;
+        }
+        self.optional(name, read)
+    }
+
+    /// A field that may be left out, but is not null.
+    pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&'a Json) -> Result<T, Wrong>) -> Option<T> {
+        self.known.push(name);
+        let value = self.object.get(name)?;
+        let value = if *value == Json::Null {
+            Err("must not be null; leave it out".into())
+        } else {
+            read(value)
+        };
+        value.map_err(|wrong| self.wrong(&[name], wrong)).ok()
+    }
+
+    /// A field that is the server's to set.
+    pub fn forbidden(&mut self, name: &'static str, why: &'static str) {
+        self.known.push(name);
+        if self.object.get(name).is_some() {
+            self.wrong(&[name], why);
+        }
+    }
+
+    /// Notes that the value at `path` is wrong.
+    pub fn wrong(&mut self, path: &[&str], detail: impl Into<Wrong>) {
+        let pointer = path
+            .iter()
+            .map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")))
+            .collect();
+        self.errors.push(FieldError {
+            pointer,
+            detail: detail.into(),
+        });
+    }
+
+    /// Reports unknown fields too, and ends the reading: `Some` of everything, or all that is wrong.
+    ///
+    /// # Errors
+    /// 422 with every wrong field.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
+        let unknown: Vec<&str> = self
+            .object
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !self.known.contains(name))
+            .collect();
+        for name in unknown {
+            self.wrong(&[name], "is not a field of this request");
+        }
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Problem::validation_failed(self.errors)),
+        }
+    }
+}
+
+/// A JSON number, exactly.
+///
+/// # Errors
+/// Where it is not a number.
+pub fn number(value: &Json) -> Result<Decimal, Wrong> {
+    match value {
+        Json::Number(text) => Decimal::parse(text).ok_or_else(|| "must be a number".into()),
+        Json::Null | Json::Bool(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => {
+            Err("must be a number".into())
+        }
+    }
+}
+
+/// An amount in a currency. Where the currency is not known, what is wrong with any amount is still found.
+///
+/// # Errors
+/// Where it is not a number, or not an amount of the currency.
+pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, Wrong> {
+    let currency = currency.unwrap_or(Currency::USD);
+    Money::from_major(&number(value)?, currency).map_err(|error| match error {
+        AmountError::TooManyDecimals(decimals) => format!("must have at most {decimals} decimals in {currency}").into(),
+        AmountError::NotPositive | AmountError::TooLarge => error.to_string().into(),
+    })
+}
+
+/// A string of 1 to `most` characters, none of them a control character.
+///
+/// # Errors
+/// Where it is not.
+pub fn text(value: &Json, most: usize) -> Result<&str, Wrong> {
+    let text = value.as_str().ok_or("must be a string")?;
+    if !(1..=most).contains(&text.chars().count()) {
+        return Err(format!("must have 1 to {most} characters").into());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not have control characters".into());
+    }
+    Ok(text)
+}
+
+/// An e-mail address of at most 254 characters. Only its form is looked at, and loosely: whatever a browser takes for
+/// an address must not be refused here, and whether it exists nobody knows but its owner.
+///
+/// # Errors
+/// Where it is none.
+pub fn email(value: &Json) -> Result<&str, Wrong> {
+    let address = text(value, 254)?;
+    let is_address = address
+        .rsplit_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    if is_address && !address.contains(char::is_whitespace) {
+        Ok(address)
+    } else {
+        Err("must be an e-mail address".into())
+    }
+}
+
+/// A JSON object.
+///
+/// # Errors
+/// Where it is not.
+pub fn object(value: &Json) -> Result<&Object, Wrong> {
+    value.as_object().ok_or_else(|| "must be an object".into())
+}

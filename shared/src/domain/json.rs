@@ -1,0 +1,311 @@
+//! JSON read strictly and kept exactly.
+//!
+//! Guarantees: a duplicate member anywhere makes the text malformed (RFC 8259 leaves its meaning open, and two readers
+//! of one payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes
+//! through a float.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use sha2::digest::Update;
+
+use crate::domain::decimal::Decimal;
+
+/// How deep arrays and objects may nest.
+const MAX_DEPTH: usize = 64;
+
+/// A JSON value. Numbers are their text, objects keep the order of their members.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, as it was written.
+    Number(String),
+    /// A string, unescaped.
+    String(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object.
+    Object(Object),
+}
+
+/// The text is not JSON, not UTF-8, nested too deeply, or has a duplicate member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed JSON")]
+pub struct Malformed;
+
+impl Json {
+    /// Reads one JSON text.
+    ///
+    /// # Errors
+    /// [`Malformed`]; nothing of the text is repeated in the error.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
+        Self::read(raw.get(), MAX_DEPTH)
+    }
+
+    fn read(text: &str, depth: usize) -> Result<Self, Malformed> {
+        let deeper = || depth.checked_sub(1).ok_or(Malformed);
+        let json = match text.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
+            Some(b'"') => Self::String(serde_json::from_str(text).map_err(|_| Malformed)?),
+            Some(b'[') => {
+                let depth = deeper()?;
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Malformed)?;
+                Self::Array(
+                    items
+                        .into_iter()
+                        .map(|item| Self::read(item.get(), depth))
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            Some(b'{') => {
+                let depth = deeper()?;
+                let RawMembers(members) = serde_json::from_str(text).map_err(|_| Malformed)?;
+                let mut names = BTreeSet::new();
+                if !members.iter().all(|(name, _)| names.insert(name.as_ref())) {
+                    return Err(Malformed);
+                }
+                let read = |(name, value): &(Cow<'_, str>, &RawValue)| {
+                    Ok((name.as_ref().to_owned(), Self::read(value.get(), depth)?))
+                };
+                Self::Object(Object {
+                    members: members.iter().map(read).collect::<Result<_, _>>()?,
+                })
+            }
+            Some(_) => Self::Number(text.to_owned()),
+            None => return Err(Malformed),
+        };
+        Ok(json)
+    }
+
+    /// How deep arrays and objects nest: none in a number, one in an array of numbers.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
+            Self::Array(values) => deepest(values.iter()),
+            Self::Object(object) => object.depth(),
+        }
+    }
+
+    /// The string, if this is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    /// The values of an array.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        if let Self::Array(values) = self {
+            Some(values)
+        } else {
+            None
+        }
+    }
+
+    /// The object, if this is one.
+    pub fn as_object(&self) -> Option<&Object> {
+        if let Self::Object(object) = self {
+            Some(object)
+        } else {
+            None
+        }
+    }
+
+    /// Feeds the value's meaning to a hash: members in any order and numbers in any notation feed the same bytes, and
+    /// no two meanings do, since every part comes with its kind and its length.
+    pub fn feed(&self, hash: &mut impl Update) {
+        match self {
+            Self::Null => feed(hash, b'n', ""),
+            Self::Bool(value) => feed(hash, b'b', if *value { "true" } else { "false" }),
+            Self::Number(text) => match Decimal::parse(text) {
+                Some(value) => feed(hash, b'd', &value.to_string()),
+                None => feed(hash, b'd', text),
+            },
+            Self::String(text) => feed(hash, b's', text),
+            Self::Array(items) => {
+                feed(hash, b'a', &items.len().to_string());
+                items.iter().for_each(|item| item.feed(hash));
+            }
+            Self::Object(object) => {
+                let sorted: BTreeMap<&str, &Self> = object.iter().collect();
+                feed(hash, b'o', &sorted.len().to_string());
+                for (name, value) in sorted {
+                    feed(hash, b's', name);
+                    value.feed(hash);
+                }
+            }
+        }
+    }
+}
+
+/// Feeds one text to a hash, with its kind and its length in bytes.
+pub fn feed(hash: &mut impl Update, kind: u8, text: &str) {
+    hash.update(&[kind]);
+    hash.update(format!("{}:", text.len()).as_bytes());
+    hash.update(text.as_bytes());
+}
+
+/// The members of a JSON object, in the order they were written, no name twice.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Object {
+    members: Vec<(String, Json)>,
+}
+
+/// One more than the deepest of these.
+fn deepest<'a>(values: impl Iterator<Item = &'a Json>) -> usize {
+    values.map(Json::depth).max().unwrap_or(0).saturating_add(1)
+}
+
+impl Object {
+    /// How deep arrays and objects nest in it, itself included.
+    pub fn depth(&self) -> usize {
+        deepest(self.iter().map(|(_, value)| value))
+    }
+
+    /// The value of a member.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.iter()
+            .find_map(|(member, value)| (member == name).then_some(value))
+    }
+
+    /// The value of a member that is a string.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Json::as_str)
+    }
+
+    /// Adds a member, or gives an existing one a new value.
+    pub fn set(&mut self, name: &str, value: Json) {
+        self.remove(name);
+        self.members.push((name.to_owned(), value));
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) -> Option<Json> {
+        let at = self.members.iter().position(|(member, _)| member == name)?;
+        Some(self.members.remove(at).1)
+    }
+
+    /// All members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The object as JSON text without white space.
+    pub fn to_compact(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Callers' texts may hold personal data, so outside tests `Debug` shows none of them.
+#[cfg(not(test))]
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[JSON]")
+    }
+}
+
+#[cfg(not(test))]
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[JSON object]")
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.members.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(text) => RawValue::from_string(text.clone())
+                .map_err(S::Error::custom)?
+                .serialize(serializer),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+/// The members of one object, unread, duplicates and all.
+struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for RawMembers<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawMembers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(RawMembers(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A member's name, borrowed where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! Payments as such: no AWS, no network, no clock.
+
+pub mod decimal;
+pub mod fact;
+pub mod id;
+pub mod idempotency;
+pub mod json;
+pub mod money;
+pub mod payment;
+pub mod provider;
+pub mod redacted;
+pub mod schedule;
+pub mod status;
+pub mod time;
+pub mod webhook_signature;

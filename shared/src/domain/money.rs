@@ -1,0 +1,173 @@
+//! Money: whole minor units of an ISO 4217 currency, and the exact decimals it is read from.
+//!
+//! Guarantee: an amount is decided on its decimal text and counted by value (`2.500`, `25e-1` and `2.5` are one
+//! amount). No float takes part, and nothing is ever rounded: what does not fit is an error.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::domain::decimal::Decimal;
+
+/// An ISO 4217 currency that amounts can be given in, that is, one with a defined minor unit (gold and the testing code
+/// have none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Currency(iso_currency::Currency);
+
+impl Currency {
+    /// United States dollar, the currency of ApoloPay's amounts.
+    pub const USD: Self = Self(iso_currency::Currency::USD);
+
+    /// The three upper-case letters.
+    pub fn code(self) -> &'static str {
+        self.0.code()
+    }
+
+    /// How many decimals the currency has: 2 for USD, 0 for JPY, 3 for BHD.
+    pub fn decimals(self) -> u32 {
+        self.0.exponent().map_or(0, u32::from)
+    }
+}
+
+/// The text is not the upper-case code of a currency with a minor unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be an upper-case ISO 4217 currency code, such as USD")]
+pub struct UnknownCurrency;
+
+impl FromStr for Currency {
+    type Err = UnknownCurrency;
+
+    fn from_str(code: &str) -> Result<Self, UnknownCurrency> {
+        let currency = iso_currency::Currency::from_code(code).ok_or(UnknownCurrency)?;
+        if currency.exponent().is_none() || currency.code() != code {
+            return Err(UnknownCurrency);
+        }
+        Ok(Self(currency))
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        code.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a number is not an amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// Zero or less.
+    #[error("must be greater than 0")]
+    NotPositive,
+    /// More than 999999999.99.
+    #[error("must be at most 999999999.99")]
+    TooLarge,
+    /// More decimals, by value, than allowed.
+    #[error("must have at most {0} decimals")]
+    TooManyDecimals(u32),
+}
+
+/// A positive amount of money: whole minor units (cents for USD, yen for JPY, fils for BHD) of an ISO 4217 currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Money {
+    minor: u64,
+    currency: Currency,
+}
+
+impl Money {
+    /// The most decimals an amount may have, whatever its currency.
+    const MAX_DECIMALS: u32 = 2;
+    /// The most digits before the decimal point.
+    const MAX_INTEGER_DIGITS: i64 = 9;
+
+    /// The amount that `value` is in `currency`'s major unit: `25.5` is 2550 US cents.
+    ///
+    /// # Errors
+    /// [`AmountError`] where the value is not positive, above 999999999.99, or has more decimals than two or than its
+    /// currency.
+    pub fn from_major(value: &Decimal, currency: Currency) -> Result<Self, AmountError> {
+        let allowed = currency.decimals().min(Self::MAX_DECIMALS);
+        if !value.is_positive() {
+            return Err(AmountError::NotPositive);
+        }
+        if value.integer_digits() > Self::MAX_INTEGER_DIGITS {
+            return Err(AmountError::TooLarge);
+        }
+        if value.decimal_places() > u64::from(allowed) {
+            return Err(AmountError::TooManyDecimals(allowed));
+        }
+        Ok(Self {
+            minor: value.shifted(currency.decimals()).ok_or(AmountError::TooLarge)?,
+            currency,
+        })
+    }
+
+    /// An amount read back from the store, in minor units.
+    pub fn from_minor(minor: u64, currency: Currency) -> Self {
+        Self { minor, currency }
+    }
+
+    /// The amount in minor units.
+    pub fn minor(self) -> u64 {
+        self.minor
+    }
+
+    /// The currency.
+    pub fn currency(self) -> Currency {
+        self.currency
+    }
+
+    /// The amount in major units, which serialises as a JSON number.
+    pub fn amount(self) -> Amount {
+        Amount(self)
+    }
+
+    /// Whether a number that somebody else gave, in major units, is exactly this amount.
+    pub fn equals_major(self, value: &Decimal) -> bool {
+        Self::from_major(value, self.currency) == Ok(self)
+    }
+}
+
+/// A [`Money`]'s amount in major units with all its currency's decimals, as text and as a JSON number: `25.50`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(Money);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Money { minor, currency } = self.0;
+        let width = usize::try_from(currency.decimals()).unwrap_or_default();
+        let unit = 10_u64.checked_pow(currency.decimals()).unwrap_or(1);
+        let (major, rest) = (minor / unit, minor % unit);
+        if width == 0 {
+            write!(f, "{major}")
+        } else {
+            write!(f, "{major}.{rest:0>width$}")
+        }
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_string())
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

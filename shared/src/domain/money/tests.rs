@@ -1,0 +1,101 @@
+use super::*;
+use proptest::prelude::*;
+
+fn money(text: &str, code: &str) -> Result<String, AmountError> {
+    Money::from_major(&Decimal::parse(text).unwrap(), code.parse().unwrap()).map(|money| money.amount().to_string())
+}
+
+#[test]
+fn amounts_are_counted_by_value() {
+    for (text, code, amount) in [
+        ("25.50", "USD", "25.50"),
+        ("25.5", "USD", "25.50"),
+        ("2.500", "USD", "2.50"),
+        ("1e2", "USD", "100.00"),
+        ("1E+2", "USD", "100.00"),
+        ("2550e-2", "USD", "25.50"),
+        ("0.01", "USD", "0.01"),
+        ("999999999.99", "USD", "999999999.99"),
+        (
+            "999999999.990000000000000000000000000000000000000",
+            "USD",
+            "999999999.99",
+        ),
+        ("500", "JPY", "500"),
+        ("500.00", "JPY", "500"),
+        ("1.25", "BHD", "1.250"),
+        ("999999999.99", "CLF", "999999999.9900"),
+    ] {
+        assert_eq!(money(text, code).as_deref(), Ok(amount), "{text} {code}");
+    }
+}
+
+#[test]
+fn what_is_not_an_amount() {
+    use AmountError::{NotPositive, TooLarge, TooManyDecimals};
+    for (text, code, error) in [
+        ("0", "USD", NotPositive),
+        ("-0.0", "USD", NotPositive),
+        ("-1", "USD", NotPositive),
+        ("0e99999999999999999999", "USD", NotPositive),
+        ("1000000000", "USD", TooLarge),
+        ("999999999.991", "USD", TooManyDecimals(2)),
+        ("1e99999999999999999999", "USD", TooLarge),
+        ("1e-99999999999999999999", "USD", TooManyDecimals(2)),
+        ("0.001", "USD", TooManyDecimals(2)),
+        ("25.500000000000001", "USD", TooManyDecimals(2)),
+        ("500.5", "JPY", TooManyDecimals(0)),
+        ("1.255", "BHD", TooManyDecimals(2)),
+    ] {
+        assert_eq!(money(text, code), Err(error), "{text} {code}");
+    }
+}
+
+#[test]
+fn currencies_are_upper_case_iso_4217_with_a_minor_unit() {
+    for (code, decimals) in [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("BHD", 3), ("CLF", 4)] {
+        let currency: Currency = code.parse().unwrap();
+        assert_eq!((currency.decimals(), currency.to_string().as_str()), (decimals, code));
+    }
+    for code in ["usd", "Usd", "US", "USDT", "", "ZZZ", "XAU", "XXX", "XTS", "840"] {
+        assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency), "{code}");
+    }
+}
+
+#[test]
+fn decimals_follow_the_json_grammar() {
+    for text in [
+        "", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x1", "1 ", " 1", "1,5", "NaN", "٣", "1e1.5", "--1",
+    ] {
+        assert_eq!(Decimal::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_number_beyond_every_bound_survives_its_text() {
+    for text in [
+        "10e1000000000000",
+        "1.5e-1000000000000",
+        "100e99999999999999999999",
+        "0.001e-99999999999999999999",
+    ] {
+        let value = Decimal::parse(text).unwrap();
+        assert_eq!(Decimal::parse(&value.to_string()), Some(value), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_amount_survives_its_text(minor in 1_u64..=99_999_999_999, zeros in 0_usize..30) {
+        let money = Money::from_minor(minor, Currency::USD);
+        let text = format!("{}{}", money.amount(), "0".repeat(zeros));
+        prop_assert_eq!(Money::from_major(&Decimal::parse(&text).unwrap(), Currency::USD), Ok(money));
+    }
+
+    #[test]
+    fn every_other_number_is_another_amount(a in 1_u64..1_000_000, b in 1_u64..1_000_000) {
+        let other = Decimal::parse(&Money::from_minor(b, Currency::USD).amount().to_string()).unwrap();
+        prop_assert_eq!(Money::from_minor(a, Currency::USD).equals_major(&other), a == b);
+    }
+
+}

@@ -1,0 +1,118 @@
+//! Points in time, in whole milliseconds since 1970 (UTC).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From milliseconds since 1970.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Reads RFC 3339. `None` for anything else, for times before 1970, and for those after the year 9999 in UTC, which
+    /// could not be written.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_utc()?;
+        let nanos = time.unix_timestamp_nanos();
+        u64::try_from(nanos.checked_div(1_000_000)?).ok().map(Self)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, the unit of DynamoDB's TTL.
+    pub const fn as_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The moment `duration` later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// The moment `duration` before; 1970 at the earliest.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// How long it is from `earlier` to this moment; zero if it lies before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-03-19T12:00:00.000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = i128::from(self.0).saturating_mul(1_000_000);
+        let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (date, hms) = (time.date(), time.time());
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            hms.hour(),
+            hms.minute(),
+            hms.second(),
+            hms.millisecond(),
+        )
+    }
+}
+
+/// A [`Timestamp`] as the API shows it.
+pub fn as_rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_and_whole_seconds() {
+        let time = Timestamp::from_millis(1_800_000_000_999);
+        assert_eq!(
+            (time.as_millis(), time.as_seconds()),
+            (1_800_000_000_999, 1_800_000_000)
+        );
+    }
+
+    #[test]
+    fn rfc3339_there_and_back() {
+        let time = Timestamp::parse_rfc3339("2026-03-19T12:00:00.007Z").unwrap();
+        assert_eq!(time.to_string(), "2026-03-19T12:00:00.007Z");
+        assert_eq!(Timestamp::parse_rfc3339("2026-03-19T14:00:00.007+02:00"), Some(time));
+        let last = Timestamp::parse_rfc3339("9999-12-31T23:59:59.999Z").unwrap();
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59.999Z");
+        for text in [
+            "",
+            "2026-03-19",
+            "1969-12-31T23:59:59Z",
+            "2026-13-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
+    }
+}

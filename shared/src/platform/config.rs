@@ -1,0 +1,222 @@
+//! Configuration from environment variables, read once at the start.
+//!
+//! Every error is one line that names the variable and says what to do.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::domain::provider::Environment;
+
+/// A variable that is missing or wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(name: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            name,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Where variables come from: the process's environment, or a test's.
+pub struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables")
+    }
+}
+
+/// The process's environment.
+///
+/// One that is not Unicode is read as well as it can be: it is set, and must not pass for one that is not.
+pub const ENVIRONMENT: Variables<'static> =
+    Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
+
+impl<'a> Variables<'a> {
+    /// Variables from elsewhere.
+    pub fn from(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self(lookup)
+    }
+
+    /// A variable that may be missing. Blank counts as missing.
+    pub fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A variable that must be set.
+    ///
+    /// # Errors
+    /// Where it is missing or blank.
+    pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        let missing = || ConfigError::new(name, "is not set: docs/configuration.md says what it must be");
+        self.optional(name).ok_or_else(missing)
+    }
+
+    /// `PAYMENTS_TABLE`.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn payments_table(&self) -> Result<String, ConfigError> {
+        self.required("PAYMENTS_TABLE")
+    }
+
+    /// The base URL of a provider, without a slash at its end; `default` where none is set.
+    ///
+    /// # Errors
+    /// Where it is not an https URL (http on a loopback host).
+    pub fn base_url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        web_address(name, &self.optional(name).unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// `WEBHOOK_BASE_URL`, without a slash at its end.
+    ///
+    /// # Errors
+    /// Where it is missing or not an https URL (http on a loopback host).
+    pub fn webhook_base_url(&self) -> Result<String, ConfigError> {
+        let name = "WEBHOOK_BASE_URL";
+        web_address(name, &self.required(name)?)
+    }
+
+    /// `FINVYPAY_ENVIRONMENT`: sandbox unless it says production.
+    ///
+    /// # Errors
+    /// Where it says something else.
+    pub fn finvypay_environment(&self) -> Result<Environment, ConfigError> {
+        let name = "FINVYPAY_ENVIRONMENT";
+        match self.optional(name).as_deref() {
+            None | Some("sandbox") => Ok(Environment::Sandbox),
+            Some("production") => Ok(Environment::Production),
+            Some(_) => Err(ConfigError::new(name, "must be sandbox or production")),
+        }
+    }
+
+    /// `METRICS_NAMESPACE`, which tells apart the metrics of two deployments in one account; `payment-functions` where it
+    /// is missing.
+    ///
+    /// # Errors
+    /// Where CloudWatch would not take it.
+    pub fn metrics_namespace(&self) -> Result<String, ConfigError> {
+        let name = "METRICS_NAMESPACE";
+        let namespace = self.optional(name).unwrap_or_else(|| "payment-functions".to_owned());
+        let is_good = namespace.len() <= 255
+            && namespace
+                .chars()
+                .all(|char| char.is_ascii_alphanumeric() || ".-_/#:".contains(char))
+            && !namespace.starts_with(':')
+            && !namespace.starts_with("AWS/");
+        if is_good {
+            Ok(namespace)
+        } else {
+            Err(ConfigError::new(
+                name,
+                "must have at most 255 letters, digits and .-_/#: and begin neither with a colon nor with AWS/",
+            ))
+        }
+    }
+
+    /// `QUOTE_SECRET_ID`; `None` where no quotes are asked for.
+    ///
+    /// # Errors
+    /// Where it is set to nothing: an empty id is a mistake, and no reason to take a browser's price.
+    pub fn quote_secret_id(&self) -> Result<Option<String>, ConfigError> {
+        let name = "QUOTE_SECRET_ID";
+        let id = self.optional(name);
+        if id.is_none() && (self.0)(name).is_some() {
+            return Err(ConfigError::new(
+                name,
+                "is set, but empty; give it the secret's id, or unset it to do without quotes",
+            ));
+        }
+        Ok(id)
+    }
+}
+
+fn web_address(name: &'static str, text: &str) -> Result<String, ConfigError> {
+    let text = text.trim_end_matches('/');
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| is_secure(url) && url.query().is_none() && url.fragment().is_none());
+    url.map(|_| text.to_owned())
+        .ok_or_else(|| ConfigError::new(name, "must be an https URL, or http on a loopback host"))
+}
+
+/// https, or http to this machine.
+pub(crate) fn is_secure(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(url::Host::Domain(domain)) => domain == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |asked| (asked == name).then(|| value.to_owned())
+    }
+
+    #[test]
+    fn errors_name_the_variable() {
+        let nothing = |_: &str| None;
+        let variables = Variables::from(&nothing);
+        assert_eq!(
+            variables.payments_table().unwrap_err().to_string(),
+            "PAYMENTS_TABLE is not set: docs/configuration.md says what it must be"
+        );
+        assert_eq!(variables.finvypay_environment(), Ok(Environment::Sandbox));
+        assert_eq!(
+            variables.base_url("APOLOPAY_BASE_URL", "https://a.example").as_deref(),
+            Ok("https://a.example")
+        );
+        for (name, value) in [("FINVYPAY_ENVIRONMENT", "prod"), ("FINVYPAY_ENVIRONMENT", "Production")] {
+            assert!(
+                Variables::from(&with(name, value)).finvypay_environment().is_err(),
+                "{value}"
+            );
+        }
+        for value in ["", "shop", "http://shop.example", "ftp://localhost", "https://h/?q"] {
+            assert!(
+                Variables::from(&with("WEBHOOK_BASE_URL", value))
+                    .webhook_base_url()
+                    .is_err(),
+                "{value}"
+            );
+        }
+        let slash = with("WEBHOOK_BASE_URL", "https://h.example/");
+        assert_eq!(
+            Variables::from(&slash).webhook_base_url().as_deref(),
+            Ok("https://h.example")
+        );
+        assert_eq!(variables.metrics_namespace().as_deref(), Ok("payment-functions"));
+        let longest: &str = "n".repeat(255).leak();
+        for value in ["shop", "Shop-2/pay.ments_#1:x", longest] {
+            let given = with("METRICS_NAMESPACE", value);
+            assert_eq!(Variables::from(&given).metrics_namespace().as_deref(), Ok(value));
+        }
+        for value in ["AWS/Lambda", ":shop", "my shop", "käse", "a\"b", "n".repeat(256).leak()] {
+            let given = with("METRICS_NAMESPACE", value);
+            assert!(Variables::from(&given).metrics_namespace().is_err(), "{value}");
+        }
+        assert_eq!(variables.quote_secret_id(), Ok(None));
+        for value in ["", " "] {
+            let quotes = with("QUOTE_SECRET_ID", value);
+            assert!(Variables::from(&quotes).quote_secret_id().is_err(), "{value:?}");
+        }
+        let quotes = with("QUOTE_SECRET_ID", "quote ");
+        assert_eq!(Variables::from(&quotes).quote_secret_id(), Ok(Some("quote".to_owned())));
+    }
+}

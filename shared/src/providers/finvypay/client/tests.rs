@@ -1,0 +1,106 @@
+use super::*;
+use crate::domain::id::{OrderId, PaymentId};
+use crate::domain::money::Money;
+use crate::domain::provider::Provider;
+
+fn payment() -> Payment {
+    let money = Money::from_minor(9999, Currency::USD);
+    Payment {
+        order_id: OrderId::parse("ORD-1"),
+        ..Payment::intend(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            money,
+            Timestamp::from_millis(0),
+        )
+    }
+}
+
+fn answer(text: &str) -> Result<Accepted, CallError> {
+    read(
+        Reply::new(lambda_http::http::StatusCode::OK, text.as_bytes()),
+        &payment(),
+    )
+}
+
+#[test]
+fn the_documented_and_the_older_shape() {
+    let documented = answer(
+        r#"{"success":true,"status":"REDIRECT","data":{"paymentId":"pay_apm_1","orderId":"ORD-1","amount":99.99,"currency":"USD",
+            "redirectUrl":"https://pay.example/1","expiresAt":"2026-01-01T00:30:00.000Z"}}"#,
+    )
+    .unwrap();
+    assert_eq!(documented.handoff.reference.as_str(), "pay_apm_1");
+    assert_eq!(
+        documented.handoff.redirect_url.as_deref(),
+        Some("https://pay.example/1")
+    );
+    assert_eq!(
+        documented.handoff.expires_at,
+        Timestamp::parse_rfc3339("2026-01-01T00:30:00Z")
+    );
+    for words in [r#""success":true,"message":"made","#, r#""message":"made","#, ""] {
+        let old = answer(&format!(r#"{{{words}"data":{{"transactionId":"FP1"}}}}"#));
+        assert_eq!(old.unwrap().handoff.reference.as_str(), "FP1", "{words}");
+    }
+    let old = answer(r#"{"success":true,"data":{"transactionId":"FP1","status":"PENDING"}}"#).unwrap();
+    assert_eq!(
+        old.handoff,
+        Handoff {
+            reference: Reference::parse("FP1").unwrap(),
+            redirect_url: None,
+            expires_at: None
+        }
+    );
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_handed_on_but_its_id_is_kept() {
+    for member in [
+        r#""amount":9.99"#,
+        r#""amount":"much""#,
+        r#""currency":"EUR""#,
+        r#""redirectUrl":"javascript:x""#,
+    ] {
+        let error = answer(&format!(r#"{{"success":true,"data":{{"paymentId":"p",{member}}}}}"#)).unwrap_err();
+        assert!(
+            matches!(&error, CallError::Unusable { references, .. } if references.len() == 1),
+            "{member}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn the_ids_of_another_order_are_not_claimed() {
+    let error = answer(r#"{"success":true,"data":{"paymentId":"p","orderId":"ORD-2"}}"#).unwrap_err();
+    assert!(
+        matches!(&error, CallError::Unusable { references, .. } if references.is_empty()),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn refusals() {
+    for (text, expected) in [
+        (
+            r#"{"success":false,"error":{"code":"INVALID_PAYMENT_METHOD","message":"m"}}"#,
+            Some("INVALID_PAYMENT_METHOD"),
+        ),
+        (r#"{"success":false,"error":{"code":"<script>"}}"#, None),
+        (r#"{"message":"no"}"#, None),
+        (
+            r#"{"success":true,"status":"DECLINED","data":{"paymentId":"p"}}"#,
+            Some("DECLINED"),
+        ),
+    ] {
+        let Err(CallError::Rejected { code, .. }) = answer(text) else {
+            panic!("{text}")
+        };
+        assert_eq!(code.as_deref(), expected, "{text}");
+    }
+    assert!(matches!(answer(r#"{"success":true}"#), Err(CallError::Unusable { .. })));
+    assert!(matches!(
+        answer(r#"{"success":true,"data":{"paymentId":""}}"#),
+        Err(CallError::Unusable { .. })
+    ));
+}

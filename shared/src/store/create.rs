@@ -1,0 +1,91 @@
+//! Storing an intent.
+
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+
+use super::due_index;
+use super::error::StoreError;
+use super::schema::{self, number};
+use super::table::Store;
+use super::transaction::Transaction;
+use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, RETENTION};
+use crate::domain::payment::Payment;
+use crate::domain::schedule;
+use crate::domain::time::Timestamp;
+use crate::platform::failpoint::Call;
+
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is stored, and with it the right to call the provider for its key.
+    Started,
+    /// Its key is in use; nothing was stored.
+    KeyInUse(KeyRecord),
+}
+
+enum Step {
+    Intent,
+    Order,
+    Key,
+}
+
+impl Store {
+    /// Stores an intent, and its key with it, before the provider hears of it. One round trip.
+    ///
+    /// # Errors
+    /// Where the table cannot be written. Whether the intent was stored is then not known; without its provider's call
+    /// it is harmless.
+    pub async fn insert_payment(
+        &self,
+        payment: &Payment,
+        key: Option<(&IdempotencyKey, &Fingerprint)>,
+        now: Timestamp,
+    ) -> Result<Opened, StoreError> {
+        let put = || Put::builder().table_name(&self.table);
+        let step = |put: Put| TransactWriteItem::builder().put(put).build();
+        let mut transaction = Transaction::new(Call::Open);
+        let (queue, at) = schedule::first_look(payment);
+        let mut item = schema::state_item(payment)?;
+        item.extend(due_index::attributes(payment.id, queue, at));
+        let intent = put()
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)");
+        transaction.add(Step::Intent, step(intent.build()?));
+        if let Some(order_id) = payment
+            .order_id
+            .as_ref()
+            .filter(|_| payment.provider.profile().may_name_only_the_order)
+        {
+            let item = schema::order_item(payment.provider, order_id, payment.id);
+            transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
+        }
+        if let Some((key, fingerprint)) = key {
+            let record = KeyRecord {
+                fingerprint: fingerprint.clone(),
+                payment_id: payment.id,
+                fence: 1,
+                attempt: 1,
+                lease_until: now.plus(LEASE),
+                answer: None,
+            };
+            let put = put()
+                .set_item(Some(schema::key_item(key, &record, now.plus(RETENTION))?))
+                // TTL deletes late, so the time is compared too.
+                .condition_expression("attribute_not_exists(pk) OR expiresAt <= :now")
+                .expression_attribute_values(":now", number(now.as_millis()))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            transaction.add(Step::Key, step(put.build()?));
+        }
+        match transaction.run(self).await? {
+            Ok(()) => Ok(Opened::Started),
+            Err(refused) => {
+                let key = refused
+                    .into_iter()
+                    .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));
+                // Without a key in the way only our own random id can have been there before.
+                Ok(Opened::KeyInUse(schema::key_record_of(
+                    key.ok_or(StoreError::Corrupt)?,
+                )?))
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The usual webhook in one round trip.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+
+use super::due_index;
+use super::error::StoreError;
+use super::schema::{self, number};
+use super::table::Store;
+use super::transaction::Transaction;
+use crate::domain::fact::{Fact, Receipt};
+use crate::domain::id::PaymentId;
+use crate::domain::payment::Payment;
+use crate::domain::schedule::Change;
+use crate::domain::status::Status;
+use crate::domain::time::Timestamp;
+use crate::platform::failpoint::Call;
+
+/// What became of a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    /// It is recorded, and it raised the status to its rung.
+    Raised,
+    /// It was recorded before.
+    Known,
+    /// Nothing was written: this is the payment, and the fact is not the usual one for it.
+    Unusual(Payment),
+    /// Nothing was written: there is no such payment.
+    NoPayment,
+}
+
+enum Step {
+    State,
+    Fact,
+}
+
+impl Store {
+    /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's
+    /// own money if any moved. One transaction checks it all; anything else comes back as [`Witnessed::Unusual`].
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn witness(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Witnessed, StoreError> {
+        let Some(raise) = self.raise(id, fact, now)? else {
+            return Ok(self.payment(id).await?.map_or(Witnessed::NoPayment, Witnessed::Unusual));
+        };
+        let mut transaction = Transaction::new(Call::Witness);
+        transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
+        transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
+        let Err(refused) = transaction.run(self).await? else {
+            return Ok(Witnessed::Raised);
+        };
+        if refused.iter().any(|(step, _)| matches!(step, Step::Fact)) {
+            return Ok(Witnessed::Known);
+        }
+        let state = refused
+            .into_iter()
+            .next()
+            .map(|(_, item)| item)
+            .filter(|item| !item.is_empty());
+        state.map_or(Ok(Witnessed::NoPayment), |item| {
+            Ok(Witnessed::Unusual(schema::payment_of(item)?))
+        })
+    }
+
+    /// The join as one conditional write, for a fact that has a rung and, if it is a completion, money.
+    fn raise(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
+        let Some(rung) = fact.outcome.rung() else {
+            return Ok(None);
+        };
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let mut conditions = "#provider = :provider AND #rank < :rank".to_owned();
+        let (update, set, remove) = due_index::change(
+            self.update(schema::state_key(id)),
+            id,
+            Change::on(fact.provider, rung, now),
+        );
+        let mut changes =
+            format!("SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one{set}{remove}");
+        let mut update = update
+            .expression_attribute_values(":rank", number(rung.rank().into()))
+            .expression_attribute_values(":status", text(rung.name()))
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":provider", text(fact.provider.name()));
+        let mut names = vec!["status", "rank", "updatedAt", "version", "provider"];
+        for (index, reference) in fact.references().enumerate() {
+            conditions.push_str(&format!(" AND contains(#references, :reference{index})"));
+            update = update.expression_attribute_values(format!(":reference{index}"), text(reference.as_str()));
+        }
+        if fact.references().next().is_some() {
+            names.push("references");
+        }
+        if rung == Status::Completed {
+            let Some(money) = fact.money() else { return Ok(None) };
+            conditions.push_str(" AND #amount = :amount AND #currency = :currency");
+            update = update
+                .expression_attribute_values(":amount", number(money.minor()))
+                .expression_attribute_values(":currency", text(money.currency().code()));
+            names.extend(["amount", "currency"]);
+            let receipts = Receipt::of(fact);
+            if !receipts.is_empty() {
+                changes.push_str(" ADD #receipts :receipts");
+                let receipts = receipts.iter().map(ToString::to_string).collect();
+                update = update.expression_attribute_values(":receipts", AttributeValue::Ss(receipts));
+                names.push("receipts");
+            }
+        }
+        for name in names {
+            update = update.expression_attribute_names(format!("#{name}"), name);
+        }
+        Ok(Some(
+            update
+                .update_expression(changes)
+                .condition_expression(conditions)
+                .build()?,
+        ))
+    }
+}

@@ -1,0 +1,86 @@
+//! Idempotency keys.
+
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+
+use super::error::StoreError;
+use super::schema::{self, number};
+use super::table::Store;
+use crate::domain::idempotency::{IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
+use crate::domain::time::Timestamp;
+use crate::platform::failpoint::Call;
+
+impl Store {
+    /// What a key leads to (a strongly consistent read). `None` where the key is free, be its item still there.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        let Some(item) = self.get(Call::ReadKey, schema::key_key(key)).await? else {
+            return Ok(None);
+        };
+        // TTL deletes late, so the time is compared too.
+        if schema::time_of(&item, "expiresAt")? <= now {
+            return Ok(None);
+        }
+        schema::key_record_of(item).map(Some)
+    }
+
+    /// Takes over a key whose lease ran out, unless somebody else was faster. The key is kept as long from now on as a new one,
+    /// so that it does not run out under the lease.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn take_over(
+        &self,
+        key: &IdempotencyKey,
+        seen: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<Result<Lease, KeyRecord>, StoreError> {
+        let fence = seen.fence.saturating_add(1);
+        let expires_at = now.plus(RETENTION);
+        let update = self
+            .update_key(key, seen.fence)
+            .update_expression("SET fence = :next, leaseUntil = :until, expiresAt = :expiresAt, #ttl = :ttl")
+            .condition_expression("fence = :fence AND leaseUntil <= :now AND attribute_not_exists(answer)")
+            .expression_attribute_values(":next", number(fence))
+            .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":expiresAt", number(expires_at.as_millis()))
+            .expression_attribute_values(":ttl", number(expires_at.as_seconds()))
+            .expression_attribute_values(":now", number(now.as_millis()));
+        match self.write_key(Call::TakeOver, update).await? {
+            None => Ok(Ok(Lease {
+                key: key.clone(),
+                fence,
+                attempt: seen.attempt,
+            })),
+            Some(current) => Ok(Err(current)),
+        }
+    }
+
+    /// Ends a lease without an answer, so that the next request with the key goes on at once, with attempt `attempt`.
+    /// Gives the key's record where somebody took it over: it is theirs then, and nothing was written.
+    ///
+    /// # Errors
+    /// Where the table cannot be written: the lease then runs out by itself.
+    pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        let update = self
+            .update_key(&lease.key, lease.fence)
+            .update_expression("SET leaseUntil = :now, attempt = :attempt")
+            .condition_expression("fence = :fence AND attribute_not_exists(answer)")
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":attempt", number(attempt.into()));
+        self.write_key(Call::Release, update).await
+    }
+
+    fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {
+        self.update(schema::key_key(key))
+            .expression_attribute_values(":fence", number(fence))
+    }
+
+    /// Writes a key's item alone; gives what it is where the condition failed.
+    async fn write_key(&self, call: Call, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
+        let refused = self.update_alone(call, update).await?;
+        refused.map(schema::key_record_of).transpose()
+    }
+}

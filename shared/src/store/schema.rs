@@ -1,0 +1,261 @@
+//! How things look in the table: keys, and the conversions from and to items.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use crate::domain::fact::{Fact, Receipt};
+use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
+use crate::domain::money::{Currency, Money};
+use crate::domain::payment::{Attention, Handoff, Payment};
+use crate::domain::provider::Provider;
+use crate::domain::redacted::Personal;
+use crate::domain::status::Status;
+use crate::domain::time::Timestamp;
+use crate::providers::Event;
+
+/// An item of the table.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+fn key(pk: String, sk: String) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(pk)),
+        ("sk".to_owned(), AttributeValue::S(sk)),
+    ])
+}
+
+pub(super) fn state_key(id: PaymentId) -> Item {
+    key(format!("PAYMENT#{id}"), "STATE".to_owned())
+}
+
+/// The id of the payment that an item with these keys is, as it stands there; `None` for any other item.
+pub(super) fn payment_named<'a>(pk: &'a str, sk: &str) -> Option<&'a str> {
+    pk.strip_prefix("PAYMENT#").filter(|_| sk == "STATE")
+}
+
+pub(super) fn fact_key(id: PaymentId, digest: &str) -> Item {
+    key(format!("PAYMENT#{id}"), format!("FACT#{digest}"))
+}
+
+pub(super) fn reference_key(provider: Provider, reference: &Reference) -> Item {
+    key(format!("REF#{provider}#{reference}"), "REF".to_owned())
+}
+
+pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
+    format!("ORDER#{provider}#{}", order_id.as_str())
+}
+
+pub(super) fn parked_key(provider: Provider, reference: &str) -> Item {
+    key(format!("PARKED#{provider}#{reference}"), "PARKED".to_owned())
+}
+
+pub(super) fn pace_key(provider: Provider) -> Item {
+    key(format!("PACE#{provider}"), "PACE".to_owned())
+}
+
+pub(super) fn key_key(idempotency_key: &IdempotencyKey) -> Item {
+    key(format!("KEY#{idempotency_key}"), "KEY".to_owned())
+}
+
+/// The payment as stored. Amounts are minor units, times milliseconds since 1970.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StateItem {
+    id: PaymentId,
+    provider: Provider,
+    status: Status,
+    rank: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<OrderId>,
+    amount: u64,
+    currency: Currency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: u64,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
+    references: BTreeSet<Reference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handoff: Option<Handoff>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
+    receipts: BTreeSet<Receipt>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
+    attention: BTreeSet<Attention>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeSet::is_empty",
+        serialize_with = "serde_dynamo::string_set::serialize"
+    )]
+    noted: BTreeSet<String>,
+}
+
+pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
+    let payment = payment.clone();
+    let mut item = to_item(StateItem {
+        id: payment.id,
+        provider: payment.provider,
+        status: payment.status,
+        rank: payment.status.rank(),
+        order_id: payment.order_id,
+        amount: payment.money.minor(),
+        currency: payment.money.currency(),
+        payment_method: payment.payment_method,
+        metadata: payment.metadata.map(|metadata| metadata.expose().clone()),
+        created_at: payment.created_at,
+        updated_at: payment.updated_at,
+        version: payment.version,
+        references: payment.references,
+        handoff: payment.handoff,
+        receipts: payment.receipts,
+        attention: payment.attention,
+        noted: payment.noted,
+    })?;
+    item.extend(state_key(payment.id));
+    Ok(item)
+}
+
+pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment, StoreError> {
+    let state: StateItem = from_item(item)?;
+    Ok(Payment {
+        id: state.id,
+        provider: state.provider,
+        status: state.status,
+        order_id: state.order_id,
+        money: Money::from_minor(state.amount, state.currency),
+        payment_method: state.payment_method,
+        metadata: state.metadata.map(Personal::new),
+        created_at: state.created_at,
+        updated_at: state.updated_at,
+        version: state.version,
+        references: state.references,
+        handoff: state.handoff,
+        receipts: state.receipts,
+        attention: state.attention,
+        noted: state.noted,
+    })
+}
+
+pub(super) fn fact_item(id: PaymentId, fact: &Fact, received_at: Timestamp) -> Result<Item, StoreError> {
+    let mut item = to_item(fact)?;
+    item.insert("receivedAt".to_owned(), number(received_at.as_millis()));
+    item.extend(fact_key(id, &fact.digest()));
+    Ok(item)
+}
+
+/// An item that leads to a payment and says nothing else.
+pub(super) fn pointer_item(key: Item, id: PaymentId) -> Item {
+    let mut item = key;
+    item.insert("paymentId".to_owned(), AttributeValue::S(id.to_string()));
+    item
+}
+
+pub(super) fn order_item(provider: Provider, order_id: &OrderId, id: PaymentId) -> Item {
+    pointer_item(key(order_pk(provider, order_id), format!("PAYMENT#{id}")), id)
+}
+
+pub(super) fn owner_of(item: &Item) -> Result<PaymentId, StoreError> {
+    let text = item.get("paymentId").and_then(|value| value.as_s().ok());
+    text.and_then(|text| PaymentId::parse(text)).ok_or(StoreError::Corrupt)
+}
+
+pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Timestamp) -> Result<Item, StoreError> {
+    let mut item = to_item(record)?;
+    item.insert("expiresAt".to_owned(), number(expires_at.as_millis()));
+    item.insert("ttl".to_owned(), number(expires_at.as_seconds()));
+    item.extend(key_key(key));
+    Ok(item)
+}
+
+/// A time in an item, in milliseconds since 1970.
+pub(super) fn time_of(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
+    let text = item.get(name).and_then(|value| value.as_n().ok());
+    text.and_then(|text| text.parse().ok())
+        .map(Timestamp::from_millis)
+        .ok_or(StoreError::Corrupt)
+}
+
+pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
+    from_item(item)
+}
+
+/// The parked events, as texts that are compared byte for byte.
+pub(super) fn parked_texts_of(item: &Item) -> Vec<String> {
+    item.get("facts")
+        .and_then(|value| value.as_ss().ok())
+        .cloned()
+        .unwrap_or_default()
+}
+
+pub(super) fn event_text(event: &Event) -> Result<String, StoreError> {
+    serde_json::to_string(event).map_err(|_| StoreError::Corrupt)
+}
+
+pub(super) fn event_of(text: &str) -> Result<Event, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt)
+}
+
+pub(super) fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(super) fn to_item<T: Serialize>(value: T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt)
+}
+
+fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dynamo::Item>) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(|_| StoreError::Corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_survives_the_table() {
+        let now = Timestamp::from_millis(1_800_000_000_123);
+        let bare = Payment::intend(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Money::from_minor(2550, Currency::USD),
+            now,
+        );
+        let handoff = Handoff {
+            reference: Reference::parse("pay_apm_1").unwrap(),
+            redirect_url: Some("https://pay.example/1".into()),
+            expires_at: Some(now),
+        };
+        let full = Payment {
+            order_id: OrderId::parse("ORD-1"),
+            payment_method: Some("apple_pay".into()),
+            metadata: Some(Personal::new(r#"{"a":1.50}"#.into())),
+            attention: BTreeSet::from([Attention::PaidTwice, Attention::WrongMoney]),
+            noted: BTreeSet::from(["a digest".to_owned()]),
+            receipts: BTreeSet::new(),
+            ..bare.accept(handoff, [Reference::parse("FP1").unwrap()], now)
+        };
+        for payment in [bare, full] {
+            let item = state_item(&payment).unwrap();
+            assert_eq!(item.get("rank"), Some(&number(payment.status.rank().into())));
+            assert!(item.get("references").is_none_or(AttributeValue::is_ss));
+            assert_eq!(payment_of(item).unwrap(), payment);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The table itself: how it is reached, what is read from it by its key, and how its errors are told.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::error::StoreError;
+use super::schema::{self, Item};
+use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::payment::Payment;
+use crate::domain::provider::Provider;
+use crate::platform::aws::{self, Aws};
+use crate::platform::failpoint::{Call, around};
+
+/// The table, in a region.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) client: Client,
+    pub(super) table: String,
+    endpoint: Option<String>,
+}
+
+/// The payments of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderPayments {
+    /// None.
+    None,
+    /// Just one.
+    One(PaymentId),
+    /// Two or more.
+    Several,
+}
+
+impl Store {
+    /// The table `table`, reached through `client`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self {
+            client,
+            table,
+            endpoint: None,
+        }
+    }
+
+    /// The table `table` of `aws`.
+    pub fn open(aws: &Aws, table: String) -> Self {
+        Self::new(aws.dynamodb(), table).at(aws.dynamodb_endpoint())
+    }
+
+    /// The same, with errors that name the endpoint at which the table is looked for, where that is not AWS's own.
+    #[must_use]
+    pub fn at(self, endpoint: Option<String>) -> Self {
+        Self { endpoint, ..self }
+    }
+
+    /// Opens the connection to the table, so that the first request need not wait for it: reads a payment that there is
+    /// not. A failure is left to be met by that request.
+    pub async fn connect(&self) {
+        let nobodys = schema::state_key(PaymentId::random());
+        let _ = around(Call::Connect, self.read(nobodys).send()).await;
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// A payment as it is now (a strongly consistent read).
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        let item = self.get(Call::ReadPayment, schema::state_key(id)).await?;
+        item.map(schema::payment_of).transpose()
+    }
+
+    /// The payment that a provider's id belongs to.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
+        let item = self
+            .get(Call::ReadOwner, schema::reference_key(provider, reference))
+            .await?;
+        item.map(|item| schema::owner_of(&item)).transpose()
+    }
+
+    /// The payments of an order. Complete, since a payment is put here before its provider hears of it.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payments_of_order(&self, provider: Provider, order_id: &OrderId) -> Result<OrderPayments, StoreError> {
+        match self.payments_of(provider, order_id, 2).await?.as_slice() {
+            [] => Ok(OrderPayments::None),
+            [id] => Ok(OrderPayments::One(*id)),
+            _ => Ok(OrderPayments::Several),
+        }
+    }
+
+    /// The first `limit` payments of an order.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn payments_of(
+        &self,
+        provider: Provider,
+        order_id: &OrderId,
+        limit: u16,
+    ) -> Result<Vec<PaymentId>, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .limit(limit.into())
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(schema::order_pk(provider, order_id)));
+        let output = around(Call::ReadOrder, query.send())
+            .await
+            .map_err(|error| self.failed("Query", &error))?;
+        output.items().iter().map(schema::owner_of).collect()
+    }
+
+    pub(super) async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {
+        Ok(around(call, self.read(key).send())
+            .await
+            .map_err(|error| self.failed("GetItem", &error))?
+            .item)
+    }
+
+    fn read(&self, key: Item) -> GetItemFluentBuilder {
+        let get = self.client.get_item().table_name(&self.table);
+        get.consistent_read(true).set_key(Some(key))
+    }
+
+    /// The error of an operation.
+    pub(super) fn failed<E: ProvideErrorMetadata, R>(
+        &self,
+        operation: &'static str,
+        error: &SdkError<E, R>,
+    ) -> StoreError {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
+        let why = match error {
+            SdkError::ServiceError(service) => self.refusal(service.err().code().unwrap_or("unknown")),
+            SdkError::TimeoutError(_) => format!("no answer in time {}", self.place()),
+            SdkError::DispatchFailure(_) => format!("no connection {}", self.place()),
+            SdkError::ResponseError(_) => "unreadable response".to_owned(),
+            _ => "request not sent".to_owned(),
+        };
+        StoreError::Failed { operation, why }
+    }
+
+    fn refusal(&self, code: &str) -> String {
+        let table = &self.table;
+        match (code, aws::hint(code)) {
+            ("ResourceNotFoundException", _) => format!(
+                "there is no table {table} {}: create it, or set PAYMENTS_TABLE and AWS_REGION to where it is",
+                self.place(),
+            ),
+            (_, Some(hint)) => format!("{code} for the table {table} {}: {hint}", self.place()),
+            (_, None) => code.to_owned(),
+        }
+    }
+
+    /// Where the table is looked for.
+    fn place(&self) -> String {
+        let region = self.client.config().region().map_or("no region", AsRef::as_ref);
+        match &self.endpoint {
+            Some(endpoint) => format!("in {region} at {endpoint}"),
+            None => format!("in {region}"),
+        }
+    }
+}
