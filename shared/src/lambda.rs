@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::api::{request, response};
-use crate::platform::aws::patience;
+use crate::platform::aws::timeout_scale;
 use crate::platform::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::platform::logging;
 use crate::platform::metrics::{self, Invocation};
@@ -96,7 +96,7 @@ where
     let run = async {
         let mut warm_up = pin!(warm_up(function));
         // Tests rather wait for a start than go on beside it.
-        let limit = WARM_UP_LIMIT * patience(&ENVIRONMENT).pow(2);
+        let limit = WARM_UP_LIMIT * timeout_scale(&ENVIRONMENT).pow(2);
         let is_warm = timeout(limit, &mut warm_up).await.is_ok();
         tracing::info!("ready");
         let run = lambda_runtime::run(service);

@@ -14,7 +14,7 @@ pub fn said(provider: Provider, outcome: Outcome) -> Fact {
         transaction: None,
         order_id: None,
         outcome,
-        words: outcome.name().to_owned(),
+        raw_status: outcome.name().to_owned(),
         amount: Decimal::parse("25.50"),
         currency: Some("USD".to_owned()),
         occurred_at: None,
@@ -24,7 +24,7 @@ pub fn said(provider: Provider, outcome: Outcome) -> Fact {
 
 /// The rung of the ladder that a fact about it names: a completion must say its money. ApoloPay names no currency, so none is
 /// compared there.
-pub fn rung(fact: &Fact) -> Option<Status> {
+pub fn implied_status(fact: &Fact) -> Option<Status> {
     let is_currency = match fact.provider {
         Provider::ApoloPay => true,
         Provider::FinvyPay => fact

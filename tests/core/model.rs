@@ -16,9 +16,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use payment_functions::domain::id::{PaymentId, Reference};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::time::Timestamp;
-use payment_functions::platform::failpoint::{Call, Hook, Point, Side, scope};
+use payment_functions::platform::failpoint::{ExternalCall, Hook, Point, Side, scope};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretError, SecretSource, Versions};
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
 use payment_functions::store::Store;
@@ -109,7 +109,7 @@ fn act_later<'a>(later: Duration, flow: impl Future<Output = ()> + 'a) -> Act<'a
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Action {
     flow: usize,
-    call: Call,
+    call: ExternalCall,
     dies: bool,
 }
 
@@ -119,22 +119,22 @@ impl Action {
         let is_elsewhere = |action: Self| {
             matches!(
                 action.call,
-                Call::CurrentSecret
-                    | Call::PreviousSecret
-                    | Call::CreateAtProvider
-                    | Call::AskProvider
-                    | Call::ListAtProvider
+                ExternalCall::CurrentSecret
+                    | ExternalCall::PreviousSecret
+                    | ExternalCall::CreateAtProvider
+                    | ExternalCall::QueryStatus
+                    | ExternalCall::ListTransactions
             )
         };
         let is_read = |action: Self| {
             matches!(
                 action.call,
-                Call::ReadPayment
-                    | Call::ReadOwner
-                    | Call::ReadOrder
-                    | Call::ReadParked
-                    | Call::ReadDue
-                    | Call::ReadQueue
+                ExternalCall::ReadPayment
+                    | ExternalCall::ReadOwner
+                    | ExternalCall::ReadOrder
+                    | ExternalCall::ReadUnmatched
+                    | ExternalCall::ReadDue
+                    | ExternalCall::ReadQueue
             )
         };
         if self.flow == other.flow || (self.dies && other.dies) {
@@ -288,7 +288,7 @@ pub struct StandIn {
 impl StandIn {
     pub fn accepting(reference: &Reference) -> Self {
         Self::answering(Ok(Accepted {
-            handoff: Handoff {
+            checkout_session: CheckoutSession {
                 reference: reference.clone(),
                 redirect_url: None,
                 expires_at: None,

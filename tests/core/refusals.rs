@@ -8,13 +8,13 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::platform::clock;
-use payment_functions::store::{Opened, StoreError};
+use payment_functions::store::{InsertResult, StoreError};
 use serde_json::{Value, json};
 
 use crate::recorded::{Instead, Recorded};
 
 fn intent() -> Payment {
-    Payment::intend(
+    Payment::new(
         PaymentId::random(),
         Provider::FinvyPay,
         Money::from_minor(2550, Currency::USD),
@@ -36,7 +36,7 @@ fn cancelled(reasons: &[&str]) -> Instead {
     Instead::Answer(400, body.to_string())
 }
 
-async fn open(recorded: &Recorded) -> Result<Opened, StoreError> {
+async fn open(recorded: &Recorded) -> Result<InsertResult, StoreError> {
     let intent = intent();
     recorded.store().insert_payment(&intent, None, intent.created_at).await
 }
@@ -50,7 +50,7 @@ async fn contention_is_tried_again_as_a_transaction_of_its_own() {
         cancelled(&["ProvisionedThroughputExceeded"]),
         cancelled(&["None"]),
     ]);
-    assert_eq!(open(&recorded).await.unwrap(), Opened::Started);
+    assert_eq!(open(&recorded).await.unwrap(), InsertResult::Inserted);
     let requests = recorded.take();
     assert_eq!(requests.len(), 5);
     assert!(
@@ -155,7 +155,7 @@ async fn what_decides_is_read_as_it_is_and_not_as_it_was() {
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
         .await
         .unwrap();
-    store.parked(Provider::FinvyPay, "x").await.unwrap();
+    store.unmatched(Provider::FinvyPay, "x").await.unwrap();
     store.key(&key, clock::now()).await.unwrap();
     let reads = recorded.take();
     assert_eq!(reads.len(), 5);

@@ -19,10 +19,10 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule::{self, Queue};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::create_payment::{self, Creation, Keyed};
-use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest};
+use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::store::{SHARDS, Store, Subject};
 use payment_functions_local::workspace;
 use payment_functions_tests::world::MemoryTable;
@@ -79,14 +79,14 @@ impl Life {
         let intent = intent(provider, clock::now());
         create(&store, &intent, Some(&keyed())).await;
         let due = recorded.due().expect("it is in the index");
-        let (queue, at) = schedule::first_look(&intent);
+        let (queue, at) = schedule::first_check(&intent);
         let part = format!("{}#{}", queue.name(), intent.id.shard(SHARDS));
         assert_eq!(
             due,
             (part.into(), at.as_millis().to_string().into()),
             "as it was put there"
         );
-        deliver(&store, &paid(&intent), clock::now()).await.unwrap();
+        record_notification(&store, &paid(&intent), clock::now()).await.unwrap();
         assert_eq!(recorded.due(), None, "and taken out");
 
         let items = recorded.table.items().unwrap();
@@ -129,15 +129,15 @@ impl Life {
 }
 
 /// Creates a payment as the functions do, at a provider that takes it.
-async fn create(store: &Store, intent: &Payment, keyed: Option<&Keyed>) -> Creation {
+async fn create(store: &Store, intent: &Payment, keyed: Option<&IdempotentRequest>) -> Creation {
     let gateway = StandIn::accepting(&reference());
     create_payment::create(store, &api_keys(), intent.clone(), keyed, None, |_, _| gateway.clone())
         .await
         .unwrap()
 }
 
-fn keyed() -> Keyed {
-    Keyed {
+fn keyed() -> IdempotentRequest {
+    IdempotentRequest {
         key: IdempotencyKey::parse("create", OTHER.as_bytes()).unwrap(),
         fingerprint: Fingerprint::of(&Json::String("it".to_owned())),
     }
@@ -151,13 +151,13 @@ fn intent(provider: Provider, now: Timestamp) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     Payment {
         order_id: OrderId::parse(NTH),
-        ..Payment::intend(PaymentId::random(), provider, money, now)
+        ..Payment::new(PaymentId::random(), provider, money, now)
     }
 }
 
 /// What a provider's webhook says of a payment that was paid.
-fn paid(payment: &Payment) -> Event {
-    Event {
+fn paid(payment: &Payment) -> Notification {
+    Notification {
         payment_id: Some(payment.id),
         fact: Fact {
             payment: Some(reference()),
@@ -339,19 +339,19 @@ async fn an_item_stays_in_the_part_it_was_put_into_until_it_is_settled() {
         let moved = moved.expression_attribute_values(":part", AttributeValue::S(part.as_str().unwrap().to_owned()));
         moved.send().await.unwrap();
         if settle {
-            let event = Event {
+            let event = Notification {
                 payment_id: Some(intent.id),
                 fact: said(Provider::ApoloPay, Outcome::Completed),
             };
-            deliver(&store, &event, clock::now()).await.unwrap();
+            record_notification(&store, &event, clock::now()).await.unwrap();
         } else {
             let due = store
                 .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
                 .await
                 .unwrap();
-            let claimed = store.claim(&due[0], intent.expires_at()).await.unwrap().unwrap();
+            let claimed = store.reserve(&due[0], intent.expires_at()).await.unwrap().unwrap();
             assert_eq!(recorded.due().unwrap().0, part, "moved within its part");
-            store.look_again(&claimed, None).await.unwrap();
+            store.reschedule(&claimed, None).await.unwrap();
         }
         assert_eq!(recorded.due(), None, "settled by a webhook: {settle}");
     }
@@ -364,7 +364,7 @@ async fn looks(provider: Provider, late: Duration, book: &Book) -> (usize, usize
     let start = clock::now();
     let intent = intent(provider, start);
     create(&store, &intent, None).await;
-    let queue = schedule::first_look(&intent).0;
+    let queue = schedule::first_check(&intent).0;
     let (mut looks, end) = (0, start.plus(100 * DAY));
     loop {
         let due = store.due(queue, end, BATCH).await.unwrap();
@@ -386,7 +386,7 @@ async fn the_reconciler_gets_done_what_the_page_on_scale_says() {
     let in_time = Duration::ZERO;
     let (abandoned, asked) = looks(Provider::FinvyPay, in_time, &Book::default()).await;
     let book = Book::default();
-    let told = Event {
+    let told = Notification {
         payment_id: None,
         ..paid(&intent(Provider::FinvyPay, clock::now()))
     };
@@ -459,7 +459,9 @@ async fn what_is_repeated_costs_what_the_page_on_scale_says() {
         id: created.payment,
         ..intent.clone()
     };
-    deliver(&store, &paid(&payment), clock::now()).await.unwrap();
+    record_notification(&store, &paid(&payment), clock::now())
+        .await
+        .unwrap();
     let units = |under: &str| {
         let items = recorded.table.items().unwrap();
         let writes = recorded.take().into_iter().flat_map(|(_, body)| writes(&body, &items));
@@ -471,8 +473,10 @@ async fn what_is_repeated_costs_what_the_page_on_scale_says() {
     recorded.take();
 
     assert_eq!(
-        deliver(&store, &paid(&payment), clock::now()).await.unwrap(),
-        Delivery::Duplicate(payment.id)
+        record_notification(&store, &paid(&payment), clock::now())
+            .await
+            .unwrap(),
+        RecordResult::Duplicate(payment.id)
     );
     let of_webhook = units(&format!("PAYMENT#{}", payment.id));
     assert!(again().await.replayed);

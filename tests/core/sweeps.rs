@@ -17,18 +17,18 @@ use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_event::deliver;
+use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{Also, Commit, Opened, Store, Subject};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::poller::{Ask, Unanswered};
+use reconcile_payments::poller::{Ask, PollError};
 use reconcile_payments::report::{Matter, Report};
 use reconcile_payments::sweep::Sweep;
 use tokio::time::Instant;
@@ -67,7 +67,7 @@ impl Shop {
     async fn intent(&self, provider: Provider, order: &str) -> Payment {
         let payment = Payment {
             order_id: OrderId::parse(order),
-            ..Payment::intend(
+            ..Payment::new(
                 PaymentId::random(),
                 provider,
                 Money::from_minor(2550, Currency::USD),
@@ -75,7 +75,7 @@ impl Shop {
             )
         };
         let opened = self.store.insert_payment(&payment, None, self.start).await.unwrap();
-        assert_eq!(opened, Opened::Started);
+        assert_eq!(opened, InsertResult::Inserted);
         payment
     }
 
@@ -90,19 +90,22 @@ impl Shop {
     /// The same once its provider has taken it under `id`, to be paid within half an hour.
     pub async fn pending(&self, provider: Provider, order: &str, id: &str) -> Payment {
         let intent = self.intent(provider, order).await;
-        let handoff = Handoff {
+        let checkout_session = CheckoutSession {
             reference: reference(id),
             redirect_url: None,
             expires_at: (provider == Provider::FinvyPay).then(|| self.after(30 * MINUTE)),
         };
-        let payment = intent.accept(handoff, [], self.start);
+        let payment = intent.accept(checkout_session, [], self.start);
         self.commit(&intent, &payment).await;
         payment
     }
 
     async fn commit(&self, before: &Payment, after: &Payment) {
-        let commit = self.store.commit(before, after, &Also::default(), self.start).await;
-        assert!(matches!(commit, Ok(Commit::Done)), "{commit:?}");
+        let commit = self
+            .store
+            .commit(before, after, &CommitExtras::default(), self.start)
+            .await;
+        assert!(matches!(commit, Ok(CommitResult::Done)), "{commit:?}");
     }
 
     /// Makes a payment unreadable.
@@ -115,8 +118,8 @@ impl Shop {
         update.update_expression("REMOVE amount").send().await.unwrap();
     }
 
-    async fn deliver(&self, event: &Event) {
-        deliver(&self.store, event, self.start).await.unwrap();
+    async fn deliver(&self, event: &Notification) {
+        record_notification(&self.store, event, self.start).await.unwrap();
     }
 
     async fn payment(&self, id: PaymentId) -> Payment {
@@ -169,8 +172,8 @@ fn said(outcome: Outcome) -> Fact {
     facts::said(Provider::FinvyPay, outcome)
 }
 
-fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
-    Event { payment_id, fact }
+fn event(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
+    Notification { payment_id, fact }
 }
 
 /// A provider that knows what it is told, and whom everybody asks.
@@ -179,9 +182,9 @@ pub struct Book(Arc<Mutex<Pages>>);
 
 #[derive(Default)]
 struct Pages {
-    statuses: BTreeMap<String, Event>,
-    transactions: BTreeMap<String, Vec<Event>>,
-    failure: Option<fn() -> Unanswered>,
+    statuses: BTreeMap<String, Notification>,
+    transactions: BTreeMap<String, Vec<Notification>>,
+    failure: Option<fn() -> PollError>,
     /// Whether the status call alone fails.
     fails_about_ids: bool,
     /// After how many more answers there are none.
@@ -195,16 +198,16 @@ struct Pages {
 
 impl Book {
     /// What it answers of an id.
-    pub fn knows(&self, id: &str, event: Event) {
+    pub fn knows(&self, id: &str, event: Notification) {
         self.0.lock().unwrap().statuses.insert(id.to_owned(), event);
     }
 
     /// What it lists under an order.
-    pub fn lists(&self, order: &str, events: Vec<Event>) {
+    pub fn lists(&self, order: &str, events: Vec<Notification>) {
         self.0.lock().unwrap().transactions.insert(order.to_owned(), events);
     }
 
-    fn fails(&self, failure: Option<fn() -> Unanswered>) {
+    fn fails(&self, failure: Option<fn() -> PollError>) {
         self.0.lock().unwrap().failure = failure;
     }
 
@@ -225,10 +228,10 @@ impl Book {
         std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 
-    fn note(&self, asked: String) -> Result<(), Unanswered> {
+    fn note(&self, asked: String) -> Result<(), PollError> {
         let mut pages = self.0.lock().unwrap();
         if pages.turns == Some(0) || pages.latest.is_some_and(|latest| Instant::now() > latest) {
-            return Err(Unanswered::OutOfTurns);
+            return Err(PollError::OutOfTurns);
         }
         pages.turns = pages.turns.map(|turns| turns - 1);
         pages.asked.push(asked);
@@ -237,11 +240,11 @@ impl Book {
 }
 
 impl Ask for Book {
-    fn ask_until(&mut self, latest: Instant) {
+    fn poll_until(&mut self, latest: Instant) {
         self.0.lock().unwrap().latest = Some(latest);
     }
 
-    async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
+    async fn status(&mut self, id: &Reference) -> Result<Option<Notification>, PollError> {
         self.note(id.to_string())?;
         let delay = self.0.lock().unwrap().delay;
         tokio::time::sleep(delay).await;
@@ -251,21 +254,21 @@ impl Ask for Book {
         Ok(self.0.lock().unwrap().statuses.get(id.as_str()).cloned())
     }
 
-    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
+    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
         self.note(format!("order {}", order_id.as_str()))?;
         let pages = self.0.lock().unwrap();
         Ok(pages.transactions.get(order_id.as_str()).cloned().unwrap_or_default())
     }
 }
 
-fn down() -> Unanswered {
+fn down() -> PollError {
     CallError::NoAnswer.into()
 }
 
-fn out_of_turns() -> Unanswered {
-    Unanswered::OutOfTurns
+fn out_of_turns() -> PollError {
+    PollError::OutOfTurns
 }
 
-fn closed() -> Unanswered {
-    Unanswered::Closed
+fn closed() -> PollError {
+    PollError::Closed
 }

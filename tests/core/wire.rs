@@ -14,7 +14,7 @@ use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::{Environment, Provider};
-use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
@@ -26,7 +26,7 @@ use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, Gateway};
 use payment_functions::providers::http_client::HttpClient;
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::poller::{Ask, FinvyPay, InTurn, Unanswered};
+use reconcile_payments::poller::{Ask, FinvyPay, PollError, RateLimitedPoller};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -151,7 +151,7 @@ async fn a_secret_that_is_not_to_be_had_is_told_from_one_that_is_not_there() {
     let error = |kind: &str| json!({ "__type": kind });
     let missing = error("ResourceNotFoundException");
     wire.answers(400, &missing);
-    assert_eq!(secret.fetch(None).await.unwrap_err(), SecretError::Absent);
+    assert_eq!(secret.fetch(None).await.unwrap_err(), SecretError::NotFound);
 
     wire.answers(200, version("new", 5000));
     wire.answers(400, &missing);
@@ -167,7 +167,7 @@ async fn a_secret_that_is_not_to_be_had_is_told_from_one_that_is_not_there() {
         200,
         json!({ "Name": "the-secret", "SecretBinary": "AAAA", "CreatedDate": 1 }),
     );
-    assert!(matches!(secret.fetch(None).await, Err(SecretError::NotFetched(_))));
+    assert!(matches!(secret.fetch(None).await, Err(SecretError::Unavailable(_))));
 }
 
 #[tokio::test]
@@ -202,9 +202,9 @@ async fn a_provider_is_called_once_and_read_only_as_far_as_it_may_answer() {
 async fn a_payment_is_asked_for_as_finvypay_documents_it() {
     let wire = Wire::open().await;
     let details = Details {
-        first_name: Personal::new("Ana".to_owned()),
-        last_name: Personal::new("Example".to_owned()),
-        email: Personal::new("ana@shop.example".to_owned()),
+        first_name: Redacted::new("Ana".to_owned()),
+        last_name: Redacted::new("Example".to_owned()),
+        email: Redacted::new("ana@shop.example".to_owned()),
         phone_number: None,
         description: Some("Shoes".to_owned()),
         return_url: "https://shop.example/done".to_owned(),
@@ -219,17 +219,17 @@ async fn a_payment_is_asked_for_as_finvypay_documents_it() {
         api_key: "fp_local".into(),
         webhook_url: "https://hooks.example/webhooks/finvypay",
         details: &details,
-        metadata: Personal::new(metadata.as_object().unwrap().clone()),
+        metadata: Redacted::new(metadata.as_object().unwrap().clone()),
     };
     let money = Money::from_minor(9999, Currency::USD);
     let payment = Payment {
         order_id: OrderId::parse("ORD-1"),
         payment_method: Some("apple_pay".into()),
-        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
     };
     wire.answers(201, json!({ "success": true, "data": { "paymentId": "pay_apm_1" } }));
     let accepted = call.create(&payment, 2).await.unwrap();
-    assert_eq!(accepted.handoff.reference.as_str(), "pay_apm_1");
+    assert_eq!(accepted.checkout_session.reference.as_str(), "pay_apm_1");
     let asked = wire.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].line, "POST /api/v1/production/apm");
@@ -292,7 +292,7 @@ async fn finvypay_is_asked_no_more_after_the_time_that_is_given() {
         environment: Environment::Sandbox,
         keys: &keys,
     };
-    let mut asker = InTurn::new(&store, finvypay);
+    let mut asker = RateLimitedPoller::new(&store, finvypay);
     let id = Reference::parse("FP1").unwrap();
     secrets.answers(
         200,
@@ -301,10 +301,10 @@ async fn finvypay_is_asked_no_more_after_the_time_that_is_given() {
     let now = Instant::now();
     // After the first call the next turn is not yet.
     for (seconds, is_asked) in [(10, true), (0, false), (10, true)] {
-        asker.ask_until(now + Duration::from_secs(seconds));
+        asker.poll_until(now + Duration::from_secs(seconds));
         wire.answers(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
         match (asker.status(&id).await, is_asked) {
-            (Ok(None), true) | (Err(Unanswered::OutOfTurns), false) => {}
+            (Ok(None), true) | (Err(PollError::OutOfTurns), false) => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(wire.asked().len(), usize::from(is_asked), "{seconds}");

@@ -62,7 +62,7 @@ pub async fn create_table(name: &str) {
         "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
         "GlobalSecondaryIndexes": [{
             "IndexName": "due", "KeySchema": [key("dueQueue", "HASH"), key("dueAt", "RANGE")],
-            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["parkedAt"] },
+            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["unmatchedSince"] },
         }],
         "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
     });
@@ -271,11 +271,11 @@ pub async fn attention(id: &str) -> Vec<String> {
 
 /// What is parked in one of a provider's places, which is one of its ids as a rule.
 async fn parked_item(provider: Provider, place: &str) -> Option<Value> {
-    items(&format!("PARKED#{}#{place}", name(provider))).await.pop()
+    items(&format!("UNMATCHED#{}#{place}", name(provider))).await.pop()
 }
 
 /// The facts parked under one of a provider's ids.
-pub async fn parked(provider: Provider, reference: &str) -> Vec<String> {
+pub async fn unmatched(provider: Provider, reference: &str) -> Vec<String> {
     let item = parked_item(provider, reference).await;
     let facts = item.map(|item| item["facts"].clone()).unwrap_or_default();
     serde_json::from_value(facts).unwrap_or_default()

@@ -145,10 +145,10 @@ async fn every_event_gets_its_answer() {
     let items = aws::all_items(&apart.table).await;
     let parked: Vec<_> = items
         .iter()
-        .filter(|item| item["sk"]["S"] == "PARKED")
+        .filter(|item| item["sk"]["S"] == "UNMATCHED")
         .map(|item| (&item["pk"]["S"], item["facts"]["SS"].as_array().map(Vec::len)))
         .collect();
-    let id = json!("PARKED#apolopay#a1b2c3d4-e5f6-7890-abcd-ef1234567890");
+    let id = json!("UNMATCHED#apolopay#a1b2c3d4-e5f6-7890-abcd-ef1234567890");
     assert_eq!(parked, [(&id, Some(2))], "A and B say the time differently");
     let mut states: Vec<_> = items
         .iter()

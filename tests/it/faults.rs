@@ -1,6 +1,6 @@
 //! Crash and fault injection: every flow, struck at every step, and carried on by what would come next in life.
 //!
-//! A flow runs once undisturbed with `FAULT_POINTS=log`, and so names its own steps: a new call in a flow makes new
+//! A flow runs once undisturbed with `FAILPOINTS=log`, and so names its own steps: a new call in a flow makes new
 //! cells by itself, and a call to AWS that has no point fails the test. At each step the real function dies before the
 //! call and after it, and the call is throttled, refused, hung, cut off, answered late or done too late, by a proxy
 //! before the local AWS or by the provider's stand-in. Then comes what would come next: the same key again while the
@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions::platform::failpoint::Call;
+use payment_functions::platform::failpoint::ExternalCall;
 use payment_functions_local::sandbox::Payment;
 use payment_functions_tests::world::{NoAnswer, USUAL_LIMITS};
 use tokio::task::JoinHandle;
@@ -270,7 +270,12 @@ impl Case {
         };
         self.check(is_in_contract, || format!("not in the contract: {answer:?}"));
         let before_the_intent = |(step, _): &(Step, Blow)| {
-            let calls = [Call::CurrentSecret, Call::PreviousSecret, Call::ReadKey, Call::Open];
+            let calls = [
+                ExternalCall::CurrentSecret,
+                ExternalCall::PreviousSecret,
+                ExternalCall::ReadKey,
+                ExternalCall::InsertPayment,
+            ];
             calls.contains(&step.call) && !step.is_forced()
         };
         let is_stored = is_begun && !self.flow.at_random && !self.cell.blow.as_ref().is_some_and(before_the_intent);
@@ -284,7 +289,7 @@ impl Case {
 struct Dealer {
     is_full: bool,
     /// Calls that were struck in every way, and at which provider.
-    covered: BTreeSet<(Call, Option<&'static str>)>,
+    covered: BTreeSet<(ExternalCall, Option<&'static str>)>,
     /// Functions whose calls to Secrets Manager were.
     functions: BTreeSet<&'static str>,
     turn: usize,
@@ -451,10 +456,10 @@ async fn every_flow_survives_every_fault_at_every_step() {
     let stock = Arc::new(Stock::fill(&town, &unique("stock")).await);
     let (run_steps, run) = runs::learn(&town, &stock).await;
     let steps = flows.iter().flat_map(|learnt| &learnt.steps).chain(&run_steps);
-    let reached: BTreeSet<Call> = steps.map(|step| step.call).collect();
+    let reached: BTreeSet<ExternalCall> = steps.map(|step| step.call).collect();
     assert!(
         only.is_some()
-            || Call::ALL
+            || ExternalCall::ALL
                 .iter()
                 .all(|call| reached.contains(call) != NOT_IN_A_FLOW.contains(call)),
         "a call that no flow reaches, or one that is said to be in none: {reached:?}"

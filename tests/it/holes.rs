@@ -237,7 +237,7 @@ async fn base64_body() {
         let of_the_text = sign(SECRET, encoded.as_bytes());
         assert_eq!(webhook(&of_the_text, true).await.status, 401);
         assert_eq!(webhook(&of_the_text, false).await.status, 400);
-        let parked = aws::parked(provider, id).await;
+        let parked = aws::unmatched(provider, id).await;
         assert_eq!(parked.len(), 1, "{parked:?}");
     }
 }
@@ -355,7 +355,7 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
         assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
         assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
         assert_eq!(aws::owner(provider, &id).await, None);
-        assert_eq!(aws::parked(provider, &id).await.len(), 1);
+        assert_eq!(aws::unmatched(provider, &id).await.len(), 1);
         kept_long_enough(provider, &id, since).await;
         assert_eq!(status_of(&created.str("id")).await, "pending");
     }
@@ -366,7 +366,7 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
     taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
     assert_eq!(get_payment(&ghost).await.status, 404);
     let place = format!("payment:{ghost}");
-    assert_eq!(aws::parked(Provider::Apolopay, &place).await.len(), 1);
+    assert_eq!(aws::unmatched(Provider::Apolopay, &place).await.len(), 1);
     kept_long_enough(Provider::Apolopay, &place, since).await;
 }
 

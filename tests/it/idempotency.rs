@@ -36,7 +36,7 @@ async fn the_first_answer_is_given_again() {
         assert_eq!(first.status, 201, "{first:?}");
         let again = keyed(provider, &body, &key).await;
         assert_replays(&again, &first);
-        // Also when the payment has moved on: the answer is the first one.
+        // CommitExtras when the payment has moved on: the answer is the first one.
         webhooks(json!({ "provider": provider, "orderId": order })).await;
         assert_replays(&keyed(provider, &body, &key).await, &first);
         assert_eq!(calls(provider, &order).await.len(), 1);

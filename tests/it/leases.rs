@@ -53,7 +53,7 @@ impl Holder {
 
     /// One that is struck at a point.
     async fn struck(provider: Provider, now: Timestamp, fault: &str) -> Self {
-        Self::start(provider, Clock::at(now), &[("FAULT_POINTS", Some(fault))]).await
+        Self::start(provider, Clock::at(now), &[("FAILPOINTS", Some(fault))]).await
     }
 
     /// Sends the request that everybody sends here.
@@ -179,7 +179,7 @@ impl Case {
                 .collect();
             let is_whole = points
                 .last()
-                .is_some_and(|point| ["after:commit", "after:release"].contains(&point.as_str()));
+                .is_some_and(|point| ["after:commit", "after:release-lease"].contains(&point.as_str()));
             is_whole.then_some(points)
         })
         .await
@@ -332,7 +332,7 @@ async fn stop_and_wake(case: &Case, other: &Holder, points: &[String], at: usize
     let woken = request.await.expect("an answer");
 
     let has_answered = found.is_some_and(|record| record.get("answer").is_some());
-    let has_released = point == "after:release";
+    let has_released = point == "after:release-lease";
     if has_released {
         // It was the first, and had nothing to give.
         assert_eq!(woken.problem(), (502, "PROVIDER_ERROR".to_owned()), "{what}");
@@ -391,7 +391,7 @@ async fn a_holder_that_wakes_up_gives_the_answer_of_the_one_that_took_over() {
             resumed: true,
             ..Case::new(provider)
         };
-        stop_everywhere(resumed, "before:open").await;
+        stop_everywhere(resumed, "before:insert-payment").await;
     }))
     .await;
 }
@@ -469,7 +469,10 @@ async fn die(case: &Case, other: &Holder, point: &str) {
         );
         let calls = calls(provider, &key).await;
         let mut expected = vec![1; calls.len()];
-        if let Some(last) = expected.last_mut().filter(|_| is_told || point == "after:release") {
+        if let Some(last) = expected
+            .last_mut()
+            .filter(|_| is_told || point == "after:release-lease")
+        {
             *last = 2;
         }
         assert_eq!(attempts(&calls, &answer.str("id")), expected, "{what}");

@@ -146,7 +146,7 @@ async fn the_packages_are_small() {
 }
 
 /// What tests make things go wrong with, and functions know in debug builds alone.
-const FOR_TESTS: [&str; 4] = ["FAULT_POINTS", "CLOCK_OFFSET_SECONDS", "CLOCK_FILE", "SLOW_MACHINE"];
+const FOR_TESTS: [&str; 4] = ["FAILPOINTS", "CLOCK_OFFSET_SECONDS", "CLOCK_FILE", "SLOW_MACHINE"];
 
 /// Which of them a program has the text of.
 fn of_tests(program: &Path) -> Vec<&'static str> {

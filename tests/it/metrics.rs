@@ -274,7 +274,7 @@ async fn asking() -> Vec<String> {
         ("ProviderLatency Provider=finvypay Operation=list", &[0.0]),
         ("ProviderErrors Provider=finvypay Error=unusable", &[1.0]),
         ("PaymentsInReview", &[0.0]),
-        ("OldestParkedSeconds", &[0.0]),
+        ("OldestUnmatchedSeconds", &[0.0]),
         ("ReconcilerLag", &[40.0]),
     ])
 }
@@ -305,7 +305,7 @@ async fn a_key_refused_in_a_run() -> Vec<String> {
         ("ProviderErrors Provider=finvypay Error=key_refused", &[2.0]),
         ("ProviderKeyRefused", &[2.0]),
         ("PaymentsInReview", &[0.0]),
-        ("OldestParkedSeconds", &[0.0]),
+        ("OldestUnmatchedSeconds", &[0.0]),
     ])
 }
 
@@ -367,7 +367,7 @@ async fn webhooks_refused_and_parked() -> Vec<String> {
     watched.counted().await.assert_is(&[
         ("SignatureFailures", &[1.0, 1.0, 1.0]),
         ("UnusableWebhooks", &[1.0, 1.0]),
-        ("FactsParked", &[1.0, 1.0]),
+        ("UnmatchedWebhooks", &[1.0, 1.0]),
     ])
 }
 
@@ -417,7 +417,7 @@ async fn what_waits_in_review() -> Vec<String> {
     watched.sweep().await;
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0, 1.0, 2.0, 2.0, 1.0, 0.0]),
-        ("OldestParkedSeconds", &[0.0; 6]),
+        ("OldestUnmatchedSeconds", &[0.0; 6]),
         ("ReconcilerLag", &[0.0; 6]),
     ])
 }
@@ -451,7 +451,7 @@ async fn what_is_parked_and_due() -> Vec<String> {
     assert_eq!(watched.sweep().await["lookedAt"], 0);
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0; 4]),
-        ("OldestParkedSeconds", &[0.0, 30.0, 100.0, 399.0]),
+        ("OldestUnmatchedSeconds", &[0.0, 30.0, 100.0, 399.0]),
         ("ReconcilerLag", &[0.0, 0.0, 40.0, 0.0]),
     ])
 }
@@ -482,7 +482,7 @@ async fn what_waits_is_told_by_runs_alone() {
     watched.invoke(unknown).await.expect_err("there is none");
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0]),
-        ("OldestParkedSeconds", &[0.0]),
+        ("OldestUnmatchedSeconds", &[0.0]),
         ("ReconcilerLag", &[0.0]),
     ]);
 }

@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// A function that panics the first time it comes to a point.
 async fn panicking(function: &str, point: &str, clock: (&str, Option<&str>)) -> Lambda {
     let plan = format!("{point}=panic");
-    let changes = [("FAULT_POINTS", Some(plan.as_str())), clock];
+    let changes = [("FAILPOINTS", Some(plan.as_str())), clock];
     world().await.lambda(function, &changes).await.expect("a function")
 }
 
@@ -51,8 +51,8 @@ async fn a_payment_is_shown_after_a_panic() {
 async fn a_webhook_is_taken_after_a_panic_and_counted_once() {
     // Without our id it takes the long way.
     let ways = [
-        ("before:witness", true),
-        ("after:witness", true),
+        ("before:apply-fast", true),
+        ("after:apply-fast", true),
         ("before:commit", false),
         ("after:commit", false),
     ];

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_event::deliver;
+use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
-use payment_functions::store::{Also, Commit, Due, Opened, Store, Subject};
+use payment_functions::providers::Notification;
+use payment_functions::store::{CommitExtras, CommitResult, Due, InsertResult, Store, Subject};
 use payment_functions_tests::world::{AwsProxy, Lambda, NoAnswer};
 
 use crate::aws;
@@ -80,38 +80,41 @@ impl Feed {
         let money = Money::from_minor(2550, Currency::USD);
         let payment = Payment {
             order_id: OrderId::parse(&unique("order")),
-            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, self.now)
+            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, self.now)
         };
         let opened = self.store.insert_payment(&payment, None, self.now).await.unwrap();
-        assert_eq!(opened, Opened::Started);
+        assert_eq!(opened, InsertResult::Inserted);
         payment
     }
 
     /// The same once its provider has taken it.
     async fn pending(&self) -> Payment {
         let intent = self.intent().await;
-        let handoff = Handoff {
+        let checkout_session = CheckoutSession {
             reference: reference(&unique("pay")),
             redirect_url: None,
             expires_at: None,
         };
-        let payment = intent.accept(handoff, [], self.now);
+        let payment = intent.accept(checkout_session, [], self.now);
         self.commit(&intent, &payment).await;
         payment
     }
 
     async fn commit(&self, before: &Payment, after: &Payment) {
-        let commit = self.store.commit(before, after, &Also::default(), self.now).await;
-        assert!(matches!(commit, Ok(Commit::Done)), "{commit:?}");
+        let commit = self
+            .store
+            .commit(before, after, &CommitExtras::default(), self.now)
+            .await;
+        assert!(matches!(commit, Ok(CommitResult::Done)), "{commit:?}");
     }
 
     /// The provider says something of a payment.
     async fn hear(&self, id: PaymentId, fact: Fact) {
-        let event = Event {
+        let event = Notification {
             payment_id: Some(id),
             fact,
         };
-        deliver(&self.store, &event, self.now).await.unwrap();
+        record_notification(&self.store, &event, self.now).await.unwrap();
     }
 
     /// A payment that became pending, authorized and completed: three events.
@@ -242,16 +245,16 @@ async fn every_change_of_status_is_published_once_and_in_order_and_nothing_else_
     };
     step(&[]).await;
 
-    let known = intent.know([reference(&unique("early"))], feed.now);
+    let known = intent.add_references([reference(&unique("early"))], feed.now);
     feed.commit(&intent, &known).await;
     step(&[]).await;
-    let handoff = Handoff {
+    let checkout_session = CheckoutSession {
         reference: reference(&unique("pay")),
         redirect_url: None,
         expires_at: None,
     };
-    let own = handoff.reference.clone();
-    let pending = known.accept(handoff, [], feed.now);
+    let own = checkout_session.reference.clone();
+    let pending = known.accept(checkout_session, [], feed.now);
     feed.commit(&known, &pending).await;
     step(&[("pending", 3)]).await;
 
@@ -262,14 +265,14 @@ async fn every_change_of_status_is_published_once_and_in_order_and_nothing_else_
         subject: Subject::Payment(id),
         at: Timestamp::from_millis(at),
     };
-    let claimed = feed.store.claim(&due, feed.now).await.unwrap().expect("it is due");
+    let claimed = feed.store.reserve(&due, feed.now).await.unwrap().expect("it is due");
     step(&[]).await;
-    feed.store.look_again(&claimed, Some(feed.now)).await.unwrap();
+    feed.store.reschedule(&claimed, Some(feed.now)).await.unwrap();
     step(&[]).await;
     feed.hear(id, said(Provider::FinvyPay, Outcome::Unrecognised)).await;
     step(&[]).await;
     let moved = feed.store.payment(id).await.unwrap().unwrap();
-    feed.commit(&moved, &moved.know([reference(&unique("late"))], feed.now))
+    feed.commit(&moved, &moved.add_references([reference(&unique("late"))], feed.now))
         .await;
     step(&[]).await;
 
@@ -362,7 +365,7 @@ async fn an_operator_has_a_payment_published_again() {
     let republish = |id: &str| json!({ "action": "republish", "paymentId": id });
     // Another version, whose status is the same.
     let paid = feed.store.payment(id).await.unwrap().unwrap();
-    feed.commit(&paid, &paid.know([reference(&unique("late"))], feed.now))
+    feed.commit(&paid, &paid.add_references([reference(&unique("late"))], feed.now))
         .await;
     let done = feed.invoke(republish(&id.to_string())).await.unwrap();
     assert_eq!(done, json!({ "paymentId": id, "published": ["payment.completed"] }));

@@ -808,11 +808,11 @@ mod in_process {
     use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
     use payment_functions::domain::json::Json;
     use payment_functions::domain::money::{Currency, Money};
-    use payment_functions::domain::payment::{Handoff, Payment};
-    use payment_functions::flows::create_payment::{self, Creation, Keyed, Quoted};
+    use payment_functions::domain::payment::{CheckoutSession, Payment};
+    use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest, QuoteCheck};
     use payment_functions::flows::quote::{Quotes, Token};
     use payment_functions::platform::clock;
-    use payment_functions::platform::failpoint::{Call, Hook, Point, Side, scope};
+    use payment_functions::platform::failpoint::{ExternalCall, Hook, Point, Side, scope};
     use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
     use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
     use payment_functions::store::Store;
@@ -825,7 +825,7 @@ mod in_process {
     impl Gateway for Provider {
         async fn create(&self, _payment: &Payment, _attempt: u32) -> Result<Accepted, CallError> {
             Ok(Accepted {
-                handoff: Handoff {
+                checkout_session: CheckoutSession {
                     reference: Reference::parse(&self.0).expect("an id"),
                     redirect_url: None,
                     expires_at: None,
@@ -841,7 +841,7 @@ mod in_process {
         keys: SecretCache<ApiKey>,
         quotes: Quotes,
         order_id: String,
-        keyed: Keyed,
+        keyed: IdempotentRequest,
     }
 
     impl Customer {
@@ -853,7 +853,7 @@ mod in_process {
                 keys: SecretCache::new(secret("payment-functions/apolopay"), "secretKey"),
                 quotes: Quotes::new(secret("payment-functions/quote")),
                 order_id: unique("ORD"),
-                keyed: Keyed {
+                keyed: IdempotentRequest {
                     key: IdempotencyKey::parse("it", unique("key").as_bytes()).expect("a key"),
                     fingerprint: Fingerprint::of(&Json::Null),
                 },
@@ -863,7 +863,7 @@ mod in_process {
         async fn pay(&self, exp: i64) -> Result<Creation, Problem> {
             let claims = json!({ "orderId": self.order_id, "amount": "1", "currency": "USD", "exp": exp });
             let token = Token::read(&Json::String(jwt(&claims, LOCAL))).expect("a token");
-            let quoted = Quoted {
+            let quoted = QuoteCheck {
                 quotes: &self.quotes,
                 token: Some(&token),
             };
@@ -871,7 +871,7 @@ mod in_process {
             let provider = payment_functions::domain::provider::Provider::ApoloPay;
             let intent = Payment {
                 order_id: OrderId::parse(&self.order_id),
-                ..Payment::intend(PaymentId::random(), provider, money, clock::now())
+                ..Payment::new(PaymentId::random(), provider, money, clock::now())
             };
             let gateway = |_, _| Provider(unique("process"));
             create_payment::create(
@@ -912,7 +912,7 @@ mod in_process {
     impl Hook for Silence {
         fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(async move {
-                if point.call == Call::CurrentSecret {
+                if point.call == ExternalCall::CurrentSecret {
                     std::future::pending().await
                 }
             })
@@ -932,7 +932,7 @@ mod in_process {
     }
 
     async fn late_request(customer: &Arc<Customer>, side: Side) -> Result<Creation, Problem> {
-        let call = Call::ReadKey;
+        let call = ExternalCall::ReadKey;
         let hook = Meanwhile {
             customer: Arc::clone(customer),
             at: Point { call, side },

@@ -510,7 +510,7 @@ async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_f
     .await;
 }
 
-/// Also in a cache that was filled before the day was over.
+/// CommitExtras in a cache that was filled before the day was over.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_secret_before_is_good_for_a_day_and_no_longer() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);

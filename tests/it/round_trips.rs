@@ -320,7 +320,7 @@ async fn a_key_in_progress_costs_one_and_taking_it_over_costs_two_more_than_a_cr
         let till = Till::open(provider, &[]).await;
         let later = Till::open(provider, &[("CLOCK_OFFSET_SECONDS", Some("31"))]).await;
         let order = unique("taken-over");
-        let dies = [("FAULT_POINTS", Some("before:create-at-provider=die"))];
+        let dies = [("FAILPOINTS", Some("before:create-at-provider=die"))];
         let holder = world().await.lambda(function(provider), &dies).await.unwrap();
         let headers = [
             ("content-type", "application/json"),

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::platform::clock;
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::{Accepted, CallError, Gateway};
-use payment_functions::store::{Also, Commit, Opened, Store};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store};
 use tokio::sync::Notify;
 
 use crate::aws;
@@ -36,7 +36,7 @@ fn reference(prefix: &str) -> Reference {
 fn intent(provider: Provider) -> Payment {
     Payment {
         order_id: OrderId::parse(&unique("store")),
-        ..Payment::intend(
+        ..Payment::new(
             PaymentId::random(),
             provider,
             Money::from_minor(2550, Currency::USD),
@@ -45,8 +45,8 @@ fn intent(provider: Provider) -> Payment {
     }
 }
 
-fn accepted(reference: &Reference) -> Handoff {
-    Handoff {
+fn accepted(reference: &Reference) -> CheckoutSession {
+    CheckoutSession {
         reference: reference.clone(),
         redirect_url: None,
         expires_at: None,
@@ -57,10 +57,16 @@ fn accepted(reference: &Reference) -> Handoff {
 async fn created(store: &Store, provider: Provider, reference: &Reference) -> Payment {
     let intent = intent(provider);
     let now = clock::now();
-    assert_eq!(store.insert_payment(&intent, None, now).await.unwrap(), Opened::Started);
+    assert_eq!(
+        store.insert_payment(&intent, None, now).await.unwrap(),
+        InsertResult::Inserted
+    );
     let payment = intent.accept(accepted(reference), [], now);
-    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
-    assert!(matches!(commit, Commit::Done), "{commit:?}");
+    let commit = store
+        .commit(&intent, &payment, &CommitExtras::default(), now)
+        .await
+        .unwrap();
+    assert!(matches!(commit, CommitResult::Done), "{commit:?}");
     payment
 }
 
@@ -72,8 +78,8 @@ fn completion(provider: Provider, reference: Option<&Reference>) -> Fact {
     }
 }
 
-fn event(payment_id: Option<PaymentId>, fact: Fact) -> Event {
-    Event { payment_id, fact }
+fn event(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
+    Notification { payment_id, fact }
 }
 
 /// A provider that answers when it is told to.
@@ -102,7 +108,7 @@ impl Gateway for Patient {
         self.called.notify_one();
         self.answer.notified().await;
         Ok(Accepted {
-            handoff: accepted(&self.reference),
+            checkout_session: accepted(&self.reference),
             references: vec![],
         })
     }

@@ -406,7 +406,7 @@ async fn what_is_applied_a_duplicate_of_no_effect_or_not_yet_matched_gets_200_an
         for _ in 0..2 {
             let parked = send_signed(base, provider, &strange.to_string(), SECRET).await;
             assert_eq!(parked.whole(), applied.whole());
-            assert_eq!(aws::parked(provider, &reference).await.len(), 1);
+            assert_eq!(aws::unmatched(provider, &reference).await.len(), 1);
         }
     }
 }

@@ -70,11 +70,11 @@ impl CreateApm {
         let key = request::idempotency_key(request, Self::NAME)?;
         let apm = ApmRequest::read(&body, &self.return_origins, self.quotes.is_some())?;
         let intent = apm.intent(PaymentId::random(), clock::now());
-        let keyed = key.map(|key| create_payment::Keyed {
+        let idempotency = key.map(|key| create_payment::IdempotentRequest {
             key,
             fingerprint: apm.fingerprint(),
         });
-        let quoted = self.quotes.as_ref().map(|quotes| create_payment::Quoted {
+        let quoted = self.quotes.as_ref().map(|quotes| create_payment::QuoteCheck {
             quotes,
             token: apm.quote.as_ref(),
         });
@@ -87,7 +87,8 @@ impl CreateApm {
             details: &apm.details,
             metadata: metadata::to_send(&apm.own, id),
         };
-        let creation = create_payment::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
+        let creation =
+            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quoted, gateway).await?;
         Ok(creation.to_response())
     }
 }

@@ -3,14 +3,14 @@
 use payment_functions::api::metadata;
 use payment_functions::api::problem::Problem;
 use payment_functions::api::return_url::ReturnOrigins;
-use payment_functions::api::validation::{self, Fields, Wrong};
+use payment_functions::api::validation::{self, FieldProblem, Fields};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money, UnknownCurrency};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
-use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{FIELD as QUOTE, Token};
 use payment_functions::providers::finvypay::client::Details;
@@ -40,7 +40,10 @@ impl ApmRequest {
         let name = |value| personal(validation::text(value, 100));
         let url = |value| {
             let text = validation::text(value, 2048)?;
-            origins.check(text).map(|()| text.to_owned()).map_err(Wrong::from)
+            origins
+                .check(text)
+                .map(|()| text.to_owned())
+                .map_err(FieldProblem::from)
         };
         let mut fields = Fields::of(body)?;
         let order_id = fields.required("orderId", |value| order_id(validation::text(value, 128)?));
@@ -91,7 +94,7 @@ impl ApmRequest {
             order_id: Some(self.order_id.clone()),
             payment_method: Some(self.payment_method.clone()),
             metadata: metadata::to_store(&self.own),
-            ..Payment::intend(id, Provider::FinvyPay, self.money, now)
+            ..Payment::new(id, Provider::FinvyPay, self.money, now)
         }
     }
 
@@ -115,20 +118,20 @@ fn meaning(body: &Json) -> Json {
     Json::Object(meaning)
 }
 
-fn personal(text: Result<&str, Wrong>) -> Result<Personal<String>, Wrong> {
-    text.map(|text| Personal::new(text.to_owned()))
+fn personal(text: Result<&str, FieldProblem>) -> Result<Redacted<String>, FieldProblem> {
+    text.map(|text| Redacted::new(text.to_owned()))
 }
 
-fn order_id(text: &str) -> Result<OrderId, Wrong> {
+fn order_id(text: &str) -> Result<OrderId, FieldProblem> {
     OrderId::parse(text).ok_or_else(|| "is not an order id".into())
 }
 
-fn currency(value: &Json) -> Result<Currency, Wrong> {
+fn currency(value: &Json) -> Result<Currency, FieldProblem> {
     let code = value.as_str().ok_or("must be a string")?;
     code.parse().map_err(|error: UnknownCurrency| error.to_string().into())
 }
 
-fn whole_number(value: &Json) -> Result<u64, Wrong> {
+fn whole_number(value: &Json) -> Result<u64, FieldProblem> {
     let text = validation::number(value)?.to_string();
     text.parse().map_err(|_| "must be a whole number, 0 or more".into())
 }

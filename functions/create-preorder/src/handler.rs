@@ -62,11 +62,11 @@ impl CreatePreorder {
         let key = request::idempotency_key(request, Self::NAME)?;
         let preorder = PreorderRequest::read(&body, self.quotes.is_some())?;
         let intent = preorder.intent(PaymentId::random(), clock::now());
-        let keyed = key.map(|key| create_payment::Keyed {
+        let idempotency = key.map(|key| create_payment::IdempotentRequest {
             key,
             fingerprint: preorder.fingerprint(),
         });
-        let quoted = self.quotes.as_ref().map(|quotes| create_payment::Quoted {
+        let quoted = self.quotes.as_ref().map(|quotes| create_payment::QuoteCheck {
             quotes,
             token: preorder.quote.as_ref(),
         });
@@ -76,7 +76,8 @@ impl CreatePreorder {
             secret_key,
             metadata: metadata::to_send(&preorder.sent, id),
         };
-        let creation = create_payment::create(&self.store, &self.keys, intent, keyed.as_ref(), quoted, gateway).await?;
+        let creation =
+            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quoted, gateway).await?;
         Ok(creation.to_response())
     }
 }

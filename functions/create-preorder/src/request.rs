@@ -64,7 +64,7 @@ impl PreorderRequest {
         Payment {
             order_id: self.order_id.clone(),
             metadata: metadata::to_store(&self.own),
-            ..Payment::intend(id, Provider::ApoloPay, self.money, now)
+            ..Payment::new(id, Provider::ApoloPay, self.money, now)
         }
     }
 
@@ -83,7 +83,7 @@ fn travels_in_metadata<'a>(
     fields: &mut Fields<'a>,
     sent: &mut Object,
     name: &'static str,
-    read: fn(&Json) -> Result<&str, validation::Wrong>,
+    read: fn(&Json) -> Result<&str, validation::FieldProblem>,
 ) -> Option<String> {
     let on_top = fields.optional(name, read).map(str::to_owned);
     let inside = match sent.get(name).map(read) {

@@ -3,9 +3,9 @@
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use payment_functions::domain::id::PaymentId;
-use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::platform::failpoint::{Call, around};
+use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -74,7 +74,7 @@ impl LetterEntry {
             payment_id,
             detail_type: self.detail_type,
             time: Timestamp::parse_rfc3339(&self.time)?,
-            detail: Personal::new(self.detail.get().to_owned()),
+            detail: Redacted::new(self.detail.get().to_owned()),
             reached: None,
         })
     }
@@ -105,7 +105,7 @@ impl DeadLetters {
     pub async fn send(&self, letter: &DeadLetter) -> Result<(), NotSent> {
         let body = serde_json::to_string(letter).map_err(|_| NotSent("no JSON".to_owned()))?;
         let send = self.client.send_message().queue_url(&self.url).message_body(body);
-        let sent = around(Call::SendDeadLetter, send.send()).await;
+        let sent = wrap(ExternalCall::SendDeadLetter, send.send()).await;
         sent.map_err(|error| NotSent(error.code().unwrap_or("no answer").to_owned()))?;
         tracing::error!(
             payment = letter.payment_id,

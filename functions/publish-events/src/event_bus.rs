@@ -8,7 +8,7 @@ use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
-use payment_functions::platform::failpoint::{Call, around};
+use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::platform::metrics;
 
 use crate::payment_event::{Entry, SOURCE};
@@ -76,7 +76,7 @@ impl Bus {
                 })
                 .collect(),
         ));
-        let output = around(Call::PublishEvents, put.send())
+        let output = wrap(ExternalCall::PublishEvents, put.send())
             .await
             .map_err(|error| failure(&error))?;
         let mut results = output.entries().iter();

@@ -46,12 +46,12 @@ pub struct PublishEvents {
 enum Request {
     Stream(Vec<(Place, Value)>),
     DeadLetters(Vec<Message>),
-    Operator(Word),
+    Operator(Command),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
-enum Word {
+enum Command {
     Republish {
         #[serde(rename = "paymentId")]
         payment_id: PaymentId,
@@ -132,7 +132,7 @@ impl PublishEvents {
             Request::DeadLetters(messages) => {
                 Answer::Batch(Failures::of(republish::drain(&self.store, &self.bus, messages).await))
             }
-            Request::Operator(Word::Republish { payment_id }) => {
+            Request::Operator(Command::Republish { payment_id }) => {
                 Answer::Published(republish::republish(&self.store, &self.bus, payment_id).await?)
             }
         })
@@ -143,7 +143,7 @@ impl Request {
     /// By the event's shape. All records of a batch are of one source.
     fn read(event: Value) -> Result<Self, serde_json::Error> {
         let Some(records) = event.get("Records").and_then(Value::as_array) else {
-            return Word::deserialize(event).map(Self::Operator);
+            return Command::deserialize(event).map(Self::Operator);
         };
         let is_from = |source: &str| {
             let is_from = |record: &Value| record.get("eventSource").and_then(Value::as_str) == Some(source);
@@ -186,7 +186,7 @@ mod tests {
         let is = |event: Value| match Request::read(event) {
             Ok(Request::Stream(records)) => format!("{} of the stream", records.len()),
             Ok(Request::DeadLetters(messages)) => format!("{} of the queue", messages.len()),
-            Ok(Request::Operator(Word::Republish { payment_id })) => {
+            Ok(Request::Operator(Command::Republish { payment_id })) => {
                 assert_eq!(payment_id, id);
                 "republish".to_owned()
             }

@@ -1,4 +1,4 @@
-//! From the table's stream: publishes every change of a payment's status. Also what could not be published at first.
+//! From the table's stream: publishes every change of a payment's status. CommitExtras what could not be published at first.
 
 use std::process::ExitCode;
 

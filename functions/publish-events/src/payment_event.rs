@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 
 use payment_functions::api::payment_view::PaymentView;
 use payment_functions::domain::id::PaymentId;
-use payment_functions::domain::payment::{Attention, Payment};
+use payment_functions::domain::payment::{AttentionReason, Payment};
 use payment_functions::domain::provider::Provider;
-use payment_functions::domain::redacted::Personal;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::stream::Change;
@@ -33,7 +33,7 @@ pub struct Entry {
     /// When the payment changed.
     pub time: Timestamp,
     /// A JSON object. It holds the caller's metadata, so it goes into no log.
-    pub detail: Personal<String>,
+    pub detail: Redacted<String>,
     /// The status that it tells of, for the metrics.
     pub reached: Option<Reached>,
 }
@@ -64,7 +64,7 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attention: Option<&'a BTreeSet<Attention>>,
+    attention: Option<&'a BTreeSet<AttentionReason>>,
 }
 
 /// The events that follow from a change, in the order in which they are put on the bus.
@@ -117,7 +117,7 @@ fn entry(
     payment: &Payment,
     kind: &str,
     change: &str,
-    attention: Option<&BTreeSet<Attention>>,
+    attention: Option<&BTreeSet<AttentionReason>>,
 ) -> Result<Entry, Unpublishable> {
     let metadata = payment.metadata.as_ref();
     let metadata = metadata
@@ -135,7 +135,7 @@ fn entry(
         payment_id: payment.id,
         detail_type: format!("payment.{kind}"),
         time: payment.updated_at,
-        detail: Personal::new(serde_json::to_string(&detail).map_err(|_| Unpublishable)?),
+        detail: Redacted::new(serde_json::to_string(&detail).map_err(|_| Unpublishable)?),
         reached: None,
     })
 }

@@ -22,7 +22,7 @@ pub async fn write(store: &Store) {
 
 async fn read(store: &Store) -> Result<(), StoreError> {
     metrics::payments_in_review(store.count(Queue::Review).await?);
-    let oldest = store.oldest_parked().await?;
-    metrics::oldest_parked(oldest.map_or(Duration::ZERO, |oldest| clock::now().since(oldest)));
+    let oldest = store.oldest_unmatched().await?;
+    metrics::oldest_unmatched(oldest.map_or(Duration::ZERO, |oldest| clock::now().since(oldest)));
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! | event | |
 //! |---|---|
 //! | `{"action":"sweep"}` | the schedule's: a run over what is due |
-//! | `{"action":"complete", "paymentId", "reference"?, "who", "why"}` | an operator's: the payment was paid |
-//! | `{"action":"close", "paymentId", "who", "why"}` | an operator's: a payment in review was dealt with |
+//! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator's: the payment was paid |
+//! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator's: a payment in review was dealt with |
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::backlog_metrics;
-use crate::operator::{self, Done, Refused, Word};
-use crate::poller::{FinvyPay, InTurn};
+use crate::operator::{self, Command, Done, Refused};
+use crate::poller::{FinvyPay, RateLimitedPoller};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
@@ -49,8 +49,8 @@ pub struct ReconcilePayments {
 #[serde(tag = "action", rename_all = "lowercase")]
 enum Request {
     Sweep,
-    Complete(Word),
-    Close(Word),
+    Complete(Command),
+    Close(Command),
 }
 
 /// What the function answers, written as it is: amounts are exact.
@@ -124,8 +124,8 @@ impl ReconcilePayments {
         let now = clock::now();
         Ok(match Request::deserialize(event).map_err(Error::NotUnderstood)? {
             Request::Sweep => Answer::Report(self.sweep(now).await?),
-            Request::Complete(word) => Answer::Done(operator::complete(&self.store, &word, now).await?),
-            Request::Close(word) => Answer::Done(operator::close(&self.store, &word, now).await?),
+            Request::Complete(command) => Answer::Done(operator::complete(&self.store, &command, now).await?),
+            Request::Close(command) => Answer::Done(operator::close(&self.store, &command, now).await?),
         })
     }
 
@@ -137,7 +137,7 @@ impl ReconcilePayments {
             environment: self.environment,
             keys: &self.keys,
         };
-        let asker = InTurn::new(&self.store, finvypay);
+        let asker = RateLimitedPoller::new(&self.store, finvypay);
         let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
         // Afterwards, whatever became of it: what it settled waits for nobody.
         backlog_metrics::write(&self.store).await;
@@ -152,8 +152,8 @@ impl ReconcilePayments {
             );
         }
         tracing::info!(
-            looked_at = report.looked_at,
-            settled = report.settled,
+            checked = report.checked,
+            resolved = report.resolved,
             expired = report.expired,
             collected = report.collected,
             failed = report.failed,

@@ -1,4 +1,4 @@
-//! On a schedule: finds out what became of payments that no webhook settled. Also an operator's word.
+//! On a schedule: finds out what became of payments that no webhook settled. CommitExtras an operator's word.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! An operator's word: what no provider will say, settled by a person, with who and why.
+//! An operator's command: what no provider will say, settled by a person, with who and why.
 //!
 //! Guarantees: a payment becomes completed with the operator's fact in its own ledger, or nothing changes; saying it
 //! twice is saying it once; no other payment is touched. Who may say it is decided by IAM, since it is an invocation of
@@ -10,27 +10,27 @@ use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_event::{self, Delivery};
-use payment_functions::providers::Event;
-use payment_functions::store::{Also, Commit, Conflict, Store, StoreError};
+use payment_functions::flows::record_notification::{self, RecordResult};
+use payment_functions::providers::Notification;
+use payment_functions::store::{CommitExtras, CommitResult, Conflict, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
-/// How often a word is written anew because something moved meanwhile.
+/// How often a command is written anew because something moved meanwhile.
 const ROUNDS: u32 = 32;
 
 /// What an operator says.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Word {
+pub struct Command {
     /// About which payment.
     pub payment_id: PaymentId,
     /// Under which of the provider's ids the money came, where it is known.
     #[serde(default)]
     pub reference: Option<Reference>,
     /// Who says so: 1 to 200 characters.
-    pub who: String,
+    pub actor: String,
     /// On what grounds: 1 to 1,000 characters.
-    pub why: String,
+    pub reason: String,
 }
 
 /// What came of it.
@@ -45,7 +45,7 @@ pub struct Done {
     pub changed: bool,
 }
 
-/// Why an operator's word was not taken.
+/// Why an operator's command was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// There is no such payment.
@@ -78,16 +78,19 @@ pub enum Refused {
 ///
 /// # Errors
 /// [`Refused`]; nothing is changed then.
-pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
-    let payment = payment_of(store, word).await?;
+pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Result<Done, Refused> {
+    let payment = payment_of(store, command).await?;
     // About one that is completed only an id may be news: what is parked under it is this payment's then.
     let is_news = |reference: &Reference| !payment.references.contains(reference);
-    if payment.status == Status::Completed && !word.reference.as_ref().is_some_and(is_news) {
+    if payment.status == Status::Completed && !command.reference.as_ref().is_some_and(is_news) {
         return Ok(done(&payment, false));
     }
-    let fact = fact(word, &payment, Outcome::Completed, "completed by an operator");
+    let fact = fact(command, &payment, Outcome::Completed, "completed by an operator");
     let (id, was) = (payment.id, payment.status);
-    let changed = matches!(record(store, payment, fact, now).await?, Delivery::Recorded(_, Some(_)));
+    let changed = matches!(
+        record(store, payment, fact, now).await?,
+        RecordResult::Recorded(_, Some(_))
+    );
     tracing::warn!(payment = %id, %was, changed, "completed by an operator");
     let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
     Ok(done(&payment, changed))
@@ -98,9 +101,9 @@ pub async fn complete(store: &Store, word: &Word, now: Timestamp) -> Result<Done
 ///
 /// # Errors
 /// [`Refused`]; nothing is changed then.
-pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, Refused> {
-    let mut payment = payment_of(store, word).await?;
-    if word.reference.is_some() {
+pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<Done, Refused> {
+    let mut payment = payment_of(store, command).await?;
+    if command.reference.is_some() {
         return Err(Refused::ReferenceToClose);
     }
     // So that the same said of what comes later is another fact.
@@ -113,18 +116,20 @@ pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, R
         if payment.noted != noted {
             return Err(Refused::MoreCame);
         }
-        let also = Also {
-            new: Some(fact(word, &payment, Outcome::Unrecognised, &words)),
+        let also = CommitExtras {
+            new_fact: Some(fact(command, &payment, Outcome::Unrecognised, &words)),
             closed: true,
-            ..Also::default()
+            ..CommitExtras::default()
         };
         let changed = match store.commit(&payment, &payment, &also, now).await? {
-            Commit::Done => true,
-            Commit::Conflict(Conflict { moved: Some(moved), .. }) => {
+            CommitResult::Done => true,
+            CommitResult::Conflict(Conflict {
+                current: Some(moved), ..
+            }) => {
                 payment = moved;
                 continue;
             }
-            Commit::Conflict(_) => false,
+            CommitResult::Conflict(_) => false,
         };
         tracing::warn!(payment = %payment.id, changed, "closed by an operator");
         return Ok(done(&payment, changed));
@@ -132,47 +137,52 @@ pub async fn close(store: &Store, word: &Word, now: Timestamp) -> Result<Done, R
     Err(StoreError::Contended.into())
 }
 
-async fn payment_of(store: &Store, word: &Word) -> Result<Payment, Refused> {
-    for (name, text, most) in [("who", &word.who, 200), ("why", &word.why, 1000)] {
+async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Refused> {
+    for (name, text, most) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
         if text.trim().is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
             return Err(Refused::Unsigned(name, most));
         }
     }
-    if let Some(reference) = &word.reference
+    if let Some(reference) = &command.reference
         && Reference::parse(reference.as_str()).as_ref() != Some(reference)
     {
         return Err(Refused::BadReference);
     }
-    let payment = store.payment(word.payment_id).await?;
-    payment.ok_or(Refused::NoPayment(word.payment_id))
+    let payment = store.payment(command.payment_id).await?;
+    payment.ok_or(Refused::NoPayment(command.payment_id))
 }
 
 /// The money is the payment's: an operator who completes it says that it was paid.
-fn fact(word: &Word, payment: &Payment, outcome: Outcome, words: &str) -> Fact {
+fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str) -> Fact {
     // What the provider did not hand out is the id of what the payment became, where it gives such ids.
-    let is_handed_out = |id: &Reference| payment.handoff.as_ref().is_some_and(|handoff| handoff.reference == *id);
-    let is_payments = |id: &Reference| !payment.provider.profile().has_transactions || is_handed_out(id);
+    let is_handed_out = |id: &Reference| {
+        payment
+            .checkout_session
+            .as_ref()
+            .is_some_and(|checkout_session| checkout_session.reference == *id)
+    };
+    let is_payments = |id: &Reference| !payment.provider.capabilities().has_transactions || is_handed_out(id);
     Fact {
         provider: payment.provider,
-        payment: word.reference.clone().filter(is_payments),
-        transaction: word.reference.clone().filter(|id| !is_payments(id)),
+        payment: command.reference.clone().filter(is_payments),
+        transaction: command.reference.clone().filter(|id| !is_payments(id)),
         order_id: payment.order_id.clone(),
         outcome,
-        words: words.to_owned(),
+        raw_status: raw_status.to_owned(),
         amount: Decimal::parse(&payment.money.amount().to_string()),
         currency: Some(payment.money.currency().code().to_owned()),
         occurred_at: None,
         operator: Some(Operator {
-            who: word.who.clone(),
-            why: word.why.clone(),
+            actor: command.actor.clone(),
+            reason: command.reason.clone(),
         }),
     }
 }
 
 /// Writes the fact into this payment's ledger, and into no other's whatever id it names.
-async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp) -> Result<Delivery, Refused> {
+async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp) -> Result<RecordResult, Refused> {
     let id = payment.id;
-    let event = Event {
+    let event = Notification {
         payment_id: Some(id),
         fact,
     };
@@ -183,7 +193,7 @@ async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp)
                 return Err(Refused::AnothersReference(owner));
             }
         }
-        if let Some(delivery) = record_event::record(store, &event, &payment, false, now).await? {
+        if let Some(delivery) = record_notification::record_for(store, &event, &payment, false, now).await? {
             return Ok(delivery);
         }
         payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;

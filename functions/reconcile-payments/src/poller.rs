@@ -6,10 +6,10 @@ use payment_functions::domain::id::{OrderId, Reference};
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::clock;
-use payment_functions::platform::failpoint::{Call, around};
+use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::platform::metrics::Operation;
 use payment_functions::platform::secrets::{ApiKey, SecretCache};
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, measured};
 use payment_functions::providers::http_client::HttpClient;
@@ -26,7 +26,7 @@ const REFUSALS: u32 = 6;
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum PollError {
     /// There is no turn left for now: the provider would answer.
     #[error("no more calls for now")]
     OutOfTurns,
@@ -42,18 +42,19 @@ pub enum Unanswered {
 }
 
 /// The provider that is asked. For a second one [`Ask`] would have to be told whom.
-pub const ASKED: Provider = Provider::FinvyPay;
+pub const POLLED_PROVIDER: Provider = Provider::FinvyPay;
 
 /// Somebody who knows what became of payments.
 pub trait Ask {
     /// Gives no more turns after `latest`.
-    fn ask_until(&mut self, latest: Instant);
+    fn poll_until(&mut self, latest: Instant);
 
     /// What is known under an id. `None`: nothing.
-    fn status(&mut self, id: &Reference) -> impl Future<Output = Result<Option<Event>, Unanswered>> + Send;
+    fn status(&mut self, id: &Reference) -> impl Future<Output = Result<Option<Notification>, PollError>> + Send;
 
     /// What is known under an order.
-    fn transactions(&mut self, order_id: &OrderId) -> impl Future<Output = Result<Vec<Event>, Unanswered>> + Send;
+    fn transactions(&mut self, order_id: &OrderId)
+    -> impl Future<Output = Result<Vec<Notification>, PollError>> + Send;
 }
 
 /// Where FinvyPay is, and with what key it is asked.
@@ -71,7 +72,7 @@ pub struct FinvyPay<'a> {
 
 /// FinvyPay, asked in turn with everybody else who asks it.
 #[derive(Debug)]
-pub struct InTurn<'a> {
+pub struct RateLimitedPoller<'a> {
     store: &'a Store,
     finvypay: FinvyPay<'a>,
     api: Api<'a>,
@@ -89,8 +90,8 @@ enum Api<'a> {
     Closed,
 }
 
-impl<'a> InTurn<'a> {
-    /// Asks in turn with whoever else uses `store`, once [`ask_until`](Ask::ask_until) has given it time.
+impl<'a> RateLimitedPoller<'a> {
+    /// Asks in turn with whoever else uses `store`, once [`poll_until`](Ask::poll_until) has given it time.
     pub fn new(store: &'a Store, finvypay: FinvyPay<'a>) -> Self {
         Self {
             store,
@@ -107,15 +108,17 @@ impl<'a> InTurn<'a> {
     }
 
     /// Waits for the next turn.
-    async fn turn(&mut self) -> Result<&StatusApi<'a>, Unanswered> {
+    async fn turn(&mut self) -> Result<&StatusApi<'a>, PollError> {
         if matches!(self.api, Api::NotUsedYet) {
             self.api = self.open().await;
         }
         let Api::Ready(api) = &self.api else {
-            return Err(Unanswered::Closed);
+            return Err(PollError::Closed);
         };
-        let turn = self.store.next_turn(ASKED, INTERVAL, clock::now(), self.latest);
-        let turn = turn.await?.ok_or(Unanswered::OutOfTurns)?;
+        let turn = self
+            .store
+            .next_turn(POLLED_PROVIDER, INTERVAL, clock::now(), self.latest);
+        let turn = turn.await?.ok_or(PollError::OutOfTurns)?;
         tokio::time::sleep(turn.since(clock::now())).await;
         Ok(api)
     }
@@ -139,7 +142,7 @@ impl<'a> InTurn<'a> {
     }
 
     /// Stops asking where that is pointless: throttled, or with a key that is not taken.
-    fn note<T>(&mut self, answer: Result<T, CallError>) -> Result<T, Unanswered> {
+    fn note<T>(&mut self, answer: Result<T, CallError>) -> Result<T, PollError> {
         let error = match answer {
             Ok(answer) => {
                 self.refusals = 0;
@@ -151,7 +154,7 @@ impl<'a> InTurn<'a> {
         match error {
             CallError::Throttled { .. } => {
                 self.api = Api::Closed;
-                Err(Unanswered::Closed)
+                Err(PollError::Closed)
             }
             CallError::KeyRefused => {
                 self.refusals = self.refusals.saturating_add(1);
@@ -167,22 +170,22 @@ impl<'a> InTurn<'a> {
     }
 }
 
-impl Ask for InTurn<'_> {
-    fn ask_until(&mut self, latest: Instant) {
+impl Ask for RateLimitedPoller<'_> {
+    fn poll_until(&mut self, latest: Instant) {
         self.latest = clock::now().plus(latest.saturating_duration_since(Instant::now()));
     }
 
-    async fn status(&mut self, id: &Reference) -> Result<Option<Event>, Unanswered> {
+    async fn status(&mut self, id: &Reference) -> Result<Option<Notification>, PollError> {
         let api = self.turn().await?;
-        let call = around(Call::AskProvider, api.status(id));
-        let answer = measured(ASKED, Operation::Status, call).await;
+        let call = wrap(ExternalCall::QueryStatus, api.status(id));
+        let answer = measured(POLLED_PROVIDER, Operation::Status, call).await;
         self.note(answer)
     }
 
-    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Event>, Unanswered> {
+    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
         let api = self.turn().await?;
-        let call = around(Call::ListAtProvider, api.transactions(order_id));
-        let answer = measured(ASKED, Operation::List, call).await;
+        let call = wrap(ExternalCall::ListTransactions, api.transactions(order_id));
+        let answer = measured(POLLED_PROVIDER, Operation::List, call).await;
         self.note(answer)
     }
 }
@@ -193,10 +196,13 @@ mod tests {
 
     #[test]
     fn whoever_can_be_asked_is_asked() {
-        let can_be_asked = |provider: &Provider| provider.profile().can_be_asked;
+        let supports_status_query = |provider: &Provider| provider.capabilities().supports_status_query;
         assert_eq!(
-            Provider::ALL.into_iter().filter(can_be_asked).collect::<Vec<_>>(),
-            [ASKED]
+            Provider::ALL
+                .into_iter()
+                .filter(supports_status_query)
+                .collect::<Vec<_>>(),
+            [POLLED_PROVIDER]
         );
     }
 }

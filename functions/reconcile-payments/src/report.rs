@@ -22,11 +22,11 @@ pub enum Matter {
     /// The provider did not say in all the time whether an authorized payment was paid.
     Unsettled,
     /// The provider knows nothing of a payment that expired, or was not heard at the last look at one that is not paid.
-    Unanswered,
+    PollError,
     /// The provider names the state of a payment that is not paid by a word that nobody documented, so that it may be paid.
     Unrecognised,
     /// An event, and no payment is known that it is about.
-    Parked,
+    Unmatched,
 }
 
 /// Something for a person.
@@ -42,7 +42,7 @@ pub struct ForAPerson {
     pub payment_id: Option<PaymentId>,
     /// Under what it is parked, where it is about an event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parked_under: Option<String>,
+    pub unmatched_under: Option<String>,
     /// The shop's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
@@ -61,7 +61,7 @@ impl ForAPerson {
             matter,
             provider: payment.provider,
             payment_id: Some(payment.id),
-            parked_under: None,
+            unmatched_under: None,
             order_id: payment.order_id.clone(),
             amount: Some(payment.money.amount()),
             currency: Some(payment.money.currency()),
@@ -69,12 +69,12 @@ impl ForAPerson {
     }
 
     /// About what is parked in a place.
-    pub fn about_parked(provider: Provider, place: &str, order_id: Option<OrderId>) -> Self {
+    pub fn about_unmatched(provider: Provider, place: &str, order_id: Option<OrderId>) -> Self {
         Self {
-            matter: Matter::Parked,
+            matter: Matter::Unmatched,
             provider,
             payment_id: None,
-            parked_under: Some(place.to_owned()),
+            unmatched_under: Some(place.to_owned()),
             order_id,
             amount: None,
             currency: None,
@@ -87,9 +87,9 @@ impl ForAPerson {
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Payments and parked events that were looked at.
-    pub looked_at: u32,
+    pub checked: u32,
     /// Payments whose status changed by what the provider said.
-    pub settled: u32,
+    pub resolved: u32,
     /// Payments that expired.
     pub expired: u32,
     /// Places in which events were parked and are no more.
@@ -102,7 +102,7 @@ pub struct Report {
     pub unfinished: bool,
     /// The age of the oldest event that is still parked, of those looked at, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest_parked_seconds: Option<u64>,
+    pub oldest_unmatched_seconds: Option<u64>,
     /// How many matters there are for a person.
     pub for_a_person_count: u32,
     /// The first hundred of them.
@@ -121,7 +121,7 @@ impl Report {
             matter = ?matter.matter,
             provider = %matter.provider,
             payment = matter.payment_id.map(tracing::field::display),
-            parked_under = matter.parked_under,
+            unmatched_under = matter.unmatched_under,
             "a person must look",
         );
         count(&mut self.for_a_person_count);
@@ -136,8 +136,8 @@ impl Report {
     }
 
     /// Notes how old a parked event is.
-    pub fn still_parked(&mut self, age: Duration) {
-        self.oldest_parked_seconds = self.oldest_parked_seconds.max(Some(age.as_secs()));
+    pub fn still_unmatched(&mut self, age: Duration) {
+        self.oldest_unmatched_seconds = self.oldest_unmatched_seconds.max(Some(age.as_secs()));
     }
 }
 

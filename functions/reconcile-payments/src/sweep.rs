@@ -13,12 +13,12 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule::{self, Queue};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_event::{Delivery, deliver, deliver_known};
-use payment_functions::providers::Event;
-use payment_functions::store::{Also, Commit, Due, ParkedEvents, Store, StoreError, Subject};
+use payment_functions::flows::record_notification::{RecordResult, record_if_matched, record_notification};
+use payment_functions::providers::Notification;
+use payment_functions::store::{CommitExtras, CommitResult, Due, Store, StoreError, Subject, UnmatchedNotifications};
 use tokio::time::Instant;
 
-use crate::poller::{ASKED, Ask, Unanswered};
+use crate::poller::{Ask, POLLED_PROVIDER, PollError};
 use crate::report::{ForAPerson, Matter, Report, count};
 
 /// How much of each part of a queue is read at once.
@@ -28,7 +28,7 @@ const CANDIDATES: u16 = 10;
 /// How often a change is decided anew because the payment moved meanwhile.
 const ROUNDS: u32 = 32;
 /// From what age on a parked event is reported; most are collected long before.
-const REPORT_PARKED: Duration = Duration::from_secs(10 * 60);
+const REPORT_UNMATCHED: Duration = Duration::from_secs(10 * 60);
 
 /// A run.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ enum Silence {
     Closed,
 }
 
-impl From<Silence> for Unanswered {
+impl From<Silence> for PollError {
     fn from(silence: Silence) -> Self {
         match silence {
             Silence::NoTurns => Self::OutOfTurns,
@@ -69,7 +69,7 @@ enum Heard {
     Nothing,
     /// Words that we know.
     Known,
-    /// Also a word that nobody documented, and which may mean that it was paid.
+    /// CommitExtras a word that nobody documented, and which may mean that it was paid.
     Unrecognised,
 }
 
@@ -125,7 +125,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
 
     async fn work_off(&mut self, queue: Queue, until: Instant) -> Result<(), StoreError> {
         // What one queue asks about must not use up the turns of those after it.
-        self.asker.ask_until(until);
+        self.asker.poll_until(until);
         self.silence = self.silence.filter(|silence| *silence != Silence::NoTurns);
         loop {
             let mut done = 0_u32;
@@ -135,7 +135,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 self.report.was_due_for(self.now.since(due.at));
             }
             for due in batch {
-                let is_for_the_next_run = queue == Queue::Of(ASKED) && self.silence == Some(Silence::NoTurns);
+                let is_for_the_next_run = queue == Queue::Of(POLLED_PROVIDER) && self.silence == Some(Silence::NoTurns);
                 if Instant::now() >= until || is_for_the_next_run {
                     self.report.unfinished = true;
                     return Ok(());
@@ -162,59 +162,59 @@ impl<'a, A: Ask> Sweep<'a, A> {
     /// # Errors
     /// Where the table cannot be read or written; it is looked at again when its claim runs out.
     pub async fn look_at(&mut self, due: &Due) -> Result<bool, StoreError> {
-        let Some(claimed) = self.store.claim(due, self.now).await? else {
+        let Some(claimed) = self.store.reserve(due, self.now).await? else {
             return Ok(false);
         };
-        count(&mut self.report.looked_at);
+        count(&mut self.report.checked);
         let look = match &due.subject {
-            Subject::Payment(id) => self.look_at_payment(*id).await?,
-            Subject::Parked(provider, place) => self.look_at_parked(*provider, place).await?,
+            Subject::Payment(id) => self.check_payment(*id).await?,
+            Subject::Unmatched(provider, place) => self.check_unmatched(*provider, place).await?,
         };
         self.report.unfinished |= !matches!(look, Look::Done(_));
         let (is_done, next) = match look {
             Look::Done(next) => (true, next),
-            Look::Unasked => (true, Some(schedule::next_look_unasked(self.now))),
+            Look::Unasked => (true, Some(schedule::next_check_without_poll(self.now))),
             Look::Postponed => (false, Some(due.at)),
         };
-        self.store.look_again(&claimed, next).await?;
+        self.store.reschedule(&claimed, next).await?;
         Ok(is_done)
     }
 
-    async fn look_at_payment(&mut self, id: PaymentId) -> Result<Look, StoreError> {
+    async fn check_payment(&mut self, id: PaymentId) -> Result<Look, StoreError> {
         let Some(mut payment) = self.store.payment(id).await? else {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(Heard::Known);
         let turns_before = self.turns;
-        if payment.provider == ASKED && payment.status != Status::Completed {
+        if payment.provider == POLLED_PROVIDER && payment.status != Status::Completed {
             let before = payment.status;
             asked = match self.ask_about(&payment).await {
-                Err(Unanswered::Store(error)) => return Err(error),
+                Err(PollError::Store(error)) => return Err(error),
                 asked => asked,
             };
             payment = self.store.payment(id).await?.unwrap_or(payment);
             if payment.status != before {
                 tracing::info!(payment = %id, status = %payment.status, "settled by asking");
-                count(&mut self.report.settled);
+                count(&mut self.report.resolved);
             }
         }
         let was_payable = payment.status.is_payable();
         let payment = self.expire(payment).await?;
         match asked {
-            Err(Unanswered::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
+            Err(PollError::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
             // What had some turns makes way for what had none. What is in review is reported daily, whether or not the provider
             // can be asked about it.
-            Err(Unanswered::OutOfTurns | Unanswered::Closed) if payment.status != Status::Review => {
+            Err(PollError::OutOfTurns | PollError::Closed) if payment.status != Status::Review => {
                 return Ok(Look::Unasked);
             }
             _ => {}
         }
-        let answered = !matches!(asked, Err(Unanswered::Call(_)));
-        let next = schedule::next_look(&payment, answered, self.now);
+        let answered = !matches!(asked, Err(PollError::Call(_)));
+        let next = schedule::next_check(&payment, answered, self.now);
         let is_rare = next.is_none_or(|next| next.since(self.now) >= schedule::LATEST);
-        let matter = match (payment.status, payment.provider.profile().can_be_asked) {
+        let matter = match (payment.status, payment.provider.capabilities().supports_status_query) {
             (Status::Review, _) => Some(Matter::Review),
-            // Also where an earlier run let it expire, and died before it could say so.
+            // CommitExtras where an earlier run let it expire, and died before it could say so.
             (Status::Expired, false) => Some(Matter::Unconfirmed),
             (Status::Authorized, true) if next.is_none() => Some(Matter::Unsettled),
             (Status::Expired | Status::Cancelled | Status::Failed, true)
@@ -222,9 +222,9 @@ impl<'a, A: Ask> Sweep<'a, A> {
             {
                 (was_payable || is_rare).then_some(Matter::Unrecognised)
             }
-            (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::Unanswered),
+            (Status::Expired, true) if next.is_none() && !matches!(asked, Ok(Heard::Known)) => Some(Matter::PollError),
             // It may be paid all the same, and the provider was not heard.
-            (Status::Cancelled | Status::Failed, true) if next.is_none() && !answered => Some(Matter::Unanswered),
+            (Status::Cancelled | Status::Failed, true) if next.is_none() && !answered => Some(Matter::PollError),
             _ => None,
         };
         if let Some(matter) = matter {
@@ -234,8 +234,8 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     /// An answer, its turn counted if there was one.
-    fn counted<T>(&mut self, answer: Result<T, Unanswered>) -> Result<T, Unanswered> {
-        if !matches!(answer, Err(Unanswered::OutOfTurns)) {
+    fn counted<T>(&mut self, answer: Result<T, PollError>) -> Result<T, PollError> {
+        if !matches!(answer, Err(PollError::OutOfTurns)) {
             count(&mut self.turns);
         }
         answer
@@ -243,7 +243,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
 
     /// Asks the provider about every id of a payment and, where that tells of no money, about its order. Whatever comes back
     /// is delivered as a webhook would be. Tells what the provider said of the payment.
-    async fn ask_about(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
+    async fn ask_about(&mut self, payment: &Payment) -> Result<Heard, PollError> {
         if let Some(silence) = self.silence {
             return Err(silence.into());
         }
@@ -253,15 +253,15 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     /// Asks no more where that is pointless.
-    fn fall_silent(&mut self, unanswered: Option<&Unanswered>) {
+    fn fall_silent(&mut self, unanswered: Option<&PollError>) {
         self.silence = match unanswered {
-            Some(Unanswered::OutOfTurns) => Some(Silence::NoTurns),
-            Some(Unanswered::Closed) => Some(Silence::Closed),
-            Some(Unanswered::Call(_) | Unanswered::Store(_)) | None => self.silence,
+            Some(PollError::OutOfTurns) => Some(Silence::NoTurns),
+            Some(PollError::Closed) => Some(Silence::Closed),
+            Some(PollError::Call(_) | PollError::Store(_)) | None => self.silence,
         };
     }
 
-    async fn ask_all(&mut self, payment: &Payment) -> Result<Heard, Unanswered> {
+    async fn ask_all(&mut self, payment: &Payment) -> Result<Heard, PollError> {
         let mut heard = Heard::Nothing;
         let mut failure = None;
         for id in ids_to_ask(payment) {
@@ -272,7 +272,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 }
                 Ok(Some(_)) => tracing::error!(payment = %payment.id, "the provider answered for another order"),
                 Ok(None) => {}
-                Err(Unanswered::Call(error)) => failure = Some(error),
+                Err(PollError::Call(error)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -287,7 +287,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
                         heard = heard.max(self.hear(&event, payment).await?);
                     }
                 }
-                Err(Unanswered::Call(error)) => failure = Some(error),
+                Err(PollError::Call(error)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -298,15 +298,17 @@ impl<'a, A: Ask> Sweep<'a, A> {
     }
 
     /// Delivers an answer, and tells what it says of `payment`.
-    async fn hear(&self, event: &Event, payment: &Payment) -> Result<Heard, StoreError> {
+    async fn hear(&self, event: &Notification, payment: &Payment) -> Result<Heard, StoreError> {
         match self.take(event).await? {
-            Some(Delivery::Recorded(id, _) | Delivery::Duplicate(id)) if id == payment.id => Ok(Heard::of(&event.fact)),
+            Some(RecordResult::Recorded(id, _) | RecordResult::Duplicate(id)) if id == payment.id => {
+                Ok(Heard::of(&event.fact))
+            }
             Some(_) => Ok(Heard::Nothing),
             None => {
                 if event.fact.outcome == Outcome::Completed {
                     // Money, and nobody knows whose: it is kept as that of a webhook is. All else can be asked again.
-                    let delivery = deliver(self.store, event, self.time()).await?;
-                    if delivery == Delivery::Parked {
+                    let delivery = record_notification(self.store, event, self.time()).await?;
+                    if delivery == RecordResult::Unmatched {
                         tracing::warn!(order = ?payment.order_id, "the provider lists money of no payment that is known");
                     }
                 }
@@ -320,11 +322,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
         self.now.plus(self.start.elapsed())
     }
 
-    async fn take(&self, event: &Event) -> Result<Option<Delivery>, StoreError> {
-        let delivery = deliver_known(self.store, event, self.time()).await?;
-        if let Some(Delivery::Recorded(id, raised)) = &delivery {
+    async fn take(&self, event: &Notification) -> Result<Option<RecordResult>, StoreError> {
+        let delivery = record_if_matched(self.store, event, self.time()).await?;
+        if let Some(RecordResult::Recorded(id, raised)) = &delivery {
             let raised_to = raised.map(tracing::field::display);
-            tracing::info!(payment = %id, words = event.fact.words, raised_to, "answer recorded");
+            tracing::info!(payment = %id, words = event.fact.raw_status, raised_to, "answer recorded");
         }
         Ok(delivery)
     }
@@ -336,32 +338,36 @@ impl<'a, A: Ask> Sweep<'a, A> {
             if after == payment {
                 return Ok(payment);
             }
-            match self.store.commit(&payment, &after, &Also::default(), self.now).await? {
-                Commit::Done => {
+            match self
+                .store
+                .commit(&payment, &after, &CommitExtras::default(), self.now)
+                .await?
+            {
+                CommitResult::Done => {
                     tracing::info!(payment = %after.id, "expired");
                     count(&mut self.report.expired);
                     return Ok(after);
                 }
-                Commit::Conflict(conflict) => payment = conflict.moved.ok_or(StoreError::Corrupt)?,
+                CommitResult::Conflict(conflict) => payment = conflict.current.ok_or(StoreError::Corrupt)?,
             }
         }
         Err(StoreError::Contended)
     }
 
-    async fn look_at_parked(&mut self, provider: Provider, place: &str) -> Result<Look, StoreError> {
-        let Some(parked) = self.store.parked(provider, place).await? else {
+    async fn check_unmatched(&mut self, provider: Provider, place: &str) -> Result<Look, StoreError> {
+        let Some(parked) = self.store.unmatched(provider, place).await? else {
             return Ok(Look::Done(None));
         };
         let mut asked = Ok(());
         let turns_before = self.turns;
-        if provider == ASKED {
+        if provider == POLLED_PROVIDER {
             asked = match self.find_out_whose(place, &parked).await {
-                Err(Unanswered::Store(error)) => return Err(error),
+                Err(PollError::Store(error)) => return Err(error),
                 asked => asked,
             };
             self.fall_silent(asked.as_ref().err());
         }
-        let Some(parked) = self.store.parked(provider, place).await? else {
+        let Some(parked) = self.store.unmatched(provider, place).await? else {
             count(&mut self.report.collected);
             return Ok(Look::Done(None));
         };
@@ -375,32 +381,33 @@ impl<'a, A: Ask> Sweep<'a, A> {
             all_known &= self.take(&event).await?.is_some();
         }
         if all_known {
-            self.store.unpark(provider, place, &parked).await?;
+            self.store.delete_unmatched(provider, place, &parked).await?;
             tracing::info!(%provider, place, "parked events collected");
             count(&mut self.report.collected);
             return Ok(Look::Done(None));
         }
-        let age = self.now.since(parked.parked_at);
-        self.report.still_parked(age);
+        let age = self.now.since(parked.unmatched_since);
+        self.report.still_unmatched(age);
         match asked {
             // What had some turns would not get along with more: it is looked at again as what was asked about in vain.
-            Err(Unanswered::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
-            Err(Unanswered::Closed) => return Ok(Look::Unasked),
+            Err(PollError::OutOfTurns) if self.turns == turns_before => return Ok(Look::Postponed),
+            Err(PollError::Closed) => return Ok(Look::Unasked),
             _ => {}
         }
-        if age >= REPORT_PARKED {
+        if age >= REPORT_UNMATCHED {
             let order_id = parked.events.iter().find_map(|event| event.fact.order_id.clone());
-            self.report.leave(ForAPerson::about_parked(provider, place, order_id));
+            self.report
+                .leave(ForAPerson::about_unmatched(provider, place, order_id));
         }
-        Ok(Look::Done(Some(schedule::next_look_at_parked(
-            parked.parked_at,
+        Ok(Look::Done(Some(schedule::next_check_of_unmatched(
+            parked.unmatched_since,
             self.now,
         ))))
     }
 
     /// Asks the provider under the id that something is parked under, and about every payment of the order that it names:
     /// the answers attach the id to its payment, and so collect what is parked under it.
-    async fn find_out_whose(&mut self, place: &str, parked: &ParkedEvents) -> Result<(), Unanswered> {
+    async fn find_out_whose(&mut self, place: &str, parked: &UnmatchedNotifications) -> Result<(), PollError> {
         if let Some(silence) = self.silence {
             return Err(silence.into());
         }
@@ -411,11 +418,11 @@ impl<'a, A: Ask> Sweep<'a, A> {
                 Ok(Some(event)) => {
                     self.take(&event).await?;
                 }
-                Ok(None) | Err(Unanswered::Call(_)) => {}
+                Ok(None) | Err(PollError::Call(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        if self.store.parked(ASKED, place).await?.is_none() {
+        if self.store.unmatched(POLLED_PROVIDER, place).await?.is_none() {
             return Ok(());
         }
         let orders: Vec<&OrderId> = parked
@@ -425,12 +432,12 @@ impl<'a, A: Ask> Sweep<'a, A> {
             .collect();
         let Some(order_id) = orders.first() else { return Ok(()) };
         let mut failure = None;
-        for id in self.store.payments_of(ASKED, order_id, CANDIDATES).await? {
-            // Also about one that is paid: it may have been told of under another of its ids.
+        for id in self.store.payments_of(POLLED_PROVIDER, order_id, CANDIDATES).await? {
+            // CommitExtras about one that is paid: it may have been told of under another of its ids.
             if let Some(payment) = self.store.payment(id).await? {
                 match self.ask_about(&payment).await {
                     Ok(_) => {}
-                    Err(Unanswered::Call(error)) => failure = Some(error),
+                    Err(PollError::Call(error)) => failure = Some(error),
                     Err(error) => return Err(error),
                 }
             }
@@ -440,7 +447,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
 
     /// An event that names only an order of several payments belongs to the one of them that the provider itself has
     /// said the same of, if it is only one, and there are not more of them than are asked about.
-    async fn with_owner(&self, event: &Event) -> Result<Event, StoreError> {
+    async fn with_owner(&self, event: &Notification) -> Result<Notification, StoreError> {
         let fact = &event.fact;
         let names_only_an_order = event.payment_id.is_none() && fact.references().next().is_none();
         let (true, Some(order_id)) = (names_only_an_order, &fact.order_id) else {
@@ -453,7 +460,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
         }
         for id in candidates {
             let payment = self.store.payment(id).await?;
-            let says_the_same = |payment: &Payment| payment.rung(fact, false) == Some(payment.status);
+            let says_the_same = |payment: &Payment| payment.implied_status(fact, false) == Some(payment.status);
             if payment.as_ref().is_some_and(says_the_same) {
                 owners.push(id);
             }
@@ -462,7 +469,7 @@ impl<'a, A: Ask> Sweep<'a, A> {
             [owner] => Some(*owner),
             _ => None,
         };
-        Ok(Event {
+        Ok(Notification {
             payment_id: owner,
             fact: fact.clone(),
         })
@@ -471,11 +478,14 @@ impl<'a, A: Ask> Sweep<'a, A> {
 
 /// The ids of a payment, those learnt from a webhook first: the status call may know only the transaction's.
 fn ids_to_ask(payment: &Payment) -> impl Iterator<Item = &Reference> {
-    let given = payment.handoff.as_ref().map(|handoff| &handoff.reference);
+    let given = payment
+        .checkout_session
+        .as_ref()
+        .map(|checkout_session| &checkout_session.reference);
     let learnt = payment.references.iter().filter(move |id| Some(*id) != given);
     learnt.chain(payment.references.iter().filter(move |id| Some(*id) == given))
 }
 
-fn is_of_order(event: &Event, payment: &Payment) -> bool {
+fn is_of_order(event: &Notification, payment: &Payment) -> bool {
     event.fact.order_id.is_none() || event.fact.order_id == payment.order_id
 }

@@ -9,7 +9,7 @@ use payment_functions::api::response;
 use payment_functions::domain::fact::Outcome;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_event::{self, Delivery};
+use payment_functions::flows::record_notification::{self, RecordResult};
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::config::{ConfigError, Variables};
@@ -89,25 +89,29 @@ impl WebhookHandler {
             metrics::webhook_unusable();
             Problem::webhook_unusable(unusable.0)
         })?;
-        let delivery = timeout(STORE_LIMIT, record_event::deliver(&self.store, &event, now)).await;
+        let delivery = timeout(
+            STORE_LIMIT,
+            record_notification::record_notification(&self.store, &event, now),
+        )
+        .await;
         let delivery = match delivery {
             Ok(Ok(delivery)) => delivery,
             Ok(Err(error)) => return Err(not_stored(&error)),
             Err(elapsed) => return Err(not_stored(&elapsed)),
         };
-        let words = event.fact.words.as_str();
+        let words = event.fact.raw_status.as_str();
         if event.fact.outcome == Outcome::Unrecognised {
             tracing::warn!(%provider, words, "nobody documented these words: they move nothing");
         }
         match delivery {
-            Delivery::Recorded(id, raised) => {
+            RecordResult::Recorded(id, raised) => {
                 let raised_to = raised.map(tracing::field::display);
                 tracing::info!(%provider, payment = %id, words, raised_to, "webhook recorded");
             }
-            Delivery::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
-            Delivery::Parked => {
+            RecordResult::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
+            RecordResult::Unmatched => {
                 tracing::warn!(%provider, words, "webhook parked: no payment is known for it");
-                metrics::fact_parked();
+                metrics::unmatched_webhook();
             }
         }
         Ok(())
@@ -149,8 +153,8 @@ fn provider_at(path: &str) -> Option<Provider> {
 fn out_of_reach(error: SecretError) -> Problem {
     match error {
         // There is nothing to verify with, and asking again will not change that.
-        SecretError::Absent => Problem::signature_invalid(),
-        SecretError::NotFetched(_) | SecretError::WrongShape(_) => Problem::unavailable(None, None),
+        SecretError::NotFound => Problem::signature_invalid(),
+        SecretError::Unavailable(_) | SecretError::Malformed(_) => Problem::unavailable(None, None),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::api::validation::Fields;
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object};
-use crate::domain::redacted::Personal;
+use crate::domain::redacted::Redacted;
 use crate::providers::OUR_ID;
 
 /// The member of the metadata in which ApoloPay's own examples carry the buyer's address.
@@ -16,18 +16,18 @@ const MAX_BYTES: usize = 10_000;
 const MAX_DEPTH: usize = 32;
 
 /// Metadata as the provider gets it: the caller's, what travels in it, and our payment id. May hold personal data.
-pub fn to_send(own: &Object, id: PaymentId) -> Personal<Object> {
+pub fn to_send(own: &Object, id: PaymentId) -> Redacted<Object> {
     let mut sent = own.clone();
     sent.set(OUR_ID, Json::String(id.to_string()));
-    Personal::new(sent)
+    Redacted::new(sent)
 }
 
 /// Metadata as it is stored and published: the caller's own, without the buyer's address. `None` if the caller gave
 /// none.
-pub fn to_store(own: &Object) -> Option<Personal<String>> {
+pub fn to_store(own: &Object) -> Option<Redacted<String>> {
     let mut stored = own.clone();
     stored.remove(CUSTOMER_EMAIL);
-    (!stored.is_empty()).then(|| Personal::new(stored.to_compact()))
+    (!stored.is_empty()).then(|| Redacted::new(stored.to_compact()))
 }
 
 /// Checks what holds for metadata at every provider: our own member is ours, and it is neither too deep nor, with that,

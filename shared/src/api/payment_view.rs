@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::domain::id::{OrderId, PaymentId, Reference};
-use crate::domain::idempotency::Answer;
+use crate::domain::idempotency::StoredResponse;
 use crate::domain::money::{Amount, Currency};
-use crate::domain::payment::{Handoff, Payment};
+use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::{Provider, ShownId};
 use crate::domain::status::Status;
 use crate::domain::time::{Timestamp, as_rfc3339};
@@ -40,33 +40,39 @@ pub struct PaymentView<'a> {
 impl<'a> PaymentView<'a> {
     /// As `GET /payments/{id}` answers: with what the browser needs to go on, while it may go on.
     pub fn current(payment: &'a Payment) -> Self {
-        let handoff = payment.handoff.as_ref().filter(|_| payment.status.is_payable());
+        let checkout_session = payment
+            .checkout_session
+            .as_ref()
+            .filter(|_| payment.status.is_payable());
         Self {
             id: payment.id,
             provider: payment.provider,
             status: payment.status,
-            process_id: match payment.provider.profile().shown_id {
-                ShownId::ProcessId => handoff.map(|handoff| &handoff.reference),
+            process_id: match payment.provider.capabilities().shown_id {
+                ShownId::ProcessId => checkout_session.map(|checkout_session| &checkout_session.reference),
                 ShownId::PaymentId => None,
             },
             payment_id: None,
-            redirect_url: handoff.and_then(|handoff| handoff.redirect_url.as_deref()),
+            redirect_url: checkout_session.and_then(|checkout_session| checkout_session.redirect_url.as_deref()),
             order_id: payment.order_id.as_ref(),
             amount: payment.money.amount(),
             currency: payment.money.currency(),
             payment_method: None,
             created_at: payment.created_at,
             updated_at: Some(payment.updated_at.to_string()),
-            expires_at: handoff.and_then(Handoff::expiry),
+            expires_at: checkout_session.and_then(CheckoutSession::expiry),
         }
     }
 
     /// As the creating functions answer. Beyond `pending` there is nothing to pay with in it.
     pub fn created(payment: &'a Payment) -> Self {
         Self {
-            payment_id: match payment.provider.profile().shown_id {
+            payment_id: match payment.provider.capabilities().shown_id {
                 ShownId::ProcessId => None,
-                ShownId::PaymentId => payment.handoff.as_ref().map(|handoff| &handoff.reference),
+                ShownId::PaymentId => payment
+                    .checkout_session
+                    .as_ref()
+                    .map(|checkout_session| &checkout_session.reference),
             },
             payment_method: payment.payment_method.as_deref(),
             updated_at: None,
@@ -75,15 +81,15 @@ impl<'a> PaymentView<'a> {
     }
 }
 
-impl Handoff {
+impl CheckoutSession {
     fn expiry(&self) -> Option<String> {
         self.expires_at.map(|time| time.to_string())
     }
 }
 
 /// The 201 of a creating function.
-pub fn created(payment: &Payment) -> Answer {
-    Answer {
+pub fn created(payment: &Payment) -> StoredResponse {
+    StoredResponse {
         status: 201,
         body: crate::api::response::to_json(&PaymentView::created(payment)),
     }

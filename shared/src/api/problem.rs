@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::api::response;
 use crate::domain::id::PaymentId;
-use crate::domain::idempotency::Answer;
+use crate::domain::idempotency::StoredResponse;
 use crate::platform::metrics;
 
 /// What went wrong, for programs.
@@ -311,8 +311,8 @@ impl Problem {
     }
 
     /// The problem as an answer that is kept to be given again.
-    pub fn to_answer(&self) -> Answer {
-        Answer {
+    pub fn to_answer(&self) -> StoredResponse {
+        StoredResponse {
             status: self.code.status().as_u16(),
             body: self.body(),
         }

@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::domain::id::PaymentId;
-use crate::domain::idempotency::Answer;
+use crate::domain::idempotency::StoredResponse;
 use crate::platform::metrics;
 
 /// The media type of answers.
@@ -39,7 +39,7 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: String) -> Re
 }
 
 /// A creating function's answer about `payment`: the first time, or replayed, which is counted.
-pub fn respond_with(answer: &Answer, payment: PaymentId, replayed: bool) -> Response<Body> {
+pub fn stored_response(answer: &StoredResponse, payment: PaymentId, replayed: bool) -> Response<Body> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(
         status,

@@ -8,7 +8,7 @@ use crate::domain::json::{Json, Object};
 use crate::domain::money::{AmountError, Currency, Money};
 
 /// Why a value will not do.
-pub type Wrong = Cow<'static, str>;
+pub type FieldProblem = Cow<'static, str>;
 
 /// Reads the members of an object, collecting what is wrong with them.
 #[derive(Debug)]
@@ -39,7 +39,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that must be there.
-    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&'a Json) -> Result<T, Wrong>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a Json) -> Result<T, FieldProblem>,
+    ) -> Option<T> {
         if self.object.get(name).is_none() {
             self.known.push(name);
             self.wrong(&[name], "is required");
@@ -49,7 +53,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be left out, but is not null.
-    pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&'a Json) -> Result<T, Wrong>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a Json) -> Result<T, FieldProblem>,
+    ) -> Option<T> {
         self.known.push(name);
         let value = self.object.get(name)?;
         let value = if *value == Json::Null {
@@ -69,7 +77,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that the value at `path` is wrong.
-    pub fn wrong(&mut self, path: &[&str], detail: impl Into<Wrong>) {
+    pub fn wrong(&mut self, path: &[&str], detail: impl Into<FieldProblem>) {
         let pointer = path
             .iter()
             .map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")))
@@ -105,7 +113,7 @@ impl<'a> Fields<'a> {
 ///
 /// # Errors
 /// Where it is not a number.
-pub fn number(value: &Json) -> Result<Decimal, Wrong> {
+pub fn number(value: &Json) -> Result<Decimal, FieldProblem> {
     match value {
         Json::Number(text) => Decimal::parse(text).ok_or_else(|| "must be a number".into()),
         Json::Null | Json::Bool(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => {
@@ -118,7 +126,7 @@ pub fn number(value: &Json) -> Result<Decimal, Wrong> {
 ///
 /// # Errors
 /// Where it is not a number, or not an amount of the currency.
-pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, Wrong> {
+pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, FieldProblem> {
     let currency = currency.unwrap_or(Currency::USD);
     Money::from_major(&number(value)?, currency).map_err(|error| match error {
         AmountError::TooManyDecimals(decimals) => format!("must have at most {decimals} decimals in {currency}").into(),
@@ -130,7 +138,7 @@ pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, Wrong> {
 ///
 /// # Errors
 /// Where it is not.
-pub fn text(value: &Json, most: usize) -> Result<&str, Wrong> {
+pub fn text(value: &Json, most: usize) -> Result<&str, FieldProblem> {
     let text = value.as_str().ok_or("must be a string")?;
     if !(1..=most).contains(&text.chars().count()) {
         return Err(format!("must have 1 to {most} characters").into());
@@ -146,7 +154,7 @@ pub fn text(value: &Json, most: usize) -> Result<&str, Wrong> {
 ///
 /// # Errors
 /// Where it is none.
-pub fn email(value: &Json) -> Result<&str, Wrong> {
+pub fn email(value: &Json) -> Result<&str, FieldProblem> {
     let address = text(value, 254)?;
     let is_address = address
         .rsplit_once('@')
@@ -162,6 +170,6 @@ pub fn email(value: &Json) -> Result<&str, Wrong> {
 ///
 /// # Errors
 /// Where it is not.
-pub fn object(value: &Json) -> Result<&Object, Wrong> {
+pub fn object(value: &Json) -> Result<&Object, FieldProblem> {
     value.as_object().ok_or_else(|| "must be an object".into())
 }

@@ -26,7 +26,7 @@ pub enum Outcome {
     Failed,
     /// Paid.
     Completed,
-    /// A word, or a contradiction of words, that nobody documented: kept, and without effect.
+    /// A word, or a contradiction of raw_status, that nobody documented: kept, and without effect.
     Unrecognised,
 }
 
@@ -44,7 +44,7 @@ impl Outcome {
     }
 
     /// The rung of the ladder, for a payment's own money; none for a word that is not known.
-    pub const fn rung(self) -> Option<Status> {
+    pub const fn implied_status(self) -> Option<Status> {
         match self {
             Self::Pending => Some(Status::Pending),
             Self::Authorized => Some(Status::Authorized),
@@ -60,9 +60,9 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operator {
     /// Who it was.
-    pub who: String,
+    pub actor: String,
     /// On what grounds.
-    pub why: String,
+    pub reason: String,
 }
 
 /// Something verified about a payment: by the signature of the provider's webhook, by asking the provider itself, or by
@@ -83,8 +83,8 @@ pub struct Fact {
     pub order_id: Option<OrderId>,
     /// What happened.
     pub outcome: Outcome,
-    /// The provider's own words for it.
-    pub words: String,
+    /// The provider's own raw_status for it.
+    pub raw_status: String,
     /// The money moved, in major units; absent where none was readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Decimal>,
@@ -115,7 +115,7 @@ impl Fact {
         let (amount, outcome) = (self.amount.as_ref().map(ToString::to_string), self.outcome.name());
         // An unknown word is its own meaning; known ones mean their outcome.
         let word = if self.outcome == Outcome::Unrecognised {
-            self.words.as_str()
+            self.raw_status.as_str()
         } else {
             ""
         };
@@ -129,8 +129,8 @@ impl Fact {
             Some(word),
             amount.as_deref(),
             self.currency.as_deref(),
-            self.operator.as_ref().map(|operator| operator.who.as_str()),
-            self.operator.as_ref().map(|operator| operator.why.as_str()),
+            self.operator.as_ref().map(|operator| operator.actor.as_str()),
+            self.operator.as_ref().map(|operator| operator.reason.as_str()),
         ] {
             match part {
                 Some(text) => feed(&mut hash, b's', text),
@@ -143,7 +143,7 @@ impl Fact {
     /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.
     pub fn money(&self) -> Option<Money> {
         let named = || self.currency.as_deref()?.to_ascii_uppercase().parse().ok();
-        let currency = self.provider.profile().only_currency.or_else(named)?;
+        let currency = self.provider.capabilities().only_currency.or_else(named)?;
         Money::from_major(self.amount.as_ref()?, currency).ok()
     }
 }
@@ -151,9 +151,9 @@ impl Fact {
 /// Under which of the provider's ids a matching completion came.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Receipt(String);
+pub struct CaptureReference(String);
 
-impl Receipt {
+impl CaptureReference {
     /// A payment's and a transaction's ids name one receipt from two sides, so each is compared only with its own kind.
     pub fn of(fact: &Fact) -> BTreeSet<Self> {
         let kinds = [("payment", &fact.payment), ("transaction", &fact.transaction)];
@@ -170,7 +170,7 @@ impl Receipt {
     }
 }
 
-impl std::fmt::Display for Receipt {
+impl std::fmt::Display for CaptureReference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }

@@ -74,7 +74,7 @@ impl Fingerprint {
 
 /// An answer that is kept to be given again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct StoredResponse {
     /// The HTTP status.
     pub status: u16,
     /// The JSON body.
@@ -108,14 +108,14 @@ pub struct KeyRecord {
     pub lease_until: Timestamp,
     /// The final answer, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Answer>,
+    pub response: Option<StoredResponse>,
 }
 
 /// What to do with a request whose key is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextAction {
     /// Give the first answer again.
-    Replay(Answer),
+    Replay(StoredResponse),
     /// The key was used for another request.
     RefuseReuse,
     /// The first request is still running; come again after this long.
@@ -130,8 +130,8 @@ impl KeyRecord {
         if self.fingerprint != *fingerprint {
             return NextAction::RefuseReuse;
         }
-        match &self.answer {
-            Some(answer) => NextAction::Replay(answer.clone()),
+        match &self.response {
+            Some(response) => NextAction::Replay(response.clone()),
             None if self.lease_until > now => NextAction::Wait(self.lease_until.since(now)),
             None => NextAction::TakeOver,
         }
@@ -181,14 +181,14 @@ mod tests {
             fence: 1,
             attempt: 1,
             lease_until: now.plus(LEASE),
-            answer: None,
+            response: None,
         };
-        let answer = Answer {
+        let answer = StoredResponse {
             status: 201,
             body: "{}".into(),
         };
         let answered = KeyRecord {
-            answer: Some(answer.clone()),
+            response: Some(answer.clone()),
             ..running.clone()
         };
         assert_eq!(running.next_action(&same, now), NextAction::Wait(LEASE));

@@ -8,33 +8,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::fact::{Fact, Receipt};
+use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::money::Money;
 use crate::domain::provider::Provider;
-use crate::domain::redacted::Personal;
+use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 
 /// For how long a provider is believed that its page can be paid. A moment in some far year would be waited for as long.
-pub const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a person should look at although the payment is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Attention {
+pub enum AttentionReason {
     /// A second matching completion came under another of the payment's provider ids.
-    PaidTwice,
+    DuplicatePayment,
     /// A completion with other money came after the payment was completed.
-    WrongMoney,
+    AmountMismatch,
 }
 
-impl Attention {
+impl AttentionReason {
     /// Its name, as it is stored and published.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::PaidTwice => "paid_twice",
-            Self::WrongMoney => "wrong_money",
+            Self::DuplicatePayment => "duplicate_payment",
+            Self::AmountMismatch => "amount_mismatch",
         }
     }
 }
@@ -42,7 +42,7 @@ impl Attention {
 /// What the provider gave for the buyer to go on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Handoff {
+pub struct CheckoutSession {
     /// The `processId` (ApoloPay) or `paymentId` (FinvyPay).
     pub reference: Reference,
     /// Where the buyer pays, if the provider's flow redirects.
@@ -69,7 +69,7 @@ pub struct Payment {
     /// How, where the shop chose (`apple_pay`).
     pub payment_method: Option<String>,
     /// The caller's own metadata as compact JSON, without `customerEmail`; what else is in it is the caller's affair.
-    pub metadata: Option<Personal<String>>,
+    pub metadata: Option<Redacted<String>>,
     /// When the intent was stored.
     pub created_at: Timestamp,
     /// When anything below last changed.
@@ -79,18 +79,18 @@ pub struct Payment {
     /// Every id that the provider is known to have given this payment.
     pub references: BTreeSet<Reference>,
     /// What the provider gave for the buyer to go on with.
-    pub handoff: Option<Handoff>,
+    pub checkout_session: Option<CheckoutSession>,
     /// The ids under which matching completions came.
-    pub receipts: BTreeSet<Receipt>,
+    pub capture_references: BTreeSet<CaptureReference>,
     /// What a person should look at.
-    pub attention: BTreeSet<Attention>,
+    pub attention: BTreeSet<AttentionReason>,
     /// The facts, by their digest, that `attention` is about, and those of other money that came before the payment's own.
     pub noted: BTreeSet<String>,
 }
 
 impl Payment {
     /// A new payment: the intent, before the provider hears of it.
-    pub fn intend(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
+    pub fn new(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
         Self {
             id,
             provider,
@@ -103,55 +103,63 @@ impl Payment {
             updated_at: now,
             version: 1,
             references: BTreeSet::new(),
-            handoff: None,
-            receipts: BTreeSet::new(),
+            checkout_session: None,
+            capture_references: BTreeSet::new(),
             attention: BTreeSet::new(),
             noted: BTreeSet::new(),
         }
     }
 
-    /// The provider accepted the payment and gave `handoff` and `references`.
+    /// The provider accepted the payment and gave `checkout_session` and `references`.
     #[must_use]
-    pub fn accept(&self, handoff: Handoff, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+    pub fn accept(
+        &self,
+        checkout_session: CheckoutSession,
+        references: impl IntoIterator<Item = Reference>,
+        now: Timestamp,
+    ) -> Self {
         let mut after = self.clone();
         after.status = self.status.join(Status::Pending);
-        after.references.insert(handoff.reference.clone());
+        after.references.insert(checkout_session.reference.clone());
         after.references.extend(references);
-        after.handoff = Some(handoff);
+        after.checkout_session = Some(checkout_session);
         self.becomes(after, now)
     }
 
     /// Whether it was refused, and no id is known that an earlier attempt at it may have been given.
-    pub fn is_nothing_but_refused(&self) -> bool {
-        self.status == Status::Failed && self.handoff.is_none() && self.references.is_empty()
+    pub fn is_only_rejected(&self) -> bool {
+        self.status == Status::Failed && self.checkout_session.is_none() && self.references.is_empty()
     }
 
     /// The provider refused the payment.
     #[must_use]
     pub fn refuse(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
-        let mut after = self.know(references, now);
+        let mut after = self.add_references(references, now);
         after.status = self.status.join(Status::Failed);
         self.becomes(after, now)
     }
 
     /// The provider is known to have given these ids, whatever else it said.
     #[must_use]
-    pub fn know(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+    pub fn add_references(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
         let mut after = self.clone();
         after.references.extend(references);
         self.becomes(after, now)
     }
 
     /// From when on the payment counts as expired if nothing was heard of it: the moment that the provider named, at most
-    /// [`LONGEST_LIFE`] after the payment's creation, or the end of the time that it gives a buyer; and its
-    /// [grace](crate::domain::provider::Profile::grace).
+    /// [`MAX_PAYMENT_TTL`] after the payment's creation, or the end of the time that it gives a buyer; and its
+    /// [grace](crate::domain::provider::Capabilities::grace).
     pub fn expires_at(&self) -> Timestamp {
-        let profile = self.provider.profile();
-        let named = self.handoff.as_ref().and_then(|handoff| handoff.expires_at);
+        let capabilities = self.provider.capabilities();
+        let named = self
+            .checkout_session
+            .as_ref()
+            .and_then(|checkout_session| checkout_session.expires_at);
         named
-            .map(|named| named.min(self.created_at.plus(LONGEST_LIFE)))
-            .unwrap_or_else(|| self.created_at.plus(profile.life))
-            .plus(profile.grace)
+            .map(|named| named.min(self.created_at.plus(MAX_PAYMENT_TTL)))
+            .unwrap_or_else(|| self.created_at.plus(capabilities.life))
+            .plus(capabilities.grace)
     }
 
     /// Our own clock ran out, if it has at `now`. Soft: anything verified goes past it.
@@ -166,10 +174,10 @@ impl Payment {
 
     /// The rung that a fact about this payment names; none for a word that is not known.
     ///
-    /// `elsewhere` tells that one of the fact's ids is known to be another payment's. An operator has compared the money.
-    pub fn rung(&self, fact: &Fact, elsewhere: bool) -> Option<Status> {
-        let is_own_money = (fact.operator.is_some() || fact.money() == Some(self.money)) && !elsewhere;
-        fact.outcome.rung().map(|rung| {
+    /// `owned_by_other` tells that one of the fact's ids is known to be another payment's. An operator has compared the money.
+    pub fn implied_status(&self, fact: &Fact, owned_by_other: bool) -> Option<Status> {
+        let is_own_money = (fact.operator.is_some() || fact.money() == Some(self.money)) && !owned_by_other;
+        fact.outcome.implied_status().map(|rung| {
             if rung == Status::Completed && !is_own_money {
                 Status::Review
             } else {
@@ -180,27 +188,28 @@ impl Payment {
 
     /// The payment once a fact about it is known. The fact's ids become the payment's, unless one is another payment's.
     #[must_use]
-    pub fn witness(&self, fact: &Fact, elsewhere: bool, now: Timestamp) -> Self {
+    pub fn apply(&self, fact: &Fact, owned_by_other: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
-        let rung = self.rung(fact, elsewhere);
+        let rung = self.implied_status(fact, owned_by_other);
         after.status = self.status.join(rung.unwrap_or(self.status));
-        if !elsewhere {
+        if !owned_by_other {
             after.references.extend(fact.references().cloned());
         }
         if rung == Some(Status::Completed) {
-            let receipts = Receipt::of(fact);
-            let is_second = |new: &Receipt| {
-                !self.receipts.contains(new) && self.receipts.iter().any(|known| new.is_another_than(known))
+            let capture_references = CaptureReference::of(fact);
+            let is_second = |new: &CaptureReference| {
+                !self.capture_references.contains(new)
+                    && self.capture_references.iter().any(|known| new.is_another_than(known))
             };
-            if receipts.iter().any(is_second) {
-                after.attention.insert(Attention::PaidTwice);
+            if capture_references.iter().any(is_second) {
+                after.attention.insert(AttentionReason::DuplicatePayment);
                 after.noted.insert(fact.digest());
             }
-            after.receipts.extend(receipts);
+            after.capture_references.extend(capture_references);
         }
         if rung == Some(Status::Review) {
             if self.status == Status::Completed {
-                after.attention.insert(Attention::WrongMoney);
+                after.attention.insert(AttentionReason::AmountMismatch);
             }
             after.noted.insert(fact.digest());
         }

@@ -30,7 +30,7 @@ impl Provider {
     }
 
     /// What is particular to it.
-    pub const fn profile(self) -> &'static Profile {
+    pub const fn capabilities(self) -> &'static Capabilities {
         match self {
             Self::ApoloPay => &APOLOPAY,
             Self::FinvyPay => &FINVYPAY,
@@ -46,7 +46,7 @@ impl fmt::Display for Provider {
 
 /// What is particular to a provider, beside how it is called.
 #[derive(Debug)]
-pub struct Profile {
+pub struct Capabilities {
     /// The one currency of its amounts, where its messages name none.
     pub only_currency: Option<Currency>,
     /// How its id of a payment is shown.
@@ -57,11 +57,11 @@ pub struct Profile {
     pub grace: Duration,
     /// Whether it tells what became of a payment when it is asked. One that does not has nothing but its webhooks, and
     /// what they do not settle only a person can.
-    pub can_be_asked: bool,
+    pub supports_status_query: bool,
     /// Whether the transaction that a payment became has an id of its own.
     pub has_transactions: bool,
     /// Whether some of its webhooks name nothing of ours but the order.
-    pub may_name_only_the_order: bool,
+    pub webhooks_may_omit_payment_id: bool,
 }
 
 /// How a provider's id of a payment is shown to a browser.
@@ -74,25 +74,25 @@ pub enum ShownId {
 }
 
 /// ApoloPay names no currency and no expiry time, and has no status query.
-const APOLOPAY: Profile = Profile {
+const APOLOPAY: Capabilities = Capabilities {
     only_currency: Some(Currency::USD),
     shown_id: ShownId::ProcessId,
     life: Duration::from_secs(24 * 60 * 60),
     grace: Duration::ZERO,
-    can_be_asked: false,
+    supports_status_query: false,
     has_transactions: false,
-    may_name_only_the_order: false,
+    webhooks_may_omit_payment_id: false,
 };
 
 /// FinvyPay's reply usually names an expiry time, and its general webhook names only the order.
-const FINVYPAY: Profile = Profile {
+const FINVYPAY: Capabilities = Capabilities {
     only_currency: None,
     shown_id: ShownId::PaymentId,
     life: Duration::from_secs(30 * 60),
     grace: Duration::from_secs(15 * 60),
-    can_be_asked: true,
+    supports_status_query: true,
     has_transactions: true,
-    may_name_only_the_order: true,
+    webhooks_may_omit_payment_id: true,
 };
 
 /// Which of the provider's two systems is used. The deployment's choice, never the caller's.

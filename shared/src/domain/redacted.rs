@@ -1,12 +1,12 @@
-//! Personal data, and what may hold some: it goes where it must and into no log.
+//! Redacted data, and what may hold some: it goes where it must and into no log.
 
 use std::fmt;
 
 /// A value that `Debug` does not show and that has no `Display`, so that no log can hold it by accident.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Personal<T>(T);
+pub struct Redacted<T>(T);
 
-impl<T> Personal<T> {
+impl<T> Redacted<T> {
     /// Marks a value.
     pub const fn new(value: T) -> Self {
         Self(value)
@@ -18,7 +18,7 @@ impl<T> Personal<T> {
     }
 }
 
-impl<T> fmt::Debug for Personal<T> {
+impl<T> fmt::Debug for Redacted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[personal data]")
     }

@@ -25,13 +25,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long after its creation, or its parking, something is first looked at.
 const FIRST: Duration = MINUTE;
 /// The least time between two looks.
-const SOONEST: Duration = Duration::from_secs(5 * 60);
+const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// The most time between two looks.
 pub const LATEST: Duration = DAY;
 /// How long a provider is asked about a payment.
-const ASKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a provider is asked about money that is promised.
-const PROMISED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const AUTHORIZED_POLL_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is looked at together. Each has its own share of the reconciler's time, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +41,22 @@ pub enum Queue {
     /// Payments that a person must look at.
     Review,
     /// Events that no payment is known for.
-    Parked,
+    Unmatched,
 }
 
 impl Queue {
     /// Every queue, in the order in which they are worked off: first what needs no provider, last what takes longest.
     pub fn all() -> impl Iterator<Item = Self> {
-        let of = |can_be_asked| {
+        let of = |supports_status_query| {
             let providers = Provider::ALL.into_iter();
             providers
-                .filter(move |provider| provider.profile().can_be_asked == can_be_asked)
+                .filter(move |provider| provider.capabilities().supports_status_query == supports_status_query)
                 .map(Self::Of)
         };
         [Self::Review]
             .into_iter()
             .chain(of(false))
-            .chain([Self::Parked])
+            .chain([Self::Unmatched])
             .chain(of(true))
     }
 
@@ -65,7 +65,7 @@ impl Queue {
         match self {
             Self::Of(provider) => provider.name(),
             Self::Review => "review",
-            Self::Parked => "parked",
+            Self::Unmatched => "unmatched",
         }
     }
 
@@ -73,8 +73,8 @@ impl Queue {
     pub const fn share(self) -> u32 {
         match self {
             Self::Review => 1,
-            Self::Of(provider) if provider.profile().can_be_asked => 5,
-            Self::Of(_) | Self::Parked => 3,
+            Self::Of(provider) if provider.capabilities().supports_status_query => 5,
+            Self::Of(_) | Self::Unmatched => 3,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Change {
         match rung {
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
             // It may have been given up already.
-            Status::Authorized => Self::At(Queue::Of(provider), now.plus(SOONEST)),
+            Status::Authorized => Self::At(Queue::Of(provider), now.plus(MIN_BACKOFF)),
             Status::Review => Self::At(Queue::Review, now),
             Status::Completed => Self::Never,
         }
@@ -117,8 +117,8 @@ impl Change {
 }
 
 /// When a new payment is first looked at.
-pub fn first_look(payment: &Payment) -> (Queue, Timestamp) {
-    let at = if payment.provider.profile().can_be_asked {
+pub fn first_check(payment: &Payment) -> (Queue, Timestamp) {
+    let at = if payment.provider.capabilities().supports_status_query {
         payment.created_at.plus(FIRST)
     } else {
         payment.expires_at()
@@ -127,44 +127,44 @@ pub fn first_look(payment: &Payment) -> (Queue, Timestamp) {
 }
 
 /// When a payment that was looked at is looked at again. `answered` tells whether its provider could be asked about it.
-pub fn next_look(payment: &Payment, answered: bool, now: Timestamp) -> Option<Timestamp> {
+pub fn next_check(payment: &Payment, answered: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
-    match (payment.status, payment.provider.profile().can_be_asked) {
+    match (payment.status, payment.provider.capabilities().supports_status_query) {
         (Status::Completed, _) => None,
         (Status::Review, _) => Some(now.plus(LATEST)),
         (Status::Creating | Status::Pending, false) => Some(expires_at.max(now)),
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
         (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
-        (Status::Authorized, true) => (age < PROMISED_FOR).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_nothing_but_refused() && answered => {
+        (Status::Authorized, true) => (age < AUTHORIZED_POLL_WINDOW).then(|| by_age(age, now)),
+        (Status::Failed, true) if payment.is_only_rejected() && answered => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
-            (age < ASKED_FOR).then(|| by_age(age, now))
+            (age < POLL_WINDOW).then(|| by_age(age, now))
         }
     }
 }
 
 /// When something is looked at again that its provider could not be asked about, or not about all of it: by the next run, after
 /// what this one did not come to.
-pub fn next_look_unasked(now: Timestamp) -> Timestamp {
+pub fn next_check_without_poll(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
 }
 
 /// When an event is first looked at after it was parked.
-pub fn first_look_at_parked(now: Timestamp) -> Timestamp {
+pub fn first_check_of_unmatched(now: Timestamp) -> Timestamp {
     now.plus(FIRST)
 }
 
 /// When a parked event that was looked at is looked at again.
-pub fn next_look_at_parked(parked_at: Timestamp, now: Timestamp) -> Timestamp {
-    by_age(now.since(parked_at), now)
+pub fn next_check_of_unmatched(unmatched_since: Timestamp, now: Timestamp) -> Timestamp {
+    by_age(now.since(unmatched_since), now)
 }
 
 /// Each wait is as long as everything before it.
 fn by_age(age: Duration, now: Timestamp) -> Timestamp {
-    now.plus(age.clamp(SOONEST, LATEST))
+    now.plus(age.clamp(MIN_BACKOFF, LATEST))
 }
 
 #[cfg(test)]

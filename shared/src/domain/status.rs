@@ -29,7 +29,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, lowest rung first: the whole state machine.
-    pub const LADDER: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Creating,
         Self::Pending,
         Self::Expired,
@@ -94,25 +94,25 @@ mod tests {
 
     #[test]
     fn ranks_are_the_ladder() {
-        for (rung, status) in Status::LADDER.into_iter().enumerate() {
+        for (rung, status) in Status::ALL.into_iter().enumerate() {
             assert_eq!(usize::from(status.rank()), rung);
             assert_eq!(serde_json::to_value(status).unwrap(), status.name());
         }
-        assert!(Status::LADDER.is_sorted());
+        assert!(Status::ALL.is_sorted());
     }
 
     /// Over every status, every pair and every triple that there is.
     #[test]
     fn join_is_idempotent_commutative_and_associative() {
         let (mut singles, mut pairs, mut triples) = (0, 0, 0);
-        for a in Status::LADDER {
+        for a in Status::ALL {
             assert_eq!(a.join(a), a);
             singles += 1;
-            for b in Status::LADDER {
+            for b in Status::ALL {
                 assert_eq!(a.join(b), b.join(a));
                 assert_eq!(a.join(b).rank(), a.rank().max(b.rank()));
                 pairs += 1;
-                for c in Status::LADDER {
+                for c in Status::ALL {
                     assert_eq!(a.join(b).join(c), a.join(b.join(c)));
                     triples += 1;
                 }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn nothing_takes_completed_away() {
-        for status in Status::LADDER {
+        for status in Status::ALL {
             assert_eq!(status.join(Status::Completed), Status::Completed);
         }
     }

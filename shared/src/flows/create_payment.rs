@@ -3,7 +3,7 @@
 //! Guarantees: the intent is durable before the provider hears of it; at most one call to the provider is in flight for
 //! a key; a crash at any point leaves a payment that the same key, a webhook or the reconciler carries on; every id
 //! that a provider gave is attached to the payment before it is handed out; an answer that has been given is the one
-//! that is given again, also by a holder of the key that comes too late with its own; rotating the key to the provider
+//! that is given again, extras by a holder of the key that comes too late with its own; rotating the key to the provider
 //! costs no request its answer. Where quotes are asked for, no payment begins without one that is good for just this
 //! payment.
 
@@ -16,20 +16,20 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::api::problem::Problem;
 use crate::api::{payment_view, response};
 use crate::domain::id::{PaymentId, Reference};
-use crate::domain::idempotency::{Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction};
+use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, StoredResponse};
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
-use crate::flows::quote::{Invalid, Quotes, Standing, Token};
-use crate::flows::record_event::collect;
-use crate::platform::aws::patience;
+use crate::flows::quote::{QuoteError, QuoteValidity, Quotes, Token};
+use crate::flows::record_notification::collect;
+use crate::platform::aws::timeout_scale;
 use crate::platform::clock;
 use crate::platform::config::ENVIRONMENT;
-use crate::platform::failpoint::{Call, around};
+use crate::platform::failpoint::{ExternalCall, wrap};
 use crate::platform::metrics::{self, Operation};
 use crate::platform::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::providers::gateway::{Accepted, CallError, Gateway, TIME_LIMIT, measured};
-use crate::store::{Also, Commit, Opened, Store, StoreError};
+use crate::store::{CommitExtras, CommitResult, InsertResult, Store, StoreError};
 
 /// How long storing the intent may take, and how long storing the outcome. With the provider's 15 s and the secrets'
 /// time, every request is answered within 20 s.
@@ -43,7 +43,7 @@ const ROUNDS: u32 = 32;
 
 /// A request's idempotency key with the fingerprint of its meaning.
 #[derive(Clone, Debug)]
-pub struct Keyed {
+pub struct IdempotentRequest {
     /// The key.
     pub key: IdempotencyKey,
     /// The meaning.
@@ -52,7 +52,7 @@ pub struct Keyed {
 
 /// A request's quote, where quotes are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a> {
+pub struct QuoteCheck<'a> {
     /// The shop's quotes.
     pub quotes: &'a Quotes,
     /// The one that came, if any.
@@ -65,7 +65,7 @@ pub struct Creation {
     /// The payment that was created, now or by an earlier request.
     pub payment: PaymentId,
     /// What to answer.
-    pub answer: Answer,
+    pub answer: StoredResponse,
     /// Whether this is an earlier request's answer, given again.
     pub replayed: bool,
 }
@@ -73,14 +73,14 @@ pub struct Creation {
 impl Creation {
     /// The HTTP response.
     pub fn to_response(&self) -> Response<Body> {
-        response::respond_with(&self.answer, self.payment, self.replayed)
+        response::stored_response(&self.answer, self.payment, self.replayed)
     }
 }
 
 /// What to do once the key is ours.
 enum Begun {
-    /// Call the provider for this payment.
-    Call(Payment, Option<Lease>),
+    /// ExternalCall the provider for this payment.
+    ExternalCall(Payment, Option<Lease>),
     /// There is nothing to call for: the payment has moved on, or the buyer can already go on.
     Settled(Payment, Lease),
     /// The first answer, given again.
@@ -118,17 +118,17 @@ pub async fn create<G: Gateway, S: SecretSource>(
     store: &Store,
     keys: &SecretCache<ApiKey, S>,
     intent: Payment,
-    keyed: Option<&Keyed>,
-    quoted: Option<Quoted<'_>>,
+    idempotency: Option<&IdempotentRequest>,
+    quoted: Option<QuoteCheck<'_>>,
     gateway: impl Fn(PaymentId, ApiKey) -> G,
 ) -> Result<Creation, Problem> {
     // On the heap: nested any deeper, the compiler gives up on the future's layout.
-    let (key, standing) = Box::pin(admit(keys, quoted, &intent)).await?;
-    let begun = begin(store, intent, keyed, standing).await?;
+    let (key, validity) = Box::pin(admit(keys, quoted, &intent)).await?;
+    let begun = begin(store, intent, idempotency, validity).await?;
     let (payment, lease, called) = match begun {
         Begun::Replay(creation) => return Ok(creation),
         Begun::Settled(payment, lease) => (payment, Some(lease), None),
-        Begun::Call(payment, lease) => {
+        Begun::ExternalCall(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
             let called = call(keys, &key, gateway, &payment, attempt).await;
             (payment, lease, Some(called))
@@ -136,7 +136,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     };
     let id = payment.id;
     let finished = timeout(
-        STORE_LIMIT * patience(&ENVIRONMENT),
+        STORE_LIMIT * timeout_scale(&ENVIRONMENT),
         finish(store, payment, lease, called.as_ref()),
     )
     .await;
@@ -158,7 +158,7 @@ async fn call<G: Gateway, S: SecretSource>(
     let call_with = |key: &ApiKey| {
         let gateway = gateway(payment.id, key.clone());
         measured(payment.provider, Operation::Create, async move {
-            let call = around(Call::CreateAtProvider, gateway.create(payment, attempt));
+            let call = wrap(ExternalCall::CreateAtProvider, gateway.create(payment, attempt));
             timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut))
         })
     };
@@ -181,69 +181,81 @@ async fn call<G: Gateway, S: SecretSource>(
 /// Has the key to the provider and, at the same time, finds out what the quote is good for.
 async fn admit<S: SecretSource>(
     keys: &SecretCache<ApiKey, S>,
-    quoted: Option<Quoted<'_>>,
+    quoted: Option<QuoteCheck<'_>>,
     intent: &Payment,
-) -> Result<(Arc<ApiKey>, Standing), Problem> {
-    let standing = async {
+) -> Result<(Arc<ApiKey>, QuoteValidity), Problem> {
+    let validity = async {
         match quoted {
-            Some(Quoted { quotes, token }) => quotes.check(token, intent).await,
-            None => Ok(Standing::Current),
+            Some(QuoteCheck { quotes, token }) => quotes.check(token, intent).await,
+            None => Ok(QuoteValidity::Valid),
         }
     };
-    let both = async { tokio::join!(keys.get(intent.created_at), standing) };
-    let Ok((key, standing)) = timeout(SECRETS_LIMIT * patience(&ENVIRONMENT), both).await else {
+    let both = async { tokio::join!(keys.get(intent.created_at), validity) };
+    let Ok((key, validity)) = timeout(SECRETS_LIMIT * timeout_scale(&ENVIRONMENT), both).await else {
         tracing::error!("secrets not had in time");
         metrics::secret_unreadable();
         return Err(Problem::unavailable(None, None));
     };
     // What is wrong with the request comes first.
-    let standing = standing?;
-    Ok((key.map_err(|_| Problem::unavailable(None, None))?, standing))
+    let validity = validity?;
+    Ok((key.map_err(|_| Problem::unavailable(None, None))?, validity))
 }
 
 /// Stores the intent, or finds out what its key leads to.
-async fn begin(store: &Store, intent: Payment, keyed: Option<&Keyed>, standing: Standing) -> Result<Begun, Problem> {
+async fn begin(
+    store: &Store,
+    intent: Payment,
+    idempotency: Option<&IdempotentRequest>,
+    validity: QuoteValidity,
+) -> Result<Begun, Problem> {
     let now = clock::now();
-    let deadline = Instant::now() + STORE_LIMIT * patience(&ENVIRONMENT);
-    let (keyed, record) = match standing {
-        Standing::Current => {
-            let open = store.insert_payment(&intent, keyed.map(|keyed| (&keyed.key, &keyed.fingerprint)), now);
+    let deadline = Instant::now() + STORE_LIMIT * timeout_scale(&ENVIRONMENT);
+    let (idempotency, record) = match validity {
+        QuoteValidity::Valid => {
+            let open = store.insert_payment(
+                &intent,
+                idempotency.map(|idempotency| (&idempotency.key, &idempotency.fingerprint)),
+                now,
+            );
             // Where this fails, whether the intent is stored is not known, and its id would promise too much.
             let opened = in_time(deadline, open)
                 .await
                 .map_err(|error| unavailable(None, &error))?;
-            let Opened::KeyInUse(record) = opened else {
+            let InsertResult::KeyInUse(record) = opened else {
                 tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
-                let lease = keyed.map(|keyed| Lease {
-                    key: keyed.key.clone(),
+                let lease = idempotency.map(|idempotency| Lease {
+                    key: idempotency.key.clone(),
                     fence: 1,
                     attempt: 1,
                 });
-                return Ok(Begun::Call(intent, lease));
+                return Ok(Begun::ExternalCall(intent, lease));
             };
-            (keyed.ok_or_else(|| unavailable(None, &StoreError::Corrupt))?, record)
+            (
+                idempotency.ok_or_else(|| unavailable(None, &StoreError::Corrupt))?,
+                record,
+            )
         }
-        Standing::Expired => {
+        QuoteValidity::Expired => {
             let expired = || {
                 tracing::warn!("quote refused: it has expired, and its key has begun nothing");
-                Problem::quote_invalid(&Invalid::Expired)
+                Problem::quote_invalid(&QuoteError::Expired)
             };
-            let keyed = keyed.ok_or_else(expired)?;
-            let record = in_time(deadline, store.key(&keyed.key, now))
+            let idempotency = idempotency.ok_or_else(expired)?;
+            let record = in_time(deadline, store.key(&idempotency.key, now))
                 .await
                 .map_err(|error| unavailable(None, &error))?;
-            (keyed, record.ok_or_else(expired)?)
+            (idempotency, record.ok_or_else(expired)?)
         }
     };
     let id = record.payment_id;
-    let resumed = in_time(deadline, resume(store, keyed, record, now)).await;
+    let resumed = in_time(deadline, resume(store, idempotency, record, now)).await;
     resumed.unwrap_or_else(|error| Err(unavailable(Some(id), &error)))
 }
 
 /// Decides what a request with a known key gets, taking the key over where its holder is gone.
 async fn resume(
     store: &Store,
-    Keyed { key, fingerprint }: &Keyed,
+    IdempotentRequest { key, fingerprint }: &IdempotentRequest,
     mut record: KeyRecord,
     now: Timestamp,
 ) -> Result<Result<Begun, Problem>, StoreError> {
@@ -263,9 +275,9 @@ async fn resume(
                 Ok(lease) => {
                     let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
                     tracing::info!(payment = %id, fence = lease.fence, attempt = lease.attempt, "key taken over");
-                    let needs_call = payment.status.is_payable() && payment.handoff.is_none();
+                    let needs_call = payment.status.is_payable() && payment.checkout_session.is_none();
                     let begun = if needs_call {
-                        Begun::Call(payment, Some(lease))
+                        Begun::ExternalCall(payment, Some(lease))
                     } else {
                         Begun::Settled(payment, lease)
                     };
@@ -323,7 +335,7 @@ async fn finish(
             Ok(None) => {}
             Ok(Some(taken_over)) => {
                 tracing::warn!(payment = %id, "the key was taken over meanwhile");
-                if let Some(answer) = taken_over.answer {
+                if let Some(answer) = taken_over.response {
                     return Ok(Creation {
                         payment: id,
                         answer,
@@ -363,9 +375,11 @@ impl Verdict<'_> {
     fn references(&self) -> Vec<Reference> {
         match self {
             Self::Nothing => Vec::new(),
-            Self::Accepted(accepted) => {
-                [std::slice::from_ref(&accepted.handoff.reference), &accepted.references].concat()
-            }
+            Self::Accepted(accepted) => [
+                std::slice::from_ref(&accepted.checkout_session.reference),
+                &accepted.references,
+            ]
+            .concat(),
             Self::Refused { references, .. } | Self::Useless { references } => references.to_vec(),
         }
     }
@@ -373,17 +387,19 @@ impl Verdict<'_> {
     /// The payment after it. Who has lost the key changes nothing but what is a fact whoever has it: the ids.
     fn apply(&self, payment: &Payment, has_lost_key: bool, now: Timestamp) -> Payment {
         match self {
-            Self::Accepted(accepted) if !has_lost_key => {
-                payment.accept(accepted.handoff.clone(), accepted.references.iter().cloned(), now)
-            }
+            Self::Accepted(accepted) if !has_lost_key => payment.accept(
+                accepted.checkout_session.clone(),
+                accepted.references.iter().cloned(),
+                now,
+            ),
             Self::Refused { references, .. } if !has_lost_key => payment.refuse(references.iter().cloned(), now),
             Self::Nothing | Self::Accepted(_) | Self::Refused { .. } | Self::Useless { .. } => {
-                payment.know(self.references(), now)
+                payment.add_references(self.references(), now)
             }
         }
     }
 
-    fn answer(&self, payment: &Payment) -> Answer {
+    fn answer(&self, payment: &Payment) -> StoredResponse {
         match self {
             // Money that came in all the same, through an earlier attempt, is not talked away.
             Self::Refused { code, .. } if payment.status <= Status::Failed => {
@@ -411,15 +427,15 @@ async fn settle(
     let mut lost_to: Option<KeyRecord> = None;
     for _ in 0..ROUNDS {
         let mut after = verdict.apply(&before, lost_to.is_some(), now);
-        let mut also = Also::default();
-        collect(&mut also, &mut after, parked.clone(), now).map_err(failed)?;
+        let mut extras = CommitExtras::default();
+        collect(&mut extras, &mut after, parked.clone(), now).map_err(failed)?;
         let answer = verdict.answer(&after);
-        also.answer = lease.clone().map(|lease| (lease, answer.clone()));
-        let conflict = match store.commit(&before, &after, &also, now).await.map_err(failed)? {
-            Commit::Done => {
+        extras.response = lease.clone().map(|lease| (lease, answer.clone()));
+        let conflict = match store.commit(&before, &after, &extras, now).await.map_err(failed)? {
+            CommitResult::Done => {
                 tracing::info!(payment = %id, status = %after.status, "outcome stored");
                 let first = lost_to
-                    .map(|record| record.answer.ok_or_else(|| in_progress(LEASE)))
+                    .map(|record| record.response.ok_or_else(|| in_progress(LEASE)))
                     .transpose()?;
                 let replayed = first.is_some();
                 return Ok(Creation {
@@ -428,9 +444,9 @@ async fn settle(
                     replayed,
                 });
             }
-            Commit::Conflict(conflict) => conflict,
+            CommitResult::Conflict(conflict) => conflict,
         };
-        if !conflict.taken.is_empty() {
+        if !conflict.owned_by_other.is_empty() {
             // The provider gave an id that is another payment's: whoever paid under it would pay for that one.
             tracing::error!(payment = %id, "the provider gave another payment's id");
             if let Some(lease) = &lease {
@@ -446,10 +462,10 @@ async fn settle(
             lost_to = Some(record);
             lease = None;
         }
-        if let Some(moved) = conflict.moved {
+        if let Some(moved) = conflict.current {
             before = moved;
         }
-        for (reference, texts) in conflict.parked {
+        for (reference, texts) in conflict.unmatched {
             parked.retain(|(known, _)| *known != reference);
             parked.push((reference, texts));
         }

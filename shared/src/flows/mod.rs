@@ -4,4 +4,4 @@
 pub mod create_payment;
 #[cfg(feature = "creation")]
 pub mod quote;
-pub mod record_event;
+pub mod record_notification;

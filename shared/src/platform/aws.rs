@@ -20,7 +20,7 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 
 /// How many times as long as usual to wait for AWS: a machine that runs the whole test suite at once is slower than any
 /// network. No release build reads `SLOW_MACHINE`.
-pub(crate) fn patience(variables: &Variables<'_>) -> u32 {
+pub(crate) fn timeout_scale(variables: &Variables<'_>) -> u32 {
     if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
         10
     } else {
@@ -80,10 +80,10 @@ impl Aws {
             None,
             "environment",
         );
-        let patience = patience(variables);
+        let timeout_scale = timeout_scale(variables);
         let timeouts = TimeoutConfig::builder()
-            .operation_timeout(OPERATION_LIMIT.saturating_mul(patience))
-            .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(patience))
+            .operation_timeout(OPERATION_LIMIT.saturating_mul(timeout_scale))
+            .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(timeout_scale))
             .build();
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

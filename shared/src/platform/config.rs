@@ -41,7 +41,7 @@ pub const ENVIRONMENT: Variables<'static> =
     Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
 
 impl<'a> Variables<'a> {
-    /// Variables from elsewhere.
+    /// Variables from owned_by_other.
     pub fn from(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self(lookup)
     }

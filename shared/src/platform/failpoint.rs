@@ -4,7 +4,7 @@
 //! A test that runs a flow in its own process gives a [`Hook`] that is asked at each point, and so decides who goes on
 //! and who never does. A test that runs a real binary sets a variable, which debug builds alone read:
 //!
-//! | `FAULT_POINTS` | |
+//! | `FAILPOINTS` | |
 //! |---|---|
 //! | `log` | every point that is reached is logged |
 //! | `before:commit=die` | the process dies before its first `commit` |
@@ -18,7 +18,7 @@ use std::pin::Pin;
 
 /// A call to the world outside, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
+pub enum ExternalCall {
     /// Opens the connection to the table.
     Connect,
     /// Reads a payment.
@@ -30,17 +30,17 @@ pub enum Call {
     /// Reads an idempotency key.
     ReadKey,
     /// Stores an intent, with its key.
-    Open,
+    InsertPayment,
     /// Takes an idempotency key over.
     TakeOver,
     /// Ends a lease without an answer.
-    Release,
+    ReleaseLease,
     /// Writes a fact and raises the status.
-    Witness,
+    ApplyFast,
     /// Writes a change of a payment.
     Commit,
     /// Keeps an event that no payment is known for.
-    Park,
+    StoreUnmatched,
     /// Fetches the current version of a secret.
     CurrentSecret,
     /// Fetches the previous version of a secret.
@@ -48,30 +48,30 @@ pub enum Call {
     /// Creates a payment at its provider.
     CreateAtProvider,
     /// Reads what is parked in a place.
-    ReadParked,
+    ReadUnmatched,
     /// Reads what is due.
     ReadDue,
     /// Reads how much there is in a queue, and since when.
     ReadQueue,
     /// Takes something that is due.
-    Claim,
+    Reserve,
     /// Says when it is looked at again.
-    LookAgain,
+    Reschedule,
     /// Forgets what is parked in a place.
-    Unpark,
+    DeleteUnmatched,
     /// Takes a place in the queue of calls to a provider.
     Pace,
     /// Asks a provider for the status of a payment.
-    AskProvider,
+    QueryStatus,
     /// Asks a provider for the payments of an order.
-    ListAtProvider,
+    ListTransactions,
     /// Puts events on the bus.
     PublishEvents,
     /// Sends what cannot be published to the dead-letter queue.
     SendDeadLetter,
 }
 
-impl Call {
+impl ExternalCall {
     /// Every call that there is.
     pub const ALL: [Self; 25] = [
         Self::Connect,
@@ -79,29 +79,29 @@ impl Call {
         Self::ReadOwner,
         Self::ReadOrder,
         Self::ReadKey,
-        Self::Open,
+        Self::InsertPayment,
         Self::TakeOver,
-        Self::Release,
-        Self::Witness,
+        Self::ReleaseLease,
+        Self::ApplyFast,
         Self::Commit,
-        Self::Park,
+        Self::StoreUnmatched,
         Self::CurrentSecret,
         Self::PreviousSecret,
         Self::CreateAtProvider,
-        Self::ReadParked,
+        Self::ReadUnmatched,
         Self::ReadDue,
         Self::ReadQueue,
-        Self::Claim,
-        Self::LookAgain,
-        Self::Unpark,
+        Self::Reserve,
+        Self::Reschedule,
+        Self::DeleteUnmatched,
         Self::Pace,
-        Self::AskProvider,
-        Self::ListAtProvider,
+        Self::QueryStatus,
+        Self::ListTransactions,
         Self::PublishEvents,
         Self::SendDeadLetter,
     ];
 
-    /// The name, as `FAULT_POINTS` has it.
+    /// The name, as `FAILPOINTS` has it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -109,24 +109,24 @@ impl Call {
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",
             Self::ReadKey => "read-key",
-            Self::Open => "open",
+            Self::InsertPayment => "insert-payment",
             Self::TakeOver => "take-over",
-            Self::Release => "release",
-            Self::Witness => "witness",
+            Self::ReleaseLease => "release-lease",
+            Self::ApplyFast => "apply-fast",
             Self::Commit => "commit",
-            Self::Park => "park",
+            Self::StoreUnmatched => "store-unmatched",
             Self::CurrentSecret => "current-secret",
             Self::PreviousSecret => "previous-secret",
             Self::CreateAtProvider => "create-at-provider",
-            Self::ReadParked => "read-parked",
+            Self::ReadUnmatched => "read-unmatched",
             Self::ReadDue => "read-due",
             Self::ReadQueue => "read-queue",
-            Self::Claim => "claim",
-            Self::LookAgain => "look-again",
-            Self::Unpark => "unpark",
+            Self::Reserve => "reserve",
+            Self::Reschedule => "reschedule",
+            Self::DeleteUnmatched => "delete_unmatched",
             Self::Pace => "pace",
-            Self::AskProvider => "ask-provider",
-            Self::ListAtProvider => "list-at-provider",
+            Self::QueryStatus => "query-status",
+            Self::ListTransactions => "list-transactions",
             Self::PublishEvents => "publish-events",
             Self::SendDeadLetter => "send-dead-letter",
         }
@@ -146,7 +146,7 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
     /// The call.
-    pub call: Call,
+    pub call: ExternalCall,
     /// Before it or after it.
     pub side: Side,
 }
@@ -167,12 +167,12 @@ impl fmt::Display for Point {
 /// The call is on the heap: the SDK's futures are large, and a flow that holds several of them in itself would be copied
 /// as a whole wherever it is handed on.
 #[cfg(not(debug_assertions))]
-pub fn around<W: Future>(_: Call, work: W) -> Pin<Box<W>> {
+pub fn wrap<W: Future>(_: ExternalCall, work: W) -> Pin<Box<W>> {
     Box::pin(work)
 }
 
 #[cfg(debug_assertions)]
-pub use armed::{Hook, around, scope};
+pub use armed::{Hook, scope, wrap};
 
 #[cfg(debug_assertions)]
 pub(crate) use armed::clock_offset;
@@ -185,7 +185,7 @@ mod armed {
     use std::sync::{Arc, LazyLock};
     use std::time::Duration;
 
-    use super::{Call, Point, Side};
+    use super::{ExternalCall, Point, Side};
 
     /// What a test does at the points that a flow reaches in its own process. A flow that is never let on is one whose
     /// process died there.
@@ -209,7 +209,7 @@ mod armed {
     }
 
     /// Makes a call, which is on the heap as in a release, between its two points.
-    pub fn around<W: Future>(call: Call, work: W) -> impl Future<Output = W::Output> {
+    pub fn wrap<W: Future>(call: ExternalCall, work: W) -> impl Future<Output = W::Output> {
         let work = Box::pin(work);
         let point = move |side| Point { call, side };
         async move {
@@ -263,7 +263,7 @@ mod armed {
         Stop,
     }
 
-    static PLAN: LazyLock<Option<Plan>> = LazyLock::new(|| plan(&std::env::var("FAULT_POINTS").ok()?));
+    static PLAN: LazyLock<Option<Plan>> = LazyLock::new(|| plan(&std::env::var("FAILPOINTS").ok()?));
 
     fn plan(text: &str) -> Option<Plan> {
         if text == "log" {

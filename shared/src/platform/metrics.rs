@@ -39,10 +39,10 @@ const PROVIDER_KEY_REFUSED: Metric = Metric::new("ProviderKeyRefused", Unit::Cou
 const SECRETS_UNREADABLE: Metric = Metric::new("SecretsUnreadable", Unit::Count, &[]);
 const SIGNATURE_FAILURES: Metric = Metric::new("SignatureFailures", Unit::Count, &[]);
 const UNUSABLE_WEBHOOKS: Metric = Metric::new("UnusableWebhooks", Unit::Count, &[]);
-const FACTS_PARKED: Metric = Metric::new("FactsParked", Unit::Count, &[]);
+const FACTS_PARKED: Metric = Metric::new("UnmatchedWebhooks", Unit::Count, &[]);
 const STORE_ERRORS: Metric = Metric::new("StoreErrors", Unit::Count, &[]);
 const REPLAYS: Metric = Metric::new("Replays", Unit::Count, &[]);
-const OLDEST_PARKED_SECONDS: Metric = Metric::new("OldestParkedSeconds", Unit::Seconds, &[]);
+const OLDEST_PARKED_SECONDS: Metric = Metric::new("OldestUnmatchedSeconds", Unit::Seconds, &[]);
 const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, &[]);
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
@@ -126,8 +126,8 @@ pub fn webhook_unusable() {
     UNUSABLE_WEBHOOKS.count(&[]);
 }
 
-/// `FactsParked`, a count: a webhook was kept, and no payment is known for it.
-pub fn fact_parked() {
+/// `UnmatchedWebhooks`, a count: a webhook was kept, and no payment is known for it.
+pub fn unmatched_webhook() {
     FACTS_PARKED.count(&[]);
 }
 
@@ -141,9 +141,9 @@ pub fn replayed() {
     REPLAYS.count(&[]);
 }
 
-/// `OldestParkedSeconds`, in seconds: the age of the oldest event that no payment is known for; zero where there is
+/// `OldestUnmatchedSeconds`, in seconds: the age of the oldest event that no payment is known for; zero where there is
 /// none.
-pub fn oldest_parked(age: Duration) {
+pub fn oldest_unmatched(age: Duration) {
     OLDEST_PARKED_SECONDS.record(&[], age);
 }
 

@@ -74,7 +74,7 @@ fn certificates(file: Option<PathBuf>) -> Vec<CertificateDer<'static>> {
     let pem = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
     let found = certificates_in(&pem);
     if found.is_empty() {
-        // Some systems keep them elsewhere, and not as a file.
+        // Some systems keep them owned_by_other, and not as a file.
         return rustls_native_certs::load_native_certs().certs;
     }
     found

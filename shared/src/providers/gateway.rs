@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::id::Reference;
-use crate::domain::payment::{Handoff, Payment};
+use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::Provider;
 use crate::platform::metrics::{self, Operation};
 
@@ -25,7 +25,7 @@ pub trait Gateway {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// What the buyer goes on with.
-    pub handoff: Handoff,
+    pub checkout_session: CheckoutSession,
     /// Further ids of the payment.
     pub references: Vec<Reference>,
 }

@@ -14,7 +14,7 @@ mod notification;
 #[cfg(test)]
 pub(crate) mod test_vectors;
 
-pub use notification::{Event, OUR_ID, Unusable, Webhooks};
+pub use notification::{Notification, OUR_ID, Unusable, Webhooks};
 
 use crate::domain::provider::Provider;
 

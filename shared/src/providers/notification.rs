@@ -15,7 +15,7 @@ pub const OUR_ID: &str = "paymentFunctionsId";
 /// A verified webhook: a fact, and the payment it says it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
+pub struct Notification {
     /// The payment named by our own id in the metadata that came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment_id: Option<PaymentId>,
@@ -33,7 +33,7 @@ pub struct Unusable(pub &'static str);
 pub struct Webhooks {
     /// The headers that may carry the signature; every one that is there must verify.
     pub signature_headers: &'static [&'static str],
-    pub(super) read: fn(&Object) -> Result<Event, Unusable>,
+    pub(super) read: fn(&Object) -> Result<Notification, Unusable>,
 }
 
 impl Webhooks {
@@ -51,32 +51,32 @@ impl Webhooks {
     /// # Errors
     /// [`Unusable`] where the body is not a JSON object, or names neither a payment nor an order, or says nothing of
     /// it.
-    pub fn read(&self, body: &[u8]) -> Result<Event, Unusable> {
+    pub fn read(&self, body: &[u8]) -> Result<Notification, Unusable> {
         let json = Json::parse(body).map_err(|_| Unusable("the body is not JSON"))?;
         let event = (self.read)(json.as_object().ok_or(Unusable("the body is not a JSON object"))?)?;
         let fact = &event.fact;
         if event.payment_id.is_none() && fact.references().next().is_none() && fact.order_id.is_none() {
             return Err(Unusable("the body names no payment"));
         }
-        if fact.words.is_empty() {
+        if fact.raw_status.is_empty() {
             return Err(Unusable("the body names neither a status nor an event"));
         }
         Ok(event)
     }
 }
 
-/// The most characters of a webhook's words that are kept; every documented word is shorter by far.
+/// The most characters of a webhook's raw_status that are kept; every documented word is shorter by far.
 const MAX_WORDS: usize = 100;
 
-/// What a webhook's words say together. Words that contradict one another, or that are not known, say nothing: never
+/// What a webhook's raw_status say together. Words that contradict one another, or that are not known, say nothing: never
 /// guess that money moved.
-pub(super) fn outcome_of(words: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
-    let mut outcomes = words.iter().map(|word| known(word));
+pub(super) fn outcome_of(raw_status: &[&str], known: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
+    let mut outcomes = raw_status.iter().map(|word| known(word));
     let first = outcomes.next().flatten();
     let agreed = first.filter(|_| outcomes.all(|outcome| outcome == first));
     (
         agreed.unwrap_or(Outcome::Unrecognised),
-        words.join(" ").chars().take(MAX_WORDS).collect(),
+        raw_status.join(" ").chars().take(MAX_WORDS).collect(),
     )
 }
 

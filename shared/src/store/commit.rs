@@ -11,31 +11,31 @@ use super::table::Store;
 use super::transaction::Transaction;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
-use crate::domain::idempotency::{Answer, KeyRecord, Lease};
+use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
 use crate::domain::payment::Payment;
 use crate::domain::schedule::Change;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
+use crate::platform::failpoint::ExternalCall;
 
 /// What is written together with a payment.
 #[derive(Clone, Debug, Default)]
-pub struct Also {
+pub struct CommitExtras {
     /// The fact that the change follows from. Once it is in the ledger, nothing follows from it any more.
-    pub new: Option<Fact>,
+    pub new_fact: Option<Fact>,
     /// Further facts for the ledger, where they may be already.
-    pub facts: Vec<Fact>,
+    pub other_facts: Vec<Fact>,
     /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave
     /// them.
     pub collected: Vec<(Reference, Vec<String>)>,
     /// The final answer of a key.
-    pub answer: Option<(Lease, Answer)>,
+    pub response: Option<(Lease, StoredResponse)>,
     /// Whether the payment is looked at no more, whatever else changes.
     pub closed: bool,
 }
 
 /// What became of a change.
 #[derive(Clone, Debug)]
-pub enum Commit {
+pub enum CommitResult {
     /// All of it is stored.
     Done,
     /// None of it is stored.
@@ -46,13 +46,13 @@ pub enum Commit {
 #[derive(Clone, Debug, Default)]
 pub struct Conflict {
     /// The new fact is in the ledger already.
-    pub known: bool,
+    pub already_recorded: bool,
     /// The payment has moved on to this.
-    pub moved: Option<Payment>,
+    pub current: Option<Payment>,
     /// An id is another payment's.
-    pub taken: Vec<(Reference, PaymentId)>,
+    pub owned_by_other: Vec<(Reference, PaymentId)>,
     /// Facts are parked under an id.
-    pub parked: Vec<(Reference, Vec<String>)>,
+    pub unmatched: Vec<(Reference, Vec<String>)>,
     /// The key has another holder, or an answer.
     pub key: Option<KeyRecord>,
 }
@@ -62,7 +62,7 @@ enum Step {
     New,
     Fact,
     Reference(Reference),
-    Parked(Reference),
+    Unmatched(Reference),
     Key,
 }
 
@@ -78,61 +78,61 @@ impl Store {
         &self,
         before: &Payment,
         after: &Payment,
-        also: &Also,
+        extras: &CommitExtras,
         now: Timestamp,
-    ) -> Result<Commit, StoreError> {
-        let mut transaction = Transaction::new(Call::Commit);
-        let change = if also.closed {
+    ) -> Result<CommitResult, StoreError> {
+        let mut transaction = Transaction::new(ExternalCall::Commit);
+        let change = if extras.closed {
             Change::Never
         } else {
             Change::between(before, after, now)
         };
         if after != before || change != Change::Keep {
             transaction.add(Step::State, self.update_state(before, after, change)?);
-        } else if also.new.is_some() {
+        } else if extras.new_fact.is_some() {
             transaction.add(Step::State, self.check_state(before)?);
         }
-        if let Some(fact) = &also.new {
+        if let Some(fact) = &extras.new_fact {
             transaction.add(Step::New, self.insert_fact(after.id, fact, now)?);
         }
-        for fact in &also.facts {
+        for fact in &extras.other_facts {
             transaction.add(Step::Fact, self.upsert_fact(after.id, fact, now)?);
         }
         for reference in after.references.difference(&before.references) {
             transaction.add(
                 Step::Reference(reference.clone()),
-                self.claim_reference(after, reference)?,
+                self.attach_reference(after, reference)?,
             );
-            let seen = also
+            let seen = extras
                 .collected
                 .iter()
                 .find_map(|(parked, seen)| (parked == reference).then_some(seen));
             transaction.add(
-                Step::Parked(reference.clone()),
-                self.collect_parked(after, reference, seen)?,
+                Step::Unmatched(reference.clone()),
+                self.collect_unmatched(after, reference, seen)?,
             );
         }
-        if let Some((lease, answer)) = &also.answer {
-            transaction.add(Step::Key, self.answer_key(lease, answer)?);
+        if let Some((lease, response)) = &extras.response {
+            transaction.add(Step::Key, self.complete_key(lease, response)?);
         }
         if transaction.is_empty() {
-            return Ok(Commit::Done);
+            return Ok(CommitResult::Done);
         }
         let Err(refused) = transaction.run(self).await? else {
-            return Ok(Commit::Done);
+            return Ok(CommitResult::Done);
         };
         let mut conflict = Conflict::default();
         for (step, item) in refused {
             match step {
-                Step::State => conflict.moved = Some(schema::payment_of(item)?),
-                Step::New => conflict.known = true,
+                Step::State => conflict.current = Some(schema::payment_of(item)?),
+                Step::New => conflict.already_recorded = true,
                 Step::Fact => return Err(StoreError::Corrupt),
-                Step::Reference(reference) => conflict.taken.push((reference, schema::owner_of(&item)?)),
-                Step::Parked(reference) => conflict.parked.push((reference, schema::parked_texts_of(&item))),
+                Step::Reference(reference) => conflict.owned_by_other.push((reference, schema::owner_of(&item)?)),
+                Step::Unmatched(reference) => conflict.unmatched.push((reference, schema::unmatched_texts_of(&item))),
                 Step::Key => conflict.key = Some(schema::key_record_of(item)?),
             }
         }
-        Ok(Commit::Conflict(conflict))
+        Ok(CommitResult::Conflict(conflict))
     }
 
     /// Sets what can change of a payment, if it is still the version that the change was decided on.
@@ -143,8 +143,8 @@ impl Store {
             "updatedAt",
             "version",
             "references",
-            "handoff",
-            "receipts",
+            "checkoutSession",
+            "captureReferences",
             "attention",
             "noted",
         ];
@@ -208,7 +208,7 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
-    fn claim_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
+    fn attach_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
         let key = schema::reference_key(payment.provider, reference);
         let put = Put::builder()
             .table_name(&self.table)
@@ -220,13 +220,13 @@ impl Store {
     }
 
     /// Deletes exactly the parked facts that were seen, or makes sure that there are none.
-    fn collect_parked(
+    fn collect_unmatched(
         &self,
         payment: &Payment,
         reference: &Reference,
         seen: Option<&Vec<String>>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let key = Some(schema::parked_key(payment.provider, reference.as_str()));
+        let key = Some(schema::unmatched_key(payment.provider, reference.as_str()));
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let step = TransactWriteItem::builder();
         let step = match seen {
@@ -251,12 +251,13 @@ impl Store {
         Ok(step.build())
     }
 
-    fn answer_key(&self, lease: &Lease, answer: &Answer) -> Result<TransactWriteItem, StoreError> {
+    fn complete_key(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
         let update = self
             .update(schema::key_key(&lease.key))
-            .update_expression("SET answer = :answer")
-            .condition_expression("fence = :fence AND attribute_not_exists(answer)")
-            .expression_attribute_values(":answer", AttributeValue::M(schema::to_item(answer)?))
+            .update_expression("SET #response = :response")
+            .condition_expression("fence = :fence AND attribute_not_exists(#response)")
+            .expression_attribute_values(":response", AttributeValue::M(schema::to_item(response)?))
+            .expression_attribute_names("#response", "response")
             .expression_attribute_values(":fence", number(lease.fence));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }

@@ -11,13 +11,13 @@ use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, 
 use crate::domain::payment::Payment;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
+use crate::platform::failpoint::ExternalCall;
 
 /// What became of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum InsertResult {
     /// It is stored, and with it the right to call the provider for its key.
-    Started,
+    Inserted,
     /// Its key is in use; nothing was stored.
     KeyInUse(KeyRecord),
 }
@@ -39,11 +39,11 @@ impl Store {
         payment: &Payment,
         key: Option<(&IdempotencyKey, &Fingerprint)>,
         now: Timestamp,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<InsertResult, StoreError> {
         let put = || Put::builder().table_name(&self.table);
         let step = |put: Put| TransactWriteItem::builder().put(put).build();
-        let mut transaction = Transaction::new(Call::Open);
-        let (queue, at) = schedule::first_look(payment);
+        let mut transaction = Transaction::new(ExternalCall::InsertPayment);
+        let (queue, at) = schedule::first_check(payment);
         let mut item = schema::state_item(payment)?;
         item.extend(due_index::attributes(payment.id, queue, at));
         let intent = put()
@@ -53,7 +53,7 @@ impl Store {
         if let Some(order_id) = payment
             .order_id
             .as_ref()
-            .filter(|_| payment.provider.profile().may_name_only_the_order)
+            .filter(|_| payment.provider.capabilities().webhooks_may_omit_payment_id)
         {
             let item = schema::order_item(payment.provider, order_id, payment.id);
             transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
@@ -65,7 +65,7 @@ impl Store {
                 fence: 1,
                 attempt: 1,
                 lease_until: now.plus(LEASE),
-                answer: None,
+                response: None,
             };
             let put = put()
                 .set_item(Some(schema::key_item(key, &record, now.plus(RETENTION))?))
@@ -76,13 +76,13 @@ impl Store {
             transaction.add(Step::Key, step(put.build()?));
         }
         match transaction.run(self).await? {
-            Ok(()) => Ok(Opened::Started),
+            Ok(()) => Ok(InsertResult::Inserted),
             Err(refused) => {
                 let key = refused
                     .into_iter()
                     .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));
                 // Without a key in the way only our own random id can have been there before.
-                Ok(Opened::KeyInUse(schema::key_record_of(
+                Ok(InsertResult::KeyInUse(schema::key_record_of(
                     key.ok_or(StoreError::Corrupt)?,
                 )?))
             }

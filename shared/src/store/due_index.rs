@@ -17,7 +17,7 @@ use crate::domain::id::PaymentId;
 use crate::domain::provider::Provider;
 use crate::domain::schedule::{Change, Queue};
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::{Call, around};
+use crate::platform::failpoint::{ExternalCall, wrap};
 
 /// Into how many parts each queue is divided, so that no part of the index takes all the writes. docs/scale.md says what
 /// that is enough for, and how it is changed.
@@ -31,7 +31,7 @@ const INDEX: &str = "due";
 const QUEUE: &str = "dueQueue";
 const AT: &str = "dueAt";
 /// In the index too: since when an event is parked.
-pub(super) const PARKED_AT: &str = "parkedAt";
+pub(super) const UNMATCHED_SINCE: &str = "unmatchedSince";
 
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Subject {
     /// A payment.
     Payment(PaymentId),
     /// What is parked under an id of a provider, or under the order or the payment that it names.
-    Parked(Provider, String),
+    Unmatched(Provider, String),
 }
 
 /// Something to be looked at, and since when.
@@ -55,7 +55,7 @@ impl Subject {
     fn key(&self) -> Item {
         match self {
             Self::Payment(id) => schema::state_key(*id),
-            Self::Parked(provider, place) => schema::parked_key(*provider, place),
+            Self::Unmatched(provider, place) => schema::unmatched_key(*provider, place),
         }
     }
 }
@@ -81,7 +81,7 @@ impl Store {
                 .expression_attribute_values(":queue", part(queue, shard))
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .limit(limit.into());
-            let output = around(Call::ReadDue, query.send())
+            let output = wrap(ExternalCall::ReadDue, query.send())
                 .await
                 .map_err(|error| self.failed("Query", &error))?;
             for item in output.items() {
@@ -110,16 +110,16 @@ impl Store {
     ///
     /// # Errors
     /// Where the index cannot be read.
-    pub async fn oldest_parked(&self) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn oldest_unmatched(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut oldest = None;
         for shard in 0..SHARDS {
             for item in self
-                .page(Queue::Parked, shard, Select::AllProjectedAttributes)
+                .page(Queue::Unmatched, shard, Select::AllProjectedAttributes)
                 .await?
                 .items()
             {
-                let parked_at = schema::time_of(item, PARKED_AT)?;
-                oldest = Some(oldest.map_or(parked_at, |oldest: Timestamp| oldest.min(parked_at)));
+                let unmatched_since = schema::time_of(item, UNMATCHED_SINCE)?;
+                oldest = Some(oldest.map_or(unmatched_since, |oldest: Timestamp| oldest.min(unmatched_since)));
             }
         }
         Ok(oldest)
@@ -136,7 +136,7 @@ impl Store {
             .key_condition_expression("#queue = :queue")
             .expression_attribute_names("#queue", QUEUE)
             .expression_attribute_values(":queue", part(queue, shard));
-        around(Call::ReadQueue, query.send())
+        wrap(ExternalCall::ReadQueue, query.send())
             .await
             .map_err(|error| self.failed("Query", &error))
     }
@@ -145,9 +145,9 @@ impl Store {
     ///
     /// # Errors
     /// Where the table cannot be written.
-    pub async fn claim(&self, due: &Due, now: Timestamp) -> Result<Option<Due>, StoreError> {
+    pub async fn reserve(&self, due: &Due, now: Timestamp) -> Result<Option<Due>, StoreError> {
         let until = now.plus(CLAIM);
-        let claimed = self.move_due(Call::Claim, due, Some(until)).await?;
+        let claimed = self.move_due(ExternalCall::Reserve, due, Some(until)).await?;
         Ok(claimed.then(|| Due {
             subject: due.subject.clone(),
             at: until,
@@ -159,11 +159,11 @@ impl Store {
     ///
     /// # Errors
     /// Where the table cannot be written: it is looked at again when the claim runs out.
-    pub async fn look_again(&self, claimed: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
-        self.move_due(Call::LookAgain, claimed, next).await.map(|_| ())
+    pub async fn reschedule(&self, claimed: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
+        self.move_due(ExternalCall::Reschedule, claimed, next).await.map(|_| ())
     }
 
-    async fn move_due(&self, call: Call, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
+    async fn move_due(&self, call: ExternalCall, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
         let update = self
             .update(due.subject.key())
             .condition_expression("#at = :seen")
@@ -211,13 +211,13 @@ pub(super) fn change(
 }
 
 /// Adds to the update of a parked item when it is looked at.
-pub(super) fn look_at_parked(update: UpdateBuilder, place: &str, at: Timestamp) -> (UpdateBuilder, &'static str) {
+pub(super) fn check_unmatched(update: UpdateBuilder, place: &str, at: Timestamp) -> (UpdateBuilder, &'static str) {
     let shard = place
         .bytes()
         .fold(0_u8, u8::wrapping_add)
         .checked_rem(SHARDS)
         .unwrap_or(0);
-    look_at(update, part(Queue::Parked, shard), at)
+    look_at(update, part(Queue::Unmatched, shard), at)
 }
 
 /// Adds to an update when its item is looked at: what to add to `SET`.
@@ -253,10 +253,10 @@ fn subject_of(pk: &str) -> Option<Subject> {
     let (kind, rest) = pk.split_once('#')?;
     match kind {
         "PAYMENT" => PaymentId::parse(rest).map(Subject::Payment),
-        "PARKED" => {
+        "UNMATCHED" => {
             let (name, place) = rest.split_once('#')?;
             let provider = Provider::ALL.into_iter().find(|provider| provider.name() == name)?;
-            Some(Subject::Parked(provider, place.to_owned()))
+            Some(Subject::Unmatched(provider, place.to_owned()))
         }
         _ => None,
     }
@@ -271,14 +271,14 @@ mod tests {
         let id = PaymentId::random();
         for subject in [
             Subject::Payment(id),
-            Subject::Parked(Provider::FinvyPay, "FP1".to_owned()),
-            Subject::Parked(Provider::ApoloPay, "order:a#b".to_owned()),
+            Subject::Unmatched(Provider::FinvyPay, "FP1".to_owned()),
+            Subject::Unmatched(Provider::ApoloPay, "order:a#b".to_owned()),
         ] {
             let key = subject.key();
             let pk = key.get("pk").and_then(|pk| pk.as_s().ok()).unwrap();
             assert_eq!(subject_of(pk), Some(subject));
         }
-        for pk in ["", "PAYMENT", "PAYMENT#x", "PARKED#x#y", "KEY#a#b"] {
+        for pk in ["", "PAYMENT", "PAYMENT#x", "UNMATCHED#x#y", "KEY#a#b"] {
             assert_eq!(subject_of(pk), None, "{pk}");
         }
     }

@@ -7,23 +7,23 @@ use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
 use super::transaction::Transaction;
-use crate::domain::fact::{Fact, Receipt};
+use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
 use crate::domain::schedule::Change;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
+use crate::platform::failpoint::ExternalCall;
 
 /// What became of a fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Witnessed {
+pub enum FastPathResult {
     /// It is recorded, and it raised the status to its rung.
-    Raised,
+    Applied,
     /// It was recorded before.
-    Known,
+    AlreadyRecorded,
     /// Nothing was written: this is the payment, and the fact is not the usual one for it.
-    Unusual(Payment),
+    NeedsSlowPath(Payment),
     /// Nothing was written: there is no such payment.
     NoPayment,
 }
@@ -35,36 +35,39 @@ enum Step {
 
 impl Store {
     /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's
-    /// own money if any moved. One transaction checks it all; anything else comes back as [`Witnessed::Unusual`].
+    /// own money if any moved. One transaction checks it all; anything else comes back as [`FastPathResult::NeedsSlowPath`].
     ///
     /// # Errors
     /// Where the table cannot be written.
-    pub async fn witness(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Witnessed, StoreError> {
+    pub async fn apply_fast(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<FastPathResult, StoreError> {
         let Some(raise) = self.raise(id, fact, now)? else {
-            return Ok(self.payment(id).await?.map_or(Witnessed::NoPayment, Witnessed::Unusual));
+            return Ok(self
+                .payment(id)
+                .await?
+                .map_or(FastPathResult::NoPayment, FastPathResult::NeedsSlowPath));
         };
-        let mut transaction = Transaction::new(Call::Witness);
+        let mut transaction = Transaction::new(ExternalCall::ApplyFast);
         transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
         transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
         let Err(refused) = transaction.run(self).await? else {
-            return Ok(Witnessed::Raised);
+            return Ok(FastPathResult::Applied);
         };
         if refused.iter().any(|(step, _)| matches!(step, Step::Fact)) {
-            return Ok(Witnessed::Known);
+            return Ok(FastPathResult::AlreadyRecorded);
         }
         let state = refused
             .into_iter()
             .next()
             .map(|(_, item)| item)
             .filter(|item| !item.is_empty());
-        state.map_or(Ok(Witnessed::NoPayment), |item| {
-            Ok(Witnessed::Unusual(schema::payment_of(item)?))
+        state.map_or(Ok(FastPathResult::NoPayment), |item| {
+            Ok(FastPathResult::NeedsSlowPath(schema::payment_of(item)?))
         })
     }
 
     /// The join as one conditional write, for a fact that has a rung and, if it is a completion, money.
     fn raise(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
-        let Some(rung) = fact.outcome.rung() else {
+        let Some(rung) = fact.outcome.implied_status() else {
             return Ok(None);
         };
         let text = |text: &str| AttributeValue::S(text.to_owned());
@@ -97,12 +100,13 @@ impl Store {
                 .expression_attribute_values(":amount", number(money.minor()))
                 .expression_attribute_values(":currency", text(money.currency().code()));
             names.extend(["amount", "currency"]);
-            let receipts = Receipt::of(fact);
-            if !receipts.is_empty() {
-                changes.push_str(" ADD #receipts :receipts");
-                let receipts = receipts.iter().map(ToString::to_string).collect();
-                update = update.expression_attribute_values(":receipts", AttributeValue::Ss(receipts));
-                names.push("receipts");
+            let capture_references = CaptureReference::of(fact);
+            if !capture_references.is_empty() {
+                changes.push_str(" ADD #captureReferences :captureReferences");
+                let capture_references = capture_references.iter().map(ToString::to_string).collect();
+                update =
+                    update.expression_attribute_values(":captureReferences", AttributeValue::Ss(capture_references));
+                names.push("captureReferences");
             }
         }
         for name in names {

@@ -7,7 +7,7 @@ use super::schema::{self, number};
 use super::table::Store;
 use crate::domain::idempotency::{IdempotencyKey, KeyRecord, LEASE, Lease, RETENTION};
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
+use crate::platform::failpoint::ExternalCall;
 
 impl Store {
     /// What a key leads to (a strongly consistent read). `None` where the key is free, be its item still there.
@@ -15,7 +15,7 @@ impl Store {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
-        let Some(item) = self.get(Call::ReadKey, schema::key_key(key)).await? else {
+        let Some(item) = self.get(ExternalCall::ReadKey, schema::key_key(key)).await? else {
             return Ok(None);
         };
         // TTL deletes late, so the time is compared too.
@@ -41,14 +41,14 @@ impl Store {
         let update = self
             .update_key(key, seen.fence)
             .update_expression("SET fence = :next, leaseUntil = :until, expiresAt = :expiresAt, #ttl = :ttl")
-            .condition_expression("fence = :fence AND leaseUntil <= :now AND attribute_not_exists(answer)")
+            .condition_expression("fence = :fence AND leaseUntil <= :now AND attribute_not_exists(#response)")
             .expression_attribute_values(":next", number(fence))
             .expression_attribute_values(":until", number(now.plus(LEASE).as_millis()))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":expiresAt", number(expires_at.as_millis()))
             .expression_attribute_values(":ttl", number(expires_at.as_seconds()))
             .expression_attribute_values(":now", number(now.as_millis()));
-        match self.write_key(Call::TakeOver, update).await? {
+        match self.write_key(ExternalCall::TakeOver, update).await? {
             None => Ok(Ok(Lease {
                 key: key.clone(),
                 fence,
@@ -67,19 +67,20 @@ impl Store {
         let update = self
             .update_key(&lease.key, lease.fence)
             .update_expression("SET leaseUntil = :now, attempt = :attempt")
-            .condition_expression("fence = :fence AND attribute_not_exists(answer)")
+            .condition_expression("fence = :fence AND attribute_not_exists(#response)")
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":attempt", number(attempt.into()));
-        self.write_key(Call::Release, update).await
+        self.write_key(ExternalCall::ReleaseLease, update).await
     }
 
     fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {
         self.update(schema::key_key(key))
             .expression_attribute_values(":fence", number(fence))
+            .expression_attribute_names("#response", "response")
     }
 
     /// Writes a key's item alone; gives what it is where the condition failed.
-    async fn write_key(&self, call: Call, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
+    async fn write_key(&self, call: ExternalCall, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
         let refused = self.update_alone(call, update).await?;
         refused.map(schema::key_record_of).transpose()
     }

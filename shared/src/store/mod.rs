@@ -16,7 +16,7 @@
 //! | `PAYMENT#id` / `FACT#digest` | a distinct fact about it |
 //! | `REF#provider#reference` / `REF` | the payment that a provider's id belongs to |
 //! | `ORDER#provider#order` / `PAYMENT#id` | a payment of an order, at a provider whose webhooks may name only the order |
-//! | `PARKED#provider#reference` / `PARKED` | events about an id that no payment is known for yet; `order:…` or `payment:…` for those that give no id |
+//! | `UNMATCHED#provider#reference` / `PARKED` | events about an id that no payment is known for yet; `order:…` or `payment:…` for those that give no id |
 //! | `KEY#route#key` / `KEY` | an idempotency key |
 //! | `PACE#provider` / `PACE` | when a provider may be asked next |
 //!
@@ -35,10 +35,10 @@ mod table;
 mod transaction;
 mod unmatched;
 
-pub use commit::{Also, Commit, Conflict};
-pub use create::Opened;
+pub use commit::{CommitExtras, CommitResult, Conflict};
+pub use create::InsertResult;
 pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
-pub use fast_path::Witnessed;
+pub use fast_path::FastPathResult;
 pub use table::{OrderPayments, Store};
-pub use unmatched::{Parked, ParkedEvents};
+pub use unmatched::{KeepResult, UnmatchedNotifications};

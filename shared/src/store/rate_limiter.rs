@@ -9,7 +9,7 @@ use super::schema::{self, number};
 use super::table::Store;
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
+use crate::platform::failpoint::ExternalCall;
 
 /// How often a place is asked for anew because somebody else took it. Each time, somebody did.
 const ROUNDS: u32 = 32;
@@ -46,7 +46,7 @@ impl Store {
                     .condition_expression("attribute_not_exists(nextAt) OR nextAt <= :now")
                     .expression_attribute_values(":now", number(now.as_millis())),
             };
-            let Some(item) = self.update_alone(Call::Pace, update).await? else {
+            let Some(item) = self.update_alone(ExternalCall::Pace, update).await? else {
                 return Ok(Some(turn));
             };
             next = Some(schema::time_of(&item, "nextAt")?);

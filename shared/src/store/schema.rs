@@ -6,16 +6,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::fact::{Fact, Receipt};
+use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{Attention, Handoff, Payment};
+use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
 use crate::domain::provider::Provider;
-use crate::domain::redacted::Personal;
+use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
-use crate::providers::Event;
+use crate::providers::Notification;
 
 /// An item of the table.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -48,8 +48,8 @@ pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
     format!("ORDER#{provider}#{}", order_id.as_str())
 }
 
-pub(super) fn parked_key(provider: Provider, reference: &str) -> Item {
-    key(format!("PARKED#{provider}#{reference}"), "PARKED".to_owned())
+pub(super) fn unmatched_key(provider: Provider, reference: &str) -> Item {
+    key(format!("UNMATCHED#{provider}#{reference}"), "UNMATCHED".to_owned())
 }
 
 pub(super) fn pace_key(provider: Provider) -> Item {
@@ -86,19 +86,19 @@ struct StateItem {
     )]
     references: BTreeSet<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    handoff: Option<Handoff>,
+    checkout_session: Option<CheckoutSession>,
     #[serde(
         default,
         skip_serializing_if = "BTreeSet::is_empty",
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
-    receipts: BTreeSet<Receipt>,
+    capture_references: BTreeSet<CaptureReference>,
     #[serde(
         default,
         skip_serializing_if = "BTreeSet::is_empty",
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
-    attention: BTreeSet<Attention>,
+    attention: BTreeSet<AttentionReason>,
     #[serde(
         default,
         skip_serializing_if = "BTreeSet::is_empty",
@@ -123,8 +123,8 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         updated_at: payment.updated_at,
         version: payment.version,
         references: payment.references,
-        handoff: payment.handoff,
-        receipts: payment.receipts,
+        checkout_session: payment.checkout_session,
+        capture_references: payment.capture_references,
         attention: payment.attention,
         noted: payment.noted,
     })?;
@@ -141,13 +141,13 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         order_id: state.order_id,
         money: Money::from_minor(state.amount, state.currency),
         payment_method: state.payment_method,
-        metadata: state.metadata.map(Personal::new),
+        metadata: state.metadata.map(Redacted::new),
         created_at: state.created_at,
         updated_at: state.updated_at,
         version: state.version,
         references: state.references,
-        handoff: state.handoff,
-        receipts: state.receipts,
+        checkout_session: state.checkout_session,
+        capture_references: state.capture_references,
         attention: state.attention,
         noted: state.noted,
     })
@@ -197,18 +197,18 @@ pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
 }
 
 /// The parked events, as texts that are compared byte for byte.
-pub(super) fn parked_texts_of(item: &Item) -> Vec<String> {
+pub(super) fn unmatched_texts_of(item: &Item) -> Vec<String> {
     item.get("facts")
         .and_then(|value| value.as_ss().ok())
         .cloned()
         .unwrap_or_default()
 }
 
-pub(super) fn event_text(event: &Event) -> Result<String, StoreError> {
+pub(super) fn event_text(event: &Notification) -> Result<String, StoreError> {
     serde_json::to_string(event).map_err(|_| StoreError::Corrupt)
 }
 
-pub(super) fn event_of(text: &str) -> Result<Event, StoreError> {
+pub(super) fn event_of(text: &str) -> Result<Notification, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt)
 }
 
@@ -231,13 +231,13 @@ mod tests {
     #[test]
     fn a_payment_survives_the_table() {
         let now = Timestamp::from_millis(1_800_000_000_123);
-        let bare = Payment::intend(
+        let bare = Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
             Money::from_minor(2550, Currency::USD),
             now,
         );
-        let handoff = Handoff {
+        let checkout_session = CheckoutSession {
             reference: Reference::parse("pay_apm_1").unwrap(),
             redirect_url: Some("https://pay.example/1".into()),
             expires_at: Some(now),
@@ -245,11 +245,11 @@ mod tests {
         let full = Payment {
             order_id: OrderId::parse("ORD-1"),
             payment_method: Some("apple_pay".into()),
-            metadata: Some(Personal::new(r#"{"a":1.50}"#.into())),
-            attention: BTreeSet::from([Attention::PaidTwice, Attention::WrongMoney]),
+            metadata: Some(Redacted::new(r#"{"a":1.50}"#.into())),
+            attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
             noted: BTreeSet::from(["a digest".to_owned()]),
-            receipts: BTreeSet::new(),
-            ..bare.accept(handoff, [Reference::parse("FP1").unwrap()], now)
+            capture_references: BTreeSet::new(),
+            ..bare.accept(checkout_session, [Reference::parse("FP1").unwrap()], now)
         };
         for payment in [bare, full] {
             let item = state_item(&payment).unwrap();

@@ -11,7 +11,7 @@ use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
 use crate::platform::aws::{self, Aws};
-use crate::platform::failpoint::{Call, around};
+use crate::platform::failpoint::{ExternalCall, wrap};
 
 /// The table, in a region.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Store {
     /// not. A failure is left to be met by that request.
     pub async fn connect(&self) {
         let nobodys = schema::state_key(PaymentId::random());
-        let _ = around(Call::Connect, self.read(nobodys).send()).await;
+        let _ = wrap(ExternalCall::Connect, self.read(nobodys).send()).await;
     }
 
     /// The table's name.
@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        let item = self.get(Call::ReadPayment, schema::state_key(id)).await?;
+        let item = self.get(ExternalCall::ReadPayment, schema::state_key(id)).await?;
         item.map(schema::payment_of).transpose()
     }
 
@@ -80,7 +80,7 @@ impl Store {
     /// Where the table cannot be read.
     pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
         let item = self
-            .get(Call::ReadOwner, schema::reference_key(provider, reference))
+            .get(ExternalCall::ReadOwner, schema::reference_key(provider, reference))
             .await?;
         item.map(|item| schema::owner_of(&item)).transpose()
     }
@@ -115,14 +115,14 @@ impl Store {
             .limit(limit.into())
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", AttributeValue::S(schema::order_pk(provider, order_id)));
-        let output = around(Call::ReadOrder, query.send())
+        let output = wrap(ExternalCall::ReadOrder, query.send())
             .await
             .map_err(|error| self.failed("Query", &error))?;
         output.items().iter().map(schema::owner_of).collect()
     }
 
-    pub(super) async fn get(&self, call: Call, key: Item) -> Result<Option<Item>, StoreError> {
-        Ok(around(call, self.read(key).send())
+    pub(super) async fn get(&self, call: ExternalCall, key: Item) -> Result<Option<Item>, StoreError> {
+        Ok(wrap(call, self.read(key).send())
             .await
             .map_err(|error| self.failed("GetItem", &error))?
             .item)

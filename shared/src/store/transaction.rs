@@ -9,14 +9,14 @@ use aws_sdk_dynamodb::types::{CancellationReason, ReturnValuesOnConditionCheckFa
 use super::error::StoreError;
 use super::schema::Item;
 use super::table::Store;
-use crate::platform::failpoint::{Call, around};
+use crate::platform::failpoint::{ExternalCall, wrap};
 
 /// How often a transaction that only met contention is tried again.
 const CONTENTION_RETRIES: u32 = 8;
 
 /// The steps of a transaction, each under a name by which a refusal is recognised.
 pub(super) struct Transaction<N> {
-    call: Call,
+    call: ExternalCall,
     names: Vec<N>,
     steps: Vec<TransactWriteItem>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Transaction<N> {
 pub(super) type Refused<N> = Vec<(N, Item)>;
 
 impl<N> Transaction<N> {
-    pub(super) fn new(call: Call) -> Self {
+    pub(super) fn new(call: ExternalCall) -> Self {
         Self {
             call,
             names: Vec::new(),
@@ -53,7 +53,7 @@ impl<N> Transaction<N> {
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(self.steps.clone()));
-            let Err(error) = around(self.call, request.send()).await else {
+            let Err(error) = wrap(self.call, request.send()).await else {
                 return Ok(Ok(()));
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
@@ -98,7 +98,11 @@ impl Store {
     ///
     /// A transaction of one step, since contention is tried again only there, and a repeated request is known by its
     /// token and does not fail on its own write.
-    pub(super) async fn write_alone(&self, call: Call, step: TransactWriteItem) -> Result<Option<Item>, StoreError> {
+    pub(super) async fn write_alone(
+        &self,
+        call: ExternalCall,
+        step: TransactWriteItem,
+    ) -> Result<Option<Item>, StoreError> {
         let mut transaction = Transaction::new(call);
         transaction.add((), step);
         let Err(refused) = transaction.run(self).await? else {
@@ -109,7 +113,11 @@ impl Store {
     }
 
     /// The same for an update.
-    pub(super) async fn update_alone(&self, call: Call, update: UpdateBuilder) -> Result<Option<Item>, StoreError> {
+    pub(super) async fn update_alone(
+        &self,
+        call: ExternalCall,
+        update: UpdateBuilder,
+    ) -> Result<Option<Item>, StoreError> {
         let step = TransactWriteItem::builder().update(update.build()?);
         self.write_alone(call, step.build()).await
     }

@@ -16,15 +16,15 @@ use crate::domain::id::PaymentId;
 use crate::domain::provider::Provider;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::Call;
-use crate::providers::Event;
+use crate::platform::failpoint::ExternalCall;
+use crate::providers::Notification;
 
 /// How long a fact is kept that no payment is ever known for; 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
 /// What became of a fact to be parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parked {
+pub enum KeepResult {
     /// It is kept, under each of its ids, until one of them is attached to a payment.
     Kept,
     /// Nothing was written: one of its ids has just been attached to this payment.
@@ -33,16 +33,16 @@ pub enum Parked {
 
 /// What is parked in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedEvents {
+pub struct UnmatchedNotifications {
     /// The events.
-    pub events: Vec<Event>,
+    pub events: Vec<Notification>,
     /// When the first of them came.
-    pub parked_at: Timestamp,
+    pub unmatched_since: Timestamp,
     texts: Vec<String>,
 }
 
 enum Step {
-    Park,
+    Unmatched,
     Reference,
 }
 
@@ -51,25 +51,28 @@ impl Store {
     ///
     /// # Errors
     /// Where the table cannot be written.
-    pub async fn park(&self, event: &Event, now: Timestamp) -> Result<Parked, StoreError> {
+    pub async fn store_unmatched(&self, event: &Notification, now: Timestamp) -> Result<KeepResult, StoreError> {
         let fact = &event.fact;
         let text = schema::event_text(event)?;
-        let mut transaction = Transaction::new(Call::Park);
+        let mut transaction = Transaction::new(ExternalCall::StoreUnmatched);
         for place in places(event) {
-            let update = self.update(schema::parked_key(fact.provider, &place));
-            let (update, set) = due_index::look_at_parked(update, &place, schedule::first_look_at_parked(now));
+            let update = self.update(schema::unmatched_key(fact.provider, &place));
+            let (update, set) = due_index::check_unmatched(update, &place, schedule::first_check_of_unmatched(now));
             let update = update
                 .update_expression(format!(
-                    "SET #parkedAt = if_not_exists(#parkedAt, :now), #ttl = :ttl{set} ADD facts :fact"
+                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD facts :fact"
                 ))
                 .condition_expression("NOT contains(facts, :text)")
-                .expression_attribute_names("#parkedAt", due_index::PARKED_AT)
+                .expression_attribute_names("#unmatchedSince", due_index::UNMATCHED_SINCE)
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":text", AttributeValue::S(text.clone()))
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
                 .expression_attribute_values(":fact", AttributeValue::Ss(vec![text.clone()]));
-            transaction.add(Step::Park, TransactWriteItem::builder().update(update.build()?).build());
+            transaction.add(
+                Step::Unmatched,
+                TransactWriteItem::builder().update(update.build()?).build(),
+            );
         }
         for reference in fact.references() {
             let check = ConditionCheck::builder()
@@ -83,15 +86,15 @@ impl Store {
             );
         }
         let Err(refused) = transaction.run(self).await? else {
-            return Ok(Parked::Kept);
+            return Ok(KeepResult::Kept);
         };
         let attached = refused
             .into_iter()
             .find_map(|(step, item)| matches!(step, Step::Reference).then_some(item));
         Ok(match attached {
-            Some(reference) => Parked::Attached(schema::owner_of(&reference)?),
+            Some(reference) => KeepResult::Attached(schema::owner_of(&reference)?),
             // It is kept already.
-            None => Parked::Kept,
+            None => KeepResult::Kept,
         })
     }
 
@@ -99,16 +102,22 @@ impl Store {
     ///
     /// # Errors
     /// Where the table cannot be read, or an event in it cannot.
-    pub async fn parked(&self, provider: Provider, place: &str) -> Result<Option<ParkedEvents>, StoreError> {
-        let item = self.get(Call::ReadParked, schema::parked_key(provider, place)).await?;
+    pub async fn unmatched(
+        &self,
+        provider: Provider,
+        place: &str,
+    ) -> Result<Option<UnmatchedNotifications>, StoreError> {
+        let item = self
+            .get(ExternalCall::ReadUnmatched, schema::unmatched_key(provider, place))
+            .await?;
         item.map(|item| {
-            let texts = schema::parked_texts_of(&item);
-            Ok(ParkedEvents {
+            let texts = schema::unmatched_texts_of(&item);
+            Ok(UnmatchedNotifications {
                 events: texts
                     .iter()
                     .map(|text| schema::event_of(text))
                     .collect::<Result<_, _>>()?,
-                parked_at: schema::time_of(&item, due_index::PARKED_AT)?,
+                unmatched_since: schema::time_of(&item, due_index::UNMATCHED_SINCE)?,
                 texts,
             })
         })
@@ -120,21 +129,28 @@ impl Store {
     ///
     /// # Errors
     /// Where the table cannot be written.
-    pub async fn unpark(&self, provider: Provider, place: &str, seen: &ParkedEvents) -> Result<(), StoreError> {
+    pub async fn delete_unmatched(
+        &self,
+        provider: Provider,
+        place: &str,
+        seen: &UnmatchedNotifications,
+    ) -> Result<(), StoreError> {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(schema::parked_key(provider, place)))
+            .set_key(Some(schema::unmatched_key(provider, place)))
             .condition_expression("facts = :seen")
             .expression_attribute_values(":seen", AttributeValue::Ss(seen.texts.clone()));
         let step = TransactWriteItem::builder().delete(delete.build()?);
-        self.write_alone(Call::Unpark, step.build()).await.map(|_| ())
+        self.write_alone(ExternalCall::DeleteUnmatched, step.build())
+            .await
+            .map(|_| ())
     }
 
     /// The facts in what [`Conflict::parked`](super::Conflict::parked) gave.
     ///
     /// # Errors
     /// Where one cannot be read.
-    pub fn read_parked(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
+    pub fn read_unmatched(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
         texts
             .iter()
             .map(|text| schema::event_of(text).map(|event| event.fact))
@@ -143,7 +159,7 @@ impl Store {
 }
 
 /// Under what a fact is parked: its ids, or else the order or the payment that it names.
-fn places(event: &Event) -> Vec<String> {
+fn places(event: &Notification) -> Vec<String> {
     let ids: Vec<String> = event.fact.references().map(ToString::to_string).collect();
     if !ids.is_empty() {
         return ids;

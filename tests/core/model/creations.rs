@@ -12,10 +12,10 @@ use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::create_payment::{self, Creation, Keyed};
-use payment_functions::flows::record_event::deliver;
-use payment_functions::providers::Event;
-use payment_functions::store::Opened;
+use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest};
+use payment_functions::flows::record_notification::record_notification;
+use payment_functions::providers::Notification;
+use payment_functions::store::InsertResult;
 
 use super::*;
 use crate::facts;
@@ -31,7 +31,7 @@ struct Till {
     /// The attempts that the provider was asked for, each with the key to the provider that came with it.
     asked: Mutex<Vec<(u32, ApiKey)>>,
     /// What the provider tells before it answers.
-    webhook: Mutex<Option<Event>>,
+    webhook: Mutex<Option<Notification>>,
 }
 
 /// The key to the provider: at each fetch the next, and at last the same ever after.
@@ -69,11 +69,13 @@ impl Gateway for Caller<'_> {
         tokio::task::yield_now().await;
         let webhook = self.till.webhook.lock().unwrap().take();
         if let Some(event) = webhook {
-            let event = Event {
+            let event = Notification {
                 payment_id: Some(payment.id),
                 ..event
             };
-            deliver(&self.till.table.store, &event, clock::now()).await.unwrap();
+            record_notification(&self.till.table.store, &event, clock::now())
+                .await
+                .unwrap();
         }
         self.till.replies.lock().unwrap().pop_front().unwrap()
     }
@@ -106,14 +108,14 @@ impl Till {
     }
 
     async fn create_under(&self, key: &str) -> Result<Creation, Problem> {
-        let keyed = Keyed {
+        let keyed = IdempotentRequest {
             key: IdempotencyKey::parse("create", key.as_bytes()).unwrap(),
             fingerprint: Fingerprint::of(&Json::Null),
         };
         let money = Money::from_minor(2550, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(key),
-            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
         };
         let gateway = |_, key| Caller { till: self, key };
         create_payment::create(&self.table.store, &self.keys, intent, Some(&keyed), None, gateway).await
@@ -137,7 +139,7 @@ fn reference(text: &str) -> Reference {
 fn accepts(ids: &[&str]) -> Reply {
     let references: Vec<Reference> = ids.iter().map(|id| reference(id)).collect();
     Ok(Accepted {
-        handoff: Handoff {
+        checkout_session: CheckoutSession {
             reference: references[0].clone(),
             redirect_url: None,
             expires_at: None,
@@ -153,8 +155,8 @@ fn refuses(references: &[&str]) -> Reply {
     })
 }
 
-fn paid(id: &str) -> Event {
-    Event {
+fn paid(id: &str) -> Notification {
+    Notification {
         payment_id: None,
         fact: Fact {
             payment: Some(reference(id)),
@@ -231,7 +233,7 @@ async fn after_what_is_no_answer_the_same_payment_goes_on() {
         assert_eq!(told_status, status, "{error}");
         let payment = till.payment(id.unwrap()).await;
         assert_eq!(
-            (payment.status, payment.handoff.is_none()),
+            (payment.status, payment.checkout_session.is_none()),
             (Status::Creating, true),
             "{error}"
         );
@@ -278,11 +280,13 @@ async fn what_was_paid_meanwhile_is_not_talked_away() {
     // Through an attempt whose answer was lost: there is nothing to call for.
     let till = Till::open([Err(CallError::TimedOut)]);
     let (_, id) = told(&till.create().await.unwrap_err());
-    let event = Event {
+    let event = Notification {
         payment_id: id,
         ..paid("p")
     };
-    deliver(&till.table.store, &event, clock::now()).await.unwrap();
+    record_notification(&till.table.store, &event, clock::now())
+        .await
+        .unwrap();
     let again = till.create().await.unwrap();
     assert_eq!((again.answer.status, Some(again.payment)), (201, id));
     assert!(again.answer.body.contains("completed"), "{}", again.answer.body);
@@ -301,7 +305,7 @@ async fn what_was_paid_meanwhile_is_not_talked_away() {
 #[tokio::test]
 async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
     let till = Till::open([accepts(&["p", "FP"])]);
-    let by_transaction = Event {
+    let by_transaction = Notification {
         payment_id: None,
         fact: Fact {
             transaction: Some(reference("FP")),
@@ -309,7 +313,9 @@ async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
         },
     };
     for event in [&paid("p"), &by_transaction] {
-        deliver(&till.table.store, event, clock::now()).await.unwrap();
+        record_notification(&till.table.store, event, clock::now())
+            .await
+            .unwrap();
     }
     let created = till.create().await.unwrap();
     assert_eq!(created.answer.status, 201);
@@ -320,7 +326,7 @@ async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
     words.sort_unstable();
     assert_eq!(words, ["authorized", "completed"], "with all that was said");
     for place in ["p", "FP"] {
-        let parked = till.table.store.parked(Provider::FinvyPay, place).await.unwrap();
+        let parked = till.table.store.unmatched(Provider::FinvyPay, place).await.unwrap();
         assert!(parked.is_none(), "{place}");
     }
     assert!(till.payment(created.payment).await.attention.is_empty());
@@ -386,8 +392,13 @@ async fn who_comes_too_late_gives_the_answer_of_the_one_that_took_over() {
         let payment = till.payment(again.payment).await;
         assert_eq!(payment.status, becomes, "{first:?} {second:?}");
         assert_eq!(references(&payment), ids.iter().copied().collect());
-        let handed_out = payment.handoff.map(|handoff| handoff.reference);
-        assert_eq!(handed_out, second.ok().map(|accepted| accepted.handoff.reference));
+        let handed_out = payment
+            .checkout_session
+            .map(|checkout_session| checkout_session.reference);
+        assert_eq!(
+            handed_out,
+            second.ok().map(|accepted| accepted.checkout_session.reference)
+        );
     }
 }
 
@@ -396,7 +407,7 @@ struct OtherFirst;
 
 impl Choose for OtherFirst {
     fn choose(&mut self, actions: &[Action]) -> Option<Action> {
-        let is_at_its_call = |action: &&Action| action.flow == 0 && action.call == Call::CreateAtProvider;
+        let is_at_its_call = |action: &&Action| action.flow == 0 && action.call == ExternalCall::CreateAtProvider;
         let stops = actions.iter().any(|action| is_at_its_call(&action));
         let wanted = |action: &&Action| if stops { action.flow == 1 } else { action.flow == 0 };
         actions.iter().find(wanted).or(actions.first()).copied()
@@ -435,11 +446,11 @@ async fn a_key_does_not_run_out_under_a_lease() {
     let store = &till.table.store;
     let (key, begun) = (IdempotencyKey::parse("create", b"k").unwrap(), clock::now());
     let money = Money::from_minor(2550, Currency::USD);
-    let intent = Payment::intend(PaymentId::random(), Provider::FinvyPay, money, begun);
+    let intent = Payment::new(PaymentId::random(), Provider::FinvyPay, money, begun);
     let keyed = Some((&key, &Fingerprint::of(&Json::Null)));
     assert_eq!(
         store.insert_payment(&intent, keyed, begun).await.unwrap(),
-        Opened::Started
+        InsertResult::Inserted
     );
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     let late = begun.plus(days(2)).minus(Duration::from_secs(1));
@@ -456,5 +467,5 @@ async fn a_key_does_not_run_out_under_a_lease() {
         ..intent.clone()
     };
     let opened = store.insert_payment(&second, keyed, late.plus(days(1))).await.unwrap();
-    assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
+    assert!(matches!(opened, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
 }

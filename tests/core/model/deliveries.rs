@@ -4,21 +4,21 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::OrderId;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_event::{Delivery, deliver, deliver_known};
+use payment_functions::flows::record_notification::{RecordResult, record_if_matched, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 
 use super::*;
 use crate::facts::said;
 use crate::ledger;
 use crate::sweeps::Shop;
 
-async fn told(shop: &Shop, event: &Event) -> Delivery {
-    deliver(&shop.store, event, shop.start).await.unwrap()
+async fn told(shop: &Shop, event: &Notification) -> RecordResult {
+    record_notification(&shop.store, event, shop.start).await.unwrap()
 }
 
-fn event(provider: Provider, outcome: Outcome, id: Option<&str>, order: Option<&str>) -> Event {
-    Event {
+fn event(provider: Provider, outcome: Outcome, id: Option<&str>, order: Option<&str>) -> Notification {
+    Notification {
         payment_id: None,
         fact: Fact {
             payment: id.and_then(Reference::parse),
@@ -42,17 +42,17 @@ async fn a_delivery_tells_what_it_has_changed() {
                 (Outcome::Completed, Some(Status::Completed)),
                 (Outcome::Unrecognised, None),
             ] {
-                let event = Event {
+                let event = Notification {
                     payment_id: names_ours.then_some(payment.id),
                     ..event(provider, outcome, Some("p"), None)
                 };
                 let delivery = told(&shop, &event).await;
                 assert_eq!(
                     delivery,
-                    Delivery::Recorded(payment.id, raised),
+                    RecordResult::Recorded(payment.id, raised),
                     "{provider} {outcome:?}"
                 );
-                assert_eq!(told(&shop, &event).await, Delivery::Duplicate(payment.id));
+                assert_eq!(told(&shop, &event).await, RecordResult::Duplicate(payment.id));
             }
             assert_eq!(ledger(&shop.table, payment.id).len(), 5);
         }
@@ -66,14 +66,14 @@ async fn an_order_alone_says_whose_it_is_only_where_its_provider_may_name_no_mor
         let payment = shop.pending(provider, "o", "p").await;
         let event = event(provider, Outcome::Completed, None, Some("o"));
         let expected = if is_known {
-            Delivery::Recorded(payment.id, Some(Status::Completed))
+            RecordResult::Recorded(payment.id, Some(Status::Completed))
         } else {
-            Delivery::Parked
+            RecordResult::Unmatched
         };
         assert_eq!(told(&shop, &event).await, expected, "{provider}");
         let status = if is_known { Status::Completed } else { Status::Pending };
         assert_eq!(shop.status(payment.id).await, status, "{provider}");
-        let parked = shop.store.parked(provider, "order:o").await.unwrap();
+        let parked = shop.store.unmatched(provider, "order:o").await.unwrap();
         assert_eq!(parked.is_some(), !is_known, "{provider}");
     }
 }
@@ -84,10 +84,10 @@ async fn what_nobody_is_known_for_is_stored_nowhere_unless_it_may_be_parked() {
     shop.pending(Provider::FinvyPay, "o", "p").await;
     let before = shop.table.items().unwrap().len();
     let stranger = event(Provider::FinvyPay, Outcome::Completed, Some("p2"), Some("o2"));
-    let known = deliver_known(&shop.store, &stranger, clock::now()).await;
+    let known = record_if_matched(&shop.store, &stranger, clock::now()).await;
     assert_eq!(known.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
-    assert_eq!(told(&shop, &stranger).await, Delivery::Parked);
+    assert_eq!(told(&shop, &stranger).await, RecordResult::Unmatched);
     assert_eq!(shop.table.items().unwrap().len(), before + 1);
 }
 
@@ -97,15 +97,15 @@ async fn the_id_that_a_provider_gave_decides_and_only_that_provider_moves_a_paym
     let shop = Shop::open();
     let one = shop.pending(Provider::FinvyPay, "o1", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o2", "p2").await;
-    let named = |event| Event {
+    let named = |event| Notification {
         payment_id: Some(other.id),
         ..event
     };
     let paid = named(event(Provider::FinvyPay, Outcome::Completed, Some("p1"), None));
     let delivery = told(&shop, &paid).await;
-    assert_eq!(delivery, Delivery::Recorded(one.id, Some(Status::Completed)));
+    assert_eq!(delivery, RecordResult::Recorded(one.id, Some(Status::Completed)));
     let foreign = named(event(Provider::ApoloPay, Outcome::Completed, Some("p3"), None));
-    assert_eq!(told(&shop, &foreign).await, Delivery::Parked);
+    assert_eq!(told(&shop, &foreign).await, RecordResult::Unmatched);
     assert_eq!(shop.status(other.id).await, Status::Pending);
     assert_eq!(ledger(&shop.table, other.id).len(), 0);
 }

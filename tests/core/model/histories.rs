@@ -17,13 +17,13 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::Attention;
+use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::create_payment::{self, Keyed};
-use payment_functions::flows::record_event::deliver;
-use payment_functions::platform::failpoint::{Call, around};
-use payment_functions::providers::{Event, finvypay, webhooks};
+use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::record_notification::record_notification;
+use payment_functions::platform::failpoint::{ExternalCall, wrap};
+use payment_functions::providers::{Notification, finvypay, webhooks};
 use payment_functions_tests::aloud;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -174,8 +174,8 @@ struct Life {
     /// What FinvyPay would answer of its latest payment.
     silent: Status,
     /// Webhooks that were acknowledged, and those that were not.
-    heard: Vec<Event>,
-    unheard: Vec<Event>,
+    heard: Vec<Notification>,
+    unheard: Vec<Notification>,
     in_flight: usize,
     is_refused: bool,
 }
@@ -203,12 +203,12 @@ impl Life {
                     .iter()
                     .any(|event| event.payment_id.is_some() && event.fact.references().any(|other| other == id))
         };
-        let is_ours = |event: &&Event| event.payment_id.is_some() || event.fact.references().any(is_known);
+        let is_ours = |event: &&Notification| event.payment_id.is_some() || event.fact.references().any(is_known);
         let rungs = self
             .heard
             .iter()
             .filter(is_ours)
-            .filter_map(|event| facts::rung(&event.fact));
+            .filter_map(|event| facts::implied_status(&event.fact));
         Model {
             status: rungs.fold(own.join(self.silent), Status::join),
             parked: self
@@ -227,7 +227,7 @@ struct Shop {
     store: Store,
     keys: SecretCache<ApiKey, KeyAtHand>,
     lives: Vec<Mutex<Life>>,
-    strangers: Mutex<Vec<Event>>,
+    strangers: Mutex<Vec<Notification>>,
     book: Book,
     made: AtomicUsize,
     later: Duration,
@@ -328,7 +328,7 @@ impl Shop {
                     "nobody's",
                 );
                 self.strangers.lock().unwrap().push(event.clone());
-                deliver(&self.store, &event, clock::now()).await.unwrap();
+                record_notification(&self.store, &event, clock::now()).await.unwrap();
             }
             Step::Silence { payment, outcome } => self.keep_silent(*payment, *outcome),
             Step::Sweep => {
@@ -353,13 +353,13 @@ impl Shop {
             life.is_begun = true;
             (life.provider, life.order.clone(), life.key.clone())
         };
-        let keyed = Keyed {
+        let keyed = IdempotentRequest {
             key,
             fingerprint: Fingerprint::of(&Json::Null),
         };
         let intent = Payment {
             order_id: OrderId::parse(&order),
-            ..Payment::intend(
+            ..Payment::new(
                 PaymentId::random(),
                 provider,
                 Money::from_minor(2550, Currency::USD),
@@ -401,10 +401,10 @@ impl Shop {
         self.life(index).told.extend(heard);
     }
 
-    async fn deliver(&self, index: usize, event: Event) {
+    async fn deliver(&self, index: usize, event: Notification) {
         // Until it is acknowledged, it is not.
         self.life(index).unheard.push(event.clone());
-        deliver(&self.store, &event, clock::now()).await.unwrap();
+        record_notification(&self.store, &event, clock::now()).await.unwrap();
         let mut life = self.life(index);
         life.unheard.retain(|unheard| *unheard != event);
         life.heard.push(event);
@@ -414,7 +414,7 @@ impl Shop {
     fn keep_silent(&self, index: usize, outcome: Outcome) {
         let mut life = self.life(index);
         if life.provider == Provider::FinvyPay
-            && let Some(rung) = outcome.rung()
+            && let Some(rung) = outcome.implied_status()
             && !life.told.is_empty()
         {
             life.silent = life.silent.join(rung);
@@ -423,7 +423,7 @@ impl Shop {
 
     /// What FinvyPay answers now.
     fn write_book(&self) {
-        let mut orders: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+        let mut orders: BTreeMap<String, Vec<Notification>> = BTreeMap::new();
         for life in &self.lives {
             let life = life.lock().unwrap();
             if life.provider != Provider::FinvyPay {
@@ -479,7 +479,7 @@ impl Shop {
         let strangers = self.strangers.lock().unwrap().clone();
         for event in &strangers {
             self.alone(async {
-                deliver(&self.store, event, clock::now()).await.unwrap();
+                record_notification(&self.store, event, clock::now()).await.unwrap();
             })
             .await;
         }
@@ -540,13 +540,13 @@ impl Shop {
                 "what was acknowledged is in the ledger, or parked"
             );
             assert_eq!(
-                payment.attention.contains(&Attention::PaidTwice),
+                payment.attention.contains(&AttentionReason::DuplicatePayment),
                 came_twice(&facts),
                 "{payment:?} {facts:?}"
             );
-            let is_other_money = |fact: &Fact| facts::rung(fact) == Some(Status::Review);
+            let is_other_money = |fact: &Fact| facts::implied_status(fact) == Some(Status::Review);
             assert!(
-                !payment.attention.contains(&Attention::WrongMoney) || facts.iter().any(is_other_money),
+                !payment.attention.contains(&AttentionReason::AmountMismatch) || facts.iter().any(is_other_money),
                 "{payment:?} {facts:?}"
             );
             for (digest, fact) in ledger.iter().zip(&facts) {
@@ -556,7 +556,7 @@ impl Shop {
         }
         let in_places: usize = items
             .iter()
-            .filter(|item| item["sk"]["S"] == "PARKED")
+            .filter(|item| item["sk"]["S"] == "UNMATCHED")
             .map(|item| digests(item).len())
             .sum();
         assert_eq!(
@@ -586,7 +586,9 @@ fn fact_in(item: &Value) -> Fact {
 /// Whether a payment's money came under two ids of one kind.
 fn came_twice(facts: &[Fact]) -> bool {
     let under = |id: fn(&Fact) -> &Option<Reference>| {
-        let paid = facts.iter().filter(|fact| facts::rung(fact) == Some(Status::Completed));
+        let paid = facts
+            .iter()
+            .filter(|fact| facts::implied_status(fact) == Some(Status::Completed));
         paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
     };
     under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
@@ -596,7 +598,7 @@ fn came_twice(facts: &[Fact]) -> bool {
 fn digests(item: &Value) -> BTreeSet<String> {
     let texts = item["facts"]["SS"].as_array().unwrap();
     let read = |text: &Value| {
-        serde_json::from_str::<Event>(text.as_str().unwrap())
+        serde_json::from_str::<Notification>(text.as_str().unwrap())
             .unwrap()
             .fact
             .digest()
@@ -642,7 +644,7 @@ impl Gateway for Counter<'_> {
     async fn create(&self, _payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
         let _flight = Flight::begin(&self.shop.lives[self.index]);
         // Others go on meanwhile, and the caller may die before it has the answer.
-        around(Call::CreateAtProvider, std::future::ready(())).await;
+        wrap(ExternalCall::CreateAtProvider, std::future::ready(())).await;
         let mut life = self.shop.life(self.index);
         assert!(life.id.is_none_or(|id| id == self.id), "one key, one payment");
         life.id = Some(self.id);
@@ -670,7 +672,7 @@ impl Gateway for Counter<'_> {
         }
         *self.heard.lock().unwrap() = Some(made.payment.clone());
         Ok(Accepted {
-            handoff: Handoff {
+            checkout_session: CheckoutSession {
                 reference: Reference::parse(&made.payment).unwrap(),
                 redirect_url: None,
                 expires_at: None,
@@ -689,7 +691,7 @@ fn webhook(
     shape: usize,
     ours: Option<PaymentId>,
     order: &str,
-) -> Event {
+) -> Notification {
     let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
     let metadata = ours
         .map(|id| json!({ "paymentFunctionsId": id }))

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId};
-use payment_functions::domain::idempotency::{Answer, Fingerprint, IdempotencyKey};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, StoredResponse};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::create_payment::{self, Keyed};
-use payment_functions::flows::record_event::deliver;
-use payment_functions::providers::Event;
+use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::record_notification::record_notification;
+use payment_functions::providers::Notification;
 use payment_functions::store::{Store, Subject};
 use payment_functions_tests::aloud;
-use reconcile_payments::operator::{self, Refused, Word};
+use reconcile_payments::operator::{self, Command, Refused};
 use reconcile_payments::sweep::Sweep;
 
 use super::*;
@@ -60,7 +60,7 @@ impl<'a> Scene<'a> {
     fn intent(&self) -> Payment {
         Payment {
             order_id: OrderId::parse(&self.order),
-            ..Payment::intend(
+            ..Payment::new(
                 self.payment,
                 self.provider,
                 Money::from_minor(2550, Currency::USD),
@@ -70,8 +70,8 @@ impl<'a> Scene<'a> {
     }
 
     /// The whole request for the payment: the answer, or the status of the problem.
-    async fn create(&self) -> Result<Answer, u16> {
-        let keyed = Keyed {
+    async fn create(&self) -> Result<StoredResponse, u16> {
+        let keyed = IdempotentRequest {
             key: self.key.clone(),
             fingerprint: Fingerprint::of(&Json::Null),
         };
@@ -102,8 +102,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn event(&self, outcome: Outcome, names_ours: bool) -> Event {
-        Event {
+    fn event(&self, outcome: Outcome, names_ours: bool) -> Notification {
+        Notification {
             payment_id: names_ours.then_some(self.payment),
             fact: self.fact(outcome, Some(&self.id)),
         }
@@ -113,12 +113,12 @@ impl<'a> Scene<'a> {
         assert_eq!(self.create().await.map(|answer| answer.status), Ok(201));
     }
 
-    async fn delivered(&self, event: &Event) {
-        deliver(self.store, event, clock::now()).await.unwrap();
+    async fn delivered(&self, event: &Notification) {
+        record_notification(self.store, event, clock::now()).await.unwrap();
     }
 
     /// What comes next in life: every webhook that was not acknowledged, and the key again once a lease is over.
-    async fn carry_on(&self, unheard: &[Event]) {
+    async fn carry_on(&self, unheard: &[Notification]) {
         for event in unheard {
             self.delivered(event).await;
         }
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
     }
 
     async fn is_parked(&self, place: &str) -> bool {
-        self.store.parked(self.provider, place).await.unwrap().is_some()
+        self.store.unmatched(self.provider, place).await.unwrap().is_some()
     }
 
     async fn assert_is(&self, status: Status, facts: usize) {
@@ -297,14 +297,14 @@ async fn an_event_under_two_ids_finds_what_is_parked_under_either() {
         async |table, choices| {
             let scene = Scene::new(table, Provider::FinvyPay);
             let transaction = Reference::parse(&unique("FP"));
-            let by_transaction = Event {
+            let by_transaction = Notification {
                 payment_id: None,
                 fact: Fact {
                     transaction: transaction.clone(),
                     ..scene.fact(Outcome::Completed, None)
                 },
             };
-            let by_both = Event {
+            let by_both = Notification {
                 payment_id: None,
                 fact: Fact {
                     transaction: transaction.clone(),
@@ -341,7 +341,7 @@ async fn an_event_by_order_races_a_second_payment_of_the_order() {
             order: one.order.clone(),
             ..Scene::new(table, Provider::FinvyPay)
         };
-        let by_order = Event {
+        let by_order = Notification {
             payment_id: None,
             fact: Fact {
                 order_id: OrderId::parse(&one.order),
@@ -417,7 +417,7 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
             ..Scene::new(table, Provider::FinvyPay)
         };
         other.created().await;
-        let general = Event {
+        let general = Notification {
             payment_id: None,
             fact: Fact {
                 transaction: Some(transaction.clone()),
@@ -427,7 +427,7 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
         };
         scene.delivered(&general).await;
         assert!(scene.is_parked(transaction.as_str()).await);
-        let told = Event {
+        let told = Notification {
             payment_id: Some(scene.payment),
             fact: Fact {
                 transaction: Some(transaction.clone()),
@@ -436,7 +436,7 @@ async fn the_reconciler_and_a_webhook_collect_the_same_parked_event() {
         };
         let book = Book::default();
         book.knows(transaction.as_str(), told.clone());
-        let look = look_later(&scene, Queue::Parked, Duration::from_secs(61), &book).await;
+        let look = look_later(&scene, Queue::Unmatched, Duration::from_secs(61), &book).await;
         let acts = vec![look, act(scene.delivered(&told))];
         let done = play(acts, choices, 0).await?;
         assert_eq!(done, [true; 2]);
@@ -455,11 +455,11 @@ async fn an_operator_and_a_late_webhook_complete_a_payment_once() {
         let scene = Scene::new(table, Provider::ApoloPay);
         scene.created().await;
         let paid = scene.event(Outcome::Completed, true);
-        let word = Word {
+        let word = Command {
             payment_id: scene.payment,
             reference: Some(scene.id.clone()),
-            who: "on call".to_owned(),
-            why: "seen as paid".to_owned(),
+            actor: "on call".to_owned(),
+            reason: "seen as paid".to_owned(),
         };
         let say = async {
             let done = operator::complete(scene.store, &word, clock::now()).await.unwrap();
@@ -487,13 +487,13 @@ async fn an_operator_and_the_provider_give_one_id_to_two_payments() {
         one.created().await;
         other.created().await;
         let transaction = Reference::parse(&unique("FP")).unwrap();
-        let word = Word {
+        let word = Command {
             payment_id: one.payment,
             reference: Some(transaction.clone()),
-            who: "on call".to_owned(),
-            why: "seen as paid".to_owned(),
+            actor: "on call".to_owned(),
+            reason: "seen as paid".to_owned(),
         };
-        let told = Event {
+        let told = Notification {
             payment_id: Some(other.payment),
             fact: Fact {
                 transaction: Some(transaction.clone()),
@@ -537,7 +537,7 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
     let orders = every_order("operator and more money", async |table, choices| {
         let scene = Scene::new(table, Provider::ApoloPay);
         scene.created().await;
-        let other_money = |amount| Event {
+        let other_money = |amount| Notification {
             payment_id: Some(scene.payment),
             fact: Fact {
                 amount: Decimal::parse(amount),
@@ -545,11 +545,11 @@ async fn an_operator_closes_a_review_while_more_money_comes() {
             },
         };
         scene.delivered(&other_money("1")).await;
-        let word = Word {
+        let word = Command {
             payment_id: scene.payment,
             reference: None,
-            who: "on call".to_owned(),
-            why: "refunded".to_owned(),
+            actor: "on call".to_owned(),
+            reason: "refunded".to_owned(),
         };
         let said = Mutex::new(None);
         let say = async {

@@ -1,6 +1,6 @@
 //! What the provider answers, and what follows from it.
 
-use payment_functions::domain::payment::Attention;
+use payment_functions::domain::payment::AttentionReason;
 
 use super::*;
 
@@ -19,12 +19,12 @@ async fn a_payment_whose_webhook_was_lost_is_completed() {
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     book.knows("p", event(Some(payment.id), paid("p")));
     assert_eq!(
-        shop.sweep(30 * MINUTE / 60, &book).await.looked_at,
+        shop.sweep(30 * MINUTE / 60, &book).await.checked,
         0,
         "a webhook may still come"
     );
     let report = shop.sweep(MINUTE, &book).await;
-    assert_eq!((report.looked_at, report.settled), (1, 1));
+    assert_eq!((report.checked, report.resolved), (1, 1));
     let after = shop.payment(payment.id).await;
     assert_eq!(after.status, Status::Completed);
     assert!(
@@ -129,7 +129,7 @@ async fn a_refused_payment_that_the_provider_does_not_know_is_let_go() {
     book.fails(Some(down));
     let report = shop.sweep(9 * DAY, &book).await;
     assert!(shop.is_settled(refused.id).await);
-    assert_eq!(matters(&report), [(Matter::Unanswered, Some(refused.id))]);
+    assert_eq!(matters(&report), [(Matter::PollError, Some(refused.id))]);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn every_word_of_the_provider_counts_as_its_webhooks_do() {
         (said(Outcome::Failed), Status::Failed),
         (
             Fact {
-                words: "SETTLED".to_owned(),
+                raw_status: "SETTLED".to_owned(),
                 ..said(Outcome::Unrecognised)
             },
             Status::Pending,
@@ -241,7 +241,10 @@ async fn a_second_receipt_is_noted() {
     shop.sweep(MINUTE, &book).await;
     let after = shop.payment(payment.id).await;
     assert_eq!(after.status, Status::Completed);
-    assert!(after.attention.contains(&Attention::PaidTwice), "{after:?}");
+    assert!(
+        after.attention.contains(&AttentionReason::DuplicatePayment),
+        "{after:?}"
+    );
 }
 
 #[tokio::test]
@@ -252,7 +255,7 @@ async fn a_provider_that_is_down_is_asked_ever_more_slowly_and_our_clock_runs_on
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     let mut looks = Vec::new();
     for minute in 1..=120 {
-        if shop.sweep(minute * MINUTE, &book).await.looked_at > 0 {
+        if shop.sweep(minute * MINUTE, &book).await.checked > 0 {
             looks.push(minute);
         }
         let expected = if minute < 45 { Status::Pending } else { Status::Expired };
@@ -328,10 +331,10 @@ async fn a_webhook_in_the_middle_of_an_expiry_wins() {
     shop.deliver(&event(Some(payment.id), fact)).await;
     let commit = shop
         .store
-        .commit(&payment, &expired, &Also::default(), shop.after(DAY))
+        .commit(&payment, &expired, &CommitExtras::default(), shop.after(DAY))
         .await
         .unwrap();
-    assert!(matches!(commit, Commit::Conflict(_)), "{commit:?}");
+    assert!(matches!(commit, CommitResult::Conflict(_)), "{commit:?}");
     shop.sweep(2 * DAY, &Book::default()).await;
     assert_eq!(shop.status(payment.id).await, Status::Completed);
 }
@@ -348,22 +351,22 @@ async fn a_throttled_run_stops_asking_and_the_rest_stays_due() {
     book.has_turns(5);
     let report = shop.sweep(MINUTE, &book).await;
     assert_eq!((book.asked().len(), report.unfinished), (5, true));
-    assert_eq!(report.looked_at, 3, "the third ran out of turns in the middle");
+    assert_eq!(report.checked, 3, "the third ran out of turns in the middle");
     assert_eq!(
         shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(),
         3,
         "what had none stays as it was, and the third makes way for it"
     );
     book.has_turns(100);
-    assert_eq!(shop.sweep(MINUTE, &book).await.looked_at, 3);
-    assert_eq!(shop.sweep(2 * MINUTE, &book).await.looked_at, 1);
+    assert_eq!(shop.sweep(MINUTE, &book).await.checked, 3);
+    assert_eq!(shop.sweep(2 * MINUTE, &book).await.checked, 1);
     assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
 
     book.asked();
     book.fails(Some(out_of_turns));
     let report = shop.sweep(6 * MINUTE, &book).await;
     assert_eq!(
-        (report.looked_at, book.asked().len()),
+        (report.checked, book.asked().len()),
         (1, 1),
         "one refusal is enough for a run"
     );
@@ -396,7 +399,7 @@ async fn our_clock_runs_on_for_all_while_the_provider_answers_nobody() {
     // Soon, all of them are asked about, but what is in review is reported daily and no sooner.
     book.fails(None);
     let report = shop.sweep(HOUR + MINUTE, &book).await;
-    assert_eq!((report.looked_at, report.for_a_person_count), (120, 0));
+    assert_eq!((report.checked, report.for_a_person_count), (120, 0));
     assert_eq!(shop.sweep(DAY + HOUR, &book).await.for_a_person_count, 1);
 }
 
@@ -458,13 +461,15 @@ async fn money_that_only_the_list_tells_of_is_kept_and_left_to_a_person() {
         ],
     );
     let matters = matters_of_forty_days(&shop, &book).await;
-    let parked = shop.store.parked(Provider::FinvyPay, "FP1").await.unwrap().unwrap();
+    let parked = shop.store.unmatched(Provider::FinvyPay, "FP1").await.unwrap().unwrap();
     assert_eq!(parked.events.len(), 1);
-    assert!(matters.contains(&(1, Matter::Parked, None)), "{matters:?}");
-    let about_payments = matters.into_iter().filter(|(_, matter, _)| *matter != Matter::Parked);
+    assert!(matters.contains(&(1, Matter::Unmatched, None)), "{matters:?}");
+    let about_payments = matters
+        .into_iter()
+        .filter(|(_, matter, _)| *matter != Matter::Unmatched);
     assert_eq!(
         about_payments.collect::<Vec<_>>(),
-        [(8 * 24, Matter::Unanswered, Some(paid.id))],
+        [(8 * 24, Matter::PollError, Some(paid.id))],
         "what is said of the one says nothing of the other"
     );
 }
@@ -478,7 +483,7 @@ async fn a_word_that_nobody_documented_is_left_to_a_person() {
         let told = |outcome| {
             let fact = Fact {
                 payment: Some(reference("p")),
-                words: "settled".to_owned(),
+                raw_status: "settled".to_owned(),
                 ..said(outcome)
             };
             event(Some(payment.id), fact)
@@ -532,7 +537,7 @@ async fn what_was_given_up_is_looked_for_by_its_order_too() {
             shop.deliver(&event(Some(payment.id), said(outcome))).await;
             book.fails(is_down.then_some(down));
             let matters = matters_of_forty_days(&shop, &book).await;
-            let expected = is_down.then_some((8 * 24, Matter::Unanswered, Some(payment.id)));
+            let expected = is_down.then_some((8 * 24, Matter::PollError, Some(payment.id)));
             assert_eq!(matters, Vec::from_iter(expected), "{outcome:?}");
         }
     }
@@ -542,7 +547,7 @@ async fn what_was_given_up_is_looked_for_by_its_order_too() {
 #[tokio::test]
 async fn what_the_provider_knows_nothing_of_is_left_to_a_person() {
     for (knows, matters) in [
-        (None, &[Matter::Unanswered][..]),
+        (None, &[Matter::PollError][..]),
         (Some("status"), &[]),
         // The list knows it, though the status call fails.
         (Some("list"), &[]),

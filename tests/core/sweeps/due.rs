@@ -123,8 +123,8 @@ async fn two_runs_at_once_share_the_work_and_ask_once() {
         book.knows(id, event(Some(payment.id), fact));
     }
     let (one, other) = tokio::join!(shop.sweep(2 * MINUTE, &book), shop.sweep(2 * MINUTE, &book));
-    assert_eq!((one.looked_at + other.looked_at, one.failed + other.failed), (60, 0));
-    assert_eq!(one.settled + other.settled, 60);
+    assert_eq!((one.checked + other.checked, one.failed + other.failed), (60, 0));
+    assert_eq!(one.resolved + other.resolved, 60);
     let asked = book.asked();
     assert_eq!((asked.len(), BTreeSet::from_iter(&asked).len()), (60, 60), "each once");
     for (payment, _) in &payments {
@@ -140,9 +140,9 @@ async fn a_run_without_time_leaves_the_rest_to_the_next() {
         shop.intent(Provider::ApoloPay, &format!("o{index}")).await;
     }
     let nothing = shop.sweep_for(2 * DAY, &Book::default(), Duration::ZERO).await;
-    assert_eq!((nothing.looked_at, nothing.unfinished), (0, true));
+    assert_eq!((nothing.checked, nothing.unfinished), (0, true));
     let all = shop.sweep(2 * DAY, &Book::default()).await;
-    assert_eq!((all.looked_at, all.expired, all.unfinished), (12, 12, false));
+    assert_eq!((all.checked, all.expired, all.unfinished), (12, 12, false));
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn the_provider_is_asked_only_as_long_as_there_is_time() {
         shop.pending(Provider::FinvyPay, &order, &id).await;
     }
     let report = shop.sweep_for(MINUTE, &book, Duration::from_millis(240)).await;
-    assert!(report.unfinished && report.looked_at < 60, "{report:?}");
+    assert!(report.unfinished && report.checked < 60, "{report:?}");
     // The one in whose midst it ended makes way for a minute.
     for time in [MINUTE, 2 * MINUTE] {
         assert!(!shop.sweep(time, &book).await.unfinished);
@@ -178,14 +178,14 @@ async fn a_part_that_holds_more_than_is_read_at_once_is_read_again() {
     let mut of_one_part = 0;
     while of_one_part < 25 {
         let money = Money::from_minor(2550, Currency::USD);
-        let payment = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, shop.start);
+        let payment = Payment::new(PaymentId::random(), Provider::ApoloPay, money, shop.start);
         if payment.id.shard(SHARDS) == 0 {
             shop.store.insert_payment(&payment, None, shop.start).await.unwrap();
             of_one_part += 1;
         }
     }
     let report = shop.sweep(2 * DAY, &Book::default()).await;
-    assert_eq!((report.looked_at, report.expired, report.unfinished), (25, 25, false));
+    assert_eq!((report.checked, report.expired, report.unfinished), (25, 25, false));
 }
 
 #[tokio::test]
@@ -197,15 +197,15 @@ async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
         .due(Queue::Of(Provider::ApoloPay), shop.after(2 * DAY), 1)
         .await
         .unwrap();
-    let claimed = shop.store.claim(&due[0], shop.after(2 * DAY)).await.unwrap();
+    let claimed = shop.store.reserve(&due[0], shop.after(2 * DAY)).await.unwrap();
     assert!(claimed.is_some());
     assert_eq!(
-        shop.store.claim(&due[0], shop.after(2 * DAY)).await.unwrap(),
+        shop.store.reserve(&due[0], shop.after(2 * DAY)).await.unwrap(),
         None,
         "only once"
     );
     assert_eq!(
-        shop.sweep(2 * DAY + MINUTE, &Book::default()).await.looked_at,
+        shop.sweep(2 * DAY + MINUTE, &Book::default()).await.checked,
         0,
         "it is the other run's"
     );
@@ -213,7 +213,7 @@ async fn a_run_that_dies_leaves_what_it_had_claimed_to_a_later_one() {
     assert_eq!(shop.status(payment.id).await, Status::Expired);
     // The one that was thought dead wakes up, and changes nothing.
     shop.store
-        .look_again(&claimed.unwrap(), Some(shop.after(9 * DAY)))
+        .reschedule(&claimed.unwrap(), Some(shop.after(9 * DAY)))
         .await
         .unwrap();
     assert!(shop.is_settled(payment.id).await);

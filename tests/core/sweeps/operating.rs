@@ -1,25 +1,25 @@
 //! An operator's word, and what it is checked for before anything is written.
 
-use reconcile_payments::operator::{Done, Refused, Word, close, complete};
+use reconcile_payments::operator::{Command, Done, Refused, close, complete};
 
 use super::*;
 use crate::ledger;
 
-fn word(payment: &Payment, reference: Option<&str>) -> Word {
-    Word {
+fn word(payment: &Payment, reference: Option<&str>) -> Command {
+    Command {
         payment_id: payment.id,
         reference: reference.map(super::reference),
-        who: "on call".to_owned(),
-        why: "seen as paid".to_owned(),
+        actor: "on call".to_owned(),
+        reason: "seen as paid".to_owned(),
     }
 }
 
 impl Shop {
-    async fn complete(&self, word: &Word) -> Result<Done, Refused> {
+    async fn complete(&self, word: &Command) -> Result<Done, Refused> {
         complete(&self.store, word, self.start).await
     }
 
-    async fn close(&self, word: &Word) -> Result<Done, Refused> {
+    async fn close(&self, word: &Command) -> Result<Done, Refused> {
         close(&self.store, word, self.start).await
     }
 
@@ -42,19 +42,19 @@ async fn somebody_must_answer_for_a_word() {
     let good = word(&payment, None);
     let text = |length: usize| "ü".repeat(length);
     for (who, why, fault) in [
-        ("", "y", Some("who")),
-        ("  ", "y", Some("who")),
-        ("a\tb", "y", Some("who")),
-        (&text(201), "y", Some("who")),
-        ("w", "", Some("why")),
-        ("w", "\u{a0}", Some("why")),
-        ("w", "a\nb", Some("why")),
-        ("w", &text(1001), Some("why")),
+        ("", "y", Some("actor")),
+        ("  ", "y", Some("actor")),
+        ("a\tb", "y", Some("actor")),
+        (&text(201), "y", Some("actor")),
+        ("w", "", Some("reason")),
+        ("w", "\u{a0}", Some("reason")),
+        ("w", "a\nb", Some("reason")),
+        ("w", &text(1001), Some("reason")),
         (&text(200), &text(1000), None),
     ] {
-        let said = Word {
-            who: who.to_owned(),
-            why: why.to_owned(),
+        let said = Command {
+            actor: who.to_owned(),
+            reason: why.to_owned(),
             ..good.clone()
         };
         let done = shop.complete(&said).await;
@@ -133,8 +133,8 @@ async fn a_completed_payment_is_completed_once_with_who_and_why() {
         assert_eq!(facts.len(), 1, "{said:?}");
         let fact = &facts[0];
         let operator = &fact["operator"]["M"];
-        let signed = ["who", "why"].map(|name| operator[name]["S"].as_str().unwrap());
-        assert_eq!(signed, [&said.who, &said.why]);
+        let signed = ["actor", "reason"].map(|name| operator[name]["S"].as_str().unwrap());
+        assert_eq!(signed, [&said.actor, &said.reason]);
         let named = [false, true].map(|is_transaction| {
             let name = if is_transaction { "transaction" } else { "payment" };
             fact[name]["S"].as_str()
@@ -162,7 +162,7 @@ async fn what_is_parked_under_an_id_is_given_to_the_completed_payment_that_an_op
         ..said(Outcome::Completed)
     };
     shop.deliver(&event(None, listed)).await;
-    let is_parked = async || shop.store.parked(Provider::FinvyPay, "FP1").await.unwrap().is_some();
+    let is_parked = async || shop.store.unmatched(Provider::FinvyPay, "FP1").await.unwrap().is_some();
     assert!(is_parked().await);
     for _ in 0..2 {
         let done = shop.complete(&word(&payment, Some("FP1"))).await.unwrap();
@@ -226,7 +226,7 @@ async fn money_that_comes_after_a_review_was_closed_is_reported() {
     assert_eq!(ledger(&shop.table, payment.id).len(), 7, "two words, of five things");
     shop.close(&word(&payment, None)).await.unwrap();
 
-    // Also what was parked until its id became known.
+    // CommitExtras what was parked until its id became known.
     let parked = Fact {
         transaction: Some(reference("t")),
         amount: Decimal::parse("4"),

@@ -7,7 +7,7 @@ fn completion() -> Fact {
 }
 
 /// FinvyPay's general webhook: an order and a transaction.
-fn general(order: &str, transaction: &str) -> Event {
+fn general(order: &str, transaction: &str) -> Notification {
     let fact = Fact {
         order_id: OrderId::parse(order),
         transaction: Reference::parse(transaction),
@@ -17,7 +17,7 @@ fn general(order: &str, transaction: &str) -> Event {
 }
 
 async fn is_parked(shop: &Shop, provider: Provider, place: &str) -> bool {
-    shop.store.parked(provider, place).await.unwrap().is_some()
+    shop.store.unmatched(provider, place).await.unwrap().is_some()
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn what_two_payments_could_mean_stays_for_a_person() {
         matter,
         serde_json::json!({ "matter": "parked", "provider": "finvypay", "parkedUnder": "order:o", "orderId": "o" })
     );
-    assert_eq!(report.oldest_parked_seconds, Some(720));
+    assert_eq!(report.oldest_unmatched_seconds, Some(720));
 }
 
 #[tokio::test]
@@ -199,8 +199,8 @@ async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_t
     let report = shop.sweep(MINUTE, &book).await;
     assert!(report.unfinished);
     assert_eq!(
-        shop.due(Queue::Parked, MINUTE).await,
-        [Subject::Parked(Provider::FinvyPay, "FP1".to_owned())]
+        shop.due(Queue::Unmatched, MINUTE).await,
+        [Subject::Unmatched(Provider::FinvyPay, "FP1".to_owned())]
     );
 }
 
@@ -233,7 +233,7 @@ async fn what_takes_all_turns_of_its_queue_leaves_the_others_theirs() {
     }
     // Nor is it left to itself.
     let report = shop.sweep_for(HOUR, &book, limit).await;
-    assert!(matters(&report).contains(&(Matter::Parked, None)), "{report:?}");
+    assert!(matters(&report).contains(&(Matter::Unmatched, None)), "{report:?}");
 }
 
 /// An event that names nothing but an order is not given to the one that is known to be paid, where the other could not be
@@ -254,7 +254,7 @@ async fn whose_an_event_is_is_not_decided_without_asking_about_all() {
         ..completion()
     };
     shop.deliver(&event(None, of_order)).await;
-    let failures: [(u32, fn() -> Unanswered); 3] = [(1, down), (12, closed), (24, out_of_turns)];
+    let failures: [(u32, fn() -> PollError); 3] = [(1, down), (12, closed), (24, out_of_turns)];
     for (minute, failure) in failures {
         book.fails(Some(failure));
         shop.sweep(minute * MINUTE, &book).await;
@@ -300,7 +300,7 @@ async fn an_event_of_an_order_of_many_is_left_to_a_person() {
     };
     shop.deliver(&event(None, of_order)).await;
     let report = shop.sweep(HOUR, &Book::default()).await;
-    assert!(matters(&report).contains(&(Matter::Parked, None)), "{report:?}");
+    assert!(matters(&report).contains(&(Matter::Unmatched, None)), "{report:?}");
     assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
 }
 
@@ -338,7 +338,7 @@ async fn what_is_parked_again_is_looked_at_no_sooner_and_what_is_added_is() {
         shop.sweep(minute * MINUTE, &book).await;
     }
     shop.deliver(&general("o", "FP1")).await;
-    assert_eq!(shop.due(Queue::Parked, 30 * MINUTE).await.len(), 0);
+    assert_eq!(shop.due(Queue::Unmatched, 30 * MINUTE).await.len(), 0);
     let added = event(
         None,
         Fact {
@@ -347,7 +347,7 @@ async fn what_is_parked_again_is_looked_at_no_sooner_and_what_is_added_is() {
         },
     );
     shop.deliver(&added).await;
-    assert_eq!(shop.due(Queue::Parked, 30 * MINUTE).await.len(), 1);
+    assert_eq!(shop.due(Queue::Unmatched, 30 * MINUTE).await.len(), 1);
 }
 
 #[tokio::test]
@@ -368,12 +368,28 @@ async fn what_was_added_meanwhile_is_not_forgotten() {
         },
     );
     shop.deliver(&parked).await;
-    let seen = shop.store.parked(Provider::FinvyPay, "order:o").await.unwrap().unwrap();
+    let seen = shop
+        .store
+        .unmatched(Provider::FinvyPay, "order:o")
+        .await
+        .unwrap()
+        .unwrap();
     shop.deliver(&added).await;
-    shop.store.unpark(Provider::FinvyPay, "order:o", &seen).await.unwrap();
-    let kept = shop.store.parked(Provider::FinvyPay, "order:o").await.unwrap().unwrap();
+    shop.store
+        .delete_unmatched(Provider::FinvyPay, "order:o", &seen)
+        .await
+        .unwrap();
+    let kept = shop
+        .store
+        .unmatched(Provider::FinvyPay, "order:o")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(kept.events.len(), 2);
-    shop.store.unpark(Provider::FinvyPay, "order:o", &kept).await.unwrap();
+    shop.store
+        .delete_unmatched(Provider::FinvyPay, "order:o", &kept)
+        .await
+        .unwrap();
     assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
 }
 
@@ -384,10 +400,10 @@ async fn what_is_parked_is_asked_about_soon_after_the_provider_answered_nobody()
     shop.deliver(&general("o", "FP1")).await;
     book.fails(Some(closed));
     let report = shop.sweep(HOUR, &book).await;
-    assert_eq!((report.looked_at, report.unfinished), (1, true));
+    assert_eq!((report.checked, report.unfinished), (1, true));
     // One that is reported is looked at an hour later; this one was not asked about.
     assert_eq!(report.for_a_person_count, 0);
-    assert_eq!(shop.due(Queue::Parked, HOUR + MINUTE).await.len(), 1);
+    assert_eq!(shop.due(Queue::Unmatched, HOUR + MINUTE).await.len(), 1);
 }
 
 /// Where an event names a transaction, that decides: a payment of its order that was paid may have been paid otherwise.
@@ -414,14 +430,16 @@ async fn a_transaction_that_nobody_knows_is_not_given_to_a_payment_for_its_order
 #[tokio::test]
 async fn what_is_parked_is_counted_and_kept_for_120_days() {
     let shop = Shop::open();
-    assert_eq!(shop.store.oldest_parked().await.unwrap(), None);
-    assert_eq!(shop.store.count(Queue::Parked).await.unwrap(), 0);
+    assert_eq!(shop.store.oldest_unmatched().await.unwrap(), None);
+    assert_eq!(shop.store.count(Queue::Unmatched).await.unwrap(), 0);
     for (index, transaction) in ["FP1", "FP2", "FP3"].into_iter().enumerate() {
         let later = shop.after(u32::try_from(index).unwrap() * MINUTE);
-        deliver(&shop.store, &general("o", transaction), later).await.unwrap();
+        record_notification(&shop.store, &general("o", transaction), later)
+            .await
+            .unwrap();
     }
-    assert_eq!(shop.store.oldest_parked().await.unwrap(), Some(shop.start));
-    assert_eq!(shop.store.count(Queue::Parked).await.unwrap(), 3);
+    assert_eq!(shop.store.oldest_unmatched().await.unwrap(), Some(shop.start));
+    assert_eq!(shop.store.count(Queue::Unmatched).await.unwrap(), 3);
     let items = shop.table.items().unwrap();
     let until = |item: &serde_json::Value| item["ttl"]["N"].as_str().and_then(|at| at.parse::<u64>().ok());
     let first = items.iter().filter_map(until).min();

@@ -16,7 +16,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::quote::{Quotes, Standing, Token};
+use payment_functions::flows::quote::{QuoteValidity, Quotes, Token};
 use payment_functions::platform::secrets::{SecretError, SecretSource, Versions};
 use payment_functions_local::sandbox::sign;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub fn check(bytes: &[u8]) -> bool {
     assert_eq!(format!("{given:?}"), format!("{other:?}"), "nothing of it is shown");
     let intent = Payment {
         order_id: OrderId::parse(ORDER_ID),
-        ..Payment::intend(
+        ..Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
             Money::from_minor(MINOR, Currency::USD),
@@ -70,7 +70,7 @@ pub fn check(bytes: &[u8]) -> bool {
                 is_by_hs256(header);
                 let meant = meant.as_ref().expect("a quote of no meaning");
                 assert_eq!(meant.differences, [""; 0], "a quote for another payment");
-                assert_eq!(*standing == Standing::Current, NOW < meant.end, "{}", meant.end);
+                assert_eq!(*standing == QuoteValidity::Valid, NOW < meant.end, "{}", meant.end);
                 any = true;
             }
             Err(problem) => {

@@ -23,7 +23,7 @@ pub fn apolopay(bytes: &[u8]) -> bool {
     let payment = payment(Provider::ApoloPay, 2550);
     let read = read(bytes, &payment, |reply, _| apolopay::client::read(reply));
     if let Some((accepted, body)) = &read {
-        let id = accepted.handoff.reference.as_str();
+        let id = accepted.checkout_session.reference.as_str();
         assert_eq!(
             PaymentId::parse(id).map(|id| id.to_string()).as_deref(),
             Some(id),
@@ -36,7 +36,10 @@ pub fn apolopay(bytes: &[u8]) -> bool {
             result.and_then(|result| result.str("processId")),
         ];
         assert!(places.into_iter().flatten().any(|place| place.eq_ignore_ascii_case(id)));
-        assert_eq!((&accepted.handoff.redirect_url, accepted.references.len()), (&None, 0));
+        assert_eq!(
+            (&accepted.checkout_session.redirect_url, accepted.references.len()),
+            (&None, 0)
+        );
     }
     read.is_some()
 }
@@ -68,17 +71,17 @@ pub fn finvypay(bytes: &[u8]) -> bool {
             .filter_map(|name| data.str(name).and_then(Reference::parse))
             .collect();
         assert_eq!(
-            (Some(&accepted.handoff.reference), &accepted.references),
+            (Some(&accepted.checkout_session.reference), &accepted.references),
             (ids.first(), &ids)
         );
-        let redirect = accepted.handoff.redirect_url.as_deref();
+        let redirect = accepted.checkout_session.redirect_url.as_deref();
         assert_eq!(redirect, given("redirectUrl").and_then(Json::as_str), "as it came");
         let is_page = |url: &str| {
             let lower = url.trim().to_ascii_lowercase();
             lower.starts_with("https:") || lower.starts_with("http:")
         };
         assert!(redirect.is_none_or(is_page), "{redirect:?}");
-        if let Some(expiry) = accepted.handoff.expires_at {
+        if let Some(expiry) = accepted.checkout_session.expires_at {
             assert_eq!(
                 Timestamp::parse_rfc3339(&expiry.to_string()),
                 Some(expiry),
@@ -93,7 +96,7 @@ fn payment(provider: Provider, minor: u64) -> Payment {
     Payment {
         order_id: OrderId::parse(ORDER_ID),
         payment_method: Some("apple_pay".to_owned()),
-        ..Payment::intend(
+        ..Payment::new(
             PaymentId::parse("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap(),
             provider,
             Money::from_minor(minor, Currency::USD),
@@ -119,7 +122,7 @@ fn read(
             let Ok(Json::Object(body)) = Json::parse(message.body) else {
                 panic!("accepted, but no object")
             };
-            let after = payment.accept(accepted.handoff.clone(), accepted.references.clone(), NOW);
+            let after = payment.accept(accepted.checkout_session.clone(), accepted.references.clone(), NOW);
             assert_eq!(after.status, Status::Pending, "nothing that is answered makes it paid");
             let answer = payment_view::created(&after);
             serde_json::from_str::<serde_json::Value>(&answer.body).unwrap();
@@ -146,7 +149,7 @@ fn read(
         CallError::NoAnswer => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
         CallError::Unusable { references, .. } => {
             assert!(!is_ours, "{status}");
-            assert_eq!(payment.know(references.clone(), NOW).status, Status::Creating);
+            assert_eq!(payment.add_references(references.clone(), NOW).status, Status::Creating);
         }
         CallError::TimedOut => panic!("nothing took time"),
     }

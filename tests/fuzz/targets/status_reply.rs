@@ -8,7 +8,7 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::providers::finvypay::status::{read_status, read_transactions};
 use payment_functions::providers::gateway::CallError;
 use payment_functions::providers::http_client::{self, Reply};
-use payment_functions::providers::{Event, OUR_ID};
+use payment_functions::providers::{Notification, OUR_ID};
 
 use super::headers::Message;
 use super::json::{compact, pretty, reversed};
@@ -80,7 +80,7 @@ pub fn check(bytes: &[u8]) -> bool {
 }
 
 /// The event is about the id that was asked for, and takes no other's place.
-fn is_of_the_id(event: &Event, data: &Object, asked: &Reference) {
+fn is_of_the_id(event: &Notification, data: &Object, asked: &Reference) {
     let [payment, transaction] = ids(data);
     assert_eq!(event.fact.transaction, transaction);
     if payment.is_some() {
@@ -91,13 +91,13 @@ fn is_of_the_id(event: &Event, data: &Object, asked: &Reference) {
 }
 
 /// Nothing of the event is a guess.
-fn is_what_was_said(event: &Event, data: &Object) {
+fn is_what_was_said(event: &Notification, data: &Object) {
     let fact = &event.fact;
     survives_being_stored(event);
     assert_eq!((fact.provider, &fact.operator), (Provider::FinvyPay, &None));
     let word = data.str("status").expect("a status");
     assert_eq!(fact.outcome == Outcome::Completed, is_paid(word), "{word}");
-    assert!(word.starts_with(&fact.words));
+    assert!(word.starts_with(&fact.raw_status));
 
     let (amount, currency) = (data.get("amount"), data.get("currency"));
     let number = match amount {

@@ -8,7 +8,7 @@ use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::providers::{Event, OUR_ID};
+use payment_functions::providers::{Notification, OUR_ID};
 
 use super::json::{compact, pretty, reversed};
 use super::paper;
@@ -52,7 +52,7 @@ fn lower(word: &str) -> String {
 }
 
 /// Reads a body, and makes sure that its event is the same however it is written, and as it was once it has been stored.
-fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
+fn read(provider: Provider, bytes: &[u8]) -> Option<(Notification, Object)> {
     let webhooks = payment_functions::providers::webhooks(provider);
     let event = webhooks.read(bytes).ok()?;
     let json = Json::parse(bytes).unwrap();
@@ -63,7 +63,7 @@ fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
 
     let fact = &event.fact;
     assert_eq!(fact.provider, provider);
-    assert!(!fact.words.is_empty());
+    assert!(!fact.raw_status.is_empty());
     assert!(event.payment_id.is_some() || fact.references().next().is_some() || fact.order_id.is_some());
     if let Some(id) = event.payment_id {
         assert!(compact(&json).to_lowercase().contains(&id.to_string()) && compact(&json).contains(OUR_ID));
@@ -75,13 +75,13 @@ fn read(provider: Provider, bytes: &[u8]) -> Option<(Event, Object)> {
 }
 
 /// What is stored of an event is the event, and its digest says what happened and not when.
-pub fn survives_being_stored(event: &Event) {
+pub fn survives_being_stored(event: &Notification) {
     let stored = serde_json::to_string(event).unwrap();
-    let kept: Event = serde_json::from_str(&stored).unwrap();
+    let kept: Notification = serde_json::from_str(&stored).unwrap();
     let fact = &event.fact;
     let digest = fact.digest();
     assert_eq!((&kept, &kept.fact.digest()), (event, &digest), "parked and collected");
-    assert!(fact.words.chars().count() <= 100);
+    assert!(fact.raw_status.chars().count() <= 100);
     assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let otherwise_told = Fact {
         occurred_at: None,
@@ -96,7 +96,7 @@ pub fn survives_being_stored(event: &Event) {
 
 /// For payments of all kinds of money: the event completes those alone whose money every amount and every currency in
 /// the body names.
-pub fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], currencies: &[Option<&Json>]) {
+pub fn believes_only_the_right_money(event: &Notification, amounts: &[Option<&Json>], currencies: &[Option<&Json>]) {
     let fact = &event.fact;
     let told = fact.money();
     let near = told.into_iter().flat_map(|money| {
@@ -111,7 +111,7 @@ pub fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], c
     ];
     let fixed = fixed.map(|(minor, code)| Money::from_minor(minor, code.parse::<Currency>().unwrap()));
     for money in near.chain(fixed) {
-        let payment = Payment::intend(PaymentId::random(), fact.provider, money, NOW);
+        let payment = Payment::new(PaymentId::random(), fact.provider, money, NOW);
         let is_paid = fact.outcome == Outcome::Completed
             && names(amounts, |amount| is_amount(amount, money))
             && (fact.provider == Provider::ApoloPay && money.currency() == Currency::USD
@@ -120,19 +120,23 @@ pub fn believes_only_the_right_money(event: &Event, amounts: &[Option<&Json>], c
                         code.as_str()
                             .is_some_and(|code| code.eq_ignore_ascii_case(money.currency().code()))
                     }));
-        let rung = payment.rung(fact, false);
+        let rung = payment.implied_status(fact, false);
         assert_eq!(rung == Some(Status::Completed), is_paid, "{money:?}");
-        assert_ne!(payment.rung(fact, true), Some(Status::Completed), "under another's id");
+        assert_ne!(
+            payment.implied_status(fact, true),
+            Some(Status::Completed),
+            "under another's id"
+        );
 
-        let after = payment.witness(fact, false, NOW);
+        let after = payment.apply(fact, false, NOW);
         assert_eq!(after.status == Status::Completed, is_paid, "{money:?}");
-        assert_eq!(after.witness(fact, false, NOW), after, "told twice");
-        for status in Status::LADDER {
+        assert_eq!(after.apply(fact, false, NOW), after, "told twice");
+        for status in Status::ALL {
             let before = Payment {
                 status,
                 ..payment.clone()
             };
-            assert!(before.witness(fact, false, NOW).status >= status);
+            assert!(before.apply(fact, false, NOW).status >= status);
         }
     }
 }

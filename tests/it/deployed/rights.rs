@@ -228,10 +228,10 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
                 "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
             }))
             .await?;
-            let kept = format!("PARKED#finvypay#order:{order}");
-            make_due(&shop.stack, &kept, "PARKED").await;
+            let kept = format!("UNMATCHED#finvypay#order:{order}");
+            make_due(&shop.stack, &kept, "UNMATCHED").await;
             shop.sweep().await?;
-            let key = json!({ "pk": { "S": kept }, "sk": { "S": "PARKED" } });
+            let key = json!({ "pk": { "S": kept }, "sk": { "S": "UNMATCHED" } });
             let arguments = json!({ "TableName": shop.stack.output("PaymentsTableName"), "Key": key });
             match call("dynamodb", "get_item", arguments).await.get("Item") {
                 None => shop.expect(&paid.str("id"), "completed").await,

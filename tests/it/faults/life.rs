@@ -73,7 +73,7 @@ impl Shop {
         let _turn = town.turn().await;
         let mut case = self.prepared(town, flow, &Cell::undisturbed(self.life)).await;
         let proxy = aws::proxy().await;
-        let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
+        let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAILPOINTS", Some("log"))];
         let lambda = Arc::new(town.lambda_of(&case, &self.table, &changes).await);
         let gate = unique("learn");
         town.gate.put(&gate, &lambda);
@@ -92,7 +92,7 @@ impl Shop {
             panic!("not a death: {cell:?}");
         };
         let death = format!("{}=die", step.point(*side));
-        let changes = [("FAULT_POINTS", Some(death.as_str()))];
+        let changes = [("FAILPOINTS", Some(death.as_str()))];
         let turn = town.turn().await;
         let mut case = self.prepared(town, flow, cell).await;
         let lambda = Arc::new(town.lambda_of(&case, &self.table, &changes).await);

@@ -1,6 +1,6 @@
 //! The steps of a flow, as it named them itself, and how each travels.
 
-use payment_functions::platform::failpoint::{Call, Point, Side};
+use payment_functions::platform::failpoint::{ExternalCall, Point, Side};
 use payment_functions_local::sandbox::Kind;
 use payment_functions_tests::world::AwsProxy;
 
@@ -21,31 +21,33 @@ pub enum Wire {
 
 /// The calls that no flow of the matrix makes: `publish-events` comes after all of them, fed by the table's stream, and
 /// is struck at each of its calls by tests of its own (`publishing`).
-pub const NOT_IN_A_FLOW: [Call; 2] = [Call::PublishEvents, Call::SendDeadLetter];
+pub const NOT_IN_A_FLOW: [ExternalCall; 2] = [ExternalCall::PublishEvents, ExternalCall::SendDeadLetter];
 
 impl Wire {
-    pub const fn of(call: Call) -> Self {
+    pub const fn of(call: ExternalCall) -> Self {
         match call {
-            Call::Connect | Call::ReadPayment | Call::ReadOwner | Call::ReadKey | Call::ReadParked => {
-                Self::DynamoDb("GetItem")
-            }
-            Call::ReadOrder | Call::ReadDue | Call::ReadQueue => Self::DynamoDb("Query"),
-            Call::Open
-            | Call::TakeOver
-            | Call::Release
-            | Call::Witness
-            | Call::Commit
-            | Call::Park
-            | Call::Claim
-            | Call::LookAgain
-            | Call::Unpark
-            | Call::Pace => Self::DynamoDb("TransactWriteItems"),
-            Call::CurrentSecret | Call::PreviousSecret => Self::SecretsManager,
-            Call::CreateAtProvider => Self::Provider(Kind::Create),
-            Call::AskProvider => Self::Provider(Kind::Status),
-            Call::ListAtProvider => Self::Provider(Kind::List),
-            Call::PublishEvents => Self::Events("PutEvents"),
-            Call::SendDeadLetter => Self::Events("SendMessage"),
+            ExternalCall::Connect
+            | ExternalCall::ReadPayment
+            | ExternalCall::ReadOwner
+            | ExternalCall::ReadKey
+            | ExternalCall::ReadUnmatched => Self::DynamoDb("GetItem"),
+            ExternalCall::ReadOrder | ExternalCall::ReadDue | ExternalCall::ReadQueue => Self::DynamoDb("Query"),
+            ExternalCall::InsertPayment
+            | ExternalCall::TakeOver
+            | ExternalCall::ReleaseLease
+            | ExternalCall::ApplyFast
+            | ExternalCall::Commit
+            | ExternalCall::StoreUnmatched
+            | ExternalCall::Reserve
+            | ExternalCall::Reschedule
+            | ExternalCall::DeleteUnmatched
+            | ExternalCall::Pace => Self::DynamoDb("TransactWriteItems"),
+            ExternalCall::CurrentSecret | ExternalCall::PreviousSecret => Self::SecretsManager,
+            ExternalCall::CreateAtProvider => Self::Provider(Kind::Create),
+            ExternalCall::QueryStatus => Self::Provider(Kind::Status),
+            ExternalCall::ListTransactions => Self::Provider(Kind::List),
+            ExternalCall::PublishEvents => Self::Events("PutEvents"),
+            ExternalCall::SendDeadLetter => Self::Events("SendMessage"),
         }
     }
 
@@ -62,7 +64,7 @@ impl Wire {
 /// A call that a flow makes, and which of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    pub call: Call,
+    pub call: ExternalCall,
     /// Which of the flow's calls of this name, from 1.
     pub nth: usize,
     /// Which of the flow's calls that travel so, from 1; those of the start are counted by themselves.
@@ -81,7 +83,7 @@ impl Step {
         !self.is_at_start && self.wire() == Wire::SecretsManager
     }
 
-    /// `after:commit#2`, as `FAULT_POINTS` has it.
+    /// `after:commit#2`, as `FAILPOINTS` has it.
     pub fn point(&self, side: Side) -> String {
         format!("{}#{}", Point { call: self.call, side }, self.nth)
     }
@@ -107,18 +109,18 @@ pub fn steps(log: &str) -> Vec<Step> {
 }
 
 /// The call before which a line of the log stands.
-fn begun(line: &Value) -> Option<Call> {
+fn begun(line: &Value) -> Option<ExternalCall> {
     let name = line["point"].as_str()?.strip_prefix("before:")?;
-    let call = Call::ALL.into_iter().find(|call| call.name() == name);
-    Some(call.unwrap_or_else(|| panic!("{name} is not in Call::ALL")))
+    let call = ExternalCall::ALL.into_iter().find(|call| call.name() == name);
+    Some(call.unwrap_or_else(|| panic!("{name} is not in ExternalCall::ALL")))
 }
 
 /// Of each call that a flow makes again and again, the first and the last.
 pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
     let count = |call| steps.iter().filter(|step| step.call == call).count();
     // A turn costs one call or, if it was not free at once, two: as many as there are questions come for certain.
-    let turns = count(Call::AskProvider) + count(Call::ListAtProvider);
-    let last = |call| if call == Call::Pace { turns } else { count(call) };
+    let turns = count(ExternalCall::QueryStatus) + count(ExternalCall::ListTransactions);
+    let last = |call| if call == ExternalCall::Pace { turns } else { count(call) };
     let kept = |step: &&Step| step.nth == 1 || step.nth == last(step.call);
     steps.iter().filter(kept).copied().collect()
 }

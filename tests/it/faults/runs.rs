@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use payment_functions::domain::provider::Provider as PaymentProvider;
-use payment_functions::flows::record_event::deliver;
+use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
 use payment_functions::providers::webhooks;
 use payment_functions::store::Store;
@@ -93,7 +93,7 @@ impl Stock {
 /// Runs it undisturbed, and gives its steps.
 pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
     let proxy = aws::proxy().await;
-    let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAULT_POINTS", Some("log"))];
+    let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAILPOINTS", Some("log"))];
     let table = stock.copy().await;
     let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
     let report = run(&lambda).await.expect("a report");
@@ -148,7 +148,7 @@ pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) 
     let death;
     if let Blow::Die(side) = &blow {
         death = format!("{}=die", step.point(*side));
-        changes.push(("FAULT_POINTS", Some(death.as_str())));
+        changes.push(("FAILPOINTS", Some(death.as_str())));
     }
     blow.set_up(proxy, &step);
     let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
@@ -250,7 +250,7 @@ impl Outcome {
                     ),
                 };
                 let event = webhooks(reader).read(body.to_string().as_bytes()).expect("an event");
-                if let Err(error) = deliver(&store, &event, clock::now()).await {
+                if let Err(error) = record_notification(&store, &event, clock::now()).await {
                     self.wrongs.push(format!("a webhook after it: {error}"));
                 }
             }
@@ -269,7 +269,7 @@ impl Outcome {
             } else if payment["id"] != stock.paid.as_str() {
                 "expired"
             } else {
-                // Also after it was told of other money once: it is asked about again.
+                // CommitExtras after it was told of other money once: it is asked about again.
                 "completed"
             }
         };

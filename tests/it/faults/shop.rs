@@ -16,13 +16,13 @@ use payment_functions::domain::provider::Environment;
 use payment_functions::lambda::Function as _;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::Variables;
-use payment_functions::platform::failpoint::{self, Call, Hook, Point, Side};
+use payment_functions::platform::failpoint::{self, ExternalCall, Hook, Point, Side};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::{Config, Sandbox};
 use payment_functions_tests::world::{AwsProxy, Lambda};
-use reconcile_payments::poller::{FinvyPay, InTurn};
+use reconcile_payments::poller::{FinvyPay, RateLimitedPoller};
 use reconcile_payments::report::ForAPerson;
 use reconcile_payments::sweep::Sweep;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -96,7 +96,8 @@ struct Ahead(AtomicU64);
 
 impl Hook for Ahead {
     fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let is_asked = matches!(point.call, Call::AskProvider | Call::ListAtProvider) && point.side == Side::After;
+        let is_asked = matches!(point.call, ExternalCall::QueryStatus | ExternalCall::ListTransactions)
+            && point.side == Side::After;
         if is_asked {
             self.0.fetch_add(1000, Ordering::Relaxed);
         }
@@ -246,7 +247,7 @@ impl Town {
                     environment: Environment::Sandbox,
                     keys: &self.key,
                 };
-                let asker = InTurn::new(&store, finvypay);
+                let asker = RateLimitedPoller::new(&store, finvypay);
                 Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
             };
             let report = failpoint::scope(clock.clone(), run)
@@ -257,10 +258,7 @@ impl Town {
             if !report.unfinished {
                 return for_a_person;
             }
-            assert!(
-                report.looked_at > 0,
-                "the reconciler does not come to an end: {report:?}"
-            );
+            assert!(report.checked > 0, "the reconciler does not come to an end: {report:?}");
             // What it had claimed is free again.
             clock.0.fetch_add(121_000, Ordering::Relaxed);
         }
@@ -339,7 +337,7 @@ impl Shop {
     pub async fn holder_dies(&self, case: &Case) -> Option<u16> {
         let grave = Arc::new(Grave {
             point: Point {
-                call: Call::CreateAtProvider,
+                call: ExternalCall::CreateAtProvider,
                 side: Side::After,
             },
             reached: Notify::new(),

@@ -55,7 +55,7 @@ impl Table {
                 ("REF", _) => {
                     table.owners.insert(rest, text(&item, "paymentId").to_owned());
                 }
-                ("PARKED", _) => {
+                ("UNMATCHED", _) => {
                     let events = item["facts"].as_array().expect("events").iter();
                     let events = events.map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap());
                     table.parked.insert(rest, events.collect());
@@ -132,7 +132,7 @@ impl Table {
         (known != leading).then(|| format!("known {known:?}, leading here {leading:?}"))
     }
 
-    fn parked(&self, provider: Provider, id: &str) -> &[Value] {
+    fn unmatched(&self, provider: Provider, id: &str) -> &[Value] {
         let parked = self.parked.get(&format!("{}#{id}", aws::name(provider)));
         parked.map_or(&[], Vec::as_slice)
     }
@@ -234,7 +234,7 @@ impl Judge<'_> {
         self.key(payment);
         self.references(payment);
         self.ledger(payment);
-        self.parked();
+        self.unmatched();
         self.timetable(payment);
     }
 
@@ -356,7 +356,7 @@ impl Judge<'_> {
 
     /// The status is what the ledger says and what we know ourselves, and nothing that was taken is missing.
     fn ledger(&mut self, payment: &Value) {
-        const LADDER: [&str; 8] = [
+        const ALL: [&str; 8] = [
             "creating",
             "pending",
             "expired",
@@ -369,7 +369,7 @@ impl Judge<'_> {
         let (provider, id) = (self.case.flow.provider, text(payment, "id"));
         let none = Vec::new();
         let facts = self.table.facts.get(id).unwrap_or(&none);
-        let rank = |status: &str| LADDER.iter().position(|rung| *rung == status).expect("a rung");
+        let rank = |status: &str| ALL.iter().position(|rung| *rung == status).expect("a rung");
         let is_own_money = |amount: &Value, currency: &Value| {
             let (own, needs_currency) = match provider {
                 Provider::Apolopay => ("25.50", false),
@@ -386,13 +386,13 @@ impl Judge<'_> {
         };
         let verified = facts.iter().filter_map(rung).max().unwrap_or(0);
         let status = rank(text(payment, "status"));
-        let has_handoff = payment["handoff"].is_object();
+        let has_handoff = payment["checkoutSession"].is_object();
         let is_refused = |call: &Call| {
             let said_so = matches!(call.status, Some(400 | 422));
             said_so && call.outcome == Outcome::Answered
         };
         let was_swept = self.case.cell.life == Life::Reconciler || self.stage != Stage::CarriedOn;
-        let is_our_own = match LADDER[status] {
+        let is_our_own = match ALL[status] {
             "creating" => !has_handoff,
             "pending" => has_handoff,
             "expired" => was_swept,
@@ -405,7 +405,7 @@ impl Judge<'_> {
             format!("{by_operator} words of the operator's")
         });
         case.check(!case.is_completed || status == rank("completed"), || {
-            format!("completed by an operator, and {}", LADDER[status])
+            format!("completed by an operator, and {}", ALL[status])
         });
         case.check(status >= verified, || {
             format!("{payment} is below its ledger {facts:?}")
@@ -413,9 +413,7 @@ impl Judge<'_> {
         case.check(status == verified || is_our_own, || {
             format!("{payment} is above its ledger {facts:?}")
         });
-        case.check(!has_handoff || status >= 1, || {
-            format!("accepted, and {}", LADDER[status])
-        });
+        case.check(!has_handoff || status >= 1, || format!("accepted, and {}", ALL[status]));
         case.check(payment["rank"] == status.to_string().as_str(), || {
             format!("the rank of {payment}")
         });
@@ -433,11 +431,11 @@ impl Judge<'_> {
             ids.collect::<BTreeSet<_>>().len()
         };
         let came_twice = receipts("payment") > 1 || receipts("transaction") > 1;
-        case.check(has("paid_twice") == came_twice, || {
+        case.check(has("duplicate_payment") == came_twice, || {
             format!("paid twice, or not: {payment}, {facts:?}")
         });
         let is_other_money = |fact: &Value| rung(fact) == Some(rank("review"));
-        case.check(!has("wrong_money") || facts.iter().any(is_other_money), || {
+        case.check(!has("amount_mismatch") || facts.iter().any(is_other_money), || {
             format!("wrong money, or not: {payment}, {facts:?}")
         });
 
@@ -450,23 +448,23 @@ impl Judge<'_> {
             })
         };
         for said in case.taken.clone() {
-            let kept = recorded(&said) || said.ids().all(|id| !self.table.parked(provider, id).is_empty());
+            let kept = recorded(&said) || said.ids().all(|id| !self.table.unmatched(provider, id).is_empty());
             case.check(kept, || format!("taken and forgotten: {said:?}"));
             let leads_here = said.names_ours || said.ids().any(|id| self.table.owner(provider, id).is_some());
             let is_paid = leads_here && said.is_completion && is_own_money(&said.amount, &json!("USD"));
             case.check(!is_paid || status == rank("completed"), || {
-                format!("paid, and {}: {said:?}", LADDER[status])
+                format!("paid, and {}: {said:?}", ALL[status])
             });
         }
         if case.is_paid && was_swept {
             case.check(status == rank("completed"), || {
-                format!("paid at the provider, and {}", LADDER[status])
+                format!("paid at the provider, and {}", ALL[status])
             });
         }
     }
 
     /// Nothing waits that could have been collected.
-    fn parked(&mut self) {
+    fn unmatched(&mut self) {
         let provider = self.case.flow.provider;
         for id in self
             .there
@@ -474,7 +472,7 @@ impl Judge<'_> {
             .flat_map(|there| [Some(&there.id), there.transaction_id.as_ref()])
             .flatten()
         {
-            let events = self.table.parked(provider, id);
+            let events = self.table.unmatched(provider, id);
             let is_attached = self.table.owner(provider, id).is_some();
             // FinvyPay is asked whose an id is, and each order has one payment.
             let is_asked = self.stage == Stage::Calm && provider == Provider::Finvypay;

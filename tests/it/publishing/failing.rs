@@ -225,13 +225,13 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
         let id = feed.paid().await;
         let records = feed.records_of(id).await;
         feed.function
-            .restart(&[("FAULT_POINTS", Some(&format!("{point}=die")))])
+            .restart(&[("FAILPOINTS", Some(&format!("{point}=die")))])
             .await
             .unwrap();
         let died = feed.invoke(json!({ "Records": records })).await;
         assert!(matches!(died, Err(NoAnswer::Died { .. })), "{point}: {died:?}");
         let before = feed.told().await;
-        feed.function.restart(&[("FAULT_POINTS", None)]).await.unwrap();
+        feed.function.restart(&[("FAILPOINTS", None)]).await.unwrap();
         assert_eq!(feed.publish(&records).await, [""; 0]);
         assert_eq!(feed.told().await, events_of(id, &PAID), "{point}");
         let expected: &[_] = match point {
@@ -247,12 +247,12 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
         let records = feed.records_of(id).await;
         feed.proxy.fail("PutEvents", codes(&["MalformedDetail"]));
         feed.function
-            .restart(&[("FAULT_POINTS", Some(&format!("{point}=die")))])
+            .restart(&[("FAILPOINTS", Some(&format!("{point}=die")))])
             .await
             .unwrap();
         let died = feed.invoke(json!({ "Records": records })).await;
         assert!(matches!(died, Err(NoAnswer::Died { .. })), "{point}: {died:?}");
-        feed.function.restart(&[("FAULT_POINTS", None)]).await.unwrap();
+        feed.function.restart(&[("FAILPOINTS", None)]).await.unwrap();
         assert_eq!(feed.publish(&records).await, [""; 0]);
         let sent = feed.letters().await;
         assert_eq!(sent.len(), letters, "{point}: {sent:?}");

@@ -187,7 +187,7 @@ async fn a_lost_create_call_and_an_order_of_several_are_sorted_out() {
     assert_eq!(shop.status(&lost.str("id")).await, "completed");
     assert_eq!(shop.status(&other.str("id")).await, "pending");
     let items = aws::all_items(&shop.table).await;
-    assert!(items.iter().all(|item| item["sk"]["S"] != "PARKED"), "{items:?}");
+    assert!(items.iter().all(|item| item["sk"]["S"] != "UNMATCHED"), "{items:?}");
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn a_shop_that_does_not_use_finvypay_needs_no_key_of_it() {
     // Nobody is woken up for it.
     let log = reconciler.log();
     assert!(
-        log.contains("OldestParkedSeconds") && !log.contains("SecretsUnreadable"),
+        log.contains("OldestUnmatchedSeconds") && !log.contains("SecretsUnreadable"),
         "{log}"
     );
 }

@@ -7,9 +7,9 @@ use payment_functions::domain::json::Json;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::store::{Also, Commit, Opened, Parked, Store, StoreError};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, KeepResult, Store, StoreError};
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Fault};
 
@@ -56,21 +56,26 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
         )
         .await
         .unwrap();
-    assert_eq!(opened, Opened::Started, "{fault:?}");
+    assert_eq!(opened, InsertResult::Inserted, "{fault:?}");
     tried();
 
     let payment = intent.accept(accepted(&id), [], now);
     strike();
-    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
-    assert!(matches!(commit, Commit::Done), "{fault:?} {commit:?}");
+    let commit = store
+        .commit(&intent, &payment, &CommitExtras::default(), now)
+        .await
+        .unwrap();
+    assert!(matches!(commit, CommitResult::Done), "{fault:?} {commit:?}");
     tried();
 
     let fact = completion(Provider::FinvyPay, Some(&id));
     strike();
-    let delivery = deliver(&store, &event(Some(payment.id), fact), now).await.unwrap();
+    let delivery = record_notification(&store, &event(Some(payment.id), fact), now)
+        .await
+        .unwrap();
     assert_eq!(
         delivery,
-        Delivery::Recorded(payment.id, Some(Status::Completed)),
+        RecordResult::Recorded(payment.id, Some(Status::Completed)),
         "{fault:?}"
     );
     tried();
@@ -79,9 +84,13 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     let stranger = reference("stranger");
     let nobodys = event(None, completion(Provider::FinvyPay, Some(&stranger)));
     strike();
-    assert_eq!(store.park(&nobodys, now).await.unwrap(), Parked::Kept, "{fault:?}");
+    assert_eq!(
+        store.store_unmatched(&nobodys, now).await.unwrap(),
+        KeepResult::Kept,
+        "{fault:?}"
+    );
     tried();
-    assert_eq!(aws::parked(Sandbox::Finvypay, stranger.as_str()).await.len(), 1);
+    assert_eq!(aws::unmatched(Sandbox::Finvypay, stranger.as_str()).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,21 +129,21 @@ async fn contention_without_end_is_an_error_and_stores_nothing() {
     let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     proxy.reset();
     proxy.fail(WRITE, cancelled(&["None", "TransactionConflict"]));
-    let failed = deliver(&store, &fact, now).await;
+    let failed = record_notification(&store, &fact, now).await;
     assert!(matches!(failed, Err(StoreError::Contended)), "{failed:?}");
     assert!((5..=20).contains(&proxy.count(WRITE)), "{}", proxy.count(WRITE));
 
     proxy.reset();
     proxy.fail(WRITE, cancelled(&["ValidationError", "None"]));
-    let failed = deliver(&store, &fact, now).await;
+    let failed = record_notification(&store, &fact, now).await;
     assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
     assert_eq!(proxy.count(WRITE), 1, "what is wrong does not get better");
 
     proxy.reset();
     assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 0);
-    let recorded = deliver(&store, &fact, now).await.unwrap();
-    assert_eq!(recorded, Delivery::Recorded(payment.id, Some(Status::Completed)));
+    let recorded = record_notification(&store, &fact, now).await.unwrap();
+    assert_eq!(recorded, RecordResult::Recorded(payment.id, Some(Status::Completed)));
 }
 
 /// A reason as DynamoDB gives it, with the item that stood in the way.
@@ -155,7 +164,7 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
         .insert_payment(&intent, Some((&key, &fingerprint)), now)
         .await
         .unwrap();
-    assert_eq!(started, Opened::Started);
+    assert_eq!(started, InsertResult::Inserted);
     let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
 
     // The key is in use, whatever contention there was on the intent.
@@ -167,7 +176,7 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
         .insert_payment(&other, Some((&key, &fingerprint)), now)
         .await
         .unwrap();
-    assert!(matches!(opened, Opened::KeyInUse(record) if record.payment_id == intent.id));
+    assert!(matches!(opened, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
     assert_eq!(proxy.count(WRITE), 1);
 
     // The payment has moved on, whatever contention there was on the id.
@@ -178,11 +187,15 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
         Fault::Cancelled(vec![moved, conflict.clone(), json!({ "Code": "None" })]),
     );
     let after = intent.accept(accepted(&id), [], now);
-    let Commit::Conflict(met) = store.commit(&intent, &after, &Also::default(), now).await.unwrap() else {
+    let CommitResult::Conflict(met) = store
+        .commit(&intent, &after, &CommitExtras::default(), now)
+        .await
+        .unwrap()
+    else {
         panic!("a condition failed");
     };
     assert_eq!(
-        (met.moved, met.taken, proxy.count(WRITE)),
+        (met.current, met.owned_by_other, proxy.count(WRITE)),
         (Some(intent.clone()), vec![], 1)
     );
 
@@ -193,8 +206,8 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     proxy.reset();
     proxy.fail_times(WRITE, 1, Fault::Cancelled(vec![conflict, state]));
     let fact = event(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
-    let delivery = deliver(&store, &fact, now).await.unwrap();
-    assert_eq!(delivery, Delivery::Recorded(payment.id, Some(Status::Completed)));
+    let delivery = record_notification(&store, &fact, now).await.unwrap();
+    assert_eq!(delivery, RecordResult::Recorded(payment.id, Some(Status::Completed)));
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
 }
 
@@ -222,7 +235,7 @@ async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_sam
         .insert_payment(&super::intent(Provider::ApoloPay), Some((&key, &fingerprint)), start)
         .await
         .unwrap();
-    let Opened::KeyInUse(seen) = opened else {
+    let InsertResult::KeyInUse(seen) = opened else {
         panic!("the key is in use");
     };
     proxy.fail_times(WRITE, 2, conflict);
@@ -245,7 +258,7 @@ async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
         } else {
             event(None, fact.fact.clone())
         };
-        let failed = tokio::time::timeout(Duration::from_secs(5), deliver(&store, &fact, now)).await;
+        let failed = tokio::time::timeout(Duration::from_secs(5), record_notification(&store, &fact, now)).await;
         assert!(matches!(failed, Ok(Err(StoreError::Failed { .. }))), "{failed:?}");
         proxy.reset();
     }

@@ -164,7 +164,7 @@ async fn string_sets_are_sets() {
     for it in emulators().await {
         let add = async |value: &str| {
             let update = json!({
-                "UpdateExpression": "SET parkedAt = if_not_exists(parkedAt, :now) ADD facts :fact",
+                "UpdateExpression": "SET unmatchedSince = if_not_exists(unmatchedSince, :now) ADD facts :fact",
                 "ExpressionAttributeValues": { ":fact": { "SS": [value] }, ":now": { "S": value } },
             });
             it.transact(&[it.step("Update", "set", update)]).await.unwrap();
@@ -174,7 +174,7 @@ async fn string_sets_are_sets() {
         }
         let item = it.get("set").await;
         assert_eq!(
-            (members(&item["facts"]), &item["parkedAt"]["S"]),
+            (members(&item["facts"]), &item["unmatchedSince"]["S"]),
             (vec!["a", "b", "c"], &json!("b")),
             "{}",
             it.url

@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::Reference;
-use payment_functions::domain::payment::{Attention, Payment};
+use payment_functions::domain::payment::{AttentionReason, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -89,7 +89,7 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 /// The fact, and whether the webhook names the payment by our id: it must where nothing else leads there.
-fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]) -> Event {
+fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]) -> Notification {
     let id = match told.under {
         Under::Known => Some(known),
         Under::New(nth) => Some(&new[nth]),
@@ -107,7 +107,7 @@ fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]
         transaction: id.filter(|_| as_transaction).cloned(),
         order_id: payment.order_id.clone(),
         outcome: told.outcome,
-        words: words.to_owned(),
+        raw_status: words.to_owned(),
         amount: told.amount.and_then(Decimal::parse),
         currency: told.currency.map(str::to_owned),
         ..completion(payment.provider, None)
@@ -123,8 +123,8 @@ fn outcomes(payment: &Payment) -> Outcomes {
     (
         payment.status,
         payment.references.clone(),
-        payment.receipts.iter().map(ToString::to_string).collect(),
-        payment.attention.contains(&Attention::PaidTwice),
+        payment.capture_references.iter().map(ToString::to_string).collect(),
+        payment.attention.contains(&AttentionReason::DuplicatePayment),
     )
 }
 
@@ -132,21 +132,21 @@ fn outcomes(payment: &Payment) -> Outcomes {
 async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError> {
     let (known, new) = (reference("known"), [reference("new"), reference("new")]);
     let payment = created(store, history.provider, &known).await;
-    let events: Vec<Event> = history
+    let events: Vec<Notification> = history
         .told
         .iter()
         .map(|told| event_of(told, &payment, &known, &new))
         .collect();
     let now = clock::now();
 
-    let expected = events.iter().fold(payment.clone(), |payment, event| {
-        payment.witness(&event.fact, false, now)
-    });
+    let expected = events
+        .iter()
+        .fold(payment.clone(), |payment, event| payment.apply(&event.fact, false, now));
     let digests: BTreeSet<String> = events.iter().map(|event| event.fact.digest()).collect();
 
     let one = |nth: &usize| {
         let (store, event) = (store.clone(), events[*nth].clone());
-        async move { deliver(&store, &event, now).await }
+        async move { record_notification(&store, &event, now).await }
     };
     let results = if history.at_once {
         let tasks = history.deliveries.iter().map(|nth| tokio::spawn(one(nth)));
@@ -158,20 +158,20 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
         }
         results
     };
-    let results: Vec<Delivery> = results.into_iter().collect::<Result<_, _>>().unwrap();
+    let results: Vec<RecordResult> = results.into_iter().collect::<Result<_, _>>().unwrap();
 
     let after = store.payment(payment.id).await.unwrap().unwrap();
     prop_assert_eq!(outcomes(&after), outcomes(&expected));
-    let rungs = events.iter().filter_map(|event| facts::rung(&event.fact));
+    let rungs = events.iter().filter_map(|event| facts::implied_status(&event.fact));
     prop_assert_eq!(
         after.status,
         rungs
             .max()
             .map_or(Status::Pending, |highest| highest.max(Status::Pending))
     );
-    let recorded: Vec<&Delivery> = results
+    let recorded: Vec<&RecordResult> = results
         .iter()
-        .filter(|delivery| matches!(delivery, Delivery::Recorded(..)))
+        .filter(|delivery| matches!(delivery, RecordResult::Recorded(..)))
         .collect();
     prop_assert_eq!(
         recorded.len(),
@@ -180,7 +180,7 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
         results
     );
     prop_assert!(
-        results.iter().all(|delivery| *delivery != Delivery::Parked),
+        results.iter().all(|delivery| *delivery != RecordResult::Unmatched),
         "{:?}",
         results
     );

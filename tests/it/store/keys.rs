@@ -4,31 +4,31 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use payment_functions::domain::idempotency::{
-    Answer, Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, RETENTION,
+    Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, RETENTION, StoredResponse,
 };
 use payment_functions::domain::json::Json;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::create_payment::{self, Keyed};
-use payment_functions::flows::record_event::deliver;
+use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
-use payment_functions::store::{Also, Commit, Opened, Store};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store};
 
 use super::{Patient, accepted, api_keys, completion, event, intent, reference, store};
 use crate::support::unique;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-fn key() -> Keyed {
-    Keyed {
+fn key() -> IdempotentRequest {
+    IdempotentRequest {
         key: IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap(),
         fingerprint: Fingerprint::of(&Json::String("the request".to_owned())),
     }
 }
 
-fn first_lease(keyed: &Keyed) -> Lease {
+fn first_lease(keyed: &IdempotentRequest) -> Lease {
     Lease {
         key: keyed.key.clone(),
         fence: 1,
@@ -36,14 +36,14 @@ fn first_lease(keyed: &Keyed) -> Lease {
     }
 }
 
-fn answer(text: &str) -> Answer {
-    Answer {
+fn answer(text: &str) -> StoredResponse {
+    StoredResponse {
         status: 201,
         body: text.to_owned(),
     }
 }
 
-async fn open(store: &Store, intent: &Payment, keyed: &Keyed, now: Timestamp) -> Opened {
+async fn open(store: &Store, intent: &Payment, keyed: &IdempotentRequest, now: Timestamp) -> InsertResult {
     store
         .insert_payment(intent, Some((&keyed.key, &keyed.fingerprint)), now)
         .await
@@ -51,10 +51,10 @@ async fn open(store: &Store, intent: &Payment, keyed: &Keyed, now: Timestamp) ->
 }
 
 /// What is stored of a key that is in use.
-async fn record(store: &Store, keyed: &Keyed, now: Timestamp) -> KeyRecord {
+async fn record(store: &Store, keyed: &IdempotentRequest, now: Timestamp) -> KeyRecord {
     match open(store, &intent(Provider::ApoloPay), keyed, now).await {
-        Opened::KeyInUse(record) => record,
-        Opened::Started => panic!("the key is free"),
+        InsertResult::KeyInUse(record) => record,
+        InsertResult::Inserted => panic!("the key is free"),
     }
 }
 
@@ -71,9 +71,9 @@ async fn a_key_is_opened_once_however_many_try() {
     for (intent, opened) in intents.iter().zip(opened) {
         let stored = store.payment(intent.id).await.unwrap();
         match opened.unwrap() {
-            Opened::Started => winners.push(stored.unwrap().id),
-            Opened::KeyInUse(record) => {
-                assert_eq!((stored, record.answer), (None, None), "nothing of a loser is stored")
+            InsertResult::Inserted => winners.push(stored.unwrap().id),
+            InsertResult::KeyInUse(record) => {
+                assert_eq!((stored, record.response), (None, None), "nothing of a loser is stored")
             }
         }
     }
@@ -85,7 +85,7 @@ async fn a_key_is_opened_once_however_many_try() {
 async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
-    assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
+    assert_eq!(open(&store, &intent, &keyed, start).await, InsertResult::Inserted);
     let seen = record(&store, &keyed, start).await;
 
     let just_before = start.plus(LEASE - MOMENT);
@@ -118,25 +118,25 @@ async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
 async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
-    assert_eq!(open(&store, &intent, &keyed, start).await, Opened::Started);
+    assert_eq!(open(&store, &intent, &keyed, start).await, InsertResult::Inserted);
     let seen = record(&store, &keyed, start).await;
     let later = start.plus(LEASE);
     let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
 
     let (old_id, new_id) = (reference("old"), reference("new"));
     let late = intent.accept(accepted(&old_id), [], later);
-    let with_answer = Also {
-        answer: Some((first_lease(&keyed), answer("old"))),
-        ..Also::default()
+    let with_answer = CommitExtras {
+        response: Some((first_lease(&keyed), answer("old"))),
+        ..CommitExtras::default()
     };
-    let Commit::Conflict(conflict) = store.commit(&intent, &late, &with_answer, later).await.unwrap() else {
+    let CommitResult::Conflict(conflict) = store.commit(&intent, &late, &with_answer, later).await.unwrap() else {
         panic!("the fence has moved on");
     };
     assert_eq!(
-        conflict.key.map(|record| (record.fence, record.answer)),
+        conflict.key.map(|record| (record.fence, record.response)),
         Some((2, None))
     );
-    assert!(conflict.moved.is_none() && conflict.taken.is_empty() && conflict.parked.is_empty());
+    assert!(conflict.current.is_none() && conflict.owned_by_other.is_empty() && conflict.unmatched.is_empty());
     assert_eq!(
         store.payment(intent.id).await.unwrap(),
         Some(intent.clone()),
@@ -149,18 +149,21 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
 
     // Its provider's id is the payment's all the same.
     assert!(matches!(
-        store.commit(&intent, &late, &Also::default(), later).await.unwrap(),
-        Commit::Done
+        store
+            .commit(&intent, &late, &CommitExtras::default(), later)
+            .await
+            .unwrap(),
+        CommitResult::Done
     ));
     let payment = store.payment(intent.id).await.unwrap().unwrap();
     let both = payment.accept(accepted(&new_id), [], later);
-    let with_answer = Also {
-        answer: Some((new.clone(), answer("new"))),
-        ..Also::default()
+    let with_answer = CommitExtras {
+        response: Some((new.clone(), answer("new"))),
+        ..CommitExtras::default()
     };
     assert!(matches!(
         store.commit(&payment, &both, &with_answer, later).await.unwrap(),
-        Commit::Done
+        CommitResult::Done
     ));
     let replayed = record(&store, &keyed, later)
         .await
@@ -171,17 +174,17 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
     }
 
     // An answer that was given is the one that stays.
-    let again = Also {
-        answer: Some((new, answer("newer"))),
-        ..Also::default()
+    let again = CommitExtras {
+        response: Some((new, answer("newer"))),
+        ..CommitExtras::default()
     };
-    let Commit::Conflict(conflict) = store.commit(&both, &both, &again, later).await.unwrap() else {
+    let CommitResult::Conflict(conflict) = store.commit(&both, &both, &again, later).await.unwrap() else {
         panic!("there is an answer already");
     };
-    assert_eq!(conflict.key.unwrap().answer, Some(answer("new")));
+    assert_eq!(conflict.key.unwrap().response, Some(answer("new")));
     let seen = record(&store, &keyed, later).await;
     let taken = store.take_over(&keyed.key, &seen, later.plus(LEASE)).await.unwrap();
-    assert_eq!(taken.unwrap_err().answer, Some(answer("new")), "nor is it taken over");
+    assert_eq!(taken.unwrap_err().response, Some(answer("new")), "nor is it taken over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,10 +210,10 @@ async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
         "the answer is the new holder's to give: {refused:?}"
     );
     let seen = record(&store, &keyed, later).await;
-    assert_eq!((seen.fence, seen.answer), (new.fence, None));
+    assert_eq!((seen.fence, seen.response), (new.fence, None));
 
     let fact = completion(Provider::ApoloPay, Some(&old_id));
-    deliver(&store, &event(None, fact), later).await.unwrap();
+    record_notification(&store, &event(None, fact), later).await.unwrap();
     let payment = store.payment(id).await.unwrap().unwrap();
     assert_eq!(payment.status, Status::Completed, "paid under the id that came late");
 }
@@ -220,7 +223,7 @@ async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     assert_eq!(
         open(&store, &intent(Provider::ApoloPay), &keyed, start).await,
-        Opened::Started
+        InsertResult::Inserted
     );
     assert_eq!(store.release(&first_lease(&keyed), 2, start).await.unwrap(), None);
     let seen = record(&store, &keyed, start).await;
@@ -239,15 +242,15 @@ async fn a_key_is_kept_for_a_day_and_free_after_its_time_though_it_is_still_ther
     assert!(RETENTION >= Duration::from_secs(24 * 60 * 60));
     let (store, keyed, start) = (store().await, key(), clock::now());
     let first = intent(Provider::ApoloPay);
-    assert_eq!(open(&store, &first, &keyed, start).await, Opened::Started);
+    assert_eq!(open(&store, &first, &keyed, start).await, InsertResult::Inserted);
     let last = start.plus(RETENTION - MOMENT);
     assert_eq!(record(&store, &keyed, last).await.payment_id, first.id);
 
     let second = intent(Provider::ApoloPay);
     let end = start.plus(RETENTION);
-    assert_eq!(open(&store, &second, &keyed, end).await, Opened::Started);
+    assert_eq!(open(&store, &second, &keyed, end).await, InsertResult::Inserted);
     let seen = record(&store, &keyed, end).await;
-    assert_eq!((seen.payment_id, seen.fence, seen.answer), (second.id, 1, None));
+    assert_eq!((seen.payment_id, seen.fence, seen.response), (second.id, 1, None));
     assert!(
         store.payment(first.id).await.unwrap().is_some(),
         "the payment outlives its key"

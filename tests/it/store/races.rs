@@ -9,9 +9,9 @@ use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, Creation};
-use payment_functions::flows::record_event::{Delivery, deliver};
+use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::providers::Event;
+use payment_functions::providers::Notification;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Held};
@@ -65,16 +65,16 @@ impl Crossing {
     }
 
     /// A webhook that names only the provider's id, or ours too.
-    fn event(&self, names_ours: bool) -> Event {
+    fn event(&self, names_ours: bool) -> Notification {
         event(
             names_ours.then_some(self.id),
             completion(Provider::ApoloPay, Some(&self.reference)),
         )
     }
 
-    fn delivering(&self, event: Event) -> JoinHandle<Delivery> {
+    fn delivering(&self, event: Notification) -> JoinHandle<RecordResult> {
         let store = self.webhook_store.clone();
-        tokio::spawn(async move { deliver(&store, &event, clock::now()).await.unwrap() })
+        tokio::spawn(async move { record_notification(&store, &event, clock::now()).await.unwrap() })
     }
 
     /// However they crossed: the facts are the payment's, and nothing is left behind.
@@ -85,9 +85,13 @@ impl Crossing {
             payment.references.contains(reference) && payment.attention.is_empty(),
             "{payment:?}"
         );
-        assert!(payment.handoff.is_some_and(|handoff| handoff.reference == *reference));
+        assert!(
+            payment
+                .checkout_session
+                .is_some_and(|checkout_session| checkout_session.reference == *reference)
+        );
         assert_eq!(aws::facts(&id.to_string()).await.len(), facts);
-        assert_eq!(aws::parked(Sandbox::Apolopay, reference.as_str()).await, [""; 0]);
+        assert_eq!(aws::unmatched(Sandbox::Apolopay, reference.as_str()).await, [""; 0]);
         assert_eq!(
             aws::owner(Sandbox::Apolopay, reference.as_str()).await,
             Some(id.to_string())
@@ -109,10 +113,12 @@ async fn parked_while_the_create_call_was_about_to_attach() {
     arrived(&mut held).await;
     assert_eq!(
         crossing.delivering(crossing.event(false)).await.unwrap(),
-        Delivery::Parked
+        RecordResult::Unmatched
     );
     assert_eq!(
-        aws::parked(Sandbox::Apolopay, crossing.reference.as_str()).await.len(),
+        aws::unmatched(Sandbox::Apolopay, crossing.reference.as_str())
+            .await
+            .len(),
         1
     );
     held.release();
@@ -135,7 +141,7 @@ async fn attached_while_the_webhook_was_about_to_park() {
     held.release();
     assert_eq!(
         delivering.await.unwrap(),
-        Delivery::Recorded(crossing.id, Some(Status::Completed))
+        RecordResult::Recorded(crossing.id, Some(Status::Completed))
     );
     Crossing::ends(crossing.id, &crossing.reference, 1).await;
 }
@@ -152,14 +158,14 @@ async fn both_about_to_write_and_either_first() {
         arrived(&mut webhook_held).await;
         if webhook_first {
             webhook_held.release();
-            assert_eq!(delivering.await.unwrap(), Delivery::Parked);
+            assert_eq!(delivering.await.unwrap(), RecordResult::Unmatched);
             create_held.release();
             assert_eq!(crossing.creating.await.unwrap()["status"], "completed");
         } else {
             create_held.release();
             assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
             webhook_held.release();
-            let recorded = Delivery::Recorded(crossing.id, Some(Status::Completed));
+            let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
             assert_eq!(delivering.await.unwrap(), recorded);
         }
         Crossing::ends(crossing.id, &crossing.reference, 1).await;
@@ -174,7 +180,7 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
     arrived(&mut first).await;
     assert_eq!(
         crossing.delivering(crossing.event(false)).await.unwrap(),
-        Delivery::Parked
+        RecordResult::Unmatched
     );
     // What is held goes on; the next try is held anew.
     crossing.create_proxy.reset();
@@ -185,14 +191,17 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
         amount: Decimal::parse("1"),
         ..completion(Provider::ApoloPay, Some(&crossing.reference))
     };
-    assert_eq!(crossing.delivering(event(None, wrong)).await.unwrap(), Delivery::Parked);
+    assert_eq!(
+        crossing.delivering(event(None, wrong)).await.unwrap(),
+        RecordResult::Unmatched
+    );
     second.release();
     assert_eq!(crossing.creating.await.unwrap()["status"], "completed");
     let payment = store().await.payment(crossing.id).await.unwrap().unwrap();
     assert_eq!(payment.status, Status::Completed);
     assert_eq!(aws::facts(&crossing.id.to_string()).await.len(), 2);
     assert_eq!(
-        aws::parked(Sandbox::Apolopay, crossing.reference.as_str()).await,
+        aws::unmatched(Sandbox::Apolopay, crossing.reference.as_str()).await,
         [""; 0]
     );
 }
@@ -203,7 +212,7 @@ async fn completed_by_our_id_while_the_create_call_was_about_to_attach() {
     let mut held = crossing.create_proxy.hold(WRITE);
     crossing.answer.notify_one();
     arrived(&mut held).await;
-    let recorded = Delivery::Recorded(crossing.id, Some(Status::Completed));
+    let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
     assert_eq!(crossing.delivering(crossing.event(true)).await.unwrap(), recorded);
     held.release();
     assert_eq!(crossing.creating.await.unwrap()["status"], "completed");
@@ -223,7 +232,7 @@ async fn attached_while_the_webhook_with_our_id_was_about_to_attach_too() {
     crossing.answer.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     writing.release();
-    let recorded = Delivery::Recorded(crossing.id, Some(Status::Completed));
+    let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
     assert_eq!(delivering.await.unwrap(), recorded);
     Crossing::ends(crossing.id, &crossing.reference, 1).await;
 }
@@ -265,7 +274,9 @@ async fn an_id_that_is_another_payments_is_not_attached() {
     assert_eq!(refused.unwrap_err().to_answer().status, 502);
     let now = clock::now();
     let fact = completion(Provider::ApoloPay, Some(&shared));
-    let delivery = deliver(&store, &event(Some(second.id), fact), now).await.unwrap();
-    assert_eq!(delivery, Delivery::Recorded(first.id, Some(Status::Completed)));
+    let delivery = record_notification(&store, &event(Some(second.id), fact), now)
+        .await
+        .unwrap();
+    assert_eq!(delivery, RecordResult::Recorded(first.id, Some(Status::Completed)));
     assert_eq!(store.payment(second.id).await.unwrap(), Some(second));
 }

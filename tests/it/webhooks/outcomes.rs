@@ -233,7 +233,7 @@ async fn other_money_after_completed_changes_no_status_but_is_noted() {
     for provider in PROVIDERS {
         let (id, statuses) = history(provider, &[json!({}), json!({ "amount": 1 })]).await;
         assert_eq!(statuses, ["completed", "completed"]);
-        assert_eq!(aws::attention(&id).await, ["wrong_money"]);
+        assert_eq!(aws::attention(&id).await, ["amount_mismatch"]);
         assert_eq!(aws::facts(&id).await.len(), 2);
     }
     // Money in other events is nobody's concern.

@@ -107,11 +107,11 @@ async fn an_id_nobody_knows_belongs_to_the_payment_that_the_metadata_names() {
         taken(hook).await;
         assert_eq!(status_of(&created.str("id")).await, "completed");
         assert_eq!(aws::owner(provider, &id).await, Some(created.str("id")));
-        assert_eq!(aws::parked(provider, &id).await, [""; 0]);
+        assert_eq!(aws::unmatched(provider, &id).await, [""; 0]);
         // From now on the id alone will do.
         let late = json!({ "provider": aws::name(provider), "payment": reference(&created), "id": id, "amount": 1, "omit": ["metadata"] });
         taken(late).await;
-        assert_eq!(aws::attention(&created.str("id")).await, ["wrong_money"]);
+        assert_eq!(aws::attention(&created.str("id")).await, ["amount_mismatch"]);
     }
 }
 
@@ -151,7 +151,7 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
             taken(json!({ "provider": "finvypay", "payment": payment.id, "shape": shape })).await;
         }
         assert_eq!(
-            aws::parked(Provider::Finvypay, &transaction).await.len(),
+            aws::unmatched(Provider::Finvypay, &transaction).await.len(),
             1,
             "kept, once"
         );
@@ -174,7 +174,7 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
     taken(hook).await;
     assert_eq!(status_of(&second.str("id")).await, "completed");
     assert_eq!(status_of(&first.str("id")).await, "pending");
-    assert_eq!(aws::parked(Provider::Finvypay, &transaction).await, [""; 0]);
+    assert_eq!(aws::unmatched(Provider::Finvypay, &transaction).await, [""; 0]);
     assert_eq!(aws::facts(&second.str("id")).await.len(), 2);
 }
 
@@ -186,7 +186,7 @@ async fn w1_of_an_order_that_nobody_knows_is_kept() {
         "url": format!("{}/webhooks/finvypay", crate::support::world().await.functions_url()),
     });
     taken(hook).await;
-    assert_eq!(aws::parked(Provider::Finvypay, &transaction).await.len(), 1);
+    assert_eq!(aws::unmatched(Provider::Finvypay, &transaction).await.len(), 1);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn an_order_alone_never_moves_a_payment_of_apolopay() {
     });
     taken(hook).await;
     assert_eq!(status_of(&created.str("id")).await, "pending");
-    assert_eq!(aws::parked(Provider::Apolopay, &id).await.len(), 1);
+    assert_eq!(aws::unmatched(Provider::Apolopay, &id).await.len(), 1);
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn one_provider_never_speaks_for_the_others_payments() {
                 "metadata": { "paymentFunctionsId": victim.str("id"), "orderId": order_id },
             });
             taken(hook).await;
-            assert_eq!(aws::parked(speaker, &id).await.len(), 1);
+            assert_eq!(aws::unmatched(speaker, &id).await.len(), 1);
         }
         assert_eq!(status_of(&victim.str("id")).await, "pending");
         assert_eq!(aws::facts(&victim.str("id")).await.len(), 0);
@@ -244,7 +244,7 @@ async fn what_was_kept_is_applied_when_its_payment_becomes_known() {
             }
             taken(hook.clone()).await;
             taken(hook).await;
-            assert_eq!(aws::parked(provider, &id).await.len(), 1);
+            assert_eq!(aws::unmatched(provider, &id).await.len(), 1);
             control()
                 .await
                 .replies(provider, &order_id, json!([{ "fields": { field: id } }]))
@@ -253,7 +253,7 @@ async fn what_was_kept_is_applied_when_its_payment_becomes_known() {
             let created = create(provider, &order_id).await;
             assert_eq!(created.str("status"), status);
             assert_eq!(status_of(&created.str("id")).await, status);
-            assert_eq!(aws::parked(provider, &id).await, [""; 0]);
+            assert_eq!(aws::unmatched(provider, &id).await, [""; 0]);
             assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
             assert_eq!(aws::owner(provider, &id).await, Some(created.str("id")));
         }

@@ -97,7 +97,7 @@ async fn a_webhook_before_the_create_calls_answer_completes_the_payment() {
             "{hook}"
         );
         for reference in &call.ids {
-            assert_eq!(aws::parked(provider, reference).await, [""; 0], "{hook}");
+            assert_eq!(aws::unmatched(provider, reference).await, [""; 0], "{hook}");
         }
         assert_eq!(aws::owner(provider, &call.ids[0]).await, Some(id.clone()), "{hook}");
         let facts = aws::facts(&id).await;
@@ -225,7 +225,7 @@ async fn money_under_two_ids_of_one_payment_is_noted_in_either_order() {
             for _ in 0..2 {
                 taken(json!({ "provider": aws::name(provider), "id": ids[1] })).await;
                 assert_eq!(status_of(&id).await, "completed");
-                assert_eq!(aws::attention(&id).await, ["paid_twice"]);
+                assert_eq!(aws::attention(&id).await, ["duplicate_payment"]);
             }
             assert_eq!(aws::facts(&id).await.len(), 2);
         }
@@ -263,7 +263,7 @@ async fn webhooks_that_cross_the_create_calls_answer_are_never_lost() {
             };
             let (created, ()) = tokio::join!(create(provider, &order_id), cross);
             assert_eq!(status_of(&created.str("id")).await, "completed");
-            assert_eq!(aws::parked(provider, &id).await, [""; 0]);
+            assert_eq!(aws::unmatched(provider, &id).await, [""; 0]);
             assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
         });
         futures_util::future::join_all(crossings).await;

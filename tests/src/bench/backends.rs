@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::platform::clock;
-use payment_functions::store::Also;
+use payment_functions::store::CommitExtras;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -102,10 +102,10 @@ impl Table {
         let money = Money::from_minor(9999, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(&order()),
-            ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, now)
+            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, now)
         };
         let reference = Reference::parse(&format!("pay_apm_{}", Uuid::new_v4().simple()));
-        let handoff = Handoff {
+        let checkout_session = CheckoutSession {
             reference: reference.ok_or_else(|| failed(&"its id"))?,
             redirect_url: Some("https://pay.example/checkout".to_owned()),
             expires_at: None,
@@ -114,8 +114,8 @@ impl Table {
             .insert_payment(&intent, None, now)
             .await
             .map_err(|error| failed(&error))?;
-        let payment = intent.accept(handoff, [], now);
-        let commit = store.commit(&intent, &payment, &Also::default(), now).await;
+        let payment = intent.accept(checkout_session, [], now);
+        let commit = store.commit(&intent, &payment, &CommitExtras::default(), now).await;
         commit.map_err(|error| failed(&error))?;
         Ok(payment)
     }
@@ -128,7 +128,10 @@ impl Table {
             Job::Nothing => (json!({}), 200),
             Job::OneWrite => {
                 let payment = self.pending().await?;
-                let reference = payment.handoff.as_ref().map(|handoff| handoff.reference.to_string());
+                let reference = payment
+                    .checkout_session
+                    .as_ref()
+                    .map(|checkout_session| checkout_session.reference.to_string());
                 let order_id = payment.order_id.as_ref().map(OrderId::as_str);
                 let event = json!({ "id": payment.id.to_string(), "paymentId": reference, "orderId": order_id });
                 (event, 200)
@@ -199,7 +202,7 @@ fn order() -> String {
 fn completion(payment: &Payment) -> Value {
     json!({
         "event": "payment.completed", "status": "COMPLETED", "amount": 99.99, "currency": "USD",
-        "paymentId": payment.handoff.as_ref().map(|handoff| handoff.reference.to_string()),
+        "paymentId": payment.checkout_session.as_ref().map(|checkout_session| checkout_session.reference.to_string()),
         "orderId": payment.order_id.as_ref().map(OrderId::as_str),
         "metadata": { "paymentFunctionsId": payment.id.to_string() },
     })

@@ -10,7 +10,7 @@ fn read(text: &str) -> Result<ApmRequest, Problem> {
 
 fn read_as(text: &str, quoted: bool) -> Result<ApmRequest, Problem> {
     let lookup = |_: &str| Some("https://shop.example".to_owned());
-    let origins = Variables::from(&lookup).allowed_return_origins().unwrap();
+    let origins = ReturnOrigins::from_environment(&Variables::from(&lookup)).unwrap();
     ApmRequest::read(&Json::parse(text.as_bytes()).unwrap(), &origins, quoted)
 }
 

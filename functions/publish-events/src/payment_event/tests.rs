@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use super::*;
 use payment_functions::domain::id::{OrderId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::Handoff;
+use payment_functions::domain::payment::CheckoutSession;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
 
-fn payment(status: Status, attention: &[Attention]) -> Payment {
+fn payment(status: Status, attention: &[AttentionReason]) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     Payment {
         status,
         attention: attention.iter().copied().collect(),
-        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, NOW)
+        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, NOW)
     }
 }
 
@@ -36,7 +36,7 @@ fn of(before: &Payment, after: &Payment) -> Vec<Entry> {
 /// Over every pair of statuses that there is, and none.
 #[test]
 fn every_new_status_from_pending_on_is_one_event() {
-    for status in Status::LADDER {
+    for status in Status::ALL {
         let after = payment(status, &[]);
         let expected = (status != Status::Creating).then(|| format!("payment.{status}"));
         let new = Change {
@@ -45,7 +45,7 @@ fn every_new_status_from_pending_on_is_one_event() {
         };
         assert_eq!(types(&of_change(&new).unwrap()), Vec::from_iter(expected.as_deref()));
         assert_eq!(types(&of_payment(&after).unwrap()), Vec::from_iter(expected.as_deref()));
-        for was in Status::LADDER {
+        for was in Status::ALL {
             let before = Payment {
                 status: was,
                 ..after.clone()
@@ -58,20 +58,30 @@ fn every_new_status_from_pending_on_is_one_event() {
 
 #[test]
 fn what_is_new_for_a_person_is_an_event_after_the_status() {
-    use Attention::{PaidTwice, WrongMoney};
+    use AttentionReason::{AmountMismatch, DuplicatePayment};
     use Status::{Completed, Review};
     let (completed, attention) = ("payment.completed", "payment.attention");
     for ((was, noted_before), (is, noted_after), kinds, expected) in [
-        ((Completed, 0), (Completed, 1), &[PaidTwice][..], &[attention][..]),
-        ((Completed, 1), (Completed, 2), &[PaidTwice, WrongMoney], &[attention]),
+        (
+            (Completed, 0),
+            (Completed, 1),
+            &[DuplicatePayment][..],
+            &[attention][..],
+        ),
+        (
+            (Completed, 1),
+            (Completed, 2),
+            &[DuplicatePayment, AmountMismatch],
+            &[attention],
+        ),
         // Once more of a kind that is known.
-        ((Completed, 1), (Completed, 2), &[PaidTwice], &[attention]),
-        ((Completed, 1), (Completed, 1), &[PaidTwice], &[]),
-        ((Completed, 2), (Completed, 1), &[PaidTwice], &[]),
+        ((Completed, 1), (Completed, 2), &[DuplicatePayment], &[attention]),
+        ((Completed, 1), (Completed, 1), &[DuplicatePayment], &[]),
+        ((Completed, 2), (Completed, 1), &[DuplicatePayment], &[]),
         // Other money in review is what the status says.
         ((Review, 1), (Review, 2), &[], &[]),
         ((Review, 1), (Completed, 1), &[], &[completed]),
-        ((Review, 1), (Completed, 2), &[WrongMoney], &[completed, attention]),
+        ((Review, 1), (Completed, 2), &[AmountMismatch], &[completed, attention]),
     ] {
         let noted = |count: u8| (0..count).map(|nth| nth.to_string()).collect();
         let after = Payment {
@@ -90,14 +100,17 @@ fn what_is_new_for_a_person_is_an_event_after_the_status() {
             assert!(entries.iter().all(|entry| detail(entry)["version"] == after.version));
         }
     }
-    let both = of_payment(&payment(Completed, &[WrongMoney, PaidTwice])).unwrap();
+    let both = of_payment(&payment(Completed, &[AmountMismatch, DuplicatePayment])).unwrap();
     assert_eq!(types(&both), ["payment.completed", "payment.attention"]);
-    assert_eq!(detail(&both[1])["attention"], json!(["paid_twice", "wrong_money"]));
+    assert_eq!(
+        detail(&both[1])["attention"],
+        json!(["duplicate_payment", "amount_mismatch"])
+    );
 }
 
 #[test]
 fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
-    let handoff = Handoff {
+    let checkout_session = CheckoutSession {
         reference: Reference::parse("pay_apm_1").unwrap(),
         redirect_url: Some("https://pay.example/1".into()),
         expires_at: Some(NOW),
@@ -105,10 +118,10 @@ fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
     let before = Payment {
         order_id: OrderId::parse("ORD-1"),
         payment_method: Some("apple_pay".into()),
-        metadata: Some(Personal::new(r#"{"a":1.50,"b":[12345678901234567890.1]}"#.into())),
+        metadata: Some(Redacted::new(r#"{"a":1.50,"b":[12345678901234567890.1]}"#.into())),
         ..payment(Status::Creating, &[])
     };
-    let pending = before.accept(handoff, [Reference::parse("FP1").unwrap()], NOW);
+    let pending = before.accept(checkout_session, [Reference::parse("FP1").unwrap()], NOW);
     let entries = of(&before, &pending);
     let id = pending.id;
     let expected =
@@ -142,20 +155,20 @@ fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
         assert_eq!(bare.get(absent), None, "{absent}");
     }
     let broken = Payment {
-        metadata: Some(Personal::new("{".into())),
+        metadata: Some(Redacted::new("{".into())),
         ..pending
     };
     assert_eq!(of_payment(&broken), Err(Unpublishable));
 }
 
 /// A life of changes, as versions of one payment: its status, and what is noted.
-fn lives() -> impl Strategy<Value = Vec<(Status, Option<Attention>)>> {
-    let status = prop::sample::select(Status::LADDER.to_vec());
+fn lives() -> impl Strategy<Value = Vec<(Status, Option<AttentionReason>)>> {
+    let status = prop::sample::select(Status::ALL.to_vec());
     let attention = prop::sample::select(vec![
         None,
         None,
-        Some(Attention::PaidTwice),
-        Some(Attention::WrongMoney),
+        Some(AttentionReason::DuplicatePayment),
+        Some(AttentionReason::AmountMismatch),
     ]);
     prop::collection::vec((status, attention), 1..12)
 }

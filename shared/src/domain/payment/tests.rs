@@ -7,7 +7,7 @@ use proptest::prelude::*;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn payment(provider: Provider) -> Payment {
-    Payment::intend(
+    Payment::new(
         PaymentId::random(),
         provider,
         Money::from_minor(2550, Currency::USD),
@@ -20,25 +20,25 @@ fn a_version_is_new_and_later_where_something_changed_and_only_there() {
     let before = payment(Provider::FinvyPay);
     let fact = completion(Provider::FinvyPay, "p", "25.50", Some("USD"));
     let later = NOW.plus(Duration::from_secs(1));
-    let after = before.witness(&fact, false, later);
+    let after = before.apply(&fact, false, later);
     assert_eq!((after.version, after.updated_at), (before.version + 1, later));
     // The same once more, by a clock that is behind.
-    assert_eq!(after.witness(&fact, false, NOW), after);
-    let second = after.witness(&completion(Provider::FinvyPay, "q", "25.50", Some("USD")), false, NOW);
+    assert_eq!(after.apply(&fact, false, NOW), after);
+    let second = after.apply(&completion(Provider::FinvyPay, "q", "25.50", Some("USD")), false, NOW);
     assert_eq!(
         (second.version, second.updated_at),
         (after.version + 1, later),
         "time does not go back"
     );
-    assert!(second.attention.contains(&Attention::PaidTwice));
+    assert!(second.attention.contains(&AttentionReason::DuplicatePayment));
 }
 
 #[test]
 fn names_are_those_that_are_stored() {
-    for attention in [Attention::PaidTwice, Attention::WrongMoney] {
+    for attention in [AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch] {
         assert_eq!(serde_json::to_value(attention).unwrap(), attention.name());
     }
-    for receipt in Receipt::of(&completion(Provider::FinvyPay, "p", "1", None)) {
+    for receipt in CaptureReference::of(&completion(Provider::FinvyPay, "p", "1", None)) {
         assert_eq!(
             (receipt.to_string().as_str(), serde_json::to_value(&receipt).unwrap()),
             ("payment:p", "payment:p".into())
@@ -49,19 +49,21 @@ fn names_are_those_that_are_stored() {
 #[test]
 fn a_moment_in_some_far_year_is_not_waited_for() {
     let named = |expires_at| {
-        let handoff = Handoff {
+        let checkout_session = CheckoutSession {
             reference: Reference::parse("x").unwrap(),
             redirect_url: None,
             expires_at: Some(expires_at),
         };
-        payment(Provider::FinvyPay).accept(handoff, [], NOW).expires_at()
+        payment(Provider::FinvyPay)
+            .accept(checkout_session, [], NOW)
+            .expires_at()
     };
-    let grace = Provider::FinvyPay.profile().grace;
-    assert_eq!(LONGEST_LIFE.as_secs(), 2_592_000, "thirty days");
+    let grace = Provider::FinvyPay.capabilities().grace;
+    assert_eq!(MAX_PAYMENT_TTL.as_secs(), 2_592_000, "thirty days");
     for (expires_at, at) in [
         (NOW.plus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(60))),
-        (NOW.plus(LONGEST_LIFE), NOW.plus(LONGEST_LIFE)),
-        (Timestamp::from_millis(253_402_300_799_000), NOW.plus(LONGEST_LIFE)),
+        (NOW.plus(MAX_PAYMENT_TTL), NOW.plus(MAX_PAYMENT_TTL)),
+        (Timestamp::from_millis(253_402_300_799_000), NOW.plus(MAX_PAYMENT_TTL)),
     ] {
         assert_eq!(named(expires_at), at.plus(grace));
     }
@@ -74,7 +76,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         transaction: None,
         order_id: None,
         outcome: Outcome::Completed,
-        words: "completed".to_owned(),
+        raw_status: "completed".to_owned(),
         amount: Decimal::parse(amount),
         currency: currency.map(str::to_owned),
         occurred_at: None,
@@ -98,7 +100,7 @@ fn only_the_payments_own_money_completes_it() {
         (FinvyPay, "25.50", None, Status::Review),
         (FinvyPay, "2550", Some("USD"), Status::Review),
     ] {
-        let after = payment(provider).witness(&completion(provider, "x", amount, currency), false, NOW);
+        let after = payment(provider).apply(&completion(provider, "x", amount, currency), false, NOW);
         assert_eq!(after.status, status, "{provider} {amount} {currency:?}");
     }
 }
@@ -106,42 +108,42 @@ fn only_the_payments_own_money_completes_it() {
 #[test]
 fn a_completion_under_another_payments_id_is_reviewed_and_takes_no_id() {
     let fact = completion(Provider::ApoloPay, "x", "25.50", None);
-    let after = payment(Provider::ApoloPay).witness(&fact, true, NOW);
+    let after = payment(Provider::ApoloPay).apply(&fact, true, NOW);
     assert_eq!(after.status, Status::Review);
-    assert!(after.references.is_empty() && after.receipts.is_empty());
+    assert!(after.references.is_empty() && after.capture_references.is_empty());
 }
 
 #[test]
 fn a_second_receipt_is_noticed_once_per_kind_of_id() {
     let paid =
-        payment(Provider::FinvyPay).witness(&completion(Provider::FinvyPay, "a", "25.50", Some("USD")), false, NOW);
+        payment(Provider::FinvyPay).apply(&completion(Provider::FinvyPay, "a", "25.50", Some("USD")), false, NOW);
     assert!(paid.attention.is_empty());
     let by_transaction = Fact {
         payment: None,
         transaction: Reference::parse("FP1"),
         ..completion(Provider::FinvyPay, "a", "25.50", Some("USD"))
     };
-    let both = paid.witness(&by_transaction, false, NOW);
+    let both = paid.apply(&by_transaction, false, NOW);
     assert!(
         both.attention.is_empty(),
         "the transaction's id is the same receipt seen from the other side"
     );
-    let twice = both.witness(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
-    assert_eq!(twice.attention, BTreeSet::from([Attention::PaidTwice]));
+    let twice = both.apply(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
+    assert_eq!(twice.attention, BTreeSet::from([AttentionReason::DuplicatePayment]));
     assert_eq!((twice.status, twice.noted.len()), (Status::Completed, 1));
     assert_eq!(
-        twice.witness(&by_transaction, false, NOW),
+        twice.apply(&by_transaction, false, NOW),
         twice,
         "what is known is no news"
     );
-    let thrice = twice.witness(&completion(Provider::FinvyPay, "c", "25.50", Some("USD")), false, NOW);
+    let thrice = twice.apply(&completion(Provider::FinvyPay, "c", "25.50", Some("USD")), false, NOW);
     assert_eq!((&thrice.attention, thrice.noted.len()), (&twice.attention, 2));
-    let wrong = paid.witness(&completion(Provider::FinvyPay, "a", "1", Some("USD")), false, NOW);
+    let wrong = paid.apply(&completion(Provider::FinvyPay, "a", "1", Some("USD")), false, NOW);
     assert_eq!(
         (wrong.status, &wrong.attention),
-        (Status::Completed, &BTreeSet::from([Attention::WrongMoney]))
+        (Status::Completed, &BTreeSet::from([AttentionReason::AmountMismatch]))
     );
-    let again = wrong.witness(&completion(Provider::FinvyPay, "a", "2", Some("USD")), false, NOW);
+    let again = wrong.apply(&completion(Provider::FinvyPay, "a", "2", Some("USD")), false, NOW);
     assert_eq!((&again.attention, again.noted.len()), (&wrong.attention, 2));
     assert!(again.version > wrong.version, "it is news");
 }
@@ -162,7 +164,7 @@ fn an_id_that_a_fact_gives_twice_counts_once() {
 
 #[test]
 fn unrecognised_words_move_nothing() {
-    for status in Status::LADDER {
+    for status in Status::ALL {
         let before = Payment {
             status,
             ..payment(Provider::FinvyPay)
@@ -171,7 +173,7 @@ fn unrecognised_words_move_nothing() {
             outcome: Outcome::Unrecognised,
             ..completion(Provider::FinvyPay, "x", "25.50", Some("USD"))
         };
-        assert_eq!(before.witness(&fact, false, NOW).status, status);
+        assert_eq!(before.apply(&fact, false, NOW).status, status);
     }
 }
 
@@ -180,7 +182,7 @@ fn a_facts_identity_is_its_meaning() {
     let a = completion(Provider::ApoloPay, "x", "25.5", None);
     let b = Fact {
         amount: Decimal::parse("25.50"),
-        words: "payment.completed".into(),
+        raw_status: "payment.completed".into(),
         occurred_at: Some("now".into()),
         ..a.clone()
     };
@@ -228,7 +230,7 @@ proptest! {
         repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         seed in any::<prop::sample::Selector>(),
     ) {
-        let fold = |facts: &[Fact]| facts.iter().fold(payment(Provider::ApoloPay), |payment, fact| payment.witness(fact, false, NOW));
+        let fold = |facts: &[Fact]| facts.iter().fold(payment(Provider::ApoloPay), |payment, fact| payment.apply(fact, false, NOW));
         let mut shuffled: Vec<Fact> = facts.clone();
         if !facts.is_empty() {
             shuffled.extend(repeats.iter().map(|index| index.get(&facts).clone()));
@@ -237,19 +239,19 @@ proptest! {
             shuffled.reverse();
         }
         let (one, other) = (fold(&facts), fold(&shuffled));
-        let other_money = facts.iter().filter(|fact| one.rung(fact, false) == Some(Status::Review));
+        let other_money = facts.iter().filter(|fact| one.implied_status(fact, false) == Some(Status::Review));
         let other_money = other_money.map(Fact::digest).collect();
         prop_assert!(one.noted.is_superset(&other_money) && other.noted.is_superset(&other_money));
         prop_assert_eq!(one.status, other.status);
         prop_assert_eq!(one.references, other.references);
-        prop_assert_eq!(one.receipts, other.receipts);
+        prop_assert_eq!(one.capture_references, other.capture_references);
     }
 
     #[test]
     fn a_status_never_goes_down_and_a_version_never_stands_still(facts in prop::collection::vec(fact(), 0..12)) {
         let mut payment = payment(Provider::ApoloPay);
         for fact in &facts {
-            let after = payment.witness(fact, false, NOW);
+            let after = payment.apply(fact, false, NOW);
             prop_assert!(after.status >= payment.status);
             prop_assert_eq!(after.version > payment.version, after != payment);
             payment = after;

@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::Handoff;
+use crate::domain::payment::CheckoutSession;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn intent(provider: Provider) -> Payment {
-    Payment::intend(
+    Payment::new(
         PaymentId::random(),
         provider,
         Money::from_minor(2550, Currency::USD),
@@ -17,24 +17,24 @@ fn intent(provider: Provider) -> Payment {
 }
 
 fn pending(provider: Provider, expires_at: Option<Timestamp>) -> Payment {
-    let handoff = Handoff {
+    let checkout_session = CheckoutSession {
         reference: Reference::parse("x").unwrap(),
         redirect_url: None,
         expires_at,
     };
-    intent(provider).accept(handoff, [], NOW)
+    intent(provider).accept(checkout_session, [], NOW)
 }
 
 /// When a payment that stays as it is, but for expiring, is looked at: seconds after its creation.
 fn looks(payment: &Payment) -> Vec<u64> {
     let mut payment = payment.clone();
     let mut times = Vec::new();
-    let mut next = Some(first_look(&payment).1);
+    let mut next = Some(first_check(&payment).1);
     while let Some(at) = next {
         times.push(at.since(NOW).as_secs());
         assert!(times.len() < 100, "it ends: {times:?}");
         payment = payment.expire(at);
-        next = next_look(&payment, true, at);
+        next = next_check(&payment, true, at);
         assert!(next.is_none_or(|next| next > at), "and goes on: {times:?}");
     }
     times
@@ -53,8 +53,8 @@ fn promised_money_is_asked_about_for_thirty_days() {
         status: Status::Authorized,
         ..pending(Provider::FinvyPay, None)
     };
-    assert!(next_look(&authorized, true, NOW.plus(30 * DAY - MINUTE)).is_some());
-    assert_eq!(next_look(&authorized, true, NOW.plus(30 * DAY)), None);
+    assert!(next_check(&authorized, true, NOW.plus(30 * DAY - MINUTE)).is_some());
+    assert_eq!(next_check(&authorized, true, NOW.plus(30 * DAY)), None);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn finvypay_is_asked_after_a_minute_then_five_then_slower_for_eight_days() {
 fn what_can_be_paid_no_more_does_not_stay_due() {
     let late = pending(Provider::FinvyPay, None);
     let expires_at = late.expires_at();
-    assert_eq!(next_look(&late, true, expires_at), Some(expires_at.plus(45 * MINUTE)));
+    assert_eq!(next_check(&late, true, expires_at), Some(expires_at.plus(45 * MINUTE)));
 }
 
 #[test]
@@ -90,18 +90,18 @@ fn money_may_come_after_a_failure_and_for_a_while_after_a_refusal() {
         status: Status::Failed,
         ..pending(Provider::FinvyPay, None)
     };
-    assert!(next_look(&failed, true, NOW.plus(DAY)).is_some());
+    assert!(next_check(&failed, true, NOW.plus(DAY)).is_some());
     let refused = intent(Provider::FinvyPay).refuse([], NOW);
     assert_eq!(looks(&refused), [60, 360, 720, 1440, 2700]);
-    assert_eq!(next_look(&refused, true, NOW.plus(DAY)), None);
+    assert_eq!(next_check(&refused, true, NOW.plus(DAY)), None);
     assert!(
-        next_look(&refused, false, NOW.plus(DAY)).is_some(),
+        next_check(&refused, false, NOW.plus(DAY)).is_some(),
         "nobody could be asked"
     );
-    assert_eq!(next_look(&refused, false, NOW.plus(8 * DAY)), None);
-    let made = refused.know([Reference::parse("x").unwrap()], NOW);
+    assert_eq!(next_check(&refused, false, NOW.plus(8 * DAY)), None);
+    let made = refused.add_references([Reference::parse("x").unwrap()], NOW);
     assert!(
-        next_look(&made, true, NOW.plus(DAY)).is_some(),
+        next_check(&made, true, NOW.plus(DAY)).is_some(),
         "an attempt at it has made a payment all the same"
     );
 }
@@ -130,10 +130,10 @@ fn what_is_in_review_is_reported_daily_and_what_is_completed_never() {
         };
         assert_eq!(Change::between(&review, &more, NOW), Change::Resume(Queue::Review, NOW));
         assert_eq!(Change::between(&more, &more, NOW), Change::Keep);
-        assert_eq!(next_look(&review, true, NOW), Some(NOW.plus(DAY)));
+        assert_eq!(next_check(&review, true, NOW), Some(NOW.plus(DAY)));
         let later = NOW.plus(365 * DAY);
         assert_eq!(
-            next_look(&review, true, later),
+            next_check(&review, true, later),
             Some(later.plus(DAY)),
             "it does not fall silent"
         );
@@ -142,18 +142,18 @@ fn what_is_in_review_is_reported_daily_and_what_is_completed_never() {
             ..intent(provider)
         };
         assert_eq!(Change::between(&review, &completed, NOW), Change::Never);
-        assert_eq!(next_look(&completed, true, NOW), None);
+        assert_eq!(next_check(&completed, true, NOW), None);
     }
 }
 
 #[test]
 fn whatever_is_not_settled_is_looked_at_again_while_it_is_young() {
-    for status in Status::LADDER {
+    for status in Status::ALL {
         let payment = Payment {
             status,
             ..pending(Provider::FinvyPay, None)
         };
-        let is_looked_at = next_look(&payment, true, NOW.plus(MINUTE)).is_some();
+        let is_looked_at = next_check(&payment, true, NOW.plus(MINUTE)).is_some();
         assert_eq!(is_looked_at, status != Status::Completed, "{status}");
     }
 }

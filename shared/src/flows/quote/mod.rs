@@ -10,7 +10,7 @@
 mod hs256;
 mod token;
 
-pub use token::{Invalid, Standing, Token};
+pub use token::{QuoteError, QuoteValidity, Token};
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl FromVersions for QuoteKeys {
             let text = member_of(secret, member)?.filter(|text| text.len() >= MIN_KEY);
             text.map(SecretString::from)
                 .and_then(|text| DecodingKey::from_secret(text.expose_secret().as_bytes()).ok())
-                .ok_or(SecretError::WrongShape("key, of 32 bytes or more"))
+                .ok_or(SecretError::Malformed("key, of 32 bytes or more"))
         };
         Ok(Self {
             current: key(&versions.current)?,
@@ -60,10 +60,10 @@ impl FromVersions for QuoteKeys {
 
 impl QuoteKeys {
     /// Reads a token that is signed with one of the keys that are good at the moment.
-    fn read(&self, token: &Token, now: Timestamp) -> Result<Quote, Invalid> {
+    fn read(&self, token: &Token, now: Timestamp) -> Result<Quote, QuoteError> {
         let previous = self.previous.as_ref().filter(|_| now < self.created_at.plus(ROTATION));
         match (read(token, &self.current, now), previous) {
-            (Err(Invalid::Forged), Some(previous)) => read(token, previous, now),
+            (Err(QuoteError::Forged), Some(previous)) => read(token, previous, now),
             (read, _) => read,
         }
     }
@@ -94,14 +94,14 @@ impl<S: SecretSource> Quotes<S> {
     /// # Errors
     /// 422 where there is no good quote, or one for another order, amount or currency. 503 where the key cannot be had,
     /// or a newer one cannot be asked for, so that whether the quote is good is not known.
-    pub async fn check(&self, token: Option<&Token>, intent: &Payment) -> Result<Standing, Problem> {
+    pub async fn check(&self, token: Option<&Token>, intent: &Payment) -> Result<QuoteValidity, Problem> {
         let now = intent.created_at;
         let read = match token {
             Some(token) => self
                 .read(token, now)
                 .await
                 .map_err(|_| Problem::unavailable(None, None))?,
-            None => Err(Invalid::Missing),
+            None => Err(QuoteError::Missing),
         };
         let quote = read.map_err(|invalid| {
             tracing::warn!(%invalid, "quote refused");
@@ -109,16 +109,16 @@ impl<S: SecretSource> Quotes<S> {
         })?;
         let differences = quote.differences(intent);
         if differences.is_empty() {
-            Ok(quote.standing(now))
+            Ok(quote.validity(now))
         } else {
             tracing::warn!(?differences, "quote refused");
             Err(Problem::quote_mismatch(&differences))
         }
     }
 
-    async fn read(&self, token: &Token, now: Timestamp) -> Result<Result<Quote, Invalid>, SecretError> {
+    async fn read(&self, token: &Token, now: Timestamp) -> Result<Result<Quote, QuoteError>, SecretError> {
         let read = self.keys.get(now).await?.read(token, now);
-        if read != Err(Invalid::Forged) {
+        if read != Err(QuoteError::Forged) {
             return Ok(read);
         }
         // The key may have been rotated since it was fetched.

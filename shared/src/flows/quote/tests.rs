@@ -51,11 +51,11 @@ fn key(bytes: impl AsRef<[u8]>) -> DecodingKey {
     DecodingKey::from_secret(bytes.as_ref()).unwrap()
 }
 
-fn read_text(text: &str) -> Result<Quote, Invalid> {
+fn read_text(text: &str) -> Result<Quote, QuoteError> {
     read(&Token(text.into()), &key(KEY), NOW)
 }
 
-fn claims(text: &str) -> Result<Quote, Invalid> {
+fn claims(text: &str) -> Result<Quote, QuoteError> {
     read_text(&jwt(HEADER, text))
 }
 
@@ -84,7 +84,7 @@ fn intent(now: Timestamp) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     Payment {
         order_id: OrderId::parse("ORD-1"),
-        ..Payment::intend(PaymentId::random(), Provider::FinvyPay, money, now)
+        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, now)
     }
 }
 
@@ -181,7 +181,7 @@ fn what_is_no_jwt() {
         with_claims(&encode(CLAIMS.trim_end_matches('}'))),
         with_claims(&encode(b"{\"orderId\":\"\xff\"}")),
     ] {
-        assert_eq!(read_text(&text), Err(Invalid::Unsuitable), "{text}");
+        assert_eq!(read_text(&text), Err(QuoteError::Unsuitable), "{text}");
     }
 }
 
@@ -207,9 +207,9 @@ fn any_audience_is_refused() {
         ("a list of a service and a number", r#"["another-service",5]"#),
     ] {
         let text = claims_with("aud", Some(aud));
-        assert_eq!(claims(&text), Err(Invalid::Unsuitable), "{name}: {text}");
+        assert_eq!(claims(&text), Err(QuoteError::Unsuitable), "{name}: {text}");
         let escaped = text.replacen("aud", "\\u0061ud", 1);
-        assert_eq!(claims(&escaped), Err(Invalid::Unsuitable), "{name}: {escaped}");
+        assert_eq!(claims(&escaped), Err(QuoteError::Unsuitable), "{name}: {escaped}");
     }
 }
 
@@ -233,7 +233,7 @@ fn any_critical_header_is_refused() {
         // The claims would not be base64url.
         r#"{"alg":"HS256","b64":false}"#,
     ] {
-        assert_eq!(read_text(&jwt(header, CLAIMS)), Err(Invalid::Unsuitable), "{header}");
+        assert_eq!(read_text(&jwt(header, CLAIMS)), Err(QuoteError::Unsuitable), "{header}");
     }
 }
 
@@ -257,7 +257,7 @@ fn a_token_has_4096_bytes_at_most() {
         "{}",
         longest.len()
     );
-    assert_eq!(read_text(&of_length(MAX_TOKEN + 1)), Err(Invalid::TooLong));
+    assert_eq!(read_text(&of_length(MAX_TOKEN + 1)), Err(QuoteError::TooLong));
     // The longest order, written as long as JSON can, needs no more.
     let order = "\\ud83d\\ude00".repeat(128);
     let text = claims_with("orderId", Some(&format!("\"{order}\"")));
@@ -290,10 +290,10 @@ fn the_algorithm_is_not_the_tokens_to_choose() {
         r#"{"alg":"HS256","\u0061lg":"HS512"}"#,
     ] {
         let signed = jwt(header, CLAIMS);
-        assert_eq!(read_text(&signed), Err(Invalid::Unsuitable), "{header}");
+        assert_eq!(read_text(&signed), Err(QuoteError::Unsuitable), "{header}");
         let (message, _) = signed.rsplit_once('.').unwrap();
         for unsigned in [format!("{message}."), message.to_owned()] {
-            assert_eq!(read_text(&unsigned), Err(Invalid::Unsuitable), "{unsigned}");
+            assert_eq!(read_text(&unsigned), Err(QuoteError::Unsuitable), "{unsigned}");
         }
     }
     let honest = |algorithm: &str| format!("{}.{}", encode(format!(r#"{{"alg":"{algorithm}"}}"#)), encode(CLAIMS));
@@ -302,7 +302,7 @@ fn the_algorithm_is_not_the_tokens_to_choose() {
         format!("{hs384}.{}", encode(mac!(Sha384, KEY, &hs384))),
         format!("{hs512}.{}", encode(mac!(Sha512, KEY, &hs512))),
     ] {
-        assert_eq!(read_text(&text), Err(Invalid::Unsuitable), "{text}");
+        assert_eq!(read_text(&text), Err(QuoteError::Unsuitable), "{text}");
     }
 }
 
@@ -334,7 +334,7 @@ fn forged_quotes() {
         (sign(&format!("{header}.{}", encode("{}")), OTHER), "no claims"),
         (sign(&format!("{header}.{}", encode("not JSON")), OTHER), "not JSON"),
     ] {
-        assert_eq!(read_text(&text), Err(Invalid::Forged), "{what}: {text}");
+        assert_eq!(read_text(&text), Err(QuoteError::Forged), "{what}: {text}");
     }
 }
 
@@ -342,7 +342,7 @@ fn forged_quotes() {
 fn wrong_claims() {
     for name in ["orderId", "amount", "currency", "exp"] {
         assert!(
-            matches!(claims(&claims_with(name, None)), Err(Invalid::Claim(_))),
+            matches!(claims(&claims_with(name, None)), Err(QuoteError::Claim(_))),
             "no {name}"
         );
         for value in ["null", "true", "{}", "[]", "[\"25.50\"]"] {
@@ -358,11 +358,11 @@ fn wrong_claims() {
         let escaped = name.replacen(['o', 'a', 'c', 'e'], &format!("\\u{:04x}", name.as_bytes()[0]), 1);
         for again in [member.to_owned(), member.replace(name, &escaped)] {
             let text = CLAIMS.replacen('{', &format!("{{{again},"), 1);
-            assert_eq!(claims(&text), Err(Invalid::Unsuitable), "{text}");
+            assert_eq!(claims(&text), Err(QuoteError::Unsuitable), "{text}");
         }
     }
     let inside = claims_with("more", Some(r#"{"a":1,"a":2}"#));
-    assert_eq!(claims(&inside), Err(Invalid::Unsuitable));
+    assert_eq!(claims(&inside), Err(QuoteError::Unsuitable));
     for (name, values) in [
         ("orderId", &["7", "1e3"][..]),
         ("currency", &["840"]),
@@ -419,26 +419,26 @@ fn wrong_claims() {
 
 #[test]
 fn a_quote_is_good_until_a_minute_after_its_time() {
-    let standing = |exp: &str, now: u64| {
+    let validity = |exp: &str, now: u64| {
         let token = Token(jwt(HEADER, &claims_with("exp", Some(exp))).as_str().into());
         let now = Timestamp::from_millis(now);
-        read(&token, &key(KEY), now).unwrap().standing(now)
+        read(&token, &key(KEY), now).unwrap().validity(now)
     };
     let end = (EXP + 60) * 1000;
     for (exp, now, expected) in [
-        ("1800000000", 0, Standing::Current),
-        ("1800000000", EXP * 1000, Standing::Current),
-        ("1800000000", end - 1, Standing::Current),
-        ("1800000000", end, Standing::Expired),
-        ("1800000000", end + 1, Standing::Expired),
-        ("1800000000.999", end - 1, Standing::Current),
-        ("1800000000.999", end, Standing::Expired),
-        ("0", 59_999, Standing::Current),
-        ("0", 60_000, Standing::Expired),
-        ("0.5", 60_000, Standing::Expired),
-        ("253402300799", end, Standing::Current),
+        ("1800000000", 0, QuoteValidity::Valid),
+        ("1800000000", EXP * 1000, QuoteValidity::Valid),
+        ("1800000000", end - 1, QuoteValidity::Valid),
+        ("1800000000", end, QuoteValidity::Expired),
+        ("1800000000", end + 1, QuoteValidity::Expired),
+        ("1800000000.999", end - 1, QuoteValidity::Valid),
+        ("1800000000.999", end, QuoteValidity::Expired),
+        ("0", 59_999, QuoteValidity::Valid),
+        ("0", 60_000, QuoteValidity::Expired),
+        ("0.5", 60_000, QuoteValidity::Expired),
+        ("253402300799", end, QuoteValidity::Valid),
     ] {
-        assert_eq!(standing(exp, now), expected, "{exp} at {now}");
+        assert_eq!(validity(exp, now), expected, "{exp} at {now}");
     }
     for nbf in ["1799999760", "1799999760.5", "0"] {
         assert!(claims(&claims_with("nbf", Some(nbf))).is_ok(), "{nbf}");
@@ -535,7 +535,7 @@ fn the_key_before_is_good_for_a_day() {
     let last = NOW.plus(ROTATION - Duration::from_millis(1));
     assert_eq!(keys.read(&token, NOW), Ok(good()));
     assert_eq!(keys.read(&token, last), Ok(good()));
-    assert_eq!(keys.read(&token, NOW.plus(ROTATION)), Err(Invalid::Forged));
+    assert_eq!(keys.read(&token, NOW.plus(ROTATION)), Err(QuoteError::Forged));
     let by_current = Token(
         sign(&format!("{}.{}", encode(HEADER), encode(CLAIMS)), OTHER)
             .as_str()
@@ -554,14 +554,14 @@ impl SecretSource for Scripted {
 }
 
 fn down() -> SecretError {
-    SecretError::NotFetched("script".to_owned())
+    SecretError::Unavailable("script".to_owned())
 }
 
 fn quotes(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Quotes<Scripted> {
     Quotes::new(Scripted(Mutex::new(answers.into_iter().collect())))
 }
 
-async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<Standing, (Code, String)> {
+async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<QuoteValidity, (Code, String)> {
     let token = token.map(|text| Token(text.into()));
     let checked = quotes.check(token.as_ref(), &intent(NOW)).await;
     checked.map_err(|problem| (problem.code(), problem.to_answer().body))
@@ -570,9 +570,12 @@ async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<Standin
 #[tokio::test]
 async fn what_a_caller_hears() {
     let quotes = quotes([Ok(versions(KEY, None)), Ok(versions(KEY, None))]);
-    assert_eq!(check(&quotes, Some(&jwt(HEADER, CLAIMS))).await, Ok(Standing::Current));
+    assert_eq!(
+        check(&quotes, Some(&jwt(HEADER, CLAIMS))).await,
+        Ok(QuoteValidity::Valid)
+    );
     let past = jwt(HEADER, &claims_with("exp", Some("1799999640")));
-    assert_eq!(check(&quotes, Some(&past)).await, Ok(Standing::Expired));
+    assert_eq!(check(&quotes, Some(&past)).await, Ok(QuoteValidity::Expired));
     let long = "x".repeat(MAX_TOKEN + 1);
     let past_and_cheaper = jwt(HEADER, &claims_with("exp", Some("1")).replace("25.50", "0.01"));
     for (token, code, words) in [
@@ -617,13 +620,13 @@ async fn what_a_caller_hears() {
 #[tokio::test]
 async fn a_key_out_of_reach_lets_nothing_through() {
     let good = jwt(HEADER, CLAIMS);
-    for error in [down(), SecretError::Absent] {
+    for error in [down(), SecretError::NotFound] {
         let quotes = quotes([Err(error)]);
         assert_eq!(check(&quotes, Some(&good)).await.unwrap_err().0, Code::Unavailable);
     }
     let quotes = quotes([Ok(versions("short", None)), Ok(versions(KEY, None))]);
     assert_eq!(check(&quotes, Some(&good)).await.unwrap_err().0, Code::Unavailable);
-    assert_eq!(check(&quotes, Some(&good)).await, Ok(Standing::Current));
+    assert_eq!(check(&quotes, Some(&good)).await, Ok(QuoteValidity::Valid));
 }
 
 #[tokio::test]
@@ -631,9 +634,9 @@ async fn a_quote_that_does_not_verify_has_the_key_fetched_anew() {
     let message = format!("{}.{}", encode(HEADER), encode(CLAIMS));
     let [by_old, by_new, by_stranger] = [KEY, OTHER, "a stranger's"].map(|key| sign(&message, key));
     let quotes = quotes([Ok(versions(KEY, None)), Ok(versions(OTHER, Some(KEY)))]);
-    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(Standing::Current));
-    assert_eq!(check(&quotes, Some(&by_new)).await, Ok(Standing::Current));
-    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(Standing::Current));
+    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
+    assert_eq!(check(&quotes, Some(&by_new)).await, Ok(QuoteValidity::Valid));
+    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
     // The script has no more answers, so nothing is asked for.
     assert_eq!(
         check(&quotes, Some(&by_stranger)).await.unwrap_err().0,
@@ -645,7 +648,7 @@ async fn a_quote_that_does_not_verify_has_the_key_fetched_anew() {
         let refused = check(&quotes, Some(&by_stranger)).await.unwrap_err().0;
         assert_eq!(refused, Code::Unavailable, "there may be a newer key");
     }
-    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(Standing::Current));
+    assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
     // What no key can make good asks for none.
     let quotes = self::quotes([Ok(versions(KEY, None))]);
     for token in ["", "x.y.z", &jwt(r#"{"alg":"none"}"#, CLAIMS), &jwt(HEADER, "{}")] {

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
 use super::hs256::HS256;
-use crate::api::validation::Wrong;
+use crate::api::validation::FieldProblem;
 use crate::domain::decimal::Decimal;
 use crate::domain::json::{Json, Object};
 use crate::domain::payment::Payment;
@@ -32,7 +32,7 @@ impl Token {
     ///
     /// # Errors
     /// Where it is not a string.
-    pub fn read(value: &Json) -> Result<Self, Wrong> {
+    pub fn read(value: &Json) -> Result<Self, FieldProblem> {
         let text = value.as_str().ok_or("must be a string")?;
         Ok(Self(text.into()))
     }
@@ -40,7 +40,7 @@ impl Token {
 
 /// Why there is no good quote: a clause about "it".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum QuoteError {
     /// None was given.
     #[error("it is missing")]
     Missing,
@@ -63,9 +63,9 @@ pub enum Invalid {
 
 /// What a good quote is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum QuoteValidity {
     /// A payment may begin.
-    Current,
+    Valid,
     /// Its time is over: no payment may begin, but one that has begun may go on.
     Expired,
 }
@@ -80,11 +80,11 @@ pub(super) struct Quote {
 }
 
 impl Quote {
-    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+    pub(super) fn validity(&self, now: Timestamp) -> QuoteValidity {
         if now < self.expires_at.plus(SKEW) {
-            Standing::Current
+            QuoteValidity::Valid
         } else {
-            Standing::Expired
+            QuoteValidity::Expired
         }
     }
 
@@ -102,10 +102,10 @@ impl Quote {
     }
 }
 
-pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> Result<Quote, Invalid> {
+pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> Result<Quote, QuoteError> {
     let token = token.expose_secret();
     if token.len() > MAX_TOKEN {
-        return Err(Invalid::TooLong);
+        return Err(QuoteError::TooLong);
     }
     let mut validation = Validation::new(Algorithm::HS256);
     // Read below, exactly and by our own clock: whoever replays a key may come with an expired quote.
@@ -115,38 +115,40 @@ pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> R
     let _ = HS256.install_default();
     let jwt = decode::<Box<RawValue>>(token, key, &validation).map_err(|error| {
         if matches!(error.kind(), ErrorKind::InvalidSignature) {
-            Invalid::Forged
+            QuoteError::Forged
         } else {
-            Invalid::Unsuitable
+            QuoteError::Unsuitable
         }
     })?;
     // We know no extension that a signer could insist on (RFC 7515, section 4.1.11). The crate accepts `b64`.
     if jwt.header.crit.is_some() {
-        return Err(Invalid::Unsuitable);
+        return Err(QuoteError::Unsuitable);
     }
-    let claims = Json::parse(jwt.claims.get().as_bytes()).map_err(|_| Invalid::Unsuitable)?;
-    let claims = claims.as_object().ok_or(Invalid::Unsuitable)?;
+    let claims = Json::parse(jwt.claims.get().as_bytes()).map_err(|_| QuoteError::Unsuitable)?;
+    let claims = claims.as_object().ok_or(QuoteError::Unsuitable)?;
     // A quote names no audience (RFC 7519, section 4.1.3). The crate reads `null` as an absent claim.
     if claims.get("aud").is_some() {
-        return Err(Invalid::Unsuitable);
+        return Err(QuoteError::Unsuitable);
     }
     quote(claims, now)
 }
 
-fn quote(claims: &Object, now: Timestamp) -> Result<Quote, Invalid> {
+fn quote(claims: &Object, now: Timestamp) -> Result<Quote, QuoteError> {
     const AMOUNT: &str = "amount must be a decimal number in a string";
-    let text = |name, wrong| claims.str(name).ok_or(Invalid::Claim(wrong));
+    let text = |name, wrong| claims.str(name).ok_or(QuoteError::Claim(wrong));
     let expires_at = claims.get("exp").and_then(moment);
     if let Some(value) = claims.get("nbf")
         && moment(value).is_none_or(|not_before| not_before > now.plus(SKEW))
     {
-        return Err(Invalid::Claim("nbf must be a number of seconds since 1970, and past"));
+        return Err(QuoteError::Claim(
+            "nbf must be a number of seconds since 1970, and past",
+        ));
     }
     Ok(Quote {
         order_id: text("orderId", "orderId must be a string")?.to_owned(),
-        amount: text("amount", AMOUNT).and_then(|text| Decimal::parse(text).ok_or(Invalid::Claim(AMOUNT)))?,
+        amount: text("amount", AMOUNT).and_then(|text| Decimal::parse(text).ok_or(QuoteError::Claim(AMOUNT)))?,
         currency: text("currency", "currency must be a string")?.to_owned(),
-        expires_at: expires_at.ok_or(Invalid::Claim("exp must be a number of seconds since 1970"))?,
+        expires_at: expires_at.ok_or(QuoteError::Claim("exp must be a number of seconds since 1970"))?,
     })
 }
 

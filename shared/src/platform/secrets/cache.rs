@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::domain::time::Timestamp;
 use crate::domain::webhook_signature::Signature;
-use crate::platform::aws::patience;
+use crate::platform::aws::timeout_scale;
 use crate::platform::config::ENVIRONMENT;
 use crate::platform::metrics;
 use crate::platform::secrets::keys::{FromVersions, WebhookSecrets};
@@ -89,8 +89,8 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         let Some(stale) = self.with_state(|state| state.value.clone()) else {
             return self.fetch(now).await;
         };
-        let renewed = timeout(RENEWAL_LIMIT * patience(&ENVIRONMENT), self.read(now)).await;
-        let renewed = renewed.unwrap_or_else(|_| Err(SecretError::NotFetched("no answer in time".to_owned())));
+        let renewed = timeout(RENEWAL_LIMIT * timeout_scale(&ENVIRONMENT), self.read(now)).await;
+        let renewed = renewed.unwrap_or_else(|_| Err(SecretError::Unavailable("no answer in time".to_owned())));
         Ok(self.note(renewed, now).unwrap_or(stale))
     }
 
@@ -108,7 +108,7 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
             return failure.map_or(Ok(None), Err);
         }
         // Noted before, since whoever asks may give up waiting: it was asked for all the same.
-        let given_up = SecretError::NotFetched("given up".to_owned());
+        let given_up = SecretError::Unavailable("given up".to_owned());
         self.with_state(|state| state.forced = Some((now, Some(given_up))));
         self.fetch(now).await.map(Some)
     }

@@ -53,7 +53,7 @@ pub trait FromVersions: Sized {
 
 /// A member of a secret's JSON; `None` where there is none of that name.
 pub(crate) fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
-    let wrong = || SecretError::WrongShape(member);
+    let wrong = || SecretError::Malformed(member);
     let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| wrong())?;
     let object: &Object = json.as_object().ok_or_else(wrong)?;
     match object.get(member) {
@@ -68,7 +68,7 @@ impl FromVersions for ApiKey {
 
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
         let key = member_of(&versions.current, member)?.filter(|key| !key.trim().is_empty());
-        key.map(|key| Self(key.into())).ok_or(SecretError::WrongShape(member))
+        key.map(|key| Self(key.into())).ok_or(SecretError::Malformed(member))
     }
 }
 

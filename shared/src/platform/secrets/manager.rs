@@ -6,20 +6,20 @@ use secrecy::SecretString;
 
 use crate::domain::time::Timestamp;
 use crate::platform::aws;
-use crate::platform::failpoint::{Call, around};
+use crate::platform::failpoint::{ExternalCall, wrap};
 
 /// A secret could not be had. The text says what to do, and holds nothing of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Secrets Manager cannot be reached or refused.
     #[error("{0}")]
-    NotFetched(String),
+    Unavailable(String),
     /// There is no such secret, or it was never given a value.
     #[error("it does not exist in this region, or has no value: create it, or give the function another id")]
-    Absent,
+    NotFound,
     /// The secret is not what the function needs.
     #[error("it must be a JSON object with a text in {0}: store that with aws secretsmanager put-secret-value")]
-    WrongShape(&'static str),
+    Malformed(&'static str),
 }
 
 /// The versions of a secret that can be good.
@@ -58,9 +58,9 @@ impl SecretsManager {
     }
 
     /// A stage of the secret; `None` where there is no version at that stage.
-    async fn stage(&self, call: Call, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
+    async fn stage(&self, call: ExternalCall, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
         let request = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
-        let output = match around(call, request.send()).await {
+        let output = match wrap(call, request.send()).await {
             Ok(output) => output,
             Err(error)
                 if error
@@ -77,7 +77,7 @@ impl SecretsManager {
                         None => code.to_owned(),
                     },
                 };
-                return Err(SecretError::NotFetched(why));
+                return Err(SecretError::Unavailable(why));
             }
         };
         let created_at = output
@@ -85,18 +85,18 @@ impl SecretsManager {
             .and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
         let text = output
             .secret_string
-            .ok_or_else(|| SecretError::NotFetched("it is binary".to_owned()))?;
+            .ok_or_else(|| SecretError::Unavailable("it is binary".to_owned()))?;
         Ok(Some((text.into(), Timestamp::from_millis(created_at.unwrap_or(0)))))
     }
 }
 
 impl SecretSource for SecretsManager {
     async fn fetch(&self, previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
-        let current = self.stage(Call::CurrentSecret, "AWSCURRENT").await?;
-        let (current, created_at) = current.ok_or(SecretError::Absent)?;
+        let current = self.stage(ExternalCall::CurrentSecret, "AWSCURRENT").await?;
+        let (current, created_at) = current.ok_or(SecretError::NotFound)?;
         let previous = match previous_since {
             Some(since) if created_at > since => self
-                .stage(Call::PreviousSecret, "AWSPREVIOUS")
+                .stage(ExternalCall::PreviousSecret, "AWSPREVIOUS")
                 .await?
                 .map(|(text, _)| text),
             _ => None,

@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
 use crate::domain::money::Amount;
-use crate::domain::payment::{Handoff, Payment};
-use crate::domain::redacted::Personal;
+use crate::domain::payment::{CheckoutSession, Payment};
+use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
 use crate::providers::http_client::{HttpClient, Refusal, Reply, secret_header, shown_code};
 
@@ -28,7 +28,7 @@ pub struct Preorder<'a> {
     /// The secret key.
     pub secret_key: SecretString,
     /// The metadata to send, our id in it.
-    pub metadata: Personal<Object>,
+    pub metadata: Redacted<Object>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +69,7 @@ pub fn read(reply: Reply) -> Result<Accepted, CallError> {
     let reply = reply.accepted(refusal)?;
     let reference = process_id(&reply).ok_or_else(|| CallError::unusable("no process id"))?;
     Ok(Accepted {
-        handoff: Handoff {
+        checkout_session: CheckoutSession {
             reference,
             redirect_url: None,
             expires_at: None,

@@ -4,7 +4,7 @@ use crate::domain::fact::{Fact, Outcome};
 use crate::domain::id::{OrderId, Reference};
 use crate::domain::json::{Json, Object};
 use crate::domain::provider::Provider;
-use crate::providers::notification::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
+use crate::providers::notification::{Notification, Unusable, Webhooks, our_id, outcome_of, read_amount};
 
 /// A signs in `X-Signature`, B in `x-apolopay-signature`.
 pub(in crate::providers) const WEBHOOKS: Webhooks = Webhooks {
@@ -18,16 +18,16 @@ fn known(word: &str) -> Option<Outcome> {
     matches!(word.as_str(), "completed" | "payment.completed").then_some(Outcome::Completed)
 }
 
-fn read(body: &Object) -> Result<Event, Unusable> {
-    let words: Vec<&str> = ["status", "event"].iter().filter_map(|name| body.str(name)).collect();
-    let (outcome, words) = outcome_of(&words, known);
+fn read(body: &Object) -> Result<Notification, Unusable> {
+    let raw_status: Vec<&str> = ["status", "event"].iter().filter_map(|name| body.str(name)).collect();
+    let (outcome, raw_status) = outcome_of(&raw_status, known);
     let metadata = body.get("metadata").and_then(Json::as_object);
     // Where both ids are there and differ, nobody knows which is ours: both are kept, and whichever is known decides.
     let [process_id, id] = ["processId", "id"].map(|name| body.str(name).and_then(Reference::parse));
     let other = id
         .clone()
         .filter(|id| process_id.as_ref().is_some_and(|process_id| process_id != id));
-    Ok(Event {
+    Ok(Notification {
         payment_id: our_id(metadata),
         fact: Fact {
             provider: Provider::ApoloPay,
@@ -37,7 +37,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
                 .and_then(|metadata| metadata.str("orderId"))
                 .and_then(OrderId::parse),
             outcome,
-            words,
+            raw_status,
             amount: read_amount(body.get("amount")),
             currency: None,
             occurred_at: ["finalizedAt", "timestamp"]

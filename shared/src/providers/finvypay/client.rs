@@ -12,9 +12,9 @@ use crate::domain::fact::Outcome;
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
 use crate::domain::money::{Amount, Currency};
-use crate::domain::payment::{Handoff, Payment};
+use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::Environment;
-use crate::domain::redacted::Personal;
+use crate::domain::redacted::Redacted;
 use crate::domain::time::Timestamp;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
 use crate::providers::http_client::{HttpClient, Refusal, Reply, is_web_page, shown_code};
@@ -27,20 +27,20 @@ pub const BASE_URL: &str = "https://api.finvypay.com";
 #[derive(Debug)]
 pub struct Details {
     /// The buyer's first name.
-    pub first_name: Personal<String>,
+    pub first_name: Redacted<String>,
     /// The buyer's last name.
-    pub last_name: Personal<String>,
+    pub last_name: Redacted<String>,
     /// The buyer's e-mail address.
-    pub email: Personal<String>,
+    pub email: Redacted<String>,
     /// The buyer's telephone number.
-    pub phone_number: Option<Personal<String>>,
+    pub phone_number: Option<Redacted<String>>,
     /// What is bought.
     pub description: Option<String>,
     /// Where the buyer lands after success.
     pub return_url: String,
     /// Where the buyer lands after giving up.
     pub cancel_url: Option<String>,
-    /// The shop's profile at the provider; its primary one by default.
+    /// The shop's capabilities at the provider; its primary one by default.
     pub merchant_profile_id: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ pub struct ApmPayment<'a> {
     /// What to pass on.
     pub details: &'a Details,
     /// The metadata to send, our id in it.
-    pub metadata: Personal<Object>,
+    pub metadata: Redacted<Object>,
 }
 
 #[derive(Serialize)]
@@ -194,7 +194,7 @@ pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
     };
     let expires_at = data.str("expiresAt").and_then(Timestamp::parse_rfc3339);
     Ok(Accepted {
-        handoff: Handoff {
+        checkout_session: CheckoutSession {
             reference,
             redirect_url,
             expires_at,

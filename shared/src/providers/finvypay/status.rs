@@ -14,7 +14,7 @@ use crate::domain::json::{Json, Object};
 use crate::domain::provider::{Environment, Provider};
 use crate::providers::gateway::CallError;
 use crate::providers::http_client::{HttpClient, Reply};
-use crate::providers::notification::{Event, our_id, outcome_of, read_amount};
+use crate::providers::notification::{Notification, our_id, outcome_of, read_amount};
 
 /// The provider, to be asked.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl StatusApi<'_> {
     ///
     /// # Errors
     /// [`CallError`] where there is no answer that can be used.
-    pub async fn status(&self, id: &Reference) -> Result<Option<Event>, CallError> {
+    pub async fn status(&self, id: &Reference) -> Result<Option<Notification>, CallError> {
         // No `/v1` here, unlike in the other paths.
         let url = self.url(&["api", &self.environment.to_string(), "status", id.as_str()])?;
         let reply = self.client.get(url, authorization(&self.api_key)?).await?;
@@ -45,7 +45,7 @@ impl StatusApi<'_> {
     ///
     /// # Errors
     /// [`CallError`] where there is no answer that can be used.
-    pub async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Event>, CallError> {
+    pub async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Notification>, CallError> {
         let mut url = self.url(&["api", "v1", &format!("{}-transactions", self.environment)])?;
         url.query_pairs_mut().append_pair("orderId", order_id.as_str());
         let reply = self.client.get(url, authorization(&self.api_key)?).await?;
@@ -68,7 +68,7 @@ impl StatusApi<'_> {
 ///
 /// # Errors
 /// [`CallError::Unusable`] where it is neither a status of what was asked for nor the word that there is none.
-pub fn read_status(reply: &Reply, asked: &Reference) -> Result<Option<Event>, CallError> {
+pub fn read_status(reply: &Reply, asked: &Reference) -> Result<Option<Notification>, CallError> {
     if reply.status == StatusCode::NOT_FOUND && error_code(reply) == Some("NOT_FOUND") {
         return Ok(None);
     }
@@ -91,7 +91,7 @@ pub fn read_status(reply: &Reply, asked: &Reference) -> Result<Option<Event>, Ca
 ///
 /// # Errors
 /// [`CallError::Unusable`] where it is no such list.
-pub fn read_transactions(reply: &Reply, asked: &OrderId) -> Result<Vec<Event>, CallError> {
+pub fn read_transactions(reply: &Reply, asked: &OrderId) -> Result<Vec<Notification>, CallError> {
     let transactions = data(reply)?.get("transactions").and_then(Json::as_array);
     let transactions = transactions.ok_or_else(|| CallError::unusable("no list"))?;
     let events = transactions
@@ -125,10 +125,10 @@ fn ids(data: &Object) -> [Option<Reference>; 2] {
 }
 
 /// `None` where no status is given.
-fn event(data: &Object, payment: Option<Reference>, transaction: Option<Reference>) -> Option<Event> {
-    let (outcome, words) = outcome_of(&[data.str("status")?], super::outcome);
+fn event(data: &Object, payment: Option<Reference>, transaction: Option<Reference>) -> Option<Notification> {
+    let (outcome, raw_status) = outcome_of(&[data.str("status")?], super::outcome);
     let payment_id = our_id(data.get("metadata").and_then(Json::as_object));
-    Some(Event {
+    Some(Notification {
         payment_id,
         fact: Fact {
             provider: Provider::FinvyPay,
@@ -136,7 +136,7 @@ fn event(data: &Object, payment: Option<Reference>, transaction: Option<Referenc
             transaction,
             order_id: data.str("orderId").and_then(OrderId::parse),
             outcome,
-            words,
+            raw_status,
             amount: read_amount(data.get("amount")),
             currency: data.str("currency").map(str::to_ascii_uppercase),
             occurred_at: data.str("completedAt").map(str::to_owned),

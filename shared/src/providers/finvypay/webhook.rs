@@ -4,7 +4,7 @@ use crate::domain::fact::{Fact, Outcome};
 use crate::domain::id::{OrderId, Reference};
 use crate::domain::json::{Json, Object};
 use crate::domain::provider::Provider;
-use crate::providers::notification::{Event, Unusable, Webhooks, our_id, outcome_of, read_amount};
+use crate::providers::notification::{Notification, Unusable, Webhooks, our_id, outcome_of, read_amount};
 
 /// One header signs them all.
 pub(in crate::providers) const WEBHOOKS: Webhooks = Webhooks {
@@ -21,14 +21,14 @@ fn known(word: &str) -> Option<Outcome> {
     }
 }
 
-fn read(body: &Object) -> Result<Event, Unusable> {
+fn read(body: &Object) -> Result<Notification, Unusable> {
     let body = body.get("request").and_then(Json::as_object).unwrap_or(body);
     let data = body.get("data").and_then(Json::as_object);
     // W2 has its fields on top, W1 in `data`. Where both places say something of the outcome or the money, both must
     // agree.
     let places = || [Some(body), data].into_iter().flatten();
     let text = |names: &[&str]| places().find_map(|place| names.iter().find_map(|name| place.str(name)));
-    let words: Vec<&str> = places()
+    let raw_status: Vec<&str> = places()
         .filter_map(|place| place.str("status"))
         .chain(body.str("event"))
         .collect();
@@ -39,8 +39,8 @@ fn read(body: &Object) -> Result<Event, Unusable> {
     let currencies = places()
         .filter_map(|place| place.str("currency"))
         .map(|code| Some(code.to_ascii_uppercase()));
-    let (outcome, words) = outcome_of(&words, known);
-    Ok(Event {
+    let (outcome, raw_status) = outcome_of(&raw_status, known);
+    Ok(Notification {
         payment_id: our_id(places().find_map(|place| place.get("metadata").and_then(Json::as_object))),
         fact: Fact {
             provider: Provider::FinvyPay,
@@ -48,7 +48,7 @@ fn read(body: &Object) -> Result<Event, Unusable> {
             transaction: text(&["txn_id", "transactionId"]).and_then(Reference::parse),
             order_id: text(&["orderId", "order_id"]).and_then(OrderId::parse),
             outcome,
-            words,
+            raw_status,
             amount: agreed(amounts),
             currency: agreed(currencies),
             occurred_at: text(&["completedAt", "updatedAt", "timestamp"]).map(str::to_owned),

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::Handoff;
+use crate::domain::payment::CheckoutSession;
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 
@@ -11,7 +11,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
 
 fn payment() -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
-    Payment::intend(PaymentId::random(), Provider::ApoloPay, money, NOW)
+    Payment::new(PaymentId::random(), Provider::ApoloPay, money, NOW)
 }
 
 /// An item in DynamoDB's JSON.
@@ -38,12 +38,12 @@ fn without(mut record: Value, member: &str) -> Value {
 #[test]
 fn images_are_read_as_the_table_is() {
     let before = payment();
-    let handoff = Handoff {
+    let checkout_session = CheckoutSession {
         reference: Reference::parse("p").unwrap(),
         redirect_url: Some("https://pay.example/1".into()),
         expires_at: None,
     };
-    let after = before.accept(handoff, [Reference::parse("q").unwrap()], NOW);
+    let after = before.accept(checkout_session, [Reference::parse("q").unwrap()], NOW);
     let (old, new) = (image(&before), image(&after));
     let inserted = without(record("INSERT", &before, &old, &old), "OldImage");
     let expected = Change {

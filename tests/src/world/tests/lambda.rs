@@ -87,7 +87,7 @@ async fn a_real_function_answers_again_and_again() {
 #[tokio::test]
 async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
     let proxy = empty_table().await;
-    let mut lambda = lambda(&proxy, &[("FAULT_POINTS", Some("after:read-payment=die"))]).await;
+    let mut lambda = lambda(&proxy, &[("FAILPOINTS", Some("after:read-payment=die"))]).await;
     let outcome = timeout(Duration::from_secs(10), lambda.http("GET", PAYMENT, &[], b"")).await;
     assert_eq!(died(outcome.unwrap()).0, Some(134), "aborted");
     assert_eq!(proxy.count("GetItem"), 2, "one to connect, one for the request");
@@ -97,7 +97,7 @@ async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
         "it stays dead"
     );
 
-    lambda.restart(&[("FAULT_POINTS", Some("log"))]).await.unwrap();
+    lambda.restart(&[("FAILPOINTS", Some("log"))]).await.unwrap();
     assert_eq!(lambda.http("GET", PAYMENT, &[], b"").await.unwrap().status, 404);
     assert!(lambda.log().contains("before:read-payment"), "{}", lambda.log());
 }

@@ -3,13 +3,13 @@
 use futures_util::future::join;
 use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::{Handoff, Payment};
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::Variables;
 use payment_functions::platform::tls::Tls;
-use payment_functions::store::{Also, Commit, Opened, Store};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store};
 use serde_json::{Value, json};
 
 use crate::world::MemoryTable;
@@ -19,16 +19,22 @@ use payment_functions_local::{Error, template, workspace};
 async fn create(store: &Store, reference: &str) -> Payment {
     let now = clock::now();
     let money = Money::from_minor(2550, Currency::USD);
-    let intent = Payment::intend(PaymentId::random(), Provider::ApoloPay, money, now);
-    assert_eq!(store.insert_payment(&intent, None, now).await.unwrap(), Opened::Started);
-    let handoff = Handoff {
+    let intent = Payment::new(PaymentId::random(), Provider::ApoloPay, money, now);
+    assert_eq!(
+        store.insert_payment(&intent, None, now).await.unwrap(),
+        InsertResult::Inserted
+    );
+    let checkout_session = CheckoutSession {
         reference: Reference::parse(reference).unwrap(),
         redirect_url: None,
         expires_at: None,
     };
-    let payment = intent.accept(handoff, [], now);
-    let commit = store.commit(&intent, &payment, &Also::default(), now).await.unwrap();
-    assert!(matches!(commit, Commit::Done), "{commit:?}");
+    let payment = intent.accept(checkout_session, [], now);
+    let commit = store
+        .commit(&intent, &payment, &CommitExtras::default(), now)
+        .await
+        .unwrap();
+    assert!(matches!(commit, CommitResult::Done), "{commit:?}");
     payment
 }
 

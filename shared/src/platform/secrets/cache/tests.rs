@@ -19,7 +19,7 @@ impl SecretSource for &Scripted {
             .lock()
             .unwrap()
             .pop_front()
-            .unwrap_or(Err(SecretError::NotFetched("script".into())))
+            .unwrap_or(Err(SecretError::Unavailable("script".into())))
     }
 }
 
@@ -50,7 +50,7 @@ async fn key<S: SecretSource>(cache: &SecretCache<ApiKey, S>, now: Timestamp) ->
 async fn is_fetched_once_until_it_is_old_and_used_on_when_it_cannot_be_fetched() {
     let source = source([
         versions(ONE, None),
-        Err(SecretError::NotFetched("down".into())),
+        Err(SecretError::Unavailable("down".into())),
         versions(TWO, None),
     ]);
     let cache = SecretCache::new(&source, "key");
@@ -72,7 +72,7 @@ async fn is_fetched_once_until_it_is_old_and_used_on_when_it_cannot_be_fetched()
 /// What failed before anybody asked is asked for again at once, and holds up no forced refresh.
 #[tokio::test]
 async fn what_is_fetched_beforehand_is_not_fetched_again() {
-    let source = source([Err(SecretError::Absent), versions(ONE, None), versions(TWO, None)]);
+    let source = source([Err(SecretError::NotFound), versions(ONE, None), versions(TWO, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
     cache.warm_up(NOW).await;
     cache.warm_up(NOW).await;
@@ -92,7 +92,7 @@ async fn many_askers_make_one_fetch() {
 
 #[tokio::test]
 async fn a_refresh_is_forced_once_a_minute_at_most() {
-    let down = || Err(SecretError::NotFetched("down".into()));
+    let down = || Err(SecretError::Unavailable("down".into()));
     let source = source([versions(ONE, None), versions(TWO, None), down(), versions(ONE, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
     key(&cache, NOW).await.unwrap();
@@ -245,7 +245,7 @@ impl SecretSource for &Rotated {
         let versions = self.versions.lock().unwrap();
         let json = |text: &str| SecretString::from(format!(r#"{{"key":"{text}"}}"#));
         let mut newest = versions.iter().rev();
-        let (current, created_at) = newest.next().ok_or(SecretError::Absent)?;
+        let (current, created_at) = newest.next().ok_or(SecretError::NotFound)?;
         let asked = previous_since.is_some_and(|since| *created_at > since);
         Ok(Versions {
             current: json(current),

@@ -5,7 +5,7 @@ use crate::providers::notification::Unusable;
 use crate::providers::test_vectors as vectors;
 use crate::providers::webhooks;
 
-fn read(body: &str) -> Result<super::Event, Unusable> {
+fn read(body: &str) -> Result<super::Notification, Unusable> {
     webhooks(Provider::ApoloPay).read(body.as_bytes())
 }
 

@@ -7,7 +7,7 @@ fn payment() -> Payment {
     let money = Money::from_minor(9999, Currency::USD);
     Payment {
         order_id: OrderId::parse("ORD-1"),
-        ..Payment::intend(
+        ..Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
             money,
@@ -30,23 +30,23 @@ fn the_documented_and_the_older_shape() {
             "redirectUrl":"https://pay.example/1","expiresAt":"2026-01-01T00:30:00.000Z"}}"#,
     )
     .unwrap();
-    assert_eq!(documented.handoff.reference.as_str(), "pay_apm_1");
+    assert_eq!(documented.checkout_session.reference.as_str(), "pay_apm_1");
     assert_eq!(
-        documented.handoff.redirect_url.as_deref(),
+        documented.checkout_session.redirect_url.as_deref(),
         Some("https://pay.example/1")
     );
     assert_eq!(
-        documented.handoff.expires_at,
+        documented.checkout_session.expires_at,
         Timestamp::parse_rfc3339("2026-01-01T00:30:00Z")
     );
     for words in [r#""success":true,"message":"made","#, r#""message":"made","#, ""] {
         let old = answer(&format!(r#"{{{words}"data":{{"transactionId":"FP1"}}}}"#));
-        assert_eq!(old.unwrap().handoff.reference.as_str(), "FP1", "{words}");
+        assert_eq!(old.unwrap().checkout_session.reference.as_str(), "FP1", "{words}");
     }
     let old = answer(r#"{"success":true,"data":{"transactionId":"FP1","status":"PENDING"}}"#).unwrap();
     assert_eq!(
-        old.handoff,
-        Handoff {
+        old.checkout_session,
+        CheckoutSession {
             reference: Reference::parse("FP1").unwrap(),
             redirect_url: None,
             expires_at: None

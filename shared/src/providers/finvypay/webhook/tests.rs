@@ -1,11 +1,11 @@
 use crate::domain::fact::Outcome;
 use crate::domain::id::PaymentId;
 use crate::domain::provider::Provider;
-use crate::providers::notification::{Event, Unusable};
+use crate::providers::notification::{Notification, Unusable};
 use crate::providers::test_vectors as vectors;
 use crate::providers::webhooks;
 
-fn read(body: &str) -> Result<Event, Unusable> {
+fn read(body: &str) -> Result<Notification, Unusable> {
     webhooks(Provider::FinvyPay).read(body.as_bytes())
 }
 

@@ -11,8 +11,8 @@ use crate::domain::id::{PaymentId, Reference};
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
-use crate::providers::Event;
-use crate::store::{Also, Commit, OrderPayments, Parked, Store, StoreError, Witnessed};
+use crate::providers::Notification;
+use crate::store::{CommitExtras, CommitResult, FastPathResult, KeepResult, OrderPayments, Store, StoreError};
 
 /// How often the unusual way is gone again because something moved meanwhile. Each time, somebody else's write went
 /// through.
@@ -20,19 +20,19 @@ const ROUNDS: u32 = 32;
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum RecordResult {
     /// It is recorded with this payment, whose status is now this one if it changed.
     Recorded(PaymentId, Option<Status>),
     /// It was recorded before.
     Duplicate(PaymentId),
     /// No payment is known for it yet.
-    Parked,
+    Unmatched,
 }
 
 /// Whose fact it is.
 enum Route {
-    /// A payment's; `elsewhere` tells that one of the ids is known to be yet another payment's.
-    Payment { payment: Payment, elsewhere: bool },
+    /// A payment's; `owned_by_other` tells that one of the ids is known to be yet another payment's.
+    Payment { payment: Payment, owned_by_other: bool },
     /// Nobody's, so far.
     Unknown,
 }
@@ -41,13 +41,17 @@ enum Route {
 ///
 /// # Errors
 /// Where the table cannot be read or written: the provider should deliver again.
-pub async fn deliver(store: &Store, event: &Event, now: Timestamp) -> Result<Delivery, StoreError> {
+pub async fn record_notification(
+    store: &Store,
+    event: &Notification,
+    now: Timestamp,
+) -> Result<RecordResult, StoreError> {
     for _ in 0..ROUNDS {
-        if let Some(delivery) = deliver_known(store, event, now).await? {
+        if let Some(delivery) = record_if_matched(store, event, now).await? {
             return Ok(delivery);
         }
-        if store.park(event, now).await? == Parked::Kept {
-            return Ok(Delivery::Parked);
+        if store.store_unmatched(event, now).await? == KeepResult::Kept {
+            return Ok(RecordResult::Unmatched);
         }
     }
     Err(StoreError::Contended)
@@ -57,14 +61,20 @@ pub async fn deliver(store: &Store, event: &Event, now: Timestamp) -> Result<Del
 ///
 /// # Errors
 /// Where the table cannot be read or written.
-pub async fn deliver_known(store: &Store, event: &Event, now: Timestamp) -> Result<Option<Delivery>, StoreError> {
+pub async fn record_if_matched(
+    store: &Store,
+    event: &Notification,
+    now: Timestamp,
+) -> Result<Option<RecordResult>, StoreError> {
     let mut known = None;
     if let Some(id) = event.payment_id {
-        match store.witness(id, &event.fact, now).await? {
-            Witnessed::Raised => return Ok(Some(Delivery::Recorded(id, event.fact.outcome.rung()))),
-            Witnessed::Known => return Ok(Some(Delivery::Duplicate(id))),
-            Witnessed::Unusual(payment) => known = Some(payment),
-            Witnessed::NoPayment => {}
+        match store.apply_fast(id, &event.fact, now).await? {
+            FastPathResult::Applied => {
+                return Ok(Some(RecordResult::Recorded(id, event.fact.outcome.implied_status())));
+            }
+            FastPathResult::AlreadyRecorded => return Ok(Some(RecordResult::Duplicate(id))),
+            FastPathResult::NeedsSlowPath(payment) => known = Some(payment),
+            FastPathResult::NoPayment => {}
         }
     }
     // A payment that knows all the ids of the fact is the one it is about; nobody else need be asked.
@@ -74,14 +84,17 @@ pub async fn deliver_known(store: &Store, event: &Event, now: Timestamp) -> Resu
     let mut route = match known.filter(is_settled) {
         Some(payment) => Route::Payment {
             payment,
-            elsewhere: false,
+            owned_by_other: false,
         },
         None => find(store, event).await?,
     };
     for _ in 0..ROUNDS {
         match route {
-            Route::Payment { payment, elsewhere } => {
-                if let Some(delivery) = record(store, event, &payment, elsewhere, now).await? {
+            Route::Payment {
+                payment,
+                owned_by_other,
+            } => {
+                if let Some(delivery) = record_for(store, event, &payment, owned_by_other, now).await? {
                     return Ok(Some(delivery));
                 }
             }
@@ -93,7 +106,7 @@ pub async fn deliver_known(store: &Store, event: &Event, now: Timestamp) -> Resu
 }
 
 /// Finds whose fact it is.
-async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
+async fn find(store: &Store, event: &Notification) -> Result<Route, StoreError> {
     let fact = &event.fact;
     let mut owners = Vec::new();
     for reference in fact.references() {
@@ -102,7 +115,7 @@ async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
     let id = match (owners.first(), event.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(*owner),
         (None, Some(id), _) => Some(id),
-        (None, None, Some(order_id)) if fact.provider.profile().may_name_only_the_order => {
+        (None, None, Some(order_id)) if fact.provider.capabilities().webhooks_may_omit_payment_id => {
             match store.payments_of_order(fact.provider, order_id).await? {
                 OrderPayments::One(id) => Some(id),
                 OrderPayments::None | OrderPayments::Several => None,
@@ -115,37 +128,42 @@ async fn find(store: &Store, event: &Event) -> Result<Route, StoreError> {
         .payment(id)
         .await?
         .filter(|payment| payment.provider == fact.provider);
-    let elsewhere = owners.iter().any(|owner| *owner != id);
-    Ok(payment.map_or(Route::Unknown, |payment| Route::Payment { payment, elsewhere }))
+    let owned_by_other = owners.iter().any(|owner| *owner != id);
+    Ok(payment.map_or(Route::Unknown, |payment| Route::Payment {
+        payment,
+        owned_by_other,
+    }))
 }
 
 /// Writes the fact into the payment's ledger with what follows from it. `None`: something moved; look again.
 ///
 /// # Errors
 /// Where the table cannot be written.
-pub async fn record(
+pub async fn record_for(
     store: &Store,
-    event: &Event,
+    event: &Notification,
     before: &Payment,
-    elsewhere: bool,
+    owned_by_other: bool,
     now: Timestamp,
-) -> Result<Option<Delivery>, StoreError> {
-    let mut after = before.witness(&event.fact, elsewhere, now);
-    let mut also = Also {
-        new: Some(event.fact.clone()),
-        ..Also::default()
+) -> Result<Option<RecordResult>, StoreError> {
+    let mut after = before.apply(&event.fact, owned_by_other, now);
+    let mut extras = CommitExtras {
+        new_fact: Some(event.fact.clone()),
+        ..CommitExtras::default()
     };
     for _ in 0..ROUNDS {
-        match store.commit(before, &after, &also, now).await? {
-            Commit::Done => {
+        match store.commit(before, &after, &extras, now).await? {
+            CommitResult::Done => {
                 let raised = (after.status != before.status).then_some(after.status);
-                return Ok(Some(Delivery::Recorded(after.id, raised)));
+                return Ok(Some(RecordResult::Recorded(after.id, raised)));
             }
-            Commit::Conflict(conflict) if conflict.known => return Ok(Some(Delivery::Duplicate(after.id))),
-            Commit::Conflict(conflict) if conflict.moved.is_none() && conflict.taken.is_empty() => {
-                collect(&mut also, &mut after, conflict.parked, now)?;
+            CommitResult::Conflict(conflict) if conflict.already_recorded => {
+                return Ok(Some(RecordResult::Duplicate(after.id)));
             }
-            Commit::Conflict(_) => return Ok(None),
+            CommitResult::Conflict(conflict) if conflict.current.is_none() && conflict.owned_by_other.is_empty() => {
+                collect(&mut extras, &mut after, conflict.unmatched, now)?;
+            }
+            CommitResult::Conflict(_) => return Ok(None),
         }
     }
     Err(StoreError::Contended)
@@ -156,25 +174,25 @@ pub async fn record(
 /// # Errors
 /// Where one cannot be read.
 pub fn collect(
-    also: &mut Also,
+    extras: &mut CommitExtras,
     after: &mut Payment,
     parked: Vec<(Reference, Vec<String>)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for (reference, texts) in parked {
-        for fact in Store::read_parked(&texts)? {
-            *after = after.witness(&fact, false, now);
-            if !also
-                .new
+        for fact in Store::read_unmatched(&texts)? {
+            *after = after.apply(&fact, false, now);
+            if !extras
+                .new_fact
                 .iter()
-                .chain(&also.facts)
+                .chain(&extras.other_facts)
                 .any(|known| known.digest() == fact.digest())
             {
-                also.facts.push(fact);
+                extras.other_facts.push(fact);
             }
         }
-        also.collected.retain(|(collected, _)| *collected != reference);
-        also.collected.push((reference, texts));
+        extras.collected.retain(|(collected, _)| *collected != reference);
+        extras.collected.push((reference, texts));
     }
     Ok(())
 }
