@@ -54,7 +54,7 @@ impl Drop for Schedule {
 /// One run.
 pub(super) async fn sweep(functions: &Invocations, input: &str) -> Result<Value, String> {
     let report = functions.invoke(FUNCTION, input.to_owned(), LIMIT).await?;
-    if report.get("lookedAt").is_some() {
+    if report.get("checked").is_some() {
         Ok(report)
     } else {
         Err(format!("it answers {report}"))

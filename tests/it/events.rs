@@ -48,7 +48,7 @@ const EVENTS: [(&str, &str, u16, &str); 13] = [
 
 /// The files for the functions that nobody reaches over HTTP, and what stands in what `cargo lambda invoke` prints.
 const OTHER_EVENTS: [(&str, &str, &str); 4] = [
-    ("reconcile-payments-sweep.json", "reconcile-payments", r#""lookedAt":0"#),
+    ("reconcile-payments-sweep.json", "reconcile-payments", r#""checked":0"#),
     (
         "reconcile-payments-complete-unknown.json",
         "reconcile-payments",

@@ -263,7 +263,7 @@ async fn asking() -> Vec<String> {
     let ahead = [own[0], ("CLOCK_OFFSET_SECONDS", Some("100"))];
     let watched = Watched::start("reconcile-payments", &ahead).await;
     let report = watched.sweep().await;
-    assert_eq!((&report["lookedAt"], &report["failed"]), (&json!(1), &json!(0)));
+    assert_eq!((&report["checked"], &report["failed"]), (&json!(1), &json!(0)));
     let mut counted = watched.counted().await;
     // It was due after sixty seconds, and some have passed meanwhile.
     let lag = counted.0.get_mut("ReconcilerLag").unwrap();
@@ -295,7 +295,7 @@ async fn a_key_refused_in_a_run() -> Vec<String> {
         ("CLOCK_OFFSET_SECONDS", Some("61")),
     ];
     let watched = Watched::start("reconcile-payments", &changes).await;
-    assert_eq!(watched.sweep().await["lookedAt"], 1);
+    assert_eq!(watched.sweep().await["checked"], 1);
     let mut counted = watched.counted().await;
     let lag = counted.0.remove("ReconcilerLag");
     assert!(lag.is_some_and(|lag| lag.len() == 1 && lag[0] < 60.0));
@@ -409,7 +409,7 @@ async fn what_waits_in_review() -> Vec<String> {
     }
     // Looked at just now, and due no more for a day.
     watched.sweep().await;
-    let close = json!({ "action": "close", "paymentId": payments[0].0, "who": "on call", "why": "refunded" });
+    let close = json!({ "action": "close", "paymentId": payments[0].0, "actor": "on call", "reason": "refunded" });
     watched.invoke(close).await.unwrap();
     watched.sweep().await;
     let paid = webhooks.tell(Provider::Apolopay, &payments[1].1, SECRET).await;
@@ -445,10 +445,10 @@ async fn what_is_parked_and_due() -> Vec<String> {
     watched.sweep().await;
     pass(70);
     // The first has been due for forty seconds, the second for ten.
-    assert_eq!(watched.sweep().await["lookedAt"], 2);
+    assert_eq!(watched.sweep().await["checked"], 2);
     pass(299);
     // Both are looked at five minutes later, but they are there.
-    assert_eq!(watched.sweep().await["lookedAt"], 0);
+    assert_eq!(watched.sweep().await["checked"], 0);
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0; 4]),
         ("OldestUnmatchedSeconds", &[0.0, 30.0, 100.0, 399.0]),
@@ -477,7 +477,7 @@ async fn what_waits_is_told_by_runs_alone() {
     let watched = Watched::start("reconcile-payments", &[("PAYMENTS_TABLE", Some(&table))]).await;
     watched.sweep().await;
     let unknown = json!({
-        "action": "close", "paymentId": "67e55044-10b1-426f-9247-bb680e5fe0c8", "who": "on call", "why": "a mistake",
+        "action": "close", "paymentId": "67e55044-10b1-426f-9247-bb680e5fe0c8", "actor": "on call", "reason": "a mistake",
     });
     watched.invoke(unknown).await.expect_err("there is none");
     watched.counted().await.assert_is(&[

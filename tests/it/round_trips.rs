@@ -360,7 +360,7 @@ impl Office {
     /// What an operator's word asked of DynamoDB.
     async fn of_word(&self, action: &str, id: &str, reference: Option<&str>) -> Vec<String> {
         self.proxy.reset();
-        let mut word = json!({ "action": action, "paymentId": id, "who": "on call", "why": "seen as paid" });
+        let mut word = json!({ "action": action, "paymentId": id, "actor": "on call", "reason": "seen as paid" });
         if let Some(reference) = reference {
             word["reference"] = json!(reference);
         }
@@ -418,7 +418,7 @@ async fn what_a_look_of_the_reconciler_costs_that_settles_a_payment_by_asking() 
     office.proxy.reset();
     let report = sweep(&office.reconciler).await;
     assert_eq!(
-        (&report["lookedAt"], &report["settled"]),
+        (&report["checked"], &report["resolved"]),
         (&json!(1), &json!(1)),
         "{report}"
     );

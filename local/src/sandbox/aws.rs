@@ -16,7 +16,7 @@ const STATE: &[&str] = &[
     "amount",
     "currency",
     "references",
-    "receipts",
+    "captureReferences",
     "attention",
     "createdAt",
     "updatedAt",

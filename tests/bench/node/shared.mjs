@@ -230,7 +230,7 @@ export async function settle(payment, handoff, key) {
     },
     {
       ConditionCheck: {
-        Key: attributes({ pk: `PARKED#${provider}#${handoff.reference}`, sk: "PARKED" }),
+        Key: attributes({ pk: `UNMATCHED#${provider}#${handoff.reference}`, sk: "PARKED" }),
         ConditionExpression: "attribute_not_exists(pk)",
         ReturnValuesOnConditionCheckFailure: "ALL_OLD",
       },

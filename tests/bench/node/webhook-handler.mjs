@@ -60,7 +60,7 @@ function raise(id, { provider, payment, outcome, amount, currency }, now) {
   let changes = "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one";
   let conditions = "#provider = :provider AND #rank < :rank AND contains(#references, :reference0)";
   if (isCompleted) {
-    names.push("amount", "currency", "receipts", "dueQueue", "dueAt");
+    names.push("amount", "currency", "captureReferences", "dueQueue", "dueAt");
     values[":currency"] = currency ?? "USD";
     values[":amount"] = toMinor(Number(amount), values[":currency"]);
     values[":receipts"] = new Set([`payment:${payment}`]);

@@ -231,14 +231,14 @@ def open_payment(payment, key):
 
 def settle(payment, handoff, key):
     id, provider, reference = payment["id"], payment["provider"], handoff["reference"]
-    body = view({**payment, "status": "pending", "handoff": handoff})
+    body = view({**payment, "status": "pending", "checkoutSession": handoff})
     changed = {
         "status": "pending",
         "rank": 1,
         "updatedAt": now(),
         "version": 2,
         "references": {reference},
-        "handoff": handoff,
+        "checkoutSession": handoff,
     }
     steps = [
         {
@@ -263,7 +263,7 @@ def settle(payment, handoff, key):
         },
         {
             "ConditionCheck": {
-                "Key": attributes({"pk": f"PARKED#{provider}#{reference}", "sk": "PARKED"}),
+                "Key": attributes({"pk": f"UNMATCHED#{provider}#{reference}", "sk": "PARKED"}),
                 "ConditionExpression": "attribute_not_exists(pk)",
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
@@ -288,7 +288,7 @@ def settle(payment, handoff, key):
 
 def view(payment, is_current=False):
     provider, currency = payment["provider"], payment["currency"]
-    handoff = payment.get("handoff") if payment["status"] in ("creating", "pending") else None
+    handoff = payment.get("checkoutSession") if payment["status"] in ("creating", "pending") else None
     handoff = handoff or {}
     members = {
         "id": payment["id"],

@@ -76,7 +76,7 @@ def raise_status(id, fact, moment):
     changes = "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one"
     conditions = "#provider = :provider AND #rank < :rank AND contains(#references, :reference0)"
     if outcome == "completed":
-        names += ["amount", "currency", "receipts", "dueQueue", "dueAt"]
+        names += ["amount", "currency", "captureReferences", "dueQueue", "dueAt"]
         currency = fact["currency"] or "USD"
         check(fact["amount"], "the body names no amount")
         values[":amount"] = to_minor(float(fact["amount"]), currency)

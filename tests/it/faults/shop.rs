@@ -383,7 +383,7 @@ pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Ans
 
 /// An operator's word about a payment, to one function.
 pub async fn say_at(lambda: &Lambda, action: &str, id: &str) -> Result<Value, NoAnswer> {
-    let word = json!({ "action": action, "paymentId": id, "who": "ops", "why": "seen on the chain" });
+    let word = json!({ "action": action, "paymentId": id, "actor": "ops", "reason": "seen on the chain" });
     let done = lambda.invoke(word.to_string()).await?;
     Ok(serde_json::from_slice(&done).unwrap())
 }

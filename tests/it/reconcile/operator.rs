@@ -29,7 +29,7 @@ async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
     assert_eq!(shop.status(&id).await, "expired");
     let word = json!({
         "action": "complete", "paymentId": id, "reference": created.str("processId"),
-        "who": "on call", "why": "seen as paid in the dashboard",
+        "actor": "on call", "reason": "seen as paid in the dashboard",
     });
     let done = say(&reconciler, word.clone()).await.unwrap();
     assert_eq!(done, json!({ "paymentId": id, "status": "completed", "changed": true }));
@@ -38,12 +38,12 @@ async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
     assert_eq!(recorded.len(), 1);
     let operator = &recorded[0]["operator"]["M"];
     assert_eq!(
-        (&operator["who"]["S"], &operator["why"]["S"]),
+        (&operator["actor"]["S"], &operator["reason"]["S"]),
         (&json!("on call"), &json!("seen as paid in the dashboard"))
     );
     // Once more, and by another: nothing changes.
     for who in ["on call", "somebody else"] {
-        let again = json!({ "action": "complete", "paymentId": id, "who": who, "why": "again" });
+        let again = json!({ "action": "complete", "paymentId": id, "actor": who, "reason": "again" });
         let done = say(&reconciler, again).await.unwrap();
         assert_eq!(
             done,
@@ -70,7 +70,7 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
         assert_eq!(shop.status(&id).await, "review");
         assert_eq!(sweep(&reconciler).await["forAPerson"][0]["paymentId"], json!(id));
         let word =
-            json!({ "action": action, "paymentId": id, "who": "on call", "why": "the rest came by bank transfer" });
+            json!({ "action": action, "paymentId": id, "actor": "on call", "reason": "the rest came by bank transfer" });
         let status = if action == "complete" { "completed" } else { "review" };
         let done = say(&reconciler, word).await.unwrap();
         assert_eq!(done, json!({ "paymentId": id, "status": status, "changed": true }));
@@ -95,7 +95,7 @@ async fn money_that_an_operator_and_the_provider_name_differently_came_once() {
     let created = shop.create(Provider::Finvypay, &unique("named")).await;
     let (id, transaction) = (created.str("id"), unique("FP"));
     let word = json!({
-        "action": "complete", "paymentId": id, "reference": transaction, "who": "on call", "why": "seen in the dashboard",
+        "action": "complete", "paymentId": id, "reference": transaction, "actor": "on call", "reason": "seen in the dashboard",
     });
     assert_eq!(
         say(&shop.reconciler(0).await, word).await.unwrap()["status"],
@@ -131,62 +131,62 @@ async fn what_is_not_understood_or_not_so_changes_nothing_and_is_told_in_one_lin
         (json!({ "action": "sweeep" }), "INVALID_EVENT", "sweeep"),
         (json!({ "action": "complete" }), "INVALID_EVENT", "paymentId"),
         (
-            json!({ "action": "complete", "paymentId": "x", "who": "w", "why": "y" }),
+            json!({ "action": "complete", "paymentId": "x", "actor": "w", "reason": "y" }),
             "INVALID_EVENT",
             "UUID",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": "w" }),
+            json!({ "action": "complete", "paymentId": id, "actor": "w" }),
             "INVALID_EVENT",
-            "why",
+            "reason",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "y", "amount": 1 }),
+            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "y", "amount": 1 }),
             "INVALID_EVENT",
             "amount",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": " ", "why": "y" }),
+            json!({ "action": "complete", "paymentId": id, "actor": " ", "reason": "y" }),
             "REFUSED",
-            "who",
+            "actor",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "" }),
+            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "" }),
             "REFUSED",
-            "why",
+            "reason",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": "w\n", "why": "y" }),
+            json!({ "action": "complete", "paymentId": id, "actor": "w\n", "reason": "y" }),
             "REFUSED",
-            "who",
+            "actor",
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "who": "w", "why": "y".repeat(1001) }),
+            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "y".repeat(1001) }),
             "REFUSED",
-            "why",
+            "reason",
         ),
         (
-            json!({ "action": "complete", "paymentId": unknown, "who": "w", "why": "y" }),
+            json!({ "action": "complete", "paymentId": unknown, "actor": "w", "reason": "y" }),
             "REFUSED",
             unknown,
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "reference": other.str("processId"), "who": "w", "why": "y" }),
+            json!({ "action": "complete", "paymentId": id, "reference": other.str("processId"), "actor": "w", "reason": "y" }),
             "REFUSED",
             &other.str("id"),
         ),
         (
-            json!({ "action": "complete", "paymentId": id, "reference": "", "who": "w", "why": "y" }),
+            json!({ "action": "complete", "paymentId": id, "reference": "", "actor": "w", "reason": "y" }),
             "REFUSED",
             "reference",
         ),
         (
-            json!({ "action": "close", "paymentId": id, "who": "w", "why": "y" }),
+            json!({ "action": "close", "paymentId": id, "actor": "w", "reason": "y" }),
             "REFUSED",
             "pending",
         ),
         (
-            json!({ "action": "close", "paymentId": id, "reference": other.str("processId"), "who": "w", "why": "y" }),
+            json!({ "action": "close", "paymentId": id, "reference": other.str("processId"), "actor": "w", "reason": "y" }),
             "REFUSED",
             "without a reference",
         ),

@@ -112,8 +112,8 @@ async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
     let (one, other) = (shop.reconciler(61).await, shop.reconciler(61).await);
     let (one, other) = tokio::join!(sweep(&one), sweep(&other));
     let sum = |name: &str| one[name].as_u64().unwrap() + other[name].as_u64().unwrap();
-    assert_eq!((sum("lookedAt"), sum("failed")), (6, 0), "{one} {other}");
-    assert_eq!(sum("settled"), 4);
+    assert_eq!((sum("checked"), sum("failed")), (6, 0), "{one} {other}");
+    assert_eq!(sum("resolved"), 4);
     let mut calls = Vec::new();
     for (order, id, status) in &payments {
         let expected = match *status {
@@ -224,7 +224,7 @@ async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
         .unwrap();
     let reconciler = shop.reconciler_with(61, &[("FINVYPAY_SECRET_ID", Some(&secret))]).await;
     let report = sweep(&reconciler).await;
-    assert_eq!((&report["lookedAt"], &report["settled"]), (&json!(1), &json!(0)));
+    assert_eq!((&report["checked"], &report["resolved"]), (&json!(1), &json!(0)));
     assert_eq!(shop.status(&created.str("id")).await, "pending");
     aws::put_secret(
         &secret,
@@ -239,7 +239,7 @@ async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
             .await,
     )
     .await;
-    assert_eq!(report["settled"], 1, "{report}");
+    assert_eq!(report["resolved"], 1, "{report}");
     assert_eq!(shop.status(&created.str("id")).await, "completed");
 }
 
@@ -269,7 +269,7 @@ async fn what_is_refused_makes_way_for_the_rest() {
     }
     let report = sweep(&shop.reconciler(61).await).await;
     assert_eq!(
-        (&report["lookedAt"], &report["settled"]),
+        (&report["checked"], &report["resolved"]),
         (&json!(3), &json!(2)),
         "{report}"
     );
@@ -278,7 +278,7 @@ async fn what_is_refused_makes_way_for_the_rest() {
     }
     assert_eq!(shop.status(&refused.1).await, "pending");
     // Nor is it in the way next time.
-    assert_eq!(sweep(&shop.reconciler(61).await).await["lookedAt"], 0);
+    assert_eq!(sweep(&shop.reconciler(61).await).await["checked"], 0);
 }
 
 #[tokio::test]

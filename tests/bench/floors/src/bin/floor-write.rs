@@ -95,7 +95,7 @@ async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error>
         "version",
         "dueQueue",
         "dueAt",
-        "receipts",
+        "captureReferences",
         "provider",
         "references",
         "amount",
