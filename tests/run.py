@@ -1,10 +1,10 @@
-"""Runs the tests of the workspace, and says at the end which took longest.
+"""Runs the tests of the workspace, and lists the slowest at the end.
 
-run.py [NAME | !NAME] [FILTER…]: those of one test binary, or of all but that; and of these only the tests of which a
-filter is a part of the name, as in `cargo test FILTER`.
+run.py [NAME | !NAME] [FILTER…]: runs the test binary NAME only, or all except NAME. A FILTER selects tests whose
+names contain it, as in `cargo test FILTER`.
 
-Each test binary runs by itself, as `cargo test` has it. How long a test takes is something that the test harness says
-only where RUSTC_BOOTSTRAP is set: it is for the tests alone, and not for the compiler.
+Test binaries run one after the other, as with `cargo test`. The test harness reports durations only if RUSTC_BOOTSTRAP
+is set. It is set for the tests, not for the compiler.
 """
 
 import json
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-# More than CI has processors: many tests wait for something most of the time.
+# More than CI has processors, since many tests mostly wait.
 THREADS = os.environ.get("TEST_THREADS", "4")
 SHOWN = 20
 TIMED = re.compile(r"^test (?P<name>\S+) \.\.\. .*<(?P<seconds>[0-9.]+)s>$")
@@ -22,8 +22,8 @@ BUILD = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-form
 
 
 def binaries():
-    """The test binaries, each with the folder of its package, the quick ones first."""
-    # The jobs of `make` are not cargo's.
+    """Returns the test binaries with their packages' folders. Unit tests are first, since they are quick."""
+    # cargo must not take part in make's job server.
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
     built = subprocess.run(BUILD, stdout=subprocess.PIPE, env=environment)
     if built.returncode:
@@ -38,7 +38,7 @@ def binaries():
 
 
 def run(executable, folder, filters):
-    """Whether all tests of a binary passed, and how long each took."""
+    """Runs a binary's tests. Returns whether all passed, and the duration of each."""
     command = [executable, *filters, "--test-threads", THREADS, "-Zunstable-options", "--report-time"]
     environment = dict(os.environ, RUSTC_BOOTSTRAP="1", CARGO_MANIFEST_DIR=folder)
     tests = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, errors="replace")
@@ -67,7 +67,7 @@ def main():
         if not passed:
             failed.append(name)
     if not times:
-        sys.exit(f"there are no such tests: {' '.join(sys.argv[1:])}")
+        sys.exit(f"no tests match: {' '.join(sys.argv[1:])}")
     print(f"\nThe slowest tests of {len(times)}:")
     for seconds, name in sorted(times, reverse=True)[:SHOWN]:
         print(f"{seconds:8.1f} s  {name}")

@@ -1,25 +1,25 @@
 // @ts-check
-// A shop's page talks to payment-functions: begins payments, goes on with those whose answer was lost, and follows their
-// status. No dependencies, no build step: copy this file. docs/frontend.md explains it.
+// The client of payment-functions for a shop's page. It creates payments, continues those whose response was lost, and
+// follows their status. No dependencies, no build step: copy this file. docs/frontend.md explains it.
 //
 // Guarantees:
-// - One idempotency key, one payment: whatever is tried again goes out under the same key with the same body.
-// - What may still be on its way is never reported as refused: only a definite answer ends the trying before its time.
-// - Nothing but the API's word is a status. A page that came back from a provider has learnt nothing by that.
+// - One idempotency key, one payment: every retry uses the same key and the same body.
+// - A payment that may still go through is never reported as refused: only a definite response ends the retries early.
+// - Only the API's response is a status. The buyer's return from the provider proves nothing.
 
 /**
  * @typedef {"creating" | "pending" | "expired" | "authorized" | "cancelled" | "failed" | "review" | "completed"} Status
  *
  * @typedef {object} Payment
- * @property {string} id unguessable: who has it may ask for the status
+ * @property {string} id unguessable: anyone who has it can read the status
  * @property {"apolopay" | "finvypay"} provider
  * @property {Status} status
  * @property {string} amount in major units, as a decimal text
  * @property {string} currency an ISO 4217 code
  * @property {string} [orderId]
- * @property {string} [processId] what the SmartPay button needs, while it may be paid
+ * @property {string} [processId] for the SmartPay button, while the payment can be paid
  * @property {string} [paymentId] FinvyPay's own id
- * @property {string} [redirectUrl] where the buyer goes to pay, while it may be paid
+ * @property {string} [redirectUrl] the page where the buyer pays, while the payment can be paid
  * @property {string} [paymentMethod]
  * @property {string} createdAt
  * @property {string} [updatedAt]
@@ -30,7 +30,7 @@
  * @property {string} [orderId]
  * @property {string} [customerEmail]
  * @property {Record<string, unknown>} [metadata]
- * @property {string} [quote] what the shop's backend signed (docs/quotes.md)
+ * @property {string} [quote] the token from the shop's backend (docs/quotes.md)
  *
  * @typedef {object} ApmPayment
  * @property {string} amount a decimal text such as "25.50"
@@ -53,18 +53,18 @@
  * @property {string} detail
  *
  * @typedef {object} CreateOptions
- * @property {string} idempotencyKey from `newIdempotencyKey`, kept with the basket before the first call
+ * @property {string} idempotencyKey from `newIdempotencyKey`, saved with the basket before the first call
  * @property {AbortSignal} [signal]
- * @property {number} [limitMs] for how long it is tried; the request goes on being safe to repeat for two days
- * @property {(trouble: PaymentError, waitMs: number) => void} [onRetry] told before each wait
+ * @property {number} [limitMs] stop retrying after this time; the request stays safe to repeat for two days
+ * @property {(error: PaymentError, waitMs: number) => void} [onRetry] called before each wait
  *
  * @typedef {object} FollowOptions
- * @property {(payment: Payment) => void} [onChange] told at first, of every change, and when trouble is over
- * @property {(trouble: PaymentError) => void} [onTrouble] told of each look that failed; the next may not
+ * @property {(payment: Payment) => void} [onChange] called at first, on every change, and after an error is over
+ * @property {(error: PaymentError) => void} [onTrouble] called on each failed poll; the next may succeed
  * @property {AbortSignal} [signal]
- * @property {number} [limitMs] for how long is asked, while the page is shown
+ * @property {number} [limitMs] stop polling after this time, not counting the time in which the page is hidden
  *
- * @typedef {object} Surroundings what a test replaces
+ * @typedef {object} Overrides dependencies that a test replaces
  * @property {typeof globalThis.fetch} [fetch]
  * @property {() => number} [now] milliseconds
  * @property {() => number} [random] from 0 to 1
@@ -73,40 +73,40 @@
  */
 
 /**
- * At these a page stops asking. Only `completed` is final: money that comes late still completes any other, so a page
- * that is opened again asks again. `authorized` is a promise and no payment, and is asked about further.
+ * The statuses at which a page stops polling. Only `completed` is final: late money can still complete a payment in any
+ * of the others, so poll again when the page is opened again. `authorized` is not paid yet, so polling continues.
  *
  * @type {ReadonlySet<Status>}
  */
 export const END_STATUSES = new Set(/** @type {Status[]} */ (["completed", "review", "failed", "cancelled", "expired"]));
 
-/** How long one request may take. The API answers within 20 seconds. */
+/** Time limit of one request. The API responds within 20 seconds. */
 const REQUEST_MS = 25_000;
-/** A key whose holder died is taken over after a minute at most. */
+/** Enough for a retry to take over a key whose holder died, which takes at most a minute. */
 const CREATE_LIMIT_MS = 90_000;
 const FOLLOW_LIMIT_MS = 15 * 60_000;
 
-/** Waits grow from the first of these to the second. */
+/** Waits grow from `first` to `most`. */
 const RETRY_MS = { first: 500, most: 10_000 };
 const POLL_MS = { first: 1_000, most: 15_000, growth: 1.5 };
 
-/** An answer that is not a payment, or no answer. */
+/** A response that is not a payment, or no response. */
 export class PaymentError extends Error {
   /**
-   * @param {object} seen
-   * @param {number} seen.status HTTP's; 0 without an answer
-   * @param {string} seen.code the API's, or `NO_ANSWER`, or `UNKNOWN` where something else answered for it
-   * @param {string} seen.message
-   * @param {WrongField[]} [seen.errors]
-   * @param {string} [seen.providerCode]
-   * @param {string} [seen.paymentId]
-   * @param {number} [seen.retryAfterMs]
-   * @param {unknown} [seen.cause]
+   * @param {object} details
+   * @param {number} details.status HTTP's; 0 without a response
+   * @param {string} details.code the API's; `NO_RESPONSE`; or `UNKNOWN` for a response that is not from the API
+   * @param {string} details.message
+   * @param {WrongField[]} [details.errors]
+   * @param {string} [details.providerCode]
+   * @param {string} [details.paymentId]
+   * @param {number} [details.retryAfterMs]
+   * @param {unknown} [details.cause]
    */
   constructor({ status, code, message, errors = [], providerCode, paymentId, retryAfterMs, cause }) {
     super(message, { cause });
     this.name = "PaymentError";
-    /** HTTP's status; 0 without an answer. */
+    /** HTTP's status; 0 without a response. */
     this.status = status;
     /** The API's stable code. */
     this.code = code;
@@ -114,66 +114,66 @@ export class PaymentError extends Error {
     this.errors = errors;
     /** The provider's code for its refusal. */
     this.providerCode = providerCode;
-    /** The payment that was begun all the same, where the API says so. */
+    /** The payment that exists despite the error, if the API names one. */
     this.paymentId = paymentId;
-    /** How long the API asks to wait. */
+    /** The wait that the API requests. */
     this.retryAfterMs = retryAfterMs;
   }
 
-  /** Whether the same request, under the same key, may still go through. */
+  /** Whether the same request under the same key may still succeed. */
   get isTemporary() {
     return this.status === 0 || this.status === 409 || this.status === 429 || this.status >= 500;
   }
 }
 
-/** A key for one attempt to pay. Keep it with the basket, so that a reload or a second click goes on with it. */
+/** Returns a key for one attempt to pay. Save it with the basket, so that a reload or a second click reuses it. */
 export function newIdempotencyKey() {
   return crypto.randomUUID();
 }
 
-/** The API, as a browser uses it. */
+/** The API's client for a browser. */
 export class Payments {
   /**
-   * @param {string} baseUrl the API's, such as `https://….execute-api.….amazonaws.com`
-   * @param {Surroundings} [surroundings]
+   * @param {string} baseUrl the API's URL, such as `https://….execute-api.….amazonaws.com`
+   * @param {Overrides} [overrides]
    */
-  constructor(baseUrl, surroundings = {}) {
+  constructor(baseUrl, overrides = {}) {
     this.baseUrl = baseUrl.replace(/\/+$/, "");
-    this.fetch = surroundings.fetch ?? globalThis.fetch.bind(globalThis);
-    this.now = surroundings.now ?? (() => performance.now());
-    this.random = surroundings.random ?? Math.random;
-    this.sleep = surroundings.sleep ?? sleep;
-    this.page = surroundings.page ?? globalThis.document;
+    this.fetch = overrides.fetch ?? globalThis.fetch.bind(globalThis);
+    this.now = overrides.now ?? (() => performance.now());
+    this.random = overrides.random ?? Math.random;
+    this.sleep = overrides.sleep ?? sleep;
+    this.page = overrides.page ?? globalThis.document;
   }
 
   /**
-   * Begins a payment through ApoloPay, or goes on with the one that the key has begun. A payment that is already beyond
-   * `pending` has no `processId`: there is nothing left to pay.
+   * Creates a payment through ApoloPay, or continues the payment of this key. A payment beyond `pending` has no
+   * `processId`: there is nothing left to pay.
    *
    * @param {Preorder} preorder
    * @param {CreateOptions} options
    * @returns {Promise<Payment>}
-   * @throws {PaymentError} a refusal, or after `limitMs` the last trouble: the same key may still succeed later
+   * @throws {PaymentError} a refusal, or after `limitMs` the last error: the same key may still succeed later
    */
   createPreorder(preorder, options) {
     return this.#create("/preorders", preorder, options);
   }
 
   /**
-   * Begins a payment through FinvyPay, or goes on with the one that the key has begun. Send the buyer to `redirectUrl` if
-   * there is one.
+   * Creates a payment through FinvyPay, or continues the payment of this key. Send the buyer to `redirectUrl` if there
+   * is one.
    *
    * @param {ApmPayment} payment
    * @param {CreateOptions} options
    * @returns {Promise<Payment>}
-   * @throws {PaymentError} as `createPreorder`
+   * @throws {PaymentError} like `createPreorder`
    */
   createApmPayment(payment, options) {
     return this.#create("/apm-payments", payment, options);
   }
 
   /**
-   * Asks once.
+   * Reads a payment once.
    *
    * @param {string} id
    * @param {{ signal?: AbortSignal }} [options]
@@ -185,13 +185,13 @@ export class Payments {
   }
 
   /**
-   * Asks until the payment is at one of `END_STATUSES`, or `limitMs` have passed: soon at first, then ever more slowly,
-   * not at all while the page is hidden, and at once when it is shown again.
+   * Polls until the payment has one of `END_STATUSES`, or `limitMs` have passed: quickly at first, then more and more
+   * slowly. Pauses while the page is hidden, and polls at once when it is shown again.
    *
    * @param {string} id
    * @param {FollowOptions} [options]
-   * @returns {Promise<Payment | undefined>} as it was last seen, which after `limitMs` need not be at an end
-   * @throws {PaymentError} where no such payment is known; no other trouble ends it
+   * @returns {Promise<Payment | undefined>} the last response; after `limitMs` its status may not be an end status
+   * @throws {PaymentError} if there is no such payment; no other error ends the polling
    */
   async follow(id, { onChange, onTrouble, signal, limitMs = FOLLOW_LIMIT_MS } = {}) {
     /** @type {Payment | undefined} */
@@ -201,7 +201,7 @@ export class Payments {
     let left = limitMs;
     for (;;) {
       if (await this.#untilShown(signal)) wait = POLL_MS.first;
-      const asked = this.now();
+      const started = this.now();
       try {
         const payment = await this.get(id, { signal });
         const changed = seen?.status !== payment.status || seen.updatedAt !== payment.updatedAt;
@@ -216,9 +216,9 @@ export class Payments {
         troubled = true;
         wait = Math.max(wait, error.retryAfterMs ?? 0);
       }
-      // Pages that were opened together do not ask together.
+      // Jitter: pages that were opened together do not poll together.
       const pause = wait * (0.75 + 0.5 * this.random());
-      left -= this.now() - asked + pause;
+      left -= this.now() - started + pause;
       if (left <= 0) return seen;
       await this.#pause(pause, signal);
       wait = Math.min(wait * POLL_MS.growth, POLL_MS.most);
@@ -259,32 +259,32 @@ export class Payments {
     const headers = {};
     if (body !== undefined) headers["content-type"] = "application/json";
     if (idempotencyKey !== undefined) headers["idempotency-key"] = idempotencyKey;
-    const patience = new AbortController();
-    const stop = () => patience.abort(signal?.reason);
-    const timer = setTimeout(() => patience.abort(new DOMException("no answer in time", "TimeoutError")), REQUEST_MS);
+    const timeout = new AbortController();
+    const stop = () => timeout.abort(signal?.reason);
+    const timer = setTimeout(() => timeout.abort(new DOMException("no response in time", "TimeoutError")), REQUEST_MS);
     signal?.addEventListener("abort", stop, { once: true });
     let response, text;
     try {
-      const init = { method, headers, body, signal: patience.signal, cache: /** @type {const} */ ("no-store") };
+      const init = { method, headers, body, signal: timeout.signal, cache: /** @type {const} */ ("no-store") };
       response = await this.fetch(`${this.baseUrl}${path}`, init);
       text = await response.text();
     } catch (cause) {
       signal?.throwIfAborted();
-      throw new PaymentError({ status: 0, code: "NO_ANSWER", message: "the payment service does not answer", cause });
+      throw new PaymentError({ status: 0, code: "NO_RESPONSE", message: "no response from the payment service", cause });
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", stop);
     }
-    const answer = parsed(text);
-    if (response.ok && typeof answer?.id === "string" && typeof answer.status === "string") {
-      // A double has fifteen digits to spare an amount's eleven: its text is the decimal that was sent.
-      return /** @type {Payment} */ (/** @type {unknown} */ ({ ...answer, amount: String(answer.amount) }));
+    const parsed = parse(text);
+    if (response.ok && typeof parsed?.id === "string" && typeof parsed.status === "string") {
+      // An amount has eleven digits and a double fifteen, so the text is exactly the decimal that was sent.
+      return /** @type {Payment} */ (/** @type {unknown} */ ({ ...parsed, amount: String(parsed.amount) }));
     }
-    throw problem(response, answer);
+    throw problem(response, parsed);
   }
 
   /**
-   * Waits until the page is shown, and says whether it had to.
+   * Waits until the page is shown. Returns whether it had to wait.
    *
    * @param {AbortSignal} [signal]
    */
@@ -296,23 +296,23 @@ export class Payments {
   }
 
   /**
-   * A wait that ends when the page is hidden: the next look comes when it is shown again.
+   * Waits, but not longer than until the page is hidden: the next poll comes when it is shown again.
    *
    * @param {number} ms
    * @param {AbortSignal} [signal]
    */
   async #pause(ms, signal) {
-    const over = new AbortController();
-    const stop = () => over.abort(signal?.reason);
+    const ended = new AbortController();
+    const stop = () => ended.abort(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     try {
       await Promise.race([
-        this.sleep(ms, over.signal),
-        ...(this.page ? [this.#visibility("hidden", over.signal)] : []),
+        this.sleep(ms, ended.signal),
+        ...(this.page ? [this.#visibility("hidden", ended.signal)] : []),
       ]);
     } finally {
       signal?.removeEventListener("abort", stop);
-      over.abort();
+      ended.abort();
     }
     signal?.throwIfAborted();
   }
@@ -325,25 +325,25 @@ export class Payments {
   #visibility(state, signal) {
     const page = this.page;
     return new Promise((resolve, reject) => {
-      const look = () => {
+      const check = () => {
         if (page.visibilityState === state) done(resolve);
       };
       const abort = () => done(() => reject(signal?.reason));
-      /** @param {() => void} settle */
-      const done = (settle) => {
-        page.removeEventListener("visibilitychange", look);
+      /** @param {() => void} finish */
+      const done = (finish) => {
+        page.removeEventListener("visibilitychange", check);
         signal?.removeEventListener("abort", abort);
-        settle();
+        finish();
       };
-      page.addEventListener("visibilitychange", look);
+      page.addEventListener("visibilitychange", check);
       signal?.addEventListener("abort", abort, { once: true });
-      look();
+      check();
     });
   }
 }
 
 /**
- * The request as JSON. The amount goes out as the digits that it was given in: it is never a float.
+ * Returns the request as JSON. The amount keeps the digits of the caller's text: it is never a float.
  *
  * @param {Preorder | ApmPayment} request
  */
@@ -360,7 +360,7 @@ function bodyOf({ amount, ...rest }) {
  * @param {string} text
  * @returns {Record<string, any> | undefined}
  */
-function parsed(text) {
+function parse(text) {
   try {
     const value = JSON.parse(text);
     return typeof value === "object" && value !== null ? value : undefined;
@@ -371,19 +371,19 @@ function parsed(text) {
 
 /**
  * @param {Response} response
- * @param {Record<string, any> | undefined} answer
+ * @param {Record<string, any> | undefined} parsed
  */
-function problem(response, answer) {
+function problem(response, parsed) {
   const seconds = Number(response.headers.get("retry-after") ?? NaN);
-  const isOurs = typeof answer?.code === "string";
+  const isOurs = typeof parsed?.code === "string";
   return new PaymentError({
-    // A 2xx that is no payment came from something in between: as good as no answer.
+    // A 2xx without a payment came from something in between: treat it like no response.
     status: response.ok ? 502 : response.status,
-    code: isOurs ? answer.code : "UNKNOWN",
-    message: isOurs ? String(answer.detail ?? answer.title) : `the payment service answers ${response.status}`,
-    errors: Array.isArray(answer?.errors) ? answer.errors : [],
-    providerCode: answer?.providerCode,
-    paymentId: isOurs ? answer.id : undefined,
+    code: isOurs ? parsed.code : "UNKNOWN",
+    message: isOurs ? String(parsed.detail ?? parsed.title) : `the payment service responded with ${response.status}`,
+    errors: Array.isArray(parsed?.errors) ? parsed.errors : [],
+    providerCode: parsed?.providerCode,
+    paymentId: isOurs ? parsed.id : undefined,
     retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
   });
 }

@@ -1,5 +1,4 @@
-// Signs a quote: what a payment may cost, said by the shop's backend and not by the browser.
-// Needs Node 18.3 or newer and nothing else.
+// Signs a quote, in which the shop's backend sets the price of a payment. Needs only Node 18.3 or newer.
 //
 //   QUOTE_KEY=… node sign.mjs --order-id ORD-9821 --amount 25.50 --currency USD [--expires-in 900]
 //
@@ -11,12 +10,12 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
 /**
- * Gives the token that the browser sends as `quote`.
+ * Returns the token that the browser sends as `quote`.
  *
- * @param {string} key the secret's `key`, as it is: 32 bytes or more
+ * @param {string} key the secret's `key`, used as it is: 32 bytes or more
  * @param {{ orderId: string, amount: string, currency: string }} payment
- *   the amount in major units as a decimal text ("25.50"), since a float would be inexact; the currency's ISO 4217 code
- * @param {number} expiresIn for how many seconds a payment may begin with it
+ *   the amount in major units, as a decimal text ("25.50"), since a float would be inexact; the ISO 4217 currency code
+ * @param {number} expiresIn the number of seconds in which a payment may begin
  * @returns {string}
  */
 export function signQuote(key, { orderId, amount, currency }, expiresIn = 900) {

@@ -1,6 +1,6 @@
-"""Signs a quote: what a payment may cost, said by the shop's backend and not by the browser.
+"""Signs a quote, in which the shop's backend sets the price of a payment.
 
-Needs Python 3.10 or newer and nothing else.
+Needs only Python 3.10 or newer.
 
     QUOTE_KEY=… python sign.py --order-id ORD-9821 --amount 25.50 --currency USD [--expires-in 900]
 
@@ -18,10 +18,11 @@ import time
 
 
 def sign_quote(key: str, order_id: str, amount: str, currency: str, expires_in: int = 900) -> str:
-    """Gives the token that the browser sends as `quote`.
+    """Returns the token that the browser sends as `quote`.
 
-    `key` is the secret's `key`, as it is: 32 bytes or more. `amount` is in major units, as a decimal text ("25.50"),
-    since a float would be inexact; `currency` the ISO 4217 code. A payment may begin with it for `expires_in` seconds.
+    `key` is the secret's `key`, used as it is: 32 bytes or more. `amount` is in major units, as a decimal text
+    ("25.50"), since a float would be inexact. `currency` is the ISO 4217 code. A payment may begin within `expires_in`
+    seconds.
     """
     if len(key.encode()) < 32:
         raise ValueError("the key must have 32 bytes or more")

@@ -1,5 +1,5 @@
 // @ts-check
-// The stand-in of ApoloPay's element: the same name and attribute, and a dialog in which one plays the buyer.
+// The stand-in for ApoloPay's element: the same name and attribute, and a dialog in which you play the buyer.
 
 import { element } from "./dom.mjs";
 
@@ -8,7 +8,7 @@ const OUTCOMES = [
   ["payWrongAmount", "Send the wrong amount (1)"],
   ["fail", "Let it fail"],
   ["cancel", "Cancel"],
-  ["leave", "Let it run out"],
+  ["leave", "Let it expire"],
 ];
 
 class StandInButton extends HTMLElement {
@@ -30,7 +30,7 @@ class StandInButton extends HTMLElement {
         "form",
         { method: "dialog" },
         element("h2", { id: "smartpay-title" }, "SmartPay"),
-        element("p", { class: "hint" }, "A stand-in: no coin moves. You play the buyer, and ApoloPay."),
+        element("p", { class: "hint" }, "A stand-in: no money moves. You play the buyer and ApoloPay."),
         select("asset", "Asset", [["USDT", "USDT – Tether USD"]]),
         select("network", "Network", [["apolopay", "ApoloPay"], ["tron", "Tron"], ["polygon", "Polygon"]]),
         select("webhook", "ApoloPay's webhook comes", [
@@ -39,7 +39,7 @@ class StandInButton extends HTMLElement {
           ["twice", "twice"],
           ["never", "never"],
         ]),
-        select("shape", "in the shape", [["A", "seen in production"], ["B", "documented"]]),
+        select("shape", "in the shape", [["A", "observed in production"], ["B", "documented"]]),
         element(
           "p",
           { class: "actions" },
@@ -50,7 +50,7 @@ class StandInButton extends HTMLElement {
         element(
           "p",
           { class: "hint" },
-          "ApoloPay is only known to tell of completions: any other word of its is kept as a fact, and changes nothing.",
+          "ApoloPay is only known to report completions. Any other status is stored as a fact and changes nothing.",
         ),
         problem,
       )
@@ -58,10 +58,10 @@ class StandInButton extends HTMLElement {
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const data = new FormData(form, /** @type {SubmitEvent} */ (event).submitter);
-      const said = new URLSearchParams();
-      for (const name of ["outcome", "webhook", "shape"]) said.set(name, String(data.get(name)));
+      const fields = new URLSearchParams();
+      for (const name of ["outcome", "webhook", "shape"]) fields.set(name, String(data.get(name)));
       const id = encodeURIComponent(this.getAttribute("process-id") ?? "");
-      const response = await fetch(`/apolopay/pay/${id}`, { method: "POST", body: said });
+      const response = await fetch(`/apolopay/pay/${id}`, { method: "POST", body: fields });
       problem.textContent = response.ok ? "" : await response.text();
       if (response.ok) dialog.close();
     });

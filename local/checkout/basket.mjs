@@ -1,8 +1,8 @@
 // @ts-check
-// What this browser remembers: the basket, and the attempt to pay for it.
+// The state that this browser keeps: the basket, and the attempt to pay for it.
 //
-// An attempt is written down, with its idempotency key, before anything is sent. A second click, a reload and a browser that
-// was closed find it and go on with it, so that they never begin a second payment.
+// An attempt is saved, with its idempotency key, before anything is sent. A second click, a reload and a reopened browser
+// continue the saved attempt, so they never start a second payment.
 
 import { newIdempotencyKey } from "./payments.mjs";
 
@@ -27,21 +27,21 @@ export const GOODS = [
  * @property {string} key the idempotency key
  * @property {Method} method
  * @property {string} amount
- * @property {import("./payments.mjs").Preorder | import("./payments.mjs").ApmPayment} [request] until it is answered: the
- *   same key needs the same request
- * @property {string} [paymentId] once it is answered
- * @property {number} patience for how many seconds the page asks by itself
+ * @property {import("./payments.mjs").Preorder | import("./payments.mjs").ApmPayment} [request] until there is a response:
+ *   the same key needs the same request
+ * @property {string} [paymentId] once there is a response
+ * @property {number} pollSeconds for how many seconds the page polls by itself
  *
  * @typedef {object} Kept
  * @property {Record<string, number>} basket
  * @property {Buyer} buyer
  * @property {Method} method
  * @property {string} order the shop's number for the basket
- * @property {number} attempts how often it was tried to pay for it
+ * @property {number} attempts the number of attempts to pay for it
  * @property {Attempt} [attempt]
  */
 
-const PLACE = "checkout";
+const STORAGE_KEY = "checkout";
 
 /** @returns {Kept} */
 function empty() {
@@ -63,17 +63,17 @@ function newOrder() {
 /** @returns {Kept} */
 export function load() {
   try {
-    const kept = JSON.parse(localStorage.getItem(PLACE) ?? "null");
+    const kept = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "null");
     if (typeof kept?.order === "string") return { ...empty(), ...kept };
   } catch {
-    // What cannot be read is as good as nothing.
+    // Unreadable state is ignored.
   }
   return empty();
 }
 
 /** @param {Kept} kept */
 export function save(kept) {
-  localStorage.setItem(PLACE, JSON.stringify(kept));
+  localStorage.setItem(STORAGE_KEY, JSON.stringify(kept));
 }
 
 /** @param {Kept} kept */
@@ -82,20 +82,20 @@ export function totalCents({ basket }) {
 }
 
 /**
- * A new attempt. It has an order id of its own: FinvyPay's general webhook names nothing but that.
+ * A new attempt. Each attempt has its own order id, since FinvyPay's general webhook has no other id.
  *
  * @param {Kept} kept
  * @param {string} amount
- * @param {number} patience
+ * @param {number} pollSeconds
  * @returns {Attempt}
  */
-export function newAttempt(kept, amount, patience) {
+export function newAttempt(kept, amount, pollSeconds) {
   kept.attempts += 1;
   const orderId = kept.attempts === 1 ? kept.order : `${kept.order}-${kept.attempts}`;
-  return { orderId, key: newIdempotencyKey(), method: kept.method, amount, patience };
+  return { orderId, key: newIdempotencyKey(), method: kept.method, amount, pollSeconds };
 }
 
-/** @param {Kept} kept the basket is done with; the buyer is remembered */
+/** Starts with a new basket and keeps the buyer. @param {Kept} kept */
 export function startOver(kept) {
   return { ...empty(), buyer: kept.buyer, method: kept.method };
 }

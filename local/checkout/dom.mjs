@@ -1,5 +1,5 @@
 // @ts-check
-// Elements made without a word of HTML, which the page's policy forbids to parse.
+// Creates elements without parsing HTML, which the page's policy forbids.
 
 /**
  * @param {string} id
@@ -12,7 +12,7 @@ export function byId(id) {
 }
 
 /**
- * An element with attributes, listeners (`onclick`) and children; what is `undefined` or `false` is left out.
+ * An element with attributes, listeners (`onclick`) and children. `undefined` and `false` are skipped.
  *
  * @param {string} tag
  * @param {Record<string, string | number | boolean | ((event: Event) => void) | undefined>} [attributes]
@@ -20,14 +20,14 @@ export function byId(id) {
  * @returns {HTMLElement}
  */
 export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === false) continue;
-    if (typeof value === "function") made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value === true ? "" : String(value));
+    if (typeof value === "function") created.addEventListener(name.slice(2), value);
+    else created.setAttribute(name, value === true ? "" : String(value));
   }
   for (const child of children) {
-    if (child !== undefined && child !== false) made.append(child);
+    if (child !== undefined && child !== false) created.append(child);
   }
-  return made;
+  return created;
 }

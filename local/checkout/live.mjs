@@ -1,10 +1,10 @@
 // @ts-check
-// The live view: what the stand-ins saw of a payment, what the ledger and the bus say, and how the status follows.
+// The live view of a payment: its HTTP exchanges, its ledger, its events, and how the status follows from the facts.
 
 import { byId, element } from "./dom.mjs";
-import { isAsMuch } from "./money.mjs";
+import { equalsMinor } from "./money.mjs";
 
-const EVERY_MS = 1000;
+const POLL_INTERVAL_MS = 1000;
 
 /**
  * @typedef {object} Message
@@ -19,7 +19,7 @@ const EVERY_MS = 1000;
  * @property {string} path
  * @property {Message} request
  * @property {number | null} status
- * @property {Message} answer
+ * @property {Message} response
  * @property {string | null} error
  * @property {number} times
  *
@@ -35,7 +35,7 @@ const EVERY_MS = 1000;
  * @typedef {object} Fact
  * @property {string} digest
  * @property {string} outcome
- * @property {string} words the provider's own
+ * @property {string} rawStatus the provider's own
  * @property {string | number} [amount]
  * @property {string} [currency]
  * @property {string} [payment]
@@ -49,25 +49,25 @@ const EVERY_MS = 1000;
  * @property {{ list: { "detail-type": string, time: string, detail: Record<string, unknown> }[] } | Unavailable} events
  */
 
-/** The ladder, lowest rung first, and what reaches each. */
-const LADDER = [
-  ["creating", "our intent, stored before the provider is called"],
-  ["pending", "the provider took it"],
-  ["expired", "our own clock; soft"],
-  ["authorized", "money is promised"],
-  ["cancelled", "the buyer gave up"],
-  ["failed", "refused, or failed"],
-  ["review", "money that does not match"],
-  ["completed", "verified money that matches"],
+/** The statuses by rank, and what leads to each. */
+const STATUSES = [
+  ["creating", "stored before the provider is called"],
+  ["pending", "the provider accepted it"],
+  ["expired", "not paid in time; can still complete"],
+  ["authorized", "authorised by the bank, not paid"],
+  ["cancelled", "cancelled by the buyer"],
+  ["failed", "refused or failed at the provider"],
+  ["review", "received money does not match"],
+  ["completed", "received money matches"],
 ];
 
 /** @type {AbortController | undefined} */
 let watching;
-/** What is shown, as JSON. */
+/** The order and payment that are shown, as JSON. */
 let shownFor = "";
 
 /**
- * Shows what happens to an order's payment from now on; nothing, where there is none.
+ * Shows an order's payment from now on, or nothing.
  *
  * @param {{ orderId: string, paymentId?: string } | undefined} of
  */
@@ -78,7 +78,7 @@ export function watch(of) {
   watching?.abort();
   watching = new AbortController();
   if (of) void poll(of, watching.signal);
-  else byId("live-body").replaceChildren(element("p", { class: "hint" }, "Nothing yet. Every request, fact and event will show here."));
+  else byId("live-body").replaceChildren(element("p", { class: "hint" }, "Nothing yet. Every request, fact and event will appear here."));
 }
 
 /**
@@ -95,10 +95,10 @@ async function poll({ orderId, paymentId }, signal) {
         const text = await response.text();
         if (response.ok && text !== last && !signal.aborted) draw(/** @type {Journal} */ (JSON.parse((last = text))));
       } catch {
-        // The stand-ins may have been started again; the view stays as it was.
+        // The stand-ins may be restarting. The view stays unchanged.
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
   }
 }
 
@@ -108,10 +108,10 @@ function draw({ exchanges, ledger, events }) {
   const held = document.activeElement?.closest("#live details")?.getAttribute("data-key");
   const start = exchanges[0]?.atMs ?? 0;
   byId("live-body").replaceChildren(
-    section("The join", "unavailable" in ledger ? missing(ledger) : ladder(ledger.state, ledger.facts)),
+    section("Status", "unavailable" in ledger ? missing(ledger) : statuses(ledger.state, ledger.facts)),
     section("Facts in the ledger", "unavailable" in ledger ? missing(ledger) : facts(ledger.state, ledger.facts, open)),
     section("Events on the bus", "unavailable" in events ? missing(events) : published(events.list, open)),
-    section("HTTP exchanges", list(exchanges.map((exchange) => drawn(exchange, start, open)), "None yet.")),
+    section("HTTP exchanges", list(exchanges.map((exchange) => exchangeRecord(exchange, start, open)), "None yet.")),
   );
   if (held) {
     const summary = document.querySelector(`#live details[data-key="${CSS.escape(held)}"] > summary`);
@@ -126,7 +126,7 @@ function section(title, ...content) {
 
 /** @param {Unavailable} reason */
 function missing({ unavailable }) {
-  return element("p", { class: "hint" }, `Not to be seen here: ${unavailable}.`);
+  return element("p", { class: "hint" }, `Not available: ${unavailable}.`);
 }
 
 /** @param {Node[]} items @param {string} none */
@@ -137,46 +137,46 @@ function list(items, none) {
 }
 
 /**
- * The rung that a fact names.
+ * The status that a fact leads to.
  *
  * @param {Fact} fact
  * @param {State} state
  */
-function rungOf({ outcome, amount, currency }, state) {
-  if (outcome !== "completed") return LADDER.some(([name]) => name === outcome) ? outcome : undefined;
+function statusOf({ outcome, amount, currency }, state) {
+  if (outcome !== "completed") return STATUSES.some(([name]) => name === outcome) ? outcome : undefined;
   const matches =
     amount !== undefined &&
-    isAsMuch(String(amount), state.amount, state.currency) &&
+    equalsMinor(String(amount), state.amount, state.currency) &&
     (currency === undefined || currency === state.currency);
   return matches ? "completed" : "review";
 }
 
 /** @param {State | null} state @param {Fact[]} facts */
-function ladder(state, facts) {
+function statuses(state, facts) {
   if (!state) return element("p", { class: "hint" }, "No payment in the table yet.");
-  const named = facts.map((fact) => rungOf(fact, state));
-  const rows = LADDER.map(([name, by], rank) => {
-    const count = named.filter((rung) => rung === name).length;
-    const begun = rank === 0 || (name === "pending" && (state.references ?? []).length > 0);
-    const reached = count > 0 || name === state.status || begun;
-    const said = count > 0 ? `${count} ${count === 1 ? "fact" : "facts"}` : reached ? "stored" : "";
+  const reachedByFacts = facts.map((fact) => statusOf(fact, state));
+  const rows = STATUSES.map(([name, by], rank) => {
+    const count = reachedByFacts.filter((status) => status === name).length;
+    const isStored = rank === 0 || (name === "pending" && (state.references ?? []).length > 0);
+    const reached = count > 0 || name === state.status || isStored;
+    const text = count > 0 ? `${count} ${count === 1 ? "fact" : "facts"}` : reached ? "stored" : "";
     return element(
       "li",
       { class: name === state.status ? "here" : reached ? "reached" : "", "aria-current": name === state.status && "step" },
       element("b", {}, name ?? ""),
       element("small", {}, by ?? ""),
-      element("span", {}, said),
+      element("span", {}, text),
     );
   });
   return element(
     "div",
-    { class: "join" },
-    element("p", { class: "hint" }, "The status is the highest rung that any fact names; order and repetition do not matter."),
-    element("ol", { class: "ladder", reversed: true }, ...rows.reverse()),
+    { class: "statuses" },
+    element("p", { class: "hint" }, "The status is the highest one that any fact leads to. The order of facts and duplicates do not matter."),
+    element("ol", { class: "ranks", reversed: true }, ...rows.reverse()),
     element(
       "p",
       { class: "hint" },
-      `Stored: ${state.status}, version ${state.version}${state.attention?.length ? `; for a person: ${state.attention.join(", ")}` : ""}.`,
+      `Stored: ${state.status}, version ${state.version}${state.attention?.length ? `; attention: ${state.attention.join(", ")}` : ""}.`,
     ),
   );
 }
@@ -190,14 +190,14 @@ function facts(state, facts, open) {
         open,
         [
           element("b", {}, fact.outcome),
-          ` “${fact.words}” `,
+          ` “${fact.rawStatus}” `,
           `${fact.amount ?? "no amount"} ${fact.currency ?? ""} `,
-          element("span", { class: "to" }, `→ ${(state && rungOf(fact, state)) ?? "no rung"}`),
+          element("span", { class: "to" }, `→ ${(state && statusOf(fact, state)) ?? "no change"}`),
         ],
         element("pre", {}, JSON.stringify(fact, null, 2)),
       ),
     ),
-    "None yet: nothing verified was said about it.",
+    "None yet.",
   );
 }
 
@@ -219,7 +219,7 @@ function published(events, open) {
 const LEGS = { browser: "browser → function", provider: "function → provider", webhook: "provider → function" };
 
 /** @param {Exchange} exchange @param {number} start @param {Set<string | null>} open */
-function drawn({ leg, atMs, endedMs, method, path, request, status, answer, error, times }, start, open) {
+function exchangeRecord({ leg, atMs, endedMs, method, path, request, status, response, error, times }, start, open) {
   const kind = status === null ? (error ? "bad" : "open") : status < 300 ? "good" : status < 500 ? "look" : "bad";
   const took = endedMs !== null && times === 1 ? `, ${endedMs - atMs} ms` : "";
   return record(
@@ -232,7 +232,7 @@ function drawn({ leg, atMs, endedMs, method, path, request, status, answer, erro
       element("small", {}, `${LEGS[leg]}, ${((atMs - start) / 1000).toFixed(1)} s${took}${times > 1 ? `, ${times} times` : ""}`),
     ],
     message("Request", request),
-    message("Answer", answer),
+    message("Response", response),
     ...(error ? [element("p", { class: "hint" }, error)] : []),
   );
 }
@@ -243,7 +243,7 @@ function message(title, { headers, body }) {
   return element("div", {}, element("h4", {}, title), element("pre", {}, [...lines, ...(body ? ["", pretty(body)] : [])].join("\n") || "(empty)"));
 }
 
-/** JSON on lines of its own; the numbers stay the digits that were sent. @param {string} text */
+/** Indents JSON and keeps the text of its numbers. @param {string} text */
 function pretty(text) {
   if (!/^\s*[[{]/.test(text)) return text;
   let depth = 0;
@@ -257,7 +257,7 @@ function pretty(text) {
 }
 
 /**
- * A line that opens.
+ * An expandable line.
  *
  * @param {string} key
  * @param {Set<string | null>} open

@@ -1,28 +1,28 @@
 // @ts-check
-// Money: whole cents inside, decimal texts outside, never a float.
+// Money: whole cents inside, decimal strings outside, never floats.
 
 /** @param {number} cents @returns {string} such as "25.50" */
 export function decimal(cents) {
-  if (!Number.isSafeInteger(cents) || cents < 0) throw new RangeError("cents are a whole number");
+  if (!Number.isSafeInteger(cents) || cents < 0) throw new RangeError("cents must be a whole number");
   const rest = cents % 100;
   return `${(cents - rest) / 100}.${String(rest).padStart(2, "0")}`;
 }
 
-/** @param {string} amount a decimal text @param {string} currency @returns {string} as people read it */
+/** @param {string} amount a decimal string @param {string} currency @returns {string} for humans */
 export function readable(amount, currency) {
   const format = new Intl.NumberFormat("en-US", { style: "currency", currency });
-  // Given a text, it formats the decimal itself.
+  // A string is formatted as an exact decimal.
   return format.format(/** @type {any} */ (amount));
 }
 
 /**
- * Whether a decimal text is as much as these minor units.
+ * Whether a decimal string equals an amount in minor units.
  *
  * @param {string} amount
  * @param {number} minor
  * @param {string} currency
  */
-export function isAsMuch(amount, minor, currency) {
+export function equalsMinor(amount, minor, currency) {
   const { maximumFractionDigits: digits = 2 } = new Intl.NumberFormat("en-US", { style: "currency", currency }).resolvedOptions();
   const parts = /^(\d+)(?:\.(\d*?)0*)?$/.exec(amount);
   if (!parts) return false;

@@ -1,65 +1,65 @@
 // @ts-check
-// The checkout: a basket, one attempt to pay for it at a time, and what became of it.
+// The checkout: a basket, one attempt at a time to pay for it, and the result.
 //
-// The page believes the API only. That a buyer came back, by whichever address, says nothing about money.
+// The page trusts only the API. A buyer's return from the provider, with whatever URL, does not prove a payment.
 
 import { GOODS, load, newAttempt, save, startOver, totalCents } from "./basket.mjs";
 import { byId, element } from "./dom.mjs";
 import { watch } from "./live.mjs";
 import { decimal, readable } from "./money.mjs";
 import { END_STATUSES, PaymentError, Payments } from "./payments.mjs";
-import { arrange, SCENARIOS } from "./scenarios.mjs";
+import { script, SCENARIOS } from "./scenarios.mjs";
 import { defineSmartPay } from "./smartpay.mjs";
 
-/** The same origin here; on AWS the address of the API, whose CORS lets this origin in. */
+/** On this origin here. On AWS the API has another origin and allows this one with CORS. */
 const payments = new Payments("/api");
 
 let kept = load();
-/** Ends whatever is being asked for the view that was left. */
+/** Aborts the requests of the previous view. */
 let leaving = new AbortController();
 
 const METHODS = { smartpay: "SmartPay", apple_pay: "Apple Pay", google_pay: "Google Pay" };
 
 /**
- * What each status says to a buyer. Only `completed` is paid.
+ * The texts for each status. Only `completed` is paid.
  *
- * @type {Record<import("./payments.mjs").Status | "starting", { title: string, kind: string, badge: string, said: string }>}
+ * @type {Record<import("./payments.mjs").Status | "starting", { title: string, kind: string, badge: string, explanation: string }>}
  */
-const WORDS = {
-  starting: { title: "Starting your payment", kind: "open", badge: "Starting", said: "One moment, please." },
+const TEXTS = {
+  starting: { title: "Starting your payment", kind: "open", badge: "Starting", explanation: "One moment, please." },
   creating: {
     title: "Starting your payment",
     kind: "open",
     badge: "Starting",
-    said: "The provider has not answered yet. Nothing is lost: the payment goes on as soon as it does.",
+    explanation: "The provider has not responded yet. Nothing is lost: the payment continues as soon as it does.",
   },
   pending: {
     title: "Waiting for your payment",
     kind: "open",
     badge: "Not paid yet",
-    said: "We have not heard that it is paid. This page changes by itself as soon as we do.",
+    explanation: "We have not received your payment yet. This page updates by itself.",
   },
   authorized: {
-    title: "Your payment is promised",
+    title: "Your payment is authorised",
     kind: "open",
     badge: "Not paid yet",
-    said: "Your bank has promised the money, and we are waiting for it. This page changes by itself.",
+    explanation: "Your bank has authorised the payment, and we are waiting for the money. This page updates by itself.",
   },
   expired: {
     title: "The time to pay has run out",
     kind: "ended",
     badge: "Not paid",
-    said: "No money came in time. If you have paid all the same, it still counts: it only takes longer.",
+    explanation: "We received no money in time. If you have paid, it still counts: it only takes longer.",
   },
-  cancelled: { title: "You cancelled the payment", kind: "ended", badge: "Not paid", said: "No money was taken." },
-  failed: { title: "The payment failed", kind: "bad", badge: "Not paid", said: "The provider could not take it. You can try again." },
+  cancelled: { title: "You cancelled the payment", kind: "ended", badge: "Not paid", explanation: "No money was taken." },
+  failed: { title: "The payment failed", kind: "bad", badge: "Not paid", explanation: "The provider could not take it. You can try again." },
   review: {
-    title: "We are looking at your payment",
+    title: "We are checking your payment",
     kind: "look",
     badge: "Not paid",
-    said: "Money came, but not what was asked for. A person at the shop looks at it and will write to you. Please do not pay again.",
+    explanation: "We received money that does not match this payment. The shop checks it and will write to you. Please do not pay again.",
   },
-  completed: { title: "Thank you, your order is paid", kind: "good", badge: "Paid", said: "We are packing it." },
+  completed: { title: "Thank you, your order is paid", kind: "good", badge: "Paid", explanation: "We are packing it." },
 };
 
 const form = /** @type {HTMLFormElement} */ (byId("checkout"));
@@ -70,7 +70,7 @@ function field(name) {
   return /** @type {any} */ (form.elements.namedItem(name));
 }
 
-/** Shows one of the two views, and ends what was asked for the other. */
+/** Shows one of the two views, and aborts the requests of the other. */
 function enter(/** @type {"shop" | "payment"} */ view) {
   leaving.abort();
   leaving = new AbortController();
@@ -124,17 +124,17 @@ function showTotal() {
   payButton.textContent = `Pay ${readable(amount, "USD")}`;
 }
 
-// Beginning a payment.
+// Starting a payment.
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  // Disabled before anything else happens; and another tab may have begun already.
+  // Disabled first, against a second click. Another tab may have an attempt already.
   if (payButton.disabled) return;
   payButton.disabled = true;
-  const elsewhere = load().attempt;
-  if (elsewhere) {
+  const otherTab = load().attempt;
+  if (otherTab) {
     kept = load();
-    void begin(elsewhere);
+    void begin(otherTab);
     return;
   }
   const text = (/** @type {string} */ name) => field(name).value.trim();
@@ -144,19 +144,19 @@ form.addEventListener("submit", (event) => {
   const wrong = wrongFields();
   if (totalCents(kept) === 0) wrong.push({ pointer: "/amount", detail: "the basket is empty" });
   if (wrong.length > 0) {
-    refuse("Please look at this again.", wrong);
+    refuse("Please check your entries.", wrong);
     return;
   }
-  const attempt = newAttempt(kept, decimal(totalCents(kept)), Number(field("patience").value));
+  const attempt = newAttempt(kept, decimal(totalCents(kept)), Number(field("pollSeconds").value));
   attempt.request = requestFor(attempt);
   kept.attempt = attempt;
   save(kept);
   void begin(attempt, field("scenario").value);
 });
 
-/** What the browser itself sees; the API looks at everything again. */
+/** The problems that the browser itself finds. The API checks everything again. */
 function wrongFields() {
-  const needed = { firstName: "Please give your first name.", lastName: "Please give your last name.", email: "Please give your e-mail address." };
+  const needed = { firstName: "Please enter your first name.", lastName: "Please enter your last name.", email: "Please enter your e-mail address." };
   return Object.entries(needed)
     .filter(([name]) => !field(name).validity.valid || field(name).value.trim() === "")
     .map(([name, detail]) => ({ pointer: `/${name}`, detail }));
@@ -181,17 +181,17 @@ function requestFor({ orderId, method, amount }) {
       };
 }
 
-/** Where the form has what the API names. @type {Record<string, string>} */
-const PLACES = { "/customerEmail": "email", "/firstName": "firstName", "/lastName": "lastName", "/email": "email" };
+/** The form's fields by the API's pointers. @type {Record<string, string>} */
+const FIELDS = { "/customerEmail": "email", "/firstName": "firstName", "/lastName": "lastName", "/email": "email" };
 
 /**
- * Says at each field what is wrong with it, and nothing at the others. Gives what has no field, and the first that has one.
+ * Shows the problem of each field. Returns the first field with one, and the problems without a field.
  *
  * @param {import("./payments.mjs").WrongField[]} wrong
  */
 function mark(wrong) {
   byId("problem").hidden = true;
-  const known = new Map(wrong.map(({ pointer, detail }) => [PLACES[pointer], detail]));
+  const known = new Map(wrong.map(({ pointer, detail }) => [FIELDS[pointer], detail]));
   for (const name of ["firstName", "lastName", "email"]) {
     const detail = known.get(name);
     byId(`${name}-wrong`).textContent = detail ?? "";
@@ -199,11 +199,11 @@ function mark(wrong) {
     field(name).setAttribute("aria-describedby", `${name}-wrong`);
   }
   const first = ["firstName", "lastName", "email"].find((name) => known.has(name));
-  return { first, others: wrong.filter(({ pointer }) => !(pointer in PLACES)) };
+  return { first, others: wrong.filter(({ pointer }) => !(pointer in FIELDS)) };
 }
 
 /**
- * Shows the form again with what is wrong.
+ * Shows the form again, with the problems.
  *
  * @param {string} message
  * @param {import("./payments.mjs").WrongField[]} [wrong]
@@ -222,7 +222,7 @@ function refuse(message, wrong = []) {
 }
 
 /**
- * Begins the payment of an attempt, or goes on with it.
+ * Starts the payment of an attempt, or continues it.
  *
  * @param {import("./basket.mjs").Attempt} attempt
  * @param {string} [scenario]
@@ -236,14 +236,14 @@ async function begin(attempt, scenario) {
   watch({ orderId: attempt.orderId });
   try {
     const provider = attempt.method === "smartpay" ? "apolopay" : "finvypay";
-    if (scenario) await arrange(scenario, provider, attempt.orderId);
+    if (scenario) await script(scenario, provider, attempt.orderId);
     if (!attempt.paymentId) {
       const { id, redirectUrl } = await create(attempt, signal);
       attempt.paymentId = id;
-      // Names and e-mail were needed to repeat the request, which nobody must any more.
+      // The request, with name and e-mail, was only kept for a retry.
       delete attempt.request;
       keep(attempt);
-      // Back from there, the page finds the payment's id, and stays.
+      // After the return from there, the page finds the payment's id and stays.
       if (redirectUrl && go(redirectUrl)) return;
     }
     await follow(attempt.paymentId, attempt);
@@ -269,8 +269,8 @@ function create({ method, key, request }, signal) {
     idempotencyKey: key,
     signal,
     onRetry: (/** @type {PaymentError} */ seen, /** @type {number} */ waitMs) => {
-      const why = seen.code === "IDEMPOTENCY_IN_PROGRESS" ? "It is being started already." : "The payment service is busy.";
-      trouble(`${why} Trying again in ${Math.ceil(waitMs / 1000)} s; you pay only once.`);
+      const reason = seen.code === "IDEMPOTENCY_IN_PROGRESS" ? "The payment is already being started." : "The payment service is busy.";
+      trouble(`${reason} Trying again in ${Math.ceil(waitMs / 1000)} s; you pay only once.`);
     },
   };
   return method === "smartpay"
@@ -282,9 +282,9 @@ function create({ method, key, request }, signal) {
 function refusal(error) {
   switch (error.code) {
     case "VALIDATION_FAILED":
-      return "Please look at this again.";
+      return "Please check your entries.";
     case "PROVIDER_REJECTED":
-      return "The provider did not take this payment. Please choose another way to pay.";
+      return "The provider did not accept this payment. Please choose another way to pay.";
     case "NOT_FOUND":
       return "We do not know this payment. Please start again.";
     default:
@@ -311,15 +311,15 @@ function go(url) {
   return true;
 }
 
-// A payment that has begun.
+// A payment that exists.
 
 /**
  * @param {string} id
- * @param {import("./basket.mjs").Attempt} [attempt] what this browser knows of it, where it began here
+ * @param {import("./basket.mjs").Attempt} [attempt] if it was started in this browser
  */
 async function follow(id, attempt) {
   const signal = leaving.signal;
-  const limitMs = (attempt?.patience ?? 900) * 1000;
+  const limitMs = (attempt?.pollSeconds ?? 900) * 1000;
   history.replaceState(null, "", `/?payment=${encodeURIComponent(id)}`);
   const last = await payments.follow(id, {
     signal,
@@ -329,18 +329,18 @@ async function follow(id, attempt) {
       if (payment.orderId) watch({ orderId: payment.orderId, paymentId: id });
       show(payment.status, attempt, payment);
     },
-    onTrouble: () => trouble("We cannot see the payment's status just now. The page goes on trying."),
+    onTrouble: () => trouble("We cannot read the payment's status at the moment. The page keeps trying."),
   });
   if (last && END_STATUSES.has(last.status)) return;
   trouble(
-    "We have not heard of it for a while. You can close this page: come back by this address, or write to us with the order number.",
+    "There is no news for a while. You can close this page and return to this address later, or write to us with the order number.",
   );
   const check = element("button", { type: "button", onclick: () => void open(id, attempt) }, "Check again");
   actions(...(last ? choices(last.status, attempt, last) : []), check);
 }
 
 /**
- * Shows a payment that has begun.
+ * Shows an existing payment.
  *
  * @param {string} id
  * @param {import("./basket.mjs").Attempt} [attempt]
@@ -362,18 +362,18 @@ async function open(id, attempt) {
 }
 
 /**
- * @param {keyof typeof WORDS} status
+ * @param {keyof typeof TEXTS} status
  * @param {import("./basket.mjs").Attempt} [attempt]
  * @param {import("./payments.mjs").Payment} [payment]
  */
 function show(status, attempt, payment) {
-  const { title, kind, badge, said } = WORDS[status];
+  const { title, kind, badge, explanation } = TEXTS[status];
   byId("payment-title").textContent = title;
   document.title = `${title} – Tidewater Goods`;
   byId("payment").dataset.status = status;
   byId("status").dataset.kind = kind;
   byId("badge").textContent = badge;
-  byId("said").textContent = said;
+  byId("explanation").textContent = explanation;
   const amount = payment?.amount ?? attempt?.amount;
   const through = { apolopay: "ApoloPay", finvypay: "FinvyPay" };
   const facts = {
@@ -391,16 +391,16 @@ function show(status, attempt, payment) {
 }
 
 /**
- * What the buyer can do.
+ * The actions for the buyer.
  *
- * @param {keyof typeof WORDS} status
+ * @param {keyof typeof TEXTS} status
  * @param {import("./basket.mjs").Attempt} [attempt]
  * @param {import("./payments.mjs").Payment} [payment]
  */
 function choices(status, attempt, payment) {
   const button = (/** @type {string} */ text, /** @type {() => void} */ onclick, kind = "") =>
     element("button", { type: "button", class: kind, onclick }, text);
-  // A payment that was opened by its address may be another than the one that this browser is at.
+  // A payment that was opened by its URL may not be this browser's attempt.
   const leave = (/** @type {() => void} */ forget) => () => {
     if (attempt) forget();
     showShop();
@@ -414,33 +414,33 @@ function choices(status, attempt, payment) {
   if (status === "completed") return [button("Back to the shop", anew, "primary")];
   if (status === "review") return [button("Back to the shop", anew)];
   if (END_STATUSES.has(/** @type {any} */ (status))) return [button("Try again", again, "primary")];
-  const made = [];
+  const buttons = [];
   if (payment?.processId) {
-    made.push(element("apolopay-button", { "process-id": payment.processId, "product-title": "Tidewater Goods", lang: "en" }));
+    buttons.push(element("apolopay-button", { "process-id": payment.processId, "product-title": "Tidewater Goods", lang: "en" }));
   }
-  if (payment?.redirectUrl) made.push(button("Go on to pay", () => go(payment.redirectUrl), "primary"));
+  if (payment?.redirectUrl) buttons.push(button("Continue to payment", () => go(payment.redirectUrl), "primary"));
   if (payment?.processId || payment?.redirectUrl) {
-    made.push(
+    buttons.push(
       button("Pay in another way", again),
       element("p", { class: "hint" }, "This payment stays open for a while: pay only one of them."),
     );
   }
-  return made;
+  return buttons;
 }
 
-/** What the buyer can do, as it was last drawn. */
+/** The actions that are shown. */
 let drawn = "";
 
-/** @param {...HTMLElement} made */
-function actions(...made) {
-  const now = made.map((node) => `${node.localName} ${node.getAttribute("process-id") ?? node.textContent}`).join("\n");
-  // What has not changed stays, with its focus and its open dialog.
+/** @param {...HTMLElement} elements */
+function actions(...elements) {
+  const now = elements.map((node) => `${node.localName} ${node.getAttribute("process-id") ?? node.textContent}`).join("\n");
+  // Unchanged actions stay, with their focus and open dialog.
   if (now === drawn) return;
   drawn = now;
-  const place = byId("actions");
-  const isHeld = place.contains(document.activeElement);
-  place.replaceChildren(...made);
-  if (isHeld) byId("payment-title").focus();
+  const container = byId("actions");
+  const hasFocus = container.contains(document.activeElement);
+  container.replaceChildren(...elements);
+  if (hasFocus) byId("payment-title").focus();
 }
 
 /** @param {string} text */
@@ -450,17 +450,17 @@ function trouble(text) {
   shown.hidden = false;
 }
 
-// Where the page was opened: at a payment, back from a provider, in the middle of an attempt, or anew.
+// Opens the page: at a payment, after a return from a provider, in an attempt, or with the basket.
 
 function start() {
   byId("scenario").replaceChildren(...SCENARIOS.map(({ value, label }) => element("option", { value }, label)));
-  const asked = new URLSearchParams(location.search);
+  const query = new URLSearchParams(location.search);
   const { attempt } = kept;
-  const id = asked.get("payment");
-  const orderId = asked.get("order");
+  const id = query.get("payment");
+  const orderId = query.get("order");
   if (id) void open(id, attempt?.paymentId === id ? attempt : undefined);
   else if (attempt && (!orderId || orderId === attempt.orderId)) void begin(attempt);
-  else if (orderId) refuse("This browser does not know that order. Its payment's own address shows it anywhere.");
+  else if (orderId) refuse("This browser does not know that order. Use the URL of its payment instead.");
   else showShop();
 }
 

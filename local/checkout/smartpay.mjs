@@ -1,8 +1,7 @@
 // @ts-check
-// The switch: who defines <apolopay-button>. docs/frontend.md says what the real one needs.
+// Defines <apolopay-button>: the real element if `make dev` has SMARTPAY_BUNDLE (docs/frontend.md), otherwise the stand-in.
 //
-// Unless `make dev` was given SMARTPAY_BUNDLE, it is the stand-in beside this file. The page treats both alike: it gives the
-// element its `process-id` and believes the API only.
+// The page treats both alike: it sets the element's `process-id`, and trusts only the API.
 
 /** @typedef {{ smartPay: { bundle: string, publicKey: string } | null }} Settings */
 
@@ -15,7 +14,7 @@ export async function defineSmartPay() {
   }
   const { ApoloPayClient } = await import(smartPay.bundle);
   const client = new ApoloPayClient({ publicKey: smartPay.publicKey });
-  // The element takes its client as a property, wherever the page puts one.
+  // Each element needs its client as a property, wherever the page adds one.
   new MutationObserver(() => {
     for (const button of document.querySelectorAll("apolopay-button")) {
       if (!("client" in button) || !button.client) Object.assign(button, { client });

@@ -1,4 +1,4 @@
-//! The local AWS: MiniStack with the table, the secrets, the bus and the queue of template.yaml, in memory only.
+//! The local AWS: MiniStack with the table, secrets, bus and queues of template.yaml, in memory only.
 
 use std::time::Duration;
 
@@ -13,20 +13,21 @@ use super::process::{Tethered, command};
 use super::settings::Variables;
 use super::{Error, settings};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// One call.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long MiniStack may take to start.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long one call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running MiniStack. It ends when this is dropped.
 #[derive(Debug)]
 pub struct LocalAws {
-    /// The process, to see whether it still runs.
+    /// The process, to check whether it still runs.
     pub process: Tethered,
     calls: AwsCalls,
     dead_letters: String,
 }
 
-/// Calls to the local AWS, past everything, in the region and with the key that it was set up with. It checks no signature.
+/// Calls the local AWS directly, with the region and the access key that it was set up with. It checks no signature.
 #[derive(Clone, Debug)]
 pub struct AwsCalls {
     http: Client,
@@ -34,7 +35,7 @@ pub struct AwsCalls {
     credential: String,
 }
 
-/// The physical names of the template's resources, as the script prints them.
+/// The physical names of the template's resources, as deploy.py prints them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Deployed {
@@ -45,31 +46,31 @@ impl LocalAws {
     /// Starts it and creates the stack.
     ///
     /// # Errors
-    /// When it does not start in time or the stack cannot be created.
+    /// If it does not start in time or the stack cannot be created.
     pub async fn start(binaries: &Binaries, port: u16, environment: &Variables) -> Result<Self, Error> {
         let (process, url) = ministack(binaries, port, &Variables::new()).await?;
-        let own = own(&url, environment);
-        let deployed = deploy(&own).await?;
+        let variables = client_variables(&url, environment);
+        let deployed = deploy(&variables).await?;
         Ok(Self {
             process,
-            calls: AwsCalls::new(url, &own)?,
+            calls: AwsCalls::new(url, &variables)?,
             dead_letters: deployed.unpublished_events,
         })
     }
 
-    /// Its endpoint.
+    /// The endpoint.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.calls.url
     }
 
-    /// Calls to it.
+    /// The calls to it.
     #[must_use]
     pub fn calls(&self) -> &AwsCalls {
         &self.calls
     }
 
-    /// The URL of the queue of what could not be published.
+    /// The URL of the dead-letter queue for events.
     #[must_use]
     pub fn dead_letters(&self) -> &str {
         &self.dead_letters
@@ -86,10 +87,11 @@ impl AwsCalls {
         })
     }
 
-    /// Makes one: `service` is `dynamodb`, `streams`, `events`, `sqs` or `secretsmanager`. What has no answer is null.
+    /// Makes a call; `service` is `dynamodb`, `streams`, `events`, `sqs` or `secretsmanager`. An empty response is
+    /// null.
     ///
     /// # Errors
-    /// When it is refused, or there is no answer.
+    /// If it is refused, or there is no response.
     pub async fn call(&self, service: &str, action: &str, body: &Value) -> Result<Value, Error> {
         let (prefix, scope) = match service {
             "dynamodb" => ("DynamoDB_20120810", "dynamodb"),
@@ -98,24 +100,24 @@ impl AwsCalls {
             "sqs" => ("AmazonSQS", "sqs"),
             _ => ("secretsmanager", "secretsmanager"),
         };
-        let failed = |answer: String| Error::Aws {
+        let failed = |response: String| Error::Aws {
             call: format!("{action} {body}"),
-            answer,
+            response,
         };
-        let unanswered = |error: reqwest::Error| failed(error.to_string());
+        let no_response = |error: reqwest::Error| failed(error.to_string());
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}/aws4_request, SignedHeaders=host, Signature=0",
             self.credential
         );
-        let request = self.http.post(&self.url).timeout(LIMIT);
+        let request = self.http.post(&self.url).timeout(CALL_LIMIT);
         let request = request
             .header("x-amz-target", format!("{prefix}.{action}"))
             .header("content-type", "application/x-amz-json-1.0")
             .header("authorization", authorization)
             .body(body.to_string());
-        let answer = request.send().await.map_err(unanswered)?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(unanswered)?;
+        let response = request.send().await.map_err(no_response)?;
+        let status = response.status();
+        let text = response.text().await.map_err(no_response)?;
         if !status.is_success() {
             return Err(failed(text));
         }
@@ -126,28 +128,28 @@ impl AwsCalls {
     }
 }
 
-/// Starts MiniStack with nothing in it, and with these variables for itself and for the functions that it runs. Gives its
-/// endpoint too.
+/// Starts an empty MiniStack, with these variables for itself and for the functions that it runs. Returns its endpoint
+/// too.
 pub async fn ministack(binaries: &Binaries, port: u16, variables: &Variables) -> Result<(Tethered, String), Error> {
     let url = format!("http://127.0.0.1:{port}");
     let mut ministack = command(binaries, tool("ministack")?)?;
     ministack
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", "127.0.0.1")
-        // Both would listen on all interfaces, on fixed ports.
+        // Both would listen on fixed ports of all interfaces.
         .env("IOT_MTLS_ENABLED", "0")
         .env("SFTP_ENABLED", "0")
         .env("PERSIST_STATE", "0")
         .env("S3_PERSIST", "0")
         .envs(variables);
     let process = Tethered::start("the local AWS (MiniStack)", ministack)?;
-    until_healthy(&process, &format!("{url}/_ministack/health"), PATIENCE).await?;
+    until_healthy(&process, &format!("{url}/_ministack/health"), START_LIMIT).await?;
     Ok((process, url))
 }
 
-/// What sets the local AWS up: its region and keys are those of `environment`, and the table's name is.
-fn own(url: &str, environment: &Variables) -> Variables {
-    let mut own = settings::aws(url);
+/// The variables for a client of the local AWS, with the region, the keys and the table's name of `environment`.
+fn client_variables(url: &str, environment: &Variables) -> Variables {
+    let mut variables = settings::aws(url);
     for name in [
         "AWS_REGION",
         "AWS_ACCESS_KEY_ID",
@@ -155,21 +157,21 @@ fn own(url: &str, environment: &Variables) -> Variables {
         "PAYMENTS_TABLE",
     ] {
         if let Some(value) = environment.get(name) {
-            own.insert(name.to_owned(), value.clone());
+            variables.insert(name.to_owned(), value.clone());
         }
     }
     if let Some(region) = environment.get("AWS_REGION") {
-        own.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
+        variables.insert("AWS_DEFAULT_REGION".to_owned(), region.clone());
     }
-    own
+    variables
 }
 
-/// Creates what the functions find there.
-async fn deploy(own: &Variables) -> Result<Deployed, Error> {
+/// Creates the template's resources.
+async fn deploy(variables: &Variables) -> Result<Deployed, Error> {
     let deployed = Command::new(tool("python")?)
         .arg(workspace().join("local/deploy.py"))
         .env_clear()
-        .envs(own)
+        .envs(variables)
         .kill_on_drop(true)
         .output()
         .await

@@ -1,4 +1,4 @@
-//! A runtime for what is served from inside this process: it outlives the single test that started it.
+//! A runtime for servers inside this process. It outlives the test that started it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +23,7 @@ pub fn handle() -> Result<Handle, Error> {
     }
 }
 
-/// Listens at a free port of 127.0.0.1, on this runtime.
+/// Listens on a free port of 127.0.0.1, on this runtime.
 pub async fn listen(doing: &str) -> Result<(TcpListener, SocketAddr), Error> {
     let bound = handle()?.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let listener = bound.await.map_err(io::Error::other).flatten();

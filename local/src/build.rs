@@ -1,7 +1,7 @@
-//! Builds the functions and the local world's own binaries and says where they are, so that what runs is never stale.
+//! Builds the functions and the local world's binaries, and locates them, so that no stale binary runs.
 //!
-//! With the same features as in `cargo test --workspace`, and none of the variables that cargo gives to what it runs:
-//! nothing is compiled twice.
+//! Uses the same features as `cargo test --workspace`, and removes the variables that cargo sets for the programs it
+//! runs. Otherwise crates would be compiled twice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub fn workspace() -> &'static Path {
     local.parent().unwrap_or(local)
 }
 
-/// A program of the Python environment that `make` sets up.
+/// The path of a program in the Python environment that `make tools` creates.
 pub fn tool(name: &'static str) -> Result<PathBuf, Error> {
     let path = workspace().join(".venv/bin").join(name);
     if path.exists() {
@@ -29,24 +29,24 @@ pub fn tool(name: &'static str) -> Result<PathBuf, Error> {
     }
 }
 
-/// The workspace's binaries by name.
+/// The paths of the workspace's binaries, by name.
 #[derive(Clone, Debug)]
 pub struct Binaries(BTreeMap<String, PathBuf>);
 
 impl Binaries {
-    /// Builds them all.
+    /// Builds all of them.
     ///
     /// # Errors
-    /// When they do not compile, in the compiler's words.
+    /// If they do not compile, with the compiler's output.
     pub async fn build() -> Result<Self, Error> {
         let mut arguments = vec!["--bins", "--package", env!("CARGO_PKG_NAME")];
         for function in &FUNCTIONS {
             arguments.extend(["--package", function.name]);
         }
-        Self::built_by(workspace(), &arguments).await
+        Self::run_cargo(workspace(), &arguments).await
     }
 
-    /// Builds these functions alone of the workspace at `root`, with the features that they have among all of them.
+    /// Builds only these functions of the workspace at `root`, with the features of a build of all of them.
     ///
     /// # Errors
     /// As [`Binaries::build`].
@@ -58,24 +58,24 @@ impl Binaries {
         for function in functions {
             arguments.extend(["--package", function.name, "--bin", function.name]);
         }
-        Self::built_by(root, &arguments).await
+        Self::run_cargo(root, &arguments).await
     }
 
-    /// Builds the functions as `make build` does, but for this machine's processor: each by itself, since of functions
-    /// that are built together each gets what any of them needs.
+    /// Builds the functions like `make build`, but for this machine's processor. Each is built separately, since cargo
+    /// unifies the features of packages that are built together.
     ///
     /// # Errors
     /// As [`Binaries::build`].
     pub async fn shipped() -> Result<Self, Error> {
         let mut all = BTreeMap::new();
         for function in FUNCTIONS {
-            let own = Self::built_by(workspace(), &["--release", "--bins", "--package", function.name]).await?;
-            all.extend(own.0);
+            let built = Self::run_cargo(workspace(), &["--release", "--bins", "--package", function.name]).await?;
+            all.extend(built.0);
         }
         Ok(Self(all))
     }
 
-    async fn built_by(root: &Path, arguments: &[&str]) -> Result<Self, Error> {
+    async fn run_cargo(root: &Path, arguments: &[&str]) -> Result<Self, Error> {
         let mut cargo = Command::from(cargo(root));
         cargo
             .args(["build", "--locked"])
@@ -103,15 +103,15 @@ impl Binaries {
         ))
     }
 
-    /// Puts newer ones in the place of these.
+    /// Replaces binaries with newer ones.
     pub(super) fn replace(&mut self, newer: Self) {
         self.0.extend(newer.0);
     }
 
-    /// Where a binary is.
+    /// The path of a binary.
     ///
     /// # Errors
-    /// When the workspace has none of that name.
+    /// If the workspace has no binary of that name.
     pub fn path(&self, name: &str) -> Result<&Path, Error> {
         self.0
             .get(name)
@@ -120,8 +120,8 @@ impl Binaries {
     }
 }
 
-/// What cargo says of an error, without what it says while all is well.
-fn without_routine(words: &str) -> String {
+/// Cargo's output on an error, without its progress lines.
+fn without_routine(output: &str) -> String {
     let is_routine = |line: &&str| {
         let first = line.split_whitespace().next();
         line.starts_with(' ')
@@ -130,12 +130,12 @@ fn without_routine(words: &str) -> String {
                 Some("Compiling" | "Finished" | "Blocking" | "Downloading" | "Downloaded" | "Locking" | "Updating")
             )
     };
-    let lines: Vec<_> = words.lines().filter(|line| !is_routine(line)).collect();
+    let lines: Vec<_> = output.lines().filter(|line| !is_routine(line)).collect();
     lines.join("\n")
 }
 
-/// Cargo in a workspace, as a shell would run it: build scripts look at some of the variables that cargo gives to what it
-/// runs, and `tests/run.py` gives one to the tests.
+/// Cargo in a workspace, with the environment of a shell. Build scripts would react to some of the variables that cargo
+/// and `tests/run.py` set for the programs they run.
 #[must_use]
 pub fn cargo(root: &Path) -> std::process::Command {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -148,7 +148,7 @@ pub fn cargo(root: &Path) -> std::process::Command {
     cargo
 }
 
-/// Whether cargo, or what runs the tests, sets the variable for the programs that it runs.
+/// Whether cargo or `tests/run.py` sets this variable for the programs it runs.
 pub(super) fn set_by_cargo(name: &str) -> bool {
     [
         "CARGO_PKG_",
@@ -163,7 +163,7 @@ pub(super) fn set_by_cargo(name: &str) -> bool {
         || ["OUT_DIR", "RUSTC_BOOTSTRAP"].contains(&name)
 }
 
-/// The name and path of the binary that a line of cargo's messages tells of.
+/// The name and path of the binary in one of cargo's JSON messages, if it has one.
 fn executable(line: &[u8]) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_slice(line).ok()?;
     let path = message.get("executable")?.as_str()?;

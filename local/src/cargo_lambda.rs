@@ -1,7 +1,7 @@
-//! The functions' runtime of `make dev`: `cargo lambda watch`, behind the gateway.
+//! The functions' runtime in `make dev`: `cargo lambda watch`, behind the gateway.
 //!
-//! It hands an invocation to an instance of the function, and waits for one where none runs. Its own routes are not
-//! used: it never answers a path that it does not know.
+//! It passes an invocation to an instance of the function, and waits for one if none runs. Its own routes are not used,
+//! since it never responds to an unknown path.
 
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use super::invocations;
 use super::process::{Tethered, command, lone_command};
 use super::settings::{Function, Variables};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// For a function to start: a busy machine that builds meanwhile needs long.
+/// How long the runtime may take to listen.
+const LISTEN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a function may take to start, on a busy machine that builds meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// More than any function has on AWS: whoever invokes one has a limit of its own.
-const LIMIT: Duration = Duration::from_secs(70);
+/// How long an invocation may take: more than any function's time limit, since each caller has its own.
+const INVOKE_LIMIT: Duration = Duration::from_secs(70);
 
 /// A running `cargo lambda watch`. It ends when this is dropped.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ pub struct CargoLambda {
 }
 
 impl CargoLambda {
-    /// Starts one, to which functions [attach](CargoLambda::attach).
+    /// Starts it without functions; [`CargoLambda::attach`] adds them.
     ///
     /// # Errors
-    /// When it does not listen in time.
+    /// If it does not listen in time.
     pub async fn start(binaries: &Binaries, port: u16) -> Result<Self, Error> {
         let mut watch = command(binaries, tool("cargo-lambda")?)?;
         watch
@@ -43,17 +44,17 @@ impl CargoLambda {
             .args(["--invoke-port", &port.to_string()])
             .current_dir(workspace());
         let process = Tethered::start("the functions' runtime (cargo lambda watch)", watch)?;
-        until_listening(&process, port, PATIENCE).await?;
+        until_listening(&process, port, LISTEN_LIMIT).await?;
         Ok(Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
         })
     }
 
-    /// What invokes the functions that are attached.
+    /// Invokes the attached functions.
     ///
     /// # Errors
-    /// When there is no HTTP client.
+    /// If no HTTP client can be created.
     pub fn functions(&self) -> Result<impl Invoke + use<>, Error> {
         Ok(Attached {
             http: http::client()?,
@@ -61,10 +62,10 @@ impl CargoLambda {
         })
     }
 
-    /// Starts an instance of a function with nothing but `environment`.
+    /// Starts an instance of a function with only the variables of `environment`.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn attach(&self, binaries: &Binaries, function: &Function, environment: &Variables) -> Result<Tethered, Error> {
         let mut instance = lone_command(binaries, binaries.path(function.name)?)?;
         instance
@@ -77,13 +78,13 @@ impl CargoLambda {
         Tethered::start(function.name, instance)
     }
 
-    /// An error if it has ended.
+    /// Fails if it has ended.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.process.check()
     }
 }
 
-/// Waits for the line that a function writes when it goes to work.
+/// Waits until a function logs that it is ready.
 pub(super) async fn ready(instance: &Tethered) -> Result<(), Error> {
     instance.logged(r#""message":"ready""#, START_LIMIT).await
 }
@@ -97,16 +98,16 @@ struct Attached {
 impl Invoke for Attached {
     fn invoke(&self, function: &str, event: Bytes) -> BoxFuture<'_, Result<Bytes, Failure>> {
         let request = self.http.post(format!("{}{}", self.url, invocations::path(function)));
-        let request = request.timeout(LIMIT).body(event);
+        let request = request.timeout(INVOKE_LIMIT).body(event);
         async {
             let failed = |error: reqwest::Error| match error.is_timeout() {
                 true => Failure::TimedOut,
-                false => Failure::NoAnswer(error.to_string()),
+                false => Failure::NoResponse(error.to_string()),
             };
-            let answer = request.send().await.map_err(failed)?;
-            let is_response = answer.status().is_success();
-            let body = answer.bytes().await.map_err(failed)?;
-            if is_response {
+            let response = request.send().await.map_err(failed)?;
+            let is_success = response.status().is_success();
+            let body = response.bytes().await.map_err(failed)?;
+            if is_success {
                 Ok(body)
             } else {
                 Err(Failure::Reported(body))

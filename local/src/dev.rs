@@ -1,7 +1,7 @@
-//! `make dev`: starts the local world, says when it is ready, replaces functions whose source changes, and ends when
+//! `make dev`: starts the local world, prints when it is ready, reloads functions whose source changes, and stops when
 //! interrupted.
 //!
-//! Nothing outlives it: its children are on tethers, which end them also when this process is killed.
+//! Guarantee: no child process outlives it, even if it is killed, since each runs on a tether.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,11 +22,11 @@ use super::{
     settings,
 };
 
-/// How long a function has to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(200);
+/// How long a function may take to respond for the first time.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A request for every route, to which the function itself answers with a problem of its own and does nothing.
+/// One request for each route, which the function itself rejects without doing anything.
 const PROBES: &[(Method, &str, StatusCode)] = &[
     (Method::POST, "/preorders", StatusCode::BAD_REQUEST),
     (Method::POST, "/apm-payments", StatusCode::BAD_REQUEST),
@@ -47,7 +47,7 @@ pub async fn dev() -> ExitCode {
             ExitCode::FAILURE
         }
         () = interrupted() => {
-            say("stopped");
+            print("stopped");
             ExitCode::SUCCESS
         }
     }
@@ -56,13 +56,13 @@ pub async fn dev() -> ExitCode {
 /// Starts everything and waits for a part to fail.
 async fn run() -> Error {
     match start().await {
-        Ok(mut world) => world.failed().await,
+        Ok(mut world) => world.until_failure().await,
         Err(error) => error,
     }
 }
 
 async fn start() -> Result<Running, Error> {
-    let began = Instant::now();
+    let started = Instant::now();
     let log = Log::shown();
     let functions_port = ports::fixed("FUNCTIONS_PORT", 9000, "the functions")?;
     let aws_port = ports::fixed("AWS_PORT", 4566, "the local AWS")?;
@@ -80,7 +80,7 @@ async fn start() -> Result<Running, Error> {
     };
     let sources = Sources::read(&project.root);
     let binaries = Binaries::build().await?;
-    say("starting the local AWS (MiniStack) and the providers' stand-ins");
+    print("starting the local AWS (MiniStack) and the providers' stand-ins");
     let aws = LocalAws::start(&binaries, aws_port, &environment).await?;
     let dead_letters = environment
         .entry(settings::DEAD_LETTER_QUEUE_URL.to_owned())
@@ -89,8 +89,8 @@ async fn start() -> Result<Running, Error> {
         aws.dead_letters().clone_into(dead_letters);
     }
     let functions_url = format!("http://127.0.0.1:{functions_port}");
-    let sandbox = Sandbox::start_seeing(sandbox_port, &functions_url, &environment).await?;
-    say("starting the functions");
+    let sandbox = Sandbox::start_with_environment(sandbox_port, &functions_url, &environment).await?;
+    print("starting the functions");
     let runtime = CargoLambda::start(&binaries, ports::free_port()?).await?;
     let origins = environment.get("ALLOWED_RETURN_ORIGINS").map_or("", String::as_str);
     let gateway = Gateway::start(functions_port, runtime.functions()?, origins).await?;
@@ -113,16 +113,16 @@ async fn start() -> Result<Running, Error> {
         aws,
         http,
     };
-    if let Err(error) = running.work(&environment, log).await {
-        running.functions.explain(log);
+    if let Err(error) = running.finish_start(&environment, log).await {
+        running.functions.show_last_errors(log);
         return Err(error);
     }
     running.functions.show(log);
-    say(&running.summary(&environment, began.elapsed()));
+    print(&running.summary(&environment, started.elapsed()));
     Ok(running)
 }
 
-/// Fields end in this order: the functions before what they call.
+/// Fields are dropped in this order: the functions stop before the services that they call.
 struct Running {
     schedule: Option<Schedule>,
     feed: Option<StreamFeed>,
@@ -135,21 +135,21 @@ struct Running {
 }
 
 impl Running {
-    /// Waits until every function has answered, and begins what calls them.
-    async fn work(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+    /// Waits until every function responds, then starts the schedule and the stream feed.
+    async fn finish_start(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
         for (method, path, expected) in PROBES {
-            self.until_answering(method, path, *expected).await?;
+            self.until_responding(method, path, *expected).await?;
         }
-        self.begin_events(environment, log).await
+        self.start_invokers(environment, log).await
     }
 
-    /// What AWS does by itself: runs the reconciler, now for the first time, and feeds the table's changes to
-    /// publish-events.
-    async fn begin_events(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
+    /// Starts the local counterparts of AWS's own invokers: runs the reconciler, the first time now, and feeds the
+    /// table's stream to publish-events.
+    async fn start_invokers(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
         let invocations = Invocations::at(self.gateway.url())?;
         let rate = Rate::of_template()?;
-        let swept = schedule::sweep(&invocations, &rate.input).await;
-        swept.map_err(|error| Error::NotReady(format!("reconcile-payments: {error}")))?;
+        let report = schedule::sweep(&invocations, &rate.input).await;
+        report.map_err(|error| Error::NotReady(format!("reconcile-payments: {error}")))?;
         self.schedule = Some(Schedule::start(invocations.clone(), rate, log)?);
         let variable = |name| environment.get(name).map_or("", String::as_str);
         if variable("AWS_ENDPOINT_URL") == self.aws.url() {
@@ -157,7 +157,7 @@ impl Running {
             let (aws, mapping) = (self.aws.calls(), Mapping::of_template()?);
             self.feed = Some(StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?);
         } else {
-            say("AWS_ENDPOINT_URL is another's: nothing here feeds publish-events from a table there");
+            print("AWS_ENDPOINT_URL is not the local AWS: no events are published from the table there");
         }
         Ok(())
     }
@@ -169,11 +169,11 @@ impl Running {
             "ready in {:.0} s, with {} instances of {} functions\n\n  \
              the checkout page  {sandbox}/\n  \
              the API            {functions}  POST /preorders, POST /apm-payments, GET /payments/{{id}}\n  \
-             its description    {sandbox}/openapi\n  \
+             API description    {sandbox}/openapi\n  \
              webhooks           {functions}  POST /webhooks/apolopay, POST /webhooks/finvypay\n  \
              the providers      {sandbox}  /apolopay, /finvypay\n  \
              the local AWS      {aws}  table {}, event bus {}\n\n  \
-             A function whose source changes is built and replaced. Ctrl-C stops everything.\n",
+             A function is rebuilt and reloaded when its source changes. Ctrl-C stops everything.\n",
             took.as_secs_f32(),
             self.functions.count(),
             settings::FUNCTIONS.len(),
@@ -182,45 +182,45 @@ impl Running {
         )
     }
 
-    /// Waits until the function behind a route answers, and not the gateway for it.
-    async fn until_answering(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
+    /// Waits until the function behind a route responds, rather than the gateway.
+    async fn until_responding(&mut self, method: &Method, path: &str, expected: StatusCode) -> Result<(), Error> {
         let url = format!("{}{path}", self.gateway.url());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let request = self.http.request(method.clone(), &url).timeout(Duration::from_secs(10));
-            let seen = match request.header("content-type", "application/json").send().await {
-                Ok(answer) => {
-                    let status = answer.status();
-                    let problem: Value = answer.json().await.unwrap_or_default();
+            let last = match request.header("content-type", "application/json").send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    let problem: Value = response.json().await.unwrap_or_default();
                     if status == expected && problem.get("code").is_some_and(Value::is_string) {
                         return Ok(());
                     }
-                    format!("{method} {path} answers {status} {problem}")
+                    format!("{method} {path} returns {status} {problem}")
                 }
-                Err(_) => format!("{method} {path} does not answer"),
+                Err(_) => format!("{method} {path} does not respond"),
             };
             self.check()?;
             if Instant::now() > deadline {
-                return Err(Error::NotReady(seen));
+                return Err(Error::NotReady(last));
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until a part ends by itself; replaces functions meanwhile.
-    async fn failed(&mut self) -> Error {
+    /// Waits until a part fails. Restarts and reloads functions meanwhile.
+    async fn until_failure(&mut self) -> Error {
         loop {
-            let kept_up = async {
+            let maintained = async {
                 self.check()?;
-                self.functions.revive(&self.runtime)?;
+                self.functions.restart_ended(&self.runtime)?;
                 self.functions.reload(&self.runtime).await.map(drop)
             };
-            if let Err(error) = kept_up.await {
+            if let Err(error) = maintained.await {
                 return error;
             }
             tokio::select! {
                 error = self.sandbox.ended() => return error,
-                () = sleep(POLL) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
         }
     }
@@ -231,12 +231,12 @@ impl Running {
     }
 }
 
-/// What the environment sets wins over the local value.
+/// Variables of the environment override the local values.
 fn with_overrides(mut local: Variables) -> Variables {
     let names: Vec<String> = local
         .keys()
         .cloned()
-        .chain(settings::UNSET.map(str::to_owned))
+        .chain(settings::OPTIONAL.map(str::to_owned))
         .collect();
     for name in names {
         if let Ok(given) = std::env::var(&name) {
@@ -246,21 +246,21 @@ fn with_overrides(mut local: Variables) -> Variables {
     local
 }
 
-/// With the rest of the environment, as the functions of a developer's own would have it.
+/// Adds the rest of the developer's environment.
 fn with_inherited(environment: Variables) -> Variables {
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    let inherited = std::env::vars_os().filter_map(text);
-    let mut all: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
-    all.extend(environment);
-    // Where there is a proxy, it is not for this machine.
+    let as_text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let inherited = std::env::vars_os().filter_map(as_text);
+    let mut variables: Variables = inherited.filter(|(name, _)| !set_by_cargo(name)).collect();
+    variables.extend(environment);
+    // A proxy must not be used for this machine.
     for name in ["NO_PROXY", "no_proxy"] {
-        let hosts = all.entry(name.to_owned()).or_default();
+        let hosts = variables.entry(name.to_owned()).or_default();
         if !hosts.is_empty() {
             hosts.push(',');
         }
         hosts.push_str("127.0.0.1,localhost");
     }
-    all
+    variables
 }
 
 async fn interrupted() {
@@ -279,7 +279,7 @@ async fn interrupted() {
     }
 }
 
-fn say(line: &str) {
+fn print(line: &str) {
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{line}");
     let _ = stdout.flush();

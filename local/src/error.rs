@@ -1,41 +1,41 @@
-//! Why the local world could not start or go on, in words that say what to do.
+//! Errors of the local world. Their messages tell the developer what to do.
 
 use std::process::ExitStatus;
 
-/// What went wrong in the local world.
+/// An error of the local world.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The workspace does not compile.
     #[error("the workspace does not compile\n{log}")]
     Build {
-        /// The compiler's words.
+        /// The compiler's output.
         log: String,
     },
-    /// A binary that is not in the workspace was asked for.
+    /// The workspace has no such binary.
     #[error("the workspace has no binary named {name}")]
     NoBinary {
-        /// Its name.
+        /// The binary's name.
         name: String,
     },
     /// A program of the Python environment is missing.
     #[error("{name} is not installed in .venv: run `make tools` first")]
     Tool {
-        /// Its name.
+        /// The program's name.
         name: &'static str,
     },
-    /// Someone else listens on a port.
+    /// Another process listens on a port.
     #[error(
         "port {port} ({what}) is in use, perhaps by another `make dev`: stop what listens there, or set {variable} to another port"
     )]
     PortInUse {
         /// The port.
         port: u16,
-        /// What it is needed for.
+        /// The part that needs it.
         what: &'static str,
         /// The variable that moves it.
         variable: &'static str,
     },
-    /// A variable that should hold a port does not.
+    /// A variable does not hold a valid port.
     #[error("{variable} is not a port number: {value}")]
     Port {
         /// The variable's name.
@@ -43,61 +43,61 @@ pub enum Error {
         /// Its value.
         value: String,
     },
-    /// A part of the world ended by itself.
+    /// A process ended by itself.
     #[error("{what} ended ({status})\n{log}")]
     Ended {
-        /// The part.
+        /// The process.
         what: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The end of its output.
         log: String,
     },
-    /// A part of the world did not answer in time.
+    /// A process was not ready in time.
     #[error("{what} is not ready: {last}\n{log}")]
-    Late {
-        /// The part.
+    TimedOut {
+        /// The process.
         what: String,
-        /// What was seen last.
+        /// The last observation.
         last: String,
         /// The end of its output.
         log: String,
     },
-    /// A function does not answer as it should.
+    /// A function does not respond as expected.
     #[error("the functions are not ready: {0}")]
     NotReady(String),
     /// The table and the secrets could not be created.
     #[error("the stack could not be created on the local AWS\n{log}")]
     Deploy {
-        /// What the script said.
+        /// The script's output.
         log: String,
     },
-    /// The table of template.yaml cannot be had in memory.
-    #[error("no payments table in memory: {0}")]
+    /// The table of template.yaml cannot be created in memory.
+    #[error("cannot create the payments table in memory: {0}")]
     Table(String),
-    /// template.yaml does not say what is needed of it.
+    /// template.yaml lacks something that the local world needs.
     #[error("template.yaml: {0}")]
     Template(String),
-    /// The local AWS refused a call, or does not answer.
-    #[error("the local AWS: {call}: {answer}")]
+    /// The local AWS refused a call, or did not respond.
+    #[error("the local AWS: {call}: {response}")]
     Aws {
         /// The call.
         call: String,
-        /// What it said.
-        answer: String,
+        /// The response.
+        response: String,
     },
-    /// The stand-ins for the providers ended.
+    /// The providers' stand-ins ended.
     #[error("the providers' stand-ins ended")]
     Sandbox(#[source] std::io::Error),
-    /// The HTTP client could not be made.
-    #[error("no HTTP client")]
+    /// The HTTP client could not be created.
+    #[error("cannot create an HTTP client")]
     Http(#[from] reqwest::Error),
-    /// The operating system refused something.
+    /// An operation of the operating system failed.
     #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: String,
-        /// Why it failed.
+        /// The cause.
         source: std::io::Error,
     },
 }

@@ -1,10 +1,10 @@
-//! The functions of `make dev`: instances of each at the gateway, replaced when their source has changed.
+//! The functions in `make dev`: several instances of each, reloaded when the source changes.
 //!
-//! Guarantee: a change that does not compile, or with which a function does not start, replaces nothing: what ran before
-//! answers on.
+//! Guarantee: a change that does not compile, or after which a function does not start, replaces nothing. The old
+//! instances keep running.
 //!
-//! `cargo lambda watch` would start and restart them itself, but watches every folder of the workspace once for each
-//! instance, .venv and target among them, which is more than most machines allow; and compiles once for each.
+//! `cargo lambda watch` could start and restart functions itself. But for each instance it would compile once, and
+//! watch every folder of the workspace including .venv and target, which is more than most machines allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,26 +19,27 @@ use super::log::{Level, Log};
 use super::process::Tethered;
 use super::settings::{Function, Variables};
 
-/// Of a function that answers HTTP requests: with one, no race ever shows.
+/// The instances of a function behind HTTP. With one instance races would never show.
 const INSTANCES: usize = 10;
-/// How long to wait for new instances to say that they are ready, which their log level may keep them from.
-const READY: Duration = Duration::from_secs(2);
-/// A function that ends is started again after this.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait for new instances to log that they are ready, which their log level may suppress.
+const READY_LIMIT: Duration = Duration::from_secs(2);
+/// The least time between restarts of instances that ended.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// What the functions are made of.
+/// The sources of the functions.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "functions", "shared"];
 
-const OURS: &str = "make dev";
+/// The source of our own lines in the log.
+const LOG_SOURCE: &str = "make dev";
 
-/// The functions of a workspace, each with a binary of its name.
+/// A workspace and its functions. Each function has a binary of its name.
 #[derive(Clone, Debug)]
 pub(super) struct Project {
     pub(super) root: PathBuf,
     pub(super) functions: &'static [Function],
 }
 
-/// All functions. They end when this is dropped.
+/// The running functions. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Functions {
     project: Project,
@@ -46,18 +47,19 @@ pub(super) struct Functions {
     binaries: Binaries,
     environment: Variables,
     log: Log,
-    /// What of the sources is in the binaries.
+    /// The sources that the binaries were built from.
     built: Sources,
-    /// The binaries that run.
+    /// The binary that each function runs.
     running: BTreeMap<&'static str, Option<Stamp>>,
-    may_start: Instant,
+    next_restart: Instant,
 }
 
 impl Functions {
-    /// Starts them with `environment`, as they were built of `built`. They say nothing until [`Functions::show`].
+    /// Starts all functions with `environment`, from binaries built from `built`. Their output is hidden until
+    /// [`Functions::show`].
     ///
     /// # Errors
-    /// When one of them ends instead.
+    /// If an instance ends instead.
     pub(super) async fn start(
         runtime: &CargoLambda,
         project: Project,
@@ -73,10 +75,10 @@ impl Functions {
             log: Log::Silent,
             built,
             running: BTreeMap::new(),
-            may_start: Instant::now(),
+            next_restart: Instant::now(),
         };
         for function in functions.project.functions {
-            let instances = functions.started(runtime, function)?;
+            let instances = functions.start_instances(runtime, function)?;
             functions.instances.insert(function.name, instances);
         }
         for function in functions.project.functions {
@@ -87,7 +89,7 @@ impl Functions {
         Ok(functions)
     }
 
-    /// From now on, shows what they log.
+    /// Shows the functions' output from now on.
     pub(super) fn show(&mut self, log: Log) {
         self.log = log;
         self.instances
@@ -96,57 +98,57 @@ impl Functions {
             .for_each(|instance| instance.show(log));
     }
 
-    /// Shows the last error that each function logged: why it is not ready.
-    pub(super) fn explain(&self, log: Log) {
+    /// Shows the last error that each function logged, to explain why it is not ready.
+    pub(super) fn show_last_errors(&self, log: Log) {
         for (name, instances) in &self.instances {
-            let written: Vec<_> = instances.iter().map(Tethered::log).collect();
-            let mut lines = written.iter().flat_map(|text| text.lines().rev());
+            let outputs: Vec<_> = instances.iter().map(Tethered::log).collect();
+            let mut lines = outputs.iter().flat_map(|output| output.lines().rev());
             if let Some(line) = lines.find(|line| line.contains(r#""level":"ERROR""#)) {
                 log.output(name, line);
             }
         }
     }
 
-    /// How many instances run.
+    /// The number of instances.
     pub(super) fn count(&self) -> usize {
         self.instances.values().map(Vec::len).sum()
     }
 
-    /// Starts another instance for each that has ended.
-    pub(super) fn revive(&mut self, runtime: &CargoLambda) -> Result<(), Error> {
-        if Instant::now() < self.may_start {
+    /// Restarts instances that have ended.
+    pub(super) fn restart_ended(&mut self, runtime: &CargoLambda) -> Result<(), Error> {
+        if Instant::now() < self.next_restart {
             return Ok(());
         }
         for function in self.project.functions {
             let instances = self.instances.get_mut(function.name).into_iter().flatten();
             for instance in instances {
                 if let Some(status) = instance.ended() {
-                    let said = format!("an instance ended ({status}); another takes its place");
-                    self.log.line(function.name, Level::Error, &said);
+                    let message = format!("an instance ended ({status}); starting another");
+                    self.log.line(function.name, Level::Error, &message);
                     *instance = runtime.attach(&self.binaries, function, &self.environment)?;
                     instance.show(self.log);
-                    self.may_start = Instant::now() + PAUSE;
+                    self.next_restart = Instant::now() + RESTART_DELAY;
                 }
             }
         }
         Ok(())
     }
 
-    /// Where the sources have changed: builds them, and replaces the functions whose binaries are others then. Gives the
-    /// names of those that it has replaced.
+    /// Rebuilds if the sources have changed, and replaces the functions whose binaries changed. Returns the names of
+    /// the replaced functions.
     ///
     /// # Errors
-    /// When an instance cannot be started at all.
+    /// If the operating system cannot start an instance.
     pub(super) async fn reload(&mut self, runtime: &CargoLambda) -> Result<Vec<&'static str>, Error> {
         let sources = Sources::read(&self.project.root);
         let Some(changed) = sources.changed_since(&self.built) else {
             return Ok(vec![]);
         };
-        let began = Instant::now();
+        let started = Instant::now();
         let changed = changed.strip_prefix(&self.project.root).unwrap_or(&changed).display();
         self.log
-            .line(OURS, Level::Info, &format!("{changed} has changed: building"));
-        // What changes while it is built is seen the next time.
+            .line(LOG_SOURCE, Level::Info, &format!("{changed} has changed: building"));
+        // A change during the build is found by the next call.
         self.built = sources;
         match Binaries::functions(&self.project.root, self.project.functions).await {
             Ok(newer) => self.binaries.replace(newer),
@@ -154,8 +156,8 @@ impl Functions {
                 if let Error::Build { log } = &error {
                     self.log.text(log);
                 }
-                let said = "it does not compile, as said above; what ran before answers on";
-                self.log.line(OURS, Level::Error, said);
+                let message = "the build failed (see above); the old functions keep running";
+                self.log.line(LOG_SOURCE, Level::Error, message);
                 return Ok(vec![]);
             }
         }
@@ -165,35 +167,35 @@ impl Functions {
             if self.running.get(function.name) == Some(&stamp) {
                 continue;
             }
-            let newer = self.started(runtime, function)?;
-            if let Err(error) = until_ready(&newer).await {
+            let new = self.start_instances(runtime, function)?;
+            if let Err(error) = until_ready(&new).await {
                 self.log.text(&error.to_string());
-                let said = "it does not start, as said above; what ran before answers on";
-                self.log.line(function.name, Level::Error, said);
-                end(newer).await;
+                let message = "the new version does not start (see above); the old one keeps running";
+                self.log.line(function.name, Level::Error, message);
+                end(new).await;
                 failed = true;
                 continue;
             }
-            newer.iter().for_each(|instance| instance.show(self.log));
-            if let Some(older) = self.instances.insert(function.name, newer) {
-                end(older).await;
+            new.iter().for_each(|instance| instance.show(self.log));
+            if let Some(old) = self.instances.insert(function.name, new) {
+                end(old).await;
             }
             self.running.insert(function.name, stamp);
             replaced.push(function.name);
         }
-        let took = began.elapsed().as_secs_f32();
+        let took = started.elapsed().as_secs_f32();
         if !replaced.is_empty() {
-            let said = format!("{} reloaded in {took:.1} s", replaced.join(", "));
-            self.log.line(OURS, Level::Info, &said);
+            let message = format!("{} reloaded in {took:.1} s", replaced.join(", "));
+            self.log.line(LOG_SOURCE, Level::Info, &message);
         } else if !failed {
-            let said = format!("built in {took:.1} s: no function is another than before");
-            self.log.line(OURS, Level::Info, &said);
+            let message = format!("built in {took:.1} s; no function changed");
+            self.log.line(LOG_SOURCE, Level::Info, &message);
         }
         Ok(replaced)
     }
 
-    fn started(&self, runtime: &CargoLambda, function: &Function) -> Result<Vec<Tethered>, Error> {
-        let count = if function.answers_http() { INSTANCES } else { 1 };
+    fn start_instances(&self, runtime: &CargoLambda, function: &Function) -> Result<Vec<Tethered>, Error> {
+        let count = if function.handles_http() { INSTANCES } else { 1 };
         let start = || runtime.attach(&self.binaries, function, &self.environment);
         std::iter::repeat_with(start).take(count).collect()
     }
@@ -209,12 +211,12 @@ impl Functions {
 
 impl Drop for Functions {
     fn drop(&mut self) {
-        // Asked all at once, waited for one by one.
-        self.instances.values().flatten().for_each(Tethered::let_go);
+        // Requested of all first, so that they end at the same time.
+        self.instances.values().flatten().for_each(Tethered::request_end);
     }
 }
 
-/// Waits until they ask for work.
+/// Waits until all instances are ready.
 async fn until_ready(instances: &[Tethered]) -> Result<(), Error> {
     let all = async {
         for instance in instances {
@@ -222,22 +224,22 @@ async fn until_ready(instances: &[Tethered]) -> Result<(), Error> {
         }
         Ok(())
     };
-    match timeout(READY, all).await {
+    match timeout(READY_LIMIT, all).await {
         Ok(are_ready) => are_ready,
-        // What is not ready yet soon is, and requests wait for it.
+        // The others will be ready soon, and requests wait for them.
         Err(_) => instances.iter().try_for_each(Tethered::check),
     }
 }
 
-/// Ends them all at once. What one of them is at is lost, as it is with any other way to restart a function.
+/// Ends all instances at once. Invocations in progress are lost, like in any restart of a function.
 async fn end(instances: Vec<Tethered>) {
-    instances.iter().for_each(Tethered::let_go);
+    instances.iter().for_each(Tethered::request_end);
     for instance in &instances {
         instance.end().await;
     }
 }
 
-/// When a file was written, and how long it is.
+/// A file's modification time and length.
 type Stamp = (SystemTime, u64);
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -245,12 +247,12 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// The sources as they are at a moment.
+/// The state of all source files.
 #[derive(Clone, Debug)]
 pub(super) struct Sources(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Sources {
-    /// Those of the workspace at `root`.
+    /// Reads the sources of the workspace at `root`.
     pub(super) fn read(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut paths: Vec<PathBuf> = SOURCES.iter().map(|path| root.join(path)).collect();
@@ -268,7 +270,7 @@ impl Sources {
         Self(files)
     }
 
-    /// A file that is another than it was, or that is new, or gone.
+    /// A file that was changed, added or removed, if there is one.
     fn changed_since(&self, before: &Self) -> Option<PathBuf> {
         let paths: BTreeSet<_> = self.0.keys().chain(before.0.keys()).collect();
         let changed = paths

@@ -1,11 +1,11 @@
-//! API Gateway and the webhooks' function URL, on one port of 127.0.0.1.
+//! Stands in for API Gateway and the webhooks' function URL, on one port of 127.0.0.1.
 //!
-//! A request to a route of API Gateway goes to its function, anything under `/webhooks` to webhook-handler, whatever its
-//! method and its slashes, as at the function URL. Every other path or method is answered 404 at once, and every
-//! preflight 204, with CORS as template.yaml has it; any page on this machine may call, beside the origins that are
-//! allowed. `POST /2015-03-31/functions/{name}/invocations` invokes a function with an event, for `cargo lambda invoke`.
+//! A request for a route of API Gateway goes to the route's function. Every path under `/webhooks` goes to
+//! webhook-handler, with any method and extra slashes, like at the function URL. Every other path or method gets 404 at
+//! once, and every preflight 204. CORS is that of template.yaml, and pages of this machine are allowed too.
+//! `POST /2015-03-31/functions/{name}/invocations` invokes a function with an event, for `cargo lambda invoke`.
 //!
-//! An invocation goes on when its caller is gone, as on AWS.
+//! An invocation continues after its caller disconnects, as on AWS.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,13 +28,13 @@ use tokio::time::timeout;
 use super::template::Cors;
 use super::{Error, FUNCTIONS, background, invocations, payload};
 
-/// The largest request body, as at Lambda.
-const LARGEST: usize = 6 * 1024 * 1024;
+/// Lambda's limit for a request body.
+const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
 const WEBHOOK_HANDLER: &str = "webhook-handler";
-/// API Gateway's own limit for a function; that of a function URL is the function's, and shorter.
-const LIMIT: Duration = Duration::from_secs(30);
+/// API Gateway's time limit for a function. A function URL has only the function's own limit, which is shorter.
+const INTEGRATION_LIMIT: Duration = Duration::from_secs(30);
 
-/// What runs the functions.
+/// Runs the functions.
 pub trait Invoke: Send + Sync + 'static {
     /// Invokes a function with an event, and waits for its response.
     fn invoke(&self, function: &str, event: Bytes) -> BoxFuture<'_, Result<Bytes, Failure>>;
@@ -45,10 +45,10 @@ pub trait Invoke: Send + Sync + 'static {
 pub enum Failure {
     /// The function reported an error: `{"errorType", "errorMessage", …}`.
     Reported(Bytes),
-    /// It took too long.
+    /// The invocation timed out.
     TimedOut,
-    /// There is no such function, or it died.
-    NoAnswer(String),
+    /// The function does not exist, or died.
+    NoResponse(String),
 }
 
 /// A running gateway. It ends when this is dropped.
@@ -61,15 +61,15 @@ pub struct Gateway {
 struct Shared {
     functions: Box<dyn Invoke>,
     cors: Cors,
-    /// The origins that may call, beside those of this machine.
+    /// The allowed origins, besides those of this machine.
     origins: Vec<String>,
 }
 
 impl Gateway {
-    /// Serves `functions` on a port (0: any), for pages of this machine and of `origins`, which are separated by commas.
+    /// Serves `functions` on a port (0: any), for pages of this machine and of `origins`, separated by commas.
     ///
     /// # Errors
-    /// When the port is taken, or template.yaml has no CORS configuration.
+    /// If the port is taken, or template.yaml has no CORS configuration.
     pub async fn start(port: u16, functions: impl Invoke, origins: &str) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             functions: Box::new(functions),
@@ -92,7 +92,7 @@ impl Gateway {
         let listener = bound.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
         let listener = listener.tap_io(|stream| {
-            // An error costs only time.
+            // On an error the connection is only slower.
             let _ = stream.set_nodelay(true);
         });
         let serving = runtime.spawn(async move {
@@ -101,7 +101,7 @@ impl Gateway {
         Ok(Self { url, serving })
     }
 
-    /// Its address.
+    /// The base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -115,18 +115,18 @@ impl Drop for Gateway {
 }
 
 impl Shared {
-    /// Invokes a function, and goes on when whoever called is gone.
+    /// Invokes a function, and finishes even if the caller disconnects.
     async fn invoke(self: &Arc<Self>, function: &str, event: Bytes) -> Result<Bytes, Failure> {
         let (shared, function) = (Arc::clone(self), function.to_owned());
         let invoked = tokio::spawn(async move { shared.functions.invoke(&function, event).await });
         invoked
             .await
-            .unwrap_or_else(|error| Err(Failure::NoAnswer(error.to_string())))
+            .unwrap_or_else(|error| Err(Failure::NoResponse(error.to_string())))
     }
 
-    /// The CORS headers of an answer to `origin`; none where it may not call.
+    /// The CORS headers of a response to `origin`; none if it is not allowed.
     fn cors_headers(&self, origin: Option<&HeaderValue>) -> Vec<(HeaderName, HeaderValue)> {
-        let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| self.may_call(origin))) else {
+        let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| self.is_allowed(origin))) else {
             return vec![];
         };
         let mut headers = vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())];
@@ -136,28 +136,28 @@ impl Shared {
         headers
     }
 
-    fn may_call(&self, origin: &str) -> bool {
-        let is_of_this_machine = || {
+    fn is_allowed(&self, origin: &str) -> bool {
+        let is_local = || {
             let host = Url::parse(origin)
                 .ok()
                 .and_then(|url| url.host_str().map(str::to_owned));
             host.is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()))
         };
-        self.origins.iter().any(|allowed| allowed == origin) || is_of_this_machine()
+        self.origins.iter().any(|allowed| allowed == origin) || is_local()
     }
 }
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    /// To a function, by the route that it has at API Gateway.
+    /// A function, by its route of API Gateway.
     Route {
         function: &'static str,
         route: &'static str,
     },
-    /// To webhook-handler.
+    /// webhook-handler, by its function URL.
     FunctionUrl,
-    Nowhere,
+    NoRoute,
 }
 
 impl Target {
@@ -170,40 +170,40 @@ impl Target {
             .filter_map(|function| Some((function.name, function.route?)));
         routes
             .find(|(_, route)| payload::is_of_route(route, method.as_str(), path))
-            .map_or(Self::Nowhere, |(function, route)| Self::Route { function, route })
+            .map_or(Self::NoRoute, |(function, route)| Self::Route { function, route })
     }
 }
 
-/// A request of a browser, a shop or a provider.
+/// Handles a request of a browser, a shop or a provider.
 async fn request(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let target = Target::of(&head.method, head.uri.path());
-    let of_caller = match target {
-        // CORS is API Gateway's.
+    let cors_headers = match target {
+        // The function URL has no CORS.
         Target::FunctionUrl => vec![],
-        Target::Route { .. } | Target::Nowhere => shared.cors_headers(head.headers.get(header::ORIGIN)),
+        Target::Route { .. } | Target::NoRoute => shared.cors_headers(head.headers.get(header::ORIGIN)),
     };
-    if target == Target::Nowhere && head.method == Method::OPTIONS {
-        return preflight(&shared.cors, of_caller);
+    if target == Target::NoRoute && head.method == Method::OPTIONS {
+        return preflight(&shared.cors, cors_headers);
     }
-    // Without a route, nobody waits for the body.
-    let mut answer = if target == Target::Nowhere {
+    // Without a route the body is not awaited.
+    let mut response = if target == Target::NoRoute {
         problem(StatusCode::NOT_FOUND, "Not Found")
     } else {
-        match to_bytes(body, LARGEST).await {
+        match to_bytes(body, MAX_BODY_BYTES).await {
             Ok(body) => dispatch(&shared, target, &head, &body).await,
             Err(_) => problem(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
         }
     };
-    answer.headers_mut().extend(of_caller);
-    answer
+    response.headers_mut().extend(cors_headers);
+    response
 }
 
 async fn dispatch(shared: &Arc<Shared>, target: Target, head: &request::Parts, body: &[u8]) -> Response<Body> {
     let (function, route) = match target {
         Target::Route { function, route } => (function, Some(route)),
         Target::FunctionUrl => (WEBHOOK_HANDLER, None),
-        Target::Nowhere => return problem(StatusCode::NOT_FOUND, "Not Found"),
+        Target::NoRoute => return problem(StatusCode::NOT_FOUND, "Not Found"),
     };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let headers = texts(&head.headers);
@@ -213,13 +213,13 @@ async fn dispatch(shared: &Arc<Shared>, target: Target, head: &request::Parts, b
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
         None => StatusCode::BAD_GATEWAY,
     };
-    let invoked = timeout(LIMIT, shared.invoke(function, event.to_string().into())).await;
+    let invoked = timeout(INTEGRATION_LIMIT, shared.invoke(function, event.to_string().into())).await;
     match invoked.unwrap_or(Err(Failure::TimedOut)) {
-        Ok(response) => payload::answer(&response)
+        Ok(response) => payload::parse_response(&response)
             .and_then(response_of)
             .unwrap_or_else(|| problem(failed, "Internal Server Error")),
         Err(Failure::TimedOut) => problem(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
-        Err(Failure::Reported(_) | Failure::NoAnswer(_)) => problem(failed, "Internal Server Error"),
+        Err(Failure::Reported(_) | Failure::NoResponse(_)) => problem(failed, "Internal Server Error"),
     }
 }
 
@@ -228,7 +228,7 @@ async fn invocation(State(shared): State<Arc<Shared>>, Path(name): Path<String>,
     if FUNCTIONS.iter().all(|function| function.name != name) {
         return problem(StatusCode::NOT_FOUND, &format!("there is no function {name}"));
     }
-    let Ok(event) = to_bytes(event.into_body(), LARGEST).await else {
+    let Ok(event) = to_bytes(event.into_body(), MAX_BODY_BYTES).await else {
         return problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             "Request must be smaller than 6291456 bytes",
@@ -241,43 +241,45 @@ async fn invocation(State(shared): State<Arc<Shared>>, Path(name): Path<String>,
             let failed = (HeaderName::from_static(invocations::FUNCTION_ERROR), "Unhandled");
             ([json, failed], error).into_response()
         }
-        Err(Failure::TimedOut) => problem(StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time"),
-        Err(Failure::NoAnswer(why)) => problem(StatusCode::BAD_GATEWAY, &why),
+        Err(Failure::TimedOut) => problem(StatusCode::GATEWAY_TIMEOUT, "the function timed out"),
+        Err(Failure::NoResponse(reason)) => problem(StatusCode::BAD_GATEWAY, &reason),
     }
 }
 
-/// What API Gateway itself answers to a preflight.
-fn preflight(cors: &Cors, of_caller: Vec<(HeaderName, HeaderValue)>) -> Response<Body> {
-    let mut answer = StatusCode::NO_CONTENT.into_response();
-    if of_caller.is_empty() {
-        return answer;
+/// API Gateway's response to a preflight.
+fn preflight(cors: &Cors, cors_headers: Vec<(HeaderName, HeaderValue)>) -> Response<Body> {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if cors_headers.is_empty() {
+        return response;
     }
-    let own = [
+    let preflight_headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.join(",")),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.join(",")),
         (header::ACCESS_CONTROL_MAX_AGE, cors.max_age.to_string()),
     ];
-    let own = own
+    let preflight_headers = preflight_headers
         .into_iter()
         .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)));
-    answer.headers_mut().extend(of_caller.into_iter().chain(own));
-    answer
+    response
+        .headers_mut()
+        .extend(cors_headers.into_iter().chain(preflight_headers));
+    response
 }
 
-/// An answer of the gateway's own, in the form of API Gateway's.
+/// A response of the gateway itself, in API Gateway's format.
 fn problem(status: StatusCode, message: &str) -> Response<Body> {
     (status, axum::Json(serde_json::json!({ "message": message }))).into_response()
 }
 
-fn response_of(answer: payload::HttpAnswer) -> Option<Response<Body>> {
-    let mut response = Response::builder().status(answer.status);
-    for (name, value) in &answer.headers {
-        response = response.header(name, value);
+fn response_of(response: payload::HttpResponse) -> Option<Response<Body>> {
+    let mut builder = Response::builder().status(response.status);
+    for (name, value) in &response.headers {
+        builder = builder.header(name, value);
     }
-    response.body(Body::from(answer.body)).ok()
+    builder.body(Body::from(response.body)).ok()
 }
 
-/// Headers as texts; what is no UTF-8 is replaced.
+/// Headers as text; invalid UTF-8 is replaced.
 fn texts(headers: &HeaderMap) -> Vec<(&str, Cow<'_, str>)> {
     let texts = headers
         .iter()

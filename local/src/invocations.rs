@@ -1,4 +1,4 @@
-//! Invoking functions through Lambda's own API, as AWS's services and `cargo lambda invoke` do.
+//! Invokes functions through Lambda's API, like AWS's services and `cargo lambda invoke`.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::{Error, http};
 
-/// Says that the body is what the function reported as its error.
+/// This header marks the body as the function's error.
 pub(super) const FUNCTION_ERROR: &str = "x-amz-function-error";
 
-/// The path of the API for a function.
+/// The API path that invokes a function.
 pub(super) fn path(function: &str) -> String {
     format!("/2015-03-31/functions/{function}/invocations")
 }
 
-/// The functions behind a gateway.
+/// Invokes the functions behind a gateway.
 #[derive(Clone, Debug)]
 pub struct Invocations {
     http: Client,
@@ -23,10 +23,10 @@ pub struct Invocations {
 }
 
 impl Invocations {
-    /// Those behind the gateway at `url`.
+    /// For the gateway at `url`.
     ///
     /// # Errors
-    /// When there is no HTTP client.
+    /// If no HTTP client can be created.
     pub fn at(url: &str) -> Result<Self, Error> {
         Ok(Self {
             http: http::client_without_connections()?,
@@ -37,17 +37,17 @@ impl Invocations {
     /// Invokes a function with an event and waits for its response.
     ///
     /// # Errors
-    /// The function's error message, or why there is no response.
+    /// The function's error message, or the reason why there is no response.
     pub async fn invoke(&self, function: &str, event: String, limit: Duration) -> Result<Value, String> {
         let url = format!("{}{}", self.url, path(function));
         let request = self.http.post(url).timeout(limit).body(event);
-        let answer = request.send().await.map_err(|_| "it does not answer".to_owned())?;
-        let (status, is_error) = (answer.status(), answer.headers().contains_key(FUNCTION_ERROR));
-        let text = answer.text().await.unwrap_or_default();
-        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-        match answer.get("errorMessage").and_then(Value::as_str) {
-            Some(words) => Err(words.to_owned()),
-            None if status.is_success() && !is_error => Ok(answer),
+        let response = request.send().await.map_err(|_| "no response".to_owned())?;
+        let (status, is_error) = (response.status(), response.headers().contains_key(FUNCTION_ERROR));
+        let text = response.text().await.unwrap_or_default();
+        let response: Value = serde_json::from_str(&text).unwrap_or_default();
+        match response.get("errorMessage").and_then(Value::as_str) {
+            Some(message) => Err(message.to_owned()),
+            None if status.is_success() && !is_error => Ok(response),
             None => Err(format!("{status} {text}")),
         }
     }

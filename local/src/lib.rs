@@ -1,20 +1,20 @@
-//! What `make dev` runs: the functions behind a gateway, a local AWS with what template.yaml describes, and the providers'
-//! stand-ins with a checkout page. The tests from outside build their own world out of the same parts.
+//! The local world of `make dev`: the functions behind a gateway, a local AWS with the resources of template.yaml, and
+//! the providers' stand-ins with a checkout page. The integration tests build their own worlds from the same parts.
 //!
-//! | module | what it does |
+//! | module | responsibility |
 //! |---|---|
-//! | [`dev`] | `make dev`: starts everything, replaces functions whose source changes, ends everything |
+//! | [`dev`] | `make dev`: starts everything, reloads functions whose source changes, ends everything |
 //! | `gateway` | API Gateway and the webhooks' function URL on one port: routes, CORS, payload format 2.0 ([`payload`]) |
 //! | `cargo_lambda`, `functions` | the functions under `cargo lambda watch`, several instances of each |
-//! | `invocations` | invoking a function as AWS's own services do |
+//! | `invocations` | invoking a function like AWS's own services |
 //! | `aws`, `template` | the local AWS (MiniStack), set up from template.yaml |
-//! | `stream`, `schedule` | what invokes functions by itself: the table's stream, the reconciler's schedule |
+//! | `stream`, `schedule` | AWS's own invokers: the table's stream, the reconciler's schedule |
 //! | [`sandbox`], `stand_ins` | the providers' stand-ins and the checkout page |
-//! | [`process`], [`tether()`] | child processes, none of which outlives its parent |
-//! | [`settings`], [`build`], [`http`], [`background`], `log`, `ports` | what all of these need |
+//! | [`process`], [`tether()`] | child processes that never outlive their parent |
+//! | [`settings`], [`build`], [`http`], [`background`], `log`, `ports` | shared by all of these |
 //!
-//! Guarantee: nothing that it starts outlives it, however it ends ([`tether()`]); it listens on 127.0.0.1 only, and keeps
-//! its state in memory.
+//! Guarantees: no process that it starts outlives it, however it ends ([`tether()`]). It listens on 127.0.0.1 only. All
+//! state is in memory.
 
 #![cfg_attr(
     test,
@@ -53,7 +53,7 @@ pub use error::Error;
 pub use gateway::{Failure, Gateway, Invoke};
 pub use invocations::Invocations;
 pub use log::{Level, Log};
-pub use payload::HttpAnswer;
+pub use payload::HttpResponse;
 pub use ports::free_port;
 pub use process::Tethered;
 pub use schedule::Schedule;

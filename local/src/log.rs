@@ -1,14 +1,14 @@
-//! What `make dev` shows of what happens: one short line each, with the function's name, the level, the message and the
-//! fields.
+//! The output of `make dev`: one short line for each log entry, with the function's name, the level, the message and
+//! the fields.
 //!
-//! Guarantee: what a function logs is shown as text; no byte of it can move a terminal's cursor.
+//! Guarantee: control characters are escaped, so a log entry cannot control the terminal.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use serde_json::{Map, Value};
 
-/// The longest name of a function.
+/// The length of the longest function name.
 const WIDTH: usize = 18;
 
 const CYAN: &str = "\x1b[36m";
@@ -17,51 +17,51 @@ const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
-/// What a reader of a function's log does without: when (the lines come at once), where in the code, and in which request.
-const LEFT_OUT: [&str; 5] = ["timestamp", "level", "message", "target", "span"];
+/// Members of a log entry that are not shown as fields.
+const HIDDEN_FIELDS: [&str; 5] = ["timestamp", "level", "message", "target", "span"];
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// For those who look for it.
+    /// Details for debugging.
     Debug,
-    /// As it should be.
+    /// Normal operation.
     Info,
-    /// Worth a look.
+    /// Something to check.
     Warn,
-    /// Something is wrong.
+    /// A failure.
     Error,
 }
 
-/// Where lines go.
+/// The destination of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Log {
-    /// Nowhere.
+    /// Hidden.
     #[default]
     Silent,
     /// To standard output.
     Shown {
-        /// Whether with colours.
+        /// Whether to use colours.
         coloured: bool,
     },
 }
 
 impl Log {
-    /// For standard output as it is: colours on a terminal only, and not where `NO_COLOR` is set.
+    /// Standard output, with colours if it is a terminal and `NO_COLOR` is not set.
     #[must_use]
     pub fn shown() -> Self {
-        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self::Shown {
-            coloured: std::io::stdout().is_terminal() && !is_refused,
+            coloured: std::io::stdout().is_terminal() && !is_colourless,
         }
     }
 
-    /// Something that happened.
+    /// Writes one line.
     pub(super) fn line(self, source: &str, level: Level, message: &str) {
         self.write(source, level, message, &Map::new());
     }
 
-    /// Lines of others', as they are.
+    /// Writes text unchanged, such as the compiler's output.
     pub(super) fn text(self, text: &str) {
         if self != Self::Silent {
             let mut stdout = std::io::stdout().lock();
@@ -70,7 +70,7 @@ impl Log {
         }
     }
 
-    /// A line that a process wrote.
+    /// Writes a line of a process's output: a JSON log entry, or text.
     pub(super) fn output(self, source: &str, line: &str) {
         if line.trim().is_empty() {
             return;
@@ -81,7 +81,7 @@ impl Log {
         };
         let text = |name: &str| entry.get(name).and_then(Value::as_str);
         let Some(message) = text("message") else {
-            // Metrics, which are for CloudWatch.
+            // Metrics for CloudWatch.
             return;
         };
         let level = match text("level") {
@@ -90,7 +90,7 @@ impl Log {
             Some("DEBUG" | "TRACE") => Level::Debug,
             _ => Level::Info,
         };
-        // Each of many instances says it, and `make dev` says it of all.
+        // Every instance logs it; `make dev` prints its own line.
         if message != "ready" {
             self.write(source, level, message, &entry);
         }
@@ -115,18 +115,18 @@ fn formatted(coloured: bool, source: &str, level: Level, message: &str, fields: 
     let mut line = if coloured {
         format!(
             "{CYAN}{source:WIDTH$}{PLAIN} {colour}{name:5}{PLAIN} {}",
-            harmless(message)
+            escaped(message)
         )
     } else {
-        format!("{source:WIDTH$} {name:5} {}", harmless(message))
+        format!("{source:WIDTH$} {name:5} {}", escaped(message))
     };
     for (name, value) in fields {
-        if LEFT_OUT.contains(&name.as_str()) {
+        if HIDDEN_FIELDS.contains(&name.as_str()) {
             continue;
         }
         let value = match value {
             Value::String(text) if text.is_empty() || text.contains(' ') => format!("{text:?}"),
-            Value::String(text) => harmless(text),
+            Value::String(text) => escaped(text),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
         };
         let (dim, plain) = if coloured { (DIM, PLAIN) } else { ("", "") };
@@ -135,16 +135,16 @@ fn formatted(coloured: bool, source: &str, level: Level, message: &str, fields: 
     line
 }
 
-/// A text without control characters.
-fn harmless(text: &str) -> String {
-    let escaped = |char: char| -> String {
+/// Escapes control characters.
+fn escaped(text: &str) -> String {
+    let escape = |char: char| -> String {
         if char.is_control() {
             char.escape_default().collect()
         } else {
             char.into()
         }
     };
-    text.chars().map(escaped).collect()
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_functions_line_is_its_message_and_fields() {
+    fn log_entry_is_shown_as_message_and_fields() {
         let entry = json!({
             "timestamp": "2026-11-22T07:37:26Z", "level": "WARN", "message": "provider call failed",
             "payment": "cf62", "error": "timed out after 15 s", "status": 504, "rotated": false,
@@ -173,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_line_reaches_the_terminal_as_a_command() {
-        let entry = json!({ "message": "a\x1b[2Jb", "words": "c\u{9b}d", "text": "e \x07", "list": ["\x1b"] });
+    fn control_characters_are_escaped() {
+        let entry = json!({ "message": "a\x1b[2Jb", "raw_status": "c\u{9b}d", "text": "e \x07", "list": ["\x1b"] });
         let line = shown(&entry, false);
         assert!(!line.contains(char::is_control), "{line:?}");
     }

@@ -1,4 +1,4 @@
-//! HTTP as API Gateway and function URLs hand it to a function: payload format 2.0, both ways.
+//! Lambda's payload format 2.0: events for HTTP requests, as API Gateway and function URLs send them, and responses.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What is text to API Gateway, beside `text/…`.
-const TEXT: [&str; 4] = [
+/// Content types that API Gateway passes on as text, besides `text/…`.
+const TEXT_TYPES: [&str; 4] = [
     "application/json",
     "application/javascript",
     "application/xml",
     "application/x-www-form-urlencoded",
 ];
 
-/// A function's answer to an HTTP request.
+/// A function's response to an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpAnswer {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// Headers, their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body, decoded where it came in base64.
+    /// The body, decoded if it was base64.
     pub body: Vec<u8>,
 }
 
-impl HttpAnswer {
+impl HttpResponse {
     /// The body as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -42,59 +42,23 @@ impl HttpAnswer {
     }
 }
 
-/// The event for a request: at API Gateway under `route` (`GET /payments/{id}`), or at a function URL where there is none.
+/// The event for a request: of API Gateway for a `route` such as `GET /payments/{id}`, of a function URL without one.
 pub fn event(route: Option<&str>, method: &str, path_and_query: &str, headers: &[(&str, &str)], body: &[u8]) -> Value {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-    let now = OffsetDateTime::now_utc();
-    let (api, domain) = match route {
-        Some(_) => ("abcdefghij", "abcdefghij.execute-api.us-east-1.amazonaws.com"),
-        None => (
-            "abcdefghijklmnopqrstuvwxyz012345",
-            "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws",
-        ),
+    let domain = match route {
+        Some(_) => "abcdefghij.execute-api.us-east-1.amazonaws.com",
+        None => "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws",
     };
-    let mut all = BTreeMap::from([
-        ("content-length".to_owned(), body.len().to_string()),
-        ("host".to_owned(), domain.to_owned()),
-        ("x-forwarded-for".to_owned(), "127.0.0.1".to_owned()),
-        ("x-forwarded-port".to_owned(), "443".to_owned()),
-        ("x-forwarded-proto".to_owned(), "https".to_owned()),
-    ]);
-    let mut cookies = Vec::new();
-    let mut own = BTreeMap::<String, String>::new();
-    for (name, value) in headers {
-        let name = name.to_ascii_lowercase();
-        if name == "cookie" {
-            cookies.extend(value.split("; "));
-        } else {
-            // Values of one name are joined.
-            let joined = own.get(&name).map(|known| format!("{known},{value}"));
-            own.insert(name, joined.unwrap_or_else(|| (*value).to_owned()));
-        }
-    }
-    all.extend(own);
-    let agent = all.get("user-agent").cloned().unwrap_or_default();
-    let text = is_text(all.get("content-type").map_or("", String::as_str));
+    let (headers, cookies) = event_headers(domain, headers, body.len());
+    let agent = headers.get("user-agent").map_or("", String::as_str);
+    let is_text = is_text(headers.get("content-type").map_or("", String::as_str));
     let mut event = json!({
         "version": "2.0",
         "routeKey": route.unwrap_or("$default"),
         "rawPath": path,
         "rawQueryString": query,
-        "headers": all,
-        "requestContext": {
-            "accountId": if route.is_some() { "123456789012" } else { "anonymous" },
-            "apiId": api,
-            "domainName": domain,
-            "domainPrefix": api,
-            "http": {
-                "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": agent,
-            },
-            "requestId": Uuid::new_v4().to_string(),
-            "routeKey": route.unwrap_or("$default"),
-            "stage": "$default",
-            "time": common_log_time(now),
-            "timeEpoch": u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
-        },
+        "headers": headers,
+        "requestContext": request_context(route, domain, method, path, agent),
         "isBase64Encoded": false,
     });
     let Some(members) = event.as_object_mut() else {
@@ -109,7 +73,7 @@ pub fn event(route: Option<&str>, method: &str, path_and_query: &str, headers: &
     if let Some(parameters) = route.and_then(|route| path_parameters(route, path)) {
         members.insert("pathParameters".to_owned(), Value::Object(parameters));
     }
-    match std::str::from_utf8(body).ok().filter(|_| text) {
+    match std::str::from_utf8(body).ok().filter(|_| is_text) {
         Some("") => {}
         Some(body) => {
             members.insert("body".to_owned(), json!(body));
@@ -123,9 +87,56 @@ pub fn event(route: Option<&str>, method: &str, path_and_query: &str, headers: &
     event
 }
 
-/// The answer in a function's response.
+/// An event's headers and cookies. Repeated headers are joined.
+fn event_headers<'a>(
+    domain: &str,
+    given: &[(&str, &'a str)],
+    content_length: usize,
+) -> (BTreeMap<String, String>, Vec<&'a str>) {
+    let mut headers = BTreeMap::from([
+        ("content-length".to_owned(), content_length.to_string()),
+        ("host".to_owned(), domain.to_owned()),
+        ("x-forwarded-for".to_owned(), "127.0.0.1".to_owned()),
+        ("x-forwarded-port".to_owned(), "443".to_owned()),
+        ("x-forwarded-proto".to_owned(), "https".to_owned()),
+    ]);
+    let mut cookies = Vec::new();
+    let mut own = BTreeMap::<String, String>::new();
+    for (name, value) in given {
+        let name = name.to_ascii_lowercase();
+        if name == "cookie" {
+            cookies.extend(value.split("; "));
+        } else {
+            let joined = own.get(&name).map(|known| format!("{known},{value}"));
+            own.insert(name, joined.unwrap_or_else(|| (*value).to_owned()));
+        }
+    }
+    headers.extend(own);
+    (headers, cookies)
+}
+
+fn request_context(route: Option<&str>, domain: &str, method: &str, path: &str, agent: &str) -> Value {
+    let now = OffsetDateTime::now_utc();
+    let api = domain.split('.').next().unwrap_or_default();
+    json!({
+        "accountId": if route.is_some() { "123456789012" } else { "anonymous" },
+        "apiId": api,
+        "domainName": domain,
+        "domainPrefix": api,
+        "http": {
+            "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": agent,
+        },
+        "requestId": Uuid::new_v4().to_string(),
+        "routeKey": route.unwrap_or("$default"),
+        "stage": "$default",
+        "time": common_log_time(now),
+        "timeEpoch": u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
+    })
+}
+
+/// Parses a function's response. `None` if it is malformed.
 #[must_use]
-pub fn answer(response: &[u8]) -> Option<HttpAnswer> {
+pub fn parse_response(response: &[u8]) -> Option<HttpResponse> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Response {
@@ -138,7 +149,7 @@ pub fn answer(response: &[u8]) -> Option<HttpAnswer> {
     }
     let response: Response = serde_json::from_slice(response).ok()?;
     let body = response.body.unwrap_or_default();
-    Some(HttpAnswer {
+    Some(HttpResponse {
         status: response.status_code,
         headers: response
             .headers
@@ -160,22 +171,21 @@ fn is_text(content_type: &str) -> bool {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    essence.starts_with("text/") || essence.ends_with("+json") || TEXT.contains(&essence.as_str())
+    essence.starts_with("text/") || essence.ends_with("+json") || TEXT_TYPES.contains(&essence.as_str())
 }
 
-/// Whether a request is one of a route (`GET /payments/{id}`): its method is the route's, and each `{name}` stands for a
-/// segment that is not empty.
+/// Whether a request matches a route such as `GET /payments/{id}`. Each `{name}` matches one segment that is not empty.
 pub(super) fn is_of_route(route: &str, method: &str, path: &str) -> bool {
     let is_method = route.split_once(' ').is_some_and(|(own, _)| own == method);
     is_method && matched(route, path).is_some()
 }
 
-/// What stands in the place of each `{name}` of a route's path; none for a path without any, or of another route.
+/// The values of a route's path parameters. `None` if the route has none or does not match.
 fn path_parameters(route: &str, path: &str) -> Option<Map<String, Value>> {
     matched(route, path).filter(|parameters| !parameters.is_empty())
 }
 
-/// The same, and empty for a path without any; none for a path of another route.
+/// The values of a route's path parameters, possibly empty. `None` if the route does not match.
 fn matched(route: &str, path: &str) -> Option<Map<String, Value>> {
     let (_, pattern) = route.split_once(' ')?;
     let (patterns, parts): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
@@ -197,7 +207,7 @@ fn matched(route: &str, path: &str) -> Option<Map<String, Value>> {
     Some(parameters)
 }
 
-/// Values of one name are joined.
+/// The query's parameters; repeated ones are joined.
 fn query_parameters(query: &str) -> Value {
     let mut parameters = BTreeMap::<String, String>::new();
     let url = reqwest::Url::parse(&format!("http://localhost/?{query}"));

@@ -1,4 +1,5 @@
-//! A child process on a tether: it ends, with everything it started, when this value is dropped or this process ends.
+//! A child process on a tether: it ends, with all processes that it started, when its handle is dropped or this process
+//! ends.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -15,13 +16,13 @@ use super::build::Binaries;
 use super::tether::ALONE;
 use super::{Error, Log};
 
-const POLL: Duration = Duration::from_millis(10);
-/// What is kept of a process's output.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How many lines of a process's output are kept.
 const LINES_KEPT: usize = 20_000;
-/// What an error shows of it.
+/// How many of the last lines an error shows.
 const LINES_SHOWN: usize = 30;
 
-/// A running command and all that it starts.
+/// A running command and all processes that it started.
 #[derive(Debug)]
 pub struct Tethered {
     name: String,
@@ -31,14 +32,14 @@ pub struct Tethered {
     waiting: Option<JoinHandle<()>>,
 }
 
-/// A command that will run under `tether`; arguments and environment are still to be added.
+/// A command that will run under `tether`. The caller adds arguments and environment.
 pub fn command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result<Command, Error> {
     let mut command = Command::new(binaries.path("tether")?);
     command.arg(program);
     Ok(command)
 }
 
-/// The same for a command that starts no processes, as the functions do not.
+/// A command that starts no processes itself, such as a function. Ending it is cheaper.
 ///
 /// # Errors
 /// As [`command`].
@@ -48,9 +49,9 @@ pub fn lone_command(binaries: &Binaries, program: impl AsRef<OsStr>) -> Result<C
     Ok(command)
 }
 
-/// Makes the folder that a process writes into, with nothing in it.
+/// Creates an empty folder, deleting an existing one.
 pub fn empty_folder(folder: &Path) -> Result<(), Error> {
-    // It may not be there.
+    // It may not exist.
     let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir_all(folder).map_err(|source| Error::Io {
         doing: format!("create {}", folder.display()),
@@ -63,7 +64,7 @@ impl Tethered {
     pub fn start(name: &str, mut command: Command) -> Result<Self, Error> {
         use std::os::unix::process::CommandExt;
 
-        // In a group of its own, so that Ctrl-C reaches only this process, which ends its children in order.
+        // In its own process group, so that Ctrl-C reaches only this process, which ends its children in order.
         command.process_group(0);
         command
             .stdin(Stdio::piped())
@@ -82,7 +83,7 @@ impl Tethered {
         let (ended, status) = watch::channel(None);
         let waiting = thread::spawn(move || {
             let status = child.wait().unwrap_or_default();
-            // Nothing that could still write outlives the tether, so these end too.
+            // No writer outlives the tether, so these threads end too.
             for output in outputs.into_iter().flatten() {
                 let _ = output.join();
             }
@@ -97,44 +98,44 @@ impl Tethered {
         })
     }
 
-    /// From now on, shows each line that it writes there.
+    /// Writes each further line of output to `log`.
     pub(super) fn show(&self, log: Log) {
         self.log.lock().shown = log;
     }
 
-    /// What was written to stdout and stderr.
+    /// The output on stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.last(LINES_KEPT)
     }
 
-    /// How it ended, if it has: its exit code, or 128 and the number of the signal that ended it, as a shell has it. Its
-    /// log is whole then.
+    /// The exit status if it has ended: the exit code, or 128 plus the number of the signal, like in a shell. The log
+    /// is complete then.
     pub fn ended(&self) -> Option<ExitStatus> {
         *self.status.borrow()
     }
 
-    /// Waits for it to end, and tells how, as [`Tethered::ended`] does.
+    /// Waits until it ends and returns the status of [`Tethered::ended`].
     pub async fn end(&self) -> ExitStatus {
         let mut status = self.status.clone();
         let status = status.wait_for(Option::is_some).await;
         status.ok().and_then(|status| *status).unwrap_or_default()
     }
 
-    /// Waits until it has written a line with these words.
-    pub async fn logged(&self, words: &str, patience: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + patience;
-        while !self.log().contains(words) {
+    /// Waits until its output contains `text`.
+    pub async fn logged(&self, text: &str, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        while !self.log().contains(text) {
             self.check()?;
             if Instant::now() > deadline {
-                return Err(self.late(&format!("it has not written {words}")));
+                return Err(self.timed_out(&format!("its output does not contain {text}")));
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
-    /// An error with the end of the log if the process has ended.
+    /// Fails with the end of the log if the process has ended.
     pub fn check(&self) -> Result<(), Error> {
         match self.ended() {
             None => Ok(()),
@@ -146,24 +147,24 @@ impl Tethered {
         }
     }
 
-    /// An error for something that was not there in time.
-    pub fn late(&self, last: &str) -> Error {
-        Error::Late {
+    /// An error for something that was not ready in time, with the last observation.
+    pub fn timed_out(&self, last: &str) -> Error {
+        Error::TimedOut {
             what: self.name.clone(),
             last: last.to_owned(),
             log: self.log.last(LINES_SHOWN),
         }
     }
 
-    /// Asks it to end without waiting for it, so that several can end at once.
-    pub fn let_go(&self) {
+    /// Requests it to end, without waiting, so that several can end at once.
+    pub fn request_end(&self) {
         *self.stdin() = None;
     }
 
-    /// Kills the command, as SIGKILL does: it does nothing any more. Does not wait for it.
+    /// Kills the command with SIGKILL, without waiting.
     pub fn kill(&self) {
         if let Some(stdin) = &mut *self.stdin() {
-            // An error says that it has ended already.
+            // An error means that it has ended already.
             let _ = stdin.write_all(b"k");
         }
     }
@@ -175,7 +176,7 @@ impl Tethered {
 
 impl Drop for Tethered {
     fn drop(&mut self) {
-        self.let_go();
+        self.request_end();
         if let Some(waiting) = self.waiting.take() {
             let _ = waiting.join();
         }

@@ -1,4 +1,4 @@
-//! Invokes reconcile-payments as its schedule in template.yaml does.
+//! Invokes reconcile-payments on the schedule of template.yaml.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Error, background};
 
 const FUNCTION: &str = "reconcile-payments";
 /// The function's time limit.
-const LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running schedule. It ends when this is dropped.
 #[derive(Debug)]
@@ -22,20 +22,20 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Invokes the function once each period, for the first time when one is over. The function logs its report; what
-    /// is said here is why there is none.
+    /// Invokes the function once each period, first after one period. Logs failures; the function itself logs its
+    /// report.
     ///
     /// # Errors
-    /// When there is no runtime for it.
+    /// If there is no async runtime.
     pub fn start(functions: Invocations, rate: Rate, log: Log) -> Result<Self, Error> {
         let run = async move {
             let mut ticks = interval_at(Instant::now() + rate.period, rate.period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                // Nobody tries it again: the next run comes soon.
+                // No retry: the next run comes soon.
                 if let Err(error) = sweep(&functions, &rate.input).await {
-                    log.line(FUNCTION, Level::Error, &format!("no report: {error}"));
+                    log.line(FUNCTION, Level::Error, &format!("run failed: {error}"));
                 }
             }
         };
@@ -51,12 +51,12 @@ impl Drop for Schedule {
     }
 }
 
-/// One run.
+/// Runs the reconciler once and returns its report.
 pub(super) async fn sweep(functions: &Invocations, input: &str) -> Result<Value, String> {
-    let report = functions.invoke(FUNCTION, input.to_owned(), LIMIT).await?;
+    let report = functions.invoke(FUNCTION, input.to_owned(), TIME_LIMIT).await?;
     if report.get("checked").is_some() {
         Ok(report)
     } else {
-        Err(format!("it answers {report}"))
+        Err(format!("unexpected response: {report}"))
     }
 }

@@ -1,4 +1,4 @@
-//! The functions, and the environment that each is given locally.
+//! The functions, and their local environment variables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 /// Environment variables.
 pub type Variables = BTreeMap<String, String>;
 
-/// A change of an environment: a value sets a variable, `None` takes it away.
+/// A change of an environment: a value sets a variable, `None` removes it.
 pub type Change<'a> = (&'a str, Option<&'a str>);
 
 /// A function of the project.
 #[derive(Debug)]
 pub struct Function {
-    /// Its name, which is its binary's and its folder's.
+    /// The name, also of its binary and its folder.
     pub name: &'static str,
-    /// How many instances tests run, so that races show.
+    /// How many instances the tests run. Several make races show.
     pub instances: usize,
-    /// Its route at API Gateway, as in template.yaml; what has a function URL has none.
+    /// The route of API Gateway in template.yaml, if it has one.
     pub route: Option<&'static str>,
-    /// How long an invocation may take, as in template.yaml.
+    /// The time limit of an invocation, as in template.yaml.
     pub time_limit: Duration,
-    /// The variables it needs, as in template.yaml, and the providers' addresses where it calls them.
+    /// The variables that it needs: those of template.yaml, and the base URL of a provider that it calls.
     pub variables: &'static [&'static str],
 }
 
 impl Function {
-    /// Whether it answers HTTP requests, and not events.
-    pub(super) fn answers_http(&self) -> bool {
+    /// Whether it handles HTTP requests, rather than events.
+    pub(super) fn handles_http(&self) -> bool {
         self.route.is_some() || self.name == "webhook-handler"
     }
 }
 
-/// All of them.
+/// All functions.
 pub const FUNCTIONS: [Function; 6] = [
     Function {
         name: "create-preorder",
@@ -89,37 +89,37 @@ pub const FUNCTIONS: [Function; 6] = [
     },
 ];
 
-/// Its local value is known once the queue is made.
+/// Its local value is known once the queue exists.
 pub(super) const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 
-/// Where to return to locally: the checkout page, a frontend's usual development server, and what the providers'
-/// documentation has in its examples.
+/// The local return origins: usual development servers of a frontend, and those in the providers' documentation.
 pub const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
      https://your-domain.com,https://merchant-site.com,https://example.com";
 
-/// What has no local value: a default does, or setting it changes what the functions ask of their callers. The secret of
-/// quotes is there: `payment-functions/quote`. The last two are the checkout page's (docs/frontend.md).
-pub(super) const UNSET: [&str; 4] = [
+/// Variables without a local value: they have a default, or setting them changes what the functions require of callers
+/// (the secret for quotes exists: `payment-functions/quote`). The last two are for the checkout page
+/// (docs/frontend.md).
+pub(super) const OPTIONAL: [&str; 4] = [
     "METRICS_NAMESPACE",
     "QUOTE_SECRET_ID",
     "SMARTPAY_BUNDLE",
     "SMARTPAY_PUBLIC_KEY",
 ];
 
-/// Where the parts of a local world are.
+/// The addresses of a local world's parts.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// The functions.
     pub functions: String,
     /// The AWS endpoint that the functions use.
     pub aws: String,
-    /// The queue of what could not be published; empty while there is none.
+    /// The dead-letter queue for events; empty while it does not exist.
     pub dead_letters: String,
     /// The providers' stand-ins.
     pub sandbox: String,
 }
 
-/// What the AWS SDKs need to use a local AWS.
+/// The variables with which the AWS SDKs use a local AWS.
 pub fn aws(endpoint: &str) -> Variables {
     variables([
         ("AWS_ENDPOINT_URL", endpoint),
@@ -130,7 +130,7 @@ pub fn aws(endpoint: &str) -> Variables {
     ])
 }
 
-/// Every variable of every function.
+/// All variables of all functions.
 pub fn all(addresses: &Addresses) -> Variables {
     let mut all = aws(&addresses.aws);
     all.extend(variables([
@@ -155,14 +155,14 @@ pub fn all(addresses: &Addresses) -> Variables {
     all
 }
 
-/// The variables of one function, and no other's.
+/// The variables of one function only.
 pub fn of(function: &Function, addresses: &Addresses) -> Variables {
     let mut own = all(addresses);
     own.retain(|name, _| name.starts_with("AWS_") || function.variables.contains(&name.as_str()));
     own
 }
 
-/// Changes an environment.
+/// Applies changes to an environment.
 pub fn change(environment: &mut Variables, changes: &[Change<'_>]) {
     for (name, value) in changes {
         match value {

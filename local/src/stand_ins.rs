@@ -17,20 +17,24 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Serves them on a port (0: any), with ApoloPay's webhooks going to the functions at `functions_url`.
+    /// Serves them on a port (0: any). ApoloPay's webhooks go to the functions at `functions_url`.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// If the port is taken.
     pub async fn start(port: u16, functions_url: &str) -> Result<Self, Error> {
-        Self::start_seeing(port, functions_url, &Variables::new()).await
+        Self::start_with_environment(port, functions_url, &Variables::new()).await
     }
 
-    /// The same, able to look into the local AWS that `environment` names, for the live view of the checkout page; and with
-    /// ApoloPay's real element, where it says so.
+    /// Serves them with the settings of `environment` too: the local AWS for the live view of the checkout page, and
+    /// ApoloPay's real element if it is configured.
     ///
     /// # Errors
     /// As [`Sandbox::start`].
-    pub async fn start_seeing(port: u16, functions_url: &str, environment: &Variables) -> Result<Self, Error> {
+    pub async fn start_with_environment(
+        port: u16,
+        functions_url: &str,
+        environment: &Variables,
+    ) -> Result<Self, Error> {
         let config = Config {
             apolopay_webhook_url: format!("{functions_url}/webhooks/apolopay"),
             functions_url: functions_url.to_owned(),
@@ -49,17 +53,17 @@ impl Sandbox {
         Ok(Self { url, serving })
     }
 
-    /// Their address.
+    /// The base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Waits for them to end, which they do only by failing.
+    /// Waits until they end, which is always a failure.
     pub async fn ended(&mut self) -> Error {
         match (&mut self.serving).await {
             Ok(Err(error)) => Error::Sandbox(error),
-            Ok(Ok(())) => Error::Sandbox(std::io::Error::other("without a reason")),
+            Ok(Ok(())) => Error::Sandbox(std::io::Error::other("no reason given")),
             Err(error) => Error::Sandbox(std::io::Error::other(error)),
         }
     }

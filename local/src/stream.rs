@@ -1,8 +1,8 @@
-//! From the table's stream to publish-events, as Lambda's event source mapping does it, by the rules of template.yaml.
+//! Feeds the table's stream to publish-events, like Lambda's event source mapping, with the settings of template.yaml.
 //!
-//! Guarantees: records are handed on in the order of the stream, a batch at a time. From the first record that is not
-//! done all of them come again, until the record is too old, or was tried too often: then a letter that names the
-//! records goes to the dead-letter queue, and the rest goes on. Nothing else is left out but what the filter leaves out.
+//! Guarantees: records are delivered in the order of the stream, one batch at a time. After a failure all records from
+//! the first failed one are retried, until that one is too old or was tried too often. Then a message that names the
+//! records goes to the dead-letter queue, and the rest continues. Only the filter drops records.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use super::log::{Level, Log};
 use super::template::Mapping;
 use super::{Error, background};
 
-/// How often Lambda looks into a stream.
-const POLL: Duration = Duration::from_millis(250);
-/// Between two tries of a batch: this at first, then twice as long each time.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often Lambda polls a stream.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Exponential backoff between two tries of a batch.
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 const FUNCTION: &str = "publish-events";
-/// A bit longer than the function's time limit.
-const LIMIT: Duration = Duration::from_secs(70);
+/// Slightly longer than the function's time limit.
+const INVOKE_LIMIT: Duration = Duration::from_secs(70);
 
 /// A running feed. It ends when this is dropped.
 #[derive(Debug)]
@@ -35,11 +35,11 @@ pub struct StreamFeed {
 }
 
 impl StreamFeed {
-    /// Follows the stream of `table` from its beginning, and hands it to publish-events; what comes to nothing goes to
-    /// the queue `dead_letters`.
+    /// Follows the stream of `table` from its beginning, and delivers it to publish-events. Failed records go to the
+    /// queue `dead_letters`.
     ///
     /// # Errors
-    /// When the table has no stream.
+    /// If the table has no stream.
     pub async fn start(
         aws: &AwsCalls,
         table: &str,
@@ -68,13 +68,13 @@ impl Drop for StreamFeed {
     }
 }
 
-/// A table's stream, read from its beginning. The local AWS has all of it in one shard for ever.
+/// A table's stream, read from its beginning. The local AWS keeps all of it in one shard.
 #[derive(Debug)]
 pub struct TableStream {
     aws: AwsCalls,
     arn: Value,
     shard: Value,
-    /// The last record that was read.
+    /// The sequence number of the last record that was read.
     last: Option<Value>,
     iterator: Value,
 }
@@ -83,7 +83,7 @@ impl TableStream {
     /// Opens the latest stream of a table.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub async fn open(aws: &AwsCalls, table: &str) -> Result<Self, Error> {
         let described = aws
             .call("dynamodb", "DescribeTable", &json!({ "TableName": table }))
@@ -101,10 +101,10 @@ impl TableStream {
         })
     }
 
-    /// The next records, as Lambda hands them on; none where there are none yet.
+    /// Reads the next records, in the format that Lambda delivers; empty if there are none yet.
     ///
     /// # Errors
-    /// When they cannot be read; the next call goes on where this one was.
+    /// If they cannot be read. The next call continues at the same position.
     pub async fn read(&mut self) -> Result<Vec<Value>, Error> {
         if self.iterator.is_null() {
             let mut from = json!({ "StreamArn": self.arn, "ShardId": self.shard, "ShardIteratorType": "TRIM_HORIZON" });
@@ -115,7 +115,7 @@ impl TableStream {
             let opened = self.aws.call("streams", "GetShardIterator", &from).await?;
             self.iterator = at(&opened, "/ShardIterator");
         }
-        // An iterator is good for a quarter of an hour, and this one is lost with the answer.
+        // Iterators expire after 15 minutes, and a lost response loses this one: on an error a new one is opened.
         let iterator = std::mem::take(&mut self.iterator);
         let request = json!({ "ShardIterator": iterator });
         let mut page = self.aws.call("streams", "GetRecords", &request).await?;
@@ -143,39 +143,39 @@ struct Feed {
     log: Log,
 }
 
-/// How far the function got with a batch.
+/// The result of one delivery of a batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Done,
-    /// The record at this index is the first that is not done.
-    UpTo(usize),
+    /// The index of the first record that is not done.
+    FailedFrom(usize),
 }
 
 impl Feed {
     async fn follow(mut self) {
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             match self.stream.read().await {
                 Ok(records) => {
-                    is_told = false;
+                    is_reported = false;
                     let wanted: Vec<_> = records.into_iter().filter(|record| self.is_wanted(record)).collect();
                     if wanted.is_empty() {
-                        sleep(POLL).await;
+                        sleep(POLL_INTERVAL).await;
                     }
                     for batch in wanted.chunks(self.mapping.batch_size.max(1)) {
-                        self.hand_on(batch).await;
+                        self.deliver(batch).await;
                     }
                 }
                 Err(error) => {
-                    // Once for as long as it lasts.
-                    if !std::mem::replace(&mut is_told, true) {
+                    // Logged once for an outage.
+                    if !std::mem::replace(&mut is_reported, true) {
                         self.log.line(
                             FUNCTION,
                             Level::Error,
-                            &format!("the table's stream cannot be read: {error}"),
+                            &format!("cannot read the table's stream: {error}"),
                         );
                     }
-                    sleep(LONGEST_WAIT).await;
+                    sleep(MAX_BACKOFF).await;
                 }
             }
         }
@@ -185,16 +185,16 @@ impl Feed {
         self.patterns.is_empty() || self.patterns.iter().any(|pattern| matches(pattern, record))
     }
 
-    /// Tries a batch until all of it is done or given up.
-    async fn hand_on(&self, mut batch: &[Value]) {
-        let (mut retries, mut wait) = (0_u32, FIRST_WAIT);
+    /// Delivers a batch until each record is done or given up.
+    async fn deliver(&self, mut batch: &[Value]) {
+        let (mut retries, mut wait) = (0_u32, MIN_BACKOFF);
         loop {
             match self.invoke(batch).await {
                 Progress::Done => return,
-                Progress::UpTo(0) => {}
-                Progress::UpTo(done) => {
-                    batch = batch.get(done..).unwrap_or_default();
-                    (retries, wait) = (0, FIRST_WAIT);
+                Progress::FailedFrom(0) => {}
+                Progress::FailedFrom(first) => {
+                    batch = batch.get(first..).unwrap_or_default();
+                    (retries, wait) = (0, MIN_BACKOFF);
                 }
             }
             let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -205,17 +205,18 @@ impl Feed {
                     .and_then(|seconds| seconds.to_string().split('.').next()?.parse().ok());
                 age.is_some_and(|created_at: i64| now.abs_diff(created_at) > self.mapping.maximum_age)
             };
-            let given_up = if self.mapping.maximum_retries.is_some_and(|most| retries >= most) {
+            let given_up = if self.mapping.maximum_retries.is_some_and(|maximum| retries >= maximum) {
                 Some((batch.len(), "RetryAttemptsExhausted"))
             } else {
                 let old = batch.iter().take_while(is_old).count();
                 (old > 0).then_some((old, "RecordAgeExceeded"))
             };
             if let Some((count, condition)) = given_up {
-                let (dead, rest) = batch.split_at_checked(count).unwrap_or((batch, &[]));
-                self.bury(dead, condition, retries.saturating_add(1)).await;
+                let (failed, rest) = batch.split_at_checked(count).unwrap_or((batch, &[]));
+                self.send_to_dead_letters(failed, condition, retries.saturating_add(1))
+                    .await;
                 batch = rest;
-                (retries, wait) = (0, FIRST_WAIT);
+                (retries, wait) = (0, MIN_BACKOFF);
                 if batch.is_empty() {
                     return;
                 }
@@ -223,72 +224,75 @@ impl Feed {
             }
             sleep(wait).await;
             retries = retries.saturating_add(1);
-            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+            wait = wait.saturating_mul(2).min(MAX_BACKOFF);
         }
     }
 
     async fn invoke(&self, batch: &[Value]) -> Progress {
         let event = json!({ "Records": batch }).to_string();
-        match self.functions.invoke(FUNCTION, event, LIMIT).await {
-            Ok(answer) => progress(batch, &answer),
+        match self.functions.invoke(FUNCTION, event, INVOKE_LIMIT).await {
+            Ok(response) => progress(batch, &response),
             Err(error) => {
                 let count = batch.len();
                 self.log.line(
                     FUNCTION,
                     Level::Warn,
-                    &format!("{count} records not published, they come again: {error}"),
+                    &format!("{count} records not published, retrying: {error}"),
                 );
-                Progress::UpTo(0)
+                Progress::FailedFrom(0)
             }
         }
     }
 
-    /// Sends what Lambda sends of records that it gives up.
-    async fn bury(&self, records: &[Value], condition: &str, count: u32) {
-        let place = |record: Option<&Value>, name: &str| record.map(|record| at(record, &format!("/dynamodb/{name}")));
+    /// Sends Lambda's message about records that it gives up to the dead-letter queue.
+    async fn send_to_dead_letters(&self, records: &[Value], condition: &str, count: u32) {
+        let member = |record: Option<&Value>, name: &str| record.map(|record| at(record, &format!("/dynamodb/{name}")));
         let (first, last) = (records.first(), records.last());
-        let letter = json!({
+        let body = json!({
             "requestContext": { "functionArn": FUNCTION, "condition": condition, "approximateInvokeCount": count },
             "version": "1.0",
             "timestamp": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             "DDBStreamBatchInfo": {
                 "shardId": self.stream.shard,
-                "startSequenceNumber": place(first, "SequenceNumber"),
-                "endSequenceNumber": place(last, "SequenceNumber"),
-                "approximateArrivalOfFirstRecord": place(first, "ApproximateCreationDateTime"),
-                "approximateArrivalOfLastRecord": place(last, "ApproximateCreationDateTime"),
+                "startSequenceNumber": member(first, "SequenceNumber"),
+                "endSequenceNumber": member(last, "SequenceNumber"),
+                "approximateArrivalOfFirstRecord": member(first, "ApproximateCreationDateTime"),
+                "approximateArrivalOfLastRecord": member(last, "ApproximateCreationDateTime"),
                 "batchSize": records.len(),
                 "streamArn": self.stream.arn,
             },
         });
-        let message = json!({ "QueueUrl": self.dead_letters, "MessageBody": letter.to_string() });
+        let message = json!({ "QueueUrl": self.dead_letters, "MessageBody": body.to_string() });
         let sent = self.stream.aws.call("sqs", "SendMessage", &message).await;
-        let said = match sent {
+        let text = match sent {
             Ok(_) => format!(
-                "{} records given up, a letter is in the dead-letter queue ({condition})",
+                "{} records given up and reported to the dead-letter queue ({condition})",
                 records.len()
             ),
-            Err(error) => format!("{} records given up, and no letter sent: {error}", records.len()),
+            Err(error) => format!(
+                "{} records given up, and not reported to the dead-letter queue: {error}",
+                records.len()
+            ),
         };
-        self.log.line(FUNCTION, Level::Error, &said);
+        self.log.line(FUNCTION, Level::Error, &text);
     }
 }
 
-/// What an answer says of a batch. Where it names a record that is not in the batch, nothing counts as done.
-fn progress(batch: &[Value], answer: &Value) -> Progress {
-    let failures = answer.get("batchItemFailures").and_then(Value::as_array);
-    let place = |failure: &Value| {
+/// Evaluates a batch response. If it names a record that is not in the batch, the whole batch has failed.
+fn progress(batch: &[Value], response: &Value) -> Progress {
+    let failures = response.get("batchItemFailures").and_then(Value::as_array);
+    let index = |failure: &Value| {
         let number = failure.get("itemIdentifier");
         let found = batch
             .iter()
             .position(|record| record.pointer("/dynamodb/SequenceNumber") == number);
         found.unwrap_or(0)
     };
-    let first = failures.and_then(|failures| failures.iter().map(place).min());
-    first.map_or(Progress::Done, Progress::UpTo)
+    let first = failures.and_then(|failures| failures.iter().map(index).min());
+    first.map_or(Progress::Done, Progress::FailedFrom)
 }
 
-/// Whether a record has what an event pattern asks for: one of the values in each of its lists.
+/// Whether a record matches an event pattern: it has one of the values of each list.
 fn matches(pattern: &Value, record: &Value) -> bool {
     match pattern {
         Value::Object(members) => members
@@ -308,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_asks_for_one_of_its_values() {
+    fn pattern_matches_any_value_of_each_list() {
         let pattern = json!({ "eventName": ["MODIFY"], "dynamodb": { "Keys": { "sk": { "S": ["STATE", "X"] } } } });
         let record = |name: &str, sk: &str| json!({ "eventName": name, "dynamodb": { "Keys": { "sk": { "S": sk } } } });
         assert!(matches(&pattern, &record("MODIFY", "STATE")));
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_the_first_that_is_not_done() {
+    fn batch_response_gives_the_first_failed_record() {
         let batch = ["1", "2", "3"].map(|number| json!({ "dynamodb": { "SequenceNumber": number } }));
         let failed = |numbers: &[&str]| {
             let failures: Vec<_> = numbers
@@ -328,9 +332,9 @@ mod tests {
             progress(&batch, &json!({ "batchItemFailures": failures }))
         };
         assert_eq!(failed(&[]), Progress::Done);
-        assert_eq!(failed(&["3", "2"]), Progress::UpTo(1));
-        for nothing in [&["9"][..], &[""], &["2", "9"]] {
-            assert_eq!(failed(nothing), Progress::UpTo(0));
+        assert_eq!(failed(&["3", "2"]), Progress::FailedFrom(1));
+        for unknown in [&["9"][..], &[""], &["2", "9"]] {
+            assert_eq!(failed(unknown), Progress::FailedFrom(0));
         }
         assert_eq!(progress(&batch, &Value::Null), Progress::Done);
     }

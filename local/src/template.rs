@@ -1,5 +1,5 @@
-//! What template.yaml says, for those that do themselves what AWS does with it: the payments table, in DynamoDB's own
-//! words; how its stream is fed to publish-events; when reconcile-payments runs.
+//! Reads template.yaml for the local counterparts of AWS's services: the payments table as a DynamoDB request, the
+//! event source mapping of publish-events, the CORS configuration, and the schedule of reconcile-payments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::build::workspace;
 
 const FILE: &str = "template.yaml";
 
-/// The properties that CloudFormation and DynamoDB's `CreateTable` have in common and that say how items are found.
-const COMMON: [&str; 4] = [
+/// The properties about keys and indexes, which are the same in CloudFormation and in DynamoDB's `CreateTable`.
+const KEY_PROPERTIES: [&str; 4] = [
     "AttributeDefinitions",
     "KeySchema",
     "GlobalSecondaryIndexes",
@@ -34,24 +34,24 @@ struct Resource {
     properties: BTreeMap<String, yaml_serde::Value>,
 }
 
-/// A `CreateTable` request for the template's table under `name`: its keys and indexes.
+/// A `CreateTable` request with the keys and indexes of the template's table, for a table called `name`.
 ///
 /// # Errors
-/// When the template cannot be read, or has not just one table.
+/// If the template cannot be read, or does not have exactly one table.
 pub fn create_table(name: &str) -> Result<Value, Error> {
-    of_text(name, &text()?)
+    create_table_from(name, &text()?)
 }
 
-/// How Lambda feeds publish-events from the table's stream.
+/// The event source mapping from the table's stream to publish-events.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Mapping {
     /// The most records in a batch.
     pub batch_size: usize,
-    /// For how many seconds a record is tried.
+    /// For how many seconds a record is retried.
     #[serde(rename = "MaximumRecordAgeInSeconds")]
     pub maximum_age: u64,
-    /// How often a batch is tried again; without end where it does not say.
+    /// How often a batch is retried; `None` means without limit.
     #[serde(rename = "MaximumRetryAttempts")]
     pub maximum_retries: Option<u32>,
     filter_criteria: FilterCriteria,
@@ -70,48 +70,50 @@ struct Filter {
 }
 
 impl Mapping {
-    /// The template's.
+    /// Reads it from the template.
     ///
     /// # Errors
-    /// When the template has none that this understands.
+    /// If it is missing or malformed.
     pub fn of_template() -> Result<Self, Error> {
         properties("PublishEventsFunction", &["Events", "Stream", "Properties"])
     }
 
-    /// The patterns of which a record must match one.
+    /// The filter patterns. A record must match one of them.
     pub(super) fn patterns(&self) -> Result<Vec<Value>, Error> {
         let patterns = self.filter_criteria.filters.iter();
         let patterns = patterns.map(|filter| serde_json::from_str(&filter.pattern));
-        patterns.collect::<Result<_, _>>().map_err(|error| wrong(&error))
+        patterns
+            .collect::<Result<_, _>>()
+            .map_err(|error| template_error(&error))
     }
 }
 
-/// Which pages may call API Gateway, and how.
+/// The CORS configuration of API Gateway.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Cors {
-    /// The methods that a page may use.
+    /// The allowed methods.
     pub allow_methods: Vec<String>,
-    /// The headers that it may send.
+    /// The allowed request headers.
     #[serde(deserialize_with = "otherwise")]
     pub allow_headers: Vec<String>,
-    /// The headers that it may read, beside those that every page may.
+    /// The exposed response headers.
     pub expose_headers: Vec<String>,
-    /// For how many seconds a browser remembers that.
+    /// For how many seconds a browser may cache a preflight.
     pub max_age: u32,
 }
 
 impl Cors {
-    /// The template's, where it asks for no tokens.
+    /// Reads it from the template, for a stack without tokens.
     ///
     /// # Errors
-    /// When the template has none that this understands.
+    /// If it is missing or malformed.
     pub fn of_template() -> Result<Self, Error> {
         properties("Api", &["CorsConfiguration"])
     }
 }
 
-/// The value of a `!If` whose condition does not hold.
+/// Deserialises the value of an `!If` whose condition is false.
 fn otherwise<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
     let value = yaml_serde::Value::deserialize(value)?;
     let value = if let yaml_serde::Value::Tagged(tagged) = value {
@@ -123,27 +125,27 @@ fn otherwise<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, 
     Ok(parts.2)
 }
 
-/// When reconcile-payments runs, and what it is told.
+/// The schedule of reconcile-payments.
 #[derive(Clone, Debug)]
 pub struct Rate {
-    /// How long it is from one run to the next.
+    /// The time between two runs.
     pub period: Duration,
-    /// The event.
+    /// The event of each run.
     pub input: String,
 }
 
 impl Rate {
-    /// The template's.
+    /// Reads it from the template.
     ///
     /// # Errors
-    /// When the template has none that this understands.
+    /// If it is missing or malformed.
     pub fn of_template() -> Result<Self, Error> {
         let schedule = "ReconcileSchedule";
         let expression: String = properties(schedule, &["ScheduleExpression"])?;
-        let words = expression.trim_start_matches("rate(").trim_end_matches(')');
-        let period = match words.split_once(' ').map(|(count, unit)| (count.parse(), unit)) {
+        let rate = expression.trim_start_matches("rate(").trim_end_matches(')');
+        let period = match rate.split_once(' ').map(|(count, unit)| (count.parse(), unit)) {
             Some((Ok(minutes), "minute" | "minutes")) => Duration::from_mins(minutes),
-            _ => return Err(wrong(&format!("not a rate in minutes: {expression}"))),
+            _ => return Err(template_error(&format!("not a rate in minutes: {expression}"))),
         };
         Ok(Self {
             period,
@@ -152,9 +154,9 @@ impl Rate {
     }
 }
 
-/// What stands in a resource's properties at a path.
+/// Reads a resource's property at a path.
 fn properties<T: serde::de::DeserializeOwned>(resource: &str, path: &[&str]) -> Result<T, Error> {
-    let template: yaml_serde::Value = yaml_serde::from_str(&text()?).map_err(|error| wrong(&error))?;
+    let template: yaml_serde::Value = yaml_serde::from_str(&text()?).map_err(|error| template_error(&error))?;
     let path = ["Resources", resource, "Properties"]
         .into_iter()
         .chain(path.iter().copied());
@@ -163,7 +165,7 @@ fn properties<T: serde::de::DeserializeOwned>(resource: &str, path: &[&str]) -> 
         found = found.and_then(|value| value.get(name));
     }
     let found = found.cloned().unwrap_or_default();
-    yaml_serde::from_value(found).map_err(|error| wrong(&format!("{resource}: {error}")))
+    yaml_serde::from_value(found).map_err(|error| template_error(&format!("{resource}: {error}")))
 }
 
 fn text() -> Result<String, Error> {
@@ -173,28 +175,28 @@ fn text() -> Result<String, Error> {
     })
 }
 
-fn wrong(error: &dyn std::fmt::Display) -> Error {
+fn template_error(error: &dyn std::fmt::Display) -> Error {
     Error::Template(error.to_string())
 }
 
-/// The same of a template that is given.
+/// As [`create_table`], from the text of a template.
 ///
 /// # Errors
 /// As [`create_table`].
-pub fn of_text(name: &str, text: &str) -> Result<Value, Error> {
+pub fn create_table_from(name: &str, text: &str) -> Result<Value, Error> {
     let template: Template = yaml_serde::from_str(text).map_err(|error| Error::Table(error.to_string()))?;
     let mut tables = template
         .resources
         .into_values()
         .filter(|resource| resource.r#type == "AWS::DynamoDB::Table");
     let (Some(mut table), None) = (tables.next(), tables.next()) else {
-        return Err(Error::Table("not one AWS::DynamoDB::Table".to_owned()));
+        return Err(Error::Table("not exactly one AWS::DynamoDB::Table".to_owned()));
     };
     let mut request = Map::from_iter([
         ("TableName".to_owned(), name.into()),
         ("BillingMode".to_owned(), "PAY_PER_REQUEST".into()),
     ]);
-    for property in COMMON {
+    for property in KEY_PROPERTIES {
         if let Some(value) = table.properties.remove(property) {
             let value = serde_json::to_value(value).map_err(|error| Error::Table(error.to_string()))?;
             request.insert(property.to_owned(), value);

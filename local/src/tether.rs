@@ -1,14 +1,14 @@
-//! Runs a command and ends it with everything that it started.
+//! Runs a command, and ends it together with all processes that it started.
 //!
-//! Guarantee: when tether's stdin closes (whoever held it ended, even by SIGKILL), when tether gets SIGINT, SIGTERM or
-//! SIGHUP, or when the command ends by itself, every process that the command started is asked to end, and killed if it
-//! has not within [`GRACE`]; also those that moved to a process group or session of their own, as the functions under
-//! `cargo lambda watch` do. They are found by an environment variable that they all inherit.
+//! Guarantee: tether ends every process that the command started when its stdin closes (its holder ended, even by
+//! SIGKILL), when it gets SIGINT, SIGTERM or SIGHUP, or when the command ends by itself. Processes get SIGTERM first,
+//! and SIGKILL after [`GRACE`]. They are found by an environment variable that all of them inherit, so processes in
+//! other groups or sessions are ended too, such as the functions under `cargo lambda watch`.
 //!
-//! With `--alone` as the first argument the command starts no processes, and only it is ended: looking through all
-//! processes costs more than a function's whole start.
+//! With `--alone` as the first argument, only the command itself is ended. This is for commands that start no
+//! processes: searching all processes costs more than the whole start of a function.
 //!
-//! Whatever is written to its stdin kills the command itself at once.
+//! Any byte on stdin kills the command itself at once.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -22,15 +22,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long the processes have to end by themselves.
+/// How long processes may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long killing may take: a process in the kernel's hands ends late.
-const KILLING: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(20);
-/// Says that a command starts no processes.
+/// How long SIGKILL may take, if a process is blocked in the kernel.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The option for a command that starts no processes.
 pub(super) const ALONE: &str = "--alone";
 
-/// Runs the command, and answers with its exit code, or with success if it was ended on demand.
+/// Runs the command. Returns its exit code, or success if it was ended on request.
 pub async fn tether(command: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(command).await {
         Ok(code) => code,
@@ -65,7 +65,7 @@ async fn run(command: impl IntoIterator<Item = OsString>) -> std::io::Result<Exi
     let ended = loop {
         tokio::select! {
             status = child.wait() => break Some(status?),
-            told = holder.recv() => match told {
+            message = holder.recv() => match message {
                 Some(Kill) => child.start_kill()?,
                 None => break None,
             },
@@ -82,48 +82,48 @@ async fn run(command: impl IntoIterator<Item = OsString>) -> std::io::Result<Exi
     Ok(ended.map_or(ExitCode::SUCCESS, exit_code))
 }
 
-/// What the holder can ask for.
+/// The holder's request to kill the command.
 struct Kill;
 
-/// What the holder asks for, until stdin is at its end.
+/// Receives the holder's requests until stdin closes.
 fn listen_to_holder() -> mpsc::UnboundedReceiver<Kill> {
-    let (tell, told) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
         while matches!(std::io::stdin().read(&mut buffer), Ok(read) if read > 0) {
-            let _ = tell.send(Kill);
+            let _ = sender.send(Kill);
         }
     });
-    told
+    receiver
 }
 
-/// Asks the command to end, and kills it if it has not in time.
+/// Sends SIGTERM to the command, and SIGKILL if it does not end in time.
 async fn end_one(system: &mut System, child: &mut Child) {
     if let (Some(pid), Ok(None)) = (child.id(), child.try_wait()) {
         signal_one(system, pid, Signal::Term);
         if timeout(GRACE, child.wait()).await.is_err() {
-            // It has ended meanwhile, or ends now.
+            // An error means that it has just ended.
             let _ = child.kill().await;
         }
     }
 }
 
-/// Asks the command to end, so that it can end its children in order; then asks what is left; then kills, until there
-/// is nothing left.
+/// Sends SIGTERM to the command, so that it can end its children in order; then SIGTERM to the remaining processes;
+/// then SIGKILL, until none is left.
 async fn end_all(system: &mut System, mark: &str, child: &mut Child) {
-    let asked = Instant::now();
+    let started = Instant::now();
     if let Some(pid) = child.id() {
         signal_one(system, pid, Signal::Term);
     }
-    while matches!(child.try_wait(), Ok(None)) && asked.elapsed() < GRACE / 2 {
-        sleep(POLL).await;
+    while matches!(child.try_wait(), Ok(None)) && started.elapsed() < GRACE / 2 {
+        sleep(POLL_INTERVAL).await;
     }
     let mut any_left = signal_marked(system, mark, Signal::Term);
-    while any_left && asked.elapsed() < GRACE + KILLING {
-        sleep(POLL).await;
-        // Waited for, so that it is not a zombie that still counts as a process.
+    while any_left && started.elapsed() < GRACE + KILL_LIMIT {
+        sleep(POLL_INTERVAL).await;
+        // Reaped, since a zombie would still count as a process.
         let _ = child.try_wait();
-        any_left = signal_marked(system, mark, (asked.elapsed() > GRACE).then_some(Signal::Kill));
+        any_left = signal_marked(system, mark, (started.elapsed() > GRACE).then_some(Signal::Kill));
     }
 }
 
@@ -135,7 +135,7 @@ fn signal_one(system: &mut System, pid: u32, signal: Signal) {
     }
 }
 
-/// Sends a signal to every process whose environment has `mark`, and says whether there was one.
+/// Sends a signal to every process whose environment has `mark`. Returns whether there was one.
 fn signal_marked(system: &mut System, mark: &str, signal: impl Into<Option<Signal>>) -> bool {
     let signal = signal.into();
     let entry = format!("{mark}=1");

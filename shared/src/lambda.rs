@@ -1,122 +1,104 @@
-//! What every function is, and how it is run.
+//! The entry point of every function.
 //!
-//! Guarantees: a function with a missing or wrong variable stops at its start with one line that says so; whatever a
-//! caller writes into a request, it reaches the function, and the function's answer is the caller's; when an invocation
-//! ends, whichever way, its metrics are written. Whatever is out of reach at the start, the function starts.
+//! Guarantees: a function with a missing or invalid variable exits at its start, with one line that names the variable.
+//! A function starts even if AWS or a provider cannot be reached. When an invocation ends, even by a panic, its metrics
+//! are written.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_http::{Body, Request, Response};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api::{request, response};
 use crate::platform::aws::timeout_scale;
 use crate::platform::config::{ConfigError, ENVIRONMENT, Variables};
 use crate::platform::logging;
 use crate::platform::metrics::{self, Invocation};
 
-/// How long to wait at the start for what only saves time later. It is part of the time in which the first request is
-/// answered, so what takes longer goes on beside that request.
+/// Maximum time that the first invocation waits for [`Function::warm_up`], which then continues beside it.
 const WARM_UP_LIMIT: Duration = Duration::from_millis(150);
 
-/// A Lambda function behind HTTP. Every error it meets is an answer.
-pub trait Function: Sized + Send + Sync {
-    /// The function's name, which is also the name of its binary.
+/// A Lambda function.
+pub trait Function: Sized {
+    /// The name of the function and of its binary.
     const NAME: &'static str;
 
-    /// Reads the configuration and sets the clients up.
+    /// The event of an invocation.
+    type Event: DeserializeOwned;
+    /// The response to an invocation.
+    type Response: Serialize;
+    /// The error of a failed invocation.
+    type Error: Into<Diagnostic> + fmt::Debug;
+
+    /// Reads the configuration and sets up the clients.
     ///
     /// # Errors
-    /// Where a variable is missing or wrong.
+    /// [`ConfigError`] if a variable is missing or invalid.
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError>;
 
-    /// Opens the connections and fetches the secrets that requests will need, before there is one: at its start a
-    /// function has a whole processor, and nobody waits yet. What fails is tried again when it is needed.
-    fn warm_up(&self) -> impl Future<Output = ()> + Send;
-
-    /// Answers a request.
-    fn handle(&self, request: &Request) -> impl Future<Output = Response<Body>> + Send;
-}
-
-/// Runs a function until Lambda ends it.
-pub fn run<F: Function>() -> ExitCode {
-    serve(
-        F::NAME,
-        F::configure,
-        F::warm_up,
-        async |function: &F, event: ApiGatewayV2httpRequest| {
-            let request = request::request_of(event);
-            Ok::<_, Infallible>(response::answer_of(function.handle(&request).await))
-        },
-    )
-}
-
-/// Configures the function `name`, warms it up and has it handle what Lambda sends it, until Lambda ends it.
-pub fn serve<F, A, R, E>(
-    name: &'static str,
-    configure: fn(&Variables<'_>) -> Result<F, ConfigError>,
-    warm_up: impl AsyncFn(&F),
-    handle: impl AsyncFn(&F, A) -> Result<R, E>,
-) -> ExitCode
-where
-    A: DeserializeOwned,
-    R: Serialize,
-    E: Into<Diagnostic> + fmt::Debug,
-{
-    logging::init(&ENVIRONMENT, name);
-    match ENVIRONMENT.metrics_namespace() {
-        Ok(namespace) => metrics::init(namespace),
-        Err(error) => return stop(name, &error),
+    /// Opens connections and fetches secrets before the first invocation needs them. Failures are ignored: the
+    /// invocation tries again.
+    fn warm_up(&self) -> impl Future<Output = ()> {
+        async {}
     }
-    let function = match configure(&ENVIRONMENT) {
-        Ok(function) => function,
-        Err(error) => return stop(name, &error),
-    };
-    // Lambda sends one request at a time, so one thread is all there is to use.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return stop(name, &error),
-    };
-    let (function, handle) = (&function, &handle);
-    // Boxed, since the compiler gives up on a future with all of a function in it and the runtime's around that.
-    let service = service_fn(move |event: LambdaEvent<A>| {
+
+    /// Handles one invocation.
+    ///
+    /// # Errors
+    /// An error that Lambda reports as the failure of the invocation.
+    fn handle(&self, event: Self::Event) -> impl Future<Output = Result<Self::Response, Self::Error>>;
+}
+
+/// Runs a function until Lambda stops it.
+pub fn run<F: Function>() -> ExitCode {
+    match start::<F>() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report_failure(F::NAME, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start<F: Function>() -> Result<(), lambda_runtime::Error> {
+    logging::init(&ENVIRONMENT, F::NAME);
+    metrics::init(ENVIRONMENT.metrics_namespace()?);
+    let function = F::configure(&ENVIRONMENT)?;
+    // One thread, since Lambda sends one invocation at a time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(&function))
+}
+
+/// Warms the function up and has it handle invocations.
+async fn serve<F: Function>(function: &F) -> Result<(), lambda_runtime::Error> {
+    // Boxed: the compiler cannot lay out a future that has both the function and the runtime in it.
+    let service = service_fn(move |event: LambdaEvent<F::Event>| {
         Box::pin(async move {
             let _invocation = Invocation::begin(&event.context.request_id);
-            handle(function, event.payload).await
+            function.handle(event.payload).await
         })
     });
-    let run = async {
-        let mut warm_up = pin!(warm_up(function));
-        // Tests rather wait for a start than go on beside it.
-        let limit = WARM_UP_LIMIT * timeout_scale(&ENVIRONMENT).pow(2);
-        let is_warm = timeout(limit, &mut warm_up).await.is_ok();
-        tracing::info!("ready");
-        let run = lambda_runtime::run(service);
-        if is_warm {
-            return run.await;
-        }
-        let ((), ended) = tokio::join!(warm_up, run);
-        ended
-    };
-    match runtime.block_on(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => stop(name, &error),
+    let mut warm_up = pin!(function.warm_up());
+    // On a slow test machine the limit grows with the square, so that tests do not race the warm-up.
+    let limit = WARM_UP_LIMIT * timeout_scale(&ENVIRONMENT).pow(2);
+    let is_warm = timeout(limit, &mut warm_up).await.is_ok();
+    tracing::info!("ready");
+    let invocations = lambda_runtime::run(service);
+    if is_warm {
+        return invocations.await;
     }
+    let ((), ended) = tokio::join!(warm_up, invocations);
+    ended
 }
 
 #[expect(
     clippy::print_stderr,
-    reason = "whoever starts the function reads this, whatever becomes of logs"
+    reason = "this line must not depend on the configuration of the logs"
 )]
-fn stop(name: &str, error: &dyn fmt::Display) -> ExitCode {
+fn report_failure(name: &str, error: &dyn fmt::Display) {
     eprintln!("{name}: {error}");
-    ExitCode::FAILURE
 }

@@ -1,12 +1,12 @@
-//! The common crate of the payment functions. Each module imports only from those below it:
+//! The code shared by the payment functions. Each module imports only from the modules below it:
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`lambda`], [`flows`] | how a function runs; creating a payment, recording what a provider reports |
-//! | [`api`], [`store`] | requests and responses; the payments table |
-//! | [`providers`] | what the providers are sent, and what they report |
-//! | [`platform`] | configuration, clock, connections to AWS, secrets, logs, metrics, failpoints |
-//! | [`domain`] | payments, statuses, money and the schedule: no AWS, no network, no clock |
+//! | [`flows`], [`lambda`] | creating a payment and recording a notification; starting and running a function |
+//! | [`api`], [`store`] | HTTP requests and responses; the payments table |
+//! | [`providers`] | calls to the payment providers, and their webhooks |
+//! | [`platform`] | configuration, clock, AWS clients, secrets, logs, metrics, failpoints |
+//! | [`domain`] | payments, statuses, money, schedule: no AWS, no network, no clock |
 
 pub mod api;
 pub mod domain;

@@ -1,5 +1,5 @@
 // @ts-check
-// The frontend's client (docs/frontend/payments.mjs), with everything around it made up: `node --test`.
+// Tests of the frontend's client (docs/frontend/payments.mjs) with a fake network, clock and page: `node --test`.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,22 +9,22 @@ import { END_STATUSES, newIdempotencyKey, PaymentError, Payments } from "../../d
 const PAYMENT = { id: "id-1", provider: "apolopay", status: "pending", amount: 25.5, currency: "USD", createdAt: "2026-01-01T00:00:00.000Z" };
 
 /** @param {number} status @param {object} body @param {Record<string, string>} [headers] */
-function answer(status, body, headers = {}) {
+function response(status, body, headers = {}) {
   return new Response(JSON.stringify(body), { status, headers });
 }
 
 /** @param {number} status @param {string} code @param {Record<string, string>} [headers] */
 function problem(status, code, headers) {
-  return answer(status, { type: "about:blank", title: "no", status, detail: `it is ${code}`, code }, headers);
+  return response(status, { type: "about:blank", title: "no", status, detail: `it is ${code}`, code }, headers);
 }
 
 /**
- * A world in which sleeping only moves the clock, and each call gets the next answer, the last one for ever.
+ * A client whose sleep only advances the clock. Each call gets the next response; the last one repeats.
  *
- * @param {(Response | Error | (() => Response | Promise<Response>))[]} answers
- * @param {{ random?: number }} [more]
+ * @param {(Response | Error | (() => Response | Promise<Response>))[]} responses
+ * @param {{ random?: number }} [options]
  */
-function world(answers, { random = 1 } = {}) {
+function setup(responses, { random = 1 } = {}) {
   /** @type {{ url: string, init: RequestInit & { headers: Record<string, string> } }[]} */
   const calls = [];
   /** @type {number[]} */
@@ -34,7 +34,7 @@ function world(answers, { random = 1 } = {}) {
     /** @type {DocumentVisibilityState} */
     visibilityState = "visible";
     /** @param {DocumentVisibilityState} state */
-    turn(state) {
+    setVisibility(state) {
       this.visibilityState = state;
       this.dispatchEvent(new Event("visibilitychange"));
     }
@@ -42,7 +42,7 @@ function world(answers, { random = 1 } = {}) {
   const payments = new Payments("https://api.example/", {
     fetch: async (url, init) => {
       calls.push({ url: String(url), init: /** @type {any} */ (init) });
-      const next = answers.length > 1 ? answers.shift() : answers[0];
+      const next = responses.length > 1 ? responses.shift() : responses[0];
       if (next instanceof Error) throw next;
       return typeof next === "function" ? next() : /** @type {Response} */ (next).clone();
     },
@@ -60,10 +60,10 @@ function world(answers, { random = 1 } = {}) {
 
 const PREORDER = { amount: "25.50", orderId: "ORD-1" };
 
-test("the amount goes out as the digits that were given, and comes back as a text", async () => {
-  const { payments, calls } = world([answer(201, { ...PAYMENT, amount: 999999999.99 })]);
-  const made = await payments.createPreorder(PREORDER, { idempotencyKey: "k" });
-  assert.equal(made.amount, "999999999.99");
+test("the amount is sent with the given digits and returned as a string", async () => {
+  const { payments, calls } = setup([response(201, { ...PAYMENT, amount: 999999999.99 })]);
+  const created = await payments.createPreorder(PREORDER, { idempotencyKey: "k" });
+  assert.equal(created.amount, "999999999.99");
   assert.equal(calls[0]?.url, "https://api.example/preorders");
   assert.equal(calls[0]?.init.body, '{"amount":25.50,"orderId":"ORD-1"}');
   assert.deepEqual(calls[0]?.init.headers, { "content-type": "application/json", "idempotency-key": "k" });
@@ -74,8 +74,8 @@ test("the amount goes out as the digits that were given, and comes back as a tex
   }
 });
 
-test("what may still go through is tried again under the same key with the same body", async () => {
-  const { payments, calls, waits } = world([
+test("a request that may still succeed is retried with the same key and body", async () => {
+  const { payments, calls, waits } = setup([
     new TypeError("Failed to fetch"),
     problem(502, "PROVIDER_ERROR"),
     problem(503, "UNAVAILABLE", { "retry-after": "7" }),
@@ -83,31 +83,31 @@ test("what may still go through is tried again under the same key with the same 
     problem(409, "IDEMPOTENCY_IN_PROGRESS", { "retry-after": "2" }),
     new Response("<html>", { status: 500 }),
     new Response("", { status: 429 }),
-    answer(201, PAYMENT),
+    response(201, PAYMENT),
   ]);
   /** @type {string[]} */
-  const told = [];
-  const made = await payments.createPreorder(PREORDER, { idempotencyKey: "k", onRetry: ({ code }) => told.push(code) });
-  assert.equal(made.id, "id-1");
+  const retried = [];
+  const created = await payments.createPreorder(PREORDER, { idempotencyKey: "k", onRetry: ({ code }) => retried.push(code) });
+  assert.equal(created.id, "id-1");
   assert.equal(new Set(calls.map(({ init }) => `${init.headers["idempotency-key"]} ${init.body}`)).size, 1);
   assert.deepEqual(waits, [500, 1000, 7000, 4000, 8000, 10_000, 10_000]);
-  assert.deepEqual(told, ["NO_ANSWER", "PROVIDER_ERROR", "UNAVAILABLE", "PROVIDER_TIMEOUT", "IDEMPOTENCY_IN_PROGRESS", "UNKNOWN", "UNKNOWN"]);
+  assert.deepEqual(retried, ["NO_RESPONSE", "PROVIDER_ERROR", "UNAVAILABLE", "PROVIDER_TIMEOUT", "IDEMPOTENCY_IN_PROGRESS", "UNKNOWN", "UNKNOWN"]);
 });
 
-test("the jitter is full: a wait may be anything from none to the most", async () => {
-  const { payments, waits } = world([problem(502, "PROVIDER_ERROR"), answer(201, PAYMENT)], { random: 0 });
+test("waits have full jitter, from zero to the maximum", async () => {
+  const { payments, waits } = setup([problem(502, "PROVIDER_ERROR"), response(201, PAYMENT)], { random: 0 });
   await payments.createPreorder(PREORDER, { idempotencyKey: "k" });
   assert.deepEqual(waits, [0]);
 });
 
-test("it is given up at the limit with the last trouble, never with a wait beyond it", async () => {
-  const { payments, waits } = world([problem(503, "UNAVAILABLE", { "retry-after": "20" })]);
-  const trying = payments.createPreorder(PREORDER, { idempotencyKey: "k", limitMs: 50_000 });
-  await assert.rejects(trying, (error) => error instanceof PaymentError && error.isTemporary && error.retryAfterMs === 20_000);
+test("retries end at the time limit with the last error, without waiting beyond it", async () => {
+  const { payments, waits } = setup([problem(503, "UNAVAILABLE", { "retry-after": "20" })]);
+  const request = payments.createPreorder(PREORDER, { idempotencyKey: "k", limitMs: 50_000 });
+  await assert.rejects(request, (error) => error instanceof PaymentError && error.isTemporary && error.retryAfterMs === 20_000);
   assert.deepEqual(waits, [20_000, 20_000]);
 });
 
-test("a refusal ends it at once, with everything that is wrong", async () => {
+test("a client error is thrown at once with all its details", async () => {
   const errors = [{ pointer: "/amount", detail: "must be positive" }];
   for (const [status, code] of /** @type {[number, string][]} */ ([
     [400, "MALFORMED_JSON"],
@@ -118,9 +118,9 @@ test("a refusal ends it at once, with everything that is wrong", async () => {
     [422, "IDEMPOTENCY_KEY_REUSED"],
     [422, "QUOTE_INVALID"],
   ])) {
-    const { payments, calls } = world([answer(status, { title: "no", status, detail: "why", code, errors, providerCode: "X" })]);
-    const trying = payments.createApmPayment(/** @type {any} */ ({ amount: "1" }), { idempotencyKey: "k" });
-    await assert.rejects(trying, (error) => {
+    const { payments, calls } = setup([response(status, { title: "no", status, detail: "why", code, errors, providerCode: "X" })]);
+    const request = payments.createApmPayment(/** @type {any} */ ({ amount: "1" }), { idempotencyKey: "k" });
+    await assert.rejects(request, (error) => {
       assert(error instanceof PaymentError);
       assert.deepEqual([error.status, error.code, error.message, error.errors, error.providerCode], [status, code, "why", errors, "X"]);
       return !error.isTemporary;
@@ -129,23 +129,23 @@ test("a refusal ends it at once, with everything that is wrong", async () => {
   }
 });
 
-test("an answer that is no payment is as good as none", async () => {
-  const { payments, calls } = world([new Response("<html>", { status: 200 }), answer(201, {}), answer(201, PAYMENT)]);
+test("a response that is not a payment is retried", async () => {
+  const { payments, calls } = setup([new Response("<html>", { status: 200 }), response(201, {}), response(201, PAYMENT)]);
   await payments.createPreorder(PREORDER, { idempotencyKey: "k" });
   assert.equal(calls.length, 3);
 });
 
-test("the id of a payment whose answer is missing is told", async () => {
-  const { payments } = world([answer(504, { code: "PROVIDER_TIMEOUT", title: "late", id: "id-9" })]);
-  const trying = payments.createPreorder(PREORDER, { idempotencyKey: "k", limitMs: 0 });
-  await assert.rejects(trying, (error) => error instanceof PaymentError && error.paymentId === "id-9");
+test("the error has the id of a payment that the provider did not confirm", async () => {
+  const { payments } = setup([response(504, { code: "PROVIDER_TIMEOUT", title: "late", id: "id-9" })]);
+  const request = payments.createPreorder(PREORDER, { idempotencyKey: "k", limitMs: 0 });
+  await assert.rejects(request, (error) => error instanceof PaymentError && error.paymentId === "id-9");
 });
 
-test("following ends at every end, and at no other status", async () => {
+test("following ends at every final status and at no other", async () => {
   for (const status of ["completed", "review", "failed", "cancelled", "expired"]) {
-    const { payments, calls } = world([
-      ...["creating", "pending", "authorized"].map((status) => answer(200, { ...PAYMENT, status })),
-      answer(200, { ...PAYMENT, status }),
+    const { payments, calls } = setup([
+      ...["creating", "pending", "authorized"].map((status) => response(200, { ...PAYMENT, status })),
+      response(200, { ...PAYMENT, status }),
     ]);
     /** @type {string[]} */
     const seen = [];
@@ -157,9 +157,9 @@ test("following ends at every end, and at no other status", async () => {
   assert.equal(END_STATUSES.size, 5);
 });
 
-test("following asks ever more slowly, starts anew at a change, and ends at its limit", async () => {
-  const pending = answer(200, PAYMENT);
-  const { payments, waits } = world([pending, pending, pending, answer(200, { ...PAYMENT, status: "authorized" })], { random: 0.5 });
+test("following polls more and more slowly, speeds up after a change, and ends at its time limit", async () => {
+  const pending = response(200, PAYMENT);
+  const { payments, waits } = setup([pending, pending, pending, response(200, { ...PAYMENT, status: "authorized" })], { random: 0.5 });
   const last = await payments.follow("id-1", { limitMs: 60_000 });
   assert.equal(last?.status, "authorized");
   assert.deepEqual(waits.slice(0, 6), [1000, 1500, 2250, 1000, 1500, 2250]);
@@ -167,65 +167,65 @@ test("following asks ever more slowly, starts anew at a change, and ends at its 
   assert(waits.reduce((sum, wait) => sum + wait, 0) <= 60_000);
 });
 
-test("trouble does not end following, but a payment that nobody knows does", async () => {
-  const { payments, waits } = world([new TypeError("offline"), problem(503, "UNAVAILABLE", { "retry-after": "30" }), problem(404, "NOT_FOUND")], {
+test("following continues after errors, but ends for an unknown payment", async () => {
+  const { payments, waits } = setup([new TypeError("offline"), problem(503, "UNAVAILABLE", { "retry-after": "30" }), problem(404, "NOT_FOUND")], {
     random: 0.5,
   });
   /** @type {string[]} */
   const troubles = [];
   const following = payments.follow("id-1", { onTrouble: ({ code }) => troubles.push(code) });
   await assert.rejects(following, (error) => error instanceof PaymentError && error.code === "NOT_FOUND");
-  assert.deepEqual(troubles, ["NO_ANSWER", "UNAVAILABLE"]);
+  assert.deepEqual(troubles, ["NO_RESPONSE", "UNAVAILABLE"]);
   assert.equal(waits[1], 30_000);
 });
 
-test("the end of trouble is told", async () => {
-  const pending = answer(200, PAYMENT);
-  const { payments } = world([pending, new TypeError("offline"), pending, pending]);
+test("following reports the status again after an error", async () => {
+  const pending = response(200, PAYMENT);
+  const { payments } = setup([pending, new TypeError("offline"), pending, pending]);
   /** @type {string[]} */
-  const told = [];
-  await payments.follow("id-1", { limitMs: 10_000, onChange: () => told.push("seen"), onTrouble: () => told.push("trouble") });
-  assert.deepEqual(told, ["seen", "trouble", "seen"]);
+  const reported = [];
+  await payments.follow("id-1", { limitMs: 10_000, onChange: () => reported.push("seen"), onTrouble: () => reported.push("trouble") });
+  assert.deepEqual(reported, ["seen", "trouble", "seen"]);
 });
 
-test("nothing is asked while the page is hidden, and at once when it is shown", async () => {
-  const { payments, calls, page } = world([answer(200, PAYMENT), answer(200, { ...PAYMENT, status: "completed" })]);
-  page.turn("hidden");
+test("following pauses while the page is hidden and polls at once when it is shown", async () => {
+  const { payments, calls, page } = setup([response(200, PAYMENT), response(200, { ...PAYMENT, status: "completed" })]);
+  page.setVisibility("hidden");
   const following = payments.follow("id-1");
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(calls.length, 0);
-  page.turn("visible");
+  page.setVisibility("visible");
   await following;
   assert.equal(calls.length, 2);
 });
 
-test("a wait ends when the page is hidden", async () => {
-  const { payments, calls, page } = world([answer(200, PAYMENT), answer(200, { ...PAYMENT, status: "completed" })]);
+test("hiding the page ends a wait", async () => {
+  const { payments, calls, page } = setup([response(200, PAYMENT), response(200, { ...PAYMENT, status: "completed" })]);
   /** @type {Promise<void>} */
   const asleep = new Promise((resolve) => {
     payments.sleep = () => (resolve(), new Promise(() => {}));
   });
   const following = payments.follow("id-1");
   await asleep;
-  page.turn("hidden");
-  page.turn("visible");
+  page.setVisibility("hidden");
+  page.setVisibility("visible");
   await following;
   assert.equal(calls.length, 2);
 });
 
-test("a signal ends everything with its own reason", async () => {
+test("an abort signal ends every call with its reason", async () => {
   const reason = new Error("left");
-  const patience = new AbortController();
-  const { payments, waits } = world([() => (patience.abort(reason), Promise.reject(new DOMException("", "AbortError")))]);
-  const onRetry = () => assert.fail("it was left, and there is no trouble");
-  await assert.rejects(payments.createPreorder(PREORDER, { idempotencyKey: "k", signal: patience.signal, onRetry }), reason);
-  await assert.rejects(payments.follow("id-1", { signal: patience.signal }), reason);
-  await assert.rejects(payments.get("id-1", { signal: patience.signal }), reason);
+  const controller = new AbortController();
+  const { payments, waits } = setup([() => (controller.abort(reason), Promise.reject(new DOMException("", "AbortError")))]);
+  const onRetry = () => assert.fail("an aborted request must not be retried");
+  await assert.rejects(payments.createPreorder(PREORDER, { idempotencyKey: "k", signal: controller.signal, onRetry }), reason);
+  await assert.rejects(payments.follow("id-1", { signal: controller.signal }), reason);
+  await assert.rejects(payments.get("id-1", { signal: controller.signal }), reason);
   assert.deepEqual(waits, []);
 });
 
-test("an id cannot lead elsewhere, and keys are new", async () => {
-  const { payments, calls } = world([answer(200, PAYMENT)]);
+test("ids are escaped in URLs, and keys are unique", async () => {
+  const { payments, calls } = setup([response(200, PAYMENT)]);
   await payments.get("../x?y");
   assert.equal(calls[0]?.url, "https://api.example/payments/..%2Fx%3Fy");
   assert.notEqual(newIdempotencyKey(), newIdempotencyKey());

@@ -1,4 +1,4 @@
-//! What providers say of a payment of 25.50 US dollars, for flows in this process.
+//! Facts about a payment of 25.50 US dollars.
 
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
@@ -6,8 +6,8 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use proptest::prelude::*;
 
-/// What a provider says of it, under no id.
-pub fn said(provider: Provider, outcome: Outcome) -> Fact {
+/// A fact without references.
+pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
     Fact {
         provider,
         payment: None,
@@ -22,10 +22,10 @@ pub fn said(provider: Provider, outcome: Outcome) -> Fact {
     }
 }
 
-/// The rung of the ladder that a fact about it names: a completion must say its money. ApoloPay names no currency, so none is
-/// compared there.
+/// The status that a fact implies. A completion must have the payment's amount and currency. ApoloPay reports no
+/// currency, so none is compared there.
 pub fn implied_status(fact: &Fact) -> Option<Status> {
-    let is_currency = match fact.provider {
+    let has_currency = match fact.provider {
         Provider::ApoloPay => true,
         Provider::FinvyPay => fact
             .currency
@@ -37,13 +37,13 @@ pub fn implied_status(fact: &Fact) -> Option<Status> {
         Outcome::Authorized => Some(Status::Authorized),
         Outcome::Cancelled => Some(Status::Cancelled),
         Outcome::Failed => Some(Status::Failed),
-        Outcome::Completed if is_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
+        Outcome::Completed if has_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
         Outcome::Completed => Some(Status::Review),
         Outcome::Unrecognised => None,
     }
 }
 
-/// Any outcome, completions more often.
+/// Any outcome; completions are more likely.
 pub fn outcomes() -> impl Strategy<Value = Outcome> + Clone {
     prop::sample::select(vec![
         Outcome::Pending,

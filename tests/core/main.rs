@@ -1,5 +1,6 @@
-//! The core and the store in this process: whole lives of payments, every order of simultaneous steps, the reconciler's
-//! runs, and the load on the table, over a table in memory and at whatever time a test says.
+//! Tests of the domain, the flows and the store in this process: random histories of payments, every interleaving of
+//! concurrent flows, the reconciler's runs, and the load on the table. Each test has a table in memory and sets the
+//! time.
 #![allow(missing_docs)]
 #![allow(
     clippy::expect_used,
@@ -8,10 +9,11 @@
     clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "these are tests throughout, and some print how much they tried"
+    reason = "tests only; some print how many cases they covered"
 )]
 
 mod facts;
+mod layers;
 mod model;
 mod recorded;
 mod refusals;
@@ -24,7 +26,7 @@ use payment_functions::domain::id::PaymentId;
 use payment_functions_tests::world::MemoryTable;
 use serde_json::Value;
 
-/// An id that no other has.
+/// A unique id.
 fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
 }

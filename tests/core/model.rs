@@ -1,9 +1,11 @@
-//! The flows in this process, with everything that can happen between two of their steps.
+//! Deterministic concurrency tests of the flows.
 //!
-//! A flow stops before each of its calls to the outside until the test lets it go on, so a test decides in which order
-//! the calls of several flows are made, and which flow dies instead of making one. [`interleavings`] goes through all
-//! orders; [`histories`] goes through whole lives of payments at random, and compares with a model. [`creations`] and
-//! [`deliveries`] make one after another.
+//! A flow stops before each external call until the test resumes it. So the test controls the order of the calls of
+//! several flows, and which flow crashes instead of making a call.
+//!
+//! - [`interleavings`] covers every order of the calls of concurrent flows.
+//! - [`histories`] runs random histories of payments and compares their results with a model.
+//! - [`creations`] and [`deliveries`] run one flow after the other.
 
 mod creations;
 mod deliveries;
@@ -26,7 +28,7 @@ use payment_functions_tests::world::MemoryTable;
 
 use crate::ledger;
 
-/// A table of one's own.
+/// A table and its store.
 struct Table {
     memory: MemoryTable,
     store: Store,
@@ -39,7 +41,7 @@ impl Table {
         Self { memory, store }
     }
 
-    /// How many facts are in a payment's ledger.
+    /// The number of facts in a payment's ledger.
     fn facts(&self, id: PaymentId) -> usize {
         ledger(&self.memory, id).len()
     }
@@ -47,30 +49,29 @@ impl Table {
 
 type Flow<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// Where a flow is.
+/// The state of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Between two calls, or in the middle of one.
+    /// Between two calls, or during one.
     Running,
-    /// Before a call.
+    /// Stopped before a call.
     Stopped(Point),
-    /// At its end.
+    /// Finished.
     Done,
-    /// It died before a call.
-    Dead,
+    /// Crashed before a call.
+    Crashed,
 }
 
-/// One flow's place on the stage.
-struct Actor {
+/// The hook of one flow.
+struct FlowHook {
     phases: Arc<Mutex<Vec<Phase>>>,
     index: usize,
     clock_offset: Duration,
 }
 
-impl Hook for Actor {
+impl Hook for FlowHook {
     fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // What is between two calls cannot be seen from outside, so the moment after a call is the moment before the
-        // next.
+        // Nothing between two calls is visible from outside, so stopping before each call is enough.
         if point.side == Side::Before {
             self.phases.lock().unwrap()[self.index] = Phase::Stopped(point);
         }
@@ -88,35 +89,35 @@ impl Hook for Actor {
     }
 }
 
-/// A flow, living so much in the future.
-struct Act<'a> {
-    later: Duration,
+/// A flow whose clock is ahead by an offset.
+struct Task<'a> {
+    clock_offset: Duration,
     flow: Flow<'a>,
 }
 
-fn act<'a>(flow: impl Future<Output = ()> + 'a) -> Act<'a> {
-    act_later(Duration::ZERO, flow)
+fn task<'a>(flow: impl Future<Output = ()> + 'a) -> Task<'a> {
+    task_later(Duration::ZERO, flow)
 }
 
-fn act_later<'a>(later: Duration, flow: impl Future<Output = ()> + 'a) -> Act<'a> {
-    Act {
-        later,
+fn task_later<'a>(clock_offset: Duration, flow: impl Future<Output = ()> + 'a) -> Task<'a> {
+    Task {
+        clock_offset,
         flow: Box::pin(flow),
     }
 }
 
-/// What can happen next: a flow makes the call that it stands before, or dies instead.
+/// A possible next action: a stopped flow makes its call, or crashes instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Action {
     flow: usize,
     call: ExternalCall,
-    dies: bool,
+    crashes: bool,
 }
 
 impl Action {
-    /// Whether it makes no difference which of two comes first.
+    /// Whether the order of two actions makes no difference.
     fn commutes_with(self, other: Self) -> bool {
-        let is_elsewhere = |action: Self| {
+        let is_outside_table = |action: Self| {
             matches!(
                 action.call,
                 ExternalCall::CurrentSecret
@@ -137,32 +138,35 @@ impl Action {
                     | ExternalCall::ReadQueue
             )
         };
-        if self.flow == other.flow || (self.dies && other.dies) {
+        if self.flow == other.flow || (self.crashes && other.crashes) {
             return false;
         }
-        self.dies || other.dies || is_elsewhere(self) != is_elsewhere(other) || (is_read(self) && is_read(other))
+        self.crashes
+            || other.crashes
+            || is_outside_table(self) != is_outside_table(other)
+            || (is_read(self) && is_read(other))
     }
 }
 
-/// Decides what happens next.
-trait Choose {
-    /// One of these. `None`: whatever comes now has been gone through in another order.
+/// Chooses the order of actions.
+trait Scheduler {
+    /// Chooses one of the actions. `None` if every continuation is equivalent to one that was already run.
     fn choose(&mut self, actions: &[Action]) -> Option<Action>;
 }
 
-/// Runs flows together, one call at a time, as `choices` says. A flow may die before a call `deaths` times in all. Tells
-/// for each whether it came to its end; nothing where the choices have been gone through already.
-async fn play(acts: Vec<Act<'_>>, choices: &mut dyn Choose, deaths: usize) -> Option<Vec<bool>> {
-    let phases = Arc::new(Mutex::new(vec![Phase::Running; acts.len()]));
-    let mut deaths_left = deaths;
+/// Runs flows concurrently, one call at a time, in the scheduler's order. At most `max_crashes` flows crash. Returns
+/// for each flow whether it finished; `None` if an equivalent order was already run.
+async fn run_interleaved(tasks: Vec<Task<'_>>, scheduler: &mut dyn Scheduler, max_crashes: usize) -> Option<Vec<bool>> {
+    let phases = Arc::new(Mutex::new(vec![Phase::Running; tasks.len()]));
+    let mut crashes_left = max_crashes;
     let mut flows: Vec<Option<Flow<'_>>> = Vec::new();
-    for (index, act) in acts.into_iter().enumerate() {
-        let actor = Actor {
+    for (index, task) in tasks.into_iter().enumerate() {
+        let actor = FlowHook {
             phases: Arc::clone(&phases),
             index,
-            clock_offset: act.later,
+            clock_offset: task.clock_offset,
         };
-        flows.push(Some(Box::pin(scope(Arc::new(actor), act.flow))));
+        flows.push(Some(Box::pin(scope(Arc::new(actor), task.flow))));
     }
     loop {
         std::future::poll_fn(|context| {
@@ -182,30 +186,30 @@ async fn play(acts: Vec<Act<'_>>, choices: &mut dyn Choose, deaths: usize) -> Op
             }
         })
         .await;
-        let go_on = |dies| {
+        let possible = |crashes| {
             let phases = phases.lock().unwrap();
             let actions = phases.iter().enumerate().filter_map(|(flow, phase)| match phase {
                 Phase::Stopped(point) => Some(Action {
                     flow,
                     call: point.call,
-                    dies,
+                    crashes,
                 }),
-                Phase::Running | Phase::Done | Phase::Dead => None,
+                Phase::Running | Phase::Done | Phase::Crashed => None,
             });
             actions.collect::<Vec<_>>()
         };
-        let mut actions = go_on(false);
+        let mut actions = possible(false);
         if actions.is_empty() {
             let phases = phases.lock().unwrap();
             return Some(phases.iter().map(|phase| *phase == Phase::Done).collect());
         }
-        if deaths_left > 0 {
-            actions.extend(go_on(true));
+        if crashes_left > 0 {
+            actions.extend(possible(true));
         }
-        let action = choices.choose(&actions)?;
-        if action.dies {
-            deaths_left -= 1;
-            phases.lock().unwrap()[action.flow] = Phase::Dead;
+        let action = scheduler.choose(&actions)?;
+        if action.crashes {
+            crashes_left -= 1;
+            phases.lock().unwrap()[action.flow] = Phase::Crashed;
             flows[action.flow] = None;
         } else {
             phases.lock().unwrap()[action.flow] = Phase::Running;
@@ -213,33 +217,34 @@ async fn play(acts: Vec<Act<'_>>, choices: &mut dyn Choose, deaths: usize) -> Op
     }
 }
 
-/// Goes on at random, and dies now and then.
+/// Random actions with occasional crashes.
 struct Random(fastrand::Rng);
 
-impl Choose for Random {
+impl Scheduler for Random {
     fn choose(&mut self, actions: &[Action]) -> Option<Action> {
-        let dies = self.0.u8(..6) == 0 && actions.iter().any(|action| action.dies);
-        let (of_one_kind, _): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(|action| action.dies == dies);
+        let crashes = self.0.u8(..6) == 0 && actions.iter().any(|action| action.crashes);
+        let (of_one_kind, _): (Vec<&Action>, Vec<&Action>) =
+            actions.iter().partition(|action| action.crashes == crashes);
         of_one_kind
             .get(self.0.usize(..of_one_kind.len()))
             .map(|action| **action)
     }
 }
 
-/// All orders, one after the other, but for those that differ only in what makes no difference.
+/// Every order, one after the other, except those equivalent to an earlier one.
 ///
-/// What was gone through first at some point need not be gone through again after something that commutes with it: it
-/// sleeps until something comes that does not (sleep sets, after Godefroid).
+/// An action that was already run first at some point need not be run again after an action that commutes with it: it
+/// sleeps until an action that does not commute (sleep sets, after Godefroid).
 #[derive(Default)]
 struct Exhaustive {
-    /// Which of the possibilities to take at each point, up to where everything is new.
+    /// The choices to repeat, up to the first new one.
     prefix: Vec<usize>,
-    /// Which was taken, of how many.
+    /// The choices made, each with the number of possibilities.
     taken: Vec<(usize, usize)>,
     asleep: Vec<Action>,
 }
 
-impl Choose for Exhaustive {
+impl Scheduler for Exhaustive {
     fn choose(&mut self, actions: &[Action]) -> Option<Action> {
         let awake: Vec<Action> = actions
             .iter()
@@ -256,66 +261,55 @@ impl Choose for Exhaustive {
 }
 
 impl Exhaustive {
-    /// The first possibility at each of these points, and then at all.
-    fn beginning_with(prefix: &[usize]) -> Self {
+    /// Starts with these choices, and then makes the first choice at every point.
+    fn starting_with(prefix: &[usize]) -> Self {
         Self {
             prefix: prefix.to_vec(),
             ..Self::default()
         }
     }
 
-    /// What differs from this in the last choice that could have been another.
+    /// The next order: changes the last choice that has another possibility left.
     fn next(self) -> Option<Self> {
         let mut taken = self.taken;
         while let Some((choice, of)) = taken.pop() {
             if choice + 1 < of {
                 let mut prefix: Vec<usize> = taken.into_iter().map(|(choice, _)| choice).collect();
                 prefix.push(choice + 1);
-                return Some(Self::beginning_with(&prefix));
+                return Some(Self::starting_with(&prefix));
             }
         }
         None
     }
 }
 
-/// A provider that answers as it is told, and notes what it is asked.
+/// A provider that accepts every payment with the same response.
 #[derive(Clone)]
-pub struct StandIn {
-    answer: Result<Accepted, CallError>,
-    asked: Arc<Mutex<Vec<(String, u32)>>>,
-}
+pub struct FakeGateway(Accepted);
 
-impl StandIn {
+impl FakeGateway {
     pub fn accepting(reference: &Reference) -> Self {
-        Self::answering(Ok(Accepted {
+        Self(Accepted {
             checkout_session: CheckoutSession {
                 reference: reference.clone(),
                 redirect_url: None,
                 expires_at: None,
             },
             references: Vec::new(),
-        }))
-    }
-
-    fn answering(answer: Result<Accepted, CallError>) -> Self {
-        Self {
-            answer,
-            asked: Arc::default(),
-        }
+        })
     }
 }
 
-impl Gateway for StandIn {
-    async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
-        self.asked.lock().unwrap().push((payment.id.to_string(), attempt));
-        self.answer.clone()
+impl Gateway for FakeGateway {
+    async fn create(&self, _payment: &Payment, _attempt: u32) -> Result<Accepted, CallError> {
+        Ok(self.0.clone())
     }
 }
 
-/// A key that is always to be had.
-pub struct KeyAtHand;
+/// A secret that is always available.
+pub struct StaticSecret;
 
-impl SecretSource for KeyAtHand {
+impl SecretSource for StaticSecret {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
         Ok(Versions {
             current: r#"{"secretKey":"sk_local"}"#.to_owned().into(),
@@ -325,6 +319,6 @@ impl SecretSource for KeyAtHand {
     }
 }
 
-pub fn api_keys() -> SecretCache<ApiKey, KeyAtHand> {
-    SecretCache::new(KeyAtHand, "secretKey")
+pub fn api_keys() -> SecretCache<ApiKey, StaticSecret> {
+    SecretCache::new(StaticSecret, "secretKey")
 }

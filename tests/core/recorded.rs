@@ -1,4 +1,4 @@
-//! A table in memory that keeps what was asked of it, and can be told to answer something else.
+//! A table in memory that records its requests and can return other responses.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -15,24 +15,24 @@ use payment_functions::store::Store;
 use payment_functions_tests::world::MemoryTable;
 use serde_json::Value;
 
-/// Longer than any answer of the table takes.
+/// Longer than any response of the table takes.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub struct Recorded {
     pub table: MemoryTable,
     requests: Arc<Mutex<Vec<(String, Value)>>>,
-    instead: Arc<Mutex<VecDeque<Instead>>>,
+    overrides: Arc<Mutex<VecDeque<Override>>>,
 }
 
-/// What a request meets instead of the table.
+/// The result of a request instead of the table's response.
 #[derive(Clone, Debug)]
-pub enum Instead {
-    /// An answer: the HTTP status and the body.
-    Answer(u16, String),
+pub enum Override {
+    /// An HTTP status and a body.
+    Response(u16, String),
     NoConnection,
-    /// An answer that never comes.
-    Silence,
+    /// A response that never comes.
+    NoResponse,
 }
 
 impl Recorded {
@@ -40,11 +40,11 @@ impl Recorded {
         Self {
             table: MemoryTable::new().unwrap(),
             requests: Arc::default(),
-            instead: Arc::default(),
+            overrides: Arc::default(),
         }
     }
 
-    /// The store, whose SDK tries nothing again by itself.
+    /// A store whose SDK does not retry.
     pub fn store(&self) -> Store {
         let connector = SharedHttpConnector::new(self.clone());
         let config = self.table.client().config().to_builder();
@@ -55,12 +55,12 @@ impl Recorded {
         Store::new(Client::from_conf(config.build()), "payments".to_owned())
     }
 
-    /// What the next requests meet, one each.
-    pub fn next(&self, instead: impl IntoIterator<Item = Instead>) {
-        self.instead.lock().unwrap().extend(instead);
+    /// Overrides the results of the next requests, one each.
+    pub fn override_next(&self, overrides: impl IntoIterator<Item = Override>) {
+        self.overrides.lock().unwrap().extend(overrides);
     }
 
-    /// What was asked since the last time.
+    /// The requests since the last call: action and body.
     pub fn take(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
@@ -71,14 +71,14 @@ impl HttpConnector for Recorded {
         let action = request.headers().get("x-amz-target").unwrap().rsplit('.').next();
         let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         self.requests.lock().unwrap().push((action.unwrap().to_owned(), body));
-        match self.instead.lock().unwrap().pop_front() {
+        match self.overrides.lock().unwrap().pop_front() {
             None => self.table.call(request),
-            Some(Instead::Answer(status, body)) => {
-                let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
-                HttpConnectorFuture::ready(Ok(answer))
+            Some(Override::Response(status, body)) => {
+                let response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+                HttpConnectorFuture::ready(Ok(response))
             }
-            Some(Instead::NoConnection) => HttpConnectorFuture::ready(Err(ConnectorError::io("refused".into()))),
-            Some(Instead::Silence) => HttpConnectorFuture::new(std::future::pending()),
+            Some(Override::NoConnection) => HttpConnectorFuture::ready(Err(ConnectorError::io("refused".into()))),
+            Some(Override::NoResponse) => HttpConnectorFuture::new(std::future::pending()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What DynamoDB may answer other than what was asked for.
+//! Errors of DynamoDB.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use payment_functions::platform::clock;
 use payment_functions::store::{InsertResult, StoreError};
 use serde_json::{Value, json};
 
-use crate::recorded::{Instead, Recorded};
+use crate::recorded::{Override, Recorded};
 
 fn intent() -> Payment {
     Payment::new(
@@ -22,35 +22,35 @@ fn intent() -> Payment {
     )
 }
 
-fn error(code: &str) -> Instead {
-    Instead::Answer(
+fn error(code: &str) -> Override {
+    Override::Response(
         400,
         json!({ "__type": format!("com.amazonaws.dynamodb#{code}") }).to_string(),
     )
 }
 
-/// A transaction that is refused, each of its steps with a reason.
-fn cancelled(reasons: &[&str]) -> Instead {
+/// A cancelled transaction with a reason per step.
+fn cancelled(reasons: &[&str]) -> Override {
     let reasons: Vec<Value> = reasons.iter().map(|code| json!({ "Code": code })).collect();
     let body = json!({ "__type": "TransactionCanceledException", "CancellationReasons": reasons });
-    Instead::Answer(400, body.to_string())
+    Override::Response(400, body.to_string())
 }
 
-async fn open(recorded: &Recorded) -> Result<InsertResult, StoreError> {
+async fn insert(recorded: &Recorded) -> Result<InsertResult, StoreError> {
     let intent = intent();
     recorded.store().insert_payment(&intent, None, intent.created_at).await
 }
 
 #[tokio::test]
-async fn contention_is_tried_again_as_a_transaction_of_its_own() {
+async fn contention_is_retried_as_a_new_transaction() {
     let recorded = Recorded::new();
-    recorded.next([
+    recorded.override_next([
         cancelled(&["TransactionConflict"]),
         cancelled(&["ThrottlingError"]),
         cancelled(&["ProvisionedThroughputExceeded"]),
         cancelled(&["None"]),
     ]);
-    assert_eq!(open(&recorded).await.unwrap(), InsertResult::Inserted);
+    assert_eq!(insert(&recorded).await.unwrap(), InsertResult::Inserted);
     let requests = recorded.take();
     assert_eq!(requests.len(), 5);
     assert!(
@@ -58,7 +58,7 @@ async fn contention_is_tried_again_as_a_transaction_of_its_own() {
             .iter()
             .all(|(_, body)| body["TransactItems"] == requests[0].1["TransactItems"])
     );
-    // What was refused has written nothing, and whoever asks under its token would be told so again.
+    // A cancelled transaction has written nothing, and a request with its token would get the same cancellation.
     let tokens: BTreeSet<_> = requests
         .iter()
         .map(|(_, body)| body["ClientRequestToken"].to_string())
@@ -68,17 +68,17 @@ async fn contention_is_tried_again_as_a_transaction_of_its_own() {
 }
 
 #[tokio::test]
-async fn contention_without_end_is_given_up() {
+async fn persistent_contention_fails_after_the_retry_limit() {
     let recorded = Recorded::new();
-    recorded.next(vec![cancelled(&["TransactionConflict"]); 9]);
-    let opened = open(&recorded).await;
-    assert!(matches!(opened, Err(StoreError::Contended)), "{opened:?}");
+    recorded.override_next(vec![cancelled(&["TransactionConflict"]); 9]);
+    let inserted = insert(&recorded).await;
+    assert!(matches!(inserted, Err(StoreError::Contended)), "{inserted:?}");
     assert_eq!(recorded.take().len(), 9);
     assert_eq!(recorded.table.items().unwrap().len(), 0);
 }
 
 #[tokio::test]
-async fn what_is_no_contention_is_not_tried_again() {
+async fn other_cancellation_is_not_retried() {
     for reasons in [
         &["ConditionalCheckFailed", "TransactionConflict"][..],
         &["TransactionConflict", "ConditionalCheckFailed"],
@@ -87,20 +87,20 @@ async fn what_is_no_contention_is_not_tried_again() {
         &[],
     ] {
         let recorded = Recorded::new();
-        recorded.next([cancelled(reasons)]);
-        let opened = open(&recorded).await;
-        assert!(opened.is_err(), "{reasons:?} {opened:?}");
+        recorded.override_next([cancelled(reasons)]);
+        let inserted = insert(&recorded).await;
+        assert!(inserted.is_err(), "{reasons:?} {inserted:?}");
         assert_eq!(recorded.take().len(), 1, "{reasons:?}");
     }
 }
 
 #[tokio::test]
-async fn an_error_says_what_to_do_and_nothing_of_an_item() {
-    let rights = "give the function's role the rights that it has in template.yaml";
+async fn error_names_the_remedy_and_no_item_data() {
+    let rights = "grant the function's role the permissions listed in template.yaml";
     let missing = "create it, or set PAYMENTS_TABLE and AWS_REGION to where it is";
-    let unknown = Instead::Answer(500, "{}".to_owned());
-    let page = Instead::Answer(200, "<html>".to_owned());
-    for (instead, here, words) in [
+    let unknown = Override::Response(500, "{}".to_owned());
+    let page = Override::Response(200, "<html>".to_owned());
+    for (result, endpoint, expected) in [
         (error("InternalServerError"), None, "InternalServerError".to_owned()),
         (
             error("AccessDeniedException"),
@@ -119,32 +119,32 @@ async fn an_error_says_what_to_do_and_nothing_of_an_item() {
         ),
         (unknown, None, "unknown".to_owned()),
         (page, None, "unknown".to_owned()),
-        (Instead::NoConnection, None, "no connection in us-east-1".to_owned()),
-        (Instead::Silence, None, "no answer in time in us-east-1".to_owned()),
+        (Override::NoConnection, None, "no connection in us-east-1".to_owned()),
+        (Override::NoResponse, None, "timed out in us-east-1".to_owned()),
     ] {
         let recorded = Recorded::new();
-        recorded.next([instead]);
-        let store = recorded.store().at(here.map(str::to_owned));
+        recorded.override_next([result]);
+        let store = recorded.store().with_endpoint(endpoint.map(str::to_owned));
         let read = store.payment(PaymentId::random()).await.unwrap_err();
-        assert_eq!(read.to_string(), format!("DynamoDB GetItem failed: {words}"));
+        assert_eq!(read.to_string(), format!("DynamoDB GetItem failed: {expected}"));
     }
 }
 
 #[tokio::test]
-async fn a_connection_is_opened_by_one_read_whatever_it_meets() {
+async fn connect_makes_one_read_and_ignores_its_error() {
     let recorded = Recorded::new();
     let store = recorded.store();
-    store.connect().await;
-    recorded.next([Instead::NoConnection]);
-    store.connect().await;
+    store.warm_up().await;
+    recorded.override_next([Override::NoConnection]);
+    store.warm_up().await;
     let actions: Vec<_> = recorded.take().into_iter().map(|(action, _)| action).collect();
     assert_eq!(actions, ["GetItem", "GetItem"]);
 }
 
-/// Both emulators answer as if it were always so; DynamoDB does not, and who reads that an order has one payment while there
-/// are two moves the wrong one.
+/// Both emulators always read consistently, but DynamoDB does not. A stale read that shows one of an order's two
+/// payments would change the wrong payment.
 #[tokio::test]
-async fn what_decides_is_read_as_it_is_and_not_as_it_was() {
+async fn deciding_reads_are_strongly_consistent() {
     let recorded = Recorded::new();
     let (store, order) = (recorded.store(), OrderId::parse("o").unwrap());
     let id = PaymentId::random();

@@ -1,15 +1,17 @@
-//! What becomes of payments whose webhook never came.
+//! The reconciler's runs and an operator's commands.
 //!
-//! The sweep runs in this process over a table of its own, at whatever time the test says, with a provider that the
-//! test has answer; `it/reconcile.rs` runs the real function.
+//! A run takes place in this process, at the time that the test chooses, over a table in memory and with a
+//! [`FakeProvider`]. `it/reconcile.rs` runs the real function.
 
-mod asking;
 mod due;
-mod operating;
-mod parked;
+mod expiry;
+mod manual_review;
+mod operator;
+mod polling;
+mod unmatched;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -28,7 +30,7 @@ use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
 use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::poller::{Ask, PollError};
+use reconcile_payments::poller::{PollError, StatusSource};
 use reconcile_payments::report::{Matter, Report};
 use reconcile_payments::sweep::Sweep;
 use tokio::time::Instant;
@@ -41,11 +43,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer than any run in these tests takes.
 const TIME: Duration = Duration::from_secs(30);
 
-/// A table of one's own.
+/// A table with payments.
 pub struct Shop {
     pub table: MemoryTable,
     pub store: Store,
-    /// When its payments are created.
+    /// The time when its payments are created.
     pub start: Timestamp,
 }
 
@@ -63,7 +65,7 @@ impl Shop {
         self.start.plus(time)
     }
 
-    /// A payment over 25.50 USD that its provider has not answered for.
+    /// A payment of 25.50 USD that its provider has not responded to.
     async fn intent(&self, provider: Provider, order: &str) -> Payment {
         let payment = Payment {
             order_id: OrderId::parse(order),
@@ -79,15 +81,15 @@ impl Shop {
         payment
     }
 
-    /// The same once FinvyPay has refused it.
-    async fn refused(&self, order: &str) -> Payment {
+    /// A payment that FinvyPay rejected.
+    async fn rejected(&self, order: &str) -> Payment {
         let intent = self.intent(Provider::FinvyPay, order).await;
-        let refused = intent.refuse([], self.start);
-        self.commit(&intent, &refused).await;
-        refused
+        let rejected = intent.reject([], self.start);
+        self.commit(&intent, &rejected).await;
+        rejected
     }
 
-    /// The same once its provider has taken it under `id`, to be paid within half an hour.
+    /// A payment that its provider accepted under `id`. At FinvyPay it can be paid for half an hour.
     pub async fn pending(&self, provider: Provider, order: &str, id: &str) -> Payment {
         let intent = self.intent(provider, order).await;
         let checkout_session = CheckoutSession {
@@ -118,8 +120,10 @@ impl Shop {
         update.update_expression("REMOVE amount").send().await.unwrap();
     }
 
-    async fn deliver(&self, event: &Notification) {
-        record_notification(&self.store, event, self.start).await.unwrap();
+    async fn deliver(&self, notification: &Notification) {
+        record_notification(&self.store, notification, self.start)
+            .await
+            .unwrap();
     }
 
     async fn payment(&self, id: PaymentId) -> Payment {
@@ -131,23 +135,23 @@ impl Shop {
     }
 
     /// A run at `time` after the start.
-    async fn sweep(&self, time: Duration, provider: &Book) -> Report {
+    async fn sweep(&self, time: Duration, provider: &FakeProvider) -> Report {
         self.sweep_for(time, provider, TIME).await
     }
 
-    async fn sweep_for(&self, time: Duration, provider: &Book, limit: Duration) -> Report {
+    async fn sweep_for(&self, time: Duration, provider: &FakeProvider, limit: Duration) -> Report {
         let sweep = Sweep::new(&self.store, provider.clone(), self.after(time));
         sweep.run(limit).await.unwrap().0
     }
 
-    /// What is due at `time` after the start.
+    /// The items due at `time` after the start.
     async fn due(&self, queue: Queue, time: Duration) -> Vec<Subject> {
         let due = self.store.due(queue, self.after(time), 100).await.unwrap();
         due.into_iter().map(|due| due.subject).collect()
     }
 
-    /// Whether a payment will ever be looked at again.
-    async fn is_settled(&self, id: PaymentId) -> bool {
+    /// Whether a payment will never be checked again.
+    async fn is_resolved(&self, id: PaymentId) -> bool {
         for queue in Queue::all() {
             if self.due(queue, 1000 * DAY).await.contains(&Subject::Payment(id)) {
                 return false;
@@ -157,7 +161,7 @@ impl Shop {
     }
 }
 
-/// What a run left to a person.
+/// What a run reported for manual review.
 fn matters(report: &Report) -> Vec<(Matter, Option<PaymentId>)> {
     let matters = report.for_a_person.iter();
     matters.map(|matter| (matter.matter, matter.payment_id)).collect()
@@ -167,102 +171,116 @@ fn reference(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
 
-/// What the provider says of 25.50 USD.
-fn said(outcome: Outcome) -> Fact {
-    facts::said(Provider::FinvyPay, outcome)
+/// FinvyPay's report of a payment of 25.50 USD.
+fn reported(outcome: Outcome) -> Fact {
+    facts::fact(Provider::FinvyPay, outcome)
 }
 
-fn event(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
+/// FinvyPay's report that a payment was paid, by the payment's id and the transaction's.
+fn paid(id: &str) -> Fact {
+    Fact {
+        payment: Some(reference(id)),
+        transaction: Some(reference(&format!("FP-{id}"))),
+        ..reported(Outcome::Completed)
+    }
+}
+
+fn notification(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
     Notification { payment_id, fact }
 }
 
-/// A provider that knows what it is told, and whom everybody asks.
+/// A provider that reports what the test has set. Its clones share their state.
 #[derive(Clone, Default)]
-pub struct Book(Arc<Mutex<Pages>>);
+pub struct FakeProvider(Arc<Mutex<ProviderState>>);
 
 #[derive(Default)]
-struct Pages {
+struct ProviderState {
     statuses: BTreeMap<String, Notification>,
     transactions: BTreeMap<String, Vec<Notification>>,
     failure: Option<fn() -> PollError>,
-    /// Whether the status call alone fails.
-    fails_about_ids: bool,
-    /// After how many more answers there are none.
+    /// Whether only the status query fails.
+    status_queries_fail: bool,
+    /// The number of turns left, if it is limited.
     turns: Option<usize>,
-    /// After when there are none.
+    /// The time after which there are no turns.
     latest: Option<Instant>,
-    /// How long it takes to answer.
+    /// How long a status query takes.
     delay: Duration,
-    asked: Vec<String>,
+    calls: Vec<String>,
 }
 
-impl Book {
-    /// What it answers of an id.
-    pub fn knows(&self, id: &str, event: Notification) {
-        self.0.lock().unwrap().statuses.insert(id.to_owned(), event);
+impl FakeProvider {
+    /// Sets the response to the status query for an id.
+    pub fn set_status(&self, id: &str, notification: Notification) {
+        self.state().statuses.insert(id.to_owned(), notification);
     }
 
-    /// What it lists under an order.
-    pub fn lists(&self, order: &str, events: Vec<Notification>) {
-        self.0.lock().unwrap().transactions.insert(order.to_owned(), events);
+    /// Sets the transactions listed for an order.
+    pub fn set_transactions(&self, order: &str, notifications: Vec<Notification>) {
+        self.state().transactions.insert(order.to_owned(), notifications);
     }
 
-    fn fails(&self, failure: Option<fn() -> PollError>) {
-        self.0.lock().unwrap().failure = failure;
+    fn fail_with(&self, failure: Option<fn() -> PollError>) {
+        self.state().failure = failure;
     }
 
-    fn fails_about_ids(&self) {
-        self.0.lock().unwrap().fails_about_ids = true;
+    fn fail_status_queries(&self) {
+        self.state().status_queries_fail = true;
     }
 
-    fn has_turns(&self, turns: usize) {
-        self.0.lock().unwrap().turns = Some(turns);
+    fn limit_turns(&self, turns: usize) {
+        self.state().turns = Some(turns);
     }
 
-    fn takes(&self, delay: Duration) {
-        self.0.lock().unwrap().delay = delay;
+    fn delay_by(&self, delay: Duration) {
+        self.state().delay = delay;
     }
 
-    /// What it was asked since the last time.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().asked)
+    /// The calls since the last time: the id, or `order` and the order's id.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().calls)
     }
 
-    fn note(&self, asked: String) -> Result<(), PollError> {
-        let mut pages = self.0.lock().unwrap();
-        if pages.turns == Some(0) || pages.latest.is_some_and(|latest| Instant::now() > latest) {
+    fn state(&self) -> MutexGuard<'_, ProviderState> {
+        self.0.lock().unwrap()
+    }
+
+    fn note_call(&self, call: String) -> Result<(), PollError> {
+        let mut state = self.state();
+        if state.turns == Some(0) || state.latest.is_some_and(|latest| Instant::now() > latest) {
             return Err(PollError::OutOfTurns);
         }
-        pages.turns = pages.turns.map(|turns| turns - 1);
-        pages.asked.push(asked);
-        pages.failure.map_or(Ok(()), |failure| Err(failure()))
+        state.turns = state.turns.map(|turns| turns - 1);
+        state.calls.push(call);
+        state.failure.map_or(Ok(()), |failure| Err(failure()))
     }
 }
 
-impl Ask for Book {
+impl StatusSource for FakeProvider {
     fn poll_until(&mut self, latest: Instant) {
-        self.0.lock().unwrap().latest = Some(latest);
+        self.state().latest = Some(latest);
     }
 
     async fn status(&mut self, id: &Reference) -> Result<Option<Notification>, PollError> {
-        self.note(id.to_string())?;
-        let delay = self.0.lock().unwrap().delay;
+        self.note_call(id.to_string())?;
+        let delay = self.state().delay;
         tokio::time::sleep(delay).await;
-        if self.0.lock().unwrap().fails_about_ids {
-            return Err(down());
+        let state = self.state();
+        if state.status_queries_fail {
+            return Err(unreachable());
         }
-        Ok(self.0.lock().unwrap().statuses.get(id.as_str()).cloned())
+        Ok(state.statuses.get(id.as_str()).cloned())
     }
 
     async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
-        self.note(format!("order {}", order_id.as_str()))?;
-        let pages = self.0.lock().unwrap();
-        Ok(pages.transactions.get(order_id.as_str()).cloned().unwrap_or_default())
+        self.note_call(format!("order {}", order_id.as_str()))?;
+        let state = self.state();
+        Ok(state.transactions.get(order_id.as_str()).cloned().unwrap_or_default())
     }
 }
 
-fn down() -> PollError {
-    CallError::NoAnswer.into()
+fn unreachable() -> PollError {
+    CallError::NoResponse.into()
 }
 
 fn out_of_turns() -> PollError {

@@ -1,9 +1,9 @@
-//! What DynamoDB charges for: sizes of items, and the units that a transaction writes.
+//! DynamoDB's billing units: sizes of items, and the write units of a transaction.
 
 use serde_json::Value;
 
-/// An item's size in bytes, as DynamoDB's documentation counts it: names and values, a number as half its digits and
-/// one, a map or list as three and one for each member.
+/// The size of an item in bytes, by DynamoDB's documentation: the lengths of names and values. A number is half its
+/// digits plus one, and a map or list is three plus one per member.
 pub fn size(item: &Value) -> usize {
     fn value_size(value: &Value) -> usize {
         let (kind, value) = value
@@ -16,7 +16,7 @@ pub fn size(item: &Value) -> usize {
             ("BOOL" | "NULL", _) => 1,
             ("SS", Value::Array(texts)) => texts.iter().map(|text| text.as_str().expect("a text").len()).sum(),
             ("M", map @ Value::Object(inner)) => 3 + inner.len() + size(map),
-            _ => panic!("not an attribute of ours: {kind} {value}"),
+            _ => panic!("unexpected type of attribute: {kind} {value}"),
         }
     }
     let attributes = item.as_object().expect("attributes");
@@ -26,8 +26,8 @@ pub fn size(item: &Value) -> usize {
         .sum()
 }
 
-/// What a transaction writes: the partition key of each item, and two units for each started kilobyte of it, as it was
-/// at last.
+/// The partition key and the write units of each item in a transaction: two units per started kilobyte of the item's
+/// final size.
 pub fn writes(body: &Value, items: &[Value]) -> Vec<(String, usize)> {
     let steps = body["TransactItems"].as_array().expect("a transaction");
     let write = |step: &Value| {

@@ -1,4 +1,4 @@
-//! One fuzz target under libFuzzer: the one that `FUZZ_TARGET` names. `fuzz/run` builds and runs them all.
+//! Runs the fuzz target `FUZZ_TARGET` with libFuzzer. `fuzz/run` builds and runs all targets.
 #![no_main]
 #![allow(missing_docs)]
 #![allow(
@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "a property that does not hold must stop the fuzzer"
+    reason = "a violated property must stop the fuzzer"
 )]
 
 mod targets;

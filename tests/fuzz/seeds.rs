@@ -1,4 +1,4 @@
-//! Every seed of every fuzz target, once: what was found stays mended, with or without libFuzzer.
+//! Runs every seed of every fuzz target once, without libFuzzer, as a regression test.
 #![allow(missing_docs)]
 #![allow(
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "these are tests throughout"
+    reason = "tests only"
 )]
 
 mod targets;
@@ -20,27 +20,27 @@ fn entries(path: &Path) -> BTreeSet<PathBuf> {
 }
 
 #[test]
-fn every_property_holds_for_every_seed() {
+fn every_seed_satisfies_its_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let expected: BTreeSet<PathBuf> = targets::ALL.iter().map(|target| root.join(target.name)).collect();
-    assert_eq!(entries(&root), expected, "one directory of seeds for each target");
+    assert_eq!(entries(&root), expected, "one directory of seeds per target");
     let (mut failed, mut one_sided) = (Vec::new(), Vec::new());
     for target in targets::ALL {
-        let mut taken = BTreeSet::new();
+        let mut results = BTreeSet::new();
         for seed in entries(&root.join(target.name)) {
             let bytes = std::fs::read(&seed).expect("a seed");
             match std::panic::catch_unwind(|| (target.check)(&bytes)) {
-                Ok(is_taken) => drop(taken.insert(is_taken)),
+                Ok(is_accepted) => drop(results.insert(is_accepted)),
                 Err(_) => failed.push(seed),
             }
         }
-        if taken.len() < 2 {
+        if results.len() < 2 {
             one_sided.push(target.name);
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(
         one_sided.is_empty(),
-        "seeds that are all taken, or all refused: {one_sided:?}"
+        "all seeds are accepted, or all rejected: {one_sided:?}"
     );
 }

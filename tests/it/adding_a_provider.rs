@@ -1,7 +1,7 @@
-//! `docs/adding-a-provider.md`, followed: a third provider, a toy, is added to a copy of the sources, which are built,
-//! and take its payments.
+//! Follows `docs/adding-a-provider.md`: adds a toy provider to a copy of the sources, builds them, and takes its
+//! payments.
 //!
-//! `adding_a_provider/toypay.patch` is all that was written for it.
+//! The code for the toy provider is `adding_a_provider/toypay.patch`.
 
 mod sources;
 mod toypay;
@@ -14,7 +14,7 @@ use self::toypay::StandIn;
 use crate::aws;
 use crate::support::*;
 
-/// The functions that the toy's payments go through.
+/// The functions that handle the toy's payments.
 struct Functions {
     create: Lambda,
     webhooks: Lambda,
@@ -33,7 +33,7 @@ impl Functions {
             variables.insert("TOYPAY_SECRET_ID".to_owned(), secret.clone());
             variables.insert("TOYPAY_BASE_URL".to_owned(), provider.url.clone());
             let program = copy.binary(function.name);
-            world.lambda_of(&program, function, variables).await.unwrap()
+            world.lambda_from_program(&program, function, variables).await.unwrap()
         };
         Self {
             create: start(&toypay::CREATE, "create-apm").await,
@@ -43,32 +43,32 @@ impl Functions {
         }
     }
 
-    async fn create(&self, order_id: &str) -> Answer {
+    async fn create(&self, order_id: &str) -> Response {
         let body = json!({ "orderId": order_id, "amount": 25.50, "currency": "EUR", "metadata": { "basket": 7 } });
         let body = body.to_string();
         let headers = [("content-type", "application/json"), ("idempotency-key", order_id)];
-        let answer = self.create.http("POST", "/toy-payments", &headers, body.as_bytes());
-        answer.await.unwrap().into()
+        let response = self.create.http("POST", "/toy-payments", &headers, body.as_bytes());
+        response.await.unwrap().into()
     }
 
-    /// Has the provider report something of a charge, with a signature.
-    async fn report(&self, charge: &str, state: &str, total: &str, signature: impl Fn(&str) -> String) -> Answer {
+    /// Sends a signed webhook about a charge.
+    async fn report(&self, charge: &str, state: &str, total: &str, signature: impl Fn(&str) -> String) -> Response {
         let body = self.provider.webhook(charge, state, total);
         let headers = [("toy-signature", &*signature(&body))];
-        let answer = self
+        let response = self
             .webhooks
             .http("POST", "/webhooks/toypay", &headers, body.as_bytes());
-        answer.await.unwrap().into()
+        response.await.unwrap().into()
     }
 
-    async fn status_of(&self, created: &Answer) -> String {
+    async fn status_of(&self, created: &Response) -> String {
         let path = format!("/payments/{}", created.str("id"));
-        Answer::from(self.get.http("GET", &path, &[], b"").await.unwrap()).str("status")
+        Response::from(self.get.http("GET", &path, &[], b"").await.unwrap()).str("status")
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_is_added_as_the_guide_says_and_takes_payments() {
+async fn provider_added_by_the_guide_takes_payments() {
     let copy = tokio::task::spawn_blocking(Copy::with_the_toy).await.unwrap();
     let functions = Functions::start(world().await, &copy).await;
     let order_id = unique("toy");
@@ -89,7 +89,7 @@ async fn a_provider_is_added_as_the_guide_says_and_takes_payments() {
     assert_eq!(functions.provider.charges(), [charge.as_str()]);
 
     let forged = functions
-        .report(&charge, "paid", "25.50", |_| toypay::sign("another secret", ""))
+        .report(&charge, "paid", "25.50", |_| toypay::sign("wrong secret", ""))
         .await;
     assert_eq!(forged.problem(), (401, "SIGNATURE_INVALID".to_owned()));
     assert_eq!(functions.status_of(&created).await, "pending");

@@ -1,4 +1,4 @@
-//! `POST /apm-payments`: what is its own beside what all creating routes have in common.
+//! `POST /apm-payments`: what is specific to it.
 
 use super::routes::{calls, create_with, post_text, with};
 use super::support::*;
@@ -6,10 +6,10 @@ use super::support::*;
 const PROVIDER: Provider = Provider::Finvypay;
 
 #[tokio::test]
-async fn an_apm_payment() {
+async fn create_returns_whole_apm_payment() {
     let order = unique("ORD");
-    let answer = create(PROVIDER, &order).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = create(PROVIDER, &order).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     201
     cache-control: no-store
     content-type: application/json
@@ -30,19 +30,19 @@ async fn an_apm_payment() {
     }
     "#);
     assert_eq!(
-        answer.header("location"),
-        Some(format!("/payments/{}", answer.str("id")).as_str())
+        response.header("location"),
+        Some(format!("/payments/{}", response.str("id")).as_str())
     );
     let payments = control().await.payments(PROVIDER, &order).await.expect("the payments");
     let [payment] = payments.as_slice() else {
         panic!("{payments:?}")
     };
-    assert_eq!(answer.str("paymentId"), payment.id);
-    assert_eq!(answer.str("expiresAt"), payment.expires_at);
+    assert_eq!(response.str("paymentId"), payment.id);
+    assert_eq!(response.str("expiresAt"), payment.expires_at);
 }
 
 #[tokio::test]
-async fn every_shape_of_the_reply_gives_a_payment() {
+async fn every_finvypay_reply_shape_creates_a_payment() {
     for (reply, redirects) in [
         (json!({ "shape": "documented" }), true),
         (json!({ "shape": "old" }), true),
@@ -55,15 +55,15 @@ async fn every_shape_of_the_reply_gives_a_payment() {
         (json!({ "fields": { "amount": "99.990" } }), true),
     ] {
         let order = unique("ORD");
-        let answer = create_with(PROVIDER, &order, json!([reply])).await;
-        assert_eq!(answer.status, 201, "{reply}: {answer:?}");
+        let response = create_with(PROVIDER, &order, json!([reply])).await;
+        assert_eq!(response.status, 201, "{reply}: {response:?}");
         let payments = control().await.payments(PROVIDER, &order).await.expect("the payments");
         let id = match reply["shape"].as_str() {
             Some("old") => payments[0].transaction_id.clone().expect("a transaction id"),
             _ => payments[0].id.clone(),
         };
-        assert_eq!(answer.str("paymentId"), id, "{reply}");
-        for shown in [answer.json(), get_payment(&answer.str("id")).await.json()] {
+        assert_eq!(response.str("paymentId"), id, "{reply}");
+        for shown in [response.json(), get_payment(&response.str("id")).await.json()] {
             assert_eq!(shown["status"], "pending", "{reply}");
             assert_eq!(shown.get("redirectUrl").is_some(), redirects, "{reply}: {shown}");
             assert_eq!(shown.get("expiresAt").is_some(), redirects, "{reply}: {shown}");
@@ -72,16 +72,16 @@ async fn every_shape_of_the_reply_gives_a_payment() {
 }
 
 #[tokio::test]
-async fn what_finvypay_is_sent() {
+async fn finvypay_request_matches_its_documentation() {
     let order = unique("ORD");
     let text = format!(
         r#"{{"orderId":"{order}","amount":99.99,"currency":"USD","paymentMethod":"apple_pay","firstName":"Jane","lastName":"Smith","email":"customer@example.com","returnUrl":"https://your-domain.com/success?order=1#top","cancelUrl":"http://localhost:3000/cancel","description":"Shoes","phoneNumber":"+1 555 1234","merchantProfileId":7,"metadata":{{"b":1.50,"a":12345678901234567890.10}}}}"#
     );
-    let answer = post_text(PROVIDER, text, &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let response = post_text(PROVIDER, text, &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
     let calls = calls(PROVIDER, &order).await;
     let [call] = calls.as_slice() else { panic!("{calls:?}") };
-    let id = answer.str("id");
+    let id = response.str("id");
     assert_eq!(
         (call.method.as_str(), call.path.as_str()),
         ("POST", "/api/v1/sandbox/apm")
@@ -99,7 +99,7 @@ async fn what_finvypay_is_sent() {
 }
 
 #[tokio::test]
-async fn the_deployment_chooses_production_and_where_webhooks_go() {
+async fn deployment_sets_environment_and_webhook_url() {
     let changes = [
         ("FINVYPAY_ENVIRONMENT", Some("production")),
         ("WEBHOOK_BASE_URL", Some("https://hooks.example/")),
@@ -112,18 +112,22 @@ async fn the_deployment_chooses_production_and_where_webhooks_go() {
         .expect("a function");
     let order = unique("ORD");
     let body = with(apm(&order), json!({ "returnUrl": "https://shop.example/thanks" }));
-    let answer = post_to(alone.url(), "/apm-payments", body.to_string(), &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let response = post_to(alone.url(), "/apm-payments", body.to_string(), &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
     let calls = calls(PROVIDER, &order).await;
     assert_eq!(calls[0].path, "/api/v1/production/apm");
     let sent: Value = serde_json::from_str(&calls[0].body).expect("JSON");
     assert_eq!(sent["webhookUrl"], "https://hooks.example/webhooks/finvypay");
-    let answer = post_to(alone.url(), "/apm-payments", apm(&order).to_string(), &[]).await;
-    assert_eq!(answer.pointers(), ["/returnUrl"], "an origin that is allowed elsewhere");
+    let response = post_to(alone.url(), "/apm-payments", apm(&order).to_string(), &[]).await;
+    assert_eq!(
+        response.pointers(),
+        ["/returnUrl"],
+        "an origin that is allowed elsewhere"
+    );
 }
 
 #[tokio::test]
-async fn an_amount_has_its_currencys_decimals() {
+async fn amount_uses_the_currencys_decimals() {
     for (currency, amount, sent) in [
         ("JPY", "500", "500"),
         ("JPY", "500.00", "500"),
@@ -133,11 +137,11 @@ async fn an_amount_has_its_currencys_decimals() {
     ] {
         let order = unique("ORD");
         let body = with(apm(&order), json!({ "currency": currency, "amount": "AMOUNT" })).to_string();
-        let answer = post_text(PROVIDER, body.replace("\"AMOUNT\"", amount), &[]).await;
-        assert_eq!(answer.status, 201, "{currency} {amount}: {answer:?}");
-        assert_eq!(answer.str("currency"), currency);
+        let response = post_text(PROVIDER, body.replace("\"AMOUNT\"", amount), &[]).await;
+        assert_eq!(response.status, 201, "{currency} {amount}: {response:?}");
+        assert_eq!(response.str("currency"), currency);
         let member = format!("\"amount\":{sent},");
-        assert!(answer.text.contains(&member), "{answer:?}");
+        assert!(response.text.contains(&member), "{response:?}");
         assert!(
             calls(PROVIDER, &order).await[0].body.contains(&member),
             "{currency} {amount}"
@@ -145,13 +149,13 @@ async fn an_amount_has_its_currencys_decimals() {
     }
     for (currency, amount) in [("JPY", "500.5"), ("JPY", "99.99"), ("BHD", "1.255"), ("USD", "1.255")] {
         let body = with(apm(&unique("ORD")), json!({ "currency": currency, "amount": "AMOUNT" })).to_string();
-        let answer = post_text(PROVIDER, body.replace("\"AMOUNT\"", amount), &[]).await;
-        assert_eq!(answer.pointers(), ["/amount"], "{currency} {amount}");
+        let response = post_text(PROVIDER, body.replace("\"AMOUNT\"", amount), &[]).await;
+        assert_eq!(response.pointers(), ["/amount"], "{currency} {amount}");
     }
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn all_wrong_fields_are_named_at_once() {
     let required = [
         "/orderId",
         "/currency",
@@ -201,20 +205,20 @@ async fn every_wrong_field_is_named_at_once() {
             },
         ),
     ] {
-        let answer = post("/apm-payments", &body, &[]).await;
-        assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()), "{body}");
-        let (mut found, mut expected) = (answer.pointers(), pointers);
+        let response = post("/apm-payments", &body, &[]).await;
+        assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()), "{body}");
+        let (mut found, mut expected) = (response.pointers(), pointers);
         found.sort();
         expected.sort_unstable();
         assert_eq!(found, expected, "{body}");
     }
-    let answer = post(
+    let response = post(
         "/apm-payments",
         &with(apm("o"), json!({ "webhookUrl": "https://x.example", "email": "x" })),
         &[],
     )
     .await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    insta::assert_snapshot!(response.whole(), @r#"
     422
     cache-control: no-store
     content-type: application/problem+json
@@ -240,7 +244,7 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn each_wrong_value_is_wrong() {
+async fn each_wrong_value_is_refused() {
     let long = |length: usize| "x".repeat(length);
     let mut cases = vec![
         (
@@ -295,15 +299,15 @@ async fn each_wrong_value_is_wrong() {
     }
     let order = unique("ORD");
     for (members, pointer) in cases {
-        let answer = post("/apm-payments", &with(apm(&order), members.clone()), &[]).await;
-        assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()), "{members}");
-        assert_eq!(answer.pointers(), [pointer], "{members}");
+        let response = post("/apm-payments", &with(apm(&order), members.clone()), &[]).await;
+        assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()), "{members}");
+        assert_eq!(response.pointers(), [pointer], "{members}");
     }
     assert!(calls(PROVIDER, &order).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_return_url_is_sent_on_as_it_was_checked() {
+async fn return_url_is_forwarded_as_validated() {
     for url in [
         "https://your-domain.com",
         "https://your-domain.com:443/success",
@@ -312,13 +316,13 @@ async fn a_return_url_is_sent_on_as_it_was_checked() {
         &format!("https://your-domain.com/{}", "x".repeat(2024)),
     ] {
         let order = unique("ORD");
-        let answer = post(
+        let response = post(
             "/apm-payments",
             &with(apm(&order), json!({ "returnUrl": url, "cancelUrl": url })),
             &[],
         )
         .await;
-        assert_eq!(answer.status, 201, "{url}: {answer:?}");
+        assert_eq!(response.status, 201, "{url}: {response:?}");
         let calls = calls(PROVIDER, &order).await;
         let sent: Value = serde_json::from_str(&calls[0].body).expect("JSON");
         assert_eq!((&sent["returnUrl"], &sent["cancelUrl"]), (&json!(url), &json!(url)));

@@ -1,5 +1,4 @@
-//! The local AWS past the functions: looking into the table, changing what only an operator could, and secrets of one's
-//! own.
+//! Direct access to the local AWS: items of the table, queues, event buses and secrets.
 
 use std::sync::OnceLock;
 
@@ -12,28 +11,27 @@ use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 
 use crate::support::{Provider, Value, json, unique, world};
 
-/// One call, past every proxy.
+/// Makes one call without any proxy.
 pub async fn call(service: &str, action: &str, body: &Value) -> Value {
     let world = world().await;
     let in_memory = (service == "dynamodb")
         .then(|| world.tables().call(action, body))
         .flatten();
-    let answer = match in_memory {
-        Some(answer) => answer,
+    let response = match in_memory {
+        Some(response) => response,
         None => world.aws().call(service, action, body).await,
     };
-    answer.unwrap_or_else(|error| panic!("{error}"))
+    response.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// An instance of a function with a proxy of its own before the local AWS, and with its environment changed; its
-/// connections are open and its secrets fetched.
+/// Starts an instance of a function with its own AWS proxy and a changed environment, and waits until it is warm.
 pub async fn behind_proxy(function: &str, changes: &[(&str, Option<&str>)]) -> (AwsProxy, Attached) {
     let proxy = proxy().await;
     let attached = attach(&proxy, function, changes).await;
     (proxy, attached)
 }
 
-/// The same without its secrets, which were out of reach when it started.
+/// The same, but secrets are unavailable during its start.
 pub async fn without_secrets(function: &str, changes: &[(&str, Option<&str>)]) -> (AwsProxy, Attached) {
     let proxy = proxy().await;
     proxy.fail("GetSecretValue", Fault::Error(400, "AccessDeniedException"));
@@ -50,7 +48,7 @@ async fn attach(proxy: &AwsProxy, function: &str, changes: &[(&str, Option<&str>
     attached
 }
 
-/// Makes a table with the keys and the stream of template.yaml's.
+/// Creates a table with the keys and the stream of template.yaml.
 pub async fn create_table(name: &str) {
     let attribute = |name, kind| json!({ "AttributeName": name, "AttributeType": kind });
     let key = |name, kind| json!({ "AttributeName": name, "KeyType": kind });
@@ -69,18 +67,16 @@ pub async fn create_table(name: &str) {
     call("dynamodb", "CreateTable", &table).await;
 }
 
-/// Makes a table in memory, without a stream, for what would keep the local AWS busy for minutes: whoever uses it has its
-/// calls go through a [`proxy`].
+/// Creates a table in memory, without a stream, for heavy use. Its callers need a [`proxy`].
 pub async fn create_memory_table(name: &str) {
     world().await.tables().create(name).expect("a table");
 }
 
-/// Deletes a table in memory.
 pub async fn delete_memory_table(name: &str) {
     world().await.tables().delete(name);
 }
 
-/// Every record of a table's stream, as Lambda gets them, in their order.
+/// All records of a table's stream in order, as Lambda gets them.
 pub async fn stream_records(name: &str) -> Vec<Value> {
     let mut stream = TableStream::open(world().await.aws(), name).await.expect("a stream");
     let mut records = Vec::new();
@@ -93,14 +89,14 @@ pub async fn stream_records(name: &str) -> Vec<Value> {
     }
 }
 
-/// Makes a queue of one's own: its URL.
+/// Creates a queue; returns its URL.
 pub async fn create_queue() -> String {
     let queue = json!({ "QueueName": unique("queue") });
     let created = call("sqs", "CreateQueue", &queue).await;
     created["QueueUrl"].as_str().expect("its URL").to_owned()
 }
 
-/// Takes every message out of a queue that has not been taken before.
+/// Receives all messages of a queue that were not received before.
 pub async fn receive_all(queue: &str) -> Vec<Value> {
     let mut messages = Vec::new();
     loop {
@@ -113,7 +109,7 @@ pub async fn receive_all(queue: &str) -> Vec<Value> {
     }
 }
 
-/// Makes an event bus of one's own, all of whose events go to a queue: their names.
+/// Creates an event bus with a queue that gets all its events; returns the bus name and the queue URL.
 pub async fn create_bus() -> (String, String) {
     let (bus, queue) = (unique("bus"), create_queue().await);
     let name = queue.rsplit_once('/').expect("its name").1;
@@ -128,7 +124,7 @@ pub async fn create_bus() -> (String, String) {
     (bus, queue)
 }
 
-/// Every item of a table.
+/// All items of a table.
 pub async fn all_items(name: &str) -> Vec<Value> {
     let mut items = Vec::new();
     let mut start = Value::Null;
@@ -146,29 +142,28 @@ pub async fn all_items(name: &str) -> Vec<Value> {
     }
 }
 
-/// Puts items into a table, at most 25, as [`all_items`] gives them.
+/// Puts at most 25 items, in the form of [`all_items`], into a table.
 pub async fn put_items(name: &str, items: &[Value]) {
     let puts: Vec<Value> = items
         .iter()
         .map(|item| json!({ "PutRequest": { "Item": item } }))
         .collect();
-    let answer = call("dynamodb", "BatchWriteItem", &json!({ "RequestItems": { name: puts } })).await;
-    assert_eq!(answer["UnprocessedItems"], json!({}), "all of them");
+    let response = call("dynamodb", "BatchWriteItem", &json!({ "RequestItems": { name: puts } })).await;
+    assert_eq!(response["UnprocessedItems"], json!({}), "all of them");
 }
 
-/// A proxy of one's own before the local AWS.
+/// Starts a proxy in front of the local AWS.
 pub async fn proxy() -> AwsProxy {
-    world().await.proxy_of_its_own().await.expect("a proxy")
+    world().await.new_proxy().await.expect("a proxy")
 }
 
-/// Clients of the crate under test, by way of `endpoint`. They are patient: what is tested in this process is how things
-/// end, not how soon.
+/// AWS clients of the crate under test at `endpoint`, with long timeouts.
 pub fn clients(endpoint: &str) -> Aws {
     clients_of(endpoint, Some("yes"))
 }
 
-/// The same with the time limits that they have in Lambda.
-pub fn impatient_clients(endpoint: &str) -> Aws {
+/// The same with the timeouts of Lambda.
+pub fn clients_with_usual_limits(endpoint: &str) -> Aws {
     clients_of(endpoint, None)
 }
 
@@ -186,18 +181,18 @@ fn clients_of(endpoint: &str, slow_machine: Option<&str>) -> Aws {
     Aws::from_environment(&Variables::from(&variables), tls()).expect("clients")
 }
 
-/// What this machine trusts, read once.
+/// The trusted certificates of this machine, read once.
 pub fn tls() -> &'static Tls {
     static TLS: OnceLock<Tls> = OnceLock::new();
     TLS.get_or_init(|| Tls::from_environment(&ENVIRONMENT).expect("certificates"))
 }
 
-/// The store of the crate under test, by way of `endpoint`.
+/// The store of the crate under test at `endpoint`.
 pub fn store_at(endpoint: &str) -> Store {
     Store::open(&clients(endpoint), "payments".to_owned())
 }
 
-/// An item without DynamoDB's types; numbers stay text.
+/// A value without DynamoDB's types; numbers stay text.
 fn plain(value: &Value) -> Value {
     let Some((kind, inner)) = value.as_object().and_then(|object| object.iter().next()) else {
         panic!("not an attribute: {value}");
@@ -209,7 +204,7 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-/// A whole item, the same way.
+/// An item without DynamoDB's types.
 pub fn item(attributes: &Value) -> Value {
     let attributes = attributes.as_object().expect("an item");
     attributes
@@ -224,70 +219,70 @@ async fn items(pk: &str) -> Vec<Value> {
     raw_items(pk).await.iter().map(item).collect()
 }
 
-/// The same with DynamoDB's types, as a refusal shows them.
+/// The same with DynamoDB's types.
 pub async fn raw_items(pk: &str) -> Vec<Value> {
     raw_items_of("payments", pk).await
 }
 
-/// The same of another table.
+/// The same for another table.
 pub async fn raw_items_of(table: &str, pk: &str) -> Vec<Value> {
     let query = json!({
         "TableName": table, "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
         "ExpressionAttributeValues": { ":pk": { "S": pk } },
     });
-    let answer = call("dynamodb", "Query", &query).await;
-    answer["Items"].as_array().expect("items").clone()
+    let response = call("dynamodb", "Query", &query).await;
+    response["Items"].as_array().expect("items").clone()
 }
 
-/// The item that the payment is.
+/// A payment's item.
 pub async fn state(id: &str) -> Option<Value> {
     let items = items(&format!("PAYMENT#{id}")).await;
     items.into_iter().find(|item| item["sk"] == "STATE")
 }
 
-/// The item that an idempotency key is at a function, with DynamoDB's types.
+/// An idempotency key's item at a function, with DynamoDB's types.
 pub async fn raw_key(function: &str, key: &str) -> Option<Value> {
     raw_items(&format!("KEY#{function}#{key}")).await.pop()
 }
 
-/// The item that a payment is, with DynamoDB's types.
+/// A payment's item, with DynamoDB's types.
 pub async fn raw_state(id: &str) -> Option<Value> {
     let items = raw_items(&format!("PAYMENT#{id}")).await;
     items.into_iter().find(|item| item["sk"]["S"] == "STATE")
 }
 
-/// The payment's ledger: every fact recorded about it.
+/// A payment's facts.
 pub async fn facts(id: &str) -> Vec<Value> {
     let items = items(&format!("PAYMENT#{id}")).await;
     let is_fact = |item: &Value| item["sk"].as_str().is_some_and(|sk| sk.starts_with("FACT#"));
     items.into_iter().filter(is_fact).collect()
 }
 
-/// What a person should look at.
+/// A payment's attention reasons.
 pub async fn attention(id: &str) -> Vec<String> {
     let state = state(id).await.expect("the payment");
     serde_json::from_value(state["attention"].clone()).unwrap_or_default()
 }
 
-/// What is parked in one of a provider's places, which is one of its ids as a rule.
-async fn parked_item(provider: Provider, place: &str) -> Option<Value> {
+/// The item of unmatched notifications under one of a provider's ids.
+async fn unmatched_item(provider: Provider, place: &str) -> Option<Value> {
     items(&format!("UNMATCHED#{}#{place}", name(provider))).await.pop()
 }
 
-/// The facts parked under one of a provider's ids.
+/// The facts stored unmatched under one of a provider's ids.
 pub async fn unmatched(provider: Provider, reference: &str) -> Vec<String> {
-    let item = parked_item(provider, reference).await;
+    let item = unmatched_item(provider, reference).await;
     let facts = item.map(|item| item["facts"].clone()).unwrap_or_default();
     serde_json::from_value(facts).unwrap_or_default()
 }
 
-/// From when on DynamoDB may delete what is parked in a place, in seconds since 1970.
-pub async fn parked_until(provider: Provider, place: &str) -> u64 {
-    let item = parked_item(provider, place).await.expect("something parked");
+/// The TTL of unmatched notifications, in seconds since 1970.
+pub async fn unmatched_until(provider: Provider, place: &str) -> u64 {
+    let item = unmatched_item(provider, place).await.expect("unmatched notifications");
     item["ttl"].as_str().expect("its end").parse().expect("seconds")
 }
 
-/// The payment that a provider's id belongs to.
+/// The payment that owns a provider's id.
 pub async fn owner(provider: Provider, reference: &str) -> Option<String> {
     let items = items(&format!("REF#{}#{reference}", name(provider))).await;
     items
@@ -295,7 +290,7 @@ pub async fn owner(provider: Provider, reference: &str) -> Option<String> {
         .map(|item| item["paymentId"].as_str().expect("an id").to_owned())
 }
 
-/// Puts a payment on a rung that no webhook leads to.
+/// Sets a status that no webhook leads to.
 pub async fn set_status(id: &str, status: &str, rank: u8) {
     let update = json!({
         "TableName": "payments", "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
@@ -306,7 +301,7 @@ pub async fn set_status(id: &str, status: &str, rank: u8) {
     call("dynamodb", "UpdateItem", &update).await;
 }
 
-/// Makes a payment's item such as this program never writes.
+/// Makes a payment's item unreadable.
 pub async fn break_payment(table: &str, id: &str) {
     let update = json!({
         "TableName": table, "Key": { "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } },
@@ -315,7 +310,7 @@ pub async fn break_payment(table: &str, id: &str) {
     call("dynamodb", "UpdateItem", &update).await;
 }
 
-/// A secret of one's own: its id.
+/// Creates a secret; returns its id.
 pub async fn create_secret(value: &Value) -> String {
     let id = unique("secret");
     let secret = json!({ "Name": id, "SecretString": value.to_string() });
@@ -323,13 +318,13 @@ pub async fn create_secret(value: &Value) -> String {
     id
 }
 
-/// Gives a secret a new value; the one before becomes `AWSPREVIOUS`.
+/// Gives a secret a new value; the old one becomes `AWSPREVIOUS`.
 pub async fn put_secret(id: &str, value: &Value) {
     let secret = json!({ "SecretId": id, "SecretString": value.to_string() });
     call("secretsmanager", "PutSecretValue", &secret).await;
 }
 
-/// Makes the version before a secret's current one current again, as an operator takes a mistake back.
+/// Makes a secret's previous version current again, as an operator does after a mistake.
 pub async fn take_back_secret(id: &str) {
     let described = call("secretsmanager", "DescribeSecret", &json!({ "SecretId": id })).await;
     let stages = described["VersionIdsToStages"].as_object().expect("versions");

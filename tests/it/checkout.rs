@@ -1,14 +1,12 @@
-//! The checkout page in a real browser: every way through it, against the real functions.
+//! The checkout page in a real browser, against the real functions.
 //!
-//! Browsers are used by one test after the other, each with an empty memory; there are as many as tests run at once. A
-//! message on the console, which is also where breaches of the page's policy are told, fails the test that does not expect
-//! it.
+//! Tests reuse browsers, each with empty storage. An unexpected console message, such as a CSP violation, fails a test.
 
+mod accessibility;
 mod errors;
-mod manners;
+mod live_view;
 mod outcomes;
 mod returning;
-mod shown;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -21,18 +19,18 @@ use payment_functions_tests::world::Browser;
 
 use crate::support::*;
 
-/// For a page to change. The machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for a change of the page on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(30);
 
-/// Those that no test uses just now.
+/// Browsers that no test is using.
 static IDLE: Mutex<Vec<Browser>> = Mutex::new(Vec::new());
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-/// A browser until the end of a test.
-struct Lent(Option<Browser>);
+/// A browser, returned at the end of a test.
+struct BorrowedBrowser(Option<Browser>);
 
-impl Deref for Lent {
+impl Deref for BorrowedBrowser {
     type Target = Browser;
 
     fn deref(&self) -> &Browser {
@@ -40,7 +38,7 @@ impl Deref for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for BorrowedBrowser {
     fn drop(&mut self) {
         IDLE.lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -48,11 +46,11 @@ impl Drop for Lent {
     }
 }
 
-/// One that is idle, or one more. None where there is no browser, which CI must have.
-async fn lend() -> Option<Lent> {
+/// An idle or a new browser. `None` if none is installed, which CI does not allow.
+async fn borrow() -> Option<BorrowedBrowser> {
     let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     if idle.is_some() {
-        return Some(Lent(idle));
+        return Some(BorrowedBrowser(idle));
     }
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{number}"));
@@ -62,18 +60,18 @@ async fn lend() -> Option<Lent> {
         assert!(std::env::var_os("CI").is_none(), "chromium or chromedriver is missing");
         println!("chromium or chromedriver is missing: the checkout page is not tested");
     }
-    browser.map(|browser| Lent(Some(browser)))
+    browser.map(|browser| BorrowedBrowser(Some(browser)))
 }
 
-/// The page, as one buyer uses it.
+/// The page as one buyer uses it.
 struct Page {
-    browser: Lent,
+    browser: BorrowedBrowser,
     shop: String,
 }
 
-/// How a buyer pays.
+/// A payment method.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(clippy::enum_variant_names, reason = "that is what they are called")]
+#[expect(clippy::enum_variant_names, reason = "unexpected name of chromium or chromedriver")]
 enum Way {
     SmartPay,
     ApplePay,
@@ -100,14 +98,14 @@ impl Way {
 }
 
 impl Page {
-    /// The shop with an empty memory; none where there is no browser.
+    /// Opens the shop with empty storage; `None` without a browser.
     async fn open() -> Option<Self> {
         let page = Self {
-            browser: lend().await?,
+            browser: borrow().await?,
             shop: format!("{}/", world().await.sandbox_url()),
         };
-        page.looks(1280, "light").await;
-        // Where no script writes into it.
+        page.set_screen(1280, "light").await;
+        // No script runs on this page.
         page.go("checkout/style.css").await;
         page.run("localStorage.clear()").await;
         page.go("").await;
@@ -116,8 +114,8 @@ impl Page {
         Some(page)
     }
 
-    /// A screen so wide, in a scheme of colours.
-    async fn looks(&self, width: u32, scheme: &str) {
+    /// Sets the screen width and the colour scheme.
+    async fn set_screen(&self, width: u32, scheme: &str) {
         let screen = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.browser
@@ -130,7 +128,7 @@ impl Page {
             .unwrap();
     }
 
-    /// Opens an address of the shop.
+    /// Opens a path of the shop.
     async fn go(&self, path: &str) {
         self.browser.go(&format!("{}{path}", self.shop)).await.unwrap();
     }
@@ -140,14 +138,14 @@ impl Page {
     }
 
     async fn run_with(&self, script: &str, arguments: &[Value]) -> Value {
-        let answer = self.browser.run(script, arguments).await;
-        answer.unwrap_or_else(|error| panic!("{script}: {error}"))
+        let response = self.browser.run(script, arguments).await;
+        response.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Waits until an expression is true, also while the page is being loaded.
+    /// Waits until an expression is true, even while the page is loading.
     async fn until(&self, what: &str, expression: &str) {
         let script = format!("return Boolean({expression})");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while !matches!(self.browser.run(&script, &[]).await, Ok(Value::Bool(true))) {
             if Instant::now() > deadline {
                 let seen = self
@@ -189,7 +187,7 @@ impl Page {
         text.as_str().unwrap().to_owned()
     }
 
-    /// Fills in the form and leaves it to be sent.
+    /// Fills in the form without submitting it.
     async fn fill_in(&self, way: Way) {
         for (field, text) in [
             ("firstName", "Jane"),
@@ -202,7 +200,7 @@ impl Page {
         self.click(&format!("input[value={}]", way.value())).await;
     }
 
-    /// Goes as far as the buyer can pay.
+    /// Continues until the buyer can pay.
     async fn begin(&self, way: Way) {
         self.fill_in(way).await;
         self.click("#pay").await;
@@ -222,7 +220,7 @@ impl Page {
         }
     }
 
-    /// Does what a buyer does at the provider, whose webhook comes then.
+    /// Plays the buyer's part at the provider, which then sends its webhook.
     async fn act(&self, way: Way, outcome: &str, webhook: &str) {
         let prefix = if way == SmartPay { "smartpay-" } else { "" };
         if way == SmartPay {
@@ -232,7 +230,7 @@ impl Page {
         self.click(&format!("button[value={outcome}]")).await;
     }
 
-    /// Waits until the page shows a status, and gives what it says.
+    /// Waits until the page shows a status; returns the page's text.
     async fn shows(&self, status: &str) -> String {
         self.until(
             status,
@@ -242,7 +240,7 @@ impl Page {
         self.text("#payment").await
     }
 
-    /// The payments that the provider has of the order in this browser's memory, and how often it was asked for one.
+    /// The provider's payments of the order in this browser's storage, and the number of create calls.
     async fn payments(&self, way: Way) -> (Vec<Payment>, usize) {
         let order = self.run("return JSON.parse(localStorage.checkout).order").await;
         let order = order.as_str().unwrap();
@@ -254,7 +252,7 @@ impl Page {
         )
     }
 
-    /// The id of our payment that the page shows.
+    /// Our payment id on the page.
     async fn id(&self) -> String {
         self.until("an id", "new URLSearchParams(location.search).get('payment')")
             .await;
@@ -268,7 +266,7 @@ impl Page {
         self.browser.console().await.unwrap()
     }
 
-    /// Ends a test: nothing was said on the console but these.
+    /// Ends a test; the console may contain only these messages.
     async fn quiet_but(self, expected: &[&str]) {
         let said = self.console().await;
         let unexpected: Vec<_> = said

@@ -1,4 +1,4 @@
-//! The time of functions that a test lets live at another time.
+//! A settable clock for functions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use payment_functions::domain::time::Timestamp;
 
 use crate::support::unique;
 
-/// A clock that stands still until it is moved, for functions that are started with its variable.
+/// A stopped clock for functions that are started with its variable.
 pub struct Clock {
     file: PathBuf,
 }
 
 impl Clock {
-    /// A clock that stands at a moment.
+    /// A clock stopped at `time`.
     pub fn at(time: Timestamp) -> Self {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique("clock"));
         let clock = Self { file };
@@ -21,12 +21,12 @@ impl Clock {
         clock
     }
 
-    /// What the functions are started with.
+    /// The variable that functions are started with.
     pub fn variable(&self) -> (&str, Option<&str>) {
         ("CLOCK_FILE", self.file.to_str())
     }
 
-    /// What it shows.
+    /// The current time of the clock.
     pub fn time(&self) -> Timestamp {
         let text = std::fs::read_to_string(&self.file).expect("the clock's file");
         Timestamp::from_millis(text.parse().expect("milliseconds"))
@@ -34,13 +34,13 @@ impl Clock {
 
     /// Sets it.
     pub fn set(&self, time: Timestamp) {
-        // Nobody may read half of it.
+        // The write must be atomic.
         let next = self.file.with_extension("next");
         std::fs::write(&next, time.as_millis().to_string()).expect("a file for the clock");
         std::fs::rename(&next, &self.file).expect("the clock's file");
     }
 
-    /// Moves it on.
+    /// Advances it.
     pub fn advance(&self, by: Duration) {
         self.set(self.time().plus(by));
     }

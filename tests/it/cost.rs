@@ -1,4 +1,4 @@
-//! What a payment uses of what AWS charges for: the quantities that docs/cost.md multiplies.
+//! The AWS usage of a payment: the quantities that docs/cost.md multiplies.
 
 use payment_functions_local::sandbox::sign;
 use payment_functions_local::workspace;
@@ -6,37 +6,37 @@ use payment_functions_tests::world::{AwsProxy, Lambda};
 
 use crate::aws;
 use crate::routes::{body, function, route};
-use crate::support::{Answer, Provider, Value, json, unique, world};
+use crate::support::{Provider, Response, Value, json, unique, world};
 use crate::units::{size, writes};
 use crate::webhooks::{SECRET, completion, header};
 
-/// What one payment used.
+/// The usage of one payment.
 struct Used {
-    /// Write request units, those of the index included.
+    /// Write request units, including the index.
     writes: usize,
     /// Read request units.
     reads: usize,
-    /// What stays in the table for good, in bytes.
+    /// Bytes that stay in the table.
     kept: usize,
-    /// Invocations, each event being published alone.
+    /// Invocations, with each event published separately.
     invocations: usize,
-    /// Events on the bus.
+    /// Published events.
     events: usize,
-    /// What the functions wrote into their logs, in bytes.
+    /// Bytes of log output.
     logged: usize,
 }
 
-/// How often a frontend looks at the status until it is final.
-const LOOKS: usize = 5;
+/// How often a frontend polls the status until it is final.
+const POLLS: usize = 5;
 
-/// The functions over a table of their own.
-struct Shop {
+/// The functions on a table of their own.
+struct Stack {
     table: String,
     proxy: AwsProxy,
     functions: Vec<Lambda>,
 }
 
-impl Shop {
+impl Stack {
     async fn open(names: &[&str]) -> Self {
         let table = unique("cost");
         aws::create_table(&table).await;
@@ -56,7 +56,7 @@ impl Shop {
         }
     }
 
-    /// A payment's usual life: created under a key of the shop's, paid, looked at, published.
+    /// A typical payment: created with a key, paid, polled, published.
     async fn sell(&self, provider: Provider) -> Used {
         let [creating, hearing, looking, publishing] = self.functions.as_slice() else {
             panic!("four functions");
@@ -70,21 +70,21 @@ impl Shop {
         let order = body(provider, &order).to_string();
         self.proxy.reset();
         let created = creating.http("POST", route(provider), &headers, order.as_bytes()).await;
-        let created: Answer = created.expect("an answer").into();
+        let created: Response = created.expect("a response").into();
         assert_eq!(created.status, 201, "{created:?}");
         let id = created.str("id");
 
-        let told = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
-        let signature = sign(SECRET, told.as_bytes());
+        let webhook_body = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
+        let signature = sign(SECRET, webhook_body.as_bytes());
         let headers = [
             ("content-type", "application/json"),
             (header(provider), signature.as_str()),
         ];
         let path = format!("/webhooks/{}", aws::name(provider));
         let heard = hearing
-            .http("POST", &path, &headers, told.as_bytes())
+            .http("POST", &path, &headers, webhook_body.as_bytes())
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(heard.status, 200, "{}", heard.text());
         let writes = self
             .proxy
@@ -93,22 +93,22 @@ impl Shop {
             .filter(|call| call.action == "TransactWriteItems");
 
         self.proxy.reset();
-        for _ in 0..LOOKS {
-            let looked = looking.http("GET", &format!("/payments/{id}"), &[], b"").await;
-            assert_eq!(Answer::from(looked.expect("an answer")).str("status"), "completed");
+        for _ in 0..POLLS {
+            let polled = looking.http("GET", &format!("/payments/{id}"), &[], b"").await;
+            assert_eq!(Response::from(polled.expect("a response")).str("status"), "completed");
         }
-        assert_eq!(self.proxy.calls().len(), LOOKS);
+        assert_eq!(self.proxy.calls().len(), POLLS);
 
         let records = aws::stream_records(&self.table).await.split_off(before);
-        // What the filter in template.yaml lets through.
+        // The stream filter of template.yaml.
         let passed: Vec<&Value> = records
             .iter()
             .filter(|record| record["eventName"] == "MODIFY" && record["dynamodb"]["Keys"]["sk"]["S"] == "STATE")
             .collect();
         self.proxy.reset();
         for record in &passed {
-            let answer = publishing.invoke(json!({ "Records": [record] }).to_string()).await;
-            assert_eq!(answer.expect("an answer"), r#"{"batchItemFailures":[]}"#);
+            let response = publishing.invoke(json!({ "Records": [record] }).to_string()).await;
+            assert_eq!(response.expect("a response"), r#"{"batchItemFailures":[]}"#);
         }
         let puts = self.proxy.calls().into_iter().filter(|call| call.action == "PutEvents");
         let events = puts
@@ -125,9 +125,9 @@ impl Shop {
         Used {
             writes: writes.map(|call| transaction(&call.body, &items)).sum::<usize>()
                 + records.iter().map(index).sum::<usize>(),
-            reads: LOOKS * size(state).div_ceil(4096),
+            reads: POLLS * size(state).div_ceil(4096),
             kept: items.iter().filter(stays).map(size).sum(),
-            invocations: 1 + 1 + LOOKS + passed.len(),
+            invocations: 1 + 1 + POLLS + passed.len(),
             events,
             logged: logged() - logged_before,
         }
@@ -139,7 +139,7 @@ fn transaction(body: &Value, items: &[Value]) -> usize {
     writes(body, items).iter().map(|(_, units)| units).sum()
 }
 
-/// The write units of the index for a change of an item: one to put an entry there, one to take it away.
+/// The index's write units for a changed item: one to put an entry, one to delete it.
 fn index(record: &Value) -> usize {
     let entry = |image: &Value| image["dueAt"].is_object().then(|| image["dueAt"].clone());
     let (old, new) = (
@@ -154,15 +154,15 @@ fn index(record: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn a_payment_uses_what_the_page_on_cost_says() {
+async fn payment_usage_matches_the_cost_page() {
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
     let mut quantities = Vec::new();
     for provider in [Provider::Apolopay, Provider::Finvypay] {
-        let shop = Shop::open(&[function(provider), "webhook-handler", "get-payment", "publish-events"]).await;
-        // The first one's log has what is said once.
-        shop.sell(provider).await;
-        let sold = shop.sell(provider).await;
-        // Times, and how many digits they have, differ.
+        let stack = Stack::open(&[function(provider), "webhook-handler", "get-payment", "publish-events"]).await;
+        // Discards log lines that are written once per process.
+        stack.sell(provider).await;
+        let sold = stack.sell(provider).await;
+        // Times and their lengths vary.
         let logged = sold.logged.next_multiple_of(250);
         quantities.push([
             sold.writes,
@@ -185,19 +185,19 @@ async fn a_payment_uses_what_the_page_on_cost_says() {
     let rows: Vec<_> = names.iter().enumerate().map(row).collect();
     assert!(
         page.contains(&rows.join("\n")),
-        "docs/cost.md does not say:\n{}",
+        "missing in docs/cost.md:\n{}",
         rows.join("\n")
     );
 }
 
 #[tokio::test]
-async fn an_idle_run_of_the_reconciler_uses_what_the_page_on_cost_says() {
-    let shop = Shop::open(&["reconcile-payments"]).await;
-    let report = shop.functions[0].invoke(r#"{"action":"sweep"}"#).await;
+async fn idle_reconciler_usage_matches_the_cost_page() {
+    let stack = Stack::open(&["reconcile-payments"]).await;
+    let report = stack.functions[0].invoke(r#"{"action":"sweep"}"#).await;
     report.expect("a report");
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
-    // Half a unit each, as the least that a query of an index costs.
-    let row = format!("| queries of an idle run | {} |", shop.proxy.operations("Query"));
-    assert_eq!(shop.proxy.operations("Query"), shop.proxy.operations("*"));
-    assert!(page.contains(&row), "docs/cost.md does not say:\n{row}");
+    // Half a unit each, the minimum of an index query.
+    let row = format!("| queries of an idle run | {} |", stack.proxy.operations("Query"));
+    assert_eq!(stack.proxy.operations("Query"), stack.proxy.operations("*"));
+    assert!(page.contains(&row), "missing in docs/cost.md:\n{row}");
 }

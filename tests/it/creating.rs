@@ -1,7 +1,7 @@
-//! What both routes that create payments refuse, and what becomes of a provider's failures: the contract's error table.
+//! Refusals and provider failures of both create routes: the contract's error table.
 
 use futures_util::future::join_all;
-use payment_functions_tests::world::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, PRODUCTION_TIMEOUTS};
 
 use super::aws;
 use super::invoke::{invoke, post_event};
@@ -12,13 +12,14 @@ fn problem(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
-/// Asserts that nothing was stored for a request, by way of its provider, who hears of a payment only after the store.
+/// Asserts that nothing was stored. The provider is called only after the intent is stored, so it suffices to check its
+/// calls.
 async fn assert_not_called(provider: Provider, order_id: &str) {
     assert!(calls(provider, order_id).await.is_empty(), "{order_id}");
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_malformed() {
+async fn body_that_is_not_json_is_malformed() {
     for provider in BOTH {
         let order = unique("ORD");
         let good = body(provider, &order).to_string();
@@ -35,13 +36,13 @@ async fn a_body_that_is_not_json_is_malformed() {
             "{\"amount\":\"\u{7}\"}".to_owned(),
             "\u{feff}{}".to_owned(),
             good.trim_end_matches('}').to_owned(),
-            // Duplicate members, at any depth and however written.
+            // Duplicate members at any depth, in any spelling.
             good.replacen('{', "{\"amount\":1,", 1),
             good.replacen('{', "{\"\\u0061mount\":1,", 1),
             good.replacen('{', "{\"x\":{\"y\":[{\"z\":1,\"z\":1}]},", 1),
         ] {
-            let answer = post_text(provider, text.clone(), &[]).await;
-            assert_eq!(answer.problem(), problem(400, "MALFORMED_JSON"), "{text}");
+            let response = post_text(provider, text.clone(), &[]).await;
+            assert_eq!(response.problem(), problem(400, "MALFORMED_JSON"), "{text}");
         }
         assert_not_called(provider, &order).await;
     }
@@ -60,10 +61,9 @@ async fn a_body_that_is_not_json_is_malformed() {
     "#);
 }
 
-/// The local gateway itself answers such a body with a 500, so it is handed to the functions as API Gateway would hand
-/// it.
+/// The local gateway refuses such a body with a 500, so this invokes the functions as API Gateway would.
 #[tokio::test]
-async fn a_body_that_is_not_utf8_is_malformed() {
+async fn body_that_is_not_utf8_is_malformed() {
     for provider in BOTH {
         let mut event = post_event(route(provider), &[]);
         event["isBase64Encoded"] = json!(true);
@@ -76,17 +76,17 @@ async fn a_body_that_is_not_utf8_is_malformed() {
             ),
         ] {
             event["body"] = json!(body);
-            let answer = invoke(world().await.functions_url(), function(provider), event.to_string()).await;
-            assert_eq!(answer.status, status, "{answer:?}");
+            let response = invoke(world().await.functions_url(), function(provider), event.to_string()).await;
+            assert_eq!(response.status, status, "{response:?}");
             if status == 400 {
-                assert_eq!(answer.json()["code"], "MALFORMED_JSON");
+                assert_eq!(response.json()["code"], "MALFORMED_JSON");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn only_json_is_a_supported_media_type() {
+async fn only_json_media_type_is_supported() {
     for provider in BOTH {
         let order = unique("ORD");
         let good = body(provider, &order).to_string();
@@ -99,8 +99,12 @@ async fn only_json_is_a_supported_media_type() {
             "application/problem+json",
             "application/jsonp; application/json",
         ] {
-            let answer = post_text(provider, good.clone(), &[("content-type", media_type)]).await;
-            assert_eq!(answer.problem(), problem(415, "UNSUPPORTED_MEDIA_TYPE"), "{media_type}");
+            let response = post_text(provider, good.clone(), &[("content-type", media_type)]).await;
+            assert_eq!(
+                response.problem(),
+                problem(415, "UNSUPPORTED_MEDIA_TYPE"),
+                "{media_type}"
+            );
         }
         let url = format!("{}{}", world().await.functions_url(), route(provider));
         let none = send(request(reqwest::Method::POST, &url).body(good)).await;
@@ -114,12 +118,12 @@ async fn only_json_is_a_supported_media_type() {
             "Application/Json ; x=y",
         ] {
             let good = body(provider, &unique("ORD")).to_string();
-            let answer = post_text(provider, good, &[("content-type", media_type)]).await;
-            assert_eq!(answer.status, 201, "{media_type}: {answer:?}");
+            let response = post_text(provider, good, &[("content-type", media_type)]).await;
+            assert_eq!(response.status, 201, "{media_type}: {response:?}");
         }
     }
-    let answer = post_text(Provider::Finvypay, "{}", &[("content-type", "text/plain")]).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = post_text(Provider::Finvypay, "{}", &[("content-type", "text/plain")]).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     415
     cache-control: no-store
     content-type: application/problem+json
@@ -135,21 +139,21 @@ async fn only_json_is_a_supported_media_type() {
 }
 
 #[tokio::test]
-async fn a_body_has_64_kib_at_most() {
+async fn body_over_64_kib_is_refused() {
     for provider in BOTH {
         let padded = |length: usize| {
             let body = body(provider, &unique("ORD")).to_string();
             format!("{body}{}", " ".repeat(length - body.len()))
         };
-        let answer = post_text(provider, padded(65_536), &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        let response = post_text(provider, padded(65_536), &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
         for text in [padded(65_537), "x".repeat(65_537), "é".repeat(40_000)] {
-            let answer = post_text(provider, text, &[]).await;
-            assert_eq!(answer.problem(), problem(413, "PAYLOAD_TOO_LARGE"));
+            let response = post_text(provider, text, &[]).await;
+            assert_eq!(response.problem(), problem(413, "PAYLOAD_TOO_LARGE"));
         }
     }
-    let answer = post_text(Provider::Apolopay, " ".repeat(65_537), &[]).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = post_text(Provider::Apolopay, " ".repeat(65_537), &[]).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     413
     cache-control: no-store
     content-type: application/problem+json
@@ -165,18 +169,18 @@ async fn a_body_has_64_kib_at_most() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_object_is_wrong_as_a_whole() {
+async fn body_that_is_no_object_is_refused() {
     for provider in BOTH {
         for text in ["[]", "null", "true", "25.50", "\"amount\"", "[{\"amount\":1}]"] {
-            let answer = post_text(provider, text, &[]).await;
-            assert_eq!(answer.problem(), problem(422, "VALIDATION_FAILED"), "{text}");
-            assert_eq!(answer.pointers(), [""], "{text}");
+            let response = post_text(provider, text, &[]).await;
+            assert_eq!(response.problem(), problem(422, "VALIDATION_FAILED"), "{text}");
+            assert_eq!(response.pointers(), [""], "{text}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_amount_is_counted_by_value_and_never_rounded() {
+async fn amount_is_compared_by_value_and_never_rounded() {
     for provider in BOTH {
         for wrong in [
             "0",
@@ -203,9 +207,9 @@ async fn an_amount_is_counted_by_value_and_never_rounded() {
             let text = with(good, json!({ "amount": "AMOUNT" }))
                 .to_string()
                 .replace("\"AMOUNT\"", wrong);
-            let answer = post_text(provider, text, &[]).await;
-            assert_eq!(answer.problem(), problem(422, "VALIDATION_FAILED"), "{wrong}");
-            assert_eq!(answer.pointers(), ["/amount"], "{wrong}");
+            let response = post_text(provider, text, &[]).await;
+            assert_eq!(response.problem(), problem(422, "VALIDATION_FAILED"), "{wrong}");
+            assert_eq!(response.pointers(), ["/amount"], "{wrong}");
         }
         for (given, sent) in [
             ("25.50", "25.50"),
@@ -220,20 +224,20 @@ async fn an_amount_is_counted_by_value_and_never_rounded() {
         ] {
             let order = unique("ORD");
             let text = with(body(provider, &order), json!({ "amount": "AMOUNT" })).to_string();
-            let answer = post_text(provider, text.replace("\"AMOUNT\"", given), &[]).await;
-            assert_eq!(answer.status, 201, "{given}: {answer:?}");
+            let response = post_text(provider, text.replace("\"AMOUNT\"", given), &[]).await;
+            assert_eq!(response.status, 201, "{given}: {response:?}");
             let member = format!("\"amount\":{sent},");
-            assert!(answer.text.contains(&member), "{given}: {answer:?}");
+            assert!(response.text.contains(&member), "{given}: {response:?}");
             let calls = calls(provider, &order).await;
             assert!(calls[0].body.contains(&member), "{given}: {}", calls[0].body);
-            let shown = get_payment(&answer.str("id")).await;
+            let shown = get_payment(&response.str("id")).await;
             assert!(shown.text.contains(&member), "{given}: {shown:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_the_provider_refuses_is_refused_with_its_code() {
+async fn provider_refusal_keeps_its_code() {
     let refused = |code: &str| json!({ "status": 400, "body": { "statusCode": 400, "message": "no", "code": code } });
     let cases = [
         (Provider::Apolopay, json!({ "error": "BAD_REQUEST" }), None),
@@ -277,21 +281,24 @@ async fn what_the_provider_refuses_is_refused_with_its_code() {
     ];
     for (provider, reply, code) in cases {
         let order = unique("ORD");
-        let answer = create_with(provider, &order, json!([reply])).await;
-        assert_eq!(answer.problem(), problem(422, "PROVIDER_REJECTED"), "{reply}");
+        let response = create_with(provider, &order, json!([reply])).await;
+        assert_eq!(response.problem(), problem(422, "PROVIDER_REJECTED"), "{reply}");
         assert_eq!(
-            answer.json().get("providerCode").and_then(Value::as_str),
+            response.json().get("providerCode").and_then(Value::as_str),
             code,
             "{reply}"
         );
-        for told in ["script", "amount", "\"no\"", "Button", "not available"] {
-            assert!(!answer.text.contains(told), "the provider's own words: {answer:?}");
+        for private in ["script", "amount", "\"no\"", "Button", "not available"] {
+            assert!(
+                !response.text.contains(private),
+                "the provider's own message: {response:?}"
+            );
         }
         let id = &calls(provider, &order).await[0].body;
         let id = serde_json::from_str::<Value>(id).expect("JSON")["metadata"]["paymentFunctionsId"].clone();
         assert_eq!(status_of(id.as_str().expect("our id")).await, "failed", "{reply}");
         match code {
-            Some("INVALID_CARD") => insta::assert_snapshot!(answer.whole(), @r#"
+            Some("INVALID_CARD") => insta::assert_snapshot!(response.whole(), @r#"
             422
             cache-control: no-store
             content-type: application/problem+json
@@ -305,7 +312,7 @@ async fn what_the_provider_refuses_is_refused_with_its_code() {
               "type": "urn:payment-functions:problem:provider-rejected"
             }
             "#),
-            None => insta::allow_duplicates! { insta::assert_snapshot!(answer.whole(), @r#"
+            None => insta::allow_duplicates! { insta::assert_snapshot!(response.whole(), @r#"
             422
             cache-control: no-store
             content-type: application/problem+json
@@ -324,7 +331,7 @@ async fn what_the_provider_refuses_is_refused_with_its_code() {
 }
 
 #[tokio::test]
-async fn an_answer_of_no_use_is_a_provider_error() {
+async fn unusable_provider_response_is_a_provider_error() {
     let both = [
         json!({ "error": "INTERNAL_ERROR" }),
         json!({ "error": "UNAVAILABLE" }),
@@ -372,24 +379,28 @@ async fn an_answer_of_no_use_is_a_provider_error() {
         .into_iter()
         .flat_map(|provider| both.clone().map(|reply| (provider, reply)));
     let cases: Vec<_> = both.chain(own).collect();
-    let answers = join_all(cases.into_iter().map(|(provider, reply)| async move {
-        let answer = create_with(provider, &unique("ORD"), json!([reply])).await;
-        assert_eq!(answer.problem(), problem(502, "PROVIDER_ERROR"), "{provider:?} {reply}");
-        assert_eq!(status_of(&answer.str("id")).await, "creating", "{provider:?} {reply}");
-        answer.whole()
+    let responses = join_all(cases.into_iter().map(|(provider, reply)| async move {
+        let response = create_with(provider, &unique("ORD"), json!([reply])).await;
+        assert_eq!(
+            response.problem(),
+            problem(502, "PROVIDER_ERROR"),
+            "{provider:?} {reply}"
+        );
+        assert_eq!(status_of(&response.str("id")).await, "creating", "{provider:?} {reply}");
+        response.whole()
     }))
     .await;
-    for answer in &answers {
-        assert_eq!(*answer, answers[0], "one answer, whatever the provider's was");
+    for response in &responses {
+        assert_eq!(*response, responses[0], "the same response for every provider error");
     }
-    insta::assert_snapshot!(answers[0], @r#"
+    insta::assert_snapshot!(responses[0], @r#"
     502
     cache-control: no-store
     content-type: application/problem+json
 
     {
       "code": "PROVIDER_ERROR",
-      "detail": "The payment provider gave no usable answer. The payment may be tried again with the same Idempotency-Key.",
+      "detail": "The payment provider gave no usable response. Try again with the same Idempotency-Key.",
       "id": "[uuid]",
       "status": 502,
       "title": "The payment provider failed",
@@ -399,7 +410,7 @@ async fn an_answer_of_no_use_is_a_provider_error() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_another_payments_is_a_provider_error() {
+async fn id_of_another_payment_is_a_provider_error() {
     for (provider, field, member) in [
         (Provider::Apolopay, "processId", "processId"),
         (Provider::Finvypay, "paymentId", "paymentId"),
@@ -420,7 +431,7 @@ async fn an_id_that_is_another_payments_is_a_provider_error() {
 }
 
 #[tokio::test]
-async fn a_throttled_caller_is_told_when_to_come_again() {
+async fn throttled_caller_gets_retry_after() {
     for provider in BOTH {
         for (reply, seconds) in [
             (json!({ "error": "RATE_LIMITED" }), "30"),
@@ -429,7 +440,7 @@ async fn a_throttled_caller_is_told_when_to_come_again() {
                 "7",
             ),
             (json!({ "status": 429, "body": "slow down" }), "5"),
-            // A date, or nonsense.
+            // A date, or an invalid value.
             (
                 json!({ "status": 429, "headers": { "retry-after": "Wed, 21 Oct 2026 07:28:00 GMT" } }),
                 "5",
@@ -439,14 +450,14 @@ async fn a_throttled_caller_is_told_when_to_come_again() {
                 "300",
             ),
         ] {
-            let answer = create_with(provider, &unique("ORD"), json!([reply])).await;
-            assert_eq!(answer.problem(), problem(503, "UNAVAILABLE"), "{reply}");
-            assert_eq!(answer.header("retry-after"), Some(seconds), "{reply}");
-            assert_eq!(status_of(&answer.str("id")).await, "creating", "{reply}");
+            let response = create_with(provider, &unique("ORD"), json!([reply])).await;
+            assert_eq!(response.problem(), problem(503, "UNAVAILABLE"), "{reply}");
+            assert_eq!(response.header("retry-after"), Some(seconds), "{reply}");
+            assert_eq!(status_of(&response.str("id")).await, "creating", "{reply}");
         }
     }
-    let answer = create_with(Provider::Apolopay, &unique("ORD"), json!([{ "error": "RATE_LIMITED" }])).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = create_with(Provider::Apolopay, &unique("ORD"), json!([{ "error": "RATE_LIMITED" }])).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     503
     cache-control: no-store
     content-type: application/problem+json
@@ -464,7 +475,7 @@ async fn a_throttled_caller_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_begins() {
+async fn missing_secret_stores_nothing() {
     join_all(BOTH.map(|provider| async move {
         let (proxy, alone) = aws::without_secrets(function(provider), &[]).await;
         let order = unique("ORD");
@@ -474,39 +485,39 @@ async fn without_the_secret_nothing_begins() {
             Fault::Error(400, "AccessDeniedException"),
         ] {
             proxy.fail("GetSecretValue", fault);
-            let answer = post_to(alone.url(), route(provider), body(provider, &order).to_string(), &[]).await;
-            assert_eq!(answer.problem(), problem(503, "UNAVAILABLE"));
-            assert_eq!(answer.header("retry-after"), Some("5"));
-            assert!(answer.json().get("id").is_none(), "{answer:?}");
+            let response = post_to(alone.url(), route(provider), body(provider, &order).to_string(), &[]).await;
+            assert_eq!(response.problem(), problem(503, "UNAVAILABLE"));
+            assert_eq!(response.header("retry-after"), Some("5"));
+            assert!(response.json().get("id").is_none(), "{response:?}");
             assert!(proxy.count("GetSecretValue") > 0 && proxy.count("TransactWriteItems") == 0);
             proxy.reset();
         }
         assert_not_called(provider, &order).await;
-        let answer = post_to(alone.url(), route(provider), body(provider, &order).to_string(), &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        let response = post_to(alone.url(), route(provider), body(provider, &order).to_string(), &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
+async fn unavailable_store_returns_503_and_keeps_a_stored_id() {
     let wholes = join_all(BOTH.map(|provider| async move {
-        let (proxy, alone) = aws::behind_proxy(function(provider), &[USUAL_LIMITS]).await;
+        let (proxy, alone) = aws::behind_proxy(function(provider), &[PRODUCTION_TIMEOUTS]).await;
         let order = unique("ORD");
         let text = body(provider, &order).to_string();
         let mut whole = None;
         for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect, Fault::Hang] {
             proxy.fail("TransactWriteItems", fault);
-            let answer = post_to(alone.url(), route(provider), text.as_str(), &[]).await;
-            assert_eq!(answer.problem(), problem(503, "UNAVAILABLE"));
-            assert_eq!(answer.header("retry-after"), Some("5"));
-            assert!(answer.json().get("id").is_none(), "{answer:?}");
-            whole = Some(answer.whole());
+            let response = post_to(alone.url(), route(provider), text.as_str(), &[]).await;
+            assert_eq!(response.problem(), problem(503, "UNAVAILABLE"));
+            assert_eq!(response.header("retry-after"), Some("5"));
+            assert!(response.json().get("id").is_none(), "{response:?}");
+            whole = Some(response.whole());
             proxy.reset();
         }
         assert_not_called(provider, &order).await;
 
-        // The store fails once the provider is at work.
+        // The store fails during the provider call.
         let script = control().await;
         script
             .replies(provider, &order, json!([{ "delayMs": 2500 }]))
@@ -517,15 +528,15 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
             until_called(provider, &order, 1).await;
             proxy.fail("TransactWriteItems", Fault::UNAVAILABLE);
         };
-        let (answer, ()) = tokio::join!(request, fail);
-        assert_eq!(answer.problem(), problem(503, "UNAVAILABLE"));
-        let id = answer.str("id");
+        let (response, ()) = tokio::join!(request, fail);
+        assert_eq!(response.problem(), problem(503, "UNAVAILABLE"));
+        let id = response.str("id");
         assert_eq!(status_of(&id).await, "creating");
 
-        // Whoever pays all the same is found by our id in the metadata.
+        // The webhook's metadata contains our payment id.
         webhooks(json!({ "provider": provider, "orderId": order })).await;
         assert_eq!(status_of(&id).await, "completed");
-        whole.expect("an answer")
+        whole.expect("a response")
     }))
     .await;
     insta::assert_snapshot!(wholes[0], @r#"
@@ -544,12 +555,12 @@ async fn without_the_store_nothing_begins_and_what_has_begun_keeps_its_id() {
     "#);
 }
 
-/// The store did what it was asked, but its answer was lost: the client asks again, and nothing is done twice.
+/// The write succeeded but its response was lost: the SDK retries, and nothing is done twice.
 #[tokio::test]
-async fn the_stores_answer_is_lost() {
+async fn lost_store_response_creates_one_payment() {
     join_all(BOTH.map(|provider| async move {
         let (proxy, alone) = aws::behind_proxy(function(provider), &[]).await;
-        let lose = || proxy.fail_times("TransactWriteItems", 1, Fault::LoseAnswer);
+        let lose = || proxy.fail_times("TransactWriteItems", 1, Fault::LoseResponse);
         for is_intent in [true, false] {
             let (order, key) = (unique("ORD"), unique("key"));
             let script = control().await;
@@ -567,13 +578,13 @@ async fn the_stores_answer_is_lost() {
                 }
             };
             let request = post_to(alone.url(), route(provider), text.as_str(), &headers);
-            let (answer, ()) = tokio::join!(request, outcome);
-            assert_eq!(answer.status, 201, "{answer:?}");
+            let (response, ()) = tokio::join!(request, outcome);
+            assert_eq!(response.status, 201, "{response:?}");
             let again = keyed(provider, &body(provider, &order), &key).await;
             assert_eq!(again.header("idempotency-replayed"), Some("true"), "{again:?}");
-            assert_eq!(again.text, answer.text);
+            assert_eq!(again.text, response.text);
             assert_eq!(calls(provider, &order).await.len(), 1);
-            assert_eq!(status_of(&answer.str("id")).await, "pending");
+            assert_eq!(status_of(&response.str("id")).await, "pending");
         }
     }))
     .await;

@@ -1,5 +1,5 @@
-//! The very template.yaml, deployed with the functions as they ship onto a local AWS that enforces rights: what a buyer, a
-//! provider and the merchant's own systems see of it.
+//! template.yaml and the release builds, deployed to a local AWS that enforces permissions: the view of a buyer, a
+//! provider and the merchant's systems.
 
 mod alarms;
 mod rights;
@@ -25,7 +25,7 @@ async fn cloud() -> &'static Cloud {
     cloud.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What somebody says who deploys it for the first time.
+/// The parameters of a first deployment.
 fn parameters() -> Value {
     json!({
         "AllowedOrigins": "https://shop.example,https://www.shop.example",
@@ -33,12 +33,12 @@ fn parameters() -> Value {
         "AlarmEmail": "on-call@shop.example",
         "WebhookConcurrency": "50",
         "Architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" },
-        // The local AWS has no CodeDeploy; what it would be told is tested by itself.
+        // The local AWS has no CodeDeploy; another test covers it.
         "GradualDeployments": "false",
     })
 }
 
-/// A deployed stack whose secrets have been given their values.
+/// Deploys a stack and fills its secrets.
 async fn deployed(name: &str, parameters: &Value) -> Stack {
     let cloud = cloud().await;
     let stack = cloud.deploy(name, parameters).await;
@@ -59,17 +59,17 @@ async fn deployed(name: &str, parameters: &Value) -> Stack {
     stack
 }
 
-/// A call of whoever deploys, which must succeed.
+/// Makes an AWS call as the deployer. It must succeed.
 async fn call(service: &str, operation: &str, arguments: Value) -> Value {
-    let answer = cloud().await.call(service, operation, arguments).await;
-    answer.unwrap_or_else(|refusal| panic!("{service} {operation}: {refusal}"))
+    let response = cloud().await.call(service, operation, arguments).await;
+    response.unwrap_or_else(|refusal| panic!("{service} {operation}: {refusal}"))
 }
 
 fn stand_ins(cloud: &Cloud) -> Control {
     Control::new(cloud.sandbox_url()).expect("a control client")
 }
 
-/// A queue to which something is sent, and what came.
+/// A queue that receives events or notifications.
 struct Inbox {
     url: String,
     arn: String,
@@ -94,7 +94,7 @@ impl Inbox {
         Self { url, arn }
     }
 
-    /// What has come since the last time, each as JSON.
+    /// The messages since the last call, as JSON.
     async fn messages(&self) -> Vec<Value> {
         let mut bodies = Vec::new();
         loop {
@@ -112,23 +112,23 @@ impl Inbox {
     }
 }
 
-/// Asks until there is an answer, for two minutes: longer than the schedule's minute.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls for up to two minutes, longer than the schedule's minute.
+async fn until<T>(what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(response) = poll().await {
+            return response;
         }
         assert!(
             Instant::now() < deadline,
-            "not in time: {what}\n{}",
+            "timed out waiting for {what}\n{}",
             cloud().await.log()
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Makes the reconciler look at an item in its next run.
+/// Makes an item due for the reconciler's next run.
 async fn make_due(stack: &Stack, pk: &str, sk: &str) {
     let arguments = json!({
         "TableName": stack.output("PaymentsTableName"),
@@ -141,16 +141,16 @@ async fn make_due(stack: &Stack, pk: &str, sk: &str) {
 }
 
 #[tokio::test]
-async fn both_providers_payments_go_through_all_that_is_deployed() {
+async fn deployed_stack_takes_payments_of_both_providers() {
     let cloud = cloud().await;
     let stack = deployed("shop", &parameters()).await;
     let url = |path: &str| cloud.url(&stack, path);
     let status = async |id: &str| {
-        let answer = send(request(Method::GET, &url(&format!("/payments/{id}")))).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.str("status")
+        let response = send(request(Method::GET, &url(&format!("/payments/{id}")))).await;
+        assert_eq!(response.status, 200, "{response:?}");
+        response.str("status")
     };
-    // The merchant's own system listens.
+    // The merchant's system subscribes.
     let inbox = Inbox::open("merchant").await;
     let bus = stack.output("EventBusName");
     let pattern = json!({ "source": ["payment-functions"] }).to_string();
@@ -178,7 +178,7 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
         let id = created.str("id");
         assert_eq!(status(&id).await, "pending");
 
-        // The provider reports it to the function URL; somebody else does too.
+        // The provider's webhook and a forgery at the function URL.
         let webhook = |signature: &str| {
             json!({
                 "provider": provider, "orderId": order, "signature": signature,
@@ -200,7 +200,7 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
         ids.push(id);
     }
 
-    // A webhook that never comes, which the schedule makes good.
+    // A lost webhook: the scheduled reconciler polls instead.
     let order = unique("lost");
     let lost = post_to("", &url("/apm-payments"), apm(&order).to_string(), &[]).await;
     let there = lost.str("paymentId");
@@ -209,13 +209,13 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
         .await
         .unwrap();
     make_due(&stack, &format!("PAYMENT#{}", lost.str("id")), "STATE").await;
-    until("the schedule settles it", async || {
+    until("resolved by the scheduled reconciler", async || {
         (status(&lost.str("id")).await == "completed").then_some(())
     })
     .await;
     ids.push(lost.str("id"));
 
-    // Every change of a status has come over the stream and the bus.
+    // Every status change is published.
     let mut events: Vec<Value> = Vec::new();
     until("the events", async || {
         events.extend(inbox.messages().await);
@@ -238,7 +238,7 @@ async fn both_providers_payments_go_through_all_that_is_deployed() {
 }
 
 #[tokio::test]
-async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
+async fn api_allows_shop_origins_only_and_has_no_other_route() {
     let cloud = cloud().await;
     let stack = deployed("browsers", &parameters()).await;
     let preflight = async |origin: &str| {
@@ -249,14 +249,18 @@ async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
         send(request).await
     };
     for origin in ["https://shop.example", "https://www.shop.example"] {
-        let answer = preflight(origin).await;
-        assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{answer:?}");
-        assert_eq!(answer.header("access-control-allow-methods"), Some("GET,POST"));
+        let response = preflight(origin).await;
         assert_eq!(
-            answer.header("access-control-allow-headers"),
+            response.header("access-control-allow-origin"),
+            Some(origin),
+            "{response:?}"
+        );
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET,POST"));
+        assert_eq!(
+            response.header("access-control-allow-headers"),
             Some("content-type,idempotency-key")
         );
-        let exposed = answer.header("access-control-expose-headers");
+        let exposed = response.header("access-control-expose-headers");
         assert_eq!(exposed, Some("idempotency-replayed,retry-after,location"));
     }
     let stranger = preflight("https://elsewhere.example").await;
@@ -266,13 +270,13 @@ async fn the_api_answers_browsers_of_the_shop_alone_and_knows_no_other_route() {
         (Method::POST, "/"),
         (Method::DELETE, "/payments/1"),
     ] {
-        let answer = send(request(method.clone(), &cloud.url(&stack, path))).await;
-        assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
+        let response = send(request(method.clone(), &cloud.url(&stack, path))).await;
+        assert_eq!(response.status, 404, "{method} {path}: {response:?}");
     }
 }
 
 #[tokio::test]
-async fn with_an_issuer_nobody_is_let_in_without_a_token() {
+async fn issuer_requires_a_token() {
     let cloud = cloud().await;
     let stack = deployed(
         "tokens",
@@ -289,11 +293,11 @@ async fn with_an_issuer_nobody_is_let_in_without_a_token() {
             if let Some(token) = token {
                 request = request.header("authorization", token);
             }
-            let answer = send(request).await;
-            assert_eq!(answer.status, 401, "{method} {path} {token:?}: {answer:?}");
+            let response = send(request).await;
+            assert_eq!(response.status, 401, "{method} {path} {token:?}: {response:?}");
         }
     }
-    // The providers have no token, and their signature counts.
+    // Providers have no token; their signature counts.
     let unsigned = send(request(Method::POST, &cloud.url(&stack, "/webhooks/finvypay")).body("{}")).await;
     assert_eq!(unsigned.problem().1, "SIGNATURE_INVALID");
 }

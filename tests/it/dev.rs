@@ -1,5 +1,4 @@
-//! `make dev` as a person runs it: ready, a payment through each provider, its events, and nothing left when it is
-//! interrupted; and what it says where it cannot start.
+//! `make dev`: start, a payment through each provider, its events, a clean stop, and the errors of a failed start.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
@@ -14,12 +13,12 @@ use tokio::process::Command;
 use crate::invoke;
 use crate::support::*;
 
-/// The request in FinvyPay's own documentation, without `webhookUrl`.
+/// The request in FinvyPay's documentation, without `webhookUrl`.
 const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay",
     "description":"Order #78901 - Premium Plan","email":"customer@example.com","firstName":"Jane","lastName":"Smith",
     "returnUrl":"https://your-domain.com/payment/success","cancelUrl":"https://your-domain.com/payment/cancel"}"#;
 
-/// How many processes run whose environment has this variable.
+/// The number of processes with this environment variable.
 fn running(variable: &str) -> usize {
     let mut system = System::new().unwrap();
     let environment = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);
@@ -31,7 +30,7 @@ fn running(variable: &str) -> usize {
         .count()
 }
 
-/// Waits for something that soon is.
+/// Waits for a condition.
 async fn until(what: &str, is: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is() {
@@ -40,21 +39,21 @@ async fn until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// The answer to a webhook that is sent again after a 503, as a provider does: on a busy machine the functions may give
-/// up waiting for this world's own local AWS, and look for a secret again only after a minute.
+/// The status of a webhook, resent after 503 as a provider does: on a busy machine the functions may run into AWS
+/// timeouts.
 async fn delivered(control: &Control, spec: Value) -> u16 {
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
-        let answers = control.webhooks(spec.clone()).await.unwrap();
-        match answers[0].status {
+        let responses = control.webhooks(spec.clone()).await.unwrap();
+        match responses[0].status {
             Some(503) if Instant::now() < deadline => tokio::time::sleep(Duration::from_secs(1)).await,
             Some(status) => return status,
-            None => panic!("no answer: {answers:?}"),
+            None => panic!("no response: {responses:?}"),
         }
     }
 }
 
-/// What `make dev` says where it cannot start.
+/// The error output of a failed `make dev`.
 async fn refused(variables: &[(&str, &str)]) -> String {
     let mut dev = Command::new(world().await.binary("dev").unwrap());
     dev.envs(variables.iter().copied())
@@ -67,7 +66,7 @@ async fn refused(variables: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named_with_the_variable_that_moves_it() {
+async fn port_in_use_names_its_variable() {
     let variables = ["FUNCTIONS_PORT", "AWS_PORT", "SANDBOX_PORT"];
     let parts = ["the functions", "the local AWS", "the providers' stand-ins"];
     for (variable, part) in variables.into_iter().zip(parts) {
@@ -90,7 +89,7 @@ async fn a_port_in_use_is_named_with_the_variable_that_moves_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_variable_that_a_function_cannot_use_is_named() {
+async fn unusable_variable_is_named() {
     let _quiet = MACHINE.write().await;
     let ports: [String; 3] = std::array::from_fn(|_| free_port().unwrap().to_string());
     let said = refused(&[
@@ -105,7 +104,7 @@ async fn a_variable_that_a_function_cannot_use_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_ready_to_nothing_left() {
+async fn dev_runs_and_stops_cleanly() {
     let _quiet = MACHINE.write().await;
     let [functions, aws, sandbox] = std::array::from_fn(|_| free_port().unwrap().to_string());
     let mark = unique("dev");
@@ -115,7 +114,7 @@ async fn from_ready_to_nothing_left() {
             ("AWS_PORT", &aws),
             ("SANDBOX_PORT", &sandbox),
             ("PF_TEST_MARK", &mark),
-            // As many a developer has it set: the table is where the functions look for it.
+            // A developer's setting that must not matter: the table is in the default region.
             ("AWS_REGION", &"eu-central-1".to_owned()),
         ])
         .stdin(Stdio::null())
@@ -130,7 +129,7 @@ async fn from_ready_to_nothing_left() {
                 return;
             }
         }
-        panic!("it ended before it was ready");
+        panic!("make dev ended before it was ready");
     };
     tokio::time::timeout(Duration::from_secs(180), ready)
         .await
@@ -154,7 +153,7 @@ async fn from_ready_to_nothing_left() {
             .str("status")
     };
 
-    // The summary, and a second one at the same place.
+    // The summary names the address; a second instance at the same port fails.
     let page = format!("  the checkout page  http://127.0.0.1:{sandbox}/");
     until("the summary", || is_shown(&page)).await;
     let same = [
@@ -168,7 +167,7 @@ async fn from_ready_to_nothing_left() {
             .starts_with(&format!("make dev: port {functions} (the functions) is in use"))
     );
 
-    // What has no route is answered at once, and an event is passed on to its function.
+    // Unknown routes get a response at once, and invocations reach their function.
     let unknown = send(request(reqwest::Method::GET, &format!("{base}/health"))).await;
     assert_eq!(
         (unknown.status, unknown.text.as_str()),
@@ -180,11 +179,11 @@ async fn from_ready_to_nothing_left() {
     // ApoloPay's documented example, once for each shape of its webhook.
     for shape in ["A", "B"] {
         let body = r#"{"amount":25.50,"metadata":{"orderId":"ORD-9821","customerEmail":"jane@example.com"}}"#;
-        let answer = post_to(&base, "/preorders", body, &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        let id = answer.str("id");
+        let response = post_to(&base, "/preorders", body, &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        let id = response.str("id");
         let by_id = |more: Value| {
-            let mut spec = json!({ "provider": "apolopay", "payment": answer.str("processId"), "shape": shape });
+            let mut spec = json!({ "provider": "apolopay", "payment": response.str("processId"), "shape": shape });
             spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             spec
         };
@@ -192,14 +191,14 @@ async fn from_ready_to_nothing_left() {
         assert_eq!((forged, status(&id).await.as_str()), (401, "pending"));
         let genuine = delivered(&control, by_id(json!({}))).await;
         assert_eq!((genuine, status(&id).await.as_str()), (200, "completed"));
-        // The table's stream is fed to the bus, and what is logged is one short line.
+        // The table's stream feeds the bus, and log lines are short.
         for change in ["pending", "completed"] {
-            let line = format!("publish-events     info  published  detail_type=payment.{change}  payment={id}");
+            let line = format!("publish-events     info  event published  detail_type=payment.{change}  payment={id}");
             until(&line, || is_shown(&line)).await;
         }
     }
 
-    // FinvyPay's, for each shape of its. W1 names nothing but the order, which must then be the payment's alone.
+    // FinvyPay's example, once for each shape. W1 names only the order, which must have one payment.
     for shape in ["W2", "W1", "W1wrapped"] {
         let order = unique("ORD-APM");
         let body = if shape == "W2" {
@@ -207,12 +206,12 @@ async fn from_ready_to_nothing_left() {
         } else {
             APM_EXAMPLE.replace("ORD-APM-78901", &order)
         };
-        let answer = post_to(&base, "/apm-payments", body, &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        assert!(answer.str("redirectUrl").starts_with("http"));
-        let spec = json!({ "provider": "finvypay", "payment": answer.str("paymentId"), "shape": shape });
+        let response = post_to(&base, "/apm-payments", body, &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        assert!(response.str("redirectUrl").starts_with("http"));
+        let spec = json!({ "provider": "finvypay", "payment": response.str("paymentId"), "shape": shape });
         let genuine = delivered(&control, spec).await;
-        let status = status(&answer.str("id")).await;
+        let status = status(&response.str("id")).await;
         assert_eq!((genuine, status.as_str()), (200, "completed"), "{shape}");
     }
 

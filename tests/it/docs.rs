@@ -1,11 +1,11 @@
-//! What the documentation names is there: pages, headings, files, commands, and the tests that prove its promises.
+//! Everything that the documentation names exists: pages, headings, files, commands and tests.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use payment_functions_local::workspace;
 
-/// What of the workspace a page may name by its path.
+/// Folders whose files a page may name.
 const FOLDERS: [&str; 8] = [
     ".ci/",
     ".github/",
@@ -17,15 +17,15 @@ const FOLDERS: [&str; 8] = [
     "tests/",
 ];
 
-struct Page {
+pub struct Page {
     path: PathBuf,
-    prose: String,
-    /// What stands in backticks or in a block of code, apart.
-    code: Vec<String>,
+    pub prose: String,
+    /// Inline code and code blocks.
+    pub code: Vec<String>,
 }
 
 impl Page {
-    fn read(path: PathBuf) -> Self {
+    pub fn read(path: PathBuf) -> Self {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (mut prose, mut code) = (String::new(), Vec::new());
         for (index, block) in text.split("```").enumerate() {
@@ -43,7 +43,7 @@ impl Page {
         Self { path, prose, code }
     }
 
-    /// Every page of the project.
+    /// All pages of the project.
     fn all() -> Vec<Self> {
         let mut paths = Vec::new();
         files(&workspace().join("docs"), &mut paths);
@@ -53,7 +53,7 @@ impl Page {
         paths.into_iter().map(Self::read).collect()
     }
 
-    /// The anchors of its headings, as GitHub makes them.
+    /// The anchors of the headings, as GitHub makes them.
     fn anchors(&self) -> BTreeSet<String> {
         let headings = self.prose.lines().filter(|line| line.starts_with('#'));
         headings
@@ -65,13 +65,13 @@ impl Page {
             .collect()
     }
 
-    /// Where its links lead to.
+    /// The targets of the links.
     fn links(&self) -> impl Iterator<Item = &str> {
         let targets = self.prose.split("](").skip(1);
         targets.filter_map(|rest| rest.split(')').next())
     }
 
-    /// The words of its code.
+    /// The words in the code.
     fn words(&self) -> impl Iterator<Item = &str> {
         let is_part = |char: char| char.is_ascii_alphanumeric() || "._-/:<>*{}".contains(char);
         let words = self
@@ -84,7 +84,7 @@ impl Page {
     }
 }
 
-fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+pub fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -114,7 +114,7 @@ fn tests() -> BTreeSet<String> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
     {
         let text = std::fs::read_to_string(source).unwrap();
-        // A test's attribute; and inside the macro of properties, where tests have it too.
+        // Matches `#[test]`, `#[tokio::test]`, and tests in property macros.
         for after in text.split("#[t").skip(1) {
             let name = after
                 .split_once("fn ")
@@ -125,14 +125,14 @@ fn tests() -> BTreeSet<String> {
     names
 }
 
-/// A name as only tests have it: a sentence. Local secrets look like one, and say that they are local.
+/// Whether it looks like a test name: at least three underscores. Local secrets look alike, but contain `_local_`.
 fn is_sentence(name: &str) -> bool {
     let is_name = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
     name.matches('_').count() >= 3 && name.chars().all(is_name) && !name.contains("_local_")
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let pages = Page::all();
     let mut broken = BTreeSet::new();
     let mut count = 0;
@@ -160,7 +160,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn every_file_command_and_test_that_is_named_is_there() {
+fn named_files_commands_and_tests_exist() {
     let tests = tests();
     let makefile = std::fs::read_to_string(workspace().join("Makefile")).unwrap();
     let mut missing = BTreeSet::new();
@@ -168,7 +168,7 @@ fn every_file_command_and_test_that_is_named_is_there() {
         let mut miss = |what: &str| missing.insert(format!("{}: {what}", page.path.display()));
         let is_pattern = |word: &str| word.contains(['*', '<', '{', '…']) || word.contains("NAME");
         for word in page.words() {
-            // A line of a file may be named too.
+            // A path may end with a line number.
             let path = word.split(':').next().unwrap_or_default();
             let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder));
             if is_path && !is_pattern(path) && !workspace().join(path).exists() {
@@ -194,7 +194,7 @@ fn every_file_command_and_test_that_is_named_is_there() {
     assert_eq!(missing, BTreeSet::new());
 }
 
-/// The words in backticks that stand after "Proved by", of each promise.
+/// The test names after "Proved by" of each guarantee.
 fn proofs(page: &str) -> Vec<Vec<String>> {
     let promises = page
         .split("\n**")
@@ -203,7 +203,7 @@ fn proofs(page: &str) -> Vec<Vec<String>> {
     let proof = |promise: &str| {
         let (_, proof) = promise
             .split_once("Proved by ")
-            .unwrap_or_else(|| panic!("no proof: {promise}"));
+            .unwrap_or_else(|| panic!("no \"Proved by\": {promise}"));
         let paragraph = proof.split("\n\n").next().unwrap_or_default();
         paragraph.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
@@ -211,7 +211,7 @@ fn proofs(page: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn every_promise_names_tests_that_exist() {
+fn every_guarantee_names_existing_tests() {
     let promises = proofs(&Page::read(workspace().join("docs/guarantees.md")).prose);
     assert!(promises.len() >= 20, "{}", promises.len());
     let tests = tests();
@@ -220,6 +220,6 @@ fn every_promise_names_tests_that_exist() {
         .flatten()
         .filter(|name| !tests.contains(*name))
         .collect();
-    assert_eq!(missing, BTreeSet::new(), "these are named, and are no tests");
+    assert_eq!(missing, BTreeSet::new(), "named tests that do not exist");
     assert!(promises.iter().all(|proof| !proof.is_empty()));
 }

@@ -1,4 +1,4 @@
-//! Every file in `events/`, handed to its function by `cargo lambda invoke`, as CONTRIBUTING.md does it.
+//! Every file in `events/`, passed to its function by `cargo lambda invoke` as in CONTRIBUTING.md.
 
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
@@ -14,7 +14,7 @@ use super::aws;
 use super::invoke::{self, event, invoke};
 use super::support::*;
 
-/// The file, the function it is for, the status of its answer, and what stands in the answer's body.
+/// The file, its function, the expected status, and a part of the response body.
 const EVENTS: [(&str, &str, u16, &str); 13] = [
     ("create-preorder.json", "create-preorder", 201, r#""amount":25.50"#),
     (
@@ -46,13 +46,13 @@ const EVENTS: [(&str, &str, u16, &str); 13] = [
     ("webhook-handler-wrong-path.json", "webhook-handler", 404, "NOT_FOUND"),
 ];
 
-/// The files for the functions that nobody reaches over HTTP, and what stands in what `cargo lambda invoke` prints.
+/// The files for functions without HTTP, and a part of the expected output.
 const OTHER_EVENTS: [(&str, &str, &str); 4] = [
     ("reconcile-payments-sweep.json", "reconcile-payments", r#""checked":0"#),
     (
         "reconcile-payments-complete-unknown.json",
         "reconcile-payments",
-        "there is no payment 00000000-0000-4000-8000-000000000000",
+        "payment 00000000-0000-4000-8000-000000000000 does not exist",
     ),
     (
         "publish-events-stream.json",
@@ -68,14 +68,14 @@ const OTHER_EVENTS: [(&str, &str, &str); 4] = [
 
 const RECEIVED: &str = r#"{"received":true}"#;
 
-/// The functions with a table and stand-ins of their own, since the events name fixed orders and ids.
-struct Apart {
+/// The functions with their own table and stand-ins, because the events have fixed orders and ids.
+struct Isolated {
     functions: Vec<(&'static str, Attached)>,
     _sandbox: Sandbox,
     table: String,
 }
 
-impl Apart {
+impl Isolated {
     async fn start() -> Self {
         let world = world().await;
         let table = unique("events");
@@ -108,7 +108,7 @@ impl Apart {
 }
 
 #[tokio::test]
-async fn every_event_gets_its_answer() {
+async fn every_event_gets_its_response() {
     let files: BTreeSet<_> = std::fs::read_dir(workspace().join("events"))
         .expect("events/")
         .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
@@ -119,37 +119,36 @@ async fn every_event_gets_its_answer() {
         .chain(OTHER_EVENTS.map(|(file, ..)| file))
         .map(str::to_owned)
         .collect();
-    assert_eq!(files, known, "every file in events/ has its line here");
+    assert_eq!(files, known, "events/ and EVENTS differ");
 
-    let apart = Apart::start().await;
+    let isolated = Isolated::start().await;
     for (file, function, status, part) in EVENTS {
-        let answer = cargo_lambda_invoke(apart.url(function), file, function).await;
-        assert_eq!(answer.status, status, "{file}: {answer:?}");
-        assert!(answer.text.contains(part), "{file}: {answer:?}");
+        let response = cargo_lambda_invoke(isolated.url(function), file, function).await;
+        assert_eq!(response.status, status, "{file}: {response:?}");
+        assert!(response.text.contains(part), "{file}: {response:?}");
         let media_type = if status < 300 {
             "application/json"
         } else {
             "application/problem+json"
         };
-        assert_eq!(answer.header("content-type"), Some(media_type), "{file}");
+        assert_eq!(response.header("content-type"), Some(media_type), "{file}");
     }
     for (file, function, part) in OTHER_EVENTS {
-        let output = run_cargo_lambda(apart.url(function), file, function).await;
+        let output = run_cargo_lambda(isolated.url(function), file, function).await;
         let printed = [output.stdout, output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
         assert!(printed.contains(part), "{file}: {printed}");
     }
 
-    // The three forms of ApoloPay's wait as one fact for a payment that has their id; FinvyPay's found theirs by the
-    // order.
-    let items = aws::all_items(&apart.table).await;
-    let parked: Vec<_> = items
+    // ApoloPay's three forms are one unmatched fact; FinvyPay's webhooks matched by the order.
+    let items = aws::all_items(&isolated.table).await;
+    let unmatched: Vec<_> = items
         .iter()
         .filter(|item| item["sk"]["S"] == "UNMATCHED")
         .map(|item| (&item["pk"]["S"], item["facts"]["SS"].as_array().map(Vec::len)))
         .collect();
     let id = json!("UNMATCHED#apolopay#a1b2c3d4-e5f6-7890-abcd-ef1234567890");
-    assert_eq!(parked, [(&id, Some(2))], "A and B say the time differently");
+    assert_eq!(unmatched, [(&id, Some(2))], "A and B have different times");
     let mut states: Vec<_> = items
         .iter()
         .filter(|item| item["sk"]["S"] == "STATE")
@@ -167,8 +166,8 @@ async fn every_event_gets_its_answer() {
 
 /// The signed vectors are the published ones, byte for byte.
 #[tokio::test]
-async fn a_changed_byte_is_refused() {
-    let apart = Apart::start().await;
+async fn changed_byte_is_refused() {
+    let isolated = Isolated::start().await;
     for (file, function, status, _) in EVENTS {
         if function != "webhook-handler" || status != 200 {
             continue;
@@ -176,16 +175,16 @@ async fn a_changed_byte_is_refused() {
         let mut changed: Value = serde_json::from_str(&event(file)).expect("JSON");
         let body = changed["body"].as_str().expect("a body").replacen('c', "C", 1);
         changed["body"] = json!(body);
-        let answer = invoke(apart.url(function), function, changed.to_string()).await;
-        assert_eq!(answer.status, 401, "{file}: {answer:?}");
+        let response = invoke(isolated.url(function), function, changed.to_string()).await;
+        assert_eq!(response.status, 401, "{file}: {response:?}");
     }
 }
 
-async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Answer {
+async fn cargo_lambda_invoke(url: &str, file: &str, function: &str) -> Response {
     let output = run_cargo_lambda(url, file, function).await;
     let text = String::from_utf8_lossy(&output.stdout);
-    let answer = serde_json::from_str(&text);
-    invoke::read(&answer.unwrap_or_else(|_| panic!("{file}: {output:?}")))
+    let response = serde_json::from_str(&text);
+    invoke::read(&response.unwrap_or_else(|_| panic!("{file}: {output:?}")))
 }
 
 async fn run_cargo_lambda(url: &str, file: &str, function: &str) -> Output {

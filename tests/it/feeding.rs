@@ -1,4 +1,5 @@
-//! The table's stream is fed to publish-events as Lambda does it, and reconcile-payments runs on its schedule.
+//! The local counterparts of Lambda's event source mapping and of the scheduler: the table's stream reaches
+//! publish-events, and reconcile-payments runs regularly.
 
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 use crate::aws;
 use crate::support::*;
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits, long enough for a busy machine.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The functions over a table, a bus and a dead-letter queue of their own.
+/// The functions with their own table, bus and dead-letter queue.
 struct Shop {
     table: String,
     arrivals: String,
@@ -55,15 +56,15 @@ impl Shop {
         feed.await.expect("a feed")
     }
 
-    /// Creates a payment: its id.
+    /// Creates a payment and returns its id.
     async fn create(&self) -> String {
         let body = preorder(&unique("order")).to_string();
-        let answer = post_to(self.create.url(), "/preorders", body, &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.str("id")
+        let response = post_to(self.create.url(), "/preorders", body, &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response.str("id")
     }
 
-    /// Waits for as many events as these payments have, and gives those that were published in their order.
+    /// Waits for `count` events and returns the payment id of each, in order.
     async fn published(&self, count: usize) -> Vec<String> {
         let id = |message: Value| {
             let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
@@ -74,7 +75,7 @@ impl Shop {
     }
 }
 
-/// Takes this many messages out of a queue, which may have to come yet.
+/// Waits for `count` messages of a queue and removes them.
 async fn collected(queue: &str, count: usize) -> Vec<Value> {
     let all = async {
         let mut messages = Vec::new();
@@ -84,7 +85,7 @@ async fn collected(queue: &str, count: usize) -> Vec<Value> {
         }
         messages
     };
-    tokio::time::timeout(PATIENCE, all).await.expect("in time")
+    tokio::time::timeout(WAIT_LIMIT, all).await.expect("in time")
 }
 
 fn template() -> Mapping {
@@ -92,36 +93,40 @@ fn template() -> Mapping {
 }
 
 #[tokio::test]
-async fn every_change_arrives_once_and_what_fails_comes_again_from_the_record_that_failed() {
+async fn every_change_arrives_once_and_a_failed_batch_is_retried_from_the_failed_record() {
     let shop = Shop::open().await;
     let mut ids = Vec::new();
     for _ in 0..3 {
         ids.push(shop.create().await);
     }
-    // The stream's past is fed too. The bus takes the first of the three, and twice not the second.
-    let taken = json!({ "EventId": "1" });
+    // The feed starts at the beginning of the stream. The proxy accepts the first event and fails the second twice.
+    let accepted = json!({ "EventId": "1" });
     let busy = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });
-    for entries in [json!([taken, busy, taken]), json!([busy, taken])] {
-        let answer = json!({ "FailedEntryCount": 1, "Entries": entries });
-        shop.proxy.fail_times("PutEvents", 1, Fault::Answer(answer));
+    for entries in [json!([accepted, busy, accepted]), json!([busy, accepted])] {
+        let response = json!({ "FailedEntryCount": 1, "Entries": entries });
+        shop.proxy.fail_times("PutEvents", 1, Fault::Response(response));
     }
     let _feed = shop.feed(template()).await;
-    assert_eq!(shop.published(2).await, ids[1..], "the first answer was made up");
+    assert_eq!(
+        shop.published(2).await,
+        ids[1..],
+        "the proxy faked the first acceptance"
+    );
     let calls = shop.proxy.calls();
-    let tried: Vec<_> = calls
+    let sizes: Vec<_> = calls
         .iter()
         .map(|call| call.body["Entries"].as_array().expect("entries").len())
         .collect();
-    assert_eq!(tried, [3, 2, 2]);
+    assert_eq!(sizes, [3, 2, 2]);
 
-    // What comes later is fed, and nothing twice.
+    // Later changes are fed too, and nothing arrives twice.
     let late = shop.create().await;
     assert_eq!(shop.published(1).await, [late]);
     assert_eq!(aws::receive_all(&shop.dead_letters).await, [Value::Null; 0]);
 }
 
 #[tokio::test]
-async fn what_the_function_does_not_get_done_ends_in_the_dead_letter_queue_and_the_rest_goes_on() {
+async fn records_that_keep_failing_are_dead_lettered_and_the_rest_is_published() {
     let (mut by_tries, mut by_age) = (template(), template());
     by_tries.maximum_retries = Some(1);
     by_age.maximum_age = 1;
@@ -130,16 +135,16 @@ async fn what_the_function_does_not_get_done_ends_in_the_dead_letter_queue_and_t
         let lost = shop.create().await;
         shop.proxy.fail("PutEvents", Fault::UNAVAILABLE);
         let _feed = shop.feed(mapping).await;
-        let letters = collected(&shop.dead_letters, 1).await;
+        let messages = collected(&shop.dead_letters, 1).await;
         shop.proxy.reset();
-        let letter: Value = serde_json::from_str(letters[0]["Body"].as_str().expect("a body")).expect("JSON");
-        assert_eq!(letter["requestContext"]["condition"], condition);
-        // It names the record, in which the payment is found.
+        let message: Value = serde_json::from_str(messages[0]["Body"].as_str().expect("a body")).expect("JSON");
+        assert_eq!(message["requestContext"]["condition"], condition);
+        // The message names the record, which names the payment.
         let mut stream = TableStream::open(world().await.aws(), &shop.table)
             .await
             .expect("a stream");
         let records = stream.read().await.expect("records");
-        let batch = &letter["DDBStreamBatchInfo"];
+        let batch = &message["DDBStreamBatchInfo"];
         let named = records
             .iter()
             .find(|record| record["dynamodb"]["SequenceNumber"] == batch["startSequenceNumber"]);
@@ -147,14 +152,14 @@ async fn what_the_function_does_not_get_done_ends_in_the_dead_letter_queue_and_t
             named.expect("the record")["dynamodb"]["Keys"]["pk"]["S"],
             format!("PAYMENT#{lost}")
         );
-        assert_eq!(batch["batchSize"], 1, "the filter leaves the rest out");
+        assert_eq!(batch["batchSize"], 1, "the filter leaves out the other records");
         let next = shop.create().await;
         assert_eq!(shop.published(1).await, [next], "{condition}");
     }
 }
 
 #[tokio::test]
-async fn the_reconciler_runs_again_and_again() {
+async fn reconciler_runs_on_its_schedule() {
     let rate = Rate::of_template().expect("the template's rate");
     assert_eq!(rate.period, Duration::from_secs(60));
     let table = unique("schedule");
@@ -171,9 +176,14 @@ async fn the_reconciler_runs_again_and_again() {
     };
     let _schedule = Schedule::start(function.invocations().expect("a client"), often, Log::Silent).expect("a schedule");
     let swept = async {
-        while function.log().matches(r#""message":"sweep done""#).count() < 2 {
+        while function
+            .log()
+            .matches(r#""message":"reconciliation run finished""#)
+            .count()
+            < 2
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, swept).await.expect("two runs");
+    tokio::time::timeout(WAIT_LIMIT, swept).await.expect("two runs");
 }

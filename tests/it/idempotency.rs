@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on both routes: the contract's table. Leases that run out are in `answered_in_time`.
+//! `Idempotency-Key` on both create routes: the contract's table. `time_limits` covers leases that expire.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +10,12 @@ use super::invoke::{invoke, post_event};
 use super::routes::*;
 use super::support::*;
 
-fn assert_replays(answer: &Answer, first: &Answer) {
-    assert_eq!(answer.header("idempotency-replayed"), Some("true"), "{answer:?}");
+fn assert_replays(response: &Response, first: &Response) {
+    assert_eq!(response.header("idempotency-replayed"), Some("true"), "{response:?}");
     assert_eq!(first.header("idempotency-replayed"), None, "{first:?}");
-    assert_eq!((answer.status, &answer.text), (first.status, &first.text));
+    assert_eq!((response.status, &response.text), (first.status, &first.text));
     for name in ["content-type", "location", "cache-control"] {
-        assert_eq!(answer.header(name), first.header(name), "{name}");
+        assert_eq!(response.header(name), first.header(name), "{name}");
     }
 }
 
@@ -28,7 +28,7 @@ fn our_id(call: &Call) -> String {
 }
 
 #[tokio::test]
-async fn the_first_answer_is_given_again() {
+async fn first_response_is_replayed() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -36,7 +36,7 @@ async fn the_first_answer_is_given_again() {
         assert_eq!(first.status, 201, "{first:?}");
         let again = keyed(provider, &body, &key).await;
         assert_replays(&again, &first);
-        // CommitExtras when the payment has moved on: the answer is the first one.
+        // The first response is replayed even after the payment's status changed.
         webhooks(json!({ "provider": provider, "orderId": order })).await;
         assert_replays(&keyed(provider, &body, &key).await, &first);
         assert_eq!(calls(provider, &order).await.len(), 1);
@@ -62,12 +62,12 @@ async fn the_first_answer_is_given_again() {
         }
         let other = keyed(provider, &body, &unique("key")).await;
         assert_eq!(other.status, 201);
-        assert_ne!(other.str("id"), first.str("id"), "another key is another payment");
+        assert_ne!(other.str("id"), first.str("id"), "another key creates another payment");
     }
 }
 
 #[tokio::test]
-async fn the_same_meaning_in_other_bytes_is_the_same_request() {
+async fn equivalent_body_in_other_bytes_is_the_same_request() {
     let (order, key) = (unique("ORD"), unique("key"));
     let send = |text: String| post_key(Provider::Apolopay, text, key.clone());
     let first = send(format!(
@@ -94,12 +94,12 @@ async fn the_same_meaning_in_other_bytes_is_the_same_request() {
     assert_replays(&send(reversed).await, &first);
 }
 
-async fn post_key(provider: Provider, text: String, key: String) -> Answer {
+async fn post_key(provider: Provider, text: String, key: String) -> Response {
     post_text(provider, text, &[("idempotency-key", &key)]).await
 }
 
 #[tokio::test]
-async fn a_key_that_was_used_for_another_request() {
+async fn key_reused_for_another_request_is_refused() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -110,16 +110,20 @@ async fn a_key_that_was_used_for_another_request() {
             json!({ "orderId": unique("ORD") }),
             json!({ "metadata": { "a": "1" } }),
         ] {
-            let answer = keyed(provider, &with(body.clone(), other.clone()), &key).await;
-            assert_eq!(answer.problem(), (422, "IDEMPOTENCY_KEY_REUSED".to_owned()), "{other}");
-            insta::allow_duplicates! { insta::assert_snapshot!(answer.whole(), @r#"
+            let response = keyed(provider, &with(body.clone(), other.clone()), &key).await;
+            assert_eq!(
+                response.problem(),
+                (422, "IDEMPOTENCY_KEY_REUSED".to_owned()),
+                "{other}"
+            );
+            insta::allow_duplicates! { insta::assert_snapshot!(response.whole(), @r#"
             422
             cache-control: no-store
             content-type: application/problem+json
 
             {
               "code": "IDEMPOTENCY_KEY_REUSED",
-              "detail": "This Idempotency-Key came with another request before. Use a new key for a new payment.",
+              "detail": "Use a new Idempotency-Key for a new payment.",
               "status": 422,
               "title": "The idempotency key was used for another request",
               "type": "urn:payment-functions:problem:idempotency-key-reused"
@@ -132,7 +136,7 @@ async fn a_key_that_was_used_for_another_request() {
 }
 
 #[tokio::test]
-async fn while_the_first_request_is_running() {
+async fn concurrent_request_gets_409() {
     join_all(BOTH.map(|provider| async move {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -158,7 +162,7 @@ async fn while_the_first_request_is_running() {
 
         {
           "code": "IDEMPOTENCY_IN_PROGRESS",
-          "detail": "The first request with this Idempotency-Key has no answer yet. Send the same request again.",
+          "detail": "Send the same request again after the number of seconds in Retry-After.",
           "status": 409,
           "title": "The first request with this idempotency key is still running",
           "type": "urn:payment-functions:problem:idempotency-in-progress"
@@ -172,7 +176,7 @@ async fn while_the_first_request_is_running() {
 }
 
 #[tokio::test]
-async fn twenty_equal_requests_at_once_make_one_call() {
+async fn twenty_concurrent_requests_make_one_call() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -181,41 +185,41 @@ async fn twenty_equal_requests_at_once_make_one_call() {
             .replies(provider, &order, json!([{ "delayMs": 500 }]))
             .await
             .expect("a script");
-        let answers = join_all((0..20).map(|_| keyed(provider, &body, &key))).await;
+        let responses = join_all((0..20).map(|_| keyed(provider, &body, &key))).await;
 
-        let firsts: Vec<_> = answers
+        let firsts: Vec<_> = responses
             .iter()
-            .filter(|answer| answer.status == 201 && answer.header("idempotency-replayed").is_none())
+            .filter(|response| response.status == 201 && response.header("idempotency-replayed").is_none())
             .collect();
         let [first] = firsts.as_slice() else {
-            panic!("not one first answer: {firsts:?}")
+            panic!("expected one first response: {firsts:?}")
         };
-        for answer in &answers {
-            match answer.status {
-                201 if answer == *first => {}
-                201 => assert_replays(answer, first),
+        for response in &responses {
+            match response.status {
+                201 if response == *first => {}
+                201 => assert_replays(response, first),
                 _ => {
-                    assert_eq!(answer.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
-                    let seconds: u64 = answer
+                    assert_eq!(response.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
+                    let seconds: u64 = response
                         .header("retry-after")
                         .expect("retry-after")
                         .parse()
                         .expect("seconds");
-                    assert!((1..=60).contains(&seconds), "{answer:?}");
+                    assert!((1..=60).contains(&seconds), "{response:?}");
                 }
             }
         }
         let calls = control().await.calls(provider, &order).await.expect("the calls");
         assert_eq!((calls.calls.len(), calls.max_in_flight), (1, 1));
         assert_eq!(our_id(&calls.calls[0]), first.str("id"));
-        for answer in join_all((0..5).map(|_| keyed(provider, &body, &key))).await {
-            assert_replays(&answer, first);
+        for response in join_all((0..5).map(|_| keyed(provider, &body, &key))).await {
+            assert_replays(&response, first);
         }
     }
 }
 
 #[tokio::test]
-async fn the_providers_refusal_is_given_again() {
+async fn provider_refusal_is_replayed() {
     for (provider, error) in [
         (Provider::Apolopay, "BAD_REQUEST"),
         (Provider::Finvypay, "INVALID_PAYMENT_METHOD"),
@@ -253,7 +257,7 @@ async fn the_providers_refusal_is_given_again() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_its_route() {
+async fn key_belongs_to_its_route() {
     let key = unique("key");
     let [one, other] = BOTH.map(|provider| (provider, body(provider, &unique("ORD"))));
     let (one, other) = (keyed(one.0, &one.1, &key).await, keyed(other.0, &other.1, &key).await);
@@ -262,7 +266,7 @@ async fn a_key_belongs_to_its_route() {
 }
 
 #[tokio::test]
-async fn after_a_failure_the_same_payment_goes_on() {
+async fn failed_request_resumes_the_same_payment() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -283,21 +287,21 @@ async fn after_a_failure_the_same_payment_goes_on() {
         let mut ids = Vec::new();
         let mut last = None;
         for (reply, status) in &replies {
-            let answer = keyed(provider, &body, &key).await;
-            assert_eq!(answer.status, *status, "{reply}: {answer:?}");
-            assert_eq!(answer.header("idempotency-replayed"), None, "{reply}");
-            ids.push(answer.str("id"));
-            last = Some(answer);
+            let response = keyed(provider, &body, &key).await;
+            assert_eq!(response.status, *status, "{reply}: {response:?}");
+            assert_eq!(response.header("idempotency-replayed"), None, "{reply}");
+            ids.push(response.str("id"));
+            last = Some(response);
         }
         let id = &ids[0];
         assert!(ids.iter().all(|other| other == id), "{ids:?}");
         let calls = calls(provider, &order).await;
         assert!(calls.iter().all(|call| our_id(call) == *id));
         assert_eq!(calls.len(), replies.len());
-        assert_replays(&keyed(provider, &body, &key).await, &last.expect("an answer"));
+        assert_replays(&keyed(provider, &body, &key).await, &last.expect("a response"));
 
         if provider == Provider::Finvypay {
-            // A 500 whose body is cut off is an answer; a connection that is lost without one is none.
+            // A 500 with a truncated body is a definite response; a lost connection is none.
             let attempts: Vec<_> = calls
                 .iter()
                 .map(|call| call.headers["idempotency-key"].clone())
@@ -308,12 +312,12 @@ async fn after_a_failure_the_same_payment_goes_on() {
 }
 
 #[tokio::test]
-async fn a_webhook_has_taken_the_payment_further_meanwhile() {
+async fn webhook_before_the_retry_shows_in_the_response() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
         let script = control().await;
-        // It exists at the provider, but the answer is lost.
+        // The payment exists at the provider, but the response is lost.
         script
             .replies(provider, &order, json!([{ "drop": "beforeReply" }]))
             .await
@@ -360,7 +364,7 @@ async fn a_webhook_has_taken_the_payment_further_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_before_the_reply_shows_in_the_answer() {
+async fn webhook_before_the_reply_shows_in_the_response() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let body = body(provider, &order);
@@ -385,7 +389,7 @@ async fn a_webhook_that_comes_before_the_reply_shows_in_the_answer() {
 }
 
 #[tokio::test]
-async fn what_is_refused_before_anything_begins_does_not_use_the_key_up() {
+async fn request_refused_early_does_not_use_the_key() {
     for provider in BOTH {
         let (order, key) = (unique("ORD"), unique("key"));
         let good = body(provider, &order);
@@ -398,35 +402,35 @@ async fn what_is_refused_before_anything_begins_does_not_use_the_key_up() {
             (with(good.clone(), json!({ "amount": 0 })).to_string(), json, 422),
             (with(good.clone(), json!({ "quote": "x" })).to_string(), json, 422),
         ] {
-            let answer = post_text(provider, text, &headers(media_type)).await;
-            assert_eq!(answer.status, status, "{answer:?}");
+            let response = post_text(provider, text, &headers(media_type)).await;
+            assert_eq!(response.status, status, "{response:?}");
         }
-        let answer = keyed(provider, &good, &key).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        assert_eq!(answer.header("idempotency-replayed"), None);
+        let response = keyed(provider, &good, &key).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        assert_eq!(response.header("idempotency-replayed"), None);
         let refused = keyed(provider, &with(good, json!({ "amount": 0 })), &key).await;
         assert_eq!(
             refused.problem(),
             (422, "VALIDATION_FAILED".to_owned()),
-            "what is wrong with it comes first"
+            "the key's own errors come first"
         );
     }
 }
 
 #[tokio::test]
-async fn the_form_of_a_key() {
+async fn malformed_key_is_refused() {
     for provider in BOTH {
         let order = unique("ORD");
         let good = body(provider, "ORD-form");
         let body = body(provider, &order).to_string();
         for form in ["", "a b", "a\tb", &"x".repeat(256)] {
-            let answer = post_text(provider, body.as_str(), &[("idempotency-key", form)]).await;
+            let response = post_text(provider, body.as_str(), &[("idempotency-key", form)]).await;
             assert_eq!(
-                answer.problem(),
+                response.problem(),
                 (400, "IDEMPOTENCY_KEY_INVALID".to_owned()),
                 "{form:?}"
             );
-            insta::allow_duplicates! { insta::assert_snapshot!(answer.whole(), @r#"
+            insta::allow_duplicates! { insta::assert_snapshot!(response.whole(), @r#"
             400
             cache-control: no-store
             content-type: application/problem+json
@@ -440,13 +444,13 @@ async fn the_form_of_a_key() {
             }
             "#); }
         }
-        // The local gateway has no answer to these.
+        // The local gateway cannot pass these on.
         for form in ["é", "a\u{a0}b"] {
             let mut event = post_event(route(provider), &[("idempotency-key", form)]);
             event["body"] = json!(body);
-            let answer = invoke(world().await.functions_url(), function(provider), event.to_string()).await;
-            assert_eq!(answer.status, 400, "{form}: {answer:?}");
-            assert_eq!(answer.json()["code"], "IDEMPOTENCY_KEY_INVALID", "{form}");
+            let response = invoke(world().await.functions_url(), function(provider), event.to_string()).await;
+            assert_eq!(response.status, 400, "{form}: {response:?}");
+            assert_eq!(response.json()["code"], "IDEMPOTENCY_KEY_INVALID", "{form}");
         }
         assert!(calls(provider, &order).await.is_empty());
 
@@ -457,19 +461,19 @@ async fn the_form_of_a_key() {
             "a,b;c=d",
             &format!("{}{}", unique("key"), "y".repeat(255 - 36)),
         ] {
-            // Short forms belong to whoever was first.
-            let answer = keyed(provider, &good, form).await;
-            assert_eq!(answer.status, 201, "{form}: {answer:?}");
+            // Short keys may belong to another test.
+            let response = keyed(provider, &good, form).await;
+            assert_eq!(response.status, 201, "{form}: {response:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_key_is_kept_for_a_day_at_least() {
+async fn key_is_kept_for_at_least_a_day() {
     for provider in BOTH {
         let key = unique("key");
-        let answer = keyed(provider, &body(provider, &unique("ORD")), &key).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        let response = keyed(provider, &body(provider, &unique("ORD")), &key).await;
+        assert_eq!(response.status, 201, "{response:?}");
         let items = aws::all_items("payments").await;
         let is_it = |item: &&Value| {
             item["pk"]["S"]

@@ -1,8 +1,8 @@
-//! Idempotency keys whose holder is stopped, for a while or for good: real processes that overlap.
+//! Idempotency keys whose holder is stopped or crashes: real processes that overlap.
 //!
-//! A holder is stopped at every point that its flow reaches ([`payment_functions::platform::failpoint`]), as an environment that Lambda
-//! freezes is; another takes the key over once the lease has run out, and not a millisecond before, and answers. The
-//! first then wakes up: it gives the other's answer, and nothing of what the other wrote is changed by it.
+//! A holder stops at each point of its flow ([`payment_functions::platform::failpoint`]), like an environment that
+//! Lambda freezes. Another takes the key over when the lease has expired, not a millisecond earlier, and responds. Then
+//! the first wakes up: it returns the other's response and changes nothing that the other wrote.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use tokio::time::{sleep, timeout};
 use crate::aws;
 use crate::clock::Clock;
 use crate::routes::{BOTH, body, calls, function, route, webhooks};
-use crate::support::{Answer, Provider, Value, control, entries, json, post_to, status_of, unique, world};
+use crate::support::{Provider, Response, Value, control, entries, json, post_to, status_of, unique, world};
 use crate::webhooks::{SECRET, send_signed};
 
 const MOMENT: Duration = Duration::from_millis(1);
-/// Whatever is waited for comes within this, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// A key whose holder died is taken over within this.
+/// Time limit for everything that tests wait for.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// A crashed holder's key is taken over within this.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
-/// A create function with a clock of its own.
+/// A create function with its own clock.
 struct Holder {
     provider: Provider,
     clock: Clock,
@@ -46,18 +46,18 @@ impl Holder {
         }
     }
 
-    /// One that lives when its clock says, and meets no fault.
+    /// A holder without a fault.
     async fn other(provider: Provider) -> Self {
         Self::start(provider, Clock::at(clock::now()), &[]).await
     }
 
-    /// One that is struck at a point.
-    async fn struck(provider: Provider, now: Timestamp, fault: &str) -> Self {
+    /// A holder with a fault at a point.
+    async fn with_fault(provider: Provider, now: Timestamp, fault: &str) -> Self {
         Self::start(provider, Clock::at(now), &[("FAILPOINTS", Some(fault))]).await
     }
 
-    /// Sends the request that everybody sends here.
-    fn post(&self, key: &str) -> JoinHandle<Answer> {
+    /// Sends the create request.
+    fn post(&self, key: &str) -> JoinHandle<Response> {
         let (url, provider, key) = (self.function.url().to_owned(), self.provider, key.to_owned());
         tokio::spawn(async move {
             let body = body(provider, &key).to_string();
@@ -65,14 +65,14 @@ impl Holder {
         })
     }
 
-    async fn answer(&self, key: &str) -> Answer {
-        self.post(key).await.expect("an answer")
+    async fn response(&self, key: &str) -> Response {
+        self.post(key).await.expect("a response")
     }
 
-    /// Waits until it has stopped itself, and gives its process.
+    /// Waits until the process has stopped itself; returns its id.
     async fn stopped(&self) -> Pid {
         let pid = until(|| {
-            let lines = lines(&self.function, "stopped at a fault point");
+            let lines = lines(&self.function, "stopped at failpoint");
             let pid = lines.first()?["pid"].as_u64().expect("a pid");
             Some(Pid::from_u32(u32::try_from(pid).expect("a pid")))
         })
@@ -86,7 +86,7 @@ impl Holder {
     }
 }
 
-/// Waits for what will come; looking costs a little, so it is not looked for all the time.
+/// Polls until `look` returns something.
 async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -96,10 +96,12 @@ async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
             }
         }
     };
-    timeout(PATIENCE, looking).await.expect("what was waited for")
+    timeout(TIME_LIMIT, looking)
+        .await
+        .expect("the condition was not met in time")
 }
 
-/// Lets a stopped process go on.
+/// Continues a stopped process.
 fn wake(pid: Pid) {
     assert_eq!(process(pid, |process| process.kill_with(Signal::Continue)), Some(true));
 }
@@ -110,24 +112,24 @@ fn process<T>(pid: Pid, look: impl Fn(&sysinfo::Process) -> T) -> T {
     look(system.process(pid).expect("the process"))
 }
 
-/// What a function logged with a message.
+/// A function's log lines with this message.
 fn lines(function: &Attached, message: &str) -> Vec<Value> {
     entries(&function.log())
         .filter(|line| line["message"] == message)
         .collect()
 }
 
-/// What the first request with a key comes to, and what the provider's replies are.
+/// A scenario of the first request, by the provider's replies.
 #[derive(Clone, Debug)]
 struct Case {
     provider: Provider,
-    /// Whether FinvyPay forgets its idempotency keys, and so makes a second payment.
+    /// Whether FinvyPay forgets its idempotency keys, so that it creates a second payment.
     forgets: bool,
-    /// Whether the key was given up before by another holder, after a call of which nothing is known.
+    /// Whether another holder released the key before, after a call with an unknown result.
     resumed: bool,
-    /// What the stopped holder's call gets.
+    /// The reply to the stopped holder's call.
     reply: Value,
-    /// What the other's call gets.
+    /// The reply to the other holder's call.
     other_reply: Value,
 }
 
@@ -150,29 +152,29 @@ impl Case {
         control().await.script(&script).await.expect("a script");
     }
 
-    /// A key as the first holder finds it.
+    /// Prepares a key for the first holder.
     async fn key(&self, other: &Holder, now: Timestamp) -> String {
         let key = unique("lease");
         if self.resumed {
             self.script(&key, &json!({ "drop": "beforeReply", "create": false }))
                 .await;
             other.clock.set(now);
-            let answer = other.answer(&key).await;
-            assert_eq!(answer.problem(), (502, "PROVIDER_ERROR".to_owned()));
+            let response = other.response(&key).await;
+            assert_eq!(response.problem(), (502, "PROVIDER_ERROR".to_owned()));
         }
         key
     }
 
-    /// The points that the flow reaches where nothing stops it.
+    /// The points of the flow without a fault.
     async fn points(&self, other: &Holder) -> Vec<String> {
         let now = clock::now();
         let key = self.key(other, now).await;
         self.script(&key, &self.reply).await;
-        let holder = Holder::struck(self.provider, now, "log").await;
-        holder.answer(&key).await;
-        // What a function wrote arrives a little after its answer; the last point is the one after its last write.
+        let holder = Holder::with_fault(self.provider, now, "log").await;
+        holder.response(&key).await;
+        // Log lines may come a little after the response. The last point follows the last write.
         until(|| {
-            let lines = lines(&holder.function, "fault point");
+            let lines = lines(&holder.function, "failpoint reached");
             let points: Vec<String> = lines
                 .iter()
                 .map(|line| line["point"].as_str().expect("a point").to_owned())
@@ -186,7 +188,7 @@ impl Case {
     }
 }
 
-/// What is stored of a key.
+/// The stored item of a key.
 async fn record(provider: Provider, key: &str) -> Option<Value> {
     aws::raw_key(function(provider), key).await
 }
@@ -195,29 +197,29 @@ fn number(item: &Value, name: &str) -> u64 {
     item[name]["N"].as_str().expect(name).parse().expect("a number")
 }
 
-/// The other takes the key over, if anybody holds it as soon as it may, and answers.
-async fn take_over(other: &Holder, key: &str, now: Timestamp) -> Answer {
+/// The other holder takes over an open key as soon as it may, and responds.
+async fn take_over(other: &Holder, key: &str, now: Timestamp) -> Response {
     other.clock.set(now);
     let held = record(other.provider, key)
         .await
-        .filter(|record| record.get("answer").is_none());
+        .filter(|record| record.get("response").is_none());
     let until = held.map(|record| Timestamp::from_millis(number(&record, "leaseUntil")));
     if let Some(until) = until.filter(|until| *until > now) {
         assert!(until.since(now) < LONGEST_LEASE);
         let before = calls(other.provider, key).await.len();
         for (time, seconds) in [(now, "5"), (until.minus(MOMENT), "1")] {
             other.clock.set(time);
-            let answer = other.answer(key).await;
-            assert_eq!(answer.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
-            assert_eq!(answer.header("retry-after"), Some(seconds));
+            let response = other.response(key).await;
+            assert_eq!(response.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
+            assert_eq!(response.header("retry-after"), Some(seconds));
         }
         assert_eq!(calls(other.provider, key).await.len(), before);
         other.clock.set(until);
     }
-    other.answer(key).await
+    other.response(key).await
 }
 
-/// A payment without what a holder that comes late may still add to it: its provider's ids, and so a version.
+/// A payment without its provider's ids and version, which a late holder may still add.
 fn without_ids(state: &Value) -> Value {
     let mut state = state.clone();
     for name in ["references", "version"] {
@@ -226,14 +228,14 @@ fn without_ids(state: &Value) -> Value {
     state
 }
 
-/// What there is once somebody has answered, and what must not change any more.
-struct Settled {
+/// The stored state after the first response; it must not change any more.
+struct StoredState {
     id: String,
     state: Value,
     record: Value,
 }
 
-impl Settled {
+impl StoredState {
     async fn now(provider: Provider, key: &str) -> Self {
         let record = record(provider, key).await.expect("the key");
         let id = record["paymentId"]["S"].as_str().expect("an id").to_owned();
@@ -241,7 +243,7 @@ impl Settled {
         Self { id, state, record }
     }
 
-    /// Late holders have added the ids that the provider gave them, and nothing else.
+    /// Late holders have added their provider ids and nothing else.
     async fn assert_unchanged(&self, provider: Provider, key: &str, what: &str) {
         let now = Self::now(provider, key).await;
         assert_eq!(now.record, self.record, "{what}");
@@ -264,8 +266,7 @@ async fn given(provider: Provider, key: &str) -> BTreeSet<String> {
     payments.into_iter().map(|payment| payment.id).collect()
 }
 
-/// Buyers pay under every id that the provider gave, and all of it reaches the payment, though the metadata, which names
-/// it, got lost.
+/// Buyers pay under every id that the provider gave, and the webhooks reach the payment without our id in the metadata.
 async fn assert_payable(provider: Provider, key: &str, id: &str, what: &str) {
     let given = given(provider, key).await;
     assert!(!given.is_empty(), "{what}");
@@ -284,26 +285,26 @@ async fn assert_payable(provider: Provider, key: &str, id: &str, what: &str) {
                 webhook["event"] = json!("payment.completed");
             }
         }
-        let answer = send_signed(world().await.functions_url(), provider, &webhook.to_string(), SECRET).await;
-        assert_eq!(answer.status, 200, "{what}: {answer:?}");
+        let response = send_signed(world().await.functions_url(), provider, &webhook.to_string(), SECRET).await;
+        assert_eq!(response.status, 200, "{what}: {response:?}");
     }
     assert_eq!(status_of(id).await, "completed", "{what}");
     assert_eq!(aws::facts(id).await.len(), given.len(), "{what}");
 }
 
-/// Which attempt each call was, by FinvyPay's idempotency key.
+/// The attempt number of each call, from FinvyPay's idempotency key.
 fn attempts(calls: &[Call], id: &str) -> Vec<u64> {
     let attempt = |key: &str| key.strip_prefix(id)?.strip_prefix('-')?.parse().ok();
     let keys = calls.iter().filter_map(|call| call.headers.get("idempotency-key"));
-    keys.map(|key| attempt(key).unwrap_or_else(|| panic!("{key} is not made of {id}")))
+    keys.map(|key| attempt(key).unwrap_or_else(|| panic!("{key} does not contain {id}")))
         .collect()
 }
 
-fn is_replay(answer: &Answer) -> bool {
-    answer.header("idempotency-replayed") == Some("true")
+fn is_replay(response: &Response) -> bool {
+    response.header("idempotency-replayed") == Some("true")
 }
 
-/// Stops a holder at a point, lets another answer, and wakes the first.
+/// Stops a holder at a point, lets another respond, and wakes the first.
 async fn stop_and_wake(case: &Case, other: &Holder, points: &[String], at: usize) {
     let (provider, point, until) = (case.provider, &points[at], &points[..=at]);
     let what = format!("{case:?} at {point}");
@@ -314,39 +315,39 @@ async fn stop_and_wake(case: &Case, other: &Holder, points: &[String], at: usize
         case.script(&key, &case.reply).await;
     }
     let nth = until.iter().filter(|earlier| *earlier == point).count();
-    let holder = Holder::struck(provider, now, &format!("{point}#{nth}=stop")).await;
+    let holder = Holder::with_fault(provider, now, &format!("{point}#{nth}=stop")).await;
     let request = holder.post(&key);
     let pid = holder.stopped().await;
     let stopped = Instant::now();
     let found = record(provider, &key).await;
 
     case.script(&key, &case.other_reply).await;
-    let answer = take_over(other, &key, now).await;
-    let settled = Settled::now(provider, &key).await;
+    let response = take_over(other, &key, now).await;
+    let stored = StoredState::now(provider, &key).await;
     if !has_called {
         case.script(&key, &case.reply).await;
     }
     wake(pid);
-    // Its own time runs on while it is stopped.
+    // The stopped holder's own timeouts keep running.
     let what = format!("{what}, for {:?}", stopped.elapsed());
-    let woken = request.await.expect("an answer");
+    let woken = request.await.expect("a response");
 
-    let has_answered = found.is_some_and(|record| record.get("answer").is_some());
+    let has_answered = found.is_some_and(|record| record.get("response").is_some());
     let has_released = point == "after:release-lease";
     if has_released {
-        // It was the first, and had nothing to give.
+        // It was first and has no response to return.
         assert_eq!(woken.problem(), (502, "PROVIDER_ERROR".to_owned()), "{what}");
-        assert_eq!(woken.str("id"), settled.id, "{what}");
+        assert_eq!(woken.str("id"), stored.id, "{what}");
     } else {
-        assert_eq!((woken.status, &woken.text), (answer.status, &answer.text), "{what}");
+        assert_eq!((woken.status, &woken.text), (response.status, &response.text), "{what}");
         assert_eq!(
-            (is_replay(&woken), is_replay(&answer)),
+            (is_replay(&woken), is_replay(&response)),
             (!has_answered, has_answered),
             "{what}"
         );
     }
-    let again = other.answer(&key).await;
-    assert_eq!((again.status, &again.text), (answer.status, &answer.text), "{what}");
+    let again = other.response(&key).await;
+    assert_eq!((again.status, &again.text), (response.status, &response.text), "{what}");
     assert!(is_replay(&again), "{what}");
     if provider == Provider::Finvypay {
         let calls = calls(provider, &key).await;
@@ -354,15 +355,15 @@ async fn stop_and_wake(case: &Case, other: &Holder, points: &[String], at: usize
         if let Some(last) = expected.last_mut().filter(|_| has_released) {
             *last = 2;
         }
-        assert_eq!(attempts(&calls, &settled.id), expected, "{what}");
+        assert_eq!(attempts(&calls, &stored.id), expected, "{what}");
     }
-    settled.assert_unchanged(provider, &key, &what).await;
-    if answer.status == 201 {
-        assert_payable(provider, &key, &settled.id, &what).await;
+    stored.assert_unchanged(provider, &key, &what).await;
+    if response.status == 201 {
+        assert_payable(provider, &key, &stored.id, &what).await;
     }
 }
 
-/// The same at every point from `first` on.
+/// Runs a case at every point from `first` on.
 async fn stop_everywhere(case: Case, first: &str) {
     let other = Holder::other(case.provider).await;
     let points = case.points(&other).await;
@@ -372,7 +373,7 @@ async fn stop_everywhere(case: Case, first: &str) {
     }
 }
 
-/// What comes before it is the same whatever the provider replies.
+/// Everything before this point is independent of the provider's reply.
 const CALL: &str = "before:create-at-provider";
 
 fn failed() -> Value {
@@ -384,7 +385,7 @@ fn refused() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_wakes_up_gives_the_answer_of_the_one_that_took_over() {
+async fn woken_holder_returns_the_new_holders_response() {
     join_all(BOTH.map(async |provider| {
         stop_everywhere(Case::new(provider), "before:current-secret").await;
         let resumed = Case {
@@ -397,11 +398,11 @@ async fn a_holder_that_wakes_up_gives_the_answer_of_the_one_that_took_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_the_provider_told_it_and_whatever_it_told_the_other() {
+async fn woken_holder_agrees_with_the_new_holder_for_every_reply() {
     let useless = json!({ "fields": { "amount": 9.99 } });
     let own = |provider| match provider {
         Provider::Apolopay => vec![],
-        // Its ids are attached by who wakes up, though the rest is of no use.
+        // The woken holder attaches its ids, even if the rest of the response is unusable.
         Provider::Finvypay => vec![(true, useless.clone(), json!({})), (true, json!({}), json!({}))],
     };
     join_all(BOTH.map(async |provider| {
@@ -424,49 +425,45 @@ async fn whatever_the_provider_told_it_and_whatever_it_told_the_other() {
     .await;
 }
 
-/// As above, but the first holder never wakes up: its process dies at the point.
+/// The same, but the first holder's process crashes at the point.
 async fn die(case: &Case, other: &Holder, point: &str) {
-    let (provider, what) = (case.provider, format!("{case:?} dies at {point}"));
+    let (provider, what) = (case.provider, format!("{case:?} crashes at {point}"));
     let now = clock::now();
     let key = case.key(other, now).await;
     case.script(&key, &case.reply).await;
-    let holder = Holder::struck(provider, now, &format!("{point}=die")).await;
+    let holder = Holder::with_fault(provider, now, &format!("{point}=die")).await;
     let request = holder.post(&key);
     holder.dead().await;
-    // Nobody answers it any more.
+    // It gets no response.
     request.abort();
 
-    let mut answer = take_over(other, &key, now).await;
-    let is_told = answer.status == 502;
+    let mut response = take_over(other, &key, now).await;
+    let is_told = response.status == 502;
     if is_told {
-        // The reply that was meant for the first.
-        answer = other.answer(&key).await;
+        // The reply meant for the first holder.
+        response = other.response(&key).await;
     }
-    assert_eq!(answer.status, 201, "{what}: {answer:?}");
-    let again = other.answer(&key).await;
+    assert_eq!(response.status, 201, "{what}: {response:?}");
+    let again = other.response(&key).await;
     assert_eq!(
         (again.status, &again.text, is_replay(&again)),
-        (201, &answer.text, true),
+        (201, &response.text, true),
         "{what}"
     );
-    assert_eq!(status_of(&answer.str("id")).await, "pending", "{what}");
+    assert_eq!(status_of(&response.str("id")).await, "pending", "{what}");
     let handed_out = match provider {
         Provider::Apolopay => "processId",
         Provider::Finvypay => "paymentId",
     };
-    let handed_out = answer.str(handed_out);
+    let handed_out = response.str(handed_out);
     assert!(given(provider, &key).await.contains(&handed_out), "{what}");
     assert_eq!(
         aws::owner(provider, &handed_out).await,
-        Some(answer.str("id")),
+        Some(response.str("id")),
         "{what}"
     );
     if provider == Provider::Finvypay {
-        assert_eq!(
-            given(provider, &key).await.len(),
-            1,
-            "{what}: FinvyPay makes one payment"
-        );
+        assert_eq!(given(provider, &key).await.len(), 1, "{what}: one payment at FinvyPay");
         let calls = calls(provider, &key).await;
         let mut expected = vec![1; calls.len()];
         if let Some(last) = expected
@@ -475,12 +472,12 @@ async fn die(case: &Case, other: &Holder, point: &str) {
         {
             *last = 2;
         }
-        assert_eq!(attempts(&calls, &answer.str("id")), expected, "{what}");
+        assert_eq!(attempts(&calls, &response.str("id")), expected, "{what}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_died_is_taken_over_after_its_lease_and_not_before() {
+async fn crashed_holder_is_taken_over_only_after_its_lease() {
     join_all(BOTH.map(async |provider| {
         let other = Holder::other(provider).await;
         for (resumed, reply) in [(false, json!({})), (false, failed()), (true, json!({}))] {
@@ -497,12 +494,12 @@ async fn a_holder_that_died_is_taken_over_after_its_lease_and_not_before() {
     .await;
 }
 
-/// With the provider's answer in hand. Here a holder can sleep for any time and still have its time for DynamoDB.
+/// After the provider's response. A holder stopped here has its full time for DynamoDB left.
 const STOP: &str = "after:create-at-provider=stop";
 
-/// Two holders are stopped while a third answers; they wake up in either order.
+/// Two holders are stopped while a third responds; they wake up in either order.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_holders_in_a_row() {
+async fn three_successive_holders_create_one_payment() {
     join_all(BOTH.map(async |provider| {
         let third = Holder::other(provider).await;
         for (forgets, first_wakes_first) in [(false, true), (true, true), (true, false)] {
@@ -517,32 +514,32 @@ async fn three_holders_in_a_row() {
                 let record = record(provider, &key).await.expect("the key");
                 Timestamp::from_millis(number(&record, "leaseUntil"))
             };
-            let first = Holder::struck(provider, now, STOP).await;
+            let first = Holder::with_fault(provider, now, STOP).await;
             let first_request = first.post(&key);
             let first_pid = first.stopped().await;
-            let second = Holder::struck(provider, until().await, STOP).await;
+            let second = Holder::with_fault(provider, until().await, STOP).await;
             let second_request = second.post(&key);
             let second_pid = second.stopped().await;
 
-            let answer = take_over(&third, &key, second.clock.time()).await;
-            assert_eq!(answer.status, 201, "{what}: {answer:?}");
-            let settled = Settled::now(provider, &key).await;
-            assert_eq!(number(&settled.record, "fence"), 3, "{what}");
+            let response = take_over(&third, &key, second.clock.time()).await;
+            assert_eq!(response.status, 201, "{what}: {response:?}");
+            let stored = StoredState::now(provider, &key).await;
+            assert_eq!(number(&stored.record, "fence"), 3, "{what}");
             let mut sleepers = [(first_pid, first_request), (second_pid, second_request)];
             if !first_wakes_first {
                 sleepers.reverse();
             }
             for (pid, request) in sleepers {
                 wake(pid);
-                let woken = request.await.expect("an answer");
-                assert_eq!((woken.status, &woken.text), (201, &answer.text), "{what}");
+                let woken = request.await.expect("a response");
+                assert_eq!((woken.status, &woken.text), (201, &response.text), "{what}");
                 assert!(is_replay(&woken), "{what}");
             }
-            settled.assert_unchanged(provider, &key, &what).await;
+            stored.assert_unchanged(provider, &key, &what).await;
             let calls = calls(provider, &key).await;
             assert_eq!(calls.len(), 3, "{what}");
             if provider == Provider::Finvypay {
-                assert_eq!(attempts(&calls, &settled.id), [1, 1, 1], "{what}");
+                assert_eq!(attempts(&calls, &stored.id), [1, 1, 1], "{what}");
             }
             let ids = if provider == Provider::Apolopay || forgets {
                 3
@@ -550,16 +547,16 @@ async fn three_holders_in_a_row() {
                 1
             };
             assert_eq!(given(provider, &key).await.len(), ids, "{what}");
-            assert_payable(provider, &key, &settled.id, &what).await;
+            assert_payable(provider, &key, &stored.id, &what).await;
         }
     }))
     .await;
 }
 
-/// The first wakes up while the second, which took over, has still to write: it has nothing to say, and nothing of its
-/// answer is the second's.
+/// The first wakes up before the second, which took over, has stored its response: the first returns an error and
+/// stores nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_wakes_up_before_the_other_has_answered() {
+async fn woken_holder_before_the_new_holders_response() {
     join_all(BOTH.map(async |provider| {
         let third = Holder::other(provider).await;
         for (reply, statuses) in [(json!({}), (409, 201)), (failed(), (502, 502))] {
@@ -570,43 +567,47 @@ async fn a_holder_that_wakes_up_before_the_other_has_answered() {
             let what = format!("{provider:?} {reply}");
             let (key, now) = (unique("early"), clock::now());
             case.script(&key, &reply).await;
-            let first = Holder::struck(provider, now, STOP).await;
+            let first = Holder::with_fault(provider, now, STOP).await;
             let first_request = first.post(&key);
             let first_pid = first.stopped().await;
             let held = record(provider, &key).await.expect("the key");
             let until = Timestamp::from_millis(number(&held, "leaseUntil"));
             case.script(&key, &reply).await;
-            let second = Holder::struck(provider, until, STOP).await;
+            let second = Holder::with_fault(provider, until, STOP).await;
             let second_request = second.post(&key);
             let second_pid = second.stopped().await;
             let taken = record(provider, &key).await;
 
             wake(first_pid);
-            let woken = first_request.await.expect("an answer");
+            let woken = first_request.await.expect("a response");
             assert_eq!(woken.status, statuses.0, "{what}: {woken:?}");
-            assert_eq!(record(provider, &key).await, taken, "{what}: the key is the second's");
+            assert_eq!(
+                record(provider, &key).await,
+                taken,
+                "{what}: the key belongs to the second holder"
+            );
             third.clock.set(until);
-            assert_eq!(third.answer(&key).await.status, 409, "{what}");
+            assert_eq!(third.response(&key).await.status, 409, "{what}");
 
             wake(second_pid);
-            let answer = second_request.await.expect("an answer");
+            let response = second_request.await.expect("a response");
             assert_eq!(
-                (answer.status, is_replay(&answer)),
+                (response.status, is_replay(&response)),
                 (statuses.1, false),
-                "{what}: {answer:?}"
+                "{what}: {response:?}"
             );
-            let last = third.answer(&key).await;
+            let last = third.response(&key).await;
             assert_eq!(
                 (last.status, is_replay(&last)),
-                (201, answer.status == 201),
+                (201, response.status == 201),
                 "{what}: {last:?}"
             );
-            if answer.status == 201 {
-                assert_eq!(last.text, answer.text, "{what}");
+            if response.status == 201 {
+                assert_eq!(last.text, response.text, "{what}");
             }
             let calls = calls(provider, &key).await;
             if provider == Provider::Finvypay {
-                let expected: &[u64] = if answer.status == 201 { &[1, 1] } else { &[1, 1, 2] };
+                let expected: &[u64] = if response.status == 201 { &[1, 1] } else { &[1, 1, 2] };
                 assert_eq!(attempts(&calls, &last.str("id")), expected, "{what}");
             }
             assert_payable(provider, &key, &last.str("id"), &what).await;
@@ -615,9 +616,9 @@ async fn a_holder_that_wakes_up_before_the_other_has_answered() {
     .await;
 }
 
-/// What it saw of the key before it was stopped is old when it wakes up, though the key is as free as it was then.
+/// The woken holder's view of the key is outdated, although the key is free again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_wakes_up_after_another_has_given_up() {
+async fn woken_holder_after_the_new_holder_gave_up() {
     join_all(BOTH.map(async |provider| {
         let other = Holder::other(provider).await;
         let case = Case {
@@ -626,17 +627,17 @@ async fn a_holder_that_wakes_up_after_another_has_given_up() {
         };
         let now = clock::now();
         let key = case.key(&other, now).await;
-        let holder = Holder::struck(provider, now, "before:take-over=stop").await;
+        let holder = Holder::with_fault(provider, now, "before:take-over=stop").await;
         let request = holder.post(&key);
         let pid = holder.stopped().await;
         let stopped = Instant::now();
         case.script(&key, &failed()).await;
-        let answer = take_over(&other, &key, now).await;
-        assert_eq!(answer.problem(), (502, "PROVIDER_ERROR".to_owned()));
+        let response = take_over(&other, &key, now).await;
+        assert_eq!(response.problem(), (502, "PROVIDER_ERROR".to_owned()));
 
         wake(pid);
         let nap = stopped.elapsed();
-        let woken = request.await.expect("an answer");
+        let woken = request.await.expect("a response");
         assert_eq!((woken.status, is_replay(&woken)), (201, false), "{nap:?}: {woken:?}");
         let id = woken.str("id");
         let record = record(provider, &key).await.expect("the key");
@@ -649,9 +650,9 @@ async fn a_holder_that_wakes_up_after_another_has_given_up() {
     .await;
 }
 
-/// Nobody is stopped: the first's call to the provider is held up on its way, for longer than its lease.
+/// Nobody is stopped: the first holder's provider call is delayed beyond its lease.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_reaches_the_provider_after_the_others() {
+async fn create_call_arriving_after_the_new_holders_call() {
     join_all(BOTH.map(async |provider| {
         let other = Holder::other(provider).await;
         let sandbox = world().await.sandbox_url();
@@ -671,56 +672,52 @@ async fn a_call_that_reaches_the_provider_after_the_others() {
             );
             let first = Holder::start(provider, Clock::at(now), &[(&variable, Some(&url))]).await;
             first.function.ready().await.expect("a start");
-            // It holds up whatever passes.
+            // This holds every call back.
             let mut held = road.hold("*");
             let request = first.post(&key);
             held.arrived(1).await;
-            let answer = take_over(&other, &key, now).await;
-            assert_eq!(answer.status, 201, "{what}: {answer:?}");
-            let settled = Settled::now(provider, &key).await;
+            let response = take_over(&other, &key, now).await;
+            assert_eq!(response.status, 201, "{what}: {response:?}");
+            let stored = StoredState::now(provider, &key).await;
 
             held.release();
-            let late = request.await.expect("an answer");
+            let late = request.await.expect("a response");
             assert_eq!(
                 (late.status, &late.text, is_replay(&late)),
-                (201, &answer.text, true),
+                (201, &response.text, true),
                 "{what}"
             );
-            settled.assert_unchanged(provider, &key, &what).await;
+            stored.assert_unchanged(provider, &key, &what).await;
             let calls = calls(provider, &key).await;
             assert_eq!(calls.len(), 2, "{what}");
             if provider == Provider::Finvypay {
-                assert_eq!(attempts(&calls, &settled.id), [1, 1], "{what}");
+                assert_eq!(attempts(&calls, &stored.id), [1, 1], "{what}");
             }
-            assert_payable(provider, &key, &settled.id, &what).await;
+            assert_payable(provider, &key, &stored.id, &what).await;
         }
     }))
     .await;
 }
 
-/// The buyer pays for what the stopped holder was given, before anybody else knows of it.
+/// The buyer pays the stopped holder's payment before anyone else knows its id.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_is_paid_while_its_holder_is_stopped() {
+async fn payment_paid_while_its_holder_is_stopped() {
     join_all(BOTH.map(async |provider| {
         let other = Holder::other(provider).await;
         let (key, now) = (unique("paid"), clock::now());
-        let holder = Holder::struck(provider, now, STOP).await;
+        let holder = Holder::with_fault(provider, now, STOP).await;
         let request = holder.post(&key);
         let pid = holder.stopped().await;
         webhooks(json!({ "provider": provider, "orderId": key })).await;
-        let answer = take_over(&other, &key, now).await;
-        assert_eq!((answer.status, answer.str("status")), (201, "completed".to_owned()));
-        assert_eq!(
-            calls(provider, &key).await.len(),
-            1,
-            "there is nothing to call for any more"
-        );
-        let settled = Settled::now(provider, &key).await;
+        let response = take_over(&other, &key, now).await;
+        assert_eq!((response.status, response.str("status")), (201, "completed".to_owned()));
+        assert_eq!(calls(provider, &key).await.len(), 1, "no further provider call");
+        let stored = StoredState::now(provider, &key).await;
         wake(pid);
-        let woken = request.await.expect("an answer");
-        assert_eq!((woken.status, &woken.text), (201, &answer.text));
-        settled.assert_unchanged(provider, &key, aws::name(provider)).await;
-        assert_eq!(status_of(&settled.id).await, "completed");
+        let woken = request.await.expect("a response");
+        assert_eq!((woken.status, &woken.text), (201, &response.text));
+        stored.assert_unchanged(provider, &key, aws::name(provider)).await;
+        assert_eq!(status_of(&stored.id).await, "completed");
     }))
     .await;
 }

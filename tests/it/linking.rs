@@ -1,4 +1,4 @@
-//! What each function links, how large its package is and how many instructions it takes: bounds that only a decision moves.
+//! The linked crates, the package size and the instruction count of each function: bounds that only a decision changes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use payment_functions_tests::bench::{Instructions, Job, count, valgrind};
 
 use crate::support::world;
 
-/// A function, what of [`CHOSEN`] it uses, and the most bytes that its package may have on x86-64.
+/// A function, its crates of [`CHOSEN`], and the maximum size of its x86-64 package in bytes.
 const FUNCTIONS: [(&str, &[&str], u64); 6] = [
     ("create-apm", &[DYNAMODB, SECRETS, "jsonwebtoken", "reqwest"], 2_450_000),
     (
@@ -30,7 +30,7 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
 const DYNAMODB: &str = "aws-sdk-dynamodb";
 const SECRETS: &str = "aws-sdk-secretsmanager";
 
-/// Whatever makes the calls that a function exists for: a function has those that it uses, and no other.
+/// Crates that make calls: each function links exactly those that it uses.
 const CHOSEN: [&str; 6] = [
     DYNAMODB,
     "aws-sdk-eventbridge",
@@ -40,10 +40,10 @@ const CHOSEN: [&str; 6] = [
     "reqwest",
 ];
 
-/// Of these one version: a second is a second TLS stack, or a second runtime.
+/// Only one version each: a second one means a second TLS stack or runtime.
 const ONE_OF: [&str; 6] = ["http", "hyper", "ring", "rustls", "rustls-webpki", "tokio"];
 
-/// Never linked: other TLS stacks, and configuration that Lambda has no use for.
+/// Never linked: other TLS stacks, and configuration that Lambda does not need.
 const BANNED: [&str; 10] = [
     "aws-config",
     "aws-lc-rs",
@@ -57,7 +57,7 @@ const BANNED: [&str; 10] = [
     "webpki-roots",
 ];
 
-/// The names and versions of the crates that a function is made of.
+/// The names and versions of a function's crates.
 fn crates_of(function: &str) -> BTreeSet<(String, String)> {
     let mut cargo = build::cargo(workspace());
     cargo.args([
@@ -80,7 +80,7 @@ fn crates_of(function: &str) -> BTreeSet<(String, String)> {
     crates.collect()
 }
 
-/// The crates that cargo compiles for these packages, each with the features that it has then.
+/// The crates that cargo compiles for these packages, with their features.
 fn features(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let mut cargo = build::cargo(workspace());
     cargo.args([
@@ -94,9 +94,9 @@ fn features(packages: &[&str], edges: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// local/Cargo.toml turns on what the tests do.
+/// local/Cargo.toml enables the same features as the tests.
 #[test]
-fn make_dev_and_the_tests_share_what_is_compiled() {
+fn make_dev_and_tests_share_compiled_artifacts() {
     let mut packages = vec!["--package", "payment-functions-local"];
     for (function, ..) in FUNCTIONS {
         packages.extend(["--package", function]);
@@ -113,7 +113,7 @@ fn make_dev_and_the_tests_share_what_is_compiled() {
 }
 
 #[test]
-fn a_function_links_only_what_it_uses() {
+fn function_links_only_what_it_uses() {
     for (function, uses, _) in FUNCTIONS {
         let crates = crates_of(function);
         let has = |name: &str| crates.iter().filter(|(other, _)| other == name).count();
@@ -129,7 +129,7 @@ fn a_function_links_only_what_it_uses() {
 }
 
 #[tokio::test]
-async fn the_packages_are_small() {
+async fn packages_are_small() {
     let binaries = Binaries::shipped().await.unwrap();
     for (function, _, limit) in FUNCTIONS {
         let package = std::env::temp_dir().join(crate::support::unique(function));
@@ -145,10 +145,10 @@ async fn the_packages_are_small() {
     }
 }
 
-/// What tests make things go wrong with, and functions know in debug builds alone.
+/// Test-only variables, which only debug builds read.
 const FOR_TESTS: [&str; 4] = ["FAILPOINTS", "CLOCK_OFFSET_SECONDS", "CLOCK_FILE", "SLOW_MACHINE"];
 
-/// Which of them a program has the text of.
+/// The test-only variables in a binary's text.
 fn of_tests(program: &Path) -> Vec<&'static str> {
     let bytes = std::fs::read(program).unwrap();
     let text = String::from_utf8_lossy(&bytes);
@@ -156,23 +156,23 @@ fn of_tests(program: &Path) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn nothing_that_only_tests_use_is_shipped() {
+async fn release_builds_contain_no_test_code() {
     let debug = world().await.binary("webhook-handler").unwrap();
-    assert_eq!(of_tests(debug), FOR_TESTS, "it would be found");
+    assert_eq!(of_tests(debug), FOR_TESTS, "the search finds the text");
     let binaries = Binaries::shipped().await.unwrap();
     for (function, ..) in FUNCTIONS {
         assert_eq!(of_tests(binaries.path(function).unwrap()), [""; 0], "{function}");
     }
 }
 
-/// Instructions of a webhook in user space, the connections being open; within a tenth.
+/// User-space instructions of a webhook with warm connections; the tolerance is 10%.
 const WEBHOOK: u64 = 1_030_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_takes_so_many_instructions() {
+async fn webhook_stays_within_its_instruction_count() {
     if valgrind().is_none() {
         assert!(std::env::var_os("CI").is_none(), "valgrind is missing");
-        println!("valgrind is missing: no instructions are counted");
+        println!("valgrind is missing: skipping the instruction count");
         return;
     }
     let binaries = Binaries::shipped().await.unwrap();
@@ -182,18 +182,18 @@ async fn a_webhook_takes_so_many_instructions() {
     let mut counted = count(Job::Webhook, program, &folder).await;
     for _ in 0..4 {
         if let Err(too_slow) = &counted {
-            // Under valgrind on a busy machine a write may take longer than the function waits for it.
-            println!("once more: {too_slow}");
+            // Under valgrind on a busy machine a write may run into its timeout.
+            println!("retry: {too_slow}");
             counted = count(Job::Webhook, program, &folder).await;
         }
     }
     std::fs::remove_dir_all(&folder).unwrap();
     let Instructions { start, warm } = counted.unwrap();
-    // The same busy machine has the start try a connection again now and then.
-    println!("the first webhook: {start} instructions; each further one: {warm}, {WEBHOOK} before");
+    // On a busy machine the start may also retry a connection.
+    println!("first webhook: {start} instructions; further ones: {warm}, baseline {WEBHOOK}");
     let is_within = warm * 10 <= WEBHOOK * 11 && warm * 10 >= WEBHOOK * 9;
     assert!(
         is_within,
-        "{warm} instructions, {WEBHOOK} before: more is a regression, and less a new baseline"
+        "{warm} instructions, baseline {WEBHOOK}: fix the regression or lower the baseline"
     );
 }

@@ -1,7 +1,6 @@
-//! The whole, from outside: the real binaries behind a gateway, against a local AWS and the providers' stand-ins.
+//! End-to-end tests: the real binaries behind a gateway, with a local AWS and stand-ins of the providers.
 //!
-//! The modules are laid out as the routes are. One world is shared by all tests, so each uses orders and keys of its
-//! own.
+//! Modules follow the routes. All tests share one world, so each uses its own orders and keys.
 #![allow(missing_docs)]
 #![allow(
     clippy::expect_used,
@@ -10,11 +9,10 @@
     clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "these are tests throughout, and some print how much they tried"
+    reason = "tests only; some print statistics"
 )]
 
 mod adding_a_provider;
-mod answered_in_time;
 mod apm_payments;
 mod aws;
 mod checkout;
@@ -29,14 +27,14 @@ mod events;
 mod facts;
 mod faults;
 mod feeding;
-mod holes;
 mod idempotency;
 mod invoke;
 mod leases;
 mod linking;
+mod log_lines;
 mod make;
 mod metrics;
-mod mishaps;
+mod misconfiguration;
 mod openapi;
 mod panics;
 mod payments;
@@ -52,7 +50,9 @@ mod secrets;
 mod startup;
 mod store;
 mod support;
+mod time_limits;
 mod tls;
 #[path = "../core/units.rs"]
 mod units;
+mod vulnerabilities;
 mod webhooks;

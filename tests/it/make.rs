@@ -1,4 +1,4 @@
-//! `make` where something that it needs is missing: one line that says what to do, before anything is begun.
+//! `make` without one of its prerequisites: one line with the fix, before anything starts.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use payment_functions_local::workspace;
 
 use crate::support::unique;
 
-/// A folder with the Makefile, and a PATH on which there is only what a test puts there.
+/// A folder with the Makefile, and a PATH with only a test's own programs.
 struct Machine(PathBuf);
 
 impl Drop for Machine {
@@ -19,7 +19,7 @@ impl Drop for Machine {
 }
 
 impl Machine {
-    /// One that has everything, or seems to.
+    /// A machine with all prerequisites, some of them faked.
     fn new() -> Self {
         let machine = Self(std::env::temp_dir().join(unique("make")));
         for folder in ["bin", "local", "tests", "functions/one"] {
@@ -42,7 +42,7 @@ impl Machine {
         machine
     }
 
-    /// Has a program that does this.
+    /// Adds a program with this shell script.
     fn has(&self, name: &str, does: &str) -> &Self {
         let path = self.0.join("bin").join(name);
         fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
@@ -66,8 +66,8 @@ impl Machine {
             .unwrap()
     }
 
-    /// What `make` says of a goal before it gives up, without its own line about that.
-    fn says(&self, goal: &str) -> String {
+    /// The error output of a `make` goal, without make's own line.
+    fn error_output(&self, goal: &str) -> String {
         let output = self.make(goal);
         assert!(!output.status.success());
         let text = String::from_utf8(output.stderr).unwrap();
@@ -76,7 +76,7 @@ impl Machine {
     }
 }
 
-/// Where a program is on this machine.
+/// The path of a program on this machine.
 fn found(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
@@ -86,9 +86,9 @@ fn found(name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_missing_is_named_with_what_to_do() {
+fn missing_prerequisite_is_named_with_its_fix() {
     let machine = Machine::new;
-    let is = |machine: &Machine, line: &str| assert_eq!(machine.says("dev"), line);
+    let is = |machine: &Machine, line: &str| assert_eq!(machine.error_output("dev"), line);
     is(
         machine().lacks("cargo"),
         "make: Rust is missing: install it from https://rustup.rs and run make again",
@@ -100,11 +100,11 @@ fn what_is_missing_is_named_with_what_to_do() {
     );
     is(
         machine().lacks("python3"),
-        "make: Python 3.10 or newer is missing (python3): install it, or give another one with PYTHON=",
+        "make: Python 3.10 or newer is missing (python3): install it, or set PYTHON= to another one",
     );
     is(
         machine().has("python3", r#"case "$2" in *version_info*) exit 1;; esac"#),
-        "make: Python 3.10 or newer is missing (python3): install it, or give another one with PYTHON=",
+        "make: Python 3.10 or newer is missing (python3): install it, or set PYTHON= to another one",
     );
     is(
         machine().has("python3", r#"case "$2" in *ensurepip*) exit 1;; esac"#),
@@ -127,19 +127,19 @@ fn what_is_missing_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_newer_toolchain_is_good_and_packages_that_cannot_be_had_are_told() {
+fn newer_toolchain_is_accepted_and_unavailable_packages_are_reported() {
     let venv = r#"case "$2" in venv) mkdir -p .venv/bin; echo 'echo "no route to host" >&2; exit 1' > .venv/bin/pip; chmod +x .venv/bin/pip;; esac"#;
     let machine = Machine::new();
     machine.has("cargo", "echo 'cargo 2.0.1'").has("python3", venv);
     assert_eq!(
-        machine.says("tools"),
-        "no route to host\nmake: not everything could be installed into .venv, as pip says above: can PyPI be reached? Run \
-         make again then"
+        machine.error_output("tools"),
+        "no route to host\nmake: some packages could not be installed into .venv (see the output of pip above): check the \
+         connection to PyPI and run make again"
     );
 }
 
 #[test]
-fn nothing_is_built_to_be_deployed_without_credentials() {
+fn deploy_without_credentials_builds_nothing() {
     let machine = Machine::new();
     let venv = machine.0.join(".venv/bin");
     fs::create_dir_all(&venv).unwrap();
@@ -148,15 +148,15 @@ fn nothing_is_built_to_be_deployed_without_credentials() {
     }
     symlink(workspace().join(".venv/bin/python"), venv.join("python")).unwrap();
     assert_eq!(
-        machine.says("deploy"),
+        machine.error_output("deploy"),
         "make: there are no AWS credentials: run 'aws configure' or 'aws sso login', or name a profile with AWS_PROFILE \
          (docs/deploy.md)"
     );
 }
 
-/// Nothing is left of a download that failed, so that the next `make` tries it again.
+/// A failed download leaves nothing behind, so the next `make` retries it.
 #[test]
-fn what_could_not_be_downloaded_is_downloaded_the_next_time() {
+fn failed_download_is_retried_next_time() {
     let unpack = "for program in usr/bin/valgrind.bin usr/bin/chromedriver usr/lib/chromium/chromium; do
         mkdir -p ${program%/*}; echo '#!/bin/sh' > $program; chmod +x $program
     done";
@@ -173,10 +173,10 @@ fn what_could_not_be_downloaded_is_downloaded_the_next_time() {
             .has("apt-get", "echo no route to host >&2; exit 100");
         for _ in 0..2 {
             let output = machine.make(goal);
-            let told = String::from_utf8(output.stderr).unwrap();
+            let output_text = String::from_utf8(output.stderr).unwrap();
             assert!(
-                output.status.success() && told.starts_with(name) && told.contains("apt install"),
-                "{told}"
+                output.status.success() && output_text.starts_with(name) && output_text.contains("apt install"),
+                "{output_text}"
             );
             assert!(!folder.exists());
         }

@@ -1,6 +1,6 @@
-//! What the functions count: the real binaries, in every situation that a metric tells of, and the lines that they write.
+//! The emitted metrics: the real binaries, in every situation that a metric covers.
 //!
-//! Each function runs in an environment of its own, over a table of its own where it looks at all of it.
+//! Each function runs in its own environment, and on its own table if it reads all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use payment_functions::platform::clock;
 use payment_functions::platform::metrics::ALL;
 use payment_functions_local::sandbox::sign;
 use payment_functions_local::workspace;
-use payment_functions_tests::world::{Fault, Lambda, NoAnswer};
+use payment_functions_tests::world::{Fault, InvokeError, Lambda};
 
 use super::aws;
 use super::clock::Clock;
@@ -29,16 +29,16 @@ impl Watched {
         Self(world().await.lambda(function, changes).await.expect("a function"))
     }
 
-    async fn create(&self, provider: Provider, order: &str, key: Option<&str>) -> Answer {
+    async fn create(&self, provider: Provider, order: &str, key: Option<&str>) -> Response {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(key.map(|key| ("idempotency-key", key)));
         let body = body(provider, order).to_string();
-        let answer = self.0.http("POST", route(provider), &headers, body.as_bytes()).await;
-        answer.expect("an answer").into()
+        let response = self.0.http("POST", route(provider), &headers, body.as_bytes()).await;
+        response.expect("a response").into()
     }
 
-    /// A webhook that is signed with this secret.
-    async fn tell(&self, provider: Provider, body: &Value, secret: &str) -> Answer {
+    /// Sends a webhook signed with this secret.
+    async fn send(&self, provider: Provider, body: &Value, secret: &str) -> Response {
         let (path, header) = match provider {
             Provider::Apolopay => ("/webhooks/apolopay", "x-signature"),
             Provider::Finvypay => ("/webhooks/finvypay", "fs-webhook-hash"),
@@ -46,18 +46,18 @@ impl Watched {
         let body = body.to_string();
         let signature = sign(secret, body.as_bytes());
         let headers = [("content-type", "application/json"), (header, signature.as_str())];
-        let answer = self.0.http("POST", path, &headers, body.as_bytes()).await;
-        answer.expect("an answer").into()
+        let response = self.0.http("POST", path, &headers, body.as_bytes()).await;
+        response.expect("a response").into()
     }
 
-    async fn get(&self, id: &str) -> Answer {
-        let answer = self.0.http("GET", &format!("/payments/{id}"), &[], b"").await;
-        answer.expect("an answer").into()
+    async fn get(&self, id: &str) -> Response {
+        let response = self.0.http("GET", &format!("/payments/{id}"), &[], b"").await;
+        response.expect("a response").into()
     }
 
-    async fn invoke(&self, event: Value) -> Result<Value, NoAnswer> {
-        let answer = self.0.invoke(event.to_string()).await?;
-        Ok(serde_json::from_slice(&answer).expect("JSON"))
+    async fn invoke(&self, event: Value) -> Result<Value, InvokeError> {
+        let response = self.0.invoke(event.to_string()).await?;
+        Ok(serde_json::from_slice(&response).expect("JSON"))
     }
 
     async fn sweep(&self) -> Value {
@@ -65,7 +65,7 @@ impl Watched {
         report.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Everything that it counted, when it has ended: its log is whole then.
+    /// Ends the function; returns everything that it counted.
     async fn counted(self) -> Counted {
         self.counted_in(NAMESPACE).await
     }
@@ -85,13 +85,13 @@ impl Watched {
     }
 }
 
-/// What was counted under each metric with its dimensions, such as `Payments Provider=apolopay Status=pending`, line by
-/// line. Times of calls are replaced by zero: they are what they are.
+/// The values by metric and dimensions, such as `Payments Provider=apolopay Status=pending`. Latencies are replaced by
+/// zero.
 #[derive(Debug, Default, PartialEq)]
 struct Counted(BTreeMap<String, Vec<f64>>);
 
 impl Counted {
-    /// Adds a line, which must be a document of the embedded metric format and hold nothing but metrics of ours.
+    /// Adds a line, which must be an embedded-metric document with only our metrics.
     fn add(&mut self, line: &Value, namespace: &str) {
         let own = |value: &Value, names: &[&str]| {
             let members: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -100,14 +100,14 @@ impl Counted {
         own(&line["_aws"], &["Timestamp", "CloudWatchMetrics"]);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let age = now.as_millis() - u128::from(line["_aws"]["Timestamp"].as_u64().unwrap());
-        assert!(age < 600_000, "milliseconds since 1970: {line}");
+        assert!(age < 600_000, "no timestamp in ms: {line}");
         let [directive] = line["_aws"]["CloudWatchMetrics"].as_array().unwrap().as_slice() else {
-            panic!("not one directive: {line}");
+            panic!("expected one directive: {line}");
         };
         own(directive, &["Namespace", "Dimensions", "Metrics"]);
         assert_eq!(directive["Namespace"], namespace, "{line}");
         let [set] = directive["Dimensions"].as_array().unwrap().as_slice() else {
-            panic!("not one set of dimensions: {line}");
+            panic!("expected one set of dimensions: {line}");
         };
         let dimensions: Vec<&str> = set
             .as_array()
@@ -146,7 +146,7 @@ impl Counted {
         own(line, &members);
     }
 
-    /// Makes sure that this is all there is, and gives the names of the metrics.
+    /// Asserts that these are all values; returns the metrics' names.
     fn assert_is(&self, expected: &[(&str, &[f64])]) -> Vec<String> {
         let expected = expected
             .iter()
@@ -165,35 +165,35 @@ fn numbers(value: &Value) -> Vec<f64> {
         .map_or_else(|| vec![number(value)], |values| values.iter().map(number).collect())
 }
 
-/// A completion under an id that nobody knows.
-fn strange(id: &str) -> Value {
+/// A completion with an unknown id.
+fn unknown_completion(id: &str) -> Value {
     json!({ "id": id, "status": "completed", "amount": 25.5 })
 }
 
 #[tokio::test]
-async fn every_metric_is_written_where_it_should_be_and_nothing_else() {
+async fn every_metric_is_emitted_in_its_case_only() {
     let situations: Vec<BoxFuture<'static, Vec<String>>> = vec![
         creating(Provider::Apolopay).boxed(),
         creating(Provider::Finvypay).boxed(),
-        never_answers().boxed(),
-        asking().boxed(),
-        a_key_refused_in_a_run().boxed(),
+        create_timeout().boxed(),
+        polling().boxed(),
+        key_refused_in_a_run().boxed(),
         unreadable_secrets().boxed(),
-        webhooks_refused_and_parked().boxed(),
+        refused_and_unmatched_webhooks().boxed(),
         a_table_out_of_reach().boxed(),
-        what_waits_in_review().boxed(),
-        what_is_parked_and_due().boxed(),
+        payments_in_review().boxed(),
+        unmatched_and_due().boxed(),
     ];
-    // A few at a time: a machine that is too busy for the SDK's short limits would have more to count.
+    // A few at a time, so that a busy machine causes no AWS timeouts.
     let proofs: Vec<Vec<String>> = stream::iter(situations).buffer_unordered(3).collect().await;
     let mut proved: BTreeSet<String> = proofs.into_iter().flatten().collect();
-    // Told by publish-events, and tested beside the functions that write them.
+    // Emitted and tested in publish-events.
     proved.extend(["Payments", "TimeToCompletion"].map(str::to_owned));
     let all: BTreeSet<String> = ALL.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(proved, all);
 }
 
-/// Every way in which a provider answers, and an answer that is given again.
+/// Every kind of provider response, and a replay.
 async fn creating(provider: Provider) -> Vec<String> {
     let watched = Watched::start(function(provider), &[]).await;
     let (order, key) = (unique("metrics"), unique("key"));
@@ -207,14 +207,14 @@ async fn creating(provider: Provider) -> Vec<String> {
         (json!({ "error": "UNAUTHORIZED" }), 502),
         (json!({ "error": "INTERNAL_ERROR" }), 502),
         (json!({ "drop": "midReply" }), 502),
-        // A refusal of the payment, and of no concern to anybody else.
+        // A refused payment, which is not an error.
         (json!({ "status": 400, "body": "no" }), 422),
     ] {
         let order = unique("metrics");
         let replies = json!([reply]);
         control().await.replies(provider, &order, replies).await.unwrap();
-        let answer = watched.create(provider, &order, None).await;
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = watched.create(provider, &order, None).await;
+        assert_eq!(response.status, status, "{response:?}");
     }
     let name = aws::name(provider);
     let of = |error: &str| format!("ProviderErrors Provider={name} Error={error}");
@@ -223,14 +223,14 @@ async fn creating(provider: Provider) -> Vec<String> {
         (&of("throttled"), &[1.0]),
         (&of("key_refused"), &[1.0]),
         (&of("unusable"), &[1.0]),
-        (&of("no_answer"), &[1.0]),
+        (&of("no_response"), &[1.0]),
         ("ProviderKeyRefused", &[1.0]),
         ("Replays", &[1.0, 1.0]),
     ])
 }
 
-/// The longest that anybody waits.
-async fn never_answers() -> Vec<String> {
+/// The full time limit of a create call.
+async fn create_timeout() -> Vec<String> {
     let watched = Watched::start("create-preorder", &[]).await;
     let order = unique("metrics");
     let hang = json!([{ "hang": true }]);
@@ -242,15 +242,15 @@ async fn never_answers() -> Vec<String> {
     ])
 }
 
-/// A table of one's own.
+/// Creates a table.
 async fn table() -> String {
     let table = unique("metrics");
     aws::create_table(&table).await;
     table
 }
 
-/// A run that asks FinvyPay about a payment and its order, a minute after its creation.
-async fn asking() -> Vec<String> {
+/// A run that polls FinvyPay for a payment and its order, a minute after its creation.
+async fn polling() -> Vec<String> {
     let table = table().await;
     let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
     let apms = Watched::start("create-apm", &own).await;
@@ -265,7 +265,7 @@ async fn asking() -> Vec<String> {
     let report = watched.sweep().await;
     assert_eq!((&report["checked"], &report["failed"]), (&json!(1), &json!(0)));
     let mut counted = watched.counted().await;
-    // It was due after sixty seconds, and some have passed meanwhile.
+    // It was due after sixty seconds; some more have passed.
     let lag = counted.0.get_mut("ReconcilerLag").unwrap();
     assert!(lag.len() == 1 && (40.0..100.0).contains(&lag[0]), "{lag:?}");
     lag.fill(40.0);
@@ -279,8 +279,8 @@ async fn asking() -> Vec<String> {
     ])
 }
 
-/// The provider takes our key no more: for a payment's id, and for its order.
-async fn a_key_refused_in_a_run() -> Vec<String> {
+/// The provider refuses our key for a status query and for an order's list.
+async fn key_refused_in_a_run() -> Vec<String> {
     let table = table().await;
     let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
     let apms = Watched::start("create-apm", &own).await;
@@ -309,7 +309,7 @@ async fn a_key_refused_in_a_run() -> Vec<String> {
     ])
 }
 
-/// One that is not there, one that is not what it must be; and an invocation that fails counts all the same.
+/// A missing secret, a malformed one, and a failing invocation, which still emits its metrics.
 async fn unreadable_secrets() -> Vec<String> {
     let absent = Some("no-such-secret");
     let preorders = Watched::start("create-preorder", &[("APOLOPAY_SECRET_ID", absent)]).await;
@@ -323,7 +323,9 @@ async fn unreadable_secrets() -> Vec<String> {
     apms.counted().await.assert_is(&[("SecretsUnreadable", &[1.0])]);
 
     let webhooks = Watched::start("webhook-handler", &[("APOLOPAY_SECRET_ID", absent)]).await;
-    let refused = webhooks.tell(Provider::Apolopay, &strange(&order), SECRET).await;
+    let refused = webhooks
+        .send(Provider::Apolopay, &unknown_completion(&order), SECRET)
+        .await;
     assert_eq!(refused.status, 401);
     let mut proved = webhooks
         .counted()
@@ -334,19 +336,19 @@ async fn unreadable_secrets() -> Vec<String> {
     let reconciler = Watched::start("reconcile-payments", &nowhere).await;
     for _ in 0..2 {
         let failed = reconciler.invoke(json!({ "action": "sweep" })).await;
-        assert!(matches!(failed, Err(NoAnswer::Failed(_))), "{failed:?}");
+        assert!(matches!(failed, Err(InvokeError::Failed(_))), "{failed:?}");
     }
     proved.extend(reconciler.counted().await.assert_is(&[("StoreErrors", &[1.0, 1.0])]));
     proved
 }
 
-/// Forged ones, those that are kept, and those of which there is nothing to tell.
-async fn webhooks_refused_and_parked() -> Vec<String> {
+/// Forged and unmatched webhooks, and those without a metric.
+async fn refused_and_unmatched_webhooks() -> Vec<String> {
     let watched = Watched::start("webhook-handler", &[]).await;
     for provider in BOTH {
-        let forged = watched.tell(provider, &strange("x"), "whsec_forged").await;
+        let forged = watched.send(provider, &unknown_completion("x"), "whsec_forged").await;
         assert_eq!(forged.status, 401);
-        let unusable = watched.tell(provider, &json!({}), SECRET).await;
+        let unusable = watched.send(provider, &json!({}), SECRET).await;
         assert_eq!(unusable.status, 400);
     }
     let unsigned = watched.0.http("POST", "/webhooks/apolopay", &[], b"{}").await.unwrap();
@@ -354,15 +356,15 @@ async fn webhooks_refused_and_parked() -> Vec<String> {
     let elsewhere = watched.0.http("POST", "/webhooks/x", &[], b"{}").await.unwrap();
     assert_eq!(elsewhere.status, 404);
     for _ in 0..2 {
-        let parked = watched
-            .tell(Provider::Apolopay, &strange(&unique("metrics")), SECRET)
+        let response = watched
+            .send(Provider::Apolopay, &unknown_completion(&unique("metrics")), SECRET)
             .await;
-        assert_eq!(parked.status, 200);
+        assert_eq!(response.status, 200);
     }
     let created = create(Provider::Apolopay, &unique("metrics")).await;
     for metadata in [json!({ "paymentFunctionsId": created.str("id") }), json!({})] {
         let body = completion(&created, &metadata);
-        assert_eq!(watched.tell(Provider::Apolopay, &body, SECRET).await.status, 200);
+        assert_eq!(watched.send(Provider::Apolopay, &body, SECRET).await.status, 200);
     }
     watched.counted().await.assert_is(&[
         ("SignatureFailures", &[1.0, 1.0, 1.0]),
@@ -380,7 +382,9 @@ async fn a_table_out_of_reach() -> Vec<String> {
         creating.counted().await.assert_is(once);
     }
     let webhooks = Watched::start("webhook-handler", &nowhere).await;
-    let refused = webhooks.tell(Provider::Apolopay, &strange("x"), SECRET).await;
+    let refused = webhooks
+        .send(Provider::Apolopay, &unknown_completion("x"), SECRET)
+        .await;
     assert_eq!(refused.status, 503);
     webhooks.counted().await.assert_is(once);
     let payments = Watched::start("get-payment", &nowhere).await;
@@ -388,8 +392,8 @@ async fn a_table_out_of_reach() -> Vec<String> {
     payments.counted().await.assert_is(once)
 }
 
-/// Two, of which a person closes one, and the other is paid after all.
-async fn what_waits_in_review() -> Vec<String> {
+/// Two payments in review: one is closed, the other paid.
+async fn payments_in_review() -> Vec<String> {
     let (table, clock) = (table().await, Clock::at(clock::now()));
     let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
     let (creating, webhooks) = tokio::join!(
@@ -403,16 +407,16 @@ async fn what_waits_in_review() -> Vec<String> {
         let created = creating.create(Provider::Apolopay, &unique("metrics"), None).await;
         let good = completion(&created, &json!({ "paymentFunctionsId": created.str("id") }));
         let wrong = with(good.clone(), json!({ "amount": 1 }));
-        assert_eq!(webhooks.tell(Provider::Apolopay, &wrong, SECRET).await.status, 200);
+        assert_eq!(webhooks.send(Provider::Apolopay, &wrong, SECRET).await.status, 200);
         watched.sweep().await;
         payments.push((created.str("id"), good));
     }
-    // Looked at just now, and due no more for a day.
+    // Just checked, and not due for a day.
     watched.sweep().await;
     let close = json!({ "action": "close", "paymentId": payments[0].0, "actor": "on call", "reason": "refunded" });
     watched.invoke(close).await.unwrap();
     watched.sweep().await;
-    let paid = webhooks.tell(Provider::Apolopay, &payments[1].1, SECRET).await;
+    let paid = webhooks.send(Provider::Apolopay, &payments[1].1, SECRET).await;
     assert_eq!(paid.status, 200);
     watched.sweep().await;
     watched.counted().await.assert_is(&[
@@ -422,8 +426,8 @@ async fn what_waits_in_review() -> Vec<String> {
     ])
 }
 
-/// Two webhooks that nobody knows the payment of, half a minute apart, and runs that come too late.
-async fn what_is_parked_and_due() -> Vec<String> {
+/// Two unmatched webhooks, half a minute apart, and late runs.
+async fn unmatched_and_due() -> Vec<String> {
     let (table, clock) = (table().await, Clock::at(clock::now()));
     let own = [("PAYMENTS_TABLE", Some(table.as_str())), clock.variable()];
     let (webhooks, watched) = tokio::join!(
@@ -431,23 +435,23 @@ async fn what_is_parked_and_due() -> Vec<String> {
         Watched::start("reconcile-payments", &own),
     );
     let pass = |seconds| clock.advance(Duration::from_secs(seconds));
-    let park = async || {
-        let parked = webhooks
-            .tell(Provider::Apolopay, &strange(&unique("metrics")), SECRET)
+    let store_unmatched = async || {
+        let response = webhooks
+            .send(Provider::Apolopay, &unknown_completion(&unique("metrics")), SECRET)
             .await;
-        assert_eq!(parked.status, 200);
+        assert_eq!(response.status, 200);
     };
     watched.sweep().await;
-    park().await;
+    store_unmatched().await;
     pass(30);
-    park().await;
+    store_unmatched().await;
     // Nothing is due yet.
     watched.sweep().await;
     pass(70);
     // The first has been due for forty seconds, the second for ten.
     assert_eq!(watched.sweep().await["checked"], 2);
     pass(299);
-    // Both are looked at five minutes later, but they are there.
+    // Both are checked five minutes later, but they exist.
     assert_eq!(watched.sweep().await["checked"], 0);
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0; 4]),
@@ -457,7 +461,7 @@ async fn what_is_parked_and_due() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn where_nothing_happens_nothing_is_written() {
+async fn uneventful_invocation_emits_nothing() {
     let created = create(Provider::Apolopay, &unique("metrics")).await;
     let payments = Watched::start("get-payment", &[]).await;
     assert_eq!(payments.get(&created.str("id")).await.status, 200);
@@ -470,16 +474,16 @@ async fn where_nothing_happens_nothing_is_written() {
     preorders.counted().await.assert_is(&[]);
 }
 
-/// What a run has written is not written again by an operator's word to the same process.
+/// An operator's command in the same process does not emit a run's metrics again.
 #[tokio::test]
-async fn what_waits_is_told_by_runs_alone() {
+async fn backlog_metrics_come_from_runs_only() {
     let table = table().await;
     let watched = Watched::start("reconcile-payments", &[("PAYMENTS_TABLE", Some(&table))]).await;
     watched.sweep().await;
     let unknown = json!({
         "action": "close", "paymentId": "67e55044-10b1-426f-9247-bb680e5fe0c8", "actor": "on call", "reason": "a mistake",
     });
-    watched.invoke(unknown).await.expect_err("there is none");
+    watched.invoke(unknown).await.expect_err("no more values");
     watched.counted().await.assert_is(&[
         ("PaymentsInReview", &[0.0]),
         ("OldestUnmatchedSeconds", &[0.0]),
@@ -488,7 +492,7 @@ async fn what_waits_is_told_by_runs_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_of_the_queues_stops_no_run_and_is_not_guessed() {
+async fn unreadable_queue_does_not_stop_the_run() {
     const DUE: usize = 4 * 8;
     const REVIEW: usize = 8;
     let table = table().await;
@@ -511,7 +515,7 @@ async fn what_cannot_be_read_of_the_queues_stops_no_run_and_is_not_guessed() {
 }
 
 #[tokio::test]
-async fn two_deployments_in_one_account_count_apart() {
+async fn two_deployments_have_separate_metrics() {
     let changes = [
         ("METRICS_NAMESPACE", Some("shop-2/payments")),
         ("PAYMENTS_TABLE", Some("no-such-table")),
@@ -524,9 +528,9 @@ async fn two_deployments_in_one_account_count_apart() {
         .assert_is(&[("StoreErrors", &[1.0])]);
 }
 
-/// `docs/metrics.md` has every metric with its unit and its dimensions, in the module's order.
+/// `docs/metrics.md` lists every metric with its unit and dimensions, in the module's order.
 #[test]
-fn the_documentation_lists_them_all() {
+fn documentation_lists_every_metric() {
     let page = std::fs::read_to_string(workspace().join("docs/metrics.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let cells = |row: &str| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! openapi.yaml: it names what the code has, and the running functions give no answer that it does not describe.
+//! openapi.yaml matches the code, and it describes every response of the running functions.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::support::{MACHINE, Value, World, json, request, send, world};
 const FILE: &str = include_str!("../../openapi.yaml");
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
-/// What the requests must have led to, or they say nothing: every answer that a caller alone can bring about.
-const ANSWERS: [&str; 20] = [
+/// Responses that the generated requests must produce: all that a caller can cause alone.
+const REQUIRED_RESPONSES: [&str; 20] = [
     "POST /preorders 201",
     "POST /preorders 400",
     "POST /preorders 415",
@@ -40,7 +40,7 @@ const ANSWERS: [&str; 20] = [
     "TRACE /webhooks/finvypay 405",
 ];
 
-/// The code after this one, so that the compiler asks for a new one's place.
+/// The next code; a new code does not compile without a place here.
 fn after(code: Code) -> Option<Code> {
     match code {
         Code::MalformedJson => Some(Code::IdempotencyKeyInvalid),
@@ -71,7 +71,7 @@ fn spec() -> Value {
     yaml_serde::from_str(FILE).unwrap()
 }
 
-/// What a `$ref` leads to, or the value itself.
+/// Resolves a `$ref`.
 fn resolve<'a>(spec: &'a Value, value: &'a Value) -> &'a Value {
     let reference = value["$ref"].as_str();
     reference.map_or(value, |reference| {
@@ -103,7 +103,7 @@ fn problems<'a>(spec: &'a Value, response: &'a Value) -> Vec<&'a Value> {
 }
 
 #[test]
-fn the_problem_codes_are_those_of_the_code() {
+fn problem_codes_match_the_code() {
     let spec = spec();
     let described: Vec<&Value> = object(&spec["components"]["schemas"])
         .map(|(_, schema)| &schema["properties"])
@@ -124,17 +124,13 @@ fn the_problem_codes_are_those_of_the_code() {
             assert_eq!(properties[member]["const"], expected[member], "{name}");
         }
     }
-    assert_eq!(
-        described.len(),
-        codes().count(),
-        "a code is described that the code has not"
-    );
+    assert_eq!(described.len(), codes().count(), "a described code does not exist");
 }
 
 #[test]
-fn every_problem_stands_under_its_status_and_has_an_example() {
+fn every_problem_has_its_status_and_an_example() {
     let spec = spec();
-    let mut answered = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for (_, path) in object(&spec["paths"]) {
         let operations = object(path).filter(|(method, _)| ["get", "post"].contains(&method.as_str()));
         for (status, response) in operations.flat_map(|(_, operation)| object(&operation["responses"])) {
@@ -150,15 +146,15 @@ fn every_problem_stands_under_its_status_and_has_an_example() {
                 name.clone()
             });
             assert_eq!(shown.collect::<BTreeSet<_>>(), here, "the examples of {status}");
-            answered.extend(here);
+            documented.extend(here);
         }
     }
     let all = codes().map(|code| serde_json::to_value(code).unwrap().as_str().unwrap().to_owned());
-    assert_eq!(answered, all.collect(), "every code is some answer's");
+    assert_eq!(documented, all.collect(), "a code has no response");
 }
 
 #[test]
-fn the_values_are_those_of_the_code() {
+fn enum_values_match_the_code() {
     let schemas = &spec()["components"]["schemas"];
     let ladder = Status::ALL.map(|status| status.name());
     assert_eq!(schemas["Status"]["enum"], json!(ladder));
@@ -173,12 +169,12 @@ fn the_values_are_those_of_the_code() {
     assert_eq!(strings(&schemas["Currency"]["enum"]), all);
     let whole: Vec<&Currency> = currencies.iter().filter(|currency| currency.decimals() == 0).collect();
     assert_eq!(strings(&schemas["CurrencyWithoutDecimals"]["enum"]), named(&whole));
-    // Two at most, even where a currency has more; one is not to be told apart from two here.
+    // At most two decimals, even for currencies with three. The schema cannot tell one from two.
     assert!(currencies.iter().all(|currency| currency.decimals() != 1));
 }
 
 #[test]
-fn the_routes_are_those_that_are_deployed() {
+fn routes_match_the_template() {
     let spec = spec();
     let is_method =
         |method: &str| ["get", "put", "post", "delete", "options", "head", "patch", "trace"].contains(&method);
@@ -208,15 +204,15 @@ fn the_routes_are_those_that_are_deployed() {
             .map(Some);
         assert!(headers.eq(own), "the headers that {provider} signs in");
     }
-    // The function URL is another address than the API's.
+    // The function URL has another address than the API.
     for (path, item) in object(&spec["paths"]) {
         assert_eq!(item["servers"].is_array(), path.starts_with("/webhooks/"), "{path}");
     }
 }
 
-/// In a world of its own: what it makes up would be others' orders and parked webhooks.
+/// Uses its own world, because it invents orders and webhooks of other tests.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_of_the_functions_is_described() {
+async fn every_response_matches_the_description() {
     let _busy = MACHINE.read().await;
     let world = World::start().await.unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -245,19 +241,19 @@ async fn every_answer_of_the_functions_is_described() {
     println!("{said}{}", String::from_utf8_lossy(&run.stderr));
     assert!(
         run.status.success(),
-        "openapi.yaml and the functions differ, as told above"
+        "openapi.yaml and the functions differ, as shown above"
     );
-    for answer in ANSWERS {
-        let told = format!("{answer} (");
+    for response in REQUIRED_RESPONSES {
+        let prefix = format!("{response} (");
         assert!(
-            said.lines().any(|line| line.starts_with(&told)),
-            "no request led to {answer}"
+            said.lines().any(|line| line.starts_with(&prefix)),
+            "no request led to {response}"
         );
     }
 }
 
 #[tokio::test]
-async fn the_rendered_page_needs_nothing_from_elsewhere() {
+async fn rendered_page_loads_nothing_from_elsewhere() {
     let base = world().await.sandbox_url();
     let get = |path: &str| send(request(Method::GET, &format!("{base}{path}")));
     let page = get("/openapi").await;
@@ -277,12 +273,12 @@ async fn the_rendered_page_needs_nothing_from_elsewhere() {
     assert_eq!(parts.len(), 3, "{parts:?}");
     for part in parts {
         assert!(part.starts_with("/openapi/"), "{part} comes from elsewhere");
-        let answer = get(part).await;
-        let kind = answer.header("content-type").unwrap_or_default();
+        let response = get(part).await;
+        let kind = response.header("content-type").unwrap_or_default();
         assert!(
-            answer.status == 200 && kind.starts_with("text/"),
+            response.status == 200 && kind.starts_with("text/"),
             "{part}: {} {kind}",
-            answer.status
+            response.status
         );
     }
     assert_eq!(get("/openapi.yaml").await.text, FILE);

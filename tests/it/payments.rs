@@ -1,6 +1,6 @@
 //! `GET /payments/{id}`.
 
-use payment_functions_tests::world::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, PRODUCTION_TIMEOUTS};
 use reqwest::Method;
 
 use super::aws;
@@ -8,7 +8,7 @@ use super::routes::{BOTH, create_with, webhooks};
 use super::support::*;
 
 #[tokio::test]
-async fn a_payment_that_waits_for_its_buyer() {
+async fn pending_payment_has_its_checkout_session() {
     let [preorder, apm] = BOTH;
     let (preorder, apm) = (
         create(preorder, &unique("ORD")).await,
@@ -55,12 +55,12 @@ async fn a_payment_that_waits_for_its_buyer() {
             assert_eq!(shown.get(name), created.json().get(name), "{name}");
         }
         let upper = get_payment(&created.str("id").to_uppercase()).await;
-        assert_eq!(upper.str("id"), created.str("id"), "a UUID is the same in any case");
+        assert_eq!(upper.str("id"), created.str("id"), "UUIDs are case-insensitive");
     }
 }
 
 #[tokio::test]
-async fn beyond_pending_there_is_nothing_to_pay_with() {
+async fn payment_beyond_pending_has_no_checkout_session() {
     for provider in BOTH {
         let order = unique("ORD");
         let created = create(provider, &order).await;
@@ -111,7 +111,7 @@ async fn beyond_pending_there_is_nothing_to_pay_with() {
 }
 
 #[tokio::test]
-async fn a_payment_whose_provider_has_not_answered() {
+async fn payment_without_provider_response_is_creating() {
     for provider in BOTH {
         let failed = create_with(provider, &unique("ORD"), json!([{ "error": "INTERNAL_ERROR" }])).await;
         assert_eq!(failed.status, 502, "{failed:?}");
@@ -140,7 +140,7 @@ async fn a_payment_whose_provider_has_not_answered() {
 }
 
 #[tokio::test]
-async fn no_such_payment() {
+async fn unknown_payment_is_not_found() {
     let unknown = get_payment("00000000-0000-4000-8000-000000000000").await;
     insta::assert_snapshot!(unknown.whole(), @r#"
     404
@@ -171,19 +171,19 @@ async fn no_such_payment() {
 }
 
 #[tokio::test]
-async fn the_store_is_out_of_reach() {
+async fn unavailable_store_gets_503() {
     let id = create(Provider::Apolopay, &unique("ORD")).await.str("id");
-    let (proxy, alone) = aws::behind_proxy("get-payment", &[USUAL_LIMITS]).await;
+    let (proxy, alone) = aws::behind_proxy("get-payment", &[PRODUCTION_TIMEOUTS]).await;
     let get = || send(request(Method::GET, &format!("{}/payments/{id}", alone.url())));
     for fault in [Fault::UNAVAILABLE, Fault::THROTTLED, Fault::Disconnect, Fault::Hang] {
         proxy.fail("GetItem", fault.clone());
-        let answer = get().await;
-        assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
-        assert_eq!(answer.header("retry-after"), Some("5"));
+        let response = get().await;
+        assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
+        assert_eq!(response.header("retry-after"), Some("5"));
         proxy.reset();
     }
     proxy.fail_times("GetItem", 1, Fault::Disconnect);
-    assert_eq!(get().await.status, 200, "one lost try is tried again");
+    assert_eq!(get().await.status, 200, "a lost attempt is retried");
     let reads: Vec<_> = proxy
         .calls()
         .into_iter()

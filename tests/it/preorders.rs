@@ -1,4 +1,4 @@
-//! `POST /preorders`: what is its own beside what all creating routes have in common.
+//! `POST /preorders`: what is specific to it.
 
 use super::routes::{calls, create_with, post_text, with};
 use super::support::*;
@@ -6,10 +6,10 @@ use super::support::*;
 const PROVIDER: Provider = Provider::Apolopay;
 
 #[tokio::test]
-async fn a_preorder() {
+async fn create_returns_whole_preorder() {
     let order = unique("ORD");
-    let answer = create(PROVIDER, &order).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = create(PROVIDER, &order).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     201
     cache-control: no-store
     content-type: application/json
@@ -27,18 +27,18 @@ async fn a_preorder() {
     }
     "#);
     assert_eq!(
-        answer.header("location"),
-        Some(format!("/payments/{}", answer.str("id")).as_str())
+        response.header("location"),
+        Some(format!("/payments/{}", response.str("id")).as_str())
     );
     let payments = control().await.payments(PROVIDER, &order).await.expect("the payments");
     assert_eq!(
         payments.iter().map(|payment| payment.id.as_str()).collect::<Vec<_>>(),
-        [answer.str("processId")]
+        [response.str("processId")]
     );
 }
 
 #[tokio::test]
-async fn every_shape_of_the_reply_gives_the_process_id() {
+async fn every_apolopay_reply_shape_gives_the_process_id() {
     let id = "0f9d6ba8-6a7f-4a4e-9c36-2f6f3f0b7c5d";
     for reply in [
         json!({ "shape": "documented" }),
@@ -48,8 +48,8 @@ async fn every_shape_of_the_reply_gives_the_process_id() {
         json!({ "status": 201, "body": { "statusCode": 201, "message": "ok", "result": { "id": "0F9D6BA8-6A7F-4A4E-9C36-2F6F3F0B7C5E" } } }),
     ] {
         let order = unique("ORD");
-        let answer = create_with(PROVIDER, &order, json!([reply])).await;
-        assert_eq!(answer.status, 201, "{reply}: {answer:?}");
+        let response = create_with(PROVIDER, &order, json!([reply])).await;
+        assert_eq!(response.status, 201, "{reply}: {response:?}");
         let expected = match control()
             .await
             .payments(PROVIDER, &order)
@@ -61,9 +61,9 @@ async fn every_shape_of_the_reply_gives_the_process_id() {
             None if reply["status"] == 200 => id.to_owned(),
             None => "0f9d6ba8-6a7f-4a4e-9c36-2f6f3f0b7c5e".to_owned(),
         };
-        assert_eq!(answer.str("processId"), expected, "{reply}");
+        assert_eq!(response.str("processId"), expected, "{reply}");
         assert_eq!(
-            get_payment(&answer.str("id")).await.str("processId"),
+            get_payment(&response.str("id")).await.str("processId"),
             expected,
             "{reply}"
         );
@@ -71,13 +71,13 @@ async fn every_shape_of_the_reply_gives_the_process_id() {
 }
 
 #[tokio::test]
-async fn what_apolopay_is_sent() {
+async fn apolopay_request_matches_its_documentation() {
     let order = unique("ORD");
     let text = format!(
         r#"{{"orderId":"{order}","amount":25.5,"customerEmail":"jane@example.com","metadata":{{"b":1.50,"a":12345678901234567890.10,"e":1e3,"n":null,"deep":{{"é\n":[true,"\u00e9"]}}}}}}"#
     );
-    let answer = post_text(PROVIDER, text, &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let response = post_text(PROVIDER, text, &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
     let calls = calls(PROVIDER, &order).await;
     let [call] = calls.as_slice() else { panic!("{calls:?}") };
     assert_eq!(
@@ -89,7 +89,7 @@ async fn what_apolopay_is_sent() {
     for name in ["authorization", "idempotency-key", "cookie", "referer"] {
         assert!(!call.headers.contains_key(name), "{name}");
     }
-    let id = answer.str("id");
+    let id = response.str("id");
     assert_eq!(
         call.body,
         format!(
@@ -99,7 +99,7 @@ async fn what_apolopay_is_sent() {
 }
 
 #[tokio::test]
-async fn the_order_and_the_address_may_stand_on_top_or_in_the_metadata() {
+async fn order_and_email_may_be_in_the_metadata() {
     let address = "jane@example.com";
     for members in [
         json!({ "orderId": "ORDER", "customerEmail": address }),
@@ -111,27 +111,27 @@ async fn the_order_and_the_address_may_stand_on_top_or_in_the_metadata() {
         let body = with(json!({ "amount": 1 }), members)
             .to_string()
             .replace("ORDER", &order);
-        let answer = post_text(PROVIDER, body, &[]).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        assert_eq!(answer.str("orderId"), order);
+        let response = post_text(PROVIDER, body, &[]).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        assert_eq!(response.str("orderId"), order);
         let calls = calls(PROVIDER, &order).await;
         let sent: Value = serde_json::from_str(&calls[0].body).expect("JSON");
-        let expected = json!({ "orderId": order, "customerEmail": address, "paymentFunctionsId": answer.str("id") });
+        let expected = json!({ "orderId": order, "customerEmail": address, "paymentFunctionsId": response.str("id") });
         assert_eq!(sent["metadata"], expected);
     }
 }
 
 #[tokio::test]
-async fn only_the_amount_is_required() {
-    let answer = post("/preorders", &json!({ "amount": 0.01 }), &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    assert!(answer.json().get("orderId").is_none(), "{answer:?}");
-    let shown = get_payment(&answer.str("id")).await;
+async fn only_amount_is_required() {
+    let response = post("/preorders", &json!({ "amount": 0.01 }), &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    assert!(response.json().get("orderId").is_none(), "{response:?}");
+    let shown = get_payment(&response.str("id")).await;
     assert_eq!((shown.status, shown.json().get("orderId")), (200, None));
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn all_wrong_fields_are_named_at_once() {
     let long = |length: usize| "x".repeat(length);
     for (body, pointers) in [
         (json!({}), vec!["/amount"]),
@@ -192,17 +192,17 @@ async fn every_wrong_field_is_named_at_once() {
         ),
         (json!({ "amount": 1, "a/b~c": 1, "": 1 }), vec!["/", "/a~1b~0c"]),
     ] {
-        let answer = post("/preorders", &body, &[]).await;
-        assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()), "{body}");
-        assert_eq!(answer.pointers(), pointers, "{body}");
+        let response = post("/preorders", &body, &[]).await;
+        assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()), "{body}");
+        assert_eq!(response.pointers(), pointers, "{body}");
     }
-    let answer = post(
+    let response = post(
         "/preorders",
         &json!({ "orderId": "", "customerEmail": null, "x": 1 }),
         &[],
     )
     .await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    insta::assert_snapshot!(response.whole(), @r#"
     422
     cache-control: no-store
     content-type: application/problem+json
@@ -236,13 +236,13 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn the_largest_values_that_fit() {
+async fn largest_values_are_accepted() {
     let order = format!("{}{}", unique("ORD"), "é".repeat(128 - 36));
     let body = json!({
         "amount": 999_999_999.99, "orderId": order, "customerEmail": format!("{}@example.com", "x".repeat(242)),
         "metadata": { "m": "x".repeat(9_400) },
     });
-    let answer = post("/preorders", &body, &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    assert_eq!(answer.str("orderId").chars().count(), 128);
+    let response = post("/preorders", &body, &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    assert_eq!(response.str("orderId").chars().count(), 128);
 }

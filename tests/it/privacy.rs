@@ -1,4 +1,4 @@
-//! What is never logged and never stored: secrets and personal data.
+//! Secrets and personal data are never logged or stored.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub const PERSONAL: [&str; 6] = [
     "@example.com",
 ];
 
-/// Requests of every kind, good and bad. Gives the payments that were made.
+/// Sends good and bad requests of every kind; returns the created payments.
 async fn battery() -> Vec<String> {
     let mut ids = Vec::new();
     for provider in BOTH {
@@ -47,10 +47,10 @@ async fn battery() -> Vec<String> {
             json!({ "customerEmail": "customer@example.com Smith" }),
             json!({ "firstName": "Jane\n", "metadata": { "customerEmail": 1, "x": "Jane Smith" } }),
         ] {
-            let answer = keyed(provider, &with(body.clone(), wrong), &key).await;
-            assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()));
+            let response = keyed(provider, &with(body.clone(), wrong), &key).await;
+            assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()));
             for personal in PERSONAL {
-                assert!(!answer.text.contains(personal), "{answer:?}");
+                assert!(!response.text.contains(personal), "{response:?}");
             }
         }
         let refused = create_with(
@@ -79,7 +79,7 @@ async fn battery() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn neither_secrets_nor_personal_data_are_logged_or_stored() {
+async fn secrets_and_personal_data_are_not_logged_or_stored() {
     let world = world().await;
     let ids = battery().await;
     let logs = || {
@@ -87,7 +87,7 @@ async fn neither_secrets_nor_personal_data_are_logged_or_stored() {
             .each_ref()
             .map(|function| (function.name, world.log(function.name)))
     };
-    // What a function wrote arrives a little after its answer.
+    // Log lines may come a little after the response.
     let complete = |logs: &[(&str, String)]| {
         let all: String = logs.iter().map(|(_, log)| log.as_str()).collect();
         ids.iter().all(|id| all.contains(id)) && all.contains("webhook refused")
@@ -95,7 +95,7 @@ async fn neither_secrets_nor_personal_data_are_logged_or_stored() {
     let mut tries = 0;
     while !complete(&logs()) {
         tries += 1;
-        assert!(tries < 500, "the functions do not log what they do");
+        assert!(tries < 500, "expected log lines are missing");
         sleep(Duration::from_millis(20)).await;
     }
     for (function, log) in logs() {
@@ -107,7 +107,7 @@ async fn neither_secrets_nor_personal_data_are_logged_or_stored() {
 
     let items = aws::all_items("payments").await;
     let all = items.iter().map(Value::to_string).collect::<String>();
-    assert!(ids.iter().all(|id| all.contains(id)), "not the whole table");
+    assert!(ids.iter().all(|id| all.contains(id)), "the table scan is incomplete");
     for item in items {
         for word in SECRETS.into_iter().chain(PERSONAL) {
             assert!(!item.to_string().contains(word), "{word} is stored: {item}");

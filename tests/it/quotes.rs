@@ -1,4 +1,4 @@
-//! Quotes on both routes: no payment but at the shop's price, and what an expired one is still good for.
+//! Quotes on both create routes: payments only at the shop's price, and the uses of an expired quote.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use payment_functions_local::workspace;
-use payment_functions_tests::world::{Attached, AwsProxy, Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Attached, AwsProxy, Fault, PRODUCTION_TIMEOUTS};
 use sha2::{Sha256, Sha512};
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -22,7 +22,7 @@ use super::webhooks::dynamodb_calls;
 const KEY: &str = "quote_test_key_that_is_no_secret_1";
 const NEWER: &str = "quote_test_key_that_is_no_secret_2";
 const STRANGE: &str = "quote_test_key_of_somebody_else_1";
-/// What the local world has under `payment-functions/quote`.
+/// The local world's value of `payment-functions/quote`.
 const LOCAL: &str = "quote_local_key_that_is_no_secret";
 
 const READ: &str = "GetItem";
@@ -56,7 +56,7 @@ fn in_seconds(seconds: i64) -> i64 {
     i64::try_from(now.as_secs()).expect("a time") + seconds
 }
 
-/// What the shop would say about a body: its order and its money, good for five minutes.
+/// The claims of a shop for a body: order and price, valid for five minutes.
 fn claims(body: &Value) -> Value {
     let order_id = body.get("orderId").unwrap_or(&body["metadata"]["orderId"]);
     json!({
@@ -71,7 +71,7 @@ fn jwt(claims: &Value, key: &str) -> String {
     sign(&message(&json!({ "alg": "HS256", "typ": "JWT" }), claims), key)
 }
 
-/// A body with the quote that is right for it but for some claims.
+/// A body with its quote, except for some claims.
 fn quoted_with(body: &Value, other: Value) -> Value {
     with(body.clone(), json!({ "quote": jwt(&with(claims(body), other), KEY) }))
 }
@@ -80,25 +80,25 @@ fn quoted(body: &Value) -> Value {
     quoted_with(body, json!({}))
 }
 
-/// With a quote whose time, and its skew, are over.
+/// A body with a quote expired beyond the allowed skew.
 pub fn expired(body: &Value) -> Value {
     quoted_with(body, json!({ "exp": in_seconds(-70) }))
 }
 
-/// A secret with the key of this module's quotes.
+/// A secret with this module's quote key.
 pub async fn secret() -> String {
     aws::create_secret(&json!({ "key": KEY })).await
 }
 
-/// One creating function that asks for quotes, behind a proxy of its own.
-struct Shop {
+/// A create function that requires quotes, with its own proxy.
+struct QuotedFunction {
     provider: Provider,
     proxy: AwsProxy,
     function: Attached,
 }
 
-impl Shop {
-    /// Both, with a secret of their own.
+impl QuotedFunction {
+    /// Both create functions, with a secret of their own.
     async fn both() -> [Self; 2] {
         let secret = secret().await;
         Self::both_with(&[("QUOTE_SECRET_ID", Some(secret.as_str()))]).await
@@ -108,15 +108,15 @@ impl Shop {
         Self::each(async |provider| aws::behind_proxy(function(provider), changes).await).await
     }
 
-    /// Both, with a secret of their own that was out of reach when they started.
+    /// The same, but secrets were unavailable during their start.
     async fn both_without_secrets() -> [Self; 2] {
         let secret = secret().await;
-        let changes = [("QUOTE_SECRET_ID", Some(secret.as_str())), USUAL_LIMITS];
+        let changes = [("QUOTE_SECRET_ID", Some(secret.as_str())), PRODUCTION_TIMEOUTS];
         Self::each(async |provider| aws::without_secrets(function(provider), &changes).await).await
     }
 
     async fn each(start: impl AsyncFn(Provider) -> (AwsProxy, Attached)) -> [Self; 2] {
-        let shop = async |provider| {
+        let endpoint = async |provider| {
             let (proxy, function) = start(provider).await;
             Self {
                 provider,
@@ -124,11 +124,11 @@ impl Shop {
                 function,
             }
         };
-        let (apolopay, finvypay) = tokio::join!(shop(BOTH[0]), shop(BOTH[1]));
+        let (apolopay, finvypay) = tokio::join!(endpoint(BOTH[0]), endpoint(BOTH[1]));
         [apolopay, finvypay]
     }
 
-    async fn post(&self, body: &Value, key: Option<&str>) -> Answer {
+    async fn post(&self, body: &Value, key: Option<&str>) -> Response {
         let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
         post_to(self.function.url(), route(self.provider), body.to_string(), &headers).await
     }
@@ -137,28 +137,28 @@ impl Shop {
         body(self.provider, order_id)
     }
 
-    /// A body for an order that no other test uses, with the order.
+    /// A new order and its body.
     fn fresh(&self) -> (String, Value) {
         let order = unique("ORD");
         let body = self.body(&order);
         (order, body)
     }
 
-    /// What a request asked of DynamoDB.
-    async fn round_trips(&self, request: impl Future<Output = Answer>) -> (Answer, Vec<String>) {
+    /// A request's response and its DynamoDB calls.
+    async fn round_trips(&self, request: impl Future<Output = Response>) -> (Response, Vec<String>) {
         self.proxy.reset();
-        let answer = request.await;
+        let response = request.await;
         assert_eq!(self.proxy.count("GetSecretValue"), 0, "secrets are warm");
-        (answer, dynamodb_calls(&self.proxy))
+        (response, dynamodb_calls(&self.proxy))
     }
 
-    /// Asserts that nothing has been stored since the proxy's last reset, and that the provider heard nothing.
-    async fn assert_nothing_began(&self, order_id: &str, what: &str) {
+    /// Asserts that nothing was stored since the proxy's last reset and the provider was not called.
+    async fn assert_nothing_stored(&self, order_id: &str, what: &str) {
         assert_eq!(self.proxy.count(WRITE), 0, "{what}");
         assert!(calls(self.provider, order_id).await.is_empty(), "{what}");
     }
 
-    /// Waits until the function has logged so many refused quotes; what it wrote arrives a little after its answer.
+    /// Waits until the function has logged this many refused quotes.
     async fn until_refused(&self, count: usize) -> String {
         for _ in 0..500 {
             let log = self.function.log();
@@ -167,23 +167,23 @@ impl Shop {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        panic!("it does not log what it refuses");
+        panic!("the refused quote is not logged");
     }
 }
 
 #[tokio::test]
-async fn a_payment_at_the_shops_price() {
-    for shop in Shop::both().await {
-        let (order, body) = shop.fresh();
+async fn payment_with_a_quote_is_created() {
+    for endpoint in QuotedFunction::both().await {
+        let (order, body) = endpoint.fresh();
         let quote = quoted(&body);
-        let answer = shop.post(&quote, None).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        let calls = calls(shop.provider, &order).await;
+        let response = endpoint.post(&quote, None).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        let calls = calls(endpoint.provider, &order).await;
         assert_eq!(calls.len(), 1);
         assert!(!calls[0].body.contains("quote") && !calls[0].body.contains("eyJ"));
-        assert!(!get_payment(&answer.str("id")).await.text.contains("quote"));
+        assert!(!get_payment(&response.str("id")).await.text.contains("quote"));
 
-        // By value, and wherever a preorder names its order.
+        // Amounts are compared by value; a preorder may have its order in either place.
         let amount = body["amount"].to_string();
         let (whole, decimals) = amount.split_once('.').expect("decimals");
         for other in [
@@ -191,16 +191,18 @@ async fn a_payment_at_the_shops_price() {
             format!("{amount}E0"),
             format!("{whole}{decimals}e-{}", decimals.len()),
         ] {
-            let (_, body) = shop.fresh();
-            let answer = shop.post(&quoted_with(&body, json!({ "amount": other })), None).await;
-            assert_eq!(answer.status, 201, "{other}: {answer:?}");
+            let (_, body) = endpoint.fresh();
+            let response = endpoint
+                .post(&quoted_with(&body, json!({ "amount": other })), None)
+                .await;
+            assert_eq!(response.status, 201, "{other}: {response:?}");
         }
-        if shop.provider == Provider::Apolopay {
+        if endpoint.provider == Provider::Apolopay {
             let body = json!({ "amount": 7, "metadata": { "orderId": unique("ORD") } });
-            let answer = shop.post(&quoted(&body), None).await;
-            assert_eq!(answer.status, 201, "{answer:?}");
+            let response = endpoint.post(&quoted(&body), None).await;
+            assert_eq!(response.status, 201, "{response:?}");
         }
-        let items = aws::raw_items(&format!("PAYMENT#{}", answer.str("id"))).await;
+        let items = aws::raw_items(&format!("PAYMENT#{}", response.str("id"))).await;
         let stored = format!("{items:?}");
         assert!(
             stored.contains(&order) && !stored.contains("eyJ") && !stored.contains("quote"),
@@ -210,9 +212,9 @@ async fn a_payment_at_the_shops_price() {
 }
 
 #[tokio::test]
-async fn every_other_quote_is_refused_and_uses_nothing_up() {
-    join_all(Shop::both().await.map(async |shop| {
-        let (order, body) = shop.fresh();
+async fn wrong_quote_is_refused_without_side_effects() {
+    join_all(QuotedFunction::both().await.map(async |endpoint| {
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
         let good = claims(&body);
         let headed = |header: Value| sign(&message(&header, &good), KEY);
@@ -238,7 +240,7 @@ async fn every_other_quote_is_refused_and_uses_nothing_up() {
             ("dots", "...".to_owned(), invalid()),
             ("a dot too many", format!("{genuine}."), invalid()),
             ("too long", format!("{genuine}{}", "A".repeat(4096)), invalid()),
-            ("somebody else's", jwt(&good, STRANGE), invalid()),
+            ("another key", jwt(&good, STRANGE), invalid()),
             ("changed", format!("{header}.{cheaper}.{signature}"), invalid()),
             ("not signed", genuine.trim_end_matches(signature).to_owned(), invalid()),
             ("alg none", format!("{unsigned}."), invalid()),
@@ -283,7 +285,7 @@ async fn every_other_quote_is_refused_and_uses_nothing_up() {
             ),
             ("another amount", claiming(json!({ "amount": "0.01" })), mismatch()),
             (
-                "a hair more",
+                "a slightly higher amount",
                 claiming(json!({ "amount": format!("{}0000001", body["amount"]) })),
                 mismatch(),
             ),
@@ -299,48 +301,53 @@ async fn every_other_quote_is_refused_and_uses_nothing_up() {
                 mismatch(),
             ),
         ];
-        shop.proxy.reset();
+        endpoint.proxy.reset();
         let begin = Instant::now();
         for (what, quote, expected) in &cases {
             for key in [None, Some(key.as_str())] {
-                let answer = shop.post(&with(body.clone(), json!({ "quote": quote })), key).await;
-                assert_eq!(answer.problem(), *expected, "{what}");
-                assert!(!answer.text.contains("eyJ") && !answer.text.contains(KEY), "{answer:?}");
+                let response = endpoint.post(&with(body.clone(), json!({ "quote": quote })), key).await;
+                assert_eq!(response.problem(), *expected, "{what}");
+                assert!(
+                    !response.text.contains("eyJ") && !response.text.contains(KEY),
+                    "{response:?}"
+                );
             }
         }
-        assert_eq!(shop.post(&body, Some(&key)).await.problem(), invalid(), "missing");
-        shop.assert_nothing_began(&order, "refused").await;
-        // The provider's key, the quotes' in its two versions, and these once more for what does not verify.
+        assert_eq!(endpoint.post(&body, Some(&key)).await.problem(), invalid(), "missing");
+        endpoint.assert_nothing_stored(&order, "refused").await;
+        // The provider's key, both versions of the quote key, and these again for quotes that do not verify.
         let minutes = usize::try_from(begin.elapsed().as_secs() / 60).expect("a test's time");
-        assert!(shop.proxy.count("GetSecretValue") <= 5 + 2 * minutes);
+        assert!(endpoint.proxy.count("GetSecretValue") <= 5 + 2 * minutes);
 
-        let log = shop.until_refused(2 * cases.len() + 1).await;
+        let log = endpoint.until_refused(2 * cases.len() + 1).await;
         assert!(
             !log.contains("eyJ") && !log.contains(KEY) && !log.contains(signature),
             "{log}"
         );
 
-        // The request may be right where its quote is for another: what the body says is what counts.
+        // A quote for another body does not count, even if that body would be right.
         let other = with(body.clone(), json!({ "amount": 0.01 }));
-        let answer = shop.post(&with(other, json!({ "quote": genuine })), Some(&key)).await;
-        assert_eq!(answer.problem(), mismatch());
+        let response = endpoint
+            .post(&with(other, json!({ "quote": genuine })), Some(&key))
+            .await;
+        assert_eq!(response.problem(), mismatch());
 
-        let answer = shop.post(&quoted(&body), Some(&key)).await;
+        let response = endpoint.post(&quoted(&body), Some(&key)).await;
         assert_eq!(
-            (answer.status, answer.header("idempotency-replayed")),
+            (response.status, response.header("idempotency-replayed")),
             (201, None),
-            "{answer:?}"
+            "{response:?}"
         );
-        assert_eq!(calls(shop.provider, &order).await.len(), 1);
+        assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }))
     .await;
 }
 
 #[tokio::test]
-async fn what_a_refusal_looks_like() {
-    let [shop, _] = Shop::both().await;
-    let (_, body) = shop.fresh();
-    insta::assert_snapshot!(shop.post(&expired(&body), None).await.whole(), @r#"
+async fn quote_refusal_names_its_reason() {
+    let [endpoint, _] = QuotedFunction::both().await;
+    let (_, body) = endpoint.fresh();
+    insta::assert_snapshot!(endpoint.post(&expired(&body), None).await.whole(), @r#"
     422
     cache-control: no-store
     content-type: application/problem+json
@@ -354,7 +361,7 @@ async fn what_a_refusal_looks_like() {
     }
     "#);
     let other = quoted_with(&body, json!({ "orderId": "another", "amount": "1" }));
-    insta::assert_snapshot!(shop.post(&other, None).await.whole(), @r#"
+    insta::assert_snapshot!(endpoint.post(&other, None).await.whole(), @r#"
     422
     cache-control: no-store
     content-type: application/problem+json
@@ -370,71 +377,73 @@ async fn what_a_refusal_looks_like() {
 }
 
 #[tokio::test]
-async fn a_minute_of_skew() {
-    join_all(Shop::both().await.map(async |shop| {
+async fn quote_allows_a_minute_of_clock_skew() {
+    join_all(QuotedFunction::both().await.map(async |endpoint| {
         for (seconds, status) in [(-45, 201), (-59 - 15, 422), (0, 201)] {
-            let (_, body) = shop.fresh();
-            let answer = shop
+            let (_, body) = endpoint.fresh();
+            let response = endpoint
                 .post(&quoted_with(&body, json!({ "exp": in_seconds(seconds) })), None)
                 .await;
-            assert_eq!(answer.status, status, "{seconds}: {answer:?}");
+            assert_eq!(response.status, status, "{seconds}: {response:?}");
         }
-        let (_, body) = shop.fresh();
-        let answer = shop
+        let (_, body) = endpoint.fresh();
+        let response = endpoint
             .post(&quoted_with(&body, json!({ "nbf": in_seconds(45) })), None)
             .await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(response.status, 201, "{response:?}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_body_comes_first() {
-    for shop in Shop::both().await {
-        let (order, body) = shop.fresh();
+async fn body_errors_come_before_quote_errors() {
+    for endpoint in QuotedFunction::both().await {
+        let (order, body) = endpoint.fresh();
         for quote in [json!("forged"), json!(jwt(&claims(&body), KEY))] {
             let wrong = with(body.clone(), json!({ "quote": quote, "amount": 0, "x": 1 }));
-            let answer = shop.post(&wrong, None).await;
-            assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()));
-            assert_eq!(answer.pointers(), ["/amount", "/x"], "{answer:?}");
+            let response = endpoint.post(&wrong, None).await;
+            assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()));
+            assert_eq!(response.pointers(), ["/amount", "/x"], "{response:?}");
         }
         for quote in [json!(null), json!(7), json!({}), json!(["x"]), json!(true)] {
-            let answer = shop.post(&with(body.clone(), json!({ "quote": quote })), None).await;
-            assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()), "{quote}");
-            assert_eq!(answer.pointers(), ["/quote"], "{quote}");
+            let response = endpoint
+                .post(&with(body.clone(), json!({ "quote": quote })), None)
+                .await;
+            assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()), "{quote}");
+            assert_eq!(response.pointers(), ["/quote"], "{quote}");
         }
-        // An order is what the quote is for.
+        // A quote is for an order.
         let mut anonymous = body.clone();
         anonymous.as_object_mut().expect("a body").remove("orderId");
-        let answer = shop.post(&with(anonymous, json!({ "quote": "x" })), None).await;
-        assert_eq!(answer.problem(), (422, "VALIDATION_FAILED".to_owned()));
-        assert_eq!(answer.pointers(), ["/orderId"], "{answer:?}");
-        shop.assert_nothing_began(&order, "wrong bodies").await;
+        let response = endpoint.post(&with(anonymous, json!({ "quote": "x" })), None).await;
+        assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()));
+        assert_eq!(response.pointers(), ["/orderId"], "{response:?}");
+        endpoint.assert_nothing_stored(&order, "wrong bodies").await;
     }
 }
 
 #[tokio::test]
-async fn a_key_is_replayed_with_any_good_quote_and_an_expired_one() {
-    join_all(Shop::both().await.map(async |shop| {
-        let (order, body) = shop.fresh();
+async fn key_is_replayed_with_a_valid_or_expired_quote() {
+    join_all(QuotedFunction::both().await.map(async |endpoint| {
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
-        // Secrets are fetched with this one.
-        let (unkeyed, _) = shop.fresh();
+        // Makes the function fetch its secrets.
+        let (unkeyed, _) = endpoint.fresh();
         assert_eq!(
-            shop.post(&expired(&shop.body(&unkeyed)), None).await.problem(),
+            endpoint.post(&expired(&endpoint.body(&unkeyed)), None).await.problem(),
             invalid()
         );
 
-        let (answer, cost) = shop.round_trips(shop.post(&expired(&body), Some(&key))).await;
+        let (response, cost) = endpoint.round_trips(endpoint.post(&expired(&body), Some(&key))).await;
         assert_eq!(
-            (answer.problem(), cost.as_slice()),
+            (response.problem(), cost.as_slice()),
             (invalid(), [READ.to_owned()].as_slice())
         );
-        let (answer, cost) = shop.round_trips(shop.post(&expired(&body), None)).await;
-        assert_eq!((answer.problem(), cost), (invalid(), vec![]));
-        shop.assert_nothing_began(&order, "expired").await;
+        let (response, cost) = endpoint.round_trips(endpoint.post(&expired(&body), None)).await;
+        assert_eq!((response.problem(), cost), (invalid(), vec![]));
+        endpoint.assert_nothing_stored(&order, "expired").await;
 
-        let (first, cost) = shop.round_trips(shop.post(&quoted(&body), Some(&key))).await;
+        let (first, cost) = endpoint.round_trips(endpoint.post(&quoted(&body), Some(&key))).await;
         assert_eq!(
             (first.status, cost.as_slice()),
             (201, [WRITE, WRITE].map(str::to_owned).as_slice())
@@ -448,12 +457,12 @@ async fn a_key_is_replayed_with_any_good_quote_and_an_expired_one() {
             (expired(&body), vec![READ]),
             (quoted_with(&body, json!({ "exp": 1 })), vec![READ]),
         ] {
-            let (again, cost) = shop.round_trips(shop.post(&quote, Some(&key))).await;
+            let (again, cost) = endpoint.round_trips(endpoint.post(&quote, Some(&key))).await;
             assert_eq!(again.header("idempotency-replayed"), Some("true"), "{again:?}");
             assert_eq!((again.status, &again.text), (201, &first.text));
             assert_eq!(cost, expected);
         }
-        // What was never the shop's, or is for something else, is none of the key's either.
+        // A forged quote, or one for something else, does not replay a key either.
         let forged = |claims: &Value| json!({ "quote": jwt(claims, STRANGE) });
         for (quote, expected) in [
             (body.clone(), invalid()),
@@ -466,100 +475,109 @@ async fn a_key_is_replayed_with_any_good_quote_and_an_expired_one() {
             (quoted_with(&body, json!({ "amount": "1" })), mismatch()),
             (quoted_with(&body, json!({ "amount": "1", "exp": 1 })), mismatch()),
         ] {
-            assert_eq!(shop.post(&quote, Some(&key)).await.problem(), expected, "{quote}");
+            assert_eq!(endpoint.post(&quote, Some(&key)).await.problem(), expected, "{quote}");
         }
         let other = with(body.clone(), json!({ "amount": 1 }));
         for quote in [quoted(&other), expired(&other)] {
-            let answer = shop.post(&quote, Some(&key)).await;
-            assert_eq!(answer.problem(), (422, "IDEMPOTENCY_KEY_REUSED".to_owned()));
+            let response = endpoint.post(&quote, Some(&key)).await;
+            assert_eq!(response.problem(), (422, "IDEMPOTENCY_KEY_REUSED".to_owned()));
         }
-        // A key belongs to its route, and to nobody without it.
+        // A key belongs to its route, and needs a quote.
         assert_eq!(
-            shop.post(&expired(&body), Some(&unique("key"))).await.problem(),
+            endpoint.post(&expired(&body), Some(&unique("key"))).await.problem(),
             invalid()
         );
-        assert_eq!(shop.post(&expired(&body), None).await.problem(), invalid());
-        assert_eq!(calls(shop.provider, &order).await.len(), 1);
+        assert_eq!(endpoint.post(&expired(&body), None).await.problem(), invalid());
+        assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }))
     .await;
 }
 
 #[tokio::test]
-async fn what_has_begun_goes_on_with_an_expired_quote() {
-    join_all(Shop::both().await.map(async |shop| {
+async fn begun_payment_resumes_with_an_expired_quote() {
+    join_all(QuotedFunction::both().await.map(async |endpoint| {
         let script = control().await;
-        // While the first request runs.
-        let (order, body) = shop.fresh();
+        // During the first request.
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
         let replies = json!([{ "delayMs": 2500 }]);
-        script.replies(shop.provider, &order, replies).await.expect("a script");
+        script
+            .replies(endpoint.provider, &order, replies)
+            .await
+            .expect("a script");
         let second = world()
             .await
             .attach(
-                function(shop.provider),
+                function(endpoint.provider),
                 1,
                 &[("QUOTE_SECRET_ID", Some("payment-functions/quote"))],
             )
             .await
             .expect("a second instance");
         let meanwhile = async {
-            until_called(shop.provider, &order, 1).await;
+            until_called(endpoint.provider, &order, 1).await;
             let claims = with(claims(&body), json!({ "exp": in_seconds(-70) }));
             let body = with(body.clone(), json!({ "quote": jwt(&claims, LOCAL) }));
             let headers = [("idempotency-key", key.as_str())];
-            post_to(second.url(), route(shop.provider), body.to_string(), &headers).await
+            post_to(second.url(), route(endpoint.provider), body.to_string(), &headers).await
         };
         let good = quoted(&body);
-        let (first, meanwhile) = tokio::join!(shop.post(&good, Some(&key)), meanwhile);
+        let (first, meanwhile) = tokio::join!(endpoint.post(&good, Some(&key)), meanwhile);
         assert_eq!(first.status, 201, "{first:?}");
         assert_eq!(meanwhile.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
 
-        // After its answer was lost: the same payment, and the provider is asked again.
-        let (order, body) = shop.fresh();
+        // After a lost response: the same payment, and another provider call.
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
         let replies = json!([{ "drop": "beforeReply" }]);
-        script.replies(shop.provider, &order, replies).await.expect("a script");
-        let lost = shop.post(&quoted(&body), Some(&key)).await;
+        script
+            .replies(endpoint.provider, &order, replies)
+            .await
+            .expect("a script");
+        let lost = endpoint.post(&quoted(&body), Some(&key)).await;
         assert_eq!(lost.problem(), (502, "PROVIDER_ERROR".to_owned()));
-        let resumed = shop.post(&expired(&body), Some(&key)).await;
+        let resumed = endpoint.post(&expired(&body), Some(&key)).await;
         assert_eq!(
             (resumed.status, resumed.str("id")),
             (201, lost.str("id")),
             "{resumed:?}"
         );
-        assert_eq!(calls(shop.provider, &order).await.len(), 2);
+        assert_eq!(calls(endpoint.provider, &order).await.len(), 2);
 
-        // The provider's refusal is an answer too.
-        let (order, body) = shop.fresh();
+        // The provider's refusal is a response too.
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
         let replies = json!([{ "status": 400, "body": "{\"message\":\"no\"}" }]);
-        script.replies(shop.provider, &order, replies).await.expect("a script");
-        let refused = shop.post(&quoted(&body), Some(&key)).await;
+        script
+            .replies(endpoint.provider, &order, replies)
+            .await
+            .expect("a script");
+        let refused = endpoint.post(&quoted(&body), Some(&key)).await;
         assert_eq!(refused.problem(), (422, "PROVIDER_REJECTED".to_owned()));
-        let again = shop.post(&expired(&body), Some(&key)).await;
+        let again = endpoint.post(&expired(&body), Some(&key)).await;
         assert_eq!(
             (again.header("idempotency-replayed"), &again.text),
             (Some("true"), &refused.text)
         );
-        assert_eq!(calls(shop.provider, &order).await.len(), 1);
+        assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }))
     .await;
 }
 
-/// Two days later a key is free, though its item may still be there: nothing begins with an expired quote.
+/// After two days a key is free, even if its item still exists: an expired quote starts nothing.
 #[tokio::test]
-async fn a_key_that_is_past_its_time_replays_nothing() {
+async fn expired_key_is_not_replayed() {
     let secret = aws::create_secret(&json!({ "key": KEY })).await;
     let quotes = ("QUOTE_SECRET_ID", Some(secret.as_str()));
-    let now = Shop::both_with(&[quotes]).await;
+    let now = QuotedFunction::both_with(&[quotes]).await;
     let retention = 48 * 60 * 60;
     let (before, after) = ((retention - 60).to_string(), (retention + 60).to_string());
-    let shortly_before = Shop::both_with(&[quotes, ("CLOCK_OFFSET_SECONDS", Some(&before))]).await;
-    let after = Shop::both_with(&[quotes, ("CLOCK_OFFSET_SECONDS", Some(&after))]).await;
-    for ((shop, before), after) in now.iter().zip(&shortly_before).zip(&after) {
-        let (order, body) = shop.fresh();
+    let shortly_before = QuotedFunction::both_with(&[quotes, ("CLOCK_OFFSET_SECONDS", Some(&before))]).await;
+    let after = QuotedFunction::both_with(&[quotes, ("CLOCK_OFFSET_SECONDS", Some(&after))]).await;
+    for ((endpoint, before), after) in now.iter().zip(&shortly_before).zip(&after) {
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
-        let first = shop.post(&quoted(&body), Some(&key)).await;
+        let first = endpoint.post(&quoted(&body), Some(&key)).await;
         assert_eq!(first.status, 201, "{first:?}");
         let again = before.post(&quoted(&body), Some(&key)).await;
         assert_eq!(
@@ -569,12 +587,12 @@ async fn a_key_that_is_past_its_time_replays_nothing() {
         let late = after.post(&quoted(&body), Some(&key)).await;
         assert_eq!(late.problem(), invalid());
         assert_eq!(after.proxy.count(WRITE), 0);
-        assert_eq!(calls(shop.provider, &order).await.len(), 1);
+        assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }
 }
 
 #[tokio::test]
-async fn without_the_key_nothing_begins() {
+async fn missing_quote_secret_stores_nothing() {
     let unusable = [
         ("no JSON", json!("text")),
         ("another member", json!({ "secretKey": KEY })),
@@ -585,45 +603,49 @@ async fn without_the_key_nothing_begins() {
     let unavailable = (503, "UNAVAILABLE".to_owned());
     let missing = unique("no-such-secret");
     join_all(
-        Shop::both_with(&[("QUOTE_SECRET_ID", Some(missing.as_str()))])
+        QuotedFunction::both_with(&[("QUOTE_SECRET_ID", Some(missing.as_str()))])
             .await
-            .map(async |shop| {
-                let (order, body) = shop.fresh();
-                let answer = shop.post(&quoted(&body), None).await;
-                assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
-                assert_eq!(answer.header("retry-after"), Some("5"));
+            .map(async |endpoint| {
+                let (order, body) = endpoint.fresh();
+                let response = endpoint.post(&quoted(&body), None).await;
+                assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()));
+                assert_eq!(response.header("retry-after"), Some("5"));
                 assert!(
-                    answer.json().get("id").is_none() && !answer.text.contains(&missing),
-                    "{answer:?}"
+                    response.json().get("id").is_none() && !response.text.contains(&missing),
+                    "{response:?}"
                 );
-                shop.assert_nothing_began(&order, "no such secret").await;
+                endpoint.assert_nothing_stored(&order, "no such secret").await;
             }),
     )
     .await;
     for (what, value) in unusable {
         let secret = aws::create_secret(&value).await;
-        for shop in Shop::both_with(&[("QUOTE_SECRET_ID", Some(secret.as_str()))]).await {
-            let (order, body) = shop.fresh();
+        for endpoint in QuotedFunction::both_with(&[("QUOTE_SECRET_ID", Some(secret.as_str()))]).await {
+            let (order, body) = endpoint.fresh();
             for _ in 0..2 {
-                assert_eq!(shop.post(&quoted(&body), None).await.problem(), unavailable, "{what}");
+                assert_eq!(
+                    endpoint.post(&quoted(&body), None).await.problem(),
+                    unavailable,
+                    "{what}"
+                );
             }
-            shop.assert_nothing_began(&order, what).await;
-            assert!(!shop.function.log().contains("quote_test_key"), "{what}");
+            endpoint.assert_nothing_stored(&order, what).await;
+            assert!(!endpoint.function.log().contains("quote_test_key"), "{what}");
         }
     }
-    join_all(Shop::both_without_secrets().await.map(async |shop| {
-        let (order, body) = shop.fresh();
+    join_all(QuotedFunction::both_without_secrets().await.map(async |endpoint| {
+        let (order, body) = endpoint.fresh();
         for fault in [
             Fault::UNAVAILABLE,
             Fault::Disconnect,
             Fault::Error(400, "AccessDeniedException"),
             Fault::Hang,
         ] {
-            shop.proxy.reset();
-            shop.proxy.fail("GetSecretValue", fault.clone());
+            endpoint.proxy.reset();
+            endpoint.proxy.fail("GetSecretValue", fault.clone());
             let begin = Instant::now();
             assert_eq!(
-                shop.post(&quoted(&body), None).await.problem(),
+                endpoint.post(&quoted(&body), None).await.problem(),
                 (503, "UNAVAILABLE".to_owned()),
                 "{fault:?}"
             );
@@ -632,34 +654,34 @@ async fn without_the_key_nothing_begins() {
                 "{fault:?}: {:?}",
                 begin.elapsed()
             );
-            shop.assert_nothing_began(&order, "out of reach").await;
+            endpoint.assert_nothing_stored(&order, "unavailable").await;
         }
-        shop.proxy.reset();
-        assert_eq!(shop.post(&quoted(&body), None).await.status, 201);
+        endpoint.proxy.reset();
+        assert_eq!(endpoint.post(&quoted(&body), None).await.status, 201);
 
-        // Once it was had, it is used on; but whether there is a newer one is not known then.
-        shop.proxy.fail("GetSecretValue", Fault::Hang);
-        let (_, body) = shop.fresh();
-        assert_eq!(shop.post(&quoted(&body), None).await.status, 201);
-        let (order, body) = shop.fresh();
+        // A cached secret is used on, but a newer one may exist.
+        endpoint.proxy.fail("GetSecretValue", Fault::Hang);
+        let (_, body) = endpoint.fresh();
+        assert_eq!(endpoint.post(&quoted(&body), None).await.status, 201);
+        let (order, body) = endpoint.fresh();
         let by_unknown = with(body.clone(), json!({ "quote": jwt(&claims(&body), NEWER) }));
         for _ in 0..3 {
             let begin = Instant::now();
             assert_eq!(
-                shop.post(&by_unknown, None).await.problem(),
+                endpoint.post(&by_unknown, None).await.problem(),
                 (503, "UNAVAILABLE".to_owned())
             );
             assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
         }
-        assert!(calls(shop.provider, &order).await.is_empty());
-        assert_eq!(shop.post(&quoted(&body), None).await.status, 201);
+        assert!(calls(endpoint.provider, &order).await.is_empty());
+        assert_eq!(endpoint.post(&quoted(&body), None).await.status, 201);
     }))
     .await;
 }
 
-/// Asking again will not help where the quote is the trouble.
+/// Retrying does not help if the quote is wrong.
 #[tokio::test]
-async fn what_is_wrong_with_the_quote_comes_before_what_is_wrong_with_us() {
+async fn quote_errors_come_before_our_own_errors() {
     let secret = aws::create_secret(&json!({ "key": KEY })).await;
     let missing = unique("no-such-secret");
     let changes = [
@@ -667,77 +689,78 @@ async fn what_is_wrong_with_the_quote_comes_before_what_is_wrong_with_us() {
         ("APOLOPAY_SECRET_ID", Some(&missing)),
         ("FINVYPAY_SECRET_ID", Some(&missing)),
     ];
-    for shop in Shop::both_with(&changes).await {
-        let (_, body) = shop.fresh();
+    for endpoint in QuotedFunction::both_with(&changes).await {
+        let (_, body) = endpoint.fresh();
         let unavailable = (503, "UNAVAILABLE".to_owned());
         let other = quoted_with(&body, json!({ "amount": "1" }));
         for (body, expected) in [(&body, invalid()), (&other, mismatch()), (&quoted(&body), unavailable)] {
-            assert_eq!(shop.post(body, None).await.problem(), expected, "{body}");
+            assert_eq!(endpoint.post(body, None).await.problem(), expected, "{body}");
         }
     }
 }
 
 #[tokio::test]
-async fn without_the_store_an_expired_quote_is_not_decided() {
-    for shop in Shop::both().await {
-        let (order, body) = shop.fresh();
+async fn unavailable_store_leaves_an_expired_quote_undecided() {
+    for endpoint in QuotedFunction::both().await {
+        let (order, body) = endpoint.fresh();
         let key = unique("key");
-        shop.proxy.fail(READ, Fault::UNAVAILABLE);
-        let answer = shop.post(&expired(&body), Some(&key)).await;
-        assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
-        assert!(answer.json().get("id").is_none(), "{answer:?}");
-        shop.assert_nothing_began(&order, "the store is out of reach").await;
+        endpoint.proxy.fail(READ, Fault::UNAVAILABLE);
+        let response = endpoint.post(&expired(&body), Some(&key)).await;
+        assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()));
+        assert!(response.json().get("id").is_none(), "{response:?}");
+        endpoint.assert_nothing_stored(&order, "the store is unavailable").await;
     }
 }
 
 #[tokio::test]
-async fn while_the_key_is_rotated_both_are_good() {
+async fn both_quote_secrets_verify_during_rotation() {
     let secret = aws::create_secret(&json!({ "key": KEY })).await;
     let changes = [("QUOTE_SECRET_ID", Some(secret.as_str()))];
-    let before = Shop::both_with(&changes).await;
-    let status_of = async |shop: &Shop, key: &str| {
-        let (_, body) = shop.fresh();
+    let before = QuotedFunction::both_with(&changes).await;
+    let status_of = async |endpoint: &QuotedFunction, key: &str| {
+        let (_, body) = endpoint.fresh();
         let body = with(body.clone(), json!({ "quote": jwt(&claims(&body), key) }));
-        shop.post(&body, None).await.status
+        endpoint.post(&body, None).await.status
     };
-    for shop in &before {
-        assert_eq!(status_of(shop, KEY).await, 201);
+    for endpoint in &before {
+        assert_eq!(status_of(endpoint, KEY).await, 201);
     }
     aws::put_secret(&secret, &json!({ "key": NEWER })).await;
-    let during = Shop::both_with(&changes).await;
-    for shop in &before {
-        shop.proxy.reset();
-        assert_eq!(status_of(shop, KEY).await, 201, "nothing noticed yet");
-        assert_eq!(shop.proxy.count("GetSecretValue"), 0);
-        assert_eq!(status_of(shop, NEWER).await, 201, "fetched because it did not verify");
+    let during = QuotedFunction::both_with(&changes).await;
+    for endpoint in &before {
+        endpoint.proxy.reset();
+        assert_eq!(status_of(endpoint, KEY).await, 201, "the cached secret is used");
+        assert_eq!(endpoint.proxy.count("GetSecretValue"), 0);
         assert_eq!(
-            shop.proxy.count("GetSecretValue"),
+            status_of(endpoint, NEWER).await,
+            201,
+            "refreshed after a failed verification"
+        );
+        assert_eq!(
+            endpoint.proxy.count("GetSecretValue"),
             2,
-            "the current version and the one before"
+            "the current and the previous version"
         );
     }
-    for shop in before.iter().chain(&during) {
+    for endpoint in before.iter().chain(&during) {
         for (key, status) in [(KEY, 201), (NEWER, 201), (STRANGE, 422), (STRANGE, 422), (KEY, 201)] {
-            assert_eq!(status_of(shop, key).await, status, "{key}");
+            assert_eq!(status_of(endpoint, key).await, status, "{key}");
         }
-        assert!(
-            shop.proxy.count("GetSecretValue") <= 5,
-            "a flood of forged ones fetches nothing"
-        );
+        assert!(endpoint.proxy.count("GetSecretValue") <= 5, "forgeries fetch nothing");
     }
-    // A day and a minute later only the new one is.
+    // A day and a minute later only the new one verifies.
     let later = [changes[0], ("CLOCK_OFFSET_SECONDS", Some("86460"))];
-    for shop in Shop::both_with(&later).await {
+    for endpoint in QuotedFunction::both_with(&later).await {
         for (key, status) in [(KEY, 422), (NEWER, 201)] {
-            let (_, body) = shop.fresh();
+            let (_, body) = endpoint.fresh();
             let claims = with(claims(&body), json!({ "exp": in_seconds(86_760) }));
             let body = with(body, json!({ "quote": jwt(&claims, key) }));
-            assert_eq!(shop.post(&body, None).await.status, status, "{key}");
+            assert_eq!(endpoint.post(&body, None).await.status, status, "{key}");
         }
     }
 }
 
-/// Runs one of the examples in docs/quotes, as a reader would.
+/// Runs an example of docs/quotes as a reader would.
 async fn example(program: &str, file: &str, key: Option<&str>, arguments: &[&str]) -> Output {
     let mut command = Command::new(workspace().join(".venv/bin").join(program));
     command
@@ -754,13 +777,13 @@ async fn example(program: &str, file: &str, key: Option<&str>, arguments: &[&str
 }
 
 #[tokio::test]
-async fn the_examples_sign_quotes_that_pay() {
-    let shops = Shop::both_with(&[("QUOTE_SECRET_ID", Some("payment-functions/quote"))]).await;
+async fn documented_examples_sign_valid_quotes() {
+    let functions = QuotedFunction::both_with(&[("QUOTE_SECRET_ID", Some("payment-functions/quote"))]).await;
     for (program, file) in [("node", "sign.mjs"), ("python", "sign.py")] {
-        for shop in &shops {
-            // A name that JSON has to escape, and that is no ASCII.
+        for endpoint in &functions {
+            // An order id with JSON escapes and non-ASCII characters.
             let order = format!("{} \"é\" \\ 😀", unique("ORD"));
-            let body = shop.body(&order);
+            let body = endpoint.body(&order);
             let amount = body["amount"].to_string();
             let sign = async |more: &[&str]| {
                 let arguments = ["--order-id", &order, "--amount", &amount, "--currency", "USD"];
@@ -770,18 +793,18 @@ async fn the_examples_sign_quotes_that_pay() {
                 with(body.clone(), json!({ "quote": token }))
             };
             let key = unique("key");
-            let answer = shop.post(&sign(&["--expires-in=-70"]).await, Some(&key)).await;
-            assert_eq!(answer.problem(), invalid(), "{file}");
-            let answer = shop.post(&sign(&[]).await, Some(&key)).await;
+            let response = endpoint.post(&sign(&["--expires-in=-70"]).await, Some(&key)).await;
+            assert_eq!(response.problem(), invalid(), "{file}");
+            let response = endpoint.post(&sign(&[]).await, Some(&key)).await;
             assert_eq!(
-                (answer.status, answer.str("orderId")),
+                (response.status, response.str("orderId")),
                 (201, order.clone()),
-                "{file}: {answer:?}"
+                "{file}: {response:?}"
             );
-            let again = shop.post(&sign(&["--expires-in", "60"]).await, Some(&key)).await;
-            assert_eq!(again.text, answer.text, "{file}");
+            let again = endpoint.post(&sign(&["--expires-in", "60"]).await, Some(&key)).await;
+            assert_eq!(again.text, response.text, "{file}");
             let other = with(sign(&[]).await, json!({ "amount": 1 }));
-            assert_eq!(shop.post(&other, None).await.problem(), mismatch(), "{file}");
+            assert_eq!(endpoint.post(&other, None).await.problem(), mismatch(), "{file}");
         }
         let arguments = ["--order-id", "o", "--amount", "1", "--currency", "USD"];
         for key in [None, Some(""), Some("short")] {
@@ -799,7 +822,7 @@ async fn the_examples_sign_quotes_that_pay() {
     }
 }
 
-/// What is decided between two calls, with the flow in this process.
+/// Interleavings of two requests, with the flow in this process.
 mod in_process {
     use std::pin::Pin;
 
@@ -819,7 +842,7 @@ mod in_process {
 
     use super::*;
 
-    /// Takes every payment at once.
+    /// Accepts every payment at once.
     struct Provider(String);
 
     impl Gateway for Provider {
@@ -835,7 +858,7 @@ mod in_process {
         }
     }
 
-    /// A customer whose two requests meet: one with a quote that is just still good, one with the same a moment later.
+    /// A customer with two concurrent requests: one quote is just still valid, the other has just expired.
     struct Customer {
         store: Store,
         keys: SecretCache<ApiKey>,
@@ -886,17 +909,17 @@ mod in_process {
         }
     }
 
-    /// Lets the other request run through when this one is at a point.
-    struct Meanwhile {
+    /// Runs the other request to its end when this one reaches a point.
+    struct OtherRequest {
         customer: Arc<Customer>,
         at: Point,
     }
 
-    impl Hook for Meanwhile {
+    impl Hook for OtherRequest {
         fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(async move {
                 if point == self.at {
-                    // A task of its own, which no hook looks into.
+                    // Runs as a separate task, so that no hook applies to it.
                     let customer = Arc::clone(&self.customer);
                     let other = tokio::spawn(async move { customer.pay(in_seconds(300)).await });
                     let paid = other.await.expect("it ends").expect("it pays");
@@ -906,10 +929,10 @@ mod in_process {
         }
     }
 
-    /// Nothing comes back from Secrets Manager, and nothing gives up on it.
-    struct Silence;
+    /// Secrets Manager never responds, and calls do not time out.
+    struct HungCalls;
 
-    impl Hook for Silence {
+    impl Hook for HungCalls {
         fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(async move {
                 if point.call == ExternalCall::CurrentSecret {
@@ -920,20 +943,20 @@ mod in_process {
     }
 
     #[tokio::test]
-    async fn secrets_that_never_come_are_not_waited_for() {
+    async fn hung_secrets_time_out() {
         let customer = Customer::new().await;
         let begin = Instant::now();
-        let refused = scope(Arc::new(Silence), customer.pay(in_seconds(300)))
+        let refused = scope(Arc::new(HungCalls), customer.pay(in_seconds(300)))
             .await
             .expect_err("refused");
         assert_eq!(refused.code(), Code::Unavailable);
-        // The rest of the 20 s is the provider's and the store's.
+        // The rest of the 20 s is for the provider and the store.
         assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     }
 
     async fn late_request(customer: &Arc<Customer>, side: Side) -> Result<Creation, Problem> {
         let call = ExternalCall::ReadKey;
-        let hook = Meanwhile {
+        let hook = OtherRequest {
             customer: Arc::clone(customer),
             at: Point { call, side },
         };
@@ -941,19 +964,19 @@ mod in_process {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_expired_quote_and_a_good_one_with_the_same_key_meet() {
-        // Stored before this one looks: it gets the other's answer.
+    async fn concurrent_expired_and_valid_quote_create_one_payment() {
+        // Stored before this request reads the key: it gets the other's response.
         let customer = Customer::new().await;
         let seen = late_request(&customer, Side::Before).await.expect("a replay");
         assert!(seen.replayed);
 
-        // Stored after it has looked: it came first, and is refused without a trace. Repeated, it gets the answer.
+        // Stored after this request read the key: it is refused without a trace. Repeated, it gets the response.
         let customer = Customer::new().await;
         let refused = late_request(&customer, Side::After).await.expect_err("refused");
         assert_eq!(refused.code(), Code::QuoteInvalid);
         let again = customer.pay(in_seconds(-70)).await.expect("a replay");
         let other = customer.pay(in_seconds(300)).await.expect("a replay");
         assert!(again.replayed && other.replayed);
-        assert_eq!((again.payment, again.answer), (other.payment, other.answer));
+        assert_eq!((again.payment, again.response), (other.payment, other.response));
     }
 }

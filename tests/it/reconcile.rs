@@ -1,5 +1,4 @@
-//! What becomes of payments whose webhook never came: the real function, its clock moved on. What a run does with whatever
-//! a provider answers is tried in `core/sweeps.rs`.
+//! The real reconciler with its clock moved on. `core/sweeps.rs` tests a run's reaction to each response of a provider.
 
 mod operator;
 pub mod whole;

@@ -1,7 +1,7 @@
-//! Rotating a provider's secret while requests run: no webhook and no payment is lost, whatever is forged meanwhile.
+//! Rotates a provider's secret under load: no webhook and no payment is lost, even during forgeries.
 //!
-//! What "lost" means for a create: every idempotency key leads to one payment that can be paid, and where the new key is
-//! stored before the provider stops taking the old one, no caller even sees an error.
+//! Every idempotency key ends in one payment that can be paid. If the new key is stored before the provider drops the
+//! old one, no caller sees an error.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::aws;
 use crate::clock::Clock;
 use crate::routes::{BOTH, body, function, route};
-use crate::support::{Answer, Provider, Value, json, post_to, unique, world};
+use crate::support::{Provider, Response, Value, json, post_to, unique, world};
 use crate::webhooks::{completion, reference, send_signed};
 
 const OLD: &str = "local_old";
@@ -30,12 +30,12 @@ const STRANGE: &str = "local_of_someone_else";
 const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A provider's secret, whose members are all alike: what it signs with is also the key that it takes.
+/// A provider's secret with all members alike: API key and webhook secret.
 fn value(text: &str) -> Value {
     json!({ "secretKey": text, "apiKey": text, "webhookSecret": text })
 }
 
-/// A provider with a secret of its own, and the functions that use it, each behind a proxy.
+/// A provider with its own secret, and its functions, each with a proxy.
 struct Side {
     provider: Provider,
     secret: String,
@@ -97,99 +97,99 @@ impl Side {
         aws::put_secret(&self.secret, &value(text)).await;
     }
 
-    /// From now on the provider takes this key and no other.
-    async fn take_only(&self, key: &str) {
+    /// From now on the provider accepts only this API key.
+    async fn accept_only(&self, key: &str) {
         self.control
-            .good_keys(self.provider, &[key])
+            .accept_keys(self.provider, &[key])
             .await
             .expect("the stand-ins");
     }
 
-    /// Asks for a payment of an order, which is the request's idempotency key too.
-    async fn create(&self, order_id: &str) -> Answer {
+    /// Creates a payment; the order id is also the idempotency key.
+    async fn create(&self, order_id: &str) -> Response {
         let body = body(self.provider, order_id).to_string();
         let headers = [("idempotency-key", order_id)];
         post_to(self.create.url(), route(self.provider), body, &headers).await
     }
 
-    /// The calls that the provider got for an order.
+    /// The provider's calls for an order.
     async fn calls(&self, order_id: &str) -> Calls {
         self.control.calls(self.provider, order_id).await.expect("the calls")
     }
 
     /// A payment that waits for its webhook.
-    async fn created(&self) -> Answer {
+    async fn created(&self) -> Response {
         let created = self.create(&unique("rotation")).await;
         assert_eq!(created.status, 201, "{created:?}");
         created
     }
 
-    /// Several, made a few at a time.
-    async fn several(&self, count: usize) -> Vec<Answer> {
+    /// Several of them, created a few at a time.
+    async fn several(&self, count: usize) -> Vec<Response> {
         let payments = (0..count).map(|_| self.created());
         stream::iter(payments).buffer_unordered(3).collect().await
     }
 
-    /// The status that the completion of a payment gets, signed with `secret`.
-    async fn complete(&self, created: &Answer, secret: &str) -> u16 {
+    /// The status of the response to a payment's completion, signed with `secret`.
+    async fn complete(&self, created: &Response, secret: &str) -> u16 {
         let body = completion(created, &json!({ "paymentFunctionsId": created.str("id") })).to_string();
         send_signed(self.webhooks.url(), self.provider, &body, secret)
             .await
             .status
     }
 
-    /// The status that a webhook gets which changes nothing of a payment.
-    async fn signed_with(&self, created: &Answer, secret: &str) -> u16 {
+    /// The status of the response to a webhook that changes nothing.
+    async fn signed_with(&self, created: &Response, secret: &str) -> u16 {
         let mut body = completion(created, &json!({ "paymentFunctionsId": created.str("id") }));
         let word = match self.provider {
             Provider::Apolopay => "status",
             Provider::Finvypay => "event",
         };
-        body[word] = json!("nothing known");
+        body[word] = json!("an unknown error");
         send_signed(self.webhooks.url(), self.provider, &body.to_string(), secret)
             .await
             .status
     }
 
-    /// Sends webhooks that nobody signed who could, a few at a time: the local gateway stalls with more than a hundred.
-    async fn forge(&self, created: &Answer, count: usize) {
+    /// Sends forged webhooks, a few at a time: the local gateway stalls with more than a hundred.
+    async fn forge(&self, created: &Response, count: usize) {
         let forgeries = (0..count).map(|_| self.signed_with(created, STRANGE));
         let statuses: Vec<u16> = stream::iter(forgeries).buffer_unordered(10).collect().await;
         assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
     }
 
-    /// Sends webhooks until all the instances together have fetched the secret so often.
+    /// Sends webhooks until all instances together have fetched the secret this often.
     async fn until_fetched(&self, fetches: usize, webhooks: impl AsyncFn()) {
         let fetched = async {
             while self.webhook_proxy.count("GetSecretValue") < fetches {
                 webhooks().await;
             }
         };
-        timeout(MINUTE, fetched).await.expect("so many fetches");
+        timeout(MINUTE, fetched).await.expect("the expected fetches");
     }
 
-    /// Forges until every instance has fetched the secret as often as it may, `fetches` times in all.
-    async fn forge_until(&self, created: &Answer, fetches: usize) {
+    /// Sends forgeries until every instance has used its refreshes, `fetches` in all.
+    async fn forge_until(&self, created: &Response, fetches: usize) {
         self.until_fetched(fetches, async || self.forge(created, INSTANCES).await)
             .await;
     }
 }
 
-/// How much goes on before a rotation takes its next step.
+/// Requests per step of a rotation.
 const STEP: usize = 40;
-/// How many requests run at one time.
+/// Concurrent requests.
 const WORKERS: usize = 4;
 const INSTANCES: usize = 3;
 #[tokio::test(flavor = "multi_thread")]
-async fn rotating_a_secret_under_load_loses_nothing() {
+async fn rotation_under_load_loses_nothing() {
     join_all(BOTH.map(rotate_under_load)).await;
 }
 
-/// Payments are created and paid all the time, while the secret is rotated twice as docs/rotation.md has it: once in a hurry,
-/// and once with the time in which every function renews its secrets by itself.
+/// Creates and completes payments continuously while the secret is rotated twice as in docs/rotation.md: once in a
+/// hurry, and once waiting until every function has renewed its secrets.
 async fn rotate_under_load(provider: Provider) {
     let side = Side::start(provider, INSTANCES).await;
-    // What the provider signs with, in turns; nothing once it is over.
+    // The provider's signing secrets, used in turn; empty at the end.
     let (signers, done) = (watch::channel(vec![OLD]).0, watch::channel(0_usize).0);
     let payments = Mutex::new(BTreeMap::new());
 
@@ -215,13 +215,13 @@ async fn rotate_under_load(provider: Provider) {
     };
     let rotate = async |old, new, wait: Duration| {
         let keys = [old, new];
-        side.control.good_keys(provider, &keys).await.expect("the stand-ins");
+        side.control.accept_keys(provider, &keys).await.expect("the stand-ins");
         a_step().await;
         side.store(new).await;
         side.clock.advance(wait);
         signers.send_replace(vec![old, new]);
         a_step().await;
-        side.take_only(new).await;
+        side.accept_only(new).await;
         a_step().await;
         signers.send_replace(vec![new]);
         a_step().await;
@@ -246,13 +246,12 @@ async fn rotate_under_load(provider: Provider) {
     }
     assert!(
         (1..=INSTANCES).contains(&refused),
-        "an instance is refused once, in the rotation that does not wait: {refused}"
+        "more refused calls than one per instance in the hurried rotation: {refused}"
     );
 }
 
-/// One payment at the provider, which its key leads to, and one attempt at it. Gives how many calls were refused for their
-/// key.
-async fn assert_created_once(side: &Side, order_id: &str, created: &Answer) -> usize {
+/// Asserts one payment and one attempt at the provider. Returns the number of calls with a refused key.
+async fn assert_created_once(side: &Side, order_id: &str, created: &Response) -> usize {
     let (provider, control) = (side.provider, &side.control);
     let calls = side.calls(order_id).await;
     assert_eq!(calls.max_in_flight, 1);
@@ -272,22 +271,22 @@ async fn assert_created_once(side: &Side, order_id: &str, created: &Answer) -> u
     assert_eq!((again.status, &again.text), (201, &created.text));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     let after = side.calls(order_id).await.calls;
-    assert_eq!(after.len(), calls.calls.len(), "a replay calls nobody");
+    assert_eq!(after.len(), calls.calls.len(), "a replay makes no call");
     refused.len()
 }
 
-/// The provider has switched over before the new key is stored.
+/// The provider switches over before the new key is stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_stored_too_late_costs_errors_but_no_payment() {
+async fn api_key_stored_late_loses_no_payment() {
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, 1).await;
         side.created().await;
-        side.take_only(NEW).await;
+        side.accept_only(NEW).await;
         side.create_proxy.reset();
         let order_id = unique("late");
         let first = side.create(&order_id).await;
         assert_eq!(first.problem(), (502, "PROVIDER_ERROR".to_owned()));
-        assert_eq!(side.create_proxy.count("GetSecretValue"), 1, "there is nothing newer");
+        assert_eq!(side.create_proxy.count("GetSecretValue"), 1, "no newer key");
 
         side.store(NEW).await;
         side.clock.advance(MINUTE - MOMENT);
@@ -296,7 +295,7 @@ async fn a_key_that_is_stored_too_late_costs_errors_but_no_payment() {
         assert_eq!(
             side.create_proxy.count("GetSecretValue"),
             1,
-            "it was asked within the last minute"
+            "refreshed within the last minute"
         );
         side.clock.advance(MOMENT);
         let third = side.create(&order_id).await;
@@ -324,12 +323,12 @@ fn assert_attempts(provider: Provider, calls: &[Call], id: &str, expected: &[u32
     }
 }
 
-/// What is made of a refused key where there is a newer one, and the call with that fails too.
+/// A refused key, a newer one, and a failing call with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_call_with_the_newer_key_is_the_last_and_has_what_is_left_of_the_time() {
+async fn retry_with_the_new_key_is_the_last_call() {
     let refused = json!({ "error": "UNAUTHORIZED" });
     let cases = [
-        // The two replies, what is answered, and which attempt the next call is.
+        // The two replies, the response's status, and the next call's attempt.
         (refused.clone(), refused.clone(), 502, 2),
         (refused.clone(), json!({ "error": "INTERNAL_ERROR" }), 502, 2),
         (refused, json!({ "drop": "beforeReply" }), 502, 1),
@@ -353,7 +352,7 @@ async fn fail_twice(provider: Provider, (first, second, status, attempt): &(Valu
     let side = Side::start(provider, 1).await;
     side.created().await;
     let keys = [OLD, NEW];
-    side.control.good_keys(provider, &keys).await.expect("the stand-ins");
+    side.control.accept_keys(provider, &keys).await.expect("the stand-ins");
     side.store(NEW).await;
     let order_id = unique("twice");
     let replies = json!([first, second]);
@@ -375,7 +374,7 @@ async fn fail_twice(provider: Provider, (first, second, status, attempt): &(Valu
         let calls = side.control.calls_where(provider, &order_id, &ended).await;
         let last = calls.expect("their ends").calls.remove(1);
         let took = last.ended_ms.expect("its end") - last.received_ms;
-        assert!(took < 10_000, "{what}: 15 s together, and {took} ms of them");
+        assert!(took < 10_000, "{what}: 15 s in total, {took} ms used");
     }
     let then = side.create(&order_id).await;
     assert_eq!((then.status, then.str("id")), (201, failed.str("id")), "{what}");
@@ -393,21 +392,21 @@ async fn fail_twice(provider: Provider, (first, second, status, attempt): &(Valu
     assert_attempts(provider, &calls.calls, &then.str("id"), &[1, 1, *attempt]);
 }
 
-/// Nothing newer can be had, or there is nothing newer: one call, and its answer.
+/// No newer key, or none available: one call and its response.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_key_without_a_newer_one_is_not_tried_again() {
+async fn refused_key_without_a_newer_one_is_not_retried() {
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, 1).await;
         side.created().await;
-        side.take_only(NEW).await;
+        side.accept_only(NEW).await;
         for fault in [None, Some(Fault::UNAVAILABLE), Some(Fault::Hang)] {
             side.create_proxy.reset();
             if let Some(fault) = &fault {
                 side.create_proxy.fail("GetSecretValue", fault.clone());
             }
             let order_id = unique("refused");
-            let answer = side.create(&order_id).await;
-            assert_eq!(answer.problem(), (502, "PROVIDER_ERROR".to_owned()), "{fault:?}");
+            let response = side.create(&order_id).await;
+            assert_eq!(response.problem(), (502, "PROVIDER_ERROR".to_owned()), "{fault:?}");
             assert!(side.create_proxy.count("GetSecretValue") > 0, "{fault:?}");
             let calls = side.calls(&order_id).await.calls;
             assert_eq!(calls.len(), 1, "{fault:?}");
@@ -417,24 +416,24 @@ async fn a_refused_key_without_a_newer_one_is_not_tried_again() {
     .await;
 }
 
-/// Forgeries come all the time, at every instance, while good webhooks do.
+/// Forgeries at every instance, together with genuine webhooks.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
+async fn forgeries_cost_one_refresh_a_minute() {
     const FLOOD: usize = 100;
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, INSTANCES).await;
         let target = side.created().await;
-        // Each instance is made to fetch the secret once more, with the version before.
+        // Makes each instance fetch the secret once more, with the previous version.
         side.forge_until(&target, 2 * INSTANCES).await;
         for minute in 1..=3 {
             side.webhook_proxy.reset();
             let good = side.several(20).await;
-            let taken = async || {
+            let deliver = async || {
                 let webhooks = good.iter().map(|created| side.complete(created, OLD));
                 join(side.forge(&target, FLOOD), join_all(webhooks)).await.1
             };
             side.clock.advance(MINUTE - MOMENT);
-            assert_eq!(taken().await, [200; 20]);
+            assert_eq!(deliver().await, [200; 20]);
             assert_eq!(
                 side.webhook_proxy.count("GetSecretValue"),
                 0,
@@ -442,7 +441,7 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
             );
             side.clock.advance(MOMENT);
             side.forge_until(&target, 2 * INSTANCES).await;
-            assert_eq!(taken().await, [200; 20], "once more");
+            assert_eq!(deliver().await, [200; 20], "once more");
             assert_eq!(
                 side.webhook_proxy.count("GetSecretValue"),
                 2 * INSTANCES,
@@ -452,31 +451,27 @@ async fn a_flood_of_forgeries_costs_a_refresh_a_minute_and_no_webhook() {
                 assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
             }
         }
-        assert_eq!(
-            aws::facts(&target.str("id")).await.len(),
-            0,
-            "a forgery is stored nowhere"
-        );
+        assert_eq!(aws::facts(&target.str("id")).await.len(), 0, "forgeries store nothing");
     }))
     .await;
 }
 
-/// A rotation in a flood, as docs/rotation.md has it: stored a minute before the provider signs with it.
+/// A rotation during a flood of forgeries, as in docs/rotation.md: stored a minute before the provider signs with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_flood() {
+async fn secret_stored_a_minute_early_loses_nothing_in_a_flood() {
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, INSTANCES).await;
         let target = side.created().await;
         let good = side.several(10).await;
-        // The flood has used the minute's refresh up everywhere when the secret is stored.
+        // All instances have used their refresh of this minute when the secret is stored.
         side.forge_until(&target, 2 * INSTANCES).await;
         side.store(NEW).await;
         side.forge(&target, 50).await;
-        assert_eq!(side.signed_with(&target, OLD).await, 200, "nothing noticed yet");
+        assert_eq!(side.signed_with(&target, OLD).await, 200, "the cached secret is used");
         assert_eq!(
             side.signed_with(&target, NEW).await,
             401,
-            "it is for this that it must be stored before"
+            "which is why it must be stored early"
         );
 
         side.clock.advance(MINUTE);
@@ -491,7 +486,7 @@ async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_f
             assert_eq!(aws::facts(&created.str("id")).await.len(), 1);
         }
 
-        // Once every cache has renewed by itself, not even Secrets Manager need answer.
+        // Once every cache has renewed itself, Secrets Manager may be unavailable.
         side.store(NEWEST).await;
         side.clock.advance(Duration::from_secs(330));
         side.webhook_proxy.reset();
@@ -510,9 +505,9 @@ async fn a_secret_that_is_stored_a_minute_before_it_is_used_loses_nothing_in_a_f
     .await;
 }
 
-/// CommitExtras in a cache that was filled before the day was over.
+/// Even in a cache filled before the end of the day.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secret_before_is_good_for_a_day_and_no_longer() {
+async fn previous_secret_is_valid_for_a_day() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     join_all(BOTH.map(async |provider| {
         let side = Side::start(provider, 1).await;
@@ -533,12 +528,12 @@ async fn the_secret_before_is_good_for_a_day_and_no_longer() {
         assert_eq!(side.webhook_proxy.count("GetSecretValue"), 0, "the cache is full");
         side.clock.set(end);
         assert_eq!(side.signed_with(&target, NEW).await, 200);
-        assert_eq!(side.webhook_proxy.count("GetSecretValue"), 0, "and still is");
+        assert_eq!(side.webhook_proxy.count("GetSecretValue"), 0, "and still valid");
         assert_eq!(side.signed_with(&target, OLD).await, 401);
         assert_eq!(
             side.webhook_proxy.count("GetSecretValue"),
             1,
-            "the one before is not asked for any more"
+            "the previous version is not fetched any more"
         );
         assert_eq!(side.signed_with(&target, NEW).await, 200);
     }))

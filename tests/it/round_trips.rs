@@ -1,13 +1,13 @@
-//! What each request costs in round trips to DynamoDB, secrets being warm.
+//! DynamoDB round trips of each request, with warm secrets.
 
-use payment_functions_tests::world::{Attached, AwsProxy, Lambda, NoAnswer};
+use payment_functions_tests::world::{Attached, AwsProxy, InvokeError, Lambda};
 use reqwest::Method;
 
 use crate::aws;
 use crate::reconcile::whole::{Shop, sweep};
 use crate::routes::{body, function, route};
-use crate::support::{Answer, Provider, Value, apm, control, json, post_to, preorder, request, send, unique, world};
-use crate::webhooks::{PROVIDERS, SECRET, completion, dynamodb_calls, reference, send_signed, taken};
+use crate::support::{Provider, Response, Value, apm, control, json, post_to, preorder, request, send, unique, world};
+use crate::webhooks::{PROVIDERS, SECRET, completion, deliver, dynamodb_calls, reference, send_signed};
 
 const WRITE: &str = "TransactWriteItems";
 const READ: &str = "GetItem";
@@ -43,43 +43,43 @@ impl Counted {
         };
         for provider in PROVIDERS {
             let created = counted.create(provider, &unique("warm"), &[]).await;
-            let answer = counted.deliver(provider, &completion(&created, &json!({}))).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
+            let response = counted.deliver(provider, &completion(&created, &json!({}))).await;
+            assert_eq!(response.status, 200, "{response:?}");
         }
         counted
     }
 
-    async fn create(&self, provider: Provider, order_id: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn create(&self, provider: Provider, order_id: &str, headers: &[(&str, &str)]) -> Response {
         let (base, route, body) = match provider {
             Provider::Apolopay => (self.preorders.url(), "/preorders", preorder(order_id)),
             Provider::Finvypay => (self.apm.url(), "/apm-payments", apm(order_id)),
         };
-        let answer = post_to(base, route, body.to_string(), headers).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer
+        let response = post_to(base, route, body.to_string(), headers).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response
     }
 
-    async fn deliver(&self, provider: Provider, body: &Value) -> Answer {
+    async fn deliver(&self, provider: Provider, body: &Value) -> Response {
         send_signed(self.webhooks.url(), provider, &body.to_string(), SECRET).await
     }
 
-    /// What a request asked of DynamoDB.
-    async fn of(&self, request: impl Future<Output = Answer>) -> Vec<String> {
+    /// A request's DynamoDB calls.
+    async fn of(&self, request: impl Future<Output = Response>) -> Vec<String> {
         self.proxy.reset();
-        let answer = request.await;
-        assert!((200..300).contains(&answer.status), "{answer:?}");
+        let response = request.await;
+        assert!((200..300).contains(&response.status), "{response:?}");
         assert_eq!(self.proxy.count("GetSecretValue"), 0, "secrets are warm");
         dynamodb_calls(&self.proxy)
     }
 
-    /// What a webhook asked of DynamoDB.
+    /// A webhook's DynamoDB calls.
     async fn of_webhook(&self, provider: Provider, body: &Value) -> Vec<String> {
         self.of(self.deliver(provider, body)).await
     }
 }
 
-/// W1, which names the order and the transaction and nothing of ours.
-fn w1(created: &Answer, transaction: &str) -> Value {
+/// W1 names only the order and the transaction.
+fn w1(created: &Response, transaction: &str) -> Value {
     let payment = created.json();
     json!({ "success": true, "status": "SUCCESS", "data": {
         "amount": payment["amount"], "currency": payment["currency"], "order_id": payment["orderId"], "txn_id": transaction,
@@ -87,7 +87,7 @@ fn w1(created: &Answer, transaction: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_create_costs_two_a_replay_one_and_a_get_one() {
+async fn create_costs_two_replay_one_get_one() {
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         let order_id = unique("count");
@@ -114,7 +114,7 @@ async fn a_create_costs_two_a_replay_one_and_a_get_one() {
 }
 
 #[tokio::test]
-async fn the_usual_webhook_costs_one_and_so_does_its_duplicate() {
+async fn webhook_and_its_duplicate_cost_one() {
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         let created = counted.create(provider, &unique("count"), &[]).await;
@@ -145,9 +145,9 @@ async fn the_usual_webhook_costs_one_and_so_does_its_duplicate() {
     }
 }
 
-/// Not a promise, but what the unusual ways cost as they are.
+/// Not guaranteed; the current cost of the slow path.
 #[tokio::test]
-async fn what_the_unusual_webhooks_cost() {
+async fn slow_path_webhooks_cost_as_documented() {
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         let created = counted.create(provider, &unique("count"), &[]).await;
@@ -158,19 +158,19 @@ async fn what_the_unusual_webhooks_cost() {
         assert_eq!(
             counted.of_webhook(provider, &wrong).await,
             [WRITE, WRITE],
-            "money for review"
+            "wrong amount"
         );
         assert_eq!(counted.of_webhook(provider, &good).await, [WRITE]);
         let mut late = good.clone();
         (late["event"], late["status"]) = (json!("payment.pending"), json!("PENDING"));
         let expected: &[&str] = match provider {
-            // ApoloPay has no such word, so there is no rung to try.
+            // ApoloPay has no such status.
             Provider::Apolopay => &[READ, WRITE],
             Provider::Finvypay => &[WRITE, WRITE],
         };
-        assert_eq!(counted.of_webhook(provider, &late).await, expected, "of no effect");
+        assert_eq!(counted.of_webhook(provider, &late).await, expected, "without effect");
 
-        // Only the provider's own id: whose it is must be looked up.
+        // Only the provider's own id: its owner must be read.
         let created = counted.create(provider, &unique("count"), &[]).await;
         let nameless = completion(&created, &json!({}));
         assert_eq!(
@@ -184,7 +184,7 @@ async fn what_the_unusual_webhooks_cost() {
             "its duplicate"
         );
 
-        // Our id, under an id of the provider's that nobody knew.
+        // Our id with an unknown provider id.
         let created = counted.create(provider, &unique("count"), &[]).await;
         let mut learnt = completion(&created, &json!({ "paymentFunctionsId": created.str("id") }));
         let id = if provider == Provider::Apolopay {
@@ -198,11 +198,7 @@ async fn what_the_unusual_webhooks_cost() {
             [WRITE, READ, READ, WRITE],
             "a new id"
         );
-        assert_eq!(
-            counted.of_webhook(provider, &learnt).await,
-            [WRITE],
-            "which is known now"
-        );
+        assert_eq!(counted.of_webhook(provider, &learnt).await, [WRITE], "now known");
 
         let mut nobodys = completion(&created, &json!({}));
         nobodys[id] = json!(unique("nobody"));
@@ -213,7 +209,7 @@ async fn what_the_unusual_webhooks_cost() {
             Provider::Apolopay => &[READ, WRITE],
             Provider::Finvypay => &[READ, "Query", WRITE],
         };
-        assert_eq!(counted.of_webhook(provider, &nobodys).await, expected, "parked");
+        assert_eq!(counted.of_webhook(provider, &nobodys).await, expected, "unmatched");
     }
     let created = counted.create(Provider::Finvypay, &unique("count"), &[]).await;
     let w1 = w1(&created, &unique("FP"));
@@ -230,7 +226,7 @@ async fn what_the_unusual_webhooks_cost() {
 }
 
 #[tokio::test]
-async fn a_create_that_an_early_webhook_overtook_costs_one_more() {
+async fn create_after_an_early_webhook_costs_one_more() {
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         for early in [
@@ -249,18 +245,18 @@ async fn a_create_that_an_early_webhook_overtook_costs_one_more() {
         }
         let order_id = unique("then");
         let created = counted.create(provider, &order_id, &[]).await;
-        taken(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
+        deliver(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
     }
 }
 
-/// A create function behind a proxy of its own.
-struct Till {
+/// A create function with its own proxy.
+struct CreateFunction {
     provider: Provider,
     proxy: AwsProxy,
     function: Attached,
 }
 
-impl Till {
+impl CreateFunction {
     async fn open(provider: Provider, changes: &[(&str, Option<&str>)]) -> Self {
         let (proxy, function) = aws::behind_proxy(function(provider), changes).await;
         Self {
@@ -270,13 +266,13 @@ impl Till {
         }
     }
 
-    /// The status of the answer to a request for an order, and what it asked of DynamoDB.
+    /// The status of a create request's response, and its DynamoDB calls.
     async fn post(&self, order_id: &str, key: Option<&str>) -> (u16, Vec<String>) {
         self.proxy.reset();
         let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
         let body = body(self.provider, order_id).to_string();
-        let answer = post_to(self.function.url(), route(self.provider), body, &headers).await;
-        (answer.status, dynamodb_calls(&self.proxy))
+        let response = post_to(self.function.url(), route(self.provider), body, &headers).await;
+        (response.status, dynamodb_calls(&self.proxy))
     }
 }
 
@@ -285,9 +281,9 @@ fn cost(status: u16, calls: &[&str]) -> (u16, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_create_that_came_to_nothing_costs_no_more_than_one_that_went_well() {
+async fn failed_create_costs_no_more_than_a_successful_one() {
     for provider in PROVIDERS {
-        let till = Till::open(provider, &[]).await;
+        let creator = CreateFunction::open(provider, &[]).await;
         let scripted = async |reply: Value| {
             let order = unique("nothing");
             control().await.replies(provider, &order, json!([reply])).await.unwrap();
@@ -295,30 +291,34 @@ async fn a_create_that_came_to_nothing_costs_no_more_than_one_that_went_well() {
         };
         let refusal = || json!({ "status": 400, "body": { "message": "no" } });
         let order = scripted(refusal()).await;
-        assert_eq!(till.post(&order, None).await, cost(422, &[WRITE, WRITE]));
+        assert_eq!(creator.post(&order, None).await, cost(422, &[WRITE, WRITE]));
         let order = scripted(refusal()).await;
-        assert_eq!(till.post(&order, Some(&order)).await, cost(422, &[WRITE, WRITE]));
-        assert_eq!(till.post(&order, Some(&order)).await, cost(422, &[WRITE]), "a replay");
+        assert_eq!(creator.post(&order, Some(&order)).await, cost(422, &[WRITE, WRITE]));
+        assert_eq!(
+            creator.post(&order, Some(&order)).await,
+            cost(422, &[WRITE]),
+            "a replay"
+        );
 
-        // Nothing is known of the payment but its intent, so nothing but a lease is to be given back.
+        // Nothing but the intent is known, so only the lease is released.
         let failure = || json!({ "error": "INTERNAL_ERROR" });
         let order = scripted(failure()).await;
-        assert_eq!(till.post(&order, None).await, cost(502, &[WRITE]));
+        assert_eq!(creator.post(&order, None).await, cost(502, &[WRITE]));
         let order = scripted(failure()).await;
-        assert_eq!(till.post(&order, Some(&order)).await, cost(502, &[WRITE, WRITE]));
+        assert_eq!(creator.post(&order, Some(&order)).await, cost(502, &[WRITE, WRITE]));
         assert_eq!(
-            till.post(&order, Some(&order)).await,
+            creator.post(&order, Some(&order)).await,
             cost(201, &[WRITE, WRITE, READ, WRITE]),
-            "its key is taken over"
+            "its key taken over"
         );
     }
 }
 
 #[tokio::test]
-async fn a_key_in_progress_costs_one_and_taking_it_over_costs_two_more_than_a_create() {
+async fn key_in_progress_costs_one_and_takeover_costs_two_more() {
     for provider in PROVIDERS {
-        let till = Till::open(provider, &[]).await;
-        let later = Till::open(provider, &[("CLOCK_OFFSET_SECONDS", Some("31"))]).await;
+        let creator = CreateFunction::open(provider, &[]).await;
+        let later = CreateFunction::open(provider, &[("CLOCK_OFFSET_SECONDS", Some("31"))]).await;
         let order = unique("taken-over");
         let dies = [("FAILPOINTS", Some("before:create-at-provider=die"))];
         let holder = world().await.lambda(function(provider), &dies).await.unwrap();
@@ -328,23 +328,23 @@ async fn a_key_in_progress_costs_one_and_taking_it_over_costs_two_more_than_a_cr
         ];
         let body = body(provider, &order).to_string();
         let died = holder.http("POST", route(provider), &headers, body.as_bytes()).await;
-        assert!(matches!(died, Err(NoAnswer::Died { .. })), "{died:?}");
+        assert!(matches!(died, Err(InvokeError::Died { .. })), "{died:?}");
 
-        assert_eq!(till.post(&order, Some(&order)).await, cost(409, &[WRITE]));
-        // When the lease is over: who has the key is learnt, it is taken, its payment is read; the rest as ever.
+        assert_eq!(creator.post(&order, Some(&order)).await, cost(409, &[WRITE]));
+        // After the lease: read the key, take it over, read its payment, then as usual.
         let taken_over = later.post(&order, Some(&order)).await;
         assert_eq!(taken_over, cost(201, &[WRITE, WRITE, READ, WRITE]));
     }
 }
 
-/// A shop, and the reconciler behind a proxy of its own, a minute later.
-struct Office {
+/// A create function, and the reconciler a minute later with its own proxy.
+struct Operations {
     shop: Shop,
     proxy: AwsProxy,
     reconciler: Lambda,
 }
 
-impl Office {
+impl Operations {
     async fn open() -> Self {
         let (shop, proxy) = (Shop::open().await, aws::proxy().await);
         let endpoint = [("AWS_ENDPOINT_URL", Some(proxy.url()))];
@@ -357,8 +357,8 @@ impl Office {
         }
     }
 
-    /// What an operator's word asked of DynamoDB.
-    async fn of_word(&self, action: &str, id: &str, reference: Option<&str>) -> Vec<String> {
+    /// An operator command's DynamoDB calls.
+    async fn of_command(&self, action: &str, id: &str, reference: Option<&str>) -> Vec<String> {
         self.proxy.reset();
         let mut word = json!({ "action": action, "paymentId": id, "actor": "on call", "reason": "seen as paid" });
         if let Some(reference) = reference {
@@ -368,73 +368,73 @@ impl Office {
         dynamodb_calls(&self.proxy)
     }
 
-    /// A payment, and the provider's id of it.
+    /// Creates a payment; returns its id and the provider's.
     async fn create(&self) -> (String, String) {
         let created = self.shop.create(Provider::Finvypay, &unique("office")).await;
         (created.str("id"), created.str("paymentId"))
     }
 
-    /// A payment in review.
+    /// Creates a payment in review.
     async fn in_review(&self) -> String {
         let (id, reference) = self.create().await;
         let wrong = json!({
             "event": "payment.completed", "status": "COMPLETED", "paymentId": reference,
             "amount": 9.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
         });
-        assert_eq!(self.shop.tell(&wrong).await.status, 200);
+        assert_eq!(self.shop.send_webhook(&wrong).await.status, 200);
         assert_eq!(self.shop.status(&id).await, "review");
         id
     }
 }
 
-/// Not a promise, but what they cost as they are.
+/// Not guaranteed; the current cost.
 #[tokio::test]
-async fn what_an_operators_word_costs() {
-    let office = Office::open().await;
-    // The payment, whose the reference is, the fact, and what became of it.
-    let (id, reference) = office.create().await;
-    let costs = office.of_word("complete", &id, Some(&reference)).await;
+async fn operator_command_costs_as_documented() {
+    let operations = Operations::open().await;
+    // The payment, the reference's owner, the fact, and the result.
+    let (id, reference) = operations.create().await;
+    let costs = operations.of_command("complete", &id, Some(&reference)).await;
     assert_eq!(costs, [READ, READ, WRITE, READ]);
-    assert_eq!(office.of_word("complete", &id, None).await, [READ], "said again");
-    let (id, _) = office.create().await;
-    assert_eq!(office.of_word("complete", &id, None).await, [READ, WRITE, READ]);
-    let id = office.in_review().await;
-    assert_eq!(office.of_word("complete", &id, None).await, [READ, WRITE, READ]);
-    // The payment, and the fact with it that nobody looks any more.
-    let id = office.in_review().await;
-    assert_eq!(office.of_word("close", &id, None).await, [READ, WRITE]);
+    assert_eq!(operations.of_command("complete", &id, None).await, [READ], "repeated");
+    let (id, _) = operations.create().await;
+    assert_eq!(operations.of_command("complete", &id, None).await, [READ, WRITE, READ]);
+    let id = operations.in_review().await;
+    assert_eq!(operations.of_command("complete", &id, None).await, [READ, WRITE, READ]);
+    // The payment, and the fact that closes its review.
+    let id = operations.in_review().await;
+    assert_eq!(operations.of_command("close", &id, None).await, [READ, WRITE]);
 }
 
-/// The same.
+/// Not guaranteed; the current cost.
 #[tokio::test]
-async fn what_a_look_of_the_reconciler_costs_that_settles_a_payment_by_asking() {
-    let office = Office::open().await;
-    let (id, reference) = office.create().await;
+async fn polled_payment_costs_as_documented() {
+    let operations = Operations::open().await;
+    let (id, reference) = operations.create().await;
     let moved = control()
         .await
         .set_status(Provider::Finvypay, &reference, "COMPLETED")
         .await;
     moved.unwrap();
-    office.proxy.reset();
-    let report = sweep(&office.reconciler).await;
+    operations.proxy.reset();
+    let report = sweep(&operations.reconciler).await;
     assert_eq!(
         (&report["checked"], &report["resolved"]),
         (&json!(1), &json!(1)),
         "{report}"
     );
-    assert_eq!(office.shop.status(&id).await, "completed");
-    let (lists, looks): (Vec<_>, Vec<_>) = dynamodb_calls(&office.proxy)
+    assert_eq!(operations.shop.status(&id).await, "completed");
+    let (lists, looks): (Vec<_>, Vec<_>) = dynamodb_calls(&operations.proxy)
         .into_iter()
         .partition(|call| call == "Query");
     let expected = [
-        // It is claimed and read, and a turn to ask is taken.
+        // Reserve it, read it, and take a call slot.
         &[WRITE, READ, WRITE][..],
-        // What is answered names a transaction that nobody knew: whose the two ids are is looked up.
+        // The response names an unknown transaction, so the owners of both ids are read.
         &[WRITE, READ, READ, READ, WRITE],
-        // Whether that settles it, what it is now, and when it is looked at again: never.
+        // Check it again, read its new state, and remove it from the due index.
         &[READ, READ, WRITE],
     ];
     assert_eq!(looks, expected.concat());
-    // Each of the four queues has eight parts, and how much waits is counted in two.
+    // Each of the four queues has eight shards; two queues are also counted.
     assert_eq!(lists.len(), (4 + 2) * 8);
 }

@@ -1,13 +1,13 @@
-//! The two routes that create payments, where they are alike, and what they lead to.
+//! The two create routes, where they are alike.
 
 use payment_functions_local::sandbox::Call;
 
 use super::support::*;
 
-/// Both.
+/// Both providers.
 pub const BOTH: [Provider; 2] = [Provider::Apolopay, Provider::Finvypay];
 
-/// The route that creates a provider's payments.
+/// A provider's create route.
 pub fn route(provider: Provider) -> &'static str {
     match provider {
         Provider::Apolopay => "/preorders",
@@ -23,7 +23,7 @@ pub fn function(provider: Provider) -> &'static str {
     }
 }
 
-/// A good body for an order.
+/// A valid body for an order.
 pub fn body(provider: Provider, order_id: &str) -> Value {
     match provider {
         Provider::Apolopay => preorder(order_id),
@@ -31,7 +31,7 @@ pub fn body(provider: Provider, order_id: &str) -> Value {
     }
 }
 
-/// The same with further or other members.
+/// A body with further or other members.
 pub fn with(mut body: Value, members: Value) -> Value {
     for (name, value) in members.as_object().expect("an object") {
         body[name] = value.clone();
@@ -39,18 +39,18 @@ pub fn with(mut body: Value, members: Value) -> Value {
     body
 }
 
-/// Posts a text, however wrong, to the route.
-pub async fn post_text(provider: Provider, text: impl Into<String>, headers: &[(&str, &str)]) -> Answer {
+/// Posts a text, valid or not, to a provider's route.
+pub async fn post_text(provider: Provider, text: impl Into<String>, headers: &[(&str, &str)]) -> Response {
     post_to(world().await.functions_url(), route(provider), text, headers).await
 }
 
 /// Posts with an idempotency key.
-pub async fn keyed(provider: Provider, body: &Value, key: &str) -> Answer {
+pub async fn keyed(provider: Provider, body: &Value, key: &str) -> Response {
     post(route(provider), body, &[("idempotency-key", key)]).await
 }
 
-/// Says what the order's next calls get, and posts a good body for it.
-pub async fn create_with(provider: Provider, order_id: &str, replies: Value) -> Answer {
+/// Scripts the provider's replies for an order, and posts a valid body for it.
+pub async fn create_with(provider: Provider, order_id: &str, replies: Value) -> Response {
     control()
         .await
         .replies(provider, order_id, replies)
@@ -59,13 +59,13 @@ pub async fn create_with(provider: Provider, order_id: &str, replies: Value) -> 
     post(route(provider), &body(provider, order_id), &[]).await
 }
 
-/// The calls that the provider got for an order.
+/// The provider's calls for an order.
 pub async fn calls(provider: Provider, order_id: &str) -> Vec<Call> {
     let calls = control().await.calls(provider, order_id).await.expect("the calls");
     calls.calls
 }
 
-/// Waits until the provider has got so many.
+/// Waits until the provider has got this many calls.
 pub async fn until_called(provider: Provider, order_id: &str, count: usize) -> Vec<Call> {
     let count = count.to_string();
     let query = [("atLeast", count.as_str())];
@@ -73,7 +73,7 @@ pub async fn until_called(provider: Provider, order_id: &str, count: usize) -> V
     calls.expect("that many calls").calls
 }
 
-/// Sends webhooks and makes sure that they were taken.
+/// Sends webhooks, which must be accepted.
 pub async fn webhooks(specs: Value) {
     let deliveries = control().await.webhooks(&specs).await.expect("deliveries");
     for delivery in deliveries {

@@ -1,4 +1,4 @@
-//! Webhook secrets while they are rotated, attacked and out of reach.
+//! Webhook secrets: rotation, forgeries and outages.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use payment_functions::domain::webhook_signature::Signature;
 use payment_functions::platform::clock;
 use payment_functions::platform::secrets::{SecretCache, SecretsManager, WebhookSecrets};
 use payment_functions_local::sandbox::sign;
-use payment_functions_tests::world::{Attached, AwsProxy, Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Attached, AwsProxy, Fault};
 
 use crate::aws;
-use crate::support::{Answer, Provider, Value, create, json, unique, world};
+use crate::support::{Provider, Response, Value, create, json, unique, world};
 use crate::webhooks::{completion, dynamodb_calls, send_signed};
 
 const OLD: &str = "whsec_old";
@@ -22,12 +22,13 @@ fn value(webhook_secret: &str) -> Value {
     json!({ "apiKey": "k", "webhookSecret": webhook_secret })
 }
 
-/// A webhook-handler whose secret for FinvyPay is the test's own.
+/// A webhook-handler with its own FinvyPay secret. It keeps the long AWS timeouts of tests, so that a busy machine does not
+/// fail a call without a fault.
 struct Handler {
     secret: String,
     proxy: AwsProxy,
     function: Attached,
-    created: Answer,
+    created: Response,
 }
 
 impl Handler {
@@ -35,7 +36,7 @@ impl Handler {
         Self::after(&[OLD]).await
     }
 
-    /// One that starts when the secret had these values, one after the other.
+    /// Starts after the secret had these values in turn.
     async fn after(secrets: &[&str]) -> Self {
         let (first, later) = secrets.split_first().expect("a secret");
         let secret = aws::create_secret(&value(first)).await;
@@ -46,7 +47,6 @@ impl Handler {
         let changes = [
             ("FINVYPAY_SECRET_ID", Some(secret.as_str())),
             ("AWS_ENDPOINT_URL", Some(proxy.url())),
-            USUAL_LIMITS,
         ];
         let function = world()
             .await
@@ -63,7 +63,7 @@ impl Handler {
         }
     }
 
-    /// The status that a webhook gets which is signed with `secret`.
+    /// The status of the response to a webhook signed with `secret`.
     async fn signed_with(&self, secret: &str) -> u16 {
         let body = completion(&self.created, &json!({ "paymentFunctionsId": self.created.str("id") })).to_string();
         send_signed(self.function.url(), Provider::Finvypay, &body, secret)
@@ -77,18 +77,22 @@ impl Handler {
 }
 
 #[tokio::test]
-async fn a_new_secret_is_good_at_once_and_the_one_before_still_is() {
+async fn new_and_previous_secret_verify_after_rotation() {
     let handler = Handler::start().await;
     assert_eq!(handler.signed_with(OLD).await, 200);
     handler.proxy.reset();
     assert_eq!(handler.signed_with(OLD).await, 200);
-    assert_eq!(handler.fetches(), 0, "it is cached");
+    assert_eq!(handler.fetches(), 0, "the secret is cached");
 
     aws::put_secret(&handler.secret, &value(NEW)).await;
-    assert_eq!(handler.signed_with(OLD).await, 200, "nothing noticed yet");
+    assert_eq!(handler.signed_with(OLD).await, 200, "the cached secret is used");
     assert_eq!(handler.fetches(), 0);
-    assert_eq!(handler.signed_with(NEW).await, 200, "fetched because it did not verify");
-    assert_eq!(handler.fetches(), 2, "the current version and the one before");
+    assert_eq!(
+        handler.signed_with(NEW).await,
+        200,
+        "refreshed after a failed verification"
+    );
+    assert_eq!(handler.fetches(), 2, "the current and the previous version");
     for (secret, status) in [(OLD, 200), (NEW, 200), (STRANGE, 401), ("", 401)] {
         assert_eq!(handler.signed_with(secret).await, status, "{secret}");
     }
@@ -96,7 +100,7 @@ async fn a_new_secret_is_good_at_once_and_the_one_before_still_is() {
 }
 
 #[tokio::test]
-async fn a_handler_that_starts_during_the_rotation_knows_both() {
+async fn handler_started_during_rotation_knows_both_secrets() {
     let handler = Handler::after(&[OLD, NEW]).await;
     for (secret, status) in [(OLD, 200), (NEW, 200), (STRANGE, 401)] {
         assert_eq!(handler.signed_with(secret).await, status, "{secret}");
@@ -104,16 +108,16 @@ async fn a_handler_that_starts_during_the_rotation_knows_both() {
 }
 
 #[tokio::test]
-async fn the_secret_before_the_one_before_is_not_good() {
+async fn second_to_last_secret_does_not_verify() {
     let handler = Handler::after(&[OLD, NEW, "whsec_newest"]).await;
     for (secret, status) in [(OLD, 401), (NEW, 200), ("whsec_newest", 200)] {
         assert_eq!(handler.signed_with(secret).await, status, "{secret}");
     }
 }
 
-/// As docs/rotation.md has it: stored over, it would have cost the one before.
+/// Follows docs/rotation.md: storing a new value over the mistake would lose the previous secret.
 #[tokio::test]
-async fn a_version_that_was_a_mistake_is_taken_back() {
+async fn mistaken_version_can_be_taken_back() {
     for is_noticed in [false, true] {
         let handler = Handler::start().await;
         assert_eq!(handler.signed_with(OLD).await, 200);
@@ -125,7 +129,7 @@ async fn a_version_that_was_a_mistake_is_taken_back() {
         assert_eq!(handler.signed_with(OLD).await, 200);
         aws::put_secret(&handler.secret, &value(NEW)).await;
         assert_eq!(handler.signed_with(OLD).await, 200);
-        // Where the mistake used the minute's refresh up, the new one is known a minute later.
+        // If the mistake used up the minute's refresh, the new secret is picked up a minute later.
         assert_eq!(handler.signed_with(NEW).await, if is_noticed { 401 } else { 200 });
         let fresh = aws::behind_proxy("webhook-handler", &[("FINVYPAY_SECRET_ID", Some(&handler.secret))]).await;
         let handler = Handler {
@@ -139,12 +143,12 @@ async fn a_version_that_was_a_mistake_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_rotation_away_from_no_secret_and_to_none() {
+async fn rotation_from_and_to_an_empty_secret() {
     let handler = Handler::after(&[OLD, ""]).await;
     assert_eq!(
         handler.signed_with(OLD).await,
         401,
-        "an empty secret switches verification off for all"
+        "with an empty secret nothing verifies"
     );
     assert_eq!(handler.signed_with("").await, 401);
 
@@ -152,19 +156,19 @@ async fn a_rotation_away_from_no_secret_and_to_none() {
     assert_eq!(
         handler.signed_with("").await,
         401,
-        "the empty one before verifies nothing"
+        "an empty previous secret verifies nothing"
     );
     assert_eq!(handler.signed_with(NEW).await, 200);
 }
 
 #[tokio::test]
-async fn a_flood_of_wrong_signatures_fetches_the_secret_once_more_at_most() {
+async fn wrong_signatures_refresh_the_secret_at_most_once() {
     let handler = Handler::start().await;
     assert_eq!(handler.signed_with(OLD).await, 200);
     handler.proxy.reset();
     let statuses = join_all((0..50).map(|_| handler.signed_with(STRANGE))).await;
     assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
-    // Each fetch asks for the version before, too.
+    // Each fetch includes the previous version.
     assert_eq!(handler.fetches(), 2);
     assert_eq!(dynamodb_calls(&handler.proxy), [""; 0]);
     assert_eq!(handler.signed_with(OLD).await, 200);
@@ -172,7 +176,7 @@ async fn a_flood_of_wrong_signatures_fetches_the_secret_once_more_at_most() {
 }
 
 #[tokio::test]
-async fn secrets_out_of_reach_after_the_first_fetch_do_no_harm() {
+async fn unavailable_secrets_after_first_fetch_keep_verifying() {
     let faults = [
         Fault::UNAVAILABLE,
         Fault::Disconnect,
@@ -184,8 +188,8 @@ async fn secrets_out_of_reach_after_the_first_fetch_do_no_harm() {
         assert_eq!(handler.signed_with(OLD).await, 200);
         handler.proxy.fail("GetSecretValue", fault.clone());
         assert_eq!(handler.signed_with(OLD).await, 200);
-        // This one asks for a fresh secret. Where none comes it may be signed with just that one, so it is to be sent
-        // again; and the old one is not lost over it.
+        // An unknown signature refreshes the secret. If that fails, the webhook may be signed with a newer one, so the
+        // provider must retry; the cached secret stays.
         let is_absent = matches!(fault, Fault::Error(400, _));
         let expected = if is_absent { 401 } else { 503 };
         for _ in 0..2 {
@@ -196,9 +200,9 @@ async fn secrets_out_of_reach_after_the_first_fetch_do_no_harm() {
     .await;
 }
 
-/// The function's own cache at times that nobody wants to wait for.
+/// The function's own cache, with its time advanced.
 #[tokio::test]
-async fn the_cache_grows_stale_on_errors_and_forgets_the_secret_before_after_a_day() {
+async fn cache_is_stale_on_error_and_drops_previous_after_a_day() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let id = aws::create_secret(&value(OLD)).await;
     aws::put_secret(&id, &value(NEW)).await;
@@ -217,12 +221,12 @@ async fn the_cache_grows_stale_on_errors_and_forgets_the_secret_before_after_a_d
     proxy.fail("GetSecretValue", Fault::UNAVAILABLE);
     let later = now.plus(Duration::from_secs(600));
     assert!(verifies(OLD, later).await && verifies(NEW, later).await);
-    assert!(proxy.count("GetSecretValue") > 2, "it was tried");
+    assert!(proxy.count("GetSecretValue") > 2, "a fetch was attempted");
     let tried = proxy.count("GetSecretValue");
     assert!(verifies(NEW, later.plus(Duration::from_secs(4))).await);
-    assert_eq!(proxy.count("GetSecretValue"), tried, "and not again for a while");
+    assert_eq!(proxy.count("GetSecretValue"), tried, "no fetch right after a failure");
 
-    // Even a cache that nobody refreshes keeps to the day.
+    // The limit of a day holds without a refresh.
     let tomorrow = now.plus(DAY);
     assert!(!verifies(OLD, tomorrow).await && verifies(NEW, tomorrow).await);
     proxy.reset();
@@ -230,6 +234,6 @@ async fn the_cache_grows_stale_on_errors_and_forgets_the_secret_before_after_a_d
     assert_eq!(
         proxy.count("GetSecretValue"),
         1,
-        "the one before is not asked for any more"
+        "the previous version is not fetched any more"
     );
 }

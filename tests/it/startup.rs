@@ -1,10 +1,10 @@
-//! A function with a missing or wrong variable stops at its start: one clear line and a failing exit code.
+//! A function with a missing or wrong variable stops at its start with one clear line and a failing exit code.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment_functions_tests::world::USUAL_LIMITS;
+use payment_functions_tests::world::PRODUCTION_TIMEOUTS;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -13,7 +13,7 @@ use super::support::*;
 
 const AWS: [&str; 3] = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// Runs a function by itself, its local environment changed.
+/// Runs a function with a changed local environment.
 async fn run(function: &str, changes: &[(&str, Option<&str>)]) -> Output {
     let world = world().await;
     let mut environment = world.environment(function).expect("its environment");
@@ -29,7 +29,7 @@ async fn run(function: &str, changes: &[(&str, Option<&str>)]) -> Output {
     command
         .env_clear()
         .envs(environment)
-        // Where nothing answers, so that a function that starts all the same does not run on.
+        // Nothing listens there, so a function that starts anyway does not run on.
         .env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9")
         .env("AWS_LAMBDA_FUNCTION_NAME", function)
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
@@ -38,7 +38,7 @@ async fn run(function: &str, changes: &[(&str, Option<&str>)]) -> Output {
         .kill_on_drop(true);
     let output = timeout(Duration::from_secs(30), command.output()).await;
     output
-        .unwrap_or_else(|_| panic!("{function} runs on with {changes:?}"))
+        .unwrap_or_else(|_| panic!("{function} starts with {changes:?}"))
         .expect("it runs")
 }
 
@@ -54,7 +54,7 @@ async fn assert_stops(function: &str, variable: &str, value: Option<&str>, line:
 }
 
 #[tokio::test]
-async fn a_variable_is_missing() {
+async fn missing_variable_stops_the_start() {
     let own: [(&str, &[&str]); 6] = [
         ("create-preorder", &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID"]),
         (
@@ -80,7 +80,7 @@ async fn a_variable_is_missing() {
     for (function, variables) in own {
         let variables = variables.iter().chain(&AWS);
         join_all(variables.flat_map(|variable| {
-            let line = "is not set: docs/configuration.md says what it must be";
+            let line = "is not set: see docs/configuration.md";
             [None, Some(""), Some(" ")].map(|value| assert_stops(function, variable, value, line))
         }))
         .await;
@@ -88,10 +88,11 @@ async fn a_variable_is_missing() {
 }
 
 #[tokio::test]
-async fn a_variable_is_wrong() {
+async fn wrong_variable_stops_the_start() {
     let address = "must be an https URL, or http on a loopback host";
     let origins = "must be a comma-separated list of origins such as https://shop.example";
-    let namespace = "must have at most 255 letters, digits and .-_/#: and begin neither with a colon nor with AWS/";
+    let namespace =
+        "must have at most 255 characters, only letters, digits and .-_/#: and must not start with : or AWS/";
     let cases = [
         (
             "create-preorder",
@@ -148,10 +149,10 @@ async fn a_variable_is_wrong() {
     join_all(cases.map(|(function, variable, value, line)| assert_stops(function, variable, Some(value), line))).await;
 }
 
-/// An empty id is a mistake in somebody's deployment: taking a browser's price instead would be worse than not starting.
+/// An empty id is a deployment mistake. Accepting a browser's price instead would be worse than not starting.
 #[tokio::test]
-async fn quotes_are_asked_for_without_a_secret() {
-    let refused = "is set, but empty; give it the secret's id, or unset it to do without quotes";
+async fn required_quotes_without_secret_stop_the_start() {
+    let refused = "is empty: set it to the secret's id, or unset it to turn quotes off";
     for function in ["create-preorder", "create-apm"] {
         for empty in ["", " "] {
             assert_stops(function, "QUOTE_SECRET_ID", Some(empty), refused).await;
@@ -160,7 +161,7 @@ async fn quotes_are_asked_for_without_a_secret() {
 }
 
 #[tokio::test]
-async fn the_region_may_come_by_its_other_name_and_defaults_hold() {
+async fn default_region_and_default_values_apply() {
     let changes: &[(&str, Option<&str>)] = &[
         ("AWS_REGION", None),
         ("AWS_DEFAULT_REGION", Some("us-east-1")),
@@ -183,15 +184,15 @@ async fn the_region_may_come_by_its_other_name_and_defaults_hold() {
     }
 }
 
-/// What only saves time is not waited for until it is given up, and it is not given up: the first request has it.
+/// The start does not wait for a late secret, but does not give it up either: the first request has it.
 #[tokio::test]
-async fn a_secret_that_is_late_is_waited_for_beside_the_first_request() {
+async fn late_secret_is_fetched_beside_the_first_request() {
     let proxy = aws::proxy().await;
     let mut held = proxy.hold("GetSecretValue");
     let changes = [
         ("AWS_ENDPOINT_URL", Some(proxy.url())),
         ("QUOTE_SECRET_ID", None),
-        USUAL_LIMITS,
+        PRODUCTION_TIMEOUTS,
     ];
     let lambda = world()
         .await
@@ -203,7 +204,7 @@ async fn a_secret_that_is_late_is_waited_for_beside_the_first_request() {
     held.release();
     let body = preorder(&unique("ORD")).to_string();
     let headers = [("content-type", "application/json")];
-    let answer = lambda.http("POST", "/preorders", &headers, body.as_bytes()).await;
-    assert_eq!(answer.expect("an answer").status, 201);
+    let response = lambda.http("POST", "/preorders", &headers, body.as_bytes()).await;
+    assert_eq!(response.expect("a response").status, 201);
     assert_eq!(proxy.operations("GetSecretValue"), 1);
 }

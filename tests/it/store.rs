@@ -1,4 +1,4 @@
-//! The store and the flows on top of it, against the real emulator and nothing else between.
+//! The store and the flows on top of it, directly against the real emulator.
 
 mod contention;
 mod emulators;
@@ -32,7 +32,7 @@ fn reference(prefix: &str) -> Reference {
     Reference::parse(&unique(prefix)).unwrap()
 }
 
-/// An intent over 25.50 USD, for an order of its own.
+/// An intent over 25.50 USD, for a new order.
 fn intent(provider: Provider) -> Payment {
     Payment {
         order_id: OrderId::parse(&unique("store")),
@@ -53,7 +53,7 @@ fn accepted(reference: &Reference) -> CheckoutSession {
     }
 }
 
-/// A payment that its provider took under `reference`, as it is stored.
+/// A stored payment with `reference`.
 async fn created(store: &Store, provider: Provider, reference: &Reference) -> Payment {
     let intent = intent(provider);
     let now = clock::now();
@@ -70,43 +70,43 @@ async fn created(store: &Store, provider: Provider, reference: &Reference) -> Pa
     payment
 }
 
-/// What the provider says of 25.50 USD paid under `reference`.
+/// A completion over 25.50 USD with `reference`.
 fn completion(provider: Provider, reference: Option<&Reference>) -> Fact {
     Fact {
         payment: reference.cloned(),
-        ..facts::said(provider, Outcome::Completed)
+        ..facts::fact(provider, Outcome::Completed)
     }
 }
 
-fn event(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
+fn notification(payment_id: Option<PaymentId>, fact: Fact) -> Notification {
     Notification { payment_id, fact }
 }
 
-/// A provider that answers when it is told to.
+/// A provider that responds on a signal.
 #[derive(Clone)]
-struct Patient {
+struct ControlledProvider {
     reference: Reference,
     called: Arc<Notify>,
-    answer: Arc<Notify>,
+    response: Arc<Notify>,
 }
 
-impl Patient {
-    /// With what tells that it was called, and what makes it answer.
+impl ControlledProvider {
+    /// Also returns the signals: called, and respond.
     fn new(reference: &Reference) -> (Self, Arc<Notify>, Arc<Notify>) {
-        let (called, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (called, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let patient = Self {
             reference: reference.clone(),
             called: Arc::clone(&called),
-            answer: Arc::clone(&answer),
+            response: Arc::clone(&response),
         };
-        (patient, called, answer)
+        (patient, called, response)
     }
 }
 
-impl Gateway for Patient {
+impl Gateway for ControlledProvider {
     async fn create(&self, _payment: &Payment, _attempt: u32) -> Result<Accepted, CallError> {
         self.called.notify_one();
-        self.answer.notified().await;
+        self.response.notified().await;
         Ok(Accepted {
             checkout_session: accepted(&self.reference),
             references: vec![],
@@ -114,7 +114,7 @@ impl Gateway for Patient {
     }
 }
 
-/// The keys for calling a provider, which a creation has before anything else.
+/// A provider's API keys, which creating a payment needs first.
 async fn api_keys() -> SecretCache<ApiKey> {
     let client = aws::clients(world().await.aws_url()).secrets_manager();
     SecretCache::new(

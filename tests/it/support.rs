@@ -1,12 +1,12 @@
-//! What every test needs: the shared world, requests to the functions, and whole answers as text.
+//! Helpers for all tests: the shared world, requests to the functions, and whole responses as text.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use payment_functions_local::HttpAnswer;
+use payment_functions_local::HttpResponse;
 pub use payment_functions_local::sandbox::{Control, Provider};
-pub use payment_functions_tests::aloud;
+pub use payment_functions_tests::print_uncaptured;
 pub use payment_functions_tests::world::World;
 use reqwest::{Client, Method, RequestBuilder};
 pub use serde_json::{Value, json};
@@ -18,8 +18,8 @@ pub async fn world() -> &'static World {
     World::shared().await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Held for writing by a test that starts a world of its own, and for reading by those that keep the machine busy for
-/// long: on few processors a start beside them goes beyond the SDK's short limits.
+/// Tests that start their own world hold it for writing, those that keep the machine busy for long hold it for reading:
+/// on few processors a start beside them would exceed the SDK's short timeouts.
 pub static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// The stand-ins' control.
@@ -27,41 +27,41 @@ pub async fn control() -> Control {
     Control::new(world().await.sandbox_url()).expect("a control client")
 }
 
-/// An order id, or an idempotency key, that no other test uses.
+/// A unique order id or idempotency key.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", Uuid::new_v4().simple())
 }
 
-/// What a function logged, line by line, without what it did not write to the end.
+/// A function's complete log lines.
 pub fn entries(log: &str) -> impl Iterator<Item = Value> {
     log.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub text: String,
 }
 
-/// What a function answers without a gateway.
-impl From<HttpAnswer> for Answer {
-    fn from(answer: HttpAnswer) -> Self {
+/// A function's response without a gateway.
+impl From<HttpResponse> for Response {
+    fn from(response: HttpResponse) -> Self {
         Self {
-            status: answer.status,
-            text: answer.text(),
-            headers: answer.headers,
+            status: response.status,
+            text: response.text(),
+            headers: response.headers,
         }
     }
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    /// A member of the body that is a string.
+    /// A string member of the body.
     pub fn str(&self, name: &str) -> String {
         self.json()[name]
             .as_str()
@@ -93,7 +93,7 @@ impl Answer {
             .collect()
     }
 
-    /// The whole answer, what differs from run to run replaced: for snapshots.
+    /// The whole response for snapshots, with varying parts replaced.
     pub fn whole(&self) -> String {
         let own = |name: &&String| {
             !["date", "content-length", "vary", "access-control-allow-credentials"].contains(&name.as_str())
@@ -150,9 +150,9 @@ fn kind_of(word: &str) -> String {
 }
 
 static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-    // Whoever was first has installed one already.
+    // It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Each test has a runtime of its own, which its connections end with: none is kept for the next.
+    // Each test has its own runtime, and its connections end with it.
     Client::builder()
         .pool_max_idle_per_host(0)
         .timeout(Duration::from_secs(40))
@@ -165,8 +165,8 @@ pub fn request(method: Method, url: &str) -> RequestBuilder {
     CLIENT.request(method, url)
 }
 
-/// Sends a request and reads the whole answer.
-pub async fn send(request: RequestBuilder) -> Answer {
+/// Sends a request and reads the whole response.
+pub async fn send(request: RequestBuilder) -> Response {
     let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     let status = response.status().as_u16();
     let text_of = |value: &reqwest::header::HeaderValue| value.to_str().unwrap_or("[not text]").to_owned();
@@ -175,7 +175,7 @@ pub async fn send(request: RequestBuilder) -> Answer {
         .iter()
         .map(|(name, value)| (name.to_string(), text_of(value)))
         .collect();
-    Answer {
+    Response {
         status,
         headers,
         text: response.text().await.expect("a body"),
@@ -183,7 +183,7 @@ pub async fn send(request: RequestBuilder) -> Answer {
 }
 
 /// Posts a JSON text to a route of `base`, with further headers.
-pub async fn post_to(base: &str, route: &str, body: impl Into<String>, headers: &[(&str, &str)]) -> Answer {
+pub async fn post_to(base: &str, route: &str, body: impl Into<String>, headers: &[(&str, &str)]) -> Response {
     let mut request = request(Method::POST, &format!("{base}{route}")).body(body.into());
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/json");
@@ -195,12 +195,12 @@ pub async fn post_to(base: &str, route: &str, body: impl Into<String>, headers: 
 }
 
 /// Posts JSON to a route of the shared world.
-pub async fn post(route: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+pub async fn post(route: &str, body: &Value, headers: &[(&str, &str)]) -> Response {
     post_to(world().await.functions_url(), route, body.to_string(), headers).await
 }
 
 /// `GET /payments/{id}`.
-pub async fn get_payment(id: &str) -> Answer {
+pub async fn get_payment(id: &str) -> Response {
     send(request(
         Method::GET,
         &format!("{}/payments/{id}", world().await.functions_url()),
@@ -208,17 +208,17 @@ pub async fn get_payment(id: &str) -> Answer {
     .await
 }
 
-/// A payment's status, as a browser sees it.
+/// A payment's status from the API.
 pub async fn status_of(id: &str) -> String {
     get_payment(id).await.str("status")
 }
 
-/// The body of a preorder for an order.
+/// A preorder's body for an order.
 pub fn preorder(order_id: &str) -> Value {
     json!({ "amount": 25.50, "orderId": order_id, "customerEmail": "jane@example.com" })
 }
 
-/// The body of an APM payment for an order.
+/// An APM payment's body for an order.
 pub fn apm(order_id: &str) -> Value {
     json!({
         "orderId": order_id, "amount": 99.99, "currency": "USD", "paymentMethod": "apple_pay",
@@ -227,12 +227,12 @@ pub fn apm(order_id: &str) -> Value {
     })
 }
 
-/// Creates a payment at a provider and gives its answer.
-pub async fn create(provider: Provider, order_id: &str) -> Answer {
-    let answer = match provider {
+/// Creates a payment at a provider.
+pub async fn create(provider: Provider, order_id: &str) -> Response {
+    let response = match provider {
         Provider::Apolopay => post("/preorders", &preorder(order_id), &[]).await,
         Provider::Finvypay => post("/apm-payments", &apm(order_id), &[]).await,
     };
-    assert_eq!(answer.status, 201, "{answer:?}");
-    answer
+    assert_eq!(response.status, 201, "{response:?}");
+    response
 }

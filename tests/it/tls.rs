@@ -1,4 +1,4 @@
-//! The functions as they run in production: everything over TLS, on the one TLS stack.
+//! The functions as in production: everything over TLS, with the one TLS stack.
 //!
 //! A missing connector or crypto provider compiles and starts; only a real handshake finds it.
 
@@ -7,7 +7,7 @@ use payment_functions_tests::world::Tls;
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_over_tls() {
+async fn payment_over_tls_is_created() {
     let world = world().await;
     let tls = Tls::new().unwrap();
     let aws = tls.front(world.aws_url()).await.unwrap();
@@ -22,13 +22,13 @@ async fn a_payment_over_tls() {
     ];
     let trusting = world.attach("create-preorder", 1, &changes).await.unwrap();
     let body = preorder(&unique("order")).to_string();
-    let answer = post_to(trusting.url(), "/preorders", body.clone(), &[]).await;
-    assert_eq!(answer.status, 201, "{answer:?}\n{}", trusting.log());
-    assert_eq!(status_of(&answer.str("id")).await, "pending");
+    let response = post_to(trusting.url(), "/preorders", body.clone(), &[]).await;
+    assert_eq!(response.status, 201, "{response:?}\n{}", trusting.log());
+    assert_eq!(status_of(&response.str("id")).await, "pending");
 
-    // The same without the trust: the handshake is really checked.
+    // Without the trusted certificate the handshake fails.
     let distrustful = world.attach("create-preorder", 1, &[changes[1]]).await.unwrap();
-    let answer = post_to(distrustful.url(), "/preorders", body, &[]).await;
-    assert_eq!(answer.problem(), (502, "PROVIDER_ERROR".to_owned()));
+    let response = post_to(distrustful.url(), "/preorders", body, &[]).await;
+    assert_eq!(response.problem(), (502, "PROVIDER_ERROR".to_owned()));
     std::fs::remove_file(file).unwrap();
 }

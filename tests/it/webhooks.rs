@@ -1,4 +1,4 @@
-//! POST /webhooks/{provider}: the answers, in the order of the checks behind them.
+//! POST /webhooks/{provider}: the responses, in the order of the function's checks.
 
 pub mod outcomes;
 pub mod owners;
@@ -6,22 +6,22 @@ mod races;
 
 use futures_util::future::join_all;
 use payment_functions_local::sandbox::{Delivery, sign};
-use payment_functions_tests::world::{AwsProxy, Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{AwsProxy, Fault, PRODUCTION_TIMEOUTS};
 use reqwest::Method;
 
 use crate::aws;
 use crate::invoke;
 use crate::support::{
-    Answer, Provider, Value, control, create, get_payment, json, post_to, request, send, status_of, unique, world,
+    Provider, Response, Value, control, create, get_payment, json, post_to, request, send, status_of, unique, world,
 };
 
-/// The secret that the stand-ins sign with.
+/// The stand-ins' webhook secret.
 pub const SECRET: &str = "whsec_test_secret";
 const MAX_BODY: usize = 256 * 1024;
 pub const PROVIDERS: [Provider; 2] = [Provider::Apolopay, Provider::Finvypay];
 
-/// Has the stand-ins send one webhook.
-pub async fn hook(spec: Value) -> Delivery {
+/// Sends one webhook from the stand-ins.
+pub async fn send_webhook(spec: Value) -> Delivery {
     let mut deliveries = control()
         .await
         .webhooks(&spec)
@@ -30,9 +30,9 @@ pub async fn hook(spec: Value) -> Delivery {
     deliveries.remove(0)
 }
 
-/// Has the stand-ins send one webhook, which must be taken.
-pub async fn taken(spec: Value) {
-    let delivery = hook(spec).await;
+/// Sends one webhook from the stand-ins, which must be accepted.
+pub async fn deliver(spec: Value) {
+    let delivery = send_webhook(spec).await;
     assert_eq!(
         (delivery.status, delivery.body.as_str()),
         (Some(200), r#"{"received":true}"#),
@@ -47,16 +47,16 @@ pub fn header(provider: Provider) -> &'static str {
     }
 }
 
-/// The provider's own id of a payment, as the answer to its creation has it.
-pub fn reference(created: &Answer) -> String {
+/// The provider's own id of a payment, from the create response.
+pub fn reference(created: &Response) -> String {
     match created.str("provider").as_str() {
         "apolopay" => created.str("processId"),
         _ => created.str("paymentId"),
     }
 }
 
-/// A body that completes the payment, naming it as `created` and `metadata` do.
-pub fn completion(created: &Answer, metadata: &Value) -> Value {
+/// A body that completes the payment.
+pub fn completion(created: &Response, metadata: &Value) -> Value {
     let (payment, order_id) = (created.json(), created.str("orderId"));
     match payment["provider"].as_str() {
         Some("apolopay") => json!({
@@ -69,18 +69,18 @@ pub fn completion(created: &Answer, metadata: &Value) -> Value {
     }
 }
 
-/// Sends a body with a signature to the function at `base`.
-pub async fn send_signed(base: &str, provider: Provider, body: &str, secret: &str) -> Answer {
+/// Sends a signed body to the function at `base`.
+pub async fn send_signed(base: &str, provider: Provider, body: &str, secret: &str) -> Response {
     let signature = sign(secret, body.as_bytes());
     send_with(base, provider, body, &[(header(provider), &signature)]).await
 }
 
-pub async fn send_with(base: &str, provider: Provider, body: &str, headers: &[(&str, &str)]) -> Answer {
+pub async fn send_with(base: &str, provider: Provider, body: &str, headers: &[(&str, &str)]) -> Response {
     post_to(base, &format!("/webhooks/{}", aws::name(provider)), body, headers).await
 }
 
-/// Calls the function as Lambda does for its function URL, past the local gateway and its routes.
-pub async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: bool) -> Answer {
+/// Invokes the function as Lambda does for its function URL, without the local gateway.
+pub async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base64: bool) -> Response {
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": headers,
         "requestContext": {
@@ -94,14 +94,14 @@ pub async fn invoke(method: &str, path: &str, headers: &Value, body: &str, base6
     invoke::invoke(world().await.functions_url(), "webhook-handler", event.to_string()).await
 }
 
-/// What the function asked of DynamoDB.
+/// The DynamoDB calls.
 pub fn dynamodb_calls(proxy: &AwsProxy) -> Vec<String> {
     let actions = proxy.calls().into_iter().map(|call| call.action);
     actions.filter(|action| action != "GetSecretValue").collect()
 }
 
 #[tokio::test]
-async fn another_path_is_not_found_whatever_comes_there() {
+async fn unknown_path_is_not_found() {
     let huge = "x".repeat(MAX_BODY + 1);
     for path in [
         "/",
@@ -115,26 +115,26 @@ async fn another_path_is_not_found_whatever_comes_there() {
         "/apolopay",
     ] {
         for (method, body) in [("POST", "{}"), ("GET", ""), ("POST", huge.as_str())] {
-            let answer = invoke(method, path, &json!({}), body, false).await;
-            assert_eq!(answer.problem(), (404, "NOT_FOUND".to_owned()), "{method} {path}");
+            let response = invoke(method, path, &json!({}), body, false).await;
+            assert_eq!(response.problem(), (404, "NOT_FOUND".to_owned()), "{method} {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn only_post_is_allowed_whatever_comes_with_it() {
+async fn only_post_is_allowed() {
     let huge = "x".repeat(MAX_BODY + 1);
     for provider in PROVIDERS {
         let path = format!("/webhooks/{}", aws::name(provider));
         for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
-            let answer = invoke(method, &path, &json!({}), &huge, false).await;
-            assert_eq!(answer.problem(), (405, "METHOD_NOT_ALLOWED".to_owned()), "{method}");
-            assert_eq!(answer.header("allow"), Some("POST"), "{method}");
+            let response = invoke(method, &path, &json!({}), &huge, false).await;
+            assert_eq!(response.problem(), (405, "METHOD_NOT_ALLOWED".to_owned()), "{method}");
+            assert_eq!(response.header("allow"), Some("POST"), "{method}");
         }
         let url = format!("{}{path}", world().await.functions_url());
-        let answer = send(request(Method::PUT, &url).body("{}")).await;
+        let response = send(request(Method::PUT, &url).body("{}")).await;
         insta::allow_duplicates! {
-            insta::assert_snapshot!(answer.whole(), @r#"
+            insta::assert_snapshot!(response.whole(), @r#"
             405
             allow: POST
             cache-control: no-store
@@ -153,7 +153,7 @@ async fn only_post_is_allowed_whatever_comes_with_it() {
 }
 
 #[tokio::test]
-async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
+async fn body_over_256_kib_is_refused() {
     let base = world().await.functions_url();
     let padded = |body: &Value, length: usize| {
         let body = body.to_string();
@@ -166,12 +166,12 @@ async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
 
         let over = padded(&body, MAX_BODY + 1);
         assert_eq!(over.len(), 262_145);
-        for answer in [
+        for response in [
             send_with(base, provider, &over, &[]).await,
             send_signed(base, provider, &over, SECRET).await,
         ] {
             insta::allow_duplicates! {
-                insta::assert_snapshot!(answer.whole(), @r#"
+                insta::assert_snapshot!(response.whole(), @r#"
                 413
                 cache-control: no-store
                 content-type: application/problem+json
@@ -186,7 +186,7 @@ async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
                 "#);
             }
         }
-        // Encoded it is a third longer; what counts are the provider's own bytes.
+        // Base64 is a third longer; the limit counts the decoded bytes.
         let encoded = [("content-type", "application/octet-stream")];
         assert_eq!(send_with(base, provider, &over, &encoded).await.status, 413);
         assert_eq!(status_of(&created.str("id")).await, "pending");
@@ -201,7 +201,7 @@ async fn a_body_of_more_than_256_kib_is_too_large_signed_or_not() {
     }
 }
 
-/// Every way in which a signature is not good (where none comes, see [`holes`](crate::holes)), for a body that would otherwise complete a payment.
+/// Every kind of bad signature ([`vulnerabilities`](crate::vulnerabilities) has the missing one), for a body that would complete a payment.
 fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, String)>> {
     let right = sign(SECRET, body.as_bytes());
     let first_changed = format!("{}{}", if right.starts_with('0') { '1' } else { '0' }, &right[1..]);
@@ -219,7 +219,7 @@ fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, Stri
         right[..62].to_owned(),
         format!("{right}00"),
         format!("{right},{right}"),
-        // As Lambda joins a header that comes twice.
+        // Lambda joins a header that occurs twice.
         format!("{right},{last_changed}"),
         format!("{right} {right}"),
         sign("whsec_of_someone_else", body.as_bytes()),
@@ -241,18 +241,18 @@ fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, Stri
 }
 
 #[tokio::test]
-async fn a_signature_that_is_empty_malformed_or_wrong_gets_401_and_nothing_is_read_or_stored() {
+async fn bad_signature_gets_401_and_stores_nothing() {
     let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     for provider in PROVIDERS {
         let created = create(provider, &unique("forged")).await;
         let id = created.str("id");
         let good = completion(&created, &json!({ "paymentFunctionsId": id })).to_string();
-        // What is no JSON at all is not told apart: nothing is parsed before the signature is good.
+        // Malformed JSON gets the same response: the signature comes before parsing.
         for body in [good.as_str(), "{no json"] {
             for headers in bad_signatures(provider, body) {
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                let answer = send_with(handler.url(), provider, body, &headers).await;
-                assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+                let response = send_with(handler.url(), provider, body, &headers).await;
+                assert_eq!(response.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
             }
         }
         assert_eq!(dynamodb_calls(&proxy), [""; 0]);
@@ -262,16 +262,12 @@ async fn a_signature_that_is_empty_malformed_or_wrong_gets_401_and_nothing_is_re
         );
 
         assert_eq!(send_signed(handler.url(), provider, &good, SECRET).await.status, 200);
-        assert_eq!(
-            status_of(&id).await,
-            "completed",
-            "it was the signature and nothing else"
-        );
+        assert_eq!(status_of(&id).await, "completed", "only the signature was wrong");
         proxy.reset();
     }
-    let answer = send_with(handler.url(), Provider::Apolopay, "{}", &[]).await;
-    assert_eq!(answer.pointers(), [""; 0], "and why is not said");
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = send_with(handler.url(), Provider::Apolopay, "{}", &[]).await;
+    assert_eq!(response.pointers(), [""; 0], "the reason is not revealed");
+    insta::assert_snapshot!(response.whole(), @r#"
     401
     cache-control: no-store
     content-type: application/problem+json
@@ -287,7 +283,7 @@ async fn a_signature_that_is_empty_malformed_or_wrong_gets_401_and_nothing_is_re
 }
 
 #[tokio::test]
-async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
+async fn unusable_signed_body_gets_400_and_stores_nothing() {
     let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     let both = [
         "",
@@ -320,9 +316,9 @@ async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
     ];
     for (provider, own) in [(Provider::Apolopay, &apolopay[..]), (Provider::Finvypay, &finvypay[..])] {
         for body in both.iter().chain(own) {
-            let answer = send_signed(handler.url(), provider, body, SECRET).await;
+            let response = send_signed(handler.url(), provider, body, SECRET).await;
             assert_eq!(
-                answer.problem(),
+                response.problem(),
                 (400, "WEBHOOK_UNUSABLE".to_owned()),
                 "{provider:?} {body}"
             );
@@ -332,7 +328,7 @@ async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
                 "{body}"
             );
         }
-        // Not UTF-8, as a provider's bytes may be; the local gateway passes them on under this type only.
+        // Not UTF-8, which the local gateway passes on only with this content type.
         let bytes: &[u8] = b"{\"id\":\"p\",\"status\":\"completed\",\"note\":\"\xff\"}";
         let url = format!("{}/webhooks/{}", handler.url(), aws::name(provider));
         let signed = request(Method::POST, &url)
@@ -342,8 +338,8 @@ async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
         assert_eq!(send(signed).await.problem(), (400, "WEBHOOK_UNUSABLE".to_owned()));
     }
     assert_eq!(dynamodb_calls(&proxy), [""; 0]);
-    let answer = send_signed(handler.url(), Provider::Finvypay, "{}", SECRET).await;
-    insta::assert_snapshot!(answer.whole(), @r#"
+    let response = send_signed(handler.url(), Provider::Finvypay, "{}", SECRET).await;
+    insta::assert_snapshot!(response.whole(), @r#"
     400
     cache-control: no-store
     content-type: application/problem+json
@@ -352,14 +348,14 @@ async fn a_signed_body_that_cannot_be_used_gets_400_and_nothing_is_stored() {
       "code": "WEBHOOK_UNUSABLE",
       "detail": "the body names no payment",
       "status": 400,
-      "title": "The webhook says nothing that can be used",
+      "title": "The webhook cannot be used",
       "type": "urn:payment-functions:problem:webhook-unusable"
     }
     "#);
 }
 
 #[tokio::test]
-async fn what_is_applied_a_duplicate_of_no_effect_or_not_yet_matched_gets_200_and_is_stored() {
+async fn every_usable_webhook_gets_200_and_is_stored() {
     let base = world().await.functions_url();
     for provider in PROVIDERS {
         let created = create(provider, &unique("taken")).await;
@@ -392,37 +388,37 @@ async fn what_is_applied_a_duplicate_of_no_effect_or_not_yet_matched_gets_200_an
         late["status"] = json!("PENDING");
         let no_effect = send_signed(base, provider, &late.to_string(), SECRET).await;
         assert_eq!(no_effect.whole(), applied.whole());
-        assert_eq!(aws::facts(&id).await.len(), 2, "kept all the same");
+        assert_eq!(aws::facts(&id).await.len(), 2, "stored anyway");
         assert_eq!(aws::state(&id).await, state);
 
-        let mut strange = body.clone();
+        let mut unknown = body.clone();
         let reference = unique("nobody");
         for name in ["id", "paymentId", "orderId"] {
-            if strange.get(name).is_some() {
-                strange[name] = json!(reference);
+            if unknown.get(name).is_some() {
+                unknown[name] = json!(reference);
             }
         }
-        strange["metadata"] = json!({});
+        unknown["metadata"] = json!({});
         for _ in 0..2 {
-            let parked = send_signed(base, provider, &strange.to_string(), SECRET).await;
-            assert_eq!(parked.whole(), applied.whole());
+            let unmatched = send_signed(base, provider, &unknown.to_string(), SECRET).await;
+            assert_eq!(unmatched.whole(), applied.whole());
             assert_eq!(aws::unmatched(provider, &reference).await.len(), 1);
         }
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_it() {
+async fn unstored_webhook_gets_503_and_its_retry_is_recorded_once() {
     let faults = [
         Fault::Disconnect,
         Fault::UNAVAILABLE,
         Fault::THROTTLED,
-        // It is stored, and nobody learns of it.
-        Fault::LoseAnswer,
+        // Stored, but the response is lost.
+        Fault::LoseResponse,
         Fault::Hang,
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[USUAL_LIMITS]).await;
+        let (proxy, handler) = aws::behind_proxy("webhook-handler", &[PRODUCTION_TIMEOUTS]).await;
         for provider in PROVIDERS {
             for named in [true, false] {
                 let created = create(provider, &unique("stored")).await;
@@ -439,9 +435,9 @@ async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_
                     "the secret is there"
                 );
                 proxy.fail("*", fault.clone());
-                let answer = send_signed(handler.url(), provider, &body, SECRET).await;
+                let response = send_signed(handler.url(), provider, &body, SECRET).await;
                 insta::allow_duplicates! {
-                    insta::assert_snapshot!(answer.whole(), @r#"
+                    insta::assert_snapshot!(response.whole(), @r#"
                     503
                     cache-control: no-store
                     content-type: application/problem+json
@@ -472,7 +468,7 @@ async fn what_cannot_be_stored_gets_503_and_the_retry_neither_loses_nor_doubles_
 }
 
 #[tokio::test]
-async fn the_exact_bytes_are_signed_whatever_they_are() {
+async fn signature_covers_the_exact_bytes() {
     let base = world().await.functions_url();
     for provider in PROVIDERS {
         for metadata in [
@@ -482,10 +478,10 @@ async fn the_exact_bytes_are_signed_whatever_they_are() {
             let created = create(provider, &unique("exact")).await;
             let compact = completion(&created, &metadata).to_string();
             let pretty = format!(" \r\n{:#}\n\t", completion(&created, &metadata));
-            // The same to any reader of JSON, but not the bytes that were signed.
+            // Equivalent JSON, but not the signed bytes.
             let signature = sign(SECRET, compact.as_bytes());
-            let answer = send_with(base, provider, &pretty, &[(header(provider), &signature)]).await;
-            assert_eq!(answer.status, 401);
+            let response = send_with(base, provider, &pretty, &[(header(provider), &signature)]).await;
+            assert_eq!(response.status, 401);
             assert_eq!(send_signed(base, provider, &pretty, SECRET).await.status, 200);
             assert_eq!(status_of(&created.str("id")).await, "completed");
             assert_eq!(send_signed(base, provider, &compact, SECRET).await.status, 200);
@@ -495,7 +491,7 @@ async fn the_exact_bytes_are_signed_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn no_answer_and_no_log_shows_a_secret_or_a_body() {
+async fn responses_and_logs_show_no_secret_or_body() {
     let (_proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
     for provider in PROVIDERS {
         let created = create(provider, &unique("quiet")).await;
@@ -504,10 +500,10 @@ async fn no_answer_and_no_log_shows_a_secret_or_a_body() {
         let signature = sign(SECRET, body.to_string().as_bytes());
         for body in [body.to_string(), r#"{"email":"jane@example.com"}"#.to_owned()] {
             for secret in [SECRET, "whsec_of_someone_else"] {
-                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                let response = send_signed(handler.url(), provider, &body, secret).await;
                 assert!(
-                    !answer.text.contains("jane@") && !answer.text.contains(SECRET),
-                    "{answer:?}"
+                    !response.text.contains("jane@") && !response.text.contains(SECRET),
+                    "{response:?}"
                 );
             }
         }
@@ -515,14 +511,14 @@ async fn no_answer_and_no_log_shows_a_secret_or_a_body() {
         for hidden in [SECRET, "jane@example.com", signature.as_str()] {
             assert!(!log.contains(hidden), "{log}");
         }
-        assert!(log.contains(&created.str("id")), "but the payment can be found: {log}");
+        assert!(log.contains(&created.str("id")), "but the log names the payment: {log}");
     }
 }
 
 #[tokio::test]
-async fn get_payment_says_nothing_of_a_webhook_but_the_status() {
+async fn get_payment_shows_only_the_status_of_a_webhook() {
     let created = create(Provider::Finvypay, &unique("seen")).await;
-    taken(json!({ "provider": "finvypay", "orderId": created.str("orderId") })).await;
+    deliver(json!({ "provider": "finvypay", "orderId": created.str("orderId") })).await;
     let payment = get_payment(&created.str("id")).await.json();
     let names: Vec<&String> = payment.as_object().unwrap().keys().collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know from openapi.yaml: what this deployment allows, and how a webhook is signed."""
+"""Hooks for schemathesis: the configuration of the tested deployment, and the signatures of webhooks."""
 
 import atexit
 import hashlib
@@ -9,54 +9,54 @@ import requests
 import schemathesis
 from requests.auth import AuthBase
 
-# Seconds: every request is answered within 20. Not in schemathesis.toml, since the local gateway leaves schemathesis' own first request,
-# for a path that there is not, without an answer.
+# In seconds. Every response comes within 20 seconds. Not set in schemathesis.toml, since the local gateway does not
+# respond to schemathesis' own first request, whose path does not exist.
 TIMEOUT = 40
 SECRET = b"whsec_test_secret"
 GATEWAY_ERROR = b'{"type":"https://httpstatuses.com/500","status":500,"title":"Internal Server Error"}'
 OTHER_SECRET = b"whsec_of_somebody_else"
 
-answers = Counter()
-# By the webhook's path.
+responses = Counter()
+# By the path of the webhook.
 signature_headers = {}
 
 
 @schemathesis.hook
 def after_call(context, case, response):
-    answer = f"{response.request.method} {case.operation.path} {response.status_code}"
+    line = f"{response.request.method} {case.operation.path} {response.status_code}"
     if case.operation.label == "GET /payments/{id}" and response.status_code == 200:
-        answer += " " + response.json()["status"]
-    answers[answer] += 1
+        line += " " + response.json()["status"]
+    responses[line] += 1
 
 
 @atexit.register
-def tell_answers():
-    """What the requests led to: tests/it/openapi.rs makes sure that none of it is missing."""
-    for answer, count in sorted(answers.items()):
-        print(f"{answer} ({count})")
+def print_responses():
+    """Prints all kinds of responses. tests/it/openapi.rs checks that none is missing."""
+    for line, count in sorted(responses.items()):
+        print(f"{line} ({count})")
 
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    narrow(raw_schema["components"]["schemas"])
-    close_answers(raw_schema["components"]["schemas"])
+    narrow_requests(raw_schema["components"]["schemas"])
+    close_responses(raw_schema["components"]["schemas"])
     note_signature_headers(raw_schema)
     link_webhooks(raw_schema["paths"])
 
 
-def narrow(schemas):
-    """To what this deployment takes, and the providers' stand-ins."""
+def narrow_requests(schemas):
+    """Narrows requests to those that this deployment and the provider sandbox accept."""
     schemas["ReturnUrl"]["pattern"] = r"^https://your-domain\.com(/[!-\[\]-~]*)?$"
     schemas["ApmRequest"]["properties"]["paymentMethod"]["enum"] = ["apple_pay", "google_pay"]
-    # One @ only.
+    # Only one @.
     schemas["Email"]["pattern"] = schemas["Email"]["pattern"].replace(r"^[^\s", r"^[^@\s")
     # Quotes are off.
     for request in ("PreorderRequest", "ApmRequest"):
         del schemas[request]["properties"]["quote"]
 
 
-def close_answers(schemas):
-    """A caller must put up with a member that it does not know, but none may come that is not described."""
+def close_responses(schemas):
+    """Forbids undocumented members in responses, although callers must tolerate them."""
     problem = [{"$ref": "#/components/schemas/Problem"}]
     for name, schema in schemas.items():
         if name in ("Preorder", "ApmPayment", "Payment", "Received") or schema.get("allOf") == problem:
@@ -72,7 +72,7 @@ def note_signature_headers(raw_schema):
 
 
 def link_webhooks(paths):
-    """Lets the providers report that what was created is paid."""
+    """Links the create operations to webhooks that report the created payment as paid."""
     by_apolopay = {"id": "$response.body#/processId", "status": "completed"}
     by_finvypay = {
         "event": "payment.completed",
@@ -91,7 +91,7 @@ def link_webhooks(paths):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Gives every request an idempotency key of its own, which the same request gets again, and the time that it may take."""
+    """Sets the timeout, and makes the idempotency key depend on the body, so that no key is reused."""
     kwargs["timeout"] = TIMEOUT
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and key:
@@ -101,7 +101,7 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def filter_case(context, case):
-    """What JSON Schema cannot say: a field that stands on top and in the metadata must be the same."""
+    """Excludes requests whose body and metadata have different values, which JSON Schema cannot express."""
     body = case.body
     if case.operation.path != "/preorders" or not isinstance(body, dict) or not isinstance(body.get("metadata"), dict):
         return True
@@ -111,7 +111,7 @@ def filter_case(context, case):
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """The local gateway itself answers what it cannot put into an event: bytes that are no text in a header or in a JSON body."""
+    """Ignores the local gateway's own errors for invalid text in a header or body."""
     if response.status_code != 500 or response.content != GATEWAY_ERROR:
         return True
     body, headers = response.request.body, response.request.headers
@@ -128,7 +128,7 @@ def signature(secret, body):
 
 
 class Signed(AuthBase):
-    """Signs the very bytes that are sent, in one of the headers that openapi.yaml names for the path."""
+    """Signs the sent bytes, in one of the path's signature headers in openapi.yaml."""
 
     def __init__(self, path):
         self.path = path
@@ -145,8 +145,8 @@ for webhook in ("/webhooks/apolopay", "/webhooks/finvypay"):
 
 
 @schemathesis.check
-def only_the_signed_webhook_is_taken(ctx, response, case):
-    """The same request without a signature, and with somebody else's."""
+def only_a_signed_webhook_is_accepted(ctx, response, case):
+    """Repeats the request without a signature and with a wrong one."""
     names = signature_headers.get(case.operation.path)
     if names is None or response.request.method != "POST" or response.status_code not in (200, 400):
         return
@@ -157,4 +157,4 @@ def only_the_signed_webhook_is_taken(ctx, response, case):
         again = requests.request(
             response.request.method, response.request.url, data=response.request.body, headers=headers, timeout=TIMEOUT
         )
-        assert again.status_code == 401, f"{again.status_code} for a webhook that nobody signed: {again.text}"
+        assert again.status_code == 401, f"{again.status_code} for a webhook without a valid signature: {again.text}"

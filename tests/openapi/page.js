@@ -5,7 +5,7 @@ SwaggerUIBundle({
   dom_id: "#api",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  // "Try it out" calls the functions of this machine, by way of this origin: nothing leaves it.
+  // "Try it out" calls the local functions through this origin.
   requestInterceptor(request) {
     const url = new URL(request.url, location.origin);
     if (url.origin !== location.origin) {

@@ -1,12 +1,13 @@
-//! What tests the whole from outside: a world of its own, and the bench.
+//! The test environment ([`world`]) and the benchmark ([`bench`]).
 
 pub mod bench;
 pub mod world;
 
-/// Says it at once and past the capture of a test's output: beside the test's name in a log whose end is cut off.
-pub fn aloud(text: &str) {
+/// Prints a line to stderr immediately and past the test harness's capture, so that it is next to the test's name even
+/// in a truncated log.
+pub fn print_uncaptured(text: &str) {
     use std::io::Write as _;
 
-    // Whoever closed the terminal does not look at it.
+    // An error means that the terminal is closed.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,12 +1,15 @@
-//! Validate, store the intent, call FinvyPay, store the outcome, answer.
+//! Validate the request, store the intent, call FinvyPay, store the outcome, respond.
 
+use std::convert::Infallible;
+
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::{Body, Request, Response};
 use payment_functions::api::problem::Problem;
 use payment_functions::api::return_url::ReturnOrigins;
-use payment_functions::api::{metadata, request};
+use payment_functions::api::{metadata, request, response};
 use payment_functions::domain::id::PaymentId;
 use payment_functions::domain::provider::{Environment, Provider};
-use payment_functions::flows::create_payment;
+use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quote::Quotes;
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
@@ -24,7 +27,7 @@ use crate::request::ApmRequest;
 pub struct CreateApm {
     store: Store,
     keys: SecretCache<ApiKey>,
-    /// Where the shop decides the price.
+    /// Set if the shop requires quotes.
     quotes: Option<Quotes>,
     client: HttpClient,
     base_url: String,
@@ -35,6 +38,9 @@ pub struct CreateApm {
 
 impl Function for CreateApm {
     const NAME: &'static str = "create-apm";
+    type Event = ApiGatewayV2httpRequest;
+    type Response = ApiGatewayV2httpResponse;
+    type Error = Infallible;
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let tls = Tls::from_environment(variables)?;
@@ -57,10 +63,11 @@ impl Function for CreateApm {
         create_payment::warm_up(&self.store, &self.keys, self.quotes.as_ref(), provider).await;
     }
 
-    async fn handle(&self, request: &Request) -> Response<Body> {
-        self.create(request)
-            .await
-            .unwrap_or_else(|problem| problem.to_response())
+    async fn handle(&self, event: Self::Event) -> Result<Self::Response, Infallible> {
+        let request = request::from_api_gateway(event);
+        let response = self.create(&request).await;
+        let response = response.unwrap_or_else(|problem| problem.to_response());
+        Ok(response::to_api_gateway(response))
     }
 }
 
@@ -70,11 +77,11 @@ impl CreateApm {
         let key = request::idempotency_key(request, Self::NAME)?;
         let apm = ApmRequest::read(&body, &self.return_origins, self.quotes.is_some())?;
         let intent = apm.intent(PaymentId::random(), clock::now());
-        let idempotency = key.map(|key| create_payment::IdempotentRequest {
+        let idempotency = key.map(|key| IdempotentRequest {
             key,
             fingerprint: apm.fingerprint(),
         });
-        let quoted = self.quotes.as_ref().map(|quotes| create_payment::QuoteCheck {
+        let quote = self.quotes.as_ref().map(|quotes| QuoteCheck {
             quotes,
             token: apm.quote.as_ref(),
         });
@@ -85,10 +92,10 @@ impl CreateApm {
             api_key,
             webhook_url: &self.webhook_url,
             details: &apm.details,
-            metadata: metadata::to_send(&apm.own, id),
+            metadata: metadata::with_payment_id(&apm.metadata, id),
         };
         let creation =
-            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quoted, gateway).await?;
+            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quote, gateway).await?;
         Ok(creation.to_response())
     }
 }

@@ -1,6 +1,6 @@
-//! POST /apm-payments: creates a payment at FinvyPay and answers with where to send the buyer.
+//! `POST /apm-payments`: creates a payment at FinvyPay and returns the URL to redirect the buyer to.
 //!
-//! A library beside its binary, so that what reads a caller's bytes can be fuzzed.
+//! A library beside the binary, so that tests and fuzz targets can use it.
 
 pub mod handler;
 pub mod request;

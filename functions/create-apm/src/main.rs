@@ -1,4 +1,4 @@
-//! POST /apm-payments: creates a payment at FinvyPay and answers with where to send the buyer.
+//! `POST /apm-payments`: creates a payment at FinvyPay and returns the URL to redirect the buyer to.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The body of `POST /apm-payments`: the provider's own, without `webhookUrl`.
+//! The body of `POST /apm-payments`: FinvyPay's own request, without `webhookUrl`.
 
 use payment_functions::api::metadata;
 use payment_functions::api::problem::Problem;
@@ -15,28 +15,28 @@ use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{FIELD as QUOTE, Token};
 use payment_functions::providers::finvypay::client::Details;
 
-/// A valid request for an APM payment.
+/// A valid request for an APM (alternative payment method) payment.
 #[derive(Debug)]
 pub struct ApmRequest {
     money: Money,
     order_id: OrderId,
     payment_method: String,
-    /// What is passed on.
+    /// The data that is passed on to the provider and not stored.
     pub details: Details,
-    /// The metadata as the caller gave it.
-    pub own: Object,
-    /// What says that the shop decided the price, where that is asked for.
+    /// The caller's metadata.
+    pub metadata: Object,
+    /// The quote, if quotes are required and the request has one.
     pub quote: Option<Token>,
     fingerprint: Fingerprint,
 }
 
 impl ApmRequest {
-    /// Reads a body. Buyers may be sent back to `origins` only. Where it is not `quoted`, there is no field for a quote;
-    /// where it is, whether one came, and a good one, is not for the body to say.
+    /// Reads a body. Return URLs must be on `origins`. The field for a quote exists only if `quotes_required`; the
+    /// quote is verified later.
     ///
     /// # Errors
-    /// 422 with every wrong field.
-    pub fn read(body: &Json, origins: &ReturnOrigins, quoted: bool) -> Result<Self, Problem> {
+    /// 422 with every invalid field.
+    pub fn read(body: &Json, origins: &ReturnOrigins, quotes_required: bool) -> Result<Self, Problem> {
         let name = |value| personal(validation::text(value, 100));
         let url = |value| {
             let text = validation::text(value, 2048)?;
@@ -58,13 +58,13 @@ impl ApmRequest {
         let description = fields.optional("description", |value| validation::text(value, 1000).map(str::to_owned));
         let phone_number = fields.optional("phoneNumber", |value| personal(validation::text(value, 32)));
         let merchant_profile_id = fields.optional("merchantProfileId", whole_number);
-        let own = fields
+        let metadata = fields
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
-        let quote = quoted.then(|| fields.optional(QUOTE, Token::read)).flatten();
+        let quote = quotes_required.then(|| fields.optional(QUOTE, Token::read)).flatten();
         fields.forbidden("webhookUrl", "is set by the server");
-        metadata::check(&mut fields, &own);
+        metadata::check(&mut fields, &metadata);
         let read = || {
             Some(Self {
                 money: money.filter(|_| currency.is_some())?,
@@ -80,42 +80,42 @@ impl ApmRequest {
                     cancel_url,
                     merchant_profile_id,
                 },
-                own,
+                metadata,
                 quote,
-                fingerprint: Fingerprint::of(&meaning(body)),
+                fingerprint: Fingerprint::of(&canonical_form(body)),
             })
         };
         fields.finish(read())
     }
 
-    /// The payment to be created.
+    /// The intent of the payment.
     pub fn intent(&self, id: PaymentId, now: Timestamp) -> Payment {
         Payment {
             order_id: Some(self.order_id.clone()),
             payment_method: Some(self.payment_method.clone()),
-            metadata: metadata::to_store(&self.own),
+            metadata: metadata::without_email(&self.metadata),
             ..Payment::new(id, Provider::FinvyPay, self.money, now)
         }
     }
 
-    /// Equal for requests that mean the same.
+    /// The fingerprint of the request's canonical form.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.clone()
     }
 }
 
-/// No metadata and empty metadata mean the same, and a quote is no part of what is asked for.
-fn meaning(body: &Json) -> Json {
-    let mut meaning = body.as_object().cloned().unwrap_or_default();
-    meaning.remove(QUOTE);
-    if meaning
+/// The form that all equivalent requests share: every field but the quote, without empty metadata.
+fn canonical_form(body: &Json) -> Json {
+    let mut canonical = body.as_object().cloned().unwrap_or_default();
+    canonical.remove(QUOTE);
+    if canonical
         .get("metadata")
         .and_then(Json::as_object)
         .is_some_and(Object::is_empty)
     {
-        meaning.remove("metadata");
+        canonical.remove("metadata");
     }
-    Json::Object(meaning)
+    Json::Object(canonical)
 }
 
 fn personal(text: Result<&str, FieldProblem>) -> Result<Redacted<String>, FieldProblem> {

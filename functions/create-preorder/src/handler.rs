@@ -1,10 +1,13 @@
-//! Validate, store the intent, call ApoloPay, store the outcome, answer.
+//! Validate the request, store the intent, call ApoloPay, store the outcome, respond.
 
+use std::convert::Infallible;
+
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::{Body, Request, Response};
 use payment_functions::api::problem::Problem;
-use payment_functions::api::{metadata, request};
+use payment_functions::api::{metadata, request, response};
 use payment_functions::domain::id::PaymentId;
-use payment_functions::flows::create_payment;
+use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quote::Quotes;
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
@@ -22,7 +25,7 @@ use crate::request::PreorderRequest;
 pub struct CreatePreorder {
     store: Store,
     keys: SecretCache<ApiKey>,
-    /// Where the shop decides the price.
+    /// Set if the shop requires quotes.
     quotes: Option<Quotes>,
     client: HttpClient,
     base_url: String,
@@ -30,6 +33,9 @@ pub struct CreatePreorder {
 
 impl Function for CreatePreorder {
     const NAME: &'static str = "create-preorder";
+    type Event = ApiGatewayV2httpRequest;
+    type Response = ApiGatewayV2httpResponse;
+    type Error = Infallible;
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let tls = Tls::from_environment(variables)?;
@@ -49,10 +55,11 @@ impl Function for CreatePreorder {
         create_payment::warm_up(&self.store, &self.keys, self.quotes.as_ref(), provider).await;
     }
 
-    async fn handle(&self, request: &Request) -> Response<Body> {
-        self.create(request)
-            .await
-            .unwrap_or_else(|problem| problem.to_response())
+    async fn handle(&self, event: Self::Event) -> Result<Self::Response, Infallible> {
+        let request = request::from_api_gateway(event);
+        let response = self.create(&request).await;
+        let response = response.unwrap_or_else(|problem| problem.to_response());
+        Ok(response::to_api_gateway(response))
     }
 }
 
@@ -62,11 +69,11 @@ impl CreatePreorder {
         let key = request::idempotency_key(request, Self::NAME)?;
         let preorder = PreorderRequest::read(&body, self.quotes.is_some())?;
         let intent = preorder.intent(PaymentId::random(), clock::now());
-        let idempotency = key.map(|key| create_payment::IdempotentRequest {
+        let idempotency = key.map(|key| IdempotentRequest {
             key,
             fingerprint: preorder.fingerprint(),
         });
-        let quoted = self.quotes.as_ref().map(|quotes| create_payment::QuoteCheck {
+        let quote = self.quotes.as_ref().map(|quotes| QuoteCheck {
             quotes,
             token: preorder.quote.as_ref(),
         });
@@ -74,10 +81,10 @@ impl CreatePreorder {
             client: &self.client,
             base_url: &self.base_url,
             secret_key,
-            metadata: metadata::to_send(&preorder.sent, id),
+            metadata: metadata::with_payment_id(&preorder.provider_metadata, id),
         };
         let creation =
-            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quoted, gateway).await?;
+            create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quote, gateway).await?;
         Ok(creation.to_response())
     }
 }

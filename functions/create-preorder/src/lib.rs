@@ -1,6 +1,6 @@
-//! POST /preorders: creates a payment at ApoloPay and answers with the id for its SmartPay button.
+//! `POST /preorders`: creates a payment at ApoloPay and returns the id for its SmartPay button.
 //!
-//! A library beside its binary, so that what reads a caller's bytes can be fuzzed.
+//! A library beside the binary, so that tests and fuzz targets can use it.
 
 pub mod handler;
 pub mod request;

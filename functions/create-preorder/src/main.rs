@@ -1,4 +1,4 @@
-//! POST /preorders: creates a payment at ApoloPay and answers with the id for its SmartPay button.
+//! `POST /preorders`: creates a payment at ApoloPay and returns the id for its SmartPay button.
 
 use std::process::ExitCode;
 

@@ -19,86 +19,94 @@ const ORDER_ID: &str = "orderId";
 pub struct PreorderRequest {
     money: Money,
     order_id: Option<OrderId>,
-    /// The metadata as the caller gave it.
-    own: Object,
-    /// The same with the order and the buyer's address, which travel in it.
-    pub sent: Object,
-    /// What says that the shop decided the price, where that is asked for.
+    /// The caller's metadata.
+    metadata: Object,
+    /// The metadata for the provider: the caller's, with the order id and the buyer's e-mail address.
+    pub provider_metadata: Object,
+    /// The quote, if quotes are required and the request has one.
     pub quote: Option<Token>,
 }
 
 impl PreorderRequest {
-    /// Reads a body. Where it is not `quoted`, there is no field for a quote; where it is, there must be an order, and
-    /// whether a quote came, and a good one, is not for the body to say.
+    /// Reads a body. The field for a quote exists only if `quotes_required`, and then `orderId` is required; the quote
+    /// is verified later.
     ///
     /// # Errors
-    /// 422 with every wrong field.
-    pub fn read(body: &Json, quoted: bool) -> Result<Self, Problem> {
+    /// 422 with every invalid field.
+    pub fn read(body: &Json, quotes_required: bool) -> Result<Self, Problem> {
         let mut fields = Fields::of(body)?;
         let money = fields.required("amount", |value| validation::money(value, Some(Currency::USD)));
-        let own = fields
+        let metadata = fields
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
-        let mut sent = own.clone();
-        let order_id = travels_in_metadata(&mut fields, &mut sent, ORDER_ID, |value| validation::text(value, 128));
-        travels_in_metadata(&mut fields, &mut sent, CUSTOMER_EMAIL, validation::email);
-        let quote = quoted.then(|| fields.optional(QUOTE, Token::read)).flatten();
-        let names_order = |object: &Object| object.get(ORDER_ID).is_some();
-        if quoted && !names_order(&own) && !body.as_object().is_some_and(names_order) {
+        let mut provider_metadata = metadata.clone();
+        let order_id = read_into_metadata(&mut fields, &mut provider_metadata, ORDER_ID, |value| {
+            validation::text(value, 128)
+        });
+        read_into_metadata(&mut fields, &mut provider_metadata, CUSTOMER_EMAIL, validation::email);
+        let quote = quotes_required.then(|| fields.optional(QUOTE, Token::read)).flatten();
+        let has_order_id = |object: &Object| object.get(ORDER_ID).is_some();
+        if quotes_required && !has_order_id(&metadata) && !body.as_object().is_some_and(has_order_id) {
             fields.wrong(&[ORDER_ID], "is required");
         }
-        metadata::check(&mut fields, &sent);
+        metadata::check(&mut fields, &provider_metadata);
         let order_id = order_id.and_then(|text| OrderId::parse(&text));
         fields.finish(money.map(|money| Self {
             money,
             order_id,
-            own,
-            sent,
+            metadata,
+            provider_metadata,
             quote,
         }))
     }
 
-    /// The payment to be created.
+    /// The intent of the payment.
     pub fn intent(&self, id: PaymentId, now: Timestamp) -> Payment {
         Payment {
             order_id: self.order_id.clone(),
-            metadata: metadata::to_store(&self.own),
+            metadata: metadata::without_email(&self.metadata),
             ..Payment::new(id, Provider::ApoloPay, self.money, now)
         }
     }
 
-    /// Equal for requests that mean the same, wherever the order and the address were given.
+    /// The fingerprint of the request's canonical form.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut meaning = Object::default();
-        meaning.set("amount", Json::Number(self.money.amount().to_string()));
-        meaning.set("metadata", Json::Object(self.sent.clone()));
-        Fingerprint::of(&Json::Object(meaning))
+        Fingerprint::of(&self.canonical_form())
+    }
+
+    /// The form that all equivalent requests share: every field but the quote, with the order id and the e-mail address
+    /// in the metadata.
+    fn canonical_form(&self) -> Json {
+        let mut canonical = Object::default();
+        canonical.set("amount", Json::Number(self.money.amount().to_string()));
+        canonical.set("metadata", Json::Object(self.provider_metadata.clone()));
+        Json::Object(canonical)
     }
 }
 
-/// Reads a field that may stand on top or in the metadata, or in both if they agree, and puts it into the metadata to
-/// send.
-fn travels_in_metadata<'a>(
+/// Reads a field from the top level, from the metadata, or from both if they agree, and sets it in the provider's
+/// metadata.
+fn read_into_metadata<'a>(
     fields: &mut Fields<'a>,
-    sent: &mut Object,
+    provider_metadata: &mut Object,
     name: &'static str,
     read: fn(&Json) -> Result<&str, validation::FieldProblem>,
 ) -> Option<String> {
-    let on_top = fields.optional(name, read).map(str::to_owned);
-    let inside = match sent.get(name).map(read) {
+    let top_level = fields.optional(name, read).map(str::to_owned);
+    let in_metadata = match provider_metadata.get(name).map(read) {
         None => None,
         Some(Ok(text)) => Some(text.to_owned()),
-        Some(Err(wrong)) => {
-            fields.wrong(&["metadata", name], wrong);
+        Some(Err(problem)) => {
+            fields.wrong(&["metadata", name], problem);
             return None;
         }
     };
-    if on_top.is_some() && inside.is_some() && on_top != inside {
+    if top_level.is_some() && in_metadata.is_some() && top_level != in_metadata {
         fields.wrong(&["metadata", name], format!("differs from /{name}"));
     }
-    let value = on_top.or(inside)?;
-    sent.set(name, Json::String(value.clone()));
+    let value = top_level.or(in_metadata)?;
+    provider_metadata.set(name, Json::String(value.clone()));
     Some(value)
 }
 

@@ -1,14 +1,18 @@
 //! One strongly consistent read.
 
+use std::convert::Infallible;
+
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::api::payment_view::PaymentView;
 use payment_functions::api::problem::Problem;
-use payment_functions::api::response;
+use payment_functions::api::{request, response};
 use payment_functions::domain::id::PaymentId;
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::config::{ConfigError, Variables};
+use payment_functions::platform::metrics;
 use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
 
@@ -19,6 +23,9 @@ pub struct GetPayment {
 
 impl Function for GetPayment {
     const NAME: &'static str = "get-payment";
+    type Event = ApiGatewayV2httpRequest;
+    type Response = ApiGatewayV2httpResponse;
+    type Error = Infallible;
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
@@ -28,11 +35,13 @@ impl Function for GetPayment {
     }
 
     async fn warm_up(&self) {
-        self.store.connect().await;
+        self.store.warm_up().await;
     }
 
-    async fn handle(&self, request: &Request) -> Response<Body> {
-        self.get(request).await.unwrap_or_else(|problem| problem.to_response())
+    async fn handle(&self, event: Self::Event) -> Result<Self::Response, Infallible> {
+        let request = request::from_api_gateway(event);
+        let response = self.get(&request).await.unwrap_or_else(|problem| problem.to_response());
+        Ok(response::to_api_gateway(response))
     }
 }
 
@@ -44,14 +53,12 @@ impl GetPayment {
             .and_then(PaymentId::parse)
             .ok_or_else(Problem::no_such_payment)?;
         let payment = self.store.payment(id).await.map_err(|error| {
-            tracing::error!(payment = %id, error = %error, "store out of reach");
-            Problem::store_unavailable(None)
+            tracing::error!(payment = %id, error = %error, "DynamoDB unavailable");
+            metrics::store_failed();
+            Problem::unavailable(None, None)
         })?;
         let payment = payment.ok_or_else(Problem::no_such_payment)?;
-        Ok(response::respond(
-            StatusCode::OK,
-            response::JSON,
-            response::to_json(&PaymentView::current(&payment)),
-        ))
+        let body = response::to_json(&PaymentView::current(&payment));
+        Ok(response::response(StatusCode::OK, response::JSON, body))
     }
 }

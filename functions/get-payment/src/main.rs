@@ -1,4 +1,4 @@
-//! GET /payments/{id}: tells a browser what has become of a payment.
+//! `GET /payments/{id}`: returns the current state of a payment.
 
 mod handler;
 

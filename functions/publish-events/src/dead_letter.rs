@@ -1,4 +1,4 @@
-//! The queue of what could not be published, each letter naming its payment.
+//! The dead-letter queue for events that could not be published. Each message names its payment.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
@@ -11,44 +11,44 @@ use serde_json::value::RawValue;
 
 use crate::payment_event::Entry;
 
-/// A letter: the body of a message.
+/// The body of a message in the dead-letter queue.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DeadLetter {
-    /// The payment, as it stands in the table's key; absent if the record had no key.
+pub struct DeadLetterMessage {
+    /// The payment's id as in the item's key; absent if the stream record had no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_id: Option<String>,
     /// Why it was not published.
     pub reason: String,
-    /// The event; absent where none could be made, as its payment could not be read.
+    /// The event; absent if the payment could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entry: Option<LetterEntry>,
+    pub entry: Option<DeadLetterEntry>,
 }
 
-/// An event in a letter.
+/// The event in a dead-letter message.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterEntry {
+pub struct DeadLetterEntry {
     detail_type: String,
     time: String,
     detail: Box<RawValue>,
 }
 
-/// Without the caller's metadata.
-impl std::fmt::Debug for LetterEntry {
+/// Leaves out the detail, which holds the caller's metadata.
+impl std::fmt::Debug for DeadLetterEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LetterEntry")
+        f.debug_struct("DeadLetterEntry")
             .field("detail_type", &self.detail_type)
             .field("time", &self.time)
             .finish_non_exhaustive()
     }
 }
 
-impl DeadLetter {
-    /// About a payment, with the event that was not taken.
-    pub fn about(payment_id: Option<String>, reason: String, entry: Option<&Entry>) -> Self {
+impl DeadLetterMessage {
+    /// A message about a payment, with the event that was not published.
+    pub fn new(payment_id: Option<String>, reason: String, entry: Option<&Entry>) -> Self {
         let entry = entry.and_then(|entry| {
-            Some(LetterEntry {
+            Some(DeadLetterEntry {
                 detail_type: entry.detail_type.clone(),
                 time: entry.time.to_string(),
                 detail: RawValue::from_string(entry.detail.expose().clone()).ok()?,
@@ -61,14 +61,14 @@ impl DeadLetter {
         }
     }
 
-    /// The payment, if that is an id of ours.
-    pub fn payment(&self) -> Option<PaymentId> {
+    /// The payment's id, if it is a valid one.
+    pub fn parse_payment_id(&self) -> Option<PaymentId> {
         PaymentId::parse(self.payment_id.as_deref()?)
     }
 }
 
-impl LetterEntry {
-    /// The event as it was, of the letter's payment. `None` if the time is none.
+impl DeadLetterEntry {
+    /// The original event of this payment. `None` if its time is malformed.
     pub fn into_entry(self, payment_id: PaymentId) -> Option<Entry> {
         Some(Entry {
             payment_id,
@@ -80,36 +80,36 @@ impl LetterEntry {
     }
 }
 
-/// The queue.
+/// The dead-letter queue.
 #[derive(Clone, Debug)]
-pub struct DeadLetters {
+pub struct DeadLetterQueue {
     client: Client,
     url: String,
 }
 
-/// A letter could not be sent.
+/// A dead-letter message could not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the dead-letter queue took no letter: {0}")]
-pub struct NotSent(String);
+#[error("dead-letter message not sent: {0}")]
+pub struct SendError(String);
 
-impl DeadLetters {
-    /// The queue at `url`, reached through `client`.
+impl DeadLetterQueue {
+    /// The queue at `url`.
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
     }
 
-    /// Sends a letter. When this is done, it is in the queue.
+    /// Sends a message. On `Ok` it is in the queue.
     ///
     /// # Errors
-    /// [`NotSent`]; it may be in the queue all the same.
-    pub async fn send(&self, letter: &DeadLetter) -> Result<(), NotSent> {
-        let body = serde_json::to_string(letter).map_err(|_| NotSent("no JSON".to_owned()))?;
+    /// [`SendError`]. The message may be in the queue nevertheless, if only the response was lost.
+    pub async fn send(&self, message: &DeadLetterMessage) -> Result<(), SendError> {
+        let body = serde_json::to_string(message).map_err(|_| SendError("not JSON".to_owned()))?;
         let send = self.client.send_message().queue_url(&self.url).message_body(body);
         let sent = wrap(ExternalCall::SendDeadLetter, send.send()).await;
-        sent.map_err(|error| NotSent(error.code().unwrap_or("no answer").to_owned()))?;
+        sent.map_err(|error| SendError(error.code().unwrap_or("no response").to_owned()))?;
         tracing::error!(
-            payment = letter.payment_id,
-            reason = letter.reason,
+            payment = message.payment_id,
+            reason = message.reason,
             "sent to the dead-letter queue"
         );
         Ok(())

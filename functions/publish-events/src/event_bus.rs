@@ -1,7 +1,7 @@
 //! The merchant's event bus.
 //!
-//! Guarantee: an event whose result is `Ok` is on the bus. One whose result is an error may be there all the same, when
-//! the answer was lost.
+//! Guarantee: an event whose result is `Ok` is on the bus. After an error it may be there nevertheless, if only the
+//! response was lost.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
@@ -14,27 +14,27 @@ use payment_functions::platform::metrics;
 use crate::payment_event::{Entry, SOURCE};
 use crate::retry_policy::Failure;
 
-/// An HTTP status that says of a request that it is too large.
+/// The HTTP status of a request that is too large.
 const TOO_LARGE: u16 = 413;
 
-/// The bus.
+/// The event bus.
 #[derive(Clone, Debug)]
-pub struct Bus {
+pub struct EventBus {
     client: Client,
     name: String,
 }
 
-impl Bus {
-    /// The bus `name`, reached through `client`.
+impl EventBus {
+    /// The bus called `name`.
     pub fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
-    /// Puts events, at most ten and none of one payment beside another of it, and gives what became of each.
+    /// Publishes at most ten events, no two of them of one payment. Returns the result of each, in order.
     pub async fn put(&self, entries: &[&Entry]) -> Vec<Result<(), Failure>> {
         let outcomes = match self.call(entries).await {
-            // One of them may have spoilt it for all.
-            Err(Failure::Never(_)) if entries.len() > 1 => {
+            // One bad entry makes AWS reject the whole call; find out which.
+            Err(Failure::Permanent(_)) if entries.len() > 1 => {
                 let mut outcomes = Vec::new();
                 for entry in entries {
                     outcomes.extend(self.put_alone(entry).await);
@@ -46,9 +46,9 @@ impl Bus {
         };
         for (entry, outcome) in entries.iter().zip(&outcomes) {
             match outcome {
-                Ok(()) => put_on_the_bus(entry),
+                Ok(()) => record_published(entry),
                 Err(failure) => tracing::warn!(
-                    payment = %entry.payment_id, detail_type = entry.detail_type, %failure, "not published"
+                    payment = %entry.payment_id, detail_type = entry.detail_type, %failure, "event not published"
                 ),
             }
         }
@@ -84,33 +84,33 @@ impl Bus {
     }
 }
 
-/// An event was put on the bus; of a batch that comes again, it was so before.
-fn put_on_the_bus(entry: &Entry) {
-    tracing::info!(payment = %entry.payment_id, detail_type = entry.detail_type, "published");
+/// Logs and counts a published event; once more if Lambda retries its batch.
+fn record_published(entry: &Entry) {
+    tracing::info!(payment = %entry.payment_id, detail_type = entry.detail_type, "event published");
     if let Some(reached) = entry.reached {
         metrics::payment_published(reached.provider, reached.status, reached.age);
     }
 }
 
 fn outcome(result: Option<&PutEventsResultEntry>) -> Result<(), Failure> {
-    let result = result.ok_or_else(|| Failure::NotNow("no result".to_owned()))?;
+    let result = result.ok_or_else(|| Failure::Transient("no result".to_owned()))?;
     match (result.event_id(), result.error_code()) {
         (Some(_), None) => Ok(()),
-        (_, Some(code)) => Err(Failure::of_code(code)),
-        (None, None) => Err(Failure::NotNow("no event id".to_owned())),
+        (_, Some(code)) => Err(Failure::from_code(code)),
+        (None, None) => Err(Failure::Transient("no event id".to_owned())),
     }
 }
 
-/// Without anything of the request in it.
+/// Classifies a failed call, without quoting the request.
 fn failure(error: &SdkError<PutEventsError>) -> Failure {
     let status = error.raw_response().map(|response| response.status().as_u16());
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
     match error {
-        SdkError::ServiceError(_) if status == Some(TOO_LARGE) => Failure::of_code("RequestEntityTooLarge"),
-        SdkError::ServiceError(service) => Failure::of_code(service.err().code().unwrap_or("unknown")),
-        SdkError::TimeoutError(_) => Failure::NotNow("timeout".to_owned()),
-        SdkError::DispatchFailure(_) => Failure::NotNow("no connection".to_owned()),
-        SdkError::ResponseError(_) => Failure::NotNow("unreadable response".to_owned()),
-        _ => Failure::NotNow("request not sent".to_owned()),
+        SdkError::ServiceError(_) if status == Some(TOO_LARGE) => Failure::from_code("RequestEntityTooLarge"),
+        SdkError::ServiceError(service) => Failure::from_code(service.err().code().unwrap_or("unknown")),
+        SdkError::TimeoutError(_) => Failure::Transient("timeout".to_owned()),
+        SdkError::DispatchFailure(_) => Failure::Transient("no connection".to_owned()),
+        SdkError::ResponseError(_) => Failure::Transient("unreadable response".to_owned()),
+        _ => Failure::Transient("request not sent".to_owned()),
     }
 }

@@ -1,19 +1,19 @@
-//! An event in, an answer out.
+//! Invocation in, response out.
 //!
-//! | event | |
-//! |---|---|
-//! | `{"Records":[…]}` of a DynamoDB stream | the table's: what has changed |
-//! | `{"Records":[…]}` of an SQS queue | the dead-letter queue's, once somebody has it drained |
-//! | `{"action":"republish","paymentId"}` | an operator's: where a payment stands now |
+//! | invocation event | sent by | action |
+//! |---|---|---|
+//! | `{"Records":[…]}` of a DynamoDB stream | the table's stream | publish the changes |
+//! | `{"Records":[…]}` of an SQS queue | the dead-letter queue, while an operator redrives it | publish the events again |
+//! | `{"action":"republish","paymentId"}` | an operator | publish the payment's current state again |
 //!
-//! Both batches are answered with `{"batchItemFailures":[…]}`: what is not in it is done.
+//! The response to a batch is `{"batchItemFailures":[…]}`: Lambda retries these, and all other items are done.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
 use payment_functions::domain::id::PaymentId;
-use payment_functions::lambda;
+use payment_functions::lambda::{self, Function};
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::{ConfigError, Variables};
@@ -23,29 +23,27 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::dead_letter::DeadLetters;
-use crate::event_bus::Bus;
-use crate::republish::{self, Message, NotAgain, Published};
+use crate::dead_letter::DeadLetterQueue;
+use crate::event_bus::EventBus;
+use crate::republish::{self, Published, RepublishError, SqsMessage};
 use crate::retry_policy::Failure;
-use crate::stream::{self, Place};
+use crate::stream::{self, Position};
 
-const NAME: &str = "publish-events";
-
-/// How long a batch goes on; the call that it is at, and its dead letters, take some seconds more.
-const TIME: Duration = Duration::from_secs(30);
+/// A batch starts no further call after this. The running call and its dead-letter messages may take some seconds more.
+const BATCH_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The function's clients and settings.
 #[derive(Debug)]
-pub struct PublishEvents {
+struct PublishEvents {
     store: Store,
-    bus: Bus,
-    dead_letters: DeadLetters,
+    bus: EventBus,
+    dead_letters: DeadLetterQueue,
 }
 
 #[derive(Debug)]
 enum Request {
-    Stream(Vec<(Place, Value)>),
-    DeadLetters(Vec<Message>),
+    Stream(Vec<(Position, Value)>),
+    DeadLetters(Vec<SqsMessage>),
     Operator(Command),
 }
 
@@ -60,15 +58,15 @@ enum Command {
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Answer {
-    Batch(Failures),
+enum Response {
+    Batch(BatchResponse),
     Published(Published),
 }
 
-/// What of a batch comes again.
+/// The records that Lambda must retry (partial batch response).
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Failures {
+struct BatchResponse {
     batch_item_failures: Vec<FailedItem>,
 }
 
@@ -78,22 +76,22 @@ struct FailedItem {
     item_identifier: String,
 }
 
-/// Why an event came to nothing.
+/// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("not an event of this function: {0}")]
-    NotUnderstood(#[from] serde_json::Error),
-    #[error("not published: {0}")]
-    NotAgain(#[from] NotAgain),
+    #[error("invalid event: {0}")]
+    InvalidEvent(#[from] serde_json::Error),
+    #[error("not republished: {0}")]
+    Republish(#[from] RepublishError),
 }
 
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
-        tracing::error!(error = %error, "event failed");
+        tracing::error!(error = %error, "invocation failed");
         let error_type = match &error {
-            Error::NotUnderstood(_) => "INVALID_EVENT",
-            Error::NotAgain(NotAgain::Store(_) | NotAgain::Bus(Failure::NotNow(_))) => "UNAVAILABLE",
-            Error::NotAgain(_) => "REFUSED",
+            Error::InvalidEvent(_) => "INVALID_EVENT",
+            Error::Republish(RepublishError::Store(_) | RepublishError::Bus(Failure::Transient(_))) => "UNAVAILABLE",
+            Error::Republish(_) => "REFUSED",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -102,45 +100,45 @@ impl From<Error> for Diagnostic {
     }
 }
 
-/// Runs the function until Lambda ends it.
+/// Runs the function until Lambda stops it.
 pub fn run() -> ExitCode {
-    lambda::serve(
-        NAME,
-        PublishEvents::configure,
-        // Nobody waits for it.
-        async |_| {},
-        PublishEvents::handle,
-    )
+    lambda::run::<PublishEvents>()
 }
 
-impl PublishEvents {
+impl Function for PublishEvents {
+    const NAME: &'static str = "publish-events";
+    type Event = Value;
+    type Response = Response;
+    type Error = Error;
+
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
         Ok(Self {
             store: Store::open(&aws, variables.payments_table()?),
-            bus: Bus::new(aws.eventbridge(), variables.required("EVENT_BUS")?),
-            dead_letters: DeadLetters::new(aws.sqs(), variables.required("DEAD_LETTER_QUEUE_URL")?),
+            bus: EventBus::new(aws.eventbridge(), variables.required("EVENT_BUS")?),
+            dead_letters: DeadLetterQueue::new(aws.sqs(), variables.required("DEAD_LETTER_QUEUE_URL")?),
         })
     }
 
-    async fn handle(&self, event: Value) -> Result<Answer, Error> {
+    async fn handle(&self, event: Value) -> Result<Response, Error> {
         Ok(match Request::read(event)? {
             Request::Stream(records) => {
-                let failed = stream::publish(&self.bus, &self.dead_letters, &records, clock::now(), TIME).await;
-                Answer::Batch(Failures::of(failed.map(str::to_owned)))
+                let failed =
+                    stream::publish(&self.bus, &self.dead_letters, &records, clock::now(), BATCH_TIME_LIMIT).await;
+                Response::Batch(BatchResponse::of(failed.map(str::to_owned)))
             }
-            Request::DeadLetters(messages) => {
-                Answer::Batch(Failures::of(republish::drain(&self.store, &self.bus, messages).await))
-            }
+            Request::DeadLetters(messages) => Response::Batch(BatchResponse::of(
+                republish::redrive(&self.store, &self.bus, messages).await,
+            )),
             Request::Operator(Command::Republish { payment_id }) => {
-                Answer::Published(republish::republish(&self.store, &self.bus, payment_id).await?)
+                Response::Published(republish::republish(&self.store, &self.bus, payment_id).await?)
             }
         })
     }
 }
 
 impl Request {
-    /// By the event's shape. All records of a batch are of one source.
+    /// Recognises an invocation event by its shape. All records of a batch have the same source.
     fn read(event: Value) -> Result<Self, serde_json::Error> {
         let Some(records) = event.get("Records").and_then(Value::as_array) else {
             return Command::deserialize(event).map(Self::Operator);
@@ -150,21 +148,25 @@ impl Request {
             !records.is_empty() && records.iter().all(is_from)
         };
         if is_from("aws:dynamodb") {
-            let place = |record: &Value| {
-                let place = record.get("dynamodb").unwrap_or(&Value::Null);
-                Ok((Place::deserialize(place)?, record.clone()))
+            let with_position = |record: &Value| {
+                let position = record.get("dynamodb").unwrap_or(&Value::Null);
+                Ok((Position::deserialize(position)?, record.clone()))
             };
-            records.iter().map(place).collect::<Result<_, _>>().map(Self::Stream)
+            records
+                .iter()
+                .map(with_position)
+                .collect::<Result<_, _>>()
+                .map(Self::Stream)
         } else if is_from("aws:sqs") {
-            let messages = records.iter().map(Message::deserialize);
+            let messages = records.iter().map(SqsMessage::deserialize);
             messages.collect::<Result<_, _>>().map(Self::DeadLetters)
         } else {
-            Err(serde_json::Error::custom("records of no known source"))
+            Err(serde_json::Error::custom("records from an unknown source"))
         }
     }
 }
 
-impl Failures {
+impl BatchResponse {
     fn of(identifiers: impl IntoIterator<Item = String>) -> Self {
         let failed = |item_identifier| FailedItem { item_identifier };
         Self {
@@ -179,40 +181,40 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_event_is_known_by_its_shape() {
+    fn invocation_event_is_recognised_by_its_shape() {
         let of_stream = json!({ "eventSource": "aws:dynamodb", "dynamodb": { "SequenceNumber": "1" } });
         let of_queue = json!({ "eventSource": "aws:sqs", "messageId": "m", "body": "" });
         let id = PaymentId::random();
         let is = |event: Value| match Request::read(event) {
-            Ok(Request::Stream(records)) => format!("{} of the stream", records.len()),
-            Ok(Request::DeadLetters(messages)) => format!("{} of the queue", messages.len()),
+            Ok(Request::Stream(records)) => format!("{} stream records", records.len()),
+            Ok(Request::DeadLetters(messages)) => format!("{} queue messages", messages.len()),
             Ok(Request::Operator(Command::Republish { payment_id })) => {
                 assert_eq!(payment_id, id);
                 "republish".to_owned()
             }
-            Err(_) => "nothing".to_owned(),
+            Err(_) => "invalid".to_owned(),
         };
         for (event, expected) in [
-            (json!({ "Records": [of_stream, of_stream] }), "2 of the stream"),
-            (json!({ "Records": [of_queue] }), "1 of the queue"),
+            (json!({ "Records": [of_stream, of_stream] }), "2 stream records"),
+            (json!({ "Records": [of_queue] }), "1 queue messages"),
             (json!({ "action": "republish", "paymentId": id }), "republish"),
-            (json!({ "Records": [of_stream, of_queue] }), "nothing"),
-            (json!({ "Records": [] }), "nothing"),
-            (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "nothing"),
-            (json!({ "Records": [{ "eventSource": "aws:dynamodb" }] }), "nothing"),
+            (json!({ "Records": [of_stream, of_queue] }), "invalid"),
+            (json!({ "Records": [] }), "invalid"),
+            (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "invalid"),
+            (json!({ "Records": [{ "eventSource": "aws:dynamodb" }] }), "invalid"),
             (
                 json!({ "Records": [{ "eventSource": "aws:sqs", "body": "" }] }),
-                "nothing",
+                "invalid",
             ),
-            (json!({ "action": "republish" }), "nothing"),
-            (json!({ "action": "republish", "paymentId": "x" }), "nothing"),
+            (json!({ "action": "republish" }), "invalid"),
+            (json!({ "action": "republish", "paymentId": "x" }), "invalid"),
             (
                 json!({ "action": "republish", "paymentId": id, "status": "completed" }),
-                "nothing",
+                "invalid",
             ),
-            (json!({ "action": "publish", "paymentId": id }), "nothing"),
-            (json!([]), "nothing"),
-            (json!(null), "nothing"),
+            (json!({ "action": "publish", "paymentId": id }), "invalid"),
+            (json!([]), "invalid"),
+            (json!(null), "invalid"),
         ] {
             assert_eq!(is(event.clone()), expected, "{event}");
         }

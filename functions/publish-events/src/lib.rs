@@ -1,15 +1,16 @@
-//! Publishes every change of a payment's status, and what a person should look at, to the merchant's event bus.
+//! Publishes every change of a payment's status, and every payment that needs attention, to the merchant's event bus.
 //!
-//! Guarantees: what the table's stream tells of is put on the bus at least once, the events of one payment in their
-//! order, or it is in the dead-letter queue under the payment's name, or the record is reported as failed, from which on
-//! Lambda invokes the function again. Nothing is published that was not stored.
+//! Guarantees: every stored change is published at least once, in order for each payment; or it is in the dead-letter
+//! queue under the payment's id; or its record is reported to Lambda, which retries from that record on. Nothing is
+//! published that was not stored.
 //!
-//! | part | module |
+//! | module | responsibility |
 //! |---|---|
-//! | an event in, an answer out | [`handler`] |
-//! | a batch of the table's stream | [`stream`], and what becomes of its failures in [`retry_policy`] |
-//! | a batch of the dead-letter queue, an operator's word | [`republish`] |
-//! | the bus and the dead-letter queue | [`event_bus`], [`dead_letter`] |
+//! | [`handler`] | invocation in, response out |
+//! | [`stream`], [`retry_policy`] | one batch of the table's stream, and what happens to its failures |
+//! | [`republish`] | one batch of the dead-letter queue, and the operator's command |
+//! | [`payment_event`] | the events of a payment |
+//! | [`event_bus`], [`dead_letter`] | the event bus and the dead-letter queue |
 
 pub mod dead_letter;
 pub mod event_bus;

@@ -1,4 +1,5 @@
-//! From the table's stream: publishes every change of a payment's status. CommitExtras what could not be published at first.
+//! Publishes every change of a payment's status from the table's stream, and republishes what could not be published
+//! at first.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! What is published of a payment: the pure part, without bus or stream.
+//! The events of a payment. Pure: no AWS, no clock.
 //!
-//! Guarantees: every change of the status from `pending` on is one event, everything new that a person should look at
-//! though the payment is completed is one after it, and nothing else is any; the same change gives the same event,
-//! whenever and however often it is asked for; an event says what `GET /payments/{id}` says, with the caller's metadata,
-//! and no more.
+//! Guarantees: every status change from `pending` on is one event. Each further fact that needs manual review of a
+//! completed payment is one `payment.attention` event, after the status event. Nothing else is an event. The same
+//! change always gives the same event id. An event holds the members of `GET /payments/{id}`, the caller's metadata,
+//! the event id, the version, and the attention reasons; nothing else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,36 +20,36 @@ use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::stream::Change;
 
-/// What all events name as their source.
+/// The `source` of every event.
 pub const SOURCE: &str = "payment-functions";
 
-/// An event as it is put on the bus.
+/// One event for the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The payment that it is about.
+    /// The payment.
     pub payment_id: PaymentId,
     /// `payment.<status>` or `payment.attention`.
     pub detail_type: String,
     /// When the payment changed.
     pub time: Timestamp,
-    /// A JSON object. It holds the caller's metadata, so it goes into no log.
+    /// A JSON object. It holds the caller's metadata, so it must not be logged.
     pub detail: Redacted<String>,
-    /// The status that it tells of, for the metrics.
+    /// The status change, for the metrics; `None` for `payment.attention` and for redriven events.
     pub reached: Option<Reached>,
 }
 
 /// A payment reached a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Whose payment it is.
+    /// The payment's provider.
     pub provider: Provider,
-    /// The status.
+    /// The new status.
     pub status: Status,
-    /// How long after the payment's creation.
+    /// The time from the payment's creation to this status.
     pub age: Duration,
 }
 
-/// A payment that no event can be made of: its metadata is not the JSON that this program stores.
+/// The payment's stored metadata is not JSON, so it has no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payment's metadata is not JSON")]
 pub struct Unpublishable;
@@ -67,34 +67,34 @@ struct Detail<'a> {
     attention: Option<&'a BTreeSet<AttentionReason>>,
 }
 
-/// The events that follow from a change, in the order in which they are put on the bus.
+/// The events of a change, in the order in which they are published.
 ///
 /// # Errors
 /// [`Unpublishable`].
-pub fn of_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
+pub fn from_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
     let Change { before, after } = change;
     let before = before.as_ref();
     let is_new_status = before.map(|before| before.status) != Some(after.status);
-    let is_noted_more = after.noted.len() > before.map_or(0, |before| before.noted.len());
-    entries(after, is_new_status, is_noted_more)
+    let has_more_noted = after.noted.len() > before.map_or(0, |before| before.noted.len());
+    entries(after, is_new_status, has_more_noted)
 }
 
-/// The events that say where a payment stands now; none for one that is still being created.
+/// The events of a payment's current state; none while it is `creating`.
 ///
 /// # Errors
 /// [`Unpublishable`].
-pub fn of_payment(payment: &Payment) -> Result<Vec<Entry>, Unpublishable> {
+pub fn from_payment(payment: &Payment) -> Result<Vec<Entry>, Unpublishable> {
     entries(payment, true, true)
 }
 
 fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<Entry>, Unpublishable> {
-    let status = (status && payment.status >= Status::Pending).then(|| of_status(payment));
-    let attention = (attention && !payment.attention.is_empty()).then(|| of_attention(payment));
+    let status = (status && payment.status >= Status::Pending).then(|| status_event(payment));
+    let attention = (attention && !payment.attention.is_empty()).then(|| attention_event(payment));
     status.into_iter().chain(attention).collect()
 }
 
-/// A status is reached once, so that it names the change for good, also when the payment has other versions since.
-fn of_status(payment: &Payment) -> Result<Entry, Unpublishable> {
+/// A payment reaches each status once, so the status identifies the change in every later version.
+fn status_event(payment: &Payment) -> Result<Entry, Unpublishable> {
     let reached = Reached {
         provider: payment.provider,
         status: payment.status,
@@ -107,8 +107,8 @@ fn of_status(payment: &Payment) -> Result<Entry, Unpublishable> {
     })
 }
 
-/// What a person should look at only grows, so that how much there is names the change.
-fn of_attention(payment: &Payment) -> Result<Entry, Unpublishable> {
+/// The set of noted facts only grows, so its size identifies the change.
+fn attention_event(payment: &Payment) -> Result<Entry, Unpublishable> {
     let change = format!("attention:{}", payment.noted.len());
     entry(payment, "attention", &change, Some(&payment.attention))
 }

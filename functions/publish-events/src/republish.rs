@@ -1,64 +1,64 @@
-//! Publishing again: what waits in the dead-letter queue, and what an operator asks for.
+//! Republishing: redrives the dead-letter queue, and republishes one payment for an operator.
 //!
-//! Guarantee: what is published again has the event id that it had before, so that a consumer sees that it is the same.
+//! Guarantee: a republished event has its original event id, so that a consumer can recognise it.
 
 use payment_functions::domain::id::PaymentId;
 use payment_functions::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::dead_letter::DeadLetter;
-use crate::event_bus::Bus;
+use crate::dead_letter::DeadLetterMessage;
+use crate::event_bus::EventBus;
 use crate::payment_event::{self, Entry, Unpublishable};
 use crate::retry_policy::{Failure, call_length};
 
-/// A message of the dead-letter queue.
+/// A message of the dead-letter queue, as Lambda delivers it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
-    /// What Lambda is told about a message that is not done.
+pub struct SqsMessage {
+    /// Identifies the message in the batch response.
     pub message_id: String,
     body: String,
 }
 
-/// Why something was not published again.
+/// Why an event was not republished.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAgain {
-    /// The message is none of ours.
-    #[error("not a dead letter")]
-    NotALetter,
-    /// There is no such payment.
+pub enum RepublishError {
+    /// The message was not sent by this function.
+    #[error("not a dead-letter message")]
+    NotADeadLetter,
+    /// The payment does not exist.
     #[error("there is no payment {0}")]
     NoPayment(PaymentId),
-    /// Nothing is published of a payment that its provider has not answered for.
+    /// The provider has not accepted the payment yet, so it has no events.
     #[error("the payment is still being created")]
     Creating,
-    /// No event can be made of it.
+    /// The payment cannot be turned into an event.
     #[error(transparent)]
     Unpublishable(#[from] Unpublishable),
-    /// The bus.
+    /// The bus did not accept the event.
     #[error(transparent)]
     Bus(#[from] Failure),
-    /// The store.
+    /// The payment could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What was published again.
+/// The response to an operator's `republish`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Published {
     payment_id: PaymentId,
-    /// The detail-types.
+    /// The detail-types of the republished events.
     published: Vec<String>,
 }
 
-/// Publishes where a payment stands now: its status, and what a person should look at if there is something.
+/// Republishes a payment's current state: its status, and its attention reasons if there are any.
 ///
 /// # Errors
-/// [`NotAgain`].
-pub async fn republish(store: &Store, bus: &Bus, id: PaymentId) -> Result<Published, NotAgain> {
+/// [`RepublishError`].
+pub async fn republish(store: &Store, bus: &EventBus, id: PaymentId) -> Result<Published, RepublishError> {
     let mut published = Vec::new();
-    for entry in current(store, id).await? {
+    for entry in current_entries(store, id).await? {
         bus.put(&[&entry]).await.into_iter().collect::<Result<(), _>>()?;
         published.push(entry.detail_type);
     }
@@ -68,16 +68,16 @@ pub async fn republish(store: &Store, bus: &Bus, id: PaymentId) -> Result<Publis
     })
 }
 
-/// Puts the events of dead letters on the bus; of a letter without one, where its payment stands now. Gives the ids of the
-/// messages that stay in the queue.
-pub async fn drain(store: &Store, bus: &Bus, messages: Vec<Message>) -> Vec<String> {
+/// Redrives dead-letter messages: publishes the event of each, or its payment's current state if it has none. Returns
+/// the ids of the messages that stay in the queue.
+pub async fn redrive(store: &Store, bus: &EventBus, messages: Vec<SqsMessage>) -> Vec<String> {
     let mut failed = Vec::new();
-    let mut entries: Vec<(&Message, Entry)> = Vec::new();
+    let mut entries: Vec<(&SqsMessage, Entry)> = Vec::new();
     for message in &messages {
         match entries_of(store, message).await {
-            Ok(own) => entries.extend(own.into_iter().map(|entry| (message, entry))),
+            Ok(events) => entries.extend(events.into_iter().map(|entry| (message, entry))),
             Err(error) => {
-                tracing::error!(message = message.message_id, %error, "a dead letter stays in the queue");
+                tracing::error!(message = message.message_id, %error, "dead-letter message not redriven; it stays in the queue");
                 failed.push(message.message_id.clone());
             }
         }
@@ -85,8 +85,8 @@ pub async fn drain(store: &Store, bus: &Bus, messages: Vec<Message>) -> Vec<Stri
     let mut rest = entries.as_slice();
     while !rest.is_empty() {
         let length = call_length(rest.iter().map(|(_, entry)| entry.payment_id));
-        let (call, behind) = rest.split_at(length);
-        rest = behind;
+        let (call, remaining) = rest.split_at(length);
+        rest = remaining;
         let outcomes = bus.put(&call.iter().map(|(_, entry)| entry).collect::<Vec<_>>()).await;
         for ((message, _), outcome) in call.iter().zip(outcomes) {
             if outcome.is_err() && !failed.contains(&message.message_id) {
@@ -97,20 +97,20 @@ pub async fn drain(store: &Store, bus: &Bus, messages: Vec<Message>) -> Vec<Stri
     failed
 }
 
-async fn entries_of(store: &Store, message: &Message) -> Result<Vec<Entry>, NotAgain> {
-    let letter: DeadLetter = serde_json::from_str(&message.body).map_err(|_| NotAgain::NotALetter)?;
-    let id = letter.payment().ok_or(NotAgain::NotALetter)?;
-    match letter.entry {
-        Some(entry) => Ok(vec![entry.into_entry(id).ok_or(NotAgain::NotALetter)?]),
-        None => current(store, id).await,
+async fn entries_of(store: &Store, message: &SqsMessage) -> Result<Vec<Entry>, RepublishError> {
+    let message: DeadLetterMessage = serde_json::from_str(&message.body).map_err(|_| RepublishError::NotADeadLetter)?;
+    let id = message.parse_payment_id().ok_or(RepublishError::NotADeadLetter)?;
+    match message.entry {
+        Some(entry) => Ok(vec![entry.into_entry(id).ok_or(RepublishError::NotADeadLetter)?]),
+        None => current_entries(store, id).await,
     }
 }
 
-async fn current(store: &Store, id: PaymentId) -> Result<Vec<Entry>, NotAgain> {
-    let payment = store.payment(id).await?.ok_or(NotAgain::NoPayment(id))?;
-    let entries = payment_event::of_payment(&payment)?;
+async fn current_entries(store: &Store, id: PaymentId) -> Result<Vec<Entry>, RepublishError> {
+    let payment = store.payment(id).await?.ok_or(RepublishError::NoPayment(id))?;
+    let entries = payment_event::from_payment(&payment)?;
     if entries.is_empty() {
-        return Err(NotAgain::Creating);
+        return Err(RepublishError::Creating);
     }
     Ok(entries)
 }

@@ -1,82 +1,83 @@
-//! What becomes of events that the bus did not take: the pure part.
+//! Decides what happens to events that were not published. Pure: no AWS, no clock.
 //!
-//! Guarantee: nothing is passed over. An event is put, or it is for the dead-letter queue, or nothing after it counts.
+//! Guarantee: no event is skipped. Each one is published, or goes to the dead-letter queue, or is retried together with
+//! everything after it.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use payment_functions::domain::id::PaymentId;
 
-/// The most entries of one call to the bus.
-const MOST: usize = 10;
+/// The most entries that one `PutEvents` call accepts.
+const MAX_ENTRIES_PER_CALL: usize = 10;
 
-/// For how long an event is tried. The stream keeps its records for 24 hours, so this leaves time for all behind one
-/// that fails.
-pub const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// For how long an event is retried, from the time of its stream record. The stream keeps records for 24 hours, so this
+/// leaves time for the events behind one that keeps failing.
+pub const RETRY_WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Why the bus did not take an event.
+/// Why an event was not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It never will.
+    /// A retry would fail too.
     #[error("{0}")]
-    Never(String),
-    /// Not now: throttling, an error or a policy that can be mended, no answer.
+    Permanent(String),
+    /// A retry may succeed: throttling, a fault of the bus, a policy that an operator can fix, no response.
     #[error("{0}")]
-    NotNow(String),
+    Transient(String),
 }
 
 impl Failure {
-    /// By the code of an error. One that is not known may pass.
-    pub fn of_code(code: &str) -> Self {
+    /// Classifies the error code of a call or of one entry. Unknown codes are transient.
+    pub fn from_code(code: &str) -> Self {
         match code {
             "MalformedDetail" | "InvalidArgument" | "ValidationException" | "RequestEntityTooLarge" => {
-                Self::Never(code.to_owned())
+                Self::Permanent(code.to_owned())
             }
-            _ => Self::NotNow(code.to_owned()),
+            _ => Self::Transient(code.to_owned()),
         }
     }
 }
 
-/// What was tried, in the order of the stream.
+/// One attempt to publish an event.
 #[derive(Clone, Debug)]
-pub struct Tried {
-    /// What became of it.
+pub struct Attempt {
+    /// Its result.
     pub outcome: Result<(), Failure>,
-    /// How old its record is.
+    /// The age of the event's stream record.
     pub age: Duration,
 }
 
-/// What to do about it.
+/// What to do after the attempts of one call, by their indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// These go to the dead-letter queue, and count as done once they are there.
-    pub dead: Vec<(usize, Failure)>,
-    /// This is the first that is not done: it and all after it come again.
-    pub stop: Option<usize>,
+pub struct BatchPlan {
+    /// Events for the dead-letter queue. Each is done once it is in the queue.
+    pub dead_letters: Vec<(usize, Failure)>,
+    /// The first event to retry, together with everything after it.
+    pub retry_from: Option<usize>,
 }
 
-/// Judges what was tried.
-pub fn judge(tried: impl IntoIterator<Item = Tried>) -> Verdict {
-    let mut verdict = Verdict::default();
-    for (index, Tried { outcome, age }) in tried.into_iter().enumerate() {
+/// Plans what to do after these attempts, which are in the order of the stream.
+pub fn plan_batch(attempts: impl IntoIterator<Item = Attempt>) -> BatchPlan {
+    let mut plan = BatchPlan::default();
+    for (index, Attempt { outcome, age }) in attempts.into_iter().enumerate() {
         match outcome {
             Ok(()) => {}
-            Err(Failure::NotNow(_)) if age <= PATIENCE => {
-                verdict.stop = Some(index);
+            Err(Failure::Transient(_)) if age <= RETRY_WINDOW => {
+                plan.retry_from = Some(index);
                 break;
             }
-            Err(failure) => verdict.dead.push((index, failure)),
+            Err(failure) => plan.dead_letters.push((index, failure)),
         }
     }
-    verdict
+    plan
 }
 
-/// How many of these events, given by their payments, the next call may have: no payment twice, so that its events are
-/// put one after another.
+/// How many of the next events one call may take, given the payment of each. A call has at most one event of a payment,
+/// since EventBridge may accept one entry and reject another: a payment's events would get out of order.
 pub fn call_length(payments: impl IntoIterator<Item = PaymentId>) -> usize {
     let mut seen = HashSet::new();
-    let apart = payments.into_iter().take_while(|payment| seen.insert(*payment));
-    apart.take(MOST).count()
+    let distinct = payments.into_iter().take_while(|payment| seen.insert(*payment));
+    distinct.take(MAX_ENTRIES_PER_CALL).count()
 }
 
 #[cfg(test)]

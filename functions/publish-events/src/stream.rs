@@ -1,8 +1,8 @@
-//! A batch of the table's stream.
+//! Publishes one batch of the table's stream.
 //!
-//! Guarantees: the events of one payment are put in the order of the stream; what is answered is the first record that
-//! is not done, so that Lambda comes again with it and with all behind it. A record is done when its events are on the
-//! bus or in the dead-letter queue. It stops in time.
+//! Guarantees: the events of one payment are published in the order of the stream. A record is done once its events are
+//! on the bus or in the dead-letter queue. The first record that is not done is returned, and Lambda retries from
+//! there.
 
 use std::time::{Duration, Instant};
 
@@ -11,82 +11,81 @@ use payment_functions::store::stream::change_of;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::event_bus::Bus;
+use crate::dead_letter::{DeadLetterMessage, DeadLetterQueue, SendError};
+use crate::event_bus::EventBus;
 use crate::payment_event::{self, Entry};
-use crate::retry_policy::{Failure, Tried, call_length, judge};
+use crate::retry_policy::{Attempt, Failure, call_length, plan_batch};
 
-/// Where a record stands in the stream, and since when.
+/// A record's position in the stream, and its time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Place {
-    /// What Lambda is told about a record that is not done.
+pub struct Position {
+    /// Identifies the record in the batch response.
     pub sequence_number: String,
     /// In seconds since 1970.
     #[serde(rename = "ApproximateCreationDateTime", default)]
     created_at: Option<f64>,
 }
 
-/// Something of a record that is to be published.
+/// One event of a record, or the reason why there is none.
 #[derive(Debug)]
 struct Task<'a> {
-    place: &'a Place,
+    position: &'a Position,
     payment_id: Option<String>,
-    /// Or why there is no event.
     entry: Result<Entry, String>,
 }
 
-/// Publishes the records of a batch, in their order, and begins nothing more once `time` is over. Gives the sequence number
-/// of the first that is not done.
+/// Publishes the records of a batch in order, and starts no further call after `time_limit`. Returns the sequence
+/// number of the first record that is not done.
 pub async fn publish<'a>(
-    bus: &Bus,
-    dead_letters: &DeadLetters,
-    records: &'a [(Place, Value)],
+    bus: &EventBus,
+    dead_letters: &DeadLetterQueue,
+    records: &'a [(Position, Value)],
     now: Timestamp,
-    time: Duration,
+    time_limit: Duration,
 ) -> Option<&'a str> {
-    let began = Instant::now();
+    let started = Instant::now();
     let tasks: Vec<_> = records
         .iter()
-        .flat_map(|(place, record)| tasks(place, record))
+        .flat_map(|(position, record)| tasks(position, record))
         .collect();
     let mut rest = tasks.as_slice();
     while let Some(first) = rest.first() {
-        if began.elapsed() > time {
-            tracing::warn!("out of time; the rest of the batch comes again");
-            return Some(&first.place.sequence_number);
+        if started.elapsed() > time_limit {
+            tracing::warn!("out of time; Lambda will retry the rest of the batch");
+            return Some(&first.position.sequence_number);
         }
         let entries = rest.iter().map_while(|task| task.entry.as_ref().ok());
         let length = call_length(entries.clone().map(|entry| entry.payment_id));
         let outcomes = match &first.entry {
             Ok(_) => bus.put(&entries.take(length).collect::<Vec<_>>()).await,
-            Err(why) => vec![Err(Failure::Never(why.clone()))],
+            Err(reason) => vec![Err(Failure::Permanent(reason.clone()))],
         };
-        let (tried, behind) = rest.split_at(outcomes.len());
-        rest = behind;
-        let aged = tried.iter().zip(outcomes).map(|(task, outcome)| Tried {
+        let (attempted, remaining) = rest.split_at(outcomes.len());
+        rest = remaining;
+        let attempts = attempted.iter().zip(outcomes).map(|(task, outcome)| Attempt {
             outcome,
-            age: task.place.age(now),
+            age: task.position.age(now),
         });
-        let verdict = judge(aged);
-        for (index, failure) in verdict.dead {
-            if let Some(task) = tried.get(index)
-                && !task.is_buried(dead_letters, &failure).await
+        let plan = plan_batch(attempts);
+        for (index, failure) in plan.dead_letters {
+            if let Some(task) = attempted.get(index)
+                && task.send_to_dead_letters(dead_letters, &failure).await.is_err()
             {
-                return Some(&task.place.sequence_number);
+                return Some(&task.position.sequence_number);
             }
         }
-        if let Some(task) = verdict.stop.and_then(|index| tried.get(index)) {
-            return Some(&task.place.sequence_number);
+        if let Some(task) = plan.retry_from.and_then(|index| attempted.get(index)) {
+            return Some(&task.position.sequence_number);
         }
     }
     None
 }
 
-/// What is to be published of a record.
-fn tasks<'a>(place: &'a Place, record: &Value) -> Vec<Task<'a>> {
+/// The events of a record.
+fn tasks<'a>(position: &'a Position, record: &Value) -> Vec<Task<'a>> {
     let task = |payment_id, entry| Task {
-        place,
+        position,
         payment_id,
         entry,
     };
@@ -94,32 +93,32 @@ fn tasks<'a>(place: &'a Place, record: &Value) -> Vec<Task<'a>> {
         Ok(None) => vec![],
         Ok(Some(change)) => {
             let id = || Some(change.after.id.to_string());
-            match payment_event::of_change(&change) {
+            match payment_event::from_change(&change) {
                 Ok(entries) => entries.into_iter().map(|entry| task(id(), Ok(entry))).collect(),
                 Err(error) => vec![task(id(), Err(error.to_string()))],
             }
         }
         Err(error) => {
-            let why = error.to_string();
-            vec![task(error.payment_id, Err(why))]
+            let reason = error.to_string();
+            vec![task(error.payment_id, Err(reason))]
         }
     }
 }
 
 impl Task<'_> {
-    /// Sends it to the dead-letter queue; false if that failed too.
-    async fn is_buried(&self, dead_letters: &DeadLetters, failure: &Failure) -> bool {
-        let letter = DeadLetter::about(self.payment_id.clone(), failure.to_string(), self.entry.as_ref().ok());
-        let sent = dead_letters.send(&letter).await;
-        if let Err(error) = &sent {
-            tracing::error!(payment = self.payment_id, %error, "neither published nor in the dead-letter queue");
-        }
-        sent.is_ok()
+    async fn send_to_dead_letters(&self, queue: &DeadLetterQueue, failure: &Failure) -> Result<(), SendError> {
+        let entry = self.entry.as_ref().ok();
+        let message = DeadLetterMessage::new(self.payment_id.clone(), failure.to_string(), entry);
+        queue.send(&message).await.inspect_err(|error| {
+            tracing::error!(
+                payment = self.payment_id, %error, "event neither published nor in the dead-letter queue; Lambda will retry"
+            );
+        })
     }
 }
 
-impl Place {
-    /// How old the record is; it counts as new where it does not say.
+impl Position {
+    /// The record's age; zero if it has no valid time.
     fn age(&self, now: Timestamp) -> Duration {
         let created_at = self
             .created_at
@@ -135,7 +134,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_record_is_as_old_as_it_says() {
+    fn record_age_is_the_time_since_its_creation() {
         let now = Timestamp::from_millis(1_800_000_010_500);
         for (created_at, millis) in [
             (json!(1_800_000_000), 10_500),
@@ -144,11 +143,11 @@ mod tests {
             (json!(-1.0), 0),
             (json!(null), 0),
         ] {
-            let place = json!({ "SequenceNumber": "1", "ApproximateCreationDateTime": created_at });
-            let place = Place::deserialize(place).unwrap();
-            assert_eq!(place.age(now), Duration::from_millis(millis), "{created_at}");
+            let position = json!({ "SequenceNumber": "1", "ApproximateCreationDateTime": created_at });
+            let position = Position::deserialize(position).unwrap();
+            assert_eq!(position.age(now), Duration::from_millis(millis), "{created_at}");
         }
-        let place = Place::deserialize(json!({ "SequenceNumber": "1" })).unwrap();
-        assert_eq!(place.age(now), Duration::ZERO);
+        let position = Position::deserialize(json!({ "SequenceNumber": "1" })).unwrap();
+        assert_eq!(position.age(now), Duration::ZERO);
     }
 }

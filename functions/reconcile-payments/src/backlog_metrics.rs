@@ -1,6 +1,6 @@
-//! How much waits, after a run: written as metrics.
+//! Metrics of the backlog after a run: payments in review, and the oldest unmatched notification.
 //!
-//! Guarantee: it reads one page of each part of a queue at most, and a run does not fail because of it.
+//! Guarantee: it reads at most one page of each shard of a queue, and its failure does not fail the run.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use payment_functions::platform::{clock, metrics};
 use payment_functions::store::{Store, StoreError};
 use tokio::time::timeout;
 
-/// How long reading may take: the function's own time has an end.
+/// Maximum time for reading, so that the function ends in time.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Reads and writes them. What cannot be read is logged, and not written.
-pub async fn write(store: &Store) {
-    let read = timeout(LIMIT, read(store)).await;
+/// Reads the backlog and records its metrics. A failure is logged.
+pub async fn record(store: &Store) {
+    let read = timeout(LIMIT, read_and_record(store)).await;
     if let Err(error) = read.unwrap_or(Err(StoreError::TimedOut)) {
-        tracing::error!(error = %error, "not known how much waits");
+        tracing::error!(error = %error, "backlog metrics could not be read");
     }
 }
 
-async fn read(store: &Store) -> Result<(), StoreError> {
-    metrics::payments_in_review(store.count(Queue::Review).await?);
+async fn read_and_record(store: &Store) -> Result<(), StoreError> {
+    metrics::payments_in_review_counted(store.count(Queue::Review).await?);
     let oldest = store.oldest_unmatched().await?;
-    metrics::oldest_unmatched(oldest.map_or(Duration::ZERO, |oldest| clock::now().since(oldest)));
+    metrics::oldest_unmatched_measured(oldest.map_or(Duration::ZERO, |oldest| clock::now().since(oldest)));
     Ok(())
 }

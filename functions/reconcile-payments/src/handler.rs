@@ -1,10 +1,10 @@
 //! An event in, a report out.
 //!
-//! | event | |
-//! |---|---|
-//! | `{"action":"sweep"}` | the schedule's: a run over what is due |
-//! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator's: the payment was paid |
-//! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator's: a payment in review was dealt with |
+//! | event | from | effect |
+//! |---|---|---|
+//! | `{"action":"sweep"}` | the schedule | a run over everything that is due |
+//! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator | completes a payment |
+//! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator | closes the review of a payment |
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use lambda_runtime::Diagnostic;
 use payment_functions::domain::provider::Environment;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::lambda;
+use payment_functions::lambda::{self, Function};
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::config::{ConfigError, Variables};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
@@ -25,19 +25,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::backlog_metrics;
-use crate::operator::{self, Command, Done, Refused};
+use crate::operator::{self, Command, CommandError, CommandResult};
 use crate::poller::{FinvyPay, RateLimitedPoller};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
-const NAME: &str = "reconcile-payments";
-
-/// How long a run goes on; what it has begun then takes some seconds more.
-pub const TIME: Duration = Duration::from_secs(40);
+/// How long a run begins new checks. The last one may take some seconds more.
+pub const RUN_TIME: Duration = Duration::from_secs(40);
 
 /// The function's clients and settings.
 #[derive(Debug)]
-pub struct ReconcilePayments {
+struct ReconcilePayments {
     store: Store,
     keys: SecretCache<ApiKey>,
     client: HttpClient,
@@ -53,32 +51,32 @@ enum Request {
     Close(Command),
 }
 
-/// What the function answers, written as it is: amounts are exact.
+/// The function's response. It is serialized directly, not as a [`Value`], so that amounts stay exact.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Answer {
+enum Response {
     Report(Report),
-    Done(Done),
+    CommandResult(CommandResult),
 }
 
-/// Why an event came to nothing.
+/// Why an event failed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("not an event of this function: {0}")]
-    NotUnderstood(serde_json::Error),
+    #[error("invalid event: {0}")]
+    InvalidEvent(serde_json::Error),
     #[error("refused: {0}")]
-    Refused(#[from] Refused),
+    Command(#[from] CommandError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
-        tracing::error!(error = %error, "event failed");
+        tracing::error!(error = %error, "invocation failed");
         let error_type = match &error {
-            Error::NotUnderstood(_) => "INVALID_EVENT",
-            Error::Refused(Refused::Store(_)) | Error::Store(_) => "UNAVAILABLE",
-            Error::Refused(_) => "REFUSED",
+            Error::InvalidEvent(_) => "INVALID_EVENT",
+            Error::Command(CommandError::Store(_)) | Error::Store(_) => "UNAVAILABLE",
+            Error::Command(_) => "REFUSED",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -87,18 +85,17 @@ impl From<Error> for Diagnostic {
     }
 }
 
-/// Runs the function until Lambda ends it.
+/// Runs the function until Lambda stops it.
 pub fn run() -> ExitCode {
-    lambda::serve(
-        NAME,
-        ReconcilePayments::configure,
-        // Nobody waits for it.
-        async |_| {},
-        ReconcilePayments::handle,
-    )
+    lambda::run::<ReconcilePayments>()
 }
 
-impl ReconcilePayments {
+impl Function for ReconcilePayments {
+    const NAME: &'static str = "reconcile-payments";
+    type Event = Value;
+    type Response = Response;
+    type Error = Error;
+
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let tls = Tls::from_environment(variables)?;
         let aws = Aws::from_environment(variables, &tls)?;
@@ -112,44 +109,45 @@ impl ReconcilePayments {
         })
     }
 
-    async fn handle(&self, event: Value) -> Result<Answer, Error> {
-        let answer = self.answer(event).await;
-        if let Err(Error::Store(_) | Error::Refused(Refused::Store(_))) = &answer {
+    async fn handle(&self, event: Value) -> Result<Response, Error> {
+        let response = self.respond(event).await;
+        if let Err(Error::Store(_) | Error::Command(CommandError::Store(_))) = &response {
             metrics::store_failed();
         }
-        answer
+        response
     }
+}
 
-    async fn answer(&self, event: Value) -> Result<Answer, Error> {
+impl ReconcilePayments {
+    async fn respond(&self, event: Value) -> Result<Response, Error> {
         let now = clock::now();
-        Ok(match Request::deserialize(event).map_err(Error::NotUnderstood)? {
-            Request::Sweep => Answer::Report(self.sweep(now).await?),
-            Request::Complete(command) => Answer::Done(operator::complete(&self.store, &command, now).await?),
-            Request::Close(command) => Answer::Done(operator::close(&self.store, &command, now).await?),
+        Ok(match Request::deserialize(event).map_err(Error::InvalidEvent)? {
+            Request::Sweep => Response::Report(self.sweep(now).await?),
+            Request::Complete(command) => {
+                Response::CommandResult(operator::complete(&self.store, &command, now).await?)
+            }
+            Request::Close(command) => Response::CommandResult(operator::close(&self.store, &command, now).await?),
         })
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {
-        // Without the key nobody can be asked, but our own clock runs on.
         let finvypay = FinvyPay {
             client: &self.client,
             base_url: &self.base_url,
             environment: self.environment,
             keys: &self.keys,
         };
-        let asker = RateLimitedPoller::new(&self.store, finvypay);
-        let swept = Sweep::new(&self.store, asker, now).run(TIME).await;
-        // Afterwards, whatever became of it: what it settled waits for nobody.
-        backlog_metrics::write(&self.store).await;
-        let (report, asker) = swept?;
-        metrics::reconciler_lag(Duration::from_secs(report.lag_seconds));
-        if asker.is_key_refused() {
-            // It may have been rotated: the next run gets the new one.
+        let poller = RateLimitedPoller::new(&self.store, finvypay);
+        let result = Sweep::new(&self.store, poller, now).run(RUN_TIME).await;
+        // After the run, so that what it resolved no longer counts, and even if it failed.
+        backlog_metrics::record(&self.store).await;
+        let (report, poller) = result?;
+        metrics::reconciler_lag_measured(Duration::from_secs(report.lag_seconds));
+        if poller.is_key_refused() {
+            // The key may have been rotated. The next run uses the new one.
             let refreshed = self.keys.refresh(clock::now()).await;
-            tracing::info!(
-                refreshed = matches!(refreshed, Ok(Some(_))),
-                "the provider refused our key"
-            );
+            let refreshed = matches!(refreshed, Ok(Some(_)));
+            tracing::info!(refreshed, "provider refused our API key");
         }
         tracing::info!(
             checked = report.checked,
@@ -159,7 +157,7 @@ impl ReconcilePayments {
             failed = report.failed,
             unfinished = report.unfinished,
             for_a_person = report.for_a_person_count,
-            "sweep done"
+            "reconciliation run finished"
         );
         Ok(report)
     }

@@ -1,16 +1,16 @@
-//! Finds out what became of payments that no webhook settled, and carries out what an operator decides.
+//! Reconciles payments on a schedule, so that a lost webhook does no harm, and carries out an operator's commands.
 //!
-//! Guarantees: what it writes is what a webhook would have written, through the same conditions, so that running late,
-//! twice at once, or dying halfway does no harm. It never reads the whole table, only what is due. It stops in time
-//! and goes on with the next run. It asks FinvyPay at most 80 times a minute, however many of it run.
+//! Guarantees: a run writes what a webhook would have written, under the same conditions. It may be late, run twice at
+//! once, or die halfway. It reads only what is due, never the whole table. It ends in time, and the next run goes on. All
+//! runs together call FinvyPay at most 80 times a minute.
 //!
-//! | part | module |
+//! | module | holds |
 //! |---|---|
-//! | an event in, a report out | [`handler`], [`report`] |
-//! | a run over what is due | [`sweep`] |
-//! | asking FinvyPay | [`poller`] |
-//! | how much waits | [`backlog_metrics`] |
-//! | an operator's word | [`operator`] |
+//! | [`handler`], [`report`] | an event in, a report out |
+//! | [`sweep`] | a run over everything that is due |
+//! | [`poller`] | polling FinvyPay |
+//! | [`backlog_metrics`] | metrics of the backlog |
+//! | [`operator`] | an operator's commands |
 
 pub mod backlog_metrics;
 pub mod handler;

@@ -1,4 +1,4 @@
-//! On a schedule: finds out what became of payments that no webhook settled. CommitExtras an operator's word.
+//! Reconciles payments on a schedule, and carries out an operator's commands.
 
 use std::process::ExitCode;
 

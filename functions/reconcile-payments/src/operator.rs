@@ -1,8 +1,7 @@
-//! An operator's command: what no provider will say, settled by a person, with who and why.
+//! An operator's commands: *complete* a payment whose provider does not report that it was paid, *close* one in review.
 //!
-//! Guarantees: a payment becomes completed with the operator's fact in its own ledger, or nothing changes; saying it
-//! twice is saying it once; no other payment is touched. Who may say it is decided by IAM, since it is an invocation of
-//! the function.
+//! Guarantees: a command changes one payment, with the operator's fact in its ledger, or nothing. Repeating it changes
+//! nothing. IAM decides who may send commands, since they are invocations of the function.
 
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Operator, Outcome};
@@ -12,156 +11,149 @@ use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::{self, RecordResult};
 use payment_functions::providers::Notification;
-use payment_functions::store::{CommitExtras, CommitResult, Conflict, Store, StoreError};
+use payment_functions::store::{Attempt, CommitExtras, CommitResult, Conflict, Store, StoreError, retry_on_conflict};
 use serde::{Deserialize, Serialize};
 
-/// How often a command is written anew because something moved meanwhile.
-const ROUNDS: u32 = 32;
-
-/// What an operator says.
+/// A command about one payment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Command {
-    /// About which payment.
+    /// The payment.
     pub payment_id: PaymentId,
-    /// Under which of the provider's ids the money came, where it is known.
+    /// The provider's id of the money, if it is known: 1 to 256 bytes.
     #[serde(default)]
     pub reference: Option<Reference>,
-    /// Who says so: 1 to 200 characters.
+    /// The operator: 1 to 200 characters.
     pub actor: String,
-    /// On what grounds: 1 to 1,000 characters.
+    /// The operator's reason: 1 to 1,000 characters.
     pub reason: String,
 }
 
-/// What came of it.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Done {
+pub struct CommandResult {
     /// The payment.
     pub payment_id: PaymentId,
-    /// Its status now.
+    /// Its status after the command.
     pub status: Status,
-    /// Whether this changed anything.
+    /// Whether the command changed anything.
     pub changed: bool,
 }
 
-/// Why an operator's command was not taken.
+/// Why a command was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// There is no such payment.
-    #[error("there is no payment {0}")]
-    NoPayment(PaymentId),
-    /// The id that the money came under belongs to somebody else.
-    #[error("the reference is payment {0}'s")]
-    AnothersReference(PaymentId),
-    /// Somebody must answer for it.
-    #[error("{0} must have 1 to {1} characters, none of them a control character, and not only blanks")]
-    Unsigned(&'static str, usize),
-    /// The id is empty, too long, or has control characters.
+pub enum CommandError {
+    /// The payment does not exist.
+    #[error("payment {0} does not exist")]
+    PaymentNotFound(PaymentId),
+    /// The reference belongs to another payment.
+    #[error("the reference belongs to payment {0}")]
+    ReferenceOwnedByOther(PaymentId),
+    /// The field of this name is empty, longer than so many characters, or has control characters.
+    #[error("{0} must have 1 to {1} characters, no control characters, and not only blanks")]
+    InvalidText(&'static str, usize),
+    /// The reference is empty, too long, or has control characters.
     #[error("reference must have 1 to 256 bytes and no control characters")]
-    BadReference,
-    /// No money came under it.
+    InvalidReference,
+    /// A *close* has a reference, although no money came under it.
     #[error("a payment is closed without a reference")]
-    ReferenceToClose,
-    /// Only what is in review is closed.
-    #[error("the payment is {0}, and only one in review can be closed")]
+    ReferenceNotAllowed,
+    /// A *close* is about a payment that is not in review.
+    #[error("the payment is {0}; only a payment in review can be closed")]
     NotInReview(Status),
-    /// Nobody has seen it yet.
-    #[error("more money has come meanwhile: look at the payment again")]
-    MoreCame,
-    /// The store.
+    /// More money came while a *close* was written, so that the operator has not seen it.
+    #[error("more money came meanwhile: check the payment again")]
+    MoreMoneyCame,
+    /// DynamoDB failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Completes a payment that was paid although no provider told us so, or although its money does not match.
+/// Completes a payment that was paid, although its provider did not report it or the money does not match.
 ///
 /// # Errors
-/// [`Refused`]; nothing is changed then.
-pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Result<Done, Refused> {
+/// [`CommandError`]; nothing is changed then.
+pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Result<CommandResult, CommandError> {
     let payment = payment_of(store, command).await?;
-    // About one that is completed only an id may be news: what is parked under it is this payment's then.
-    let is_news = |reference: &Reference| !payment.references.contains(reference);
-    if payment.status == Status::Completed && !command.reference.as_ref().is_some_and(is_news) {
-        return Ok(done(&payment, false));
+    // A new reference of a completed payment is recorded all the same: unmatched notifications may be stored under it.
+    let is_new = |reference: &Reference| !payment.references.contains(reference);
+    if payment.status == Status::Completed && !command.reference.as_ref().is_some_and(is_new) {
+        return Ok(result(&payment, false));
     }
     let fact = fact(command, &payment, Outcome::Completed, "completed by an operator");
-    let (id, was) = (payment.id, payment.status);
+    let (id, previous_status) = (payment.id, payment.status);
     let changed = matches!(
         record(store, payment, fact, now).await?,
         RecordResult::Recorded(_, Some(_))
     );
-    tracing::warn!(payment = %id, %was, changed, "completed by an operator");
+    tracing::warn!(payment = %id, %previous_status, changed, "payment completed by an operator");
     let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
-    Ok(done(&payment, changed))
+    Ok(result(&payment, changed))
 }
 
-/// Notes that a payment in review was dealt with otherwise, by a refund for instance: it is reported no more unless more
-/// money comes, and its status stays.
+/// Closes the review of a payment that was dealt with otherwise, for instance by a refund. The payment keeps its status,
+/// and is not reported again unless more money comes.
 ///
 /// # Errors
-/// [`Refused`]; nothing is changed then.
-pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<Done, Refused> {
-    let mut payment = payment_of(store, command).await?;
+/// [`CommandError`]; nothing is changed then.
+pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<CommandResult, CommandError> {
+    let payment = payment_of(store, command).await?;
     if command.reference.is_some() {
-        return Err(Refused::ReferenceToClose);
+        return Err(CommandError::ReferenceNotAllowed);
     }
-    // So that the same said of what comes later is another fact.
-    let words = format!("closed by an operator; facts noted: {}", payment.noted.len());
-    let noted = payment.noted.clone();
-    for _ in 0..ROUNDS {
+    // The count makes a later close, after more money came, another fact.
+    let raw_status = &format!("closed by an operator; facts noted: {}", payment.noted.len());
+    let noted = &payment.noted.clone();
+    retry_on_conflict(payment, |payment| async move {
         if payment.status != Status::Review {
-            return Err(Refused::NotInReview(payment.status));
+            return Err(CommandError::NotInReview(payment.status));
         }
-        if payment.noted != noted {
-            return Err(Refused::MoreCame);
+        if payment.noted != *noted {
+            return Err(CommandError::MoreMoneyCame);
         }
-        let also = CommitExtras {
-            new_fact: Some(fact(command, &payment, Outcome::Unrecognised, &words)),
+        let extras = CommitExtras {
+            new_fact: Some(fact(command, &payment, Outcome::Unrecognised, raw_status)),
             closed: true,
             ..CommitExtras::default()
         };
-        let changed = match store.commit(&payment, &payment, &also, now).await? {
+        let changed = match store.commit(&payment, &payment, &extras, now).await? {
             CommitResult::Done => true,
             CommitResult::Conflict(Conflict {
-                current: Some(moved), ..
-            }) => {
-                payment = moved;
-                continue;
-            }
+                current: Some(current), ..
+            }) => return Ok(Attempt::Conflict(current)),
             CommitResult::Conflict(_) => false,
         };
-        tracing::warn!(payment = %payment.id, changed, "closed by an operator");
-        return Ok(done(&payment, changed));
-    }
-    Err(StoreError::Contended.into())
+        tracing::warn!(payment = %payment.id, changed, "review closed by an operator");
+        Ok(Attempt::Done(result(&payment, changed)))
+    })
+    .await
 }
 
-async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Refused> {
-    for (name, text, most) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
-        if text.trim().is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
-            return Err(Refused::Unsigned(name, most));
+/// Validates a command and reads its payment.
+async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
+    for (name, text, max_chars) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
+        if text.trim().is_empty() || text.chars().count() > max_chars || text.chars().any(char::is_control) {
+            return Err(CommandError::InvalidText(name, max_chars));
         }
     }
     if let Some(reference) = &command.reference
         && Reference::parse(reference.as_str()).as_ref() != Some(reference)
     {
-        return Err(Refused::BadReference);
+        return Err(CommandError::InvalidReference);
     }
     let payment = store.payment(command.payment_id).await?;
-    payment.ok_or(Refused::NoPayment(command.payment_id))
+    payment.ok_or(CommandError::PaymentNotFound(command.payment_id))
 }
 
-/// The money is the payment's: an operator who completes it says that it was paid.
+/// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
 fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str) -> Fact {
-    // What the provider did not hand out is the id of what the payment became, where it gives such ids.
-    let is_handed_out = |id: &Reference| {
-        payment
-            .checkout_session
-            .as_ref()
-            .is_some_and(|checkout_session| checkout_session.reference == *id)
+    // Where the provider has transactions, any reference but the one it gave at creation is a transaction's id.
+    let is_given = |id: &Reference| {
+        let session = payment.checkout_session.as_ref();
+        session.is_some_and(|session| session.reference == *id)
     };
-    let is_payments = |id: &Reference| !payment.provider.capabilities().has_transactions || is_handed_out(id);
+    let is_payments = |id: &Reference| !payment.provider.capabilities().has_transactions || is_given(id);
     Fact {
         provider: payment.provider,
         payment: command.reference.clone().filter(is_payments),
@@ -179,30 +171,32 @@ fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str
     }
 }
 
-/// Writes the fact into this payment's ledger, and into no other's whatever id it names.
-async fn record(store: &Store, mut payment: Payment, fact: Fact, now: Timestamp) -> Result<RecordResult, Refused> {
+/// Records the fact with this payment, and with no other, whatever its reference is.
+async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> Result<RecordResult, CommandError> {
     let id = payment.id;
-    let event = Notification {
+    let notification = &Notification {
         payment_id: Some(id),
         fact,
     };
-    for _ in 0..ROUNDS {
-        for reference in event.fact.references() {
+    retry_on_conflict(payment, |payment| async move {
+        for reference in notification.fact.references() {
             let owner = store.owner(payment.provider, reference).await?;
             if let Some(owner) = owner.filter(|owner| *owner != id) {
-                return Err(Refused::AnothersReference(owner));
+                return Err(CommandError::ReferenceOwnedByOther(owner));
             }
         }
-        if let Some(delivery) = record_notification::record_for(store, &event, &payment, false, now).await? {
-            return Ok(delivery);
-        }
-        payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
-    }
-    Err(StoreError::Contended.into())
+        Ok(
+            match record_notification::record_for(store, notification, &payment, false, now).await? {
+                Some(result) => Attempt::Done(result),
+                None => Attempt::Conflict(store.payment(id).await?.ok_or(StoreError::Corrupt)?),
+            },
+        )
+    })
+    .await
 }
 
-fn done(payment: &Payment, changed: bool) -> Done {
-    Done {
+fn result(payment: &Payment, changed: bool) -> CommandResult {
+    CommandResult {
         payment_id: payment.id,
         status: payment.status,
         changed,

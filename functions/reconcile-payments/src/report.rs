@@ -1,4 +1,4 @@
-//! What a run did, and what only a person can settle.
+//! The report of a run: its counts, and what needs manual review.
 
 use std::time::Duration;
 
@@ -8,39 +8,53 @@ use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use serde::Serialize;
 
-/// The most matters that a report names; the rest is counted, and every one is logged.
-const NAMED: usize = 100;
+/// Maximum number of matters in a report. The rest is only counted and logged.
+const MAX_LISTED: usize = 100;
 
-/// Why a person must look.
+/// Why a person must review something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matter {
-    /// Money moved that does not match.
+    /// The buyer paid, but not this payment's amount in its currency, or under an id that belongs to another payment.
     Review,
-    /// A payment expired without a word, and its provider cannot be asked, so that a lost webhook looks just like that.
+    /// A payment expired whose provider cannot be polled. A lost webhook looks the same.
     Unconfirmed,
-    /// The provider did not say in all the time whether an authorized payment was paid.
+    /// An authorized payment was neither paid nor cancelled by its last check.
     Unsettled,
-    /// The provider knows nothing of a payment that expired, or was not heard at the last look at one that is not paid.
-    PollError,
-    /// The provider names the state of a payment that is not paid by a word that nobody documented, so that it may be paid.
+    /// At the last check of an unpaid payment the provider could not be reached, or it did not know an expired one.
+    Unanswered,
+    /// The provider reports an undocumented status of an unpaid payment, which may mean that it was paid.
     Unrecognised,
-    /// An event, and no payment is known that it is about.
+    /// Notifications for which no payment is known.
     Unmatched,
 }
 
-/// Something for a person.
+impl Matter {
+    /// The name in reports and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Review => "review",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Unsettled => "unsettled",
+            Self::Unanswered => "unanswered",
+            Self::Unrecognised => "unrecognised",
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
+
+/// A payment, or unmatched notifications, for manual review.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForAPerson {
-    /// Why.
+    /// The reason.
     pub matter: Matter,
-    /// Whose provider.
+    /// The provider.
     pub provider: Provider,
-    /// The payment, where it is about one.
+    /// The payment. `None` for unmatched notifications.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment_id: Option<PaymentId>,
-    /// Under what it is parked, where it is about an event.
+    /// The lookup key of unmatched notifications. `None` for a payment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmatched_under: Option<String>,
     /// The shop's order.
@@ -49,13 +63,13 @@ pub struct ForAPerson {
     /// The payment's amount, in major units of `currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
-    /// The payment's currency.
+    /// The payment's currency, as its ISO 4217 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<Currency>,
 }
 
 impl ForAPerson {
-    /// About a payment.
+    /// A payment for manual review.
     pub fn about(payment: &Payment, matter: Matter) -> Self {
         Self {
             matter,
@@ -68,13 +82,13 @@ impl ForAPerson {
         }
     }
 
-    /// About what is parked in a place.
-    pub fn about_unmatched(provider: Provider, place: &str, order_id: Option<OrderId>) -> Self {
+    /// Unmatched notifications for manual review.
+    pub fn about_unmatched(provider: Provider, lookup_key: &str, order_id: Option<OrderId>) -> Self {
         Self {
             matter: Matter::Unmatched,
             provider,
             payment_id: None,
-            unmatched_under: Some(place.to_owned()),
+            unmatched_under: Some(lookup_key.to_owned()),
             order_id,
             amount: None,
             currency: None,
@@ -86,57 +100,57 @@ impl ForAPerson {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Payments and parked events that were looked at.
+    /// Items checked: payments, and lookup keys with unmatched notifications.
     pub checked: u32,
-    /// Payments whose status changed by what the provider said.
+    /// Payments whose status changed by polling.
     pub resolved: u32,
     /// Payments that expired.
     pub expired: u32,
-    /// Places in which events were parked and are no more.
+    /// Lookup keys whose unmatched notifications were all recorded with payments.
     pub collected: u32,
-    /// What could not be looked at because of an error; it is tried again.
+    /// Items that could not be checked because of an error. A later run retries them.
     pub failed: u32,
-    /// For how long the oldest of what was due had been due when the run began, in seconds; zero where nothing was.
+    /// How overdue the oldest due item was when the run began, in seconds. Zero if nothing was due.
     pub lag_seconds: u64,
-    /// Whether something that is due was left for the next run.
+    /// Whether due items are left for the next run.
     pub unfinished: bool,
-    /// The age of the oldest event that is still parked, of those looked at, in seconds.
+    /// The age of the oldest unmatched notification that the run checked, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_unmatched_seconds: Option<u64>,
-    /// How many matters there are for a person.
+    /// The number of matters for manual review.
     pub for_a_person_count: u32,
     /// The first hundred of them.
     pub for_a_person: Vec<ForAPerson>,
 }
 
-/// One more.
-pub fn count(counter: &mut u32) {
+/// Adds one to a counter.
+pub fn increment(counter: &mut u32) {
     *counter = counter.saturating_add(1);
 }
 
 impl Report {
-    /// Leaves something to a person.
-    pub fn leave(&mut self, matter: ForAPerson) {
+    /// Adds a matter for manual review, and logs it.
+    pub fn add_matter(&mut self, matter: ForAPerson) {
         tracing::warn!(
-            matter = ?matter.matter,
+            matter = matter.matter.name(),
             provider = %matter.provider,
             payment = matter.payment_id.map(tracing::field::display),
             unmatched_under = matter.unmatched_under,
-            "a person must look",
+            "manual review required",
         );
-        count(&mut self.for_a_person_count);
-        if self.for_a_person.len() < NAMED {
+        increment(&mut self.for_a_person_count);
+        if self.for_a_person.len() < MAX_LISTED {
             self.for_a_person.push(matter);
         }
     }
 
-    /// Notes for how long something has been due.
-    pub fn was_due_for(&mut self, time: Duration) {
-        self.lag_seconds = self.lag_seconds.max(time.as_secs());
+    /// Notes how overdue an item is.
+    pub fn note_lag(&mut self, overdue: Duration) {
+        self.lag_seconds = self.lag_seconds.max(overdue.as_secs());
     }
 
-    /// Notes how old a parked event is.
-    pub fn still_unmatched(&mut self, age: Duration) {
+    /// Notes the age of an unmatched notification.
+    pub fn note_unmatched(&mut self, age: Duration) {
         self.oldest_unmatched_seconds = self.oldest_unmatched_seconds.max(Some(age.as_secs()));
     }
 }
@@ -146,13 +160,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lag_is_that_of_the_oldest_in_whatever_order_it_comes() {
+    fn lag_is_that_of_the_oldest_item_in_any_order() {
         for times in [[40, 10, 0], [0, 10, 40], [10, 40, 0]] {
             let mut report = Report::default();
             for seconds in times {
-                report.was_due_for(Duration::from_secs(seconds));
+                report.note_lag(Duration::from_secs(seconds));
             }
             assert_eq!(report.lag_seconds, 40, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn matter_is_serialized_by_its_name() {
+        for matter in [
+            Matter::Review,
+            Matter::Unconfirmed,
+            Matter::Unsettled,
+            Matter::Unanswered,
+            Matter::Unrecognised,
+            Matter::Unmatched,
+        ] {
+            assert_eq!(serde_json::to_value(matter).unwrap(), matter.name());
         }
     }
 }

@@ -1,29 +1,32 @@
-//! Verify, read, store, answer: in this order, and nothing before the signature.
+//! Verify the signature, read the notification, record it, respond. Nothing in the body is read before its signature
+//! has verified.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::http::{HeaderMap, Method, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::api::problem::{Code, Problem};
-use payment_functions::api::response;
+use payment_functions::api::{request, response};
 use payment_functions::domain::fact::Outcome;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::record_notification::{self, RecordResult};
+use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::config::{ConfigError, Variables};
 use payment_functions::platform::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
 use payment_functions::platform::tls::Tls;
 use payment_functions::platform::{clock, metrics};
-use payment_functions::providers::webhooks;
+use payment_functions::providers::{Notification, webhooks};
 use payment_functions::store::Store;
 use tokio::time::timeout;
 
-/// The most bytes of a webhook's body.
+/// Maximum size of a webhook's body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
-/// How long storing may take, all the tries of the unusual ways together.
+/// Time limit of recording a webhook, including all retries of the slow path.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The function's clients and settings.
@@ -35,6 +38,9 @@ pub struct WebhookHandler {
 
 impl Function for WebhookHandler {
     const NAME: &'static str = "webhook-handler";
+    type Event = ApiGatewayV2httpRequest;
+    type Response = ApiGatewayV2httpResponse;
+    type Error = Infallible;
 
     fn configure(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let aws = Aws::from_environment(variables, &Tls::from_environment(variables)?)?;
@@ -52,28 +58,27 @@ impl Function for WebhookHandler {
     async fn warm_up(&self) {
         let now = clock::now();
         tokio::join!(
-            self.store.connect(),
+            self.store.warm_up(),
             self.apolopay.warm_up(now),
             self.finvypay.warm_up(now)
         );
     }
 
-    async fn handle(&self, request: &Request) -> Response<Body> {
-        match self.receive(request).await {
-            Ok(()) => response::respond(StatusCode::OK, response::JSON, r#"{"received":true}"#.to_owned()),
-            Err(problem) => {
-                tracing::warn!(code = ?problem.code(), "webhook refused");
-                if problem.code() == Code::SignatureInvalid {
-                    metrics::signature_failed();
-                }
-                problem.to_response()
+    async fn handle(&self, event: Self::Event) -> Result<Self::Response, Infallible> {
+        let request = request::from_api_gateway(event);
+        let response = self.receive(&request).await.unwrap_or_else(|problem| {
+            tracing::warn!(code = ?problem.code(), "webhook refused");
+            if problem.code() == Code::SignatureInvalid {
+                metrics::signature_failed();
             }
-        }
+            problem.to_response()
+        });
+        Ok(response::to_api_gateway(response))
     }
 }
 
 impl WebhookHandler {
-    async fn receive(&self, request: &Request) -> Result<(), Problem> {
+    async fn receive(&self, request: &Request) -> Result<Response<Body>, Problem> {
         let provider = provider_at(request.raw_http_path()).ok_or_else(Problem::no_such_path)?;
         if request.method() != Method::POST {
             return Err(Problem::only_post());
@@ -84,41 +89,24 @@ impl WebhookHandler {
         }
         let now = clock::now();
         self.verify(provider, request.headers(), body, now).await?;
-        let event = webhooks(provider).read(body).map_err(|unusable| {
+        let notification = webhooks(provider).read(body).map_err(|unusable| {
             tracing::error!(%provider, reason = unusable.0, "a signed webhook cannot be read");
-            metrics::webhook_unusable();
+            metrics::unusable_webhook_refused();
             Problem::webhook_unusable(unusable.0)
         })?;
-        let delivery = timeout(
-            STORE_LIMIT,
-            record_notification::record_notification(&self.store, &event, now),
-        )
-        .await;
-        let delivery = match delivery {
-            Ok(Ok(delivery)) => delivery,
+        let recorded = timeout(STORE_LIMIT, record_notification(&self.store, &notification, now)).await;
+        let result = match recorded {
+            Ok(Ok(result)) => result,
             Ok(Err(error)) => return Err(not_stored(&error)),
             Err(elapsed) => return Err(not_stored(&elapsed)),
         };
-        let words = event.fact.raw_status.as_str();
-        if event.fact.outcome == Outcome::Unrecognised {
-            tracing::warn!(%provider, words, "nobody documented these words: they move nothing");
-        }
-        match delivery {
-            RecordResult::Recorded(id, raised) => {
-                let raised_to = raised.map(tracing::field::display);
-                tracing::info!(%provider, payment = %id, words, raised_to, "webhook recorded");
-            }
-            RecordResult::Duplicate(id) => tracing::info!(%provider, payment = %id, words, "webhook known already"),
-            RecordResult::Unmatched => {
-                tracing::warn!(%provider, words, "webhook parked: no payment is known for it");
-                metrics::unmatched_webhook();
-            }
-        }
-        Ok(())
+        report(&notification, result);
+        let body = r#"{"received":true}"#.to_owned();
+        Ok(response::response(StatusCode::OK, response::JSON, body))
     }
 
-    /// Makes sure that the provider signed these bytes: every signature header that is there must verify, and one must
-    /// be there.
+    /// Verifies the provider's signature of a body: at least one signature header must exist, and all of them must
+    /// verify.
     async fn verify(
         &self,
         provider: Provider,
@@ -130,7 +118,7 @@ impl WebhookHandler {
             .signatures(headers)
             .ok_or_else(Problem::signature_invalid)?;
         let verifies = self.secrets(provider).verifies(body, &signatures, now).await;
-        if verifies.map_err(out_of_reach)? {
+        if verifies.map_err(cannot_verify)? {
             Ok(())
         } else {
             Err(Problem::signature_invalid())
@@ -150,9 +138,9 @@ fn provider_at(path: &str) -> Option<Provider> {
     Provider::ALL.into_iter().find(|provider| provider.name() == name)
 }
 
-fn out_of_reach(error: SecretError) -> Problem {
+fn cannot_verify(error: SecretError) -> Problem {
     match error {
-        // There is nothing to verify with, and asking again will not change that.
+        // Without the secret no signature is valid, and sending the webhook again would not help.
         SecretError::NotFound => Problem::signature_invalid(),
         SecretError::Unavailable(_) | SecretError::Malformed(_) => Problem::unavailable(None, None),
     }
@@ -160,5 +148,28 @@ fn out_of_reach(error: SecretError) -> Problem {
 
 fn not_stored(error: &dyn std::fmt::Display) -> Problem {
     tracing::error!(%error, "webhook not stored");
-    Problem::store_unavailable(None)
+    metrics::store_failed();
+    Problem::unavailable(None, None)
+}
+
+/// Logs and counts the result of a webhook.
+fn report(notification: &Notification, result: RecordResult) {
+    let provider = notification.fact.provider;
+    let raw_status = notification.fact.raw_status.as_str();
+    if notification.fact.outcome == Outcome::Unrecognised {
+        tracing::warn!(%provider, raw_status, "unrecognised provider status ignored");
+    }
+    match result {
+        RecordResult::Recorded(id, raised) => {
+            let raised_to = raised.map(tracing::field::display);
+            tracing::info!(%provider, payment = %id, raw_status, raised_to, "webhook recorded");
+        }
+        RecordResult::Duplicate(id) => {
+            tracing::info!(%provider, payment = %id, raw_status, "webhook was already recorded");
+        }
+        RecordResult::Unmatched => {
+            tracing::warn!(%provider, raw_status, "webhook stored as unmatched: its payment is not known");
+            metrics::unmatched_webhook_stored();
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! POST /webhooks/{provider}: takes in what the providers report.
+//! `POST /webhooks/{provider}`: verifies and records the webhooks of the providers.
 
 mod handler;
 

@@ -1,4 +1,4 @@
-//! `make dev`: the whole local world, until it is interrupted.
+//! `make dev`: runs the local world until interrupted.
 
 use std::process::ExitCode;
 

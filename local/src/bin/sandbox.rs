@@ -1,4 +1,4 @@
-//! Runs the payment providers' stand-ins on 127.0.0.1 until it is interrupted.
+//! Runs the providers' stand-ins on 127.0.0.1 until interrupted.
 
 use std::error::Error;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! `tether <command…>`: runs a command and lets nothing that it started outlive whoever holds tether's stdin.
+//! `tether <command…>`: runs a command and ends all its processes when tether's stdin closes.
 
 use std::process::ExitCode;
 

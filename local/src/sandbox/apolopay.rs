@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use super::calls::Kind;
 use super::check::{amount_problem, metadata_problem};
-use super::http::{Answer, Received};
+use super::http::{RawResponse, Received};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
 use super::script::{Changes, Shape};
 use super::world::{OpenCall, World};
 use super::{clock, exchange};
 
-/// What the documented reply has.
+/// The members of the documented reply.
 pub(super) const REPLY_FIELDS: &[&str] = &["processId"];
 
 pub(super) fn routes() -> Router<Arc<World>> {
@@ -50,7 +50,7 @@ async fn preorder(State(world): State<Arc<World>>, request: Request) -> Response
     let call = OpenCall::begin(&world, Provider::Apolopay, Kind::Create, order_id, &received);
     match check(&received, &world) {
         Ok(body) => exchange::create(call, payment(body), None).await,
-        Err(refusal) => exchange::answer(call, refusal),
+        Err(refusal) => exchange::respond(call, refusal),
     }
 }
 
@@ -58,12 +58,12 @@ async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<
     let received = Received::read(request).await;
     let call = OpenCall::begin(&world, Provider::Apolopay, Kind::Unknown, None, &received);
     let message = format!("Cannot {} {}", received.method, received.path);
-    exchange::answer(call, error(StatusCode::NOT_FOUND, &message))
+    exchange::respond(call, error(StatusCode::NOT_FOUND, &message))
 }
 
-/// The body of a preorder, or the answer that refuses it.
-fn check(received: &Received, world: &World) -> Result<Object, Answer> {
-    if !world.takes_key(Provider::Apolopay, received.header("x-secret-key")) {
+/// Checks a preorder and returns its body, or the response that refuses it.
+fn check(received: &Received, world: &World) -> Result<Object, RawResponse> {
+    if !world.accepts_key(Provider::Apolopay, received.header("x-secret-key")) {
         return Err(error(StatusCode::UNAUTHORIZED, &"Invalid secret key"));
     }
     if !received.is_json() {
@@ -83,7 +83,7 @@ fn check(received: &Received, world: &World) -> Result<Object, Answer> {
     }
 }
 
-/// Everything that is wrong with a preorder, as the validator of NestJS words it.
+/// All problems of a preorder, in the words of NestJS's validator.
 fn problems(body: &Object) -> Vec<String> {
     let unknown = body
         .members()
@@ -121,7 +121,7 @@ fn payment(request: Object) -> Payment {
 }
 
 /// The reply to a preorder.
-pub(super) fn reply(payment: &Payment, changes: Changes<'_>) -> Answer {
+pub(super) fn reply(payment: &Payment, changes: Changes<'_>) -> RawResponse {
     let mut documented = Object::default().with("processId", &payment.id);
     documented.merge(changes.fields);
     for name in changes.omit {
@@ -136,13 +136,13 @@ pub(super) fn reply(payment: &Payment, changes: Changes<'_>) -> Answer {
         Shape::Mixed => success.with("result", documented),
         Shape::Documented | Shape::Old | Shape::NoRedirect => documented,
     };
-    Answer::json(StatusCode::CREATED, &body)
+    RawResponse::json(StatusCode::CREATED, &body)
 }
 
-fn error(status: StatusCode, message: &impl Serialize) -> Answer {
+fn error(status: StatusCode, message: &impl Serialize) -> RawResponse {
     let body = Object::default()
         .with("statusCode", status.as_u16())
         .with("message", message)
         .with("error", status.canonical_reason());
-    Answer::json(status, &body)
+    RawResponse::json(status, &body)
 }

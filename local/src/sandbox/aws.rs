@@ -1,6 +1,6 @@
-//! A look into the local AWS, for the live view: the payment and its facts in the table, and its events.
+//! Reads the local AWS for the live view: a payment and its facts in the table, and its events.
 //!
-//! Only a local one: nothing here is signed, and nothing leaves this machine.
+//! Requests are not signed, and go to this machine only.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::http::loopback_problem;
 
-/// What of a payment is shown. The rest is the caller's metadata, or leads to the provider's page.
-const STATE: &[&str] = &[
+/// The attributes of a payment that are shown. The caller's metadata and the provider's page are not.
+const SHOWN_ATTRIBUTES: &[&str] = &[
     "status",
     "rank",
     "version",
@@ -21,42 +21,42 @@ const STATE: &[&str] = &[
     "createdAt",
     "updatedAt",
 ];
-/// The queue that tests/local/deploy.py makes.
-const EVENTS: &str = "payment-events";
-/// How often the queue is asked for more at a time.
-const RECEIVES: usize = 10;
+/// The queue that local/deploy.py creates.
+const EVENTS_QUEUE: &str = "payment-events";
+/// How many receive calls one read of the queue makes at most.
+const MAX_RECEIVES: usize = 10;
 /// How many events are kept in memory.
-const KEPT: usize = 10_000;
+const MAX_EVENTS: usize = 10_000;
 
-/// Where the local AWS is, and what of it to look at.
+/// The local AWS, and the resources to read there.
 #[derive(Clone, Debug)]
 pub struct LocalAws {
     /// The endpoint.
     pub endpoint: String,
-    /// The region, which keeps tables apart there.
+    /// The region. Each region has its own tables there.
     pub region: String,
-    /// The access key's id, which does so too.
+    /// The access key id. Each id has its own tables there too.
     pub access_key_id: String,
     /// The payments' table.
     pub table: String,
-    /// A queue that every event of the bus is sent to, by its name.
+    /// The name of a queue that receives every event of the bus.
     pub events: String,
 }
 
-/// The events that were read out of the queue.
+/// The events read from the queue.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    of_payments: BTreeMap<String, Vec<Value>>,
+    by_payment: BTreeMap<String, Vec<Value>>,
     count: usize,
 }
 
 impl Events {
-    /// Notes an event as the bus delivers it.
-    pub(super) fn note(&mut self, event: Value) {
+    /// Adds an event, in the format of the bus.
+    pub(super) fn add(&mut self, event: Value) {
         let payment = event.pointer("/detail/id").and_then(Value::as_str).map(str::to_owned);
-        if let Some(payment) = payment.filter(|_| self.count < KEPT) {
-            let known = self.of_payments.entry(payment).or_default();
-            // The queue gives it again where it could not be deleted.
+        if let Some(payment) = payment.filter(|_| self.count < MAX_EVENTS) {
+            let known = self.by_payment.entry(payment).or_default();
+            // The queue delivers it again if it could not be deleted.
             if known.iter().all(|known| known.get("id") != event.get("id")) {
                 self.count += 1;
                 known.push(event);
@@ -64,16 +64,16 @@ impl Events {
         }
     }
 
-    /// A payment's, in the order of their versions.
+    /// A payment's events, ordered by version.
     pub(super) fn of(&self, payment: &str) -> Vec<Value> {
-        let mut events = self.of_payments.get(payment).cloned().unwrap_or_default();
+        let mut events = self.by_payment.get(payment).cloned().unwrap_or_default();
         events.sort_by_key(|event| event.pointer("/detail/version").and_then(Value::as_u64));
         events
     }
 }
 
 impl LocalAws {
-    /// As the functions' own variables say, where they name an endpoint.
+    /// From the functions' variables; `None` without an endpoint.
     pub fn from(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let or = |name, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
         Some(Self {
@@ -81,11 +81,11 @@ impl LocalAws {
             region: or("AWS_REGION", "us-east-1"),
             access_key_id: or("AWS_ACCESS_KEY_ID", "local"),
             table: or("PAYMENTS_TABLE", "payments"),
-            events: EVENTS.to_owned(),
+            events: EVENTS_QUEUE.to_owned(),
         })
     }
 
-    /// A payment as it stands in the table, with its facts, oldest first; or why it cannot be seen.
+    /// A payment's item and its facts, oldest first; or why they cannot be read.
     pub(super) async fn ledger(&self, http: &reqwest::Client, payment: &str) -> Result<Value, String> {
         let query = json!({
             "TableName": self.table,
@@ -93,8 +93,8 @@ impl LocalAws {
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": { ":pk": { "S": format!("PAYMENT#{payment}") } },
         });
-        let answer = self.call(http, "dynamodb", "DynamoDB_20120810.Query", &query).await?;
-        let items = answer
+        let response = self.call(http, "dynamodb", "DynamoDB_20120810.Query", &query).await?;
+        let items = response
             .get("Items")
             .and_then(Value::as_array)
             .cloned()
@@ -112,7 +112,7 @@ impl LocalAws {
                 plain.insert("digest".to_owned(), json!(digest));
                 facts.push(plain);
             } else if key == "STATE" {
-                plain.retain(|name, _| STATE.contains(&name.as_str()));
+                plain.retain(|name, _| SHOWN_ATTRIBUTES.contains(&name.as_str()));
                 state = Value::Object(plain);
             }
         }
@@ -120,28 +120,28 @@ impl LocalAws {
         Ok(json!({ "state": state, "facts": facts }))
     }
 
-    /// Notes what has come into the queue, and takes it out of there.
-    pub(super) async fn read_events(&self, http: &reqwest::Client, note: impl Fn(Value)) -> Result<(), String> {
+    /// Passes new events of the queue to `add`, and deletes them there.
+    pub(super) async fn read_events(&self, http: &reqwest::Client, add: impl Fn(Value)) -> Result<(), String> {
         let name = json!({ "QueueName": self.events });
         let found = self.call(http, "sqs", "AmazonSQS.GetQueueUrl", &name).await?;
         let queue = found.get("QueueUrl").cloned().unwrap_or_default();
-        for _ in 0..RECEIVES {
+        for _ in 0..MAX_RECEIVES {
             let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0 });
-            let answer = self.call(http, "sqs", "AmazonSQS.ReceiveMessage", &receive).await?;
-            let messages = answer.get("Messages").and_then(Value::as_array);
+            let response = self.call(http, "sqs", "AmazonSQS.ReceiveMessage", &receive).await?;
+            let messages = response.get("Messages").and_then(Value::as_array);
             let messages = messages.filter(|messages| !messages.is_empty());
             let Some(messages) = messages else {
                 break;
             };
-            let mut taken = Vec::new();
+            let mut received = Vec::new();
             for (index, message) in messages.iter().enumerate() {
                 let body = message.get("Body").and_then(Value::as_str).unwrap_or_default();
                 if let Ok(event) = serde_json::from_str(body) {
-                    note(event);
+                    add(event);
                 }
-                taken.push(json!({ "Id": index.to_string(), "ReceiptHandle": message.get("ReceiptHandle") }));
+                received.push(json!({ "Id": index.to_string(), "ReceiptHandle": message.get("ReceiptHandle") }));
             }
-            let delete = json!({ "QueueUrl": queue, "Entries": taken });
+            let delete = json!({ "QueueUrl": queue, "Entries": received });
             self.call(http, "sqs", "AmazonSQS.DeleteMessageBatch", &delete).await?;
         }
         Ok(())
@@ -161,18 +161,18 @@ impl LocalAws {
                 format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
             )
             .body(body.to_string());
-        let unreached = |_| format!("the local AWS does not answer at {}", self.endpoint);
-        let response = request.send().await.map_err(unreached)?;
+        let unavailable = |_| format!("the local AWS does not respond at {}", self.endpoint);
+        let response = request.send().await.map_err(unavailable)?;
         let status = response.status();
-        let text = response.text().await.map_err(unreached)?;
+        let text = response.text().await.map_err(unavailable)?;
         if !status.is_success() {
-            return Err(format!("{target} is answered with {status}: {text}"));
+            return Err(format!("{target} failed: {status} {text}"));
         }
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 }
 
-/// An item without DynamoDB's types.
+/// An item as plain JSON, without DynamoDB's types.
 fn object(item: &Value) -> Map<String, Value> {
     let members = item.as_object().into_iter().flatten();
     members.map(|(name, value)| (name.clone(), plain(value))).collect()

@@ -1,6 +1,6 @@
-//! What a buyer does at a provider: FinvyPay's page, to which one is redirected, and what ApoloPay's button would show.
+//! The buyer at a provider: FinvyPay's payment page, and the actions of the dialog in ApoloPay's button.
 //!
-//! Whoever plays the buyer also says when the webhook comes, so that every order of events can be seen.
+//! The developer who plays the buyer also chooses when the webhook comes, to see every order of events.
 
 use std::sync::Arc;
 
@@ -19,18 +19,18 @@ use super::http::page;
 use super::json::Object;
 use super::payments::{Payment, Provider};
 use super::webhook::WebhookSpecs;
-use super::webhook_body::{WebhookShape, finvypay_word};
+use super::webhook_body::{WebhookShape, finvypay_status};
 use super::world::World;
 use super::{clock, delivery};
 
-/// How long a late webhook takes.
+/// The delay of a late webhook.
 const LATE_MS: u32 = 2_000;
 
-/// What the form of the page sends.
+/// The form of the payment page.
 #[derive(Deserialize)]
-struct Deed {
+struct BuyerAction {
     outcome: Outcome,
-    webhook: When,
+    webhook: WebhookTiming,
     shape: WebhookShape,
 }
 
@@ -42,14 +42,14 @@ enum Outcome {
     Authorize,
     Fail,
     Cancel,
-    /// The buyer goes, and the provider has nothing to tell.
+    /// The buyer leaves, and the provider sends nothing.
     Leave,
 }
 
 #[derive(Clone, Copy, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
-enum When {
-    /// Before the buyer is back in the shop.
+enum WebhookTiming {
+    /// Before the buyer returns to the shop.
     AtOnce,
     Late,
     Twice,
@@ -57,8 +57,8 @@ enum When {
 }
 
 impl Outcome {
-    /// The webhook's word for it.
-    fn word(self) -> Option<&'static str> {
+    /// The status in the webhook.
+    fn webhook_status(self) -> Option<&'static str> {
         match self {
             Self::Pay | Self::PayWrongAmount => Some("completed"),
             Self::Authorize => Some("authorized"),
@@ -73,12 +73,12 @@ impl Outcome {
     }
 }
 
-/// FinvyPay's page.
+/// FinvyPay's payment page.
 pub(super) fn finvypay_routes() -> Router<Arc<World>> {
     Router::new().route("/pay/{id}", get(show).post(pay_and_return))
 }
 
-/// What ApoloPay's button would do.
+/// The actions of ApoloPay's button.
 pub(super) fn apolopay_routes() -> Router<Arc<World>> {
     Router::new().route("/pay/{id}", axum::routing::post(pay_in_button))
 }
@@ -88,8 +88,8 @@ async fn show(State(world): State<Arc<World>>, Path(id): Path<String>) -> Respon
     let Some(payment) = payment else {
         return page(StatusCode::NOT_FOUND, "No such payment.\n".to_owned());
     };
-    let asked = |name| payment.request.text(name).unwrap_or_default();
-    let method = match asked("paymentMethod").as_str() {
+    let requested = |name| payment.request.text(name).unwrap_or_default();
+    let method = match requested("paymentMethod").as_str() {
         "apple_pay" => "Apple Pay".to_owned(),
         "google_pay" => "Google Pay".to_owned(),
         other => other.to_owned(),
@@ -102,27 +102,27 @@ async fn show(State(world): State<Arc<World>>, Path(id): Path<String>) -> Respon
                 .map_or_else(String::new, |amount| amount.get().to_owned()),
         ),
         ("wrong", wrong_amount(&payment).to_owned()),
-        ("currency", asked("currency")),
+        ("currency", requested("currency")),
         ("method", method),
-        ("order", asked("orderId")),
+        ("order", requested("orderId")),
         ("status", payment.status.to_lowercase()),
         ("id", payment.id.clone()),
     ];
     let texts: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    // Chromium applies form-action to where the answer to a form redirects, too.
+    // Chromium applies form-action also to the redirect after a form.
     let targets: String = ["returnUrl", "cancelUrl"]
         .into_iter()
-        .filter_map(|name| reqwest::Url::parse(&asked(name)).ok())
+        .filter_map(|name| reqwest::Url::parse(&requested(name)).ok())
         .map(|url| format!(" {}", url.origin().ascii_serialization()))
         .collect();
     filled_in(&world, "finvypay.html", &texts, &targets).await
 }
 
-/// Back to the shop by its `returnUrl`, or by its `cancelUrl` where nothing was paid.
+/// Redirects to the shop's `returnUrl`, or to its `cancelUrl` if nothing was paid.
 async fn pay_and_return(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
-    Form(deed): Form<Deed>,
+    Form(action): Form<BuyerAction>,
 ) -> Response<Body> {
     let payment = world.memory().payments.by_id(Provider::Finvypay, &id).cloned();
     let Some(payment) = payment else {
@@ -130,41 +130,44 @@ async fn pay_and_return(
     };
     let returns = payment.request.text("returnUrl");
     let cancels = payment.request.text("cancelUrl").or_else(|| returns.clone());
-    let back = if deed.outcome.returns() { returns } else { cancels };
-    match (play(&world, &payment, &deed).await, back) {
+    let back = if action.outcome.returns() { returns } else { cancels };
+    match (perform(&world, &payment, &action).await, back) {
         (Err(problem), _) => page(StatusCode::BAD_REQUEST, format!("{problem}\n")),
         (Ok(()), Some(back)) => Redirect::to(&back).into_response(),
-        (Ok(()), None) => page(StatusCode::OK, "Done. There is nowhere to return to.\n".to_owned()),
+        (Ok(()), None) => page(
+            StatusCode::OK,
+            "Done. The payment has no URL to return to.\n".to_owned(),
+        ),
     }
 }
 
 async fn pay_in_button(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
-    Form(deed): Form<Deed>,
+    Form(action): Form<BuyerAction>,
 ) -> Response<Body> {
     let payment = world.memory().payments.by_id(Provider::Apolopay, &id).cloned();
     let Some(payment) = payment else {
         return page(StatusCode::NOT_FOUND, "No such process.\n".to_owned());
     };
-    match play(&world, &payment, &deed).await {
+    match perform(&world, &payment, &action).await {
         Err(problem) => page(StatusCode::BAD_REQUEST, format!("{problem}\n")),
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
-/// Sends what there is to send. A late webhook outlives the request that asked for it.
-async fn play(world: &Arc<World>, payment: &Payment, deed: &Deed) -> Result<(), String> {
-    let Some(word) = deed.outcome.word() else {
+/// Performs an action of the buyer: sends the webhooks. A late webhook is sent in the background.
+async fn perform(world: &Arc<World>, payment: &Payment, action: &BuyerAction) -> Result<(), String> {
+    let Some(status) = action.outcome.webhook_status() else {
         return Ok(());
     };
-    if deed.webhook == When::Never {
-        // The provider knows, and tells whoever asks. Of a wrong amount it could not: its answer names what was asked for.
-        if deed.outcome != Outcome::PayWrongAmount {
+    if action.webhook == WebhookTiming::Never {
+        // The status call reports the outcome. It cannot report a wrong amount: it returns the requested one.
+        if action.outcome != Outcome::PayWrongAmount {
             let now = clock::to_milliseconds(OffsetDateTime::now_utc());
             let mut memory = world.memory();
             if let Some(payment) = memory.payments.by_id_mut(payment.provider, &payment.id) {
-                payment.set_status(&finvypay_word(word), now);
+                payment.set_status(&finvypay_status(status), now);
             }
         }
         return Ok(());
@@ -173,24 +176,31 @@ async fn play(world: &Arc<World>, payment: &Payment, deed: &Deed) -> Result<(), 
     let webhook = Object::default()
         .with("provider", payment.provider)
         .with("payment", &payment.id)
-        .with("outcome", word)
-        .with("shape", deed.shape)
-        .with("times", if deed.webhook == When::Twice { 2 } else { 1 })
-        .with("delayMs", if deed.webhook == When::Late { LATE_MS } else { 0 })
-        .with_some("amount", amount.filter(|_| deed.outcome == Outcome::PayWrongAmount));
+        .with("outcome", status)
+        .with("shape", action.shape)
+        .with("times", if action.webhook == WebhookTiming::Twice { 2 } else { 1 })
+        .with(
+            "delayMs",
+            if action.webhook == WebhookTiming::Late {
+                LATE_MS
+            } else {
+                0
+            },
+        )
+        .with_some("amount", amount.filter(|_| action.outcome == Outcome::PayWrongAmount));
     let webhooks: WebhookSpecs = serde_json::from_str(&webhook.to_string()).map_err(|error| error.to_string())?;
     let world = Arc::clone(world);
     let sending = tokio::spawn(async move { delivery::send(&world, webhooks).await });
-    if deed.webhook == When::Late {
+    if action.webhook == WebhookTiming::Late {
         return Ok(());
     }
     sending.await.map_err(|error| error.to_string())?.map(|_| ())
 }
 
-/// Other money than was asked for.
+/// An amount that differs from the requested one.
 fn wrong_amount(payment: &Payment) -> &'static str {
-    let asked = payment.amount();
-    if asked.is_some_and(|asked| asked.get() == "1") {
+    let requested = payment.amount();
+    if requested.is_some_and(|requested| requested.get() == "1") {
         "2"
     } else {
         "1"

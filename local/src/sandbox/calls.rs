@@ -1,4 +1,4 @@
-//! The record of every call that the providers received, and of how many were in progress at one time.
+//! The record of every call to the providers, and of how many were concurrent.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::delivery::Delivery;
-use super::http::{Answer, Received};
+use super::http::{RawResponse, Received};
 use super::payments::Provider;
 
-/// What a call asked for.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
@@ -18,7 +18,7 @@ pub enum Kind {
     Create,
     /// FinvyPay's status of one payment.
     Status,
-    /// FinvyPay's transactions of an order.
+    /// FinvyPay's list of an order's transactions.
     List,
     /// A path or method that the provider does not have.
     Unknown,
@@ -28,51 +28,51 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// It has not.
+    /// It has not ended.
     InProgress,
-    /// With an answer.
-    Answered,
-    /// The connection was closed without an answer.
+    /// With a response.
+    Responded,
+    /// The connection was closed without a response.
     DroppedBeforeReply,
-    /// The connection was closed after half of the answer.
+    /// The connection was closed after half of the response.
     DroppedMidReply,
-    /// The caller closed the connection first.
+    /// The caller closed the connection.
     ClientGone,
 }
 
-/// One call that a provider received.
+/// One call to a provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// Which provider.
+    /// The provider.
     pub provider: Provider,
-    /// What it asked for.
+    /// Its kind.
     pub kind: Kind,
-    /// The order it is about, where that could be read.
+    /// The order, if it could be read.
     pub order_id: Option<String>,
     /// The HTTP method.
     pub method: String,
-    /// The path and query on the provider's host.
+    /// Path and query on the provider's host.
     pub path: String,
-    /// Headers, their names in lower case.
+    /// Headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body as it was received.
+    /// The exact body.
     pub body: String,
-    /// When it came, in milliseconds since 1970.
+    /// When it arrived, in milliseconds since 1970.
     pub received_ms: u64,
-    /// When it ended.
+    /// When it ended, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// The HTTP status of the answer that was made for it.
+    /// The HTTP status of its response, even if the response was not sent.
     pub status: Option<u16>,
-    /// The body of that answer.
-    pub answer: Option<String>,
-    /// Whether that answer repeats the one that its `Idempotency-Key` got first.
+    /// The body of that response.
+    pub response: Option<String>,
+    /// Whether the response repeats the first one of its `Idempotency-Key`.
     pub replayed: bool,
-    /// The provider's ids for the payment it made: process id, or payment id and transaction id.
+    /// The provider's ids of the payment that it created: process id, or payment id and transaction id.
     pub ids: Vec<String>,
-    /// The webhooks that were sent before it was answered.
+    /// The webhooks that were sent before the response.
     pub webhooks: Vec<Delivery>,
 }
 
@@ -80,40 +80,40 @@ pub struct Call {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Calls {
-    /// The calls in the order in which they came.
+    /// The calls in the order in which they arrived.
     pub calls: Vec<Call>,
-    /// The greatest number of create calls that were in progress at one time.
+    /// The greatest number of concurrent create calls.
     pub max_in_flight: usize,
 }
 
-/// The create calls of a provider that were in progress at one time.
+/// The concurrent create calls of a provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InFlight {
-    /// The greatest number of them, of all orders together.
+    /// The greatest number of concurrent calls, for all orders together.
     pub max: usize,
-    /// The greatest number for each order that ever had more than one.
+    /// The greatest number for each order with more than one at a time.
     pub orders: BTreeMap<String, usize>,
 }
 
-/// Whose calls in progress are counted together: an order's, or all of a provider's.
-type Flights = (Provider, Option<String>);
+/// The calls that are counted together: those of an order, or all of a provider.
+type Scope = (Provider, Option<String>);
 
 #[derive(Debug, Default)]
-struct Flight {
+struct Concurrency {
     now: usize,
-    most: usize,
+    max: usize,
 }
 
 /// All calls, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct CallLog {
     calls: Vec<Call>,
-    flights: HashMap<Flights, Flight>,
+    concurrency: HashMap<Scope, Concurrency>,
 }
 
 impl CallLog {
-    /// Records a call that begins; answers where it stands in the log.
+    /// Records a new call and returns its index.
     pub(super) fn begin(
         &mut self,
         provider: Provider,
@@ -122,10 +122,10 @@ impl CallLog {
         received: &Received,
     ) -> usize {
         if kind == Kind::Create {
-            for flights in flights(provider, order_id.clone()) {
-                let flight = self.flights.entry(flights).or_default();
-                flight.now += 1;
-                flight.most = flight.most.max(flight.now);
+            for scope in scopes(provider, order_id.clone()) {
+                let calls = self.concurrency.entry(scope).or_default();
+                calls.now += 1;
+                calls.max = calls.max.max(calls.now);
             }
         }
         self.calls.push(Call {
@@ -140,7 +140,7 @@ impl CallLog {
             ended_ms: None,
             outcome: Outcome::InProgress,
             status: None,
-            answer: None,
+            response: None,
             replayed: false,
             ids: Vec::new(),
             webhooks: Vec::new(),
@@ -148,11 +148,11 @@ impl CallLog {
         self.calls.len() - 1
     }
 
-    /// Notes which answer was made for a call, whether or not the caller will see it.
-    pub(super) fn decide(&mut self, index: usize, answer: &Answer) {
+    /// Records the response to a call, whether or not the caller will receive it.
+    pub(super) fn record_response(&mut self, index: usize, response: &RawResponse) {
         self.update(index, |call| {
-            call.status = Some(answer.status);
-            call.answer = Some(answer.body.clone());
+            call.status = Some(response.status);
+            call.response = Some(response.body.clone());
         });
     }
 
@@ -164,12 +164,12 @@ impl CallLog {
             call.ended_ms = Some(clock::now_ms());
             ended = (call.kind == Kind::Create).then(|| (call.provider, call.order_id.clone()));
         });
-        for flights in ended
+        for scope in ended
             .into_iter()
-            .flat_map(|(provider, order_id)| flights(provider, order_id))
+            .flat_map(|(provider, order_id)| scopes(provider, order_id))
         {
-            if let Some(flight) = self.flights.get_mut(&flights) {
-                flight.now = flight.now.saturating_sub(1);
+            if let Some(calls) = self.concurrency.get_mut(&scope) {
+                calls.now = calls.now.saturating_sub(1);
             }
         }
     }
@@ -180,7 +180,7 @@ impl CallLog {
         }
     }
 
-    /// A provider's calls of one kind, of one order or of all.
+    /// A provider's calls of one kind, for one order or all orders.
     pub(super) fn find(&self, provider: Provider, kind: Kind, order_id: Option<&str>) -> Calls {
         let wanted = |call: &&Call| {
             call.provider == provider
@@ -189,29 +189,29 @@ impl CallLog {
         };
         Calls {
             calls: self.calls.iter().filter(wanted).cloned().collect(),
-            max_in_flight: self.most(provider, order_id),
+            max_in_flight: self.max_in_flight(provider, order_id),
         }
     }
 
-    /// How crowded a provider was.
+    /// The concurrency of a provider's create calls.
     pub(super) fn in_flight(&self, provider: Provider) -> InFlight {
-        let orders = self.flights.iter().filter_map(|((of, order_id), flight)| {
-            let order_id = order_id.as_ref().filter(|_| *of == provider && flight.most > 1)?;
-            Some((order_id.clone(), flight.most))
+        let orders = self.concurrency.iter().filter_map(|((of, order_id), calls)| {
+            let order_id = order_id.as_ref().filter(|_| *of == provider && calls.max > 1)?;
+            Some((order_id.clone(), calls.max))
         });
         InFlight {
-            max: self.most(provider, None),
+            max: self.max_in_flight(provider, None),
             orders: orders.collect(),
         }
     }
 
-    fn most(&self, provider: Provider, order_id: Option<&str>) -> usize {
-        let flight = self.flights.get(&(provider, order_id.map(str::to_owned)));
-        flight.map_or(0, |flight| flight.most)
+    fn max_in_flight(&self, provider: Provider, order_id: Option<&str>) -> usize {
+        let calls = self.concurrency.get(&(provider, order_id.map(str::to_owned)));
+        calls.map_or(0, |calls| calls.max)
     }
 }
 
-fn flights(provider: Provider, order_id: Option<String>) -> impl Iterator<Item = Flights> {
+fn scopes(provider: Provider, order_id: Option<String>) -> impl Iterator<Item = Scope> {
     let of_order = order_id.map(|order_id| (provider, Some(order_id)));
     of_order.into_iter().chain([(provider, None)])
 }

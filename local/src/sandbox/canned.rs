@@ -1,9 +1,9 @@
-//! The errors and the nonsense that the providers were seen or documented to answer, by name.
+//! Named error responses and malformed responses of the providers, documented or observed.
 
-use super::http::Answer;
+use super::http::RawResponse;
 use super::payments::Provider;
 
-/// Name, HTTP status, body. The first list is ApoloPay's, in the NestJS shape.
+/// ApoloPay's, in the NestJS shape: name, HTTP status, body.
 const APOLOPAY: &[(&str, u16, &str)] = &[
     (
         "BAD_REQUEST",
@@ -52,6 +52,7 @@ const APOLOPAY: &[(&str, u16, &str)] = &[
     ("NOT_A_UUID", 201, r#"{"processId":"12345"}"#),
 ];
 
+/// FinvyPay's.
 const FINVYPAY: &[(&str, u16, &str)] = &[
     (
         "INVALID_PAYMENT_METHOD",
@@ -126,7 +127,7 @@ const FINVYPAY: &[(&str, u16, &str)] = &[
     ),
 ];
 
-/// What something in front of either provider answers.
+/// Responses of a proxy in front of either provider.
 const BOTH: &[(&str, u16, &str)] = &[
     (
         "HTML",
@@ -137,8 +138,8 @@ const BOTH: &[(&str, u16, &str)] = &[
     ("EMPTY_BODY", 200, ""),
 ];
 
-/// The answer of that name.
-pub(super) fn answer(provider: Provider, name: &str) -> Option<Answer> {
+/// The response of that name.
+pub(super) fn response(provider: Provider, name: &str) -> Option<RawResponse> {
     let (_, status, body) = all(provider).find(|(known, _, _)| *known == name)?;
     let media_type = if body.starts_with('<') {
         "text/html"
@@ -156,14 +157,14 @@ pub(super) fn answer(provider: Provider, name: &str) -> Option<Answer> {
             headers.push((name.to_owned(), value.to_owned()));
         }
     }
-    Some(Answer {
+    Some(RawResponse {
         status: *status,
         headers,
         body: (*body).to_owned(),
     })
 }
 
-/// All names of a provider.
+/// The names of a provider's responses.
 pub(super) fn names(provider: Provider) -> Vec<&'static str> {
     all(provider).map(|(name, _, _)| *name).collect()
 }

@@ -1,6 +1,6 @@
-//! Chance: the faults that calls meet though no script asks for them.
+//! Injects faults into random calls.
 //!
-//! A call that a script has a reply for is left alone, and so is one that the provider refuses.
+//! Calls with a scripted reply, and calls that the provider refuses, are spared.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 use super::calls::Kind;
 use super::script::{DropPoint, Reply};
 
-/// What a call can meet.
+/// A fault that is injected into a call.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Mishap {
-    /// 500. Whether the payment exists all the same is left to chance.
+pub enum InjectedFault {
+    /// 500. At random, the payment is created or not.
     Error500,
-    /// 429, and nothing is done.
+    /// 429. The call has no effect.
     Error429,
-    /// The connection is closed, and nothing is done.
+    /// The connection is closed. The call has no effect.
     DropBefore,
-    /// It is done, and the connection is closed instead of the reply.
+    /// The call has its effect, then the connection is closed without a reply.
     DropAfter,
-    /// It is done, and the reply comes late.
+    /// The call has its effect, and the reply is late.
     Late,
-    /// No reply for a long time, and then the connection is closed. Whether it is done is left to chance.
+    /// The connection hangs, and is closed without a reply. At random, the call has its effect or not.
     Hang,
-    /// HTML, half of a JSON text, or nothing, for a body. Whether it is done is left to chance.
-    Nonsense,
+    /// The body is HTML, truncated JSON or empty. At random, the call has its effect or not.
+    Malformed,
 }
 
-impl Mishap {
-    /// All of them.
+impl InjectedFault {
+    /// All faults.
     pub const ALL: [Self; 7] = [
         Self::Error500,
         Self::Error429,
@@ -38,7 +38,7 @@ impl Mishap {
         Self::DropAfter,
         Self::Late,
         Self::Hang,
-        Self::Nonsense,
+        Self::Malformed,
     ];
 }
 
@@ -46,24 +46,24 @@ impl Mishap {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Chaos {
-    /// How many of a hundred create, status and list calls meet a mishap. 0: none.
+    /// The percentage of create, status and list calls with a fault.
     pub percent: u8,
-    /// What chance is drawn from.
+    /// The seed of the random numbers.
     #[serde(default)]
     pub seed: u64,
-    /// Which mishaps; all of them where this is left out.
+    /// The faults to inject; by default all.
     #[serde(default = "all")]
-    pub mishaps: Vec<Mishap>,
-    /// How late a late reply is.
+    pub faults: Vec<InjectedFault>,
+    /// The delay of a late reply.
     #[serde(default = "late_ms")]
     pub late_ms: u64,
-    /// How long a hanging call hangs: longer than any caller waits, where this is left out.
+    /// How long a call hangs; by default longer than any caller waits.
     #[serde(default = "hang_ms")]
     pub hang_ms: u64,
 }
 
-fn all() -> Vec<Mishap> {
-    Mishap::ALL.to_vec()
+fn all() -> Vec<InjectedFault> {
+    InjectedFault::ALL.to_vec()
 }
 
 fn late_ms() -> u64 {
@@ -79,7 +79,7 @@ impl Default for Chaos {
         Self {
             percent: 0,
             seed: 0,
-            mishaps: all(),
+            faults: all(),
             late_ms: late_ms(),
             hang_ms: hang_ms(),
         }
@@ -87,35 +87,35 @@ impl Default for Chaos {
 }
 
 impl Chaos {
-    /// What makes no sense in it, if something does.
+    /// The problem of invalid settings, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         if self.percent > 100 {
-            return Some(format!("{} of a hundred calls", self.percent));
+            return Some(format!("percent must be at most 100, not {}", self.percent));
         }
-        (self.percent > 0 && self.mishaps.is_empty()).then(|| "no mishaps to choose from".to_owned())
+        (self.percent > 0 && self.faults.is_empty()).then(|| "faults must not be empty".to_owned())
     }
 }
 
-/// What chance has done.
+/// The faults that were injected.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChaosReport {
-    /// The calls that could have met a mishap.
+    /// The number of calls that were eligible.
     pub calls: usize,
-    /// How many met which.
-    pub mishaps: BTreeMap<Mishap, usize>,
+    /// The number of calls with each fault.
+    pub faults: BTreeMap<InjectedFault, usize>,
 }
 
-/// Chance at work.
+/// Injects faults, and counts them.
 #[derive(Debug, Default)]
-pub(super) struct Chance {
+pub(super) struct FaultInjector {
     chaos: Chaos,
     random: fastrand::Rng,
     report: ChaosReport,
 }
 
-impl Chance {
-    /// Begins anew; gives what was done until now.
+impl FaultInjector {
+    /// Starts anew with these settings. Returns the report until now.
     pub(super) fn set(&mut self, chaos: Chaos) -> ChaosReport {
         self.random = fastrand::Rng::with_seed(chaos.seed);
         self.chaos = chaos;
@@ -126,8 +126,8 @@ impl Chance {
         self.report.clone()
     }
 
-    /// What the next call meets.
-    pub(super) fn strike(&mut self, kind: Kind) -> Option<Reply> {
+    /// The reply for the next call, if it gets a fault.
+    pub(super) fn next_fault(&mut self, kind: Kind) -> Option<Reply> {
         if self.chaos.percent == 0 {
             return None;
         }
@@ -135,47 +135,47 @@ impl Chance {
         if self.random.u8(0..100) >= self.chaos.percent {
             return None;
         }
-        let mishap = *self.random.choice(&self.chaos.mishaps)?;
-        *self.report.mishaps.entry(mishap).or_default() += 1;
-        Some(self.reply(mishap, kind))
+        let fault = *self.random.choice(&self.chaos.faults)?;
+        *self.report.faults.entry(fault).or_default() += 1;
+        Some(self.reply(fault, kind))
     }
 
-    fn reply(&mut self, mishap: Mishap, kind: Kind) -> Reply {
-        let by_chance = self.random.bool();
+    fn reply(&mut self, fault: InjectedFault, kind: Kind) -> Reply {
+        let at_random = self.random.bool();
         let mut reply = Reply::default();
-        let is_done = match mishap {
-            Mishap::Error500 => {
+        let has_effect = match fault {
+            InjectedFault::Error500 => {
                 reply.error = Some("INTERNAL_ERROR".to_owned());
-                by_chance
+                at_random
             }
-            Mishap::Error429 => {
+            InjectedFault::Error429 => {
                 reply.error = Some("RATE_LIMITED".to_owned());
                 false
             }
-            Mishap::DropBefore => {
+            InjectedFault::DropBefore => {
                 reply.drop = Some(DropPoint::BeforeReply);
                 false
             }
-            Mishap::DropAfter => {
+            InjectedFault::DropAfter => {
                 reply.drop = Some(DropPoint::BeforeReply);
                 true
             }
-            Mishap::Late => {
+            InjectedFault::Late => {
                 reply.delay_ms = self.chaos.late_ms;
                 true
             }
-            Mishap::Hang => {
+            InjectedFault::Hang => {
                 reply.delay_ms = self.chaos.hang_ms;
                 reply.drop = Some(DropPoint::BeforeReply);
-                by_chance
+                at_random
             }
-            Mishap::Nonsense => {
+            InjectedFault::Malformed => {
                 let bodies = ["HTML_OK", "TRUNCATED_JSON", "EMPTY_BODY"];
                 reply.error = self.random.choice(bodies).map(str::to_owned);
-                by_chance
+                at_random
             }
         };
-        reply.create = (kind == Kind::Create).then_some(is_done);
+        reply.create = (kind == Kind::Create).then_some(has_effect);
         reply
     }
 }

@@ -1,13 +1,13 @@
-//! What both providers check of a value: decided on its text, never on a float.
+//! The providers' common checks of amounts and metadata, on the JSON text, never on a float.
 
 use serde_json::value::RawValue;
 
 use super::json::{Object, compact};
 
-/// The most that `metadata` may have, as compact JSON.
-const METADATA_BYTES: usize = 10 * 1024;
+/// The size limit of `metadata`, as compact JSON.
+const MAX_METADATA_BYTES: usize = 10 * 1024;
 
-/// What is wrong with an amount, if something is.
+/// The problem of an invalid amount, if there is one.
 pub(super) fn amount_problem(value: &RawValue) -> Option<&'static str> {
     let text = value.get();
     if !text.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
@@ -32,12 +32,12 @@ pub(super) fn amount_problem(value: &RawValue) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with metadata, if something is.
+/// The problem of invalid metadata, if there is one.
 pub(super) fn metadata_problem(value: &RawValue) -> Option<&'static str> {
     if serde_json::from_str::<Object>(value.get()).is_err() {
         return Some("must be an object");
     }
-    (compact(value.get()).len() > METADATA_BYTES).then_some("must not be larger than 10 KB")
+    (compact(value.get()).len() > MAX_METADATA_BYTES).then_some("must not be larger than 10 KB")
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_judged_by_value_on_their_text() {
+    fn amount_is_checked_by_value_on_its_text() {
         for good in [
             "25.50",
             "25.5",
@@ -85,17 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_an_object_of_ten_kilobytes_at_most() {
-        let of_bytes = |bytes: usize| format!("{{\"k\":\"{}\"}}", "x".repeat(bytes - 8));
-        assert_eq!(of_bytes(10_240).len(), 10_240);
-        assert_eq!(metadata_problem(&raw(&of_bytes(10_240))), None);
+    fn metadata_must_be_an_object_of_at_most_ten_kilobytes() {
+        let of_size = |bytes: usize| format!("{{\"k\":\"{}\"}}", "x".repeat(bytes - 8));
+        assert_eq!(of_size(10_240).len(), 10_240);
+        assert_eq!(metadata_problem(&raw(&of_size(10_240))), None);
         assert_eq!(
-            metadata_problem(&raw(&of_bytes(10_240).replace(':', " :  "))),
+            metadata_problem(&raw(&of_size(10_240).replace(':', " :  "))),
             None,
-            "blanks do not count"
+            "whitespace does not count"
         );
         assert_eq!(
-            metadata_problem(&raw(&of_bytes(10_241))),
+            metadata_problem(&raw(&of_size(10_241))),
             Some("must not be larger than 10 KB")
         );
         for bad in ["null", "[]", "\"text\"", "1"] {

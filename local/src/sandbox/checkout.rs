@@ -1,7 +1,7 @@
-//! The checkout page: a small shop at `/`, and what belongs to it.
+//! The checkout page: a small shop at `/`, and its files.
 //!
-//! The files are read from disk at every request, so that whoever changes one sees it on reload; the stand-ins only ever
-//! run from the workspace. Nothing comes from another host, and no script or style stands in a page.
+//! The files are read from the workspace for every request, so that a change shows on reload. Nothing is loaded from
+//! other hosts, and pages have no inline scripts or styles.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use super::world::World;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/checkout");
-/// The page uses the very file that shops copy.
+/// The page uses the same client that shops copy.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/frontend");
 
-/// What ApoloPay's real element calls, where it takes the place of the stand-in (docs/frontend.md).
+/// The hosts of ApoloPay's real element, if it replaces the stand-in (docs/frontend.md).
 const SMARTPAY_HOSTS: &str = " https://pb-api.apolopay.app https://pb-ws.apolopay.app";
-/// It is made with Lit, which has this policy for the HTML that it makes.
+/// The real element uses Lit, which creates HTML under this Trusted Types policy.
 const SMARTPAY_TYPES: &str = "lit-html";
 
 /// ApoloPay's real element instead of the stand-in.
 #[derive(Clone, Debug)]
 pub struct SmartPay {
-    /// A file: one module that defines `<apolopay-button>` and exports `ApoloPayClient`.
+    /// The file of a module that defines `<apolopay-button>` and exports `ApoloPayClient`.
     pub bundle: PathBuf,
     /// The public key of the merchant's button.
     pub public_key: String,
 }
 
 impl SmartPay {
-    /// As `SMARTPAY_BUNDLE` and `SMARTPAY_PUBLIC_KEY` say, where both are given.
+    /// From `SMARTPAY_BUNDLE` and `SMARTPAY_PUBLIC_KEY`; `None` unless both are set.
     pub fn from(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         Some(Self {
             bundle: PathBuf::from(variable("SMARTPAY_BUNDLE")?),
@@ -60,7 +60,7 @@ pub(super) fn routes() -> Router<Arc<World>> {
         )
 }
 
-/// What smartpay.mjs asks for.
+/// The settings for smartpay.mjs.
 async fn settings(State(world): State<Arc<World>>) -> Response<Body> {
     let smart_pay = world.config.smart_pay.as_ref().map(|smart_pay| {
         Object::default()
@@ -72,34 +72,34 @@ async fn settings(State(world): State<Arc<World>>) -> Response<Body> {
 
 async fn bundle(State(world): State<Arc<World>>) -> Response<Body> {
     let Some(smart_pay) = &world.config.smart_pay else {
-        return none();
+        return not_found();
     };
     match tokio::fs::read_to_string(&smart_pay.bundle).await {
-        Ok(text) => answer(JAVASCRIPT, text, &policy(&world, "")),
-        Err(_) => none(),
+        Ok(text) => file_response(JAVASCRIPT, text, &policy(&world, "")),
+        Err(_) => not_found(),
     }
 }
 
 async fn named(world: &World, name: &str) -> Response<Body> {
     match read(name).await {
-        Some((media_type, text)) => answer(media_type, text, &policy(world, "")),
-        None => none(),
+        Some((media_type, text)) => file_response(media_type, text, &policy(world, "")),
+        None => not_found(),
     }
 }
 
-/// An HTML page out of a file, each `{{name}}` in it replaced by a text. `form_targets` are origins beside our own that its
-/// forms may lead to, each after a blank.
+/// An HTML page from a file, with each `{{name}}` replaced. `form_targets` lists further origins for its forms, each
+/// after a space.
 pub(super) async fn filled_in(world: &World, name: &str, texts: &[(&str, &str)], form_targets: &str) -> Response<Body> {
     let Some((media_type, mut text)) = read(name).await else {
-        return none();
+        return not_found();
     };
     for (name, value) in texts {
         text = text.replace(&format!("{{{{{name}}}}}"), &escaped(value));
     }
-    answer(media_type, text, &policy(world, form_targets))
+    file_response(media_type, text, &policy(world, form_targets))
 }
 
-fn none() -> Response<Body> {
+fn not_found() -> Response<Body> {
     page(StatusCode::NOT_FOUND, "There is no such page.\n".to_owned())
 }
 
@@ -135,8 +135,8 @@ fn policy(world: &World, form_targets: &str) -> String {
     )
 }
 
-/// A file for a browser, under a content security policy.
-pub(super) fn answer(media_type: &'static str, body: impl Into<Body>, policy: &str) -> Response<Body> {
+/// A file for a browser, with a content security policy.
+pub(super) fn file_response(media_type: &'static str, body: impl Into<Body>, policy: &str) -> Response<Body> {
     let mut response = ([(header::CONTENT_TYPE, media_type)], body.into()).into_response();
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::try_from(policy) {
@@ -152,7 +152,7 @@ pub(super) fn answer(media_type: &'static str, body: impl Into<Body>, policy: &s
     response
 }
 
-/// A text that means nothing in HTML.
+/// Escapes a text for HTML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -10,7 +10,7 @@ use super::http::loopback_client;
 use super::json::Object;
 use super::payments::{Payment, Provider};
 
-/// Drives running stand-ins, in this process or in another.
+/// Controls running stand-ins, in this process or another.
 #[derive(Clone, Debug)]
 pub struct Control {
     base_url: String,
@@ -23,15 +23,15 @@ pub enum ControlError {
     /// The stand-ins could not be reached.
     #[error("the stand-ins cannot be reached")]
     Http(#[from] reqwest::Error),
-    /// They answered something else than was expected.
-    #[error("the stand-ins answered something unexpected")]
+    /// Their response was not as expected.
+    #[error("unexpected response of the stand-ins")]
     Json(#[from] serde_json::Error),
-    /// They refused the request, and say why.
+    /// They refused the request.
     #[error("the stand-ins refused ({status}): {problem}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// A sentence that says what is wrong.
+        /// The reason.
         problem: String,
     },
 }
@@ -55,7 +55,7 @@ impl Control {
     /// A client for the stand-ins at `base_url`, such as `http://127.0.0.1:4010`.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// If no HTTP client can be created.
     pub fn new(base_url: &str) -> Result<Self, ControlError> {
         Ok(Self {
             base_url: base_url.trim_end_matches('/').to_owned(),
@@ -63,10 +63,10 @@ impl Control {
         })
     }
 
-    /// Says what the next create calls of an order get, one reply each.
+    /// Scripts the replies to the next create calls of an order, one for each call.
     ///
     /// # Errors
-    /// When the stand-ins refuse it or cannot be reached.
+    /// If the stand-ins refuse it or cannot be reached.
     pub async fn replies(
         &self,
         provider: Provider,
@@ -80,29 +80,30 @@ impl Control {
         self.script(&script).await.map(drop)
     }
 
-    /// Sends a whole script, such as one for status calls. Gives how many of its replies, and of those before it, nobody has
-    /// had yet.
+    /// Sends a whole script, such as one for status calls. Returns how many scripted replies are unused, including
+    /// earlier ones.
     ///
     /// # Errors
-    /// When the stand-ins refuse it or cannot be reached.
+    /// If the stand-ins refuse it or cannot be reached.
     pub async fn script(&self, script: &impl Serialize) -> Result<usize, ControlError> {
         self.post::<Waiting>("replies", script)
             .await
-            .map(|answer| answer.waiting)
+            .map(|response| response.waiting)
     }
 
-    /// The create calls that were received for an order.
+    /// The create calls for an order.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn calls(&self, provider: Provider, order_id: &str) -> Result<Calls, ControlError> {
         self.calls_where(provider, order_id, &[]).await
     }
 
-    /// The same with more of the query, such as `[("kind", "status"), ("atLeast", "2"), ("ended", "true")]`.
+    /// The calls for an order, with further query parameters such as
+    /// `[("kind", "status"), ("atLeast", "2"), ("ended", "true")]`.
     ///
     /// # Errors
-    /// When there are still not so many after a while, or when the stand-ins cannot be reached.
+    /// If there are not that many in time, or the stand-ins cannot be reached.
     pub async fn calls_where(
         &self,
         provider: Provider,
@@ -112,75 +113,75 @@ impl Control {
         self.get("calls", provider, order_id, more).await
     }
 
-    /// The create calls that were received for any order, or for none.
+    /// All create calls, with or without an order.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn all_calls(&self, provider: Provider) -> Result<Vec<Call>, ControlError> {
         self.get_of::<Calls>("calls", provider, &[])
             .await
-            .map(|answer| answer.calls)
+            .map(|response| response.calls)
     }
 
-    /// Sends one webhook or a list of them.
+    /// Sends one webhook, or several in order.
     ///
     /// # Errors
-    /// When the stand-ins refuse it or cannot be reached. What the receiver answered is in the deliveries.
+    /// If the stand-ins refuse it or cannot be reached. The receiver's responses are in the deliveries.
     pub async fn webhooks(&self, specs: impl Serialize) -> Result<Vec<Delivery>, ControlError> {
         self.post::<Deliveries>("webhooks", &specs)
             .await
-            .map(|answer| answer.deliveries)
+            .map(|response| response.deliveries)
     }
 
     /// The payments of an order at the provider, oldest first.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn payments(&self, provider: Provider, order_id: &str) -> Result<Vec<Payment>, ControlError> {
         self.get::<Payments>("payments", provider, order_id, &[])
             .await
-            .map(|answer| answer.payments)
+            .map(|response| response.payments)
     }
 
     /// The payments of every order at the provider, oldest first.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn all_payments(&self, provider: Provider) -> Result<Vec<Payment>, ControlError> {
         self.get_of::<Payments>("payments", provider, &[])
             .await
-            .map(|answer| answer.payments)
+            .map(|response| response.payments)
     }
 
-    /// Has calls meet mishaps by chance from now on, or none any more (the default); gives what it did until now, and
-    /// counts anew.
+    /// Injects random faults into calls from now on; with the default, none. Returns the report until now and resets
+    /// it.
     ///
     /// # Errors
-    /// When the stand-ins refuse it or cannot be reached.
+    /// If the stand-ins refuse it or cannot be reached.
     pub async fn chaos(&self, chaos: &Chaos) -> Result<ChaosReport, ControlError> {
         self.post("chaos", chaos).await
     }
 
-    /// What chance did since it was last told to.
+    /// The faults injected since the last [`Control::chaos`].
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn chaos_report(&self) -> Result<ChaosReport, ControlError> {
         read(self.http.get(self.url("chaos")?).send().await?).await
     }
 
-    /// How many create calls were in progress at one time, at most, since the stand-ins started.
+    /// The greatest number of concurrent create calls since the stand-ins started.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
+    /// If the stand-ins cannot be reached.
     pub async fn in_flight(&self, provider: Provider) -> Result<InFlight, ControlError> {
         self.get_of("in-flight", provider, &[]).await
     }
 
-    /// Moves a payment at the provider without a webhook.
+    /// Sets a payment's status at the provider, without a webhook.
     ///
     /// # Errors
-    /// When there is no such payment or when the stand-ins cannot be reached.
+    /// If there is no such payment, or the stand-ins cannot be reached.
     pub async fn set_status(&self, provider: Provider, id: &str, status: &str) -> Result<Payment, ControlError> {
         let change = Object::default()
             .with("provider", provider)
@@ -189,11 +190,11 @@ impl Control {
         self.post("payments", &change).await
     }
 
-    /// Says which of the merchant's keys a provider takes from now on, and no others.
+    /// Sets which of the merchant's keys a provider accepts from now on.
     ///
     /// # Errors
-    /// When the stand-ins cannot be reached.
-    pub async fn good_keys(&self, provider: Provider, keys: &[&str]) -> Result<(), ControlError> {
+    /// If the stand-ins cannot be reached.
+    pub async fn accept_keys(&self, provider: Provider, keys: &[&str]) -> Result<(), ControlError> {
         let keys = Object::default().with("provider", provider).with("keys", keys);
         self.post::<Object>("keys", &keys).await.map(|_| ())
     }

@@ -1,4 +1,4 @@
-//! The time as the providers write it.
+//! Times in the providers' formats.
 
 use time::OffsetDateTime;
 

@@ -1,28 +1,28 @@
-//! What the stand-ins are set up with: keys, the webhook secret, ApoloPay's dashboard URL.
+//! The stand-ins' settings: keys, the webhook secret, ApoloPay's webhook URL.
 
 use std::env;
 
 use super::aws::LocalAws;
 use super::checkout::SmartPay;
 
-/// The stand-ins' settings; the default is what the local world uses.
+/// The stand-ins' settings. The default is for the local world.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where ApoloPay sends webhooks, as set in its dashboard. FinvyPay's URL comes with each payment.
+    /// ApoloPay's webhook URL, which a merchant sets in its dashboard. FinvyPay's URL comes with each payment.
     pub apolopay_webhook_url: String,
     /// The key that ApoloPay expects in `x-secret-key`.
     pub apolopay_secret_key: String,
     /// The key that FinvyPay expects as a bearer token.
     pub finvypay_api_key: String,
-    /// What both providers sign their webhooks with.
+    /// The webhook secret of both providers.
     pub webhook_secret: String,
-    /// The functions, which the checkout page calls by way of `/api`.
+    /// The functions' base URL, which the checkout page calls through `/api`.
     pub functions_url: String,
-    /// The local AWS, for the live view of the checkout page to look into; without it the view says so.
+    /// The local AWS for the live view of the checkout page. Without it the view shows no table and no events.
     pub aws: Option<LocalAws>,
-    /// ApoloPay's real element for the checkout page; the stand-in without it.
+    /// ApoloPay's real element for the checkout page; without it the stand-in is used.
     pub smart_pay: Option<SmartPay>,
-    /// The payment methods that the merchant has at FinvyPay; any other is `INVALID_PAYMENT_METHOD`.
+    /// The merchant's payment methods at FinvyPay; others get `INVALID_PAYMENT_METHOD`.
     pub payment_methods: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The default with what the environment sets; an empty variable counts as not set.
+    /// The default with the variables of the environment. An empty variable counts as unset.
     #[must_use]
     pub fn from_env() -> Self {
         let default = Self::default();
@@ -59,7 +59,7 @@ impl Config {
     }
 }
 
-/// Why the environment cannot be used.
+/// A variable is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// `SANDBOX_PORT` is not a port number.
@@ -70,7 +70,7 @@ pub enum ConfigError {
 /// The port to listen on: `SANDBOX_PORT`, or 4010.
 ///
 /// # Errors
-/// When the variable is set to something that is no port number.
+/// If the variable is not a port number.
 pub fn port_from_env() -> Result<u16, ConfigError> {
     match variable("SANDBOX_PORT") {
         None => Ok(4010),

@@ -1,4 +1,4 @@
-//! The routes under `/_control`, by which tests, curl and pages drive the stand-ins.
+//! The routes under `/_control`, with which tests, curl and pages control the stand-ins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use super::world::World;
 use super::{clock, delivery, index};
 
 /// How long `atLeast` waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn routes() -> Router<Arc<World>> {
     Router::new()
@@ -43,7 +43,7 @@ pub(super) fn routes() -> Router<Arc<World>> {
         .method_not_allowed_fallback(unknown)
 }
 
-/// Why a control request is refused: a sentence that says what is wrong.
+/// A refused control request: its status and the reason.
 struct Refused(StatusCode, String);
 
 impl Refused {
@@ -82,10 +82,10 @@ struct CallsQuery {
     order_id: Option<String>,
     #[serde(default)]
     kind: Kind,
-    /// Wait until there are so many.
+    /// Wait until there are this many.
     #[serde(default)]
     at_least: usize,
-    /// Count those only that have ended.
+    /// Count only calls that have ended.
     #[serde(default)]
     ended: bool,
 }
@@ -102,7 +102,7 @@ async fn calls(
             .calls
             .find(query.provider, query.kind, query.order_id.as_deref())
     };
-    let enough = async {
+    let waiting = async {
         loop {
             let found = find();
             let counts = |call: &&super::Call| !query.ended || call.outcome != Outcome::InProgress;
@@ -111,23 +111,23 @@ async fn calls(
             }
         }
     };
-    tokio::time::timeout(PATIENCE, enough).await.map(Json).map_err(|_| {
-        let problem = format!("fewer than {} such calls after {PATIENCE:?}", query.at_least);
+    tokio::time::timeout(WAIT_LIMIT, waiting).await.map(Json).map_err(|_| {
+        let problem = format!("fewer than {} such calls after {WAIT_LIMIT:?}", query.at_least);
         Refused(StatusCode::REQUEST_TIMEOUT, problem)
     })
 }
 
-/// Begins anew, and answers with what was done until now.
+/// Starts anew with these settings, and returns the report until now.
 async fn chaos(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<ChaosReport>, Refused> {
     let chaos: Chaos = parse(&body)?;
     if let Some(problem) = chaos.problem() {
         return Err(Refused::because(problem));
     }
-    Ok(Json(world.memory().chance.set(chaos)))
+    Ok(Json(world.memory().fault_injector.set(chaos)))
 }
 
 async fn chaos_report(State(world): State<Arc<World>>) -> Json<ChaosReport> {
-    Json(world.memory().chance.report())
+    Json(world.memory().fault_injector.report())
 }
 
 #[derive(Deserialize)]
@@ -183,27 +183,27 @@ async fn set_payment(State(world): State<Arc<World>>, body: Bytes) -> Result<Jso
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct GoodKeys {
+struct AcceptedKeys {
     provider: Provider,
     keys: Vec<String>,
 }
 
 async fn set_keys(State(world): State<Arc<World>>, body: Bytes) -> Reply {
-    let GoodKeys { provider, keys } = parse(&body)?;
-    let good = keys.len();
-    world.memory().good_keys.insert(provider, keys);
-    Ok(Json(Object::default().with("good", good)))
+    let AcceptedKeys { provider, keys } = parse(&body)?;
+    let accepted = keys.len();
+    world.memory().accepted_keys.insert(provider, keys);
+    Ok(Json(Object::default().with("accepted", accepted)))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JournalQuery {
     order_id: String,
-    /// The payment to look up in the ledger; the newest that was begun for the order here, where it is left out.
+    /// The payment to look up; by default the newest that was created for the order here.
     payment: Option<String>,
 }
 
-/// What the live view of the checkout page shows.
+/// The data of the checkout page's live view.
 async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQuery>, QueryRejection>) -> Reply {
     let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
     let (payment, exchanges) = {
@@ -213,13 +213,13 @@ async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQue
             .into_iter()
             .flat_map(|kind| [calls(Provider::Apolopay, kind), calls(Provider::Finvypay, kind)].concat())
             .collect();
-        let begun = memory.journal.payment_of(&query.order_id);
+        let newest = memory.journal.payment_of(&query.order_id);
         let exchanges = memory.journal.of_order(&query.order_id, calls, &world.config);
-        (query.payment.or(begun), exchanges)
+        (query.payment.or(newest), exchanges)
     };
-    // Carried on when the page is left: what is taken out of the queue must not get lost.
-    let looking = tokio::spawn(async move { look(&world, payment.as_deref()).await });
-    let (ledger, events) = looking
+    // Finishes even if the page is closed, so that no event taken from the queue is lost.
+    let reading = tokio::spawn(async move { read_aws(&world, payment.as_deref()).await });
+    let (ledger, events) = reading
         .await
         .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(
@@ -230,18 +230,18 @@ async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQue
     ))
 }
 
-/// The payment in the ledger, and its events; or why they cannot be seen.
-async fn look(world: &World, payment: Option<&str>) -> (Value, Value) {
+/// A payment's ledger and events, or why they are unavailable.
+async fn read_aws(world: &World, payment: Option<&str>) -> (Value, Value) {
     let unavailable = |problem: String| json!({ "unavailable": problem });
     let Some(aws) = &world.config.aws else {
-        let problem = unavailable("the stand-ins were not told where the table is".to_owned());
+        let problem = unavailable("AWS_ENDPOINT_URL is not set for the stand-ins".to_owned());
         return (problem.clone(), problem);
     };
     let Some(payment) = payment else {
         return (json!({ "state": null, "facts": [] }), json!({ "list": [] }));
     };
-    let note = |event| world.memory().events.note(event);
-    let (ledger, read) = tokio::join!(aws.ledger(&world.http, payment), aws.read_events(&world.http, note));
+    let add = |event| world.memory().events.add(event);
+    let (ledger, read) = tokio::join!(aws.ledger(&world.http, payment), aws.read_events(&world.http, add));
     let events = read.map(|()| json!({ "list": world.memory().events.of(payment) }));
     (ledger.unwrap_or_else(unavailable), events.unwrap_or_else(unavailable))
 }
@@ -251,7 +251,8 @@ async fn unknown(request: Request) -> Refused {
     Refused(StatusCode::NOT_FOUND, problem)
 }
 
-/// Pages of other origins, open in the developer's browser, must not drive the stand-ins, nor the functions through them.
+/// Rejects requests from pages of other origins in the developer's browser: they must not control the stand-ins, nor
+/// call the functions through them.
 pub(super) async fn same_origin(State(world): State<Arc<World>>, request: Request, next: Next) -> Response<Body> {
     if is_foreign(request.headers(), &world.base_url) {
         let problem = format!("only pages of {} may do this", world.base_url);
@@ -264,7 +265,7 @@ fn is_foreign(headers: &HeaderMap, own: &str) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };
-    // A form on a page without referrer comes from the origin `null`, but from the same site.
+    // A form on a page without referrer has the origin `null`, but comes from the same site.
     let is_own_form = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
     !is_own_form && origin != own && *origin != own.replace("127.0.0.1", "localhost")
 }

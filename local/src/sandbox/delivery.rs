@@ -1,4 +1,4 @@
-//! Sending webhooks, and what came of it.
+//! Sends webhooks and reports the responses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,38 +11,39 @@ use time::OffsetDateTime;
 use super::clock;
 use super::http::header_map;
 use super::webhook::{Prepared, WebhookSpec, WebhookSpecs};
-use super::webhook_body::finvypay_word;
+use super::webhook_body::finvypay_status;
 use super::world::World;
 
-/// One webhook as it was sent, and its answer.
+/// One webhook as it was sent, and its response.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Delivery {
-    /// What was sent.
+    /// The webhook.
     pub sent: Sent,
-    /// The HTTP status it was answered with.
+    /// The HTTP status of the response.
     pub status: Option<u16>,
-    /// The headers of that answer, their names in lower case.
+    /// The headers of the response, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body of that answer.
+    /// The body of the response.
     pub body: String,
-    /// Why there was no answer.
+    /// Why there was no response.
     pub error: Option<String>,
 }
 
 /// A webhook as it was sent.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Sent {
-    /// Where to.
+    /// The receiver's URL.
     pub url: String,
-    /// Its headers, their names in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Its exact bytes.
+    /// The exact body.
     pub body: String,
 }
 
-/// Sends webhooks one after the other, in the order given.
+/// Sends webhooks one after another, in the given order.
 ///
-/// All are made ready before the first is sent: an error means that none was.
+/// # Errors
+/// The problem of an invalid webhook. None is sent then.
 pub(super) async fn send(world: &Arc<World>, specs: WebhookSpecs) -> Result<Vec<Delivery>, String> {
     let prepared = {
         let memory = world.memory();
@@ -53,7 +54,7 @@ pub(super) async fn send(world: &Arc<World>, specs: WebhookSpecs) -> Result<Vec<
     let mut deliveries = Vec::new();
     for (spec, prepared) in specs.0.iter().zip(&prepared) {
         tokio::time::sleep(Duration::from_millis(spec.delay_ms)).await;
-        move_payment(world, spec, prepared);
+        update_payment(world, spec, prepared);
         let attempts = (1..=spec.times).map(|attempt| deliver(world, prepared, attempt));
         if spec.concurrent {
             deliveries.extend(join_all(attempts).await);
@@ -66,7 +67,7 @@ pub(super) async fn send(world: &Arc<World>, specs: WebhookSpecs) -> Result<Vec<
     Ok(deliveries)
 }
 
-/// A delivery that could not even be made ready.
+/// A webhook that could not be sent.
 pub(super) fn not_sent(problem: String) -> Delivery {
     Delivery {
         sent: Sent::default(),
@@ -77,8 +78,8 @@ pub(super) fn not_sent(problem: String) -> Delivery {
     }
 }
 
-/// The provider knows what it tells, before it tells it. Late news does not undo a completion.
-fn move_payment(world: &World, spec: &WebhookSpec, prepared: &Prepared) {
+/// Sets the payment's status at the provider before the webhook is sent. A completed payment stays completed.
+fn update_payment(world: &World, spec: &WebhookSpec, prepared: &Prepared) {
     let Some(id) = &prepared.moves else {
         return;
     };
@@ -89,23 +90,23 @@ fn move_payment(world: &World, spec: &WebhookSpec, prepared: &Prepared) {
         .filter(|payment| !payment.is_completed())
     {
         payment.set_status(
-            &finvypay_word(&spec.outcome),
+            &finvypay_status(&spec.outcome),
             clock::to_milliseconds(OffsetDateTime::now_utc()),
         );
     }
 }
 
-/// Delivers a webhook once, and notes it in the journal.
+/// Sends a webhook once, and records it in the journal.
 async fn deliver(world: &World, prepared: &Prepared, attempt: u32) -> Delivery {
     let at_ms = clock::now_ms();
-    let delivery = attempt_to_deliver(world, prepared, attempt).await;
+    let delivery = send_once(world, prepared, attempt).await;
     let order_id = prepared.order_id.clone();
     let mut memory = world.memory();
     memory.journal.webhook(order_id, &delivery, at_ms, clock::now_ms());
     delivery
 }
 
-async fn attempt_to_deliver(world: &World, prepared: &Prepared, attempt: u32) -> Delivery {
+async fn send_once(world: &World, prepared: &Prepared, attempt: u32) -> Delivery {
     let mut request = world
         .http
         .post(&prepared.url)
@@ -125,12 +126,12 @@ async fn attempt_to_deliver(world: &World, prepared: &Prepared, attempt: u32) ->
         headers: header_map(request.headers()),
         body: prepared.body.clone(),
     };
-    let answered = async {
+    let result = async {
         let response = world.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), header_map(response.headers()));
         Ok((status, headers, response.text().await?))
     };
-    match answered.await {
+    match result.await {
         Ok((status, headers, body)) => Delivery {
             sent,
             status: Some(status),
@@ -145,7 +146,7 @@ async fn attempt_to_deliver(world: &World, prepared: &Prepared, attempt: u32) ->
     }
 }
 
-/// An error with its causes.
+/// An error's message with its causes.
 fn chain<E: std::error::Error>(error: &E) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,9 +1,8 @@
-//! Plays a call through: the payment it makes, the reply it gets, and how it gets it.
+//! Handles a call: creates the payment, chooses the reply, and sends it as scripted.
 //!
-//! The payment exists, and an idempotency key is remembered, before the reply is delayed, lost or cut
-//! short: a caller that gives up leaves behind what it would at the real provider. A repeated key never makes a
-//! second payment; it gets the first reply again, or the next scripted one where there is one. What chance does to a call
-//! is played as if it were scripted.
+//! The payment and its idempotency key are stored before the reply is delayed, dropped or truncated, like at the real
+//! provider. A repeated key never creates a second payment: it gets the first reply again, or the next scripted one.
+//! Random faults are handled like scripted replies.
 
 use std::future;
 use std::time::Duration;
@@ -13,63 +12,69 @@ use axum::http::Response;
 
 use super::calls::{Kind, Outcome};
 use super::delivery;
-use super::http::{Answer, NoReply};
+use super::http::{NoReply, RawResponse};
 use super::payments::{Payment, Provider};
 use super::script::{DropPoint, Reply, Shape};
-use super::world::{FirstAnswer, Memory, OpenCall, World};
+use super::world::{FirstResponse, Memory, OpenCall, World};
 use super::{apolopay, finvypay};
 
-/// Answers a create call that passed the provider's checks.
+/// Responds to a create call that passed the provider's checks.
 pub(super) async fn create(call: OpenCall, draft: Payment, key: Option<&str>) -> Response<Body> {
     let Decision {
         reply,
-        answer,
+        response,
         payment_id,
     } = decide(&call, draft, key);
-    deliver(call, reply, answer, payment_id.as_deref()).await
+    deliver(call, reply, response, payment_id.as_deref()).await
 }
 
-/// Answers a status call with what the provider knows, or with what is scripted for the order.
-pub(super) async fn status(call: OpenCall, payment: Option<Payment>, not_found: Answer) -> Response<Body> {
+/// Responds to a status call with the payment's status, or with the scripted reply.
+pub(super) async fn status(call: OpenCall, payment: Option<Payment>, not_found: RawResponse) -> Response<Body> {
     let order_id = payment.as_ref().and_then(|payment| payment.order_id.as_deref());
     let reply = {
         let mut memory = call.world.memory();
         let scripted = memory.scripts.next(Provider::Finvypay, Kind::Status, order_id);
         scripted
-            .or_else(|| memory.chance.strike(Kind::Status))
+            .or_else(|| memory.fault_injector.next_fault(Kind::Status))
             .unwrap_or_default()
     };
     let known = payment
         .as_ref()
-        .map(|payment| finvypay::status_answer(payment, reply.changes()));
-    let answer = reply.verbatim(Provider::Finvypay).or(known).unwrap_or(not_found);
-    deliver(call, reply, answer, payment.as_ref().map(|payment| payment.id.as_str())).await
+        .map(|payment| finvypay::status_reply(payment, reply.changes()));
+    let response = reply.verbatim(Provider::Finvypay).or(known).unwrap_or(not_found);
+    deliver(
+        call,
+        reply,
+        response,
+        payment.as_ref().map(|payment| payment.id.as_str()),
+    )
+    .await
 }
 
-/// Answers a list call with what the provider knows, or with what is scripted for the order.
-pub(super) async fn list(call: OpenCall, order_id: Option<&str>, known: Answer) -> Response<Body> {
+/// Responds to a list call with the known transactions, or with the scripted reply.
+pub(super) async fn list(call: OpenCall, order_id: Option<&str>, known: RawResponse) -> Response<Body> {
     let reply = {
         let mut memory = call.world.memory();
         let scripted = memory.scripts.next(Provider::Finvypay, Kind::List, order_id);
         scripted
-            .or_else(|| memory.chance.strike(Kind::List))
+            .or_else(|| memory.fault_injector.next_fault(Kind::List))
             .unwrap_or_default()
     };
-    let answer = reply.verbatim(Provider::Finvypay).unwrap_or(known);
-    call.world.memory().calls.decide(call.index, &answer);
-    deliver(call, reply, answer, None).await
+    let response = reply.verbatim(Provider::Finvypay).unwrap_or(known);
+    call.world.memory().calls.record_response(call.index, &response);
+    deliver(call, reply, response, None).await
 }
 
-/// Answers a call at once.
-pub(super) fn answer(call: OpenCall, answer: Answer) -> Response<Body> {
-    call.world.memory().calls.decide(call.index, &answer);
-    call.end(Outcome::Answered);
-    answer.whole()
+/// Responds to a call at once.
+pub(super) fn respond(call: OpenCall, response: RawResponse) -> Response<Body> {
+    call.world.memory().calls.record_response(call.index, &response);
+    call.end(Outcome::Responded);
+    response.whole()
 }
 
 struct Decision {
     reply: Reply,
-    answer: Answer,
+    response: RawResponse,
     payment_id: Option<String>,
 }
 
@@ -79,12 +84,12 @@ fn decide(call: &OpenCall, mut payment: Payment, key: Option<&str>) -> Decision 
     let order_id = payment.order_id.as_deref();
     let scripted = memory.scripts.next(payment.provider, Kind::Create, order_id);
     let key = key.filter(|_| memory.scripts.honours_keys(payment.provider, order_id));
-    let first = key.and_then(|key| memory.first_answers.get(key).cloned());
+    let first = key.and_then(|key| memory.first_responses.get(key).cloned());
 
     let is_known = first.is_some();
     let is_scripted = scripted.is_some();
     let reply = scripted
-        .or_else(|| memory.chance.strike(Kind::Create))
+        .or_else(|| memory.fault_injector.next_fault(Kind::Create))
         .unwrap_or_default();
     let instead = reply.verbatim(payment.provider);
     let replayed = is_known && !is_scripted && instead.is_none();
@@ -97,18 +102,18 @@ fn decide(call: &OpenCall, mut payment: Payment, key: Option<&str>) -> Decision 
         None => adopt_scripted_id(&memory, &mut payment, &reply),
     }
     let documented = documented(world, &payment, &reply);
-    let answer = match first {
-        Some(first) if replayed => first.answer,
+    let response = match first {
+        Some(first) if replayed => first.response,
         _ => instead.unwrap_or_else(|| documented.clone()),
     };
     if let Some(key) = key.filter(|_| is_new) {
-        let first = FirstAnswer {
+        let first = FirstResponse {
             payment_id: payment.id.clone(),
-            answer: documented,
+            response: documented,
         };
-        memory.first_answers.insert(key.to_owned(), first);
+        memory.first_responses.insert(key.to_owned(), first);
     }
-    memory.calls.decide(call.index, &answer);
+    memory.calls.record_response(call.index, &response);
     memory.calls.update(call.index, |call| {
         call.replayed = replayed;
         if is_new {
@@ -124,12 +129,12 @@ fn decide(call: &OpenCall, mut payment: Payment, key: Option<&str>) -> Decision 
     }
     Decision {
         reply,
-        answer,
+        response,
         payment_id,
     }
 }
 
-/// A payment gets the id that its scripted reply names, unless that id is another payment's.
+/// Gives a payment the id of its scripted reply, unless another payment has it.
 fn adopt_scripted_id(memory: &Memory, payment: &mut Payment, reply: &Reply) {
     let changes = reply.changes();
     let field = match payment.provider {
@@ -149,15 +154,15 @@ fn adopt_scripted_id(memory: &Memory, payment: &mut Payment, reply: &Reply) {
     }
 }
 
-fn documented(world: &World, payment: &Payment, reply: &Reply) -> Answer {
+fn documented(world: &World, payment: &Payment, reply: &Reply) -> RawResponse {
     match payment.provider {
         Provider::Apolopay => apolopay::reply(payment, reply.changes()),
         Provider::Finvypay => finvypay::reply(payment, &world.base_url, reply.changes()),
     }
 }
 
-/// Gives an answer in the way that the reply says.
-async fn deliver(call: OpenCall, reply: Reply, answer: Answer, payment_id: Option<&str>) -> Response<Body> {
+/// Sends a response in the way that the reply scripts.
+async fn deliver(call: OpenCall, reply: Reply, response: RawResponse, payment_id: Option<&str>) -> Response<Body> {
     if let Some(specs) = reply.webhook_before_reply {
         let deliveries = delivery::send(&call.world, specs.about(call.provider, payment_id)).await;
         call.world.memory().calls.update(call.index, |call| match deliveries {
@@ -167,13 +172,13 @@ async fn deliver(call: OpenCall, reply: Reply, answer: Answer, payment_id: Optio
     }
     tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
     if reply.hang {
-        // Ends when the caller closes the connection, which drops this future.
+        // Ends when the caller closes the connection, since that drops this future.
         future::pending::<()>().await;
     }
     let (outcome, response) = match reply.drop {
-        None => (Outcome::Answered, answer.whole()),
+        None => (Outcome::Responded, response.whole()),
         Some(DropPoint::BeforeReply) => (Outcome::DroppedBeforeReply, NoReply::response()),
-        Some(DropPoint::MidReply) => (Outcome::DroppedMidReply, answer.half()),
+        Some(DropPoint::MidReply) => (Outcome::DroppedMidReply, response.half()),
     };
     call.end(outcome);
     response

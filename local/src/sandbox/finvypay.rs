@@ -1,4 +1,4 @@
-//! FinvyPay APM: payments, their status, the transactions of an order.
+//! FinvyPay APM: payments, their status, an order's transactions.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use super::calls::Kind;
 use super::finvypay_check::{check, check_key, error};
-use super::http::{Answer, Received};
+use super::http::{RawResponse, Received};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
 use super::script::{Changes, Shape};
 use super::world::{OpenCall, World};
 use super::{clock, exchange};
 
-/// What the documented reply has.
+/// The members of the documented reply.
 pub(super) const REPLY_FIELDS: &[&str] = &[
     "success",
     "status",
@@ -36,7 +36,7 @@ pub(super) const REPLY_FIELDS: &[&str] = &[
     "expiresAt",
 ];
 
-/// What the `data` of a status reply has.
+/// The members of a status reply's `data`.
 pub(super) const STATUS_FIELDS: &[&str] = &[
     "transactionId",
     "orderId",
@@ -77,7 +77,7 @@ async fn create(State(world): State<Arc<World>>, environment: &'static str, requ
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Create, order_id, &received);
     match check(&received, &world) {
         Ok(body) => exchange::create(call, payment(environment, body), received.header("idempotency-key")).await,
-        Err(refusal) => exchange::answer(call, refusal),
+        Err(refusal) => exchange::respond(call, refusal),
     }
 }
 
@@ -104,7 +104,7 @@ async fn status(
             let not_found = error(StatusCode::NOT_FOUND, "NOT_FOUND", "Transaction not found", None);
             exchange::status(call, payment, not_found).await
         }
-        Err(refusal) => exchange::answer(call, refusal),
+        Err(refusal) => exchange::respond(call, refusal),
     }
 }
 
@@ -129,7 +129,7 @@ async fn list(
         &received,
     );
     if let Err(refusal) = check_key(&received, &world) {
-        return exchange::answer(call, refusal);
+        return exchange::respond(call, refusal);
     }
     let wanted = |payment: &&Payment| {
         payment.environment.as_deref() == Some(environment)
@@ -144,14 +144,19 @@ async fn list(
         .collect();
     let data = Object::default().with("transactions", transactions);
     let known = Object::default().with("success", true).with("data", data);
-    exchange::list(call, query.order_id.as_deref(), Answer::json(StatusCode::OK, &known)).await
+    exchange::list(
+        call,
+        query.order_id.as_deref(),
+        RawResponse::json(StatusCode::OK, &known),
+    )
+    .await
 }
 
 async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<Body> {
     let received = Received::read(request).await;
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Unknown, None, &received);
     let message = format!("No route for {} {}", received.method, received.path);
-    exchange::answer(call, error(StatusCode::NOT_FOUND, "NOT_FOUND", &message, None))
+    exchange::respond(call, error(StatusCode::NOT_FOUND, "NOT_FOUND", &message, None))
 }
 
 fn payment(environment: &str, request: Object) -> Payment {
@@ -187,7 +192,7 @@ fn payment_id() -> String {
 }
 
 /// The reply to a create call.
-pub(super) fn reply(payment: &Payment, base_url: &str, changes: Changes<'_>) -> Answer {
+pub(super) fn reply(payment: &Payment, base_url: &str, changes: Changes<'_>) -> RawResponse {
     let is_old = changes.shape == Shape::Old;
     let redirects = changes.shape != Shape::NoRedirect;
     let id = if is_old {
@@ -195,23 +200,23 @@ pub(super) fn reply(payment: &Payment, base_url: &str, changes: Changes<'_>) -> 
     } else {
         Some(&payment.id)
     };
-    let asked = |name| payment.request.get(name);
+    let requested = |name| payment.request.get(name);
 
     let mut top = Object::default()
         .with("success", true)
         .with("status", if redirects { "REDIRECT" } else { "PENDING" });
     let mut data = Object::default()
         .with_some("paymentId", id)
-        .with_some("orderId", asked("orderId"))
-        .with_some("amount", asked("amount"))
-        .with_some("currency", asked("currency"))
-        .with_some("paymentMethod", asked("paymentMethod"))
+        .with_some("orderId", requested("orderId"))
+        .with_some("amount", requested("amount"))
+        .with_some("currency", requested("currency"))
+        .with_some("paymentMethod", requested("paymentMethod"))
         .with_some(
             "redirectUrl",
             redirects.then(|| format!("{base_url}/finvypay/pay/{}", payment.id)),
         )
-        .with_some("returnUrl", asked("returnUrl"))
-        .with_some("cancelUrl", asked("cancelUrl"))
+        .with_some("returnUrl", requested("returnUrl"))
+        .with_some("cancelUrl", requested("cancelUrl"))
         .with("createdAt", &payment.created_at)
         .with_some("expiresAt", redirects.then_some(&payment.expires_at));
 
@@ -227,11 +232,11 @@ pub(super) fn reply(payment: &Payment, base_url: &str, changes: Changes<'_>) -> 
         data.rename("paymentId", "transactionId");
         data = data.with_some("status", top.remove("status"));
     }
-    Answer::json(StatusCode::OK, &top.with("data", data))
+    RawResponse::json(StatusCode::OK, &top.with("data", data))
 }
 
 /// The reply to a status call.
-pub(super) fn status_answer(payment: &Payment, changes: Changes<'_>) -> Answer {
+pub(super) fn status_reply(payment: &Payment, changes: Changes<'_>) -> RawResponse {
     let mut data = transaction(payment);
     for (name, value) in changes.fields.members() {
         data.set(name, value);
@@ -239,21 +244,21 @@ pub(super) fn status_answer(payment: &Payment, changes: Changes<'_>) -> Answer {
     for name in changes.omit {
         data.remove(name);
     }
-    Answer::json(
+    RawResponse::json(
         StatusCode::OK,
         &Object::default().with("success", true).with("data", data),
     )
 }
 
 fn transaction(payment: &Payment) -> Object {
-    let asked = |name| payment.request.get(name);
+    let requested = |name| payment.request.get(name);
     Object::default()
         .with("transactionId", &payment.transaction_id)
-        .with_some("orderId", asked("orderId"))
+        .with_some("orderId", requested("orderId"))
         .with("status", &payment.status)
-        .with_some("amount", asked("amount"))
-        .with_some("currency", asked("currency"))
-        .with_some("paymentMethod", asked("paymentMethod"))
+        .with_some("amount", requested("amount"))
+        .with_some("currency", requested("currency"))
+        .with_some("paymentMethod", requested("paymentMethod"))
         .with("createdAt", &payment.created_at)
         .with("completedAt", &payment.completed_at)
         .with_some("metadata", payment.metadata())

@@ -1,17 +1,17 @@
-//! What FinvyPay refuses, and how it says so.
+//! FinvyPay's checks, and its error responses.
 
 use axum::http::StatusCode;
 use reqwest::Url;
 use serde_json::value::RawValue;
 
 use super::check::{amount_problem, metadata_problem};
-use super::http::{Answer, Received};
+use super::http::{RawResponse, Received};
 use super::json::Object;
 use super::payments::Provider;
 use super::world::World;
 
-/// The body of a create call, or the answer that refuses it.
-pub(super) fn check(received: &Received, world: &World) -> Result<Object, Answer> {
+/// Checks a create call and returns its body, or the response that refuses it.
+pub(super) fn check(received: &Received, world: &World) -> Result<Object, RawResponse> {
     check_key(received, world)?;
     let invalid = |message: &str, details| error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message, details);
     if !received.is_json() {
@@ -38,19 +38,19 @@ pub(super) fn check(received: &Received, world: &World) -> Result<Object, Answer
     Ok(body)
 }
 
-/// The key is the merchant's, or the answer that refuses it.
-pub(super) fn check_key(received: &Received, world: &World) -> Result<(), Answer> {
+/// Checks the API key. The error is the response that refuses it.
+pub(super) fn check_key(received: &Received, world: &World) -> Result<(), RawResponse> {
     let key = received
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
-    if world.takes_key(Provider::Finvypay, key) {
+    if world.accepts_key(Provider::Finvypay, key) {
         Ok(())
     } else {
         Err(error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid API key", None))
     }
 }
 
-/// A field of the create call: its name, whether it is required, and what can be wrong with it.
+/// A field of the create call: its name, whether it is required, and its check.
 type Field = (&'static str, bool, fn(&RawValue) -> Option<&'static str>);
 
 const FIELDS: &[Field] = &[
@@ -70,7 +70,7 @@ const FIELDS: &[Field] = &[
     ("metadata", false, metadata_problem),
 ];
 
-/// Everything that is wrong with a create call, by field.
+/// All problems of a create call, by field.
 fn problems(body: &Object) -> Object {
     let mut problems = Object::default();
     for (name, required, problem) in FIELDS {
@@ -127,10 +127,10 @@ fn number_problem(value: &RawValue) -> Option<&'static str> {
 }
 
 /// An error in FinvyPay's shape.
-pub(super) fn error(status: StatusCode, code: &str, message: &str, details: Option<Object>) -> Answer {
+pub(super) fn error(status: StatusCode, code: &str, message: &str, details: Option<Object>) -> RawResponse {
     let error = Object::default()
         .with("code", code)
         .with("message", message)
         .with_some("details", details);
-    Answer::json(status, &Object::default().with("success", false).with("error", error))
+    RawResponse::json(status, &Object::default().with("success", false).with("error", error))
 }

@@ -1,4 +1,4 @@
-//! Requests as they were received, answers before they are sent, and connections cut on purpose.
+//! Received requests, prepared responses, and connections that are closed on purpose.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use super::json::Object;
 
-/// More than any provider takes.
-const BODY_BYTES: usize = 1024 * 1024;
+/// More than any provider accepts.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A request to a provider, whole.
+/// A complete request.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) method: Method,
@@ -34,7 +34,7 @@ impl Received {
             path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
             method: head.method,
             headers: header_map(&head.headers),
-            body: to_bytes(body, BODY_BYTES).await.unwrap_or_default(),
+            body: to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default(),
         }
     }
 
@@ -42,19 +42,19 @@ impl Received {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// Whether the body calls itself JSON.
+    /// Whether the content type is JSON.
     pub(super) fn is_json(&self) -> bool {
         let media_type = self.header("content-type").and_then(|value| value.split(';').next());
         media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
     }
 
-    /// The body as a JSON object, whatever it calls itself.
+    /// The body as a JSON object, whatever its content type.
     pub(super) fn object(&self) -> Result<Object, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 }
 
-/// Header values by lower-case name; those of one name joined by commas.
+/// Header values by lower-case name; repeated headers are joined with commas.
 pub(super) fn header_map(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut map = BTreeMap::<String, String>::new();
     for (name, value) in headers {
@@ -69,16 +69,16 @@ pub(super) fn header_map(headers: &HeaderMap) -> BTreeMap<String, String> {
     map
 }
 
-/// An answer as it will go over the wire.
+/// A response to send.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
 }
 
-impl Answer {
-    /// A JSON answer.
+impl RawResponse {
+    /// A JSON response.
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
         Self {
@@ -88,20 +88,20 @@ impl Answer {
         }
     }
 
-    /// The answer, whole.
+    /// The complete response.
     pub(super) fn whole(self) -> Response<Body> {
         let body = Body::from(self.body.clone());
         self.with_body(body)
     }
 
-    /// Half of the answer under a content-length of the whole, then a closed connection.
+    /// Half of the body, with the content-length of all of it; then the connection is closed.
     pub(super) fn half(mut self) -> Response<Body> {
         let whole = Bytes::from(self.body.clone());
         let half = whole.slice(..whole.len() / 2);
         self.headers
             .push(("content-length".to_owned(), whole.len().to_string()));
         let cut = async {
-            // What is already written goes out while this waits.
+            // The first half is sent while this yields.
             tokio::task::yield_now().await;
             Err(io::Error::from(io::ErrorKind::ConnectionAborted))
         };
@@ -120,7 +120,7 @@ impl Answer {
     }
 }
 
-/// Marks a response that must never be sent: the server closes the connection instead.
+/// Marks a response that is not sent: the server closes the connection instead.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("closed without a reply, as scripted")]
 pub(super) struct NoReply;
@@ -138,9 +138,9 @@ pub(super) fn page(status: StatusCode, text: String) -> Response<Body> {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-/// An HTTP client that can reach this machine only: every host name resolves to 127.0.0.1.
+/// An HTTP client that reaches this machine only: every host name resolves to 127.0.0.1.
 pub(super) fn loopback_client() -> reqwest::Result<reqwest::Client> {
-    // Fails only where a provider is installed already, which will do as well.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
@@ -160,7 +160,7 @@ impl Resolve for Loopback {
     }
 }
 
-/// What is wrong with a URL to send to, if something is: only hosts of this machine are sent to.
+/// The problem of a target URL, if there is one: only hosts of this machine are allowed.
 pub(super) fn loopback_problem(url: &str) -> Option<String> {
     let Ok(parsed) = reqwest::Url::parse(url) else {
         return Some(format!("`{url}` is not a URL"));

@@ -1,7 +1,7 @@
-//! What happened to one payment: every HTTP exchange that passed here, what the ledger says, the events on the bus.
+//! The journal: every HTTP exchange about a payment that passed through the stand-ins.
 //!
-//! Guarantee: no key and no secret is in it. Of headers only those named here are shown, signatures cut short; and where
-//! a configured secret stands in a text, it is hidden.
+//! Guarantee: it shows no key and no secret. Only the headers listed here are shown, signatures are truncated, and
+//! configured secrets are hidden wherever they occur.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use super::config::Config;
 use super::delivery::Delivery;
 use super::payments::Provider;
 
-/// Headers that are shown as they are.
+/// Headers that are shown unchanged.
 const SHOWN: &[&str] = &[
     "content-type",
     "idempotency-key",
@@ -23,15 +23,15 @@ const SHOWN: &[&str] = &[
     "x-transaction-id",
     "x-webhook-attempt",
 ];
-/// Of these it is only shown that they were there.
+/// Headers whose value is hidden.
 const HIDDEN: &[&str] = &["authorization", "x-secret-key"];
-/// Of these the beginning is shown.
-const CUT: &[&str] = &["fs-webhook-hash", "x-apolopay-signature", "x-signature"];
+/// Headers of which only the beginning is shown.
+const TRUNCATED: &[&str] = &["fs-webhook-hash", "x-apolopay-signature", "x-signature"];
 
-/// How many webhooks are remembered: tests send them by the hundred thousand.
-const KEPT: usize = 10_000;
+/// How many webhooks are kept: tests send hundreds of thousands.
+const MAX_WEBHOOKS: usize = 10_000;
 
-/// One request and its answer.
+/// One request and its response.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exchange {
@@ -41,24 +41,24 @@ pub(super) struct Exchange {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) request: Message,
-    /// None while there is no answer.
+    /// `None` while there is no response.
     pub(super) status: Option<u16>,
-    pub(super) answer: Message,
-    /// Why there is no answer.
+    pub(super) response: Message,
+    /// Why there is no response.
     pub(super) error: Option<String>,
-    /// How many times in a row the same was asked and answered.
+    /// How many times in a row the same request got the same response.
     pub(super) times: u32,
 }
 
-/// Who asked whom.
+/// The participants of an exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Leg {
-    /// The browser asked a function.
+    /// The browser called a function.
     Browser,
-    /// A function asked a provider.
+    /// A function called a provider.
     Provider,
-    /// A provider told a function.
+    /// A provider sent a webhook to a function.
     Webhook,
 }
 
@@ -75,7 +75,7 @@ impl Message {
             let value = match name.as_str() {
                 name if SHOWN.contains(&name) => hide(config, value),
                 name if HIDDEN.contains(&name) => "(not shown)".to_owned(),
-                name if CUT.contains(&name) => value.chars().take(8).chain(['…']).collect(),
+                name if TRUNCATED.contains(&name) => value.chars().take(8).chain(['…']).collect(),
                 _ => return None,
             };
             Some((name.clone(), value))
@@ -99,56 +99,56 @@ fn hide(config: &Config, text: &str) -> String {
     })
 }
 
-/// A webhook that was sent, or is being sent.
+/// An exchange, with the order that it is about.
 #[derive(Clone, Debug)]
-struct Sent {
+struct Entry {
     order_id: Option<String>,
     exchange: Exchange,
 }
 
-/// What passed between the browser and the functions, and from the providers to the functions.
+/// The browser's exchanges with the functions, and the providers' webhooks.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    browser: Vec<Sent>,
-    webhooks: VecDeque<Sent>,
-    /// Which payment was begun for which order, oldest first.
-    begun: Vec<(String, String)>,
+    browser: Vec<Entry>,
+    webhooks: VecDeque<Entry>,
+    /// Pairs of payment id and order id, oldest first.
+    created: Vec<(String, String)>,
 }
 
 impl Journal {
-    /// The browser's request goes out; answers where it stands.
+    /// Records a request of the browser and returns its index.
     pub(super) fn begin(&mut self, order_id: Option<String>, exchange: Exchange) -> usize {
-        self.browser.push(Sent { order_id, exchange });
+        self.browser.push(Entry { order_id, exchange });
         self.browser.len() - 1
     }
 
-    /// Its answer has come. `payment` is what the answer names, by which later requests are known to belong to the order.
+    /// Records its response. `payment` is the payment id in the response, which assigns later requests to the order.
     pub(super) fn end(&mut self, index: usize, payment: Option<String>, finish: impl FnOnce(&mut Exchange)) {
-        let Some(sent) = self.browser.get_mut(index) else {
+        let Some(entry) = self.browser.get_mut(index) else {
             return;
         };
-        finish(&mut sent.exchange);
-        if let (Some(payment), Some(order_id)) = (payment, &sent.order_id) {
-            let begun = (payment, order_id.clone());
-            if !self.begun.contains(&begun) {
-                self.begun.push(begun);
+        finish(&mut entry.exchange);
+        if let (Some(payment), Some(order_id)) = (payment, &entry.order_id) {
+            let created = (payment, order_id.clone());
+            if !self.created.contains(&created) {
+                self.created.push(created);
             }
         }
     }
 
-    /// The order that a payment was begun for.
+    /// The order that a payment was created for.
     pub(super) fn order_of(&self, payment: &str) -> Option<String> {
-        let begun = self.begun.iter().find(|(begun, _)| begun == payment);
-        begun.map(|(_, order_id)| order_id.clone())
+        let created = self.created.iter().find(|(created, _)| created == payment);
+        created.map(|(_, order_id)| order_id.clone())
     }
 
-    /// The newest payment that was begun for an order.
+    /// The newest payment that was created for an order.
     pub(super) fn payment_of(&self, order_id: &str) -> Option<String> {
-        let begun = self.begun.iter().rfind(|(_, order)| order == order_id);
-        begun.map(|(payment, _)| payment.clone())
+        let created = self.created.iter().rfind(|(_, order)| order == order_id);
+        created.map(|(payment, _)| payment.clone())
     }
 
-    /// A webhook was sent at `at_ms` and answered, or not, at `ended_ms`.
+    /// Records a webhook, sent at `at_ms`; its response or failure came at `ended_ms`.
     pub(super) fn webhook(&mut self, order_id: Option<String>, delivery: &Delivery, at_ms: u64, ended_ms: u64) {
         let path = reqwest::Url::parse(&delivery.sent.url).map_or_else(|_| String::new(), |url| url.path().to_owned());
         let exchange = Exchange {
@@ -162,31 +162,36 @@ impl Journal {
                 body: delivery.sent.body.clone(),
             },
             status: delivery.status,
-            answer: Message {
+            response: Message {
                 headers: delivery.headers.clone(),
                 body: delivery.body.clone(),
             },
             error: delivery.error.clone(),
             times: 1,
         };
-        if self.webhooks.len() == KEPT {
+        if self.webhooks.len() == MAX_WEBHOOKS {
             self.webhooks.pop_front();
         }
-        self.webhooks.push_back(Sent { order_id, exchange });
+        self.webhooks.push_back(Entry { order_id, exchange });
     }
 
-    /// Everything of an order, oldest first: with the calls that the providers received for it.
+    /// All exchanges about an order, oldest first, including the calls to the providers.
     pub(super) fn of_order(&self, order_id: &str, calls: Vec<Call>, config: &Config) -> Vec<Exchange> {
-        let is_its = |sent: &&Sent| sent.order_id.as_deref() == Some(order_id);
-        let sent = self.browser.iter().chain(&self.webhooks).filter(is_its);
-        let mut all: Vec<_> = sent.map(|sent| sent.exchange.clone()).collect();
-        all.extend(calls.into_iter().filter(|call| call.kind != Kind::Unknown).map(of_call));
+        let is_of_order = |entry: &&Entry| entry.order_id.as_deref() == Some(order_id);
+        let entries = self.browser.iter().chain(&self.webhooks).filter(is_of_order);
+        let mut all: Vec<_> = entries.map(|entry| entry.exchange.clone()).collect();
+        all.extend(
+            calls
+                .into_iter()
+                .filter(|call| call.kind != Kind::Unknown)
+                .map(from_call),
+        );
         all.sort_by_key(|exchange| exchange.at_ms);
         let mut shown: Vec<Exchange> = Vec::new();
         for exchange in all {
             let exchange = Exchange {
                 request: exchange.request.shown(config),
-                answer: exchange.answer.shown(config),
+                response: exchange.response.shown(config),
                 ..exchange
             };
             match shown.last_mut() {
@@ -201,18 +206,18 @@ impl Journal {
     }
 }
 
-/// Whether a look at the payment saw the same as the one before it.
+/// Whether a GET repeats the one before it, with the same response.
 fn repeats(last: &Exchange, next: &Exchange) -> bool {
     let same = |one: &Exchange, other: &Exchange| {
         one.leg == other.leg
             && one.path == other.path
             && one.status == other.status
-            && one.answer.body == other.answer.body
+            && one.response.body == other.response.body
     };
     next.method == "GET" && next.status.is_some() && last.method == "GET" && same(last, next)
 }
 
-fn of_call(call: Call) -> Exchange {
+fn from_call(call: Call) -> Exchange {
     let host = match call.provider {
         Provider::Apolopay => "ApoloPay ",
         Provider::Finvypay => "FinvyPay ",
@@ -227,15 +232,17 @@ fn of_call(call: Call) -> Exchange {
             headers: call.headers,
             body: call.body,
         },
-        status: call.status.filter(|_| call.outcome == super::Outcome::Answered),
-        answer: Message {
+        status: call.status.filter(|_| call.outcome == super::Outcome::Responded),
+        response: Message {
             headers: BTreeMap::new(),
-            body: call.answer.unwrap_or_default(),
+            body: call.response.unwrap_or_default(),
         },
         error: match call.outcome {
-            super::Outcome::InProgress | super::Outcome::Answered => None,
-            super::Outcome::DroppedBeforeReply | super::Outcome::DroppedMidReply => Some("cut off".to_owned()),
-            super::Outcome::ClientGone => Some("given up by the function".to_owned()),
+            super::Outcome::InProgress | super::Outcome::Responded => None,
+            super::Outcome::DroppedBeforeReply | super::Outcome::DroppedMidReply => {
+                Some("connection closed by the provider".to_owned())
+            }
+            super::Outcome::ClientGone => Some("aborted by the function".to_owned()),
         },
         times: 1,
     }

@@ -1,4 +1,4 @@
-//! JSON objects that keep the order of their members and the text of their numbers.
+//! JSON objects that preserve the order of members and the text of numbers.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// A JSON object: members in their order, values as the text they were written in.
+/// A JSON object: ordered members, with the original text of their values.
 ///
-/// Money passes through as its decimal text, never as a float. A member given twice is an error.
+/// Amounts stay decimal text, never floats. A duplicate member is an error.
 #[derive(Clone, Debug, Default)]
 pub struct Object(Vec<(String, Box<RawValue>)>);
 
 impl Object {
-    /// The same object with one more member, or with another value for one it has.
+    /// Adds or replaces a member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
         self.set(name, value);
         self
     }
 
-    /// Like [`Object::with`], where there is a value.
+    /// Like [`Object::with`], if there is a value.
     #[must_use]
     pub fn with_some(self, name: &str, value: Option<impl Serialize>) -> Self {
         match value {
@@ -29,7 +29,7 @@ impl Object {
         }
     }
 
-    /// Sets a member, in its place if there is one.
+    /// Sets a member, in place if it exists.
     pub fn set(&mut self, name: &str, value: impl Serialize) {
         let value = to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned());
         match self.0.iter_mut().find(|(known, _)| known == name) {
@@ -38,7 +38,7 @@ impl Object {
         }
     }
 
-    /// A member's value as it was written.
+    /// A member's value, with its original text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&RawValue> {
         self.members().find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -56,20 +56,20 @@ impl Object {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
-    /// Takes a member out.
+    /// Removes a member.
     pub fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
     }
 
-    /// Gives a member another name, in its place.
+    /// Renames a member, in place.
     pub fn rename(&mut self, old: &str, new: &str) {
         if let Some((name, _)) = self.0.iter_mut().find(|(known, _)| known == old) {
             new.clone_into(name);
         }
     }
 
-    /// Sets all of another object's members; objects within objects are merged in the same way.
+    /// Sets all members of another object. Nested objects are merged recursively.
     pub fn merge(&mut self, other: &Self) {
         for (name, value) in other.members() {
             match (self.object(name), other.object(name)) {
@@ -82,7 +82,7 @@ impl Object {
         }
     }
 
-    /// The members in their order.
+    /// The members, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
     }
@@ -129,7 +129,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// The same JSON text without the blanks between its tokens.
+/// The JSON text without whitespace between tokens.
 pub(super) fn compact(text: &str) -> String {
     let mut compact = String::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
@@ -147,7 +147,7 @@ pub(super) fn compact(text: &str) -> String {
     compact
 }
 
-/// A value as it was written, without the blanks between its tokens.
+/// A value's original text without whitespace between tokens.
 pub(super) fn compacted(value: &RawValue) -> Box<RawValue> {
     RawValue::from_string(compact(value.get())).unwrap_or_else(|_| value.to_owned())
 }
@@ -161,19 +161,19 @@ mod tests {
     }
 
     #[test]
-    fn order_and_number_text_survive() {
+    fn member_order_and_number_text_are_preserved() {
         let text = r#"{"b":25.50,"a":1e2,"c":{"z":0.10,"y":null}}"#;
         assert_eq!(object(text).to_string(), text);
     }
 
     #[test]
-    fn a_member_given_twice_is_refused() {
+    fn duplicate_member_is_an_error() {
         let error = serde_json::from_str::<Object>(r#"{"amount":1,"amount":2}"#).unwrap_err();
         assert!(error.to_string().contains("`amount` is given twice"));
     }
 
     #[test]
-    fn merging_replaces_in_place_and_goes_into_objects() {
+    fn merge_replaces_in_place_and_is_recursive() {
         let mut merged = object(r#"{"a":1,"data":{"x":1,"y":2},"b":3}"#);
         merged.merge(&object(r#"{"data":{"x":"other","z":4},"a":9,"c":5}"#));
         assert_eq!(
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn compacting_leaves_strings_alone() {
+    fn compact_leaves_strings_unchanged() {
         let text = "{ \"a\" : \"x \\\" y\\\\\" ,\n\t\"b\" : [ 1.50 , 2 ] }";
         assert_eq!(compact(text), r#"{"a":"x \" y\\","b":[1.50,2]}"#);
     }

@@ -1,22 +1,21 @@
 //! Strict stand-ins for the two payment providers, ApoloPay and FinvyPay, driven over HTTP.
 //!
-//! They refuse what the real providers would refuse, answer in every documented and observed shape,
-//! and send signed webhooks in every shape. What they do beyond the default is scripted under
-//! `/_control`, keyed by the order id of the create call, so that tests running at the same time can
-//! share one server. They know nothing of the crate they help to test, so that they cannot share its bugs.
+//! They refuse the same requests as the real providers, reply in every documented and observed shape, and send signed
+//! webhooks in every shape. Other behaviour is scripted under `/_control` by order id, so that concurrent tests can
+//! share one server. They share no code with the crate under test, and so none of its bugs.
 //!
-//! | file | what it does |
+//! | file | responsibility |
 //! |---|---|
 //! | `apolopay`, `finvypay`, `finvypay_check`, `check` | the providers' own endpoints: checks, replies, shapes |
-//! | `script`, `canned` | what the next calls of an order get |
-//! | `chaos` | what calls get by chance |
-//! | `exchange` | plays a call: payment, reply, delay, dropped connection |
-//! | `payments`, `calls` | what the stand-ins remember |
-//! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: what to send, its body, sending, signing |
-//! | `control`, `client` | the scripting routes, and a typed client for them |
-//! | `checkout`, `buyer` | the shop at `/`, and what its buyer does at a provider |
-//! | `proxy`, `journal`, `aws` | the functions under `/api`, and what happened to a payment |
-//! | `openapi` | the API's description, and the page made of it |
+//! | `script`, `canned` | scripted replies to the next calls of an order |
+//! | `chaos` | random faults |
+//! | `exchange` | handles a call: payment, reply, delay, dropped connection |
+//! | `payments`, `calls` | the stand-ins' state |
+//! | `webhook`, `webhook_body`, `delivery`, `signature` | webhooks: specification, body, sending, signing |
+//! | `control`, `client` | the control routes, and a typed client for them |
+//! | `checkout`, `buyer` | the shop at `/`, and its buyer at a provider |
+//! | `proxy`, `journal`, `aws` | the functions under `/api`, and the history of a payment |
+//! | `openapi` | the API description, and its page |
 
 #![cfg_attr(
     test,
@@ -57,7 +56,7 @@ mod world;
 
 pub use aws::LocalAws;
 pub use calls::{Call, Calls, InFlight, Kind, Outcome};
-pub use chaos::{Chaos, ChaosReport, Mishap};
+pub use chaos::{Chaos, ChaosReport, InjectedFault};
 pub use checkout::SmartPay;
 pub use client::{Control, ControlError};
 pub use config::{Config, ConfigError, port_from_env};

@@ -1,6 +1,6 @@
-//! openapi.yaml at `/openapi.yaml`, and rendered at `/openapi` by Swagger UI, which `make dev` installs.
+//! openapi.yaml at `/openapi.yaml`, rendered at `/openapi` by Swagger UI, which `make dev` installs.
 //!
-//! Read from disk at every request, so that whoever changes the file sees it on reload. Nothing comes from another host.
+//! The files are read for every request, so that a change shows on reload. Nothing is loaded from other hosts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use axum::extract;
 use axum::http::{Response, StatusCode};
 use axum::routing::get;
 
-use super::checkout::answer;
+use super::checkout::file_response;
 use super::http::page;
 use super::world::World;
 
 const SWAGGER_UI: &str = ".tools/swagger-ui/drf_spectacular_sidecar/static/drf_spectacular_sidecar/swagger-ui-dist";
-/// Its icons are data URLs. It asks for styles in no page, but sets some from its script, which `style-src` allows.
+/// Swagger UI's icons are data URLs. It has no inline styles in pages; those that its script sets are allowed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -36,16 +36,16 @@ async fn part(extract::Path(name): extract::Path<String>) -> Response<Body> {
         "page.js" => file("tests/openapi/page.js", script).await,
         "swagger-ui-bundle.js" => file(&format!("{SWAGGER_UI}/{name}"), script).await,
         "swagger-ui.css" => file(&format!("{SWAGGER_UI}/{name}"), "text/css; charset=utf-8").await,
-        _ => page(StatusCode::NOT_FOUND, "There is nothing of that name.\n".to_owned()),
+        _ => page(StatusCode::NOT_FOUND, "Not found.\n".to_owned()),
     }
 }
 
 async fn file(path: &str, media_type: &'static str) -> Response<Body> {
     let Ok(bytes) = tokio::fs::read(workspace().join(path)).await else {
-        let text = format!("{path} is not there; `make dev` installs Swagger UI.\n");
+        let text = format!("{path} does not exist; `make dev` installs Swagger UI.\n");
         return page(StatusCode::NOT_FOUND, text);
     };
-    answer(media_type, bytes, POLICY)
+    file_response(media_type, bytes, POLICY)
 }
 
 /// The stand-ins only ever run from the workspace.

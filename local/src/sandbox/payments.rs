@@ -1,4 +1,4 @@
-//! The payments that the providers know of.
+//! The payments at the providers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ pub enum Provider {
     Finvypay,
 }
 
-/// Which ids FinvyPay's status call takes for a payment.
+/// The ids that FinvyPay's status call accepts for a payment.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StatusIds {
@@ -32,7 +32,7 @@ pub enum StatusIds {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
-    /// Whose it is.
+    /// The provider.
     pub provider: Provider,
     /// ApoloPay's process id or FinvyPay's payment id.
     pub id: String,
@@ -40,39 +40,39 @@ pub struct Payment {
     pub transaction_id: Option<String>,
     /// FinvyPay's `sandbox` or `production`.
     pub environment: Option<String>,
-    /// The merchant's order, where the create call named one.
+    /// The merchant's order, if the create call named one.
     pub order_id: Option<String>,
-    /// The create call's body as it was received.
+    /// The exact body of the create call.
     pub request: Object,
-    /// The provider's own word for where the payment is.
+    /// The provider's status.
     pub status: String,
-    /// Which ids the status call takes.
+    /// The ids that the status call accepts.
     pub status_ids: StatusIds,
     /// When it was created.
     pub created_at: String,
-    /// When it can no longer be paid.
+    /// Until when it can be paid.
     pub expires_at: String,
     /// When it was completed.
     pub completed_at: Option<String>,
 }
 
 impl Payment {
-    /// The amount as the create call wrote it.
+    /// The amount, with the text of the create call.
     pub(super) fn amount(&self) -> Option<Box<RawValue>> {
         self.request.get("amount").map(RawValue::to_owned)
     }
 
-    /// The metadata as the create call wrote it, without blanks.
+    /// The metadata of the create call, without whitespace.
     pub(super) fn metadata(&self) -> Option<Box<RawValue>> {
         self.request.get("metadata").map(super::json::compacted)
     }
 
-    /// Whether an id, of either kind, is this payment's.
+    /// Whether this payment has an id, of either kind.
     pub(super) fn has_id(&self, id: &str) -> bool {
         self.id == id || self.transaction_id.as_deref() == Some(id)
     }
 
-    /// Sets the status; the time of completion follows it.
+    /// Sets the status, and the time of completion accordingly.
     pub(super) fn set_status(&mut self, status: &str, now: String) {
         status.clone_into(&mut self.status);
         self.completed_at = self.is_completed().then_some(now);
@@ -93,7 +93,7 @@ impl Payments {
         self.0.push(payment);
     }
 
-    /// The payment with an id of either kind; the newest, should a script have given it twice.
+    /// The payment with an id of either kind; the newest, if a script used the id twice.
     pub(super) fn by_id(&self, provider: Provider, id: &str) -> Option<&Payment> {
         self.of(provider).rfind(|payment| payment.has_id(id))
     }

@@ -1,6 +1,6 @@
-//! `/api/…`: the functions as the checkout page calls them, and a record of every exchange.
+//! `/api/…`: forwards the checkout page's calls to the functions, and records every exchange.
 //!
-//! The page has the API on its own origin here. On AWS it is another origin, and API Gateway's CORS lets the shop's in.
+//! Here the API has the page's own origin. On AWS it has another one, and API Gateway's CORS allows the shop's.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use super::clock;
-use super::http::{Answer, Received, header_map};
+use super::http::{RawResponse, Received, header_map};
 use super::journal::{Exchange, Leg, Message};
 use super::json::Object;
 use super::world::World;
 
-/// What a browser may send through CORS, and what it may see of the answer.
+/// The headers that CORS lets a browser send, and read in a response.
 const REQUEST_HEADERS: [&str; 2] = ["content-type", "idempotency-key"];
-const ANSWER_HEADERS: [&str; 5] = [
+const RESPONSE_HEADERS: [&str; 5] = [
     "cache-control",
     "content-type",
     "idempotency-replayed",
@@ -31,14 +31,17 @@ pub(super) fn routes() -> Router<Arc<World>> {
     Router::new().route("/{*path}", any(forward))
 }
 
-/// A request that has gone out is carried on and recorded when the browser is gone, as API Gateway does.
+/// Finishes and records an exchange even if the browser disconnects, like API Gateway.
 async fn forward(State(world): State<Arc<World>>, request: Request) -> Response<Body> {
     let received = Received::read(request).await;
-    let answer = tokio::spawn(async move { exchange(&world, received).await }).await;
-    answer.map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), Answer::whole)
+    let response = tokio::spawn(async move { exchange(&world, received).await }).await;
+    response.map_or_else(
+        |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        RawResponse::whole,
+    )
 }
 
-async fn exchange(world: &World, received: Received) -> Answer {
+async fn exchange(world: &World, received: Received) -> RawResponse {
     let headers: Vec<_> = REQUEST_HEADERS
         .into_iter()
         .filter_map(|name| Some((name, received.header(name)?.to_owned())))
@@ -51,44 +54,44 @@ async fn exchange(world: &World, received: Received) -> Answer {
         request = request.header(*name, value);
     }
     let index = begin(world, &received, headers);
-    let answered = async {
+    let result = async {
         let response = request.body(received.body).send().await?;
         let (status, headers) = (response.status().as_u16(), header_map(response.headers()));
         Ok::<_, reqwest::Error>((status, headers, response.text().await?))
     };
-    let (answer, error) = match answered.await {
+    let (response, error) = match result.await {
         Ok((status, headers, body)) => {
-            let seen = headers
+            let exposed = headers
                 .into_iter()
-                .filter(|(name, _)| ANSWER_HEADERS.contains(&name.as_str()));
-            let headers = seen.collect();
-            (Answer { status, headers, body }, None)
+                .filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str()));
+            let headers = exposed.collect();
+            (RawResponse { status, headers, body }, None)
         }
         Err(_) => {
-            let text = format!("The functions do not answer at {}.\n", world.config.functions_url);
+            let text = format!("The functions do not respond at {}.\n", world.config.functions_url);
             let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
-            let answer = Answer {
+            let response = RawResponse {
                 status: StatusCode::BAD_GATEWAY.as_u16(),
                 headers,
                 body: text.clone(),
             };
-            (answer, Some(text))
+            (response, Some(text))
         }
     };
-    let payment = serde_json::from_str::<Object>(&answer.body)
+    let payment = serde_json::from_str::<Object>(&response.body)
         .ok()
         .and_then(|body| body.text("id"));
-    let shown = answer.clone();
+    let shown = response.clone();
     world.memory().journal.end(index, payment, |exchange| {
         exchange.ended_ms = Some(clock::now_ms());
         exchange.status = error.is_none().then_some(shown.status);
         exchange.error = error;
-        exchange.answer = Message {
+        exchange.response = Message {
             headers: shown.headers.into_iter().collect(),
             body: shown.body,
         };
     });
-    answer
+    response
 }
 
 fn begin(world: &World, received: &Received, headers: Vec<(&str, String)>) -> usize {
@@ -109,7 +112,7 @@ fn begin(world: &World, received: &Received, headers: Vec<(&str, String)>) -> us
             body: String::from_utf8_lossy(&received.body).into_owned(),
         },
         status: None,
-        answer: Message::default(),
+        response: Message::default(),
         error: None,
         times: 1,
     };

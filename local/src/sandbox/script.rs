@@ -1,4 +1,4 @@
-//! Scripts: what the next calls of an order get instead of the default reply.
+//! Scripts: the replies to the next calls of an order, instead of the default reply.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::calls::Kind;
 use super::canned;
-use super::http::Answer;
+use super::http::RawResponse;
 use super::json::Object;
 use super::payments::Provider;
 use super::webhook::WebhookSpecs;
@@ -27,7 +27,7 @@ pub(super) struct Script {
     pub(super) replies: Vec<Reply>,
 }
 
-/// What one call gets. The default is the documented reply.
+/// The reply to one call. The default is the documented reply.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Reply {
@@ -37,14 +37,14 @@ pub(super) struct Reply {
     fields: Object,
     #[serde(default)]
     omit: Vec<String>,
-    // Or any answer, verbatim.
+    // Or any response, verbatim.
     status: Option<u16>,
     body: Option<Box<RawValue>>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    // Or one of the known errors.
+    // Or a named error.
     pub(super) error: Option<String>,
-    // And how it is given.
+    // And how it is sent.
     #[serde(default)]
     pub(super) delay_ms: u64,
     #[serde(default)]
@@ -58,20 +58,20 @@ pub(super) struct Reply {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Shape {
-    /// Both providers: as their documentation has it.
+    /// Both providers: as documented.
     #[default]
     Documented,
-    /// ApoloPay: as every official client reads it, `result.id`.
+    /// ApoloPay: `result.id`, as every official client reads it.
     Observed,
     /// ApoloPay: `result.processId`.
     Mixed,
-    /// FinvyPay: the older documentation's.
+    /// FinvyPay: as in the older documentation.
     Old,
-    /// FinvyPay: a flow that does not redirect.
+    /// FinvyPay: a flow without a redirect.
     NoRedirect,
 }
 
-/// Where the connection is closed.
+/// When the connection is closed.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum DropPoint {
@@ -79,7 +79,7 @@ pub(super) enum DropPoint {
     MidReply,
 }
 
-/// How the documented reply is changed.
+/// The changes to the documented reply.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Changes<'a> {
     pub(super) shape: Shape,
@@ -102,10 +102,10 @@ impl Reply {
         self.create.unwrap_or(!self.is_raw() && self.error.is_none())
     }
 
-    /// The answer that takes the place of the documented reply, if one does.
-    pub(super) fn verbatim(&self, provider: Provider) -> Option<Answer> {
+    /// The response that replaces the documented reply, if the script has one.
+    pub(super) fn verbatim(&self, provider: Provider) -> Option<RawResponse> {
         if let Some(name) = &self.error {
-            return canned::answer(provider, name);
+            return canned::response(provider, name);
         }
         if !self.is_raw() {
             return None;
@@ -125,7 +125,7 @@ impl Reply {
             };
             headers.push(("content-type".to_owned(), format!("{media_type}; charset=utf-8")));
         }
-        Some(Answer {
+        Some(RawResponse {
             status: self.status.unwrap_or(200),
             headers,
             body,
@@ -140,7 +140,7 @@ impl Reply {
         self.shape.is_some() || self.fields.members().next().is_some() || !self.omit.is_empty()
     }
 
-    /// What makes no sense in a reply, if something does.
+    /// The problem of an invalid reply, if there is one.
     fn problem(&self, provider: Provider, kind: Kind) -> Option<String> {
         let contents = [self.is_changed(), self.is_raw(), self.error.is_some()];
         if contents.into_iter().filter(|given| *given).count() > 1 {
@@ -185,7 +185,7 @@ impl Reply {
             return Some(format!("the reply has no field `{name}`; it has {}", known.join(", ")));
         }
         let error = self.error.as_deref()?;
-        canned::answer(provider, error).is_none().then(|| {
+        canned::response(provider, error).is_none().then(|| {
             format!(
                 "no error is called `{error}`; known are {}",
                 canned::names(provider).join(", ")
@@ -195,7 +195,7 @@ impl Reply {
 
     fn raw_problem(&self) -> Option<String> {
         if let Some(status) = self.status.filter(|status| !(200..=599).contains(status)) {
-            return Some(format!("{status} is no status of an answer"));
+            return Some(format!("{status} is not the status of a response"));
         }
         let bad = self.headers.iter().find(|(name, value)| {
             HeaderName::try_from(name.as_str()).is_err() || HeaderValue::try_from(value.as_str()).is_err()
@@ -205,7 +205,7 @@ impl Reply {
 }
 
 impl Script {
-    /// What makes no sense in a script, if something does.
+    /// The problem of an invalid script, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         if self.call == Kind::Unknown {
             return Some("only create, status and list calls can be scripted".to_owned());
@@ -222,7 +222,7 @@ impl Script {
     }
 }
 
-/// All scripts, by the order they are for.
+/// All scripts, by order.
 #[derive(Debug, Default)]
 pub(super) struct Scripts(HashMap<(Provider, String), OrderScript>);
 
@@ -231,7 +231,7 @@ struct OrderScript {
     create: VecDeque<Reply>,
     status: VecDeque<Reply>,
     list: VecDeque<Reply>,
-    forgets_keys: bool,
+    ignores_keys: bool,
 }
 
 impl OrderScript {
@@ -246,11 +246,11 @@ impl OrderScript {
 }
 
 impl Scripts {
-    /// Adds replies behind those that an order's calls have still to get; answers how many wait.
+    /// Adds replies behind an order's unused ones. Returns how many are unused.
     pub(super) fn add(&mut self, script: Script) -> usize {
         let order = self.0.entry((script.provider, script.order_id)).or_default();
         if let Some(idempotency) = script.idempotency {
-            order.forgets_keys = !idempotency;
+            order.ignores_keys = !idempotency;
         }
         let Some(replies) = order.replies(script.call) else {
             return 0;
@@ -259,7 +259,7 @@ impl Scripts {
         replies.len()
     }
 
-    /// Takes the reply that the next call of an order gets.
+    /// Takes the reply for the next call of an order.
     pub(super) fn next(&mut self, provider: Provider, kind: Kind, order_id: Option<&str>) -> Option<Reply> {
         let order = self.0.get_mut(&(provider, order_id?.to_owned()))?;
         order.replies(kind)?.pop_front()
@@ -268,6 +268,6 @@ impl Scripts {
     /// Whether the provider honours the idempotency keys of an order.
     pub(super) fn honours_keys(&self, provider: Provider, order_id: Option<&str>) -> bool {
         let order = order_id.and_then(|order_id| self.0.get(&(provider, order_id.to_owned())));
-        order.is_none_or(|order| !order.forgets_keys)
+        order.is_none_or(|order| !order.ignores_keys)
     }
 }

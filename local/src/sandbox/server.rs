@@ -1,4 +1,4 @@
-//! The HTTP server: all routes on one listener, with connections that a script can cut.
+//! The HTTP server: all routes on one listener, and connections that a script can close.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::http::{NoReply, loopback_client};
 use super::world::World;
 use super::{apolopay, buyer, checkout, control, finvypay, openapi, proxy};
 
-/// Running stand-ins, which end when this is dropped.
+/// Running stand-ins. They end when this is dropped.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
@@ -29,7 +29,7 @@ impl Sandbox {
     /// Starts stand-ins on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// When there is no port to listen on.
+    /// If there is no free port.
     pub async fn start(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -45,13 +45,13 @@ impl Sandbox {
         format!("http://{}", self.address)
     }
 
-    /// What takes the place of ApoloPay's host.
+    /// ApoloPay's base URL.
     #[must_use]
     pub fn apolopay_url(&self) -> String {
         format!("{}/apolopay", self.url())
     }
 
-    /// What takes the place of FinvyPay's host.
+    /// FinvyPay's base URL.
     #[must_use]
     pub fn finvypay_url(&self) -> String {
         format!("{}/finvypay", self.url())
@@ -67,7 +67,7 @@ impl Drop for Sandbox {
 /// Serves the stand-ins until the future is dropped; the connections end with it.
 ///
 /// # Errors
-/// When the listener fails.
+/// If the listener fails.
 pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     let base_url = format!("http://{}", listener.local_addr()?);
     let http = loopback_client().map_err(io::Error::other)?;
@@ -93,7 +93,7 @@ pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     }
 }
 
-/// One connection. An error means that either side closed it, which scripts do on purpose.
+/// Serves one connection. An error means that either side closed it, which scripts do on purpose.
 async fn connection(stream: TcpStream, router: Router) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request| {

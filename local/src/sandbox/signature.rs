@@ -3,10 +3,10 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The signature of a body, as both providers make it.
+/// The signature of a body, for both providers.
 #[must_use]
 pub fn sign(secret: &str, body: &[u8]) -> String {
-    // HMAC takes keys of any length; were that ever to change, an empty signature is refused by all.
+    // Cannot fail: HMAC accepts keys of any length. An empty signature would be refused.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
         return String::new();
     };

@@ -1,4 +1,4 @@
-//! Webhook specs: which webhook to send, how it is signed, and how often; made ready to send.
+//! Specifications of webhooks: content, signature and repetition; and their preparation.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -12,14 +12,14 @@ use super::payments::{Payment, Payments, Provider};
 use super::signature::sign;
 use super::webhook_body::{Facts, WebhookShape};
 
-/// A webhook to send. What it leaves out comes from the payment it is about.
+/// A webhook to send. Omitted members come from its payment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct WebhookSpec {
     pub(super) provider: Option<Provider>,
     shape: Option<WebhookShape>,
     headers: Option<HeaderSet>,
-    /// The payment it is about, where `id` and `orderId` say something else.
+    /// The id of its payment, if `id` and `orderId` have other values.
     payment: Option<String>,
     id: Option<String>,
     transaction_id: Option<String>,
@@ -47,7 +47,7 @@ pub(super) struct WebhookSpec {
     pub(super) concurrent: bool,
     #[serde(default)]
     pub(super) delay_ms: u64,
-    /// Whether the provider's own status follows; by default where the webhook is genuine.
+    /// Whether the payment's status at the provider is set too; by default if the webhook is genuine.
     moves: Option<bool>,
 }
 
@@ -68,15 +68,15 @@ enum HeaderSet {
     Both,
 }
 
-/// What stands in the signature header.
+/// The value of the signature header.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 enum Signature {
     #[default]
     Right,
-    /// As long and as hexadecimal as the right one.
+    /// Wrong, but of the right form.
     Wrong,
-    /// With both of ApoloPay's headers: the documented one is wrong.
+    /// With both of ApoloPay's header sets: the documented header is wrong.
     OneWrong,
     Missing,
     Empty,
@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for WebhookSpecs {
 }
 
 impl WebhookSpecs {
-    /// The specs for a reply to `provider`: they may leave the provider out, but not name the other one.
+    /// The problem of webhooks before a reply of `provider`, if there is one: they must not name the other provider.
     pub(super) fn problem(&self, provider: Provider) -> Option<String> {
         let other = self
             .0
@@ -111,7 +111,7 @@ impl WebhookSpecs {
         other.then(|| "webhookBeforeReply is sent by the provider that is called".to_owned())
     }
 
-    /// The same specs, about `payment` unless they say something else.
+    /// The same webhooks, by default about `payment`.
     pub(super) fn about(mut self, provider: Provider, payment: Option<&str>) -> Self {
         for spec in &mut self.0 {
             spec.provider = Some(provider);
@@ -130,14 +130,14 @@ pub(super) struct Prepared {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
-    /// The order it is about, where that is known.
+    /// The order, if it is known.
     pub(super) order_id: Option<String>,
-    /// The payment whose status moves with it.
+    /// The payment whose status is set too.
     pub(super) moves: Option<String>,
 }
 
 impl WebhookSpec {
-    /// Fills in what is left out, makes the body and signs it. The error is a sentence for the tester.
+    /// Fills in omitted members, creates the body and signs it. The error is a message for the tester.
     pub(super) fn prepare(
         &self,
         payments: &Payments,
@@ -233,7 +233,7 @@ impl WebhookSpec {
     }
 
     fn facts(&self, payment: Option<&Payment>) -> Facts {
-        let asked = |name| payment.and_then(|payment| payment.request.text(name));
+        let requested = |name| payment.and_then(|payment| payment.request.text(name));
         let given = |value: &Option<String>| value.clone();
         let order_in_metadata = || {
             let order_id = self
@@ -248,21 +248,21 @@ impl WebhookSpec {
             transaction_id: given(&self.transaction_id).or_else(|| payment?.transaction_id.clone()),
             order_id: given(&self.order_id).or_else(|| payment?.order_id.clone()),
             amount: self.amount.clone().or_else(|| payment?.amount()),
-            currency: given(&self.currency).or_else(|| asked("currency")),
+            currency: given(&self.currency).or_else(|| requested("currency")),
             metadata: match payment {
                 Some(payment) => self.metadata.as_deref().map(compacted).or_else(|| payment.metadata()),
                 None => self.metadata.as_deref().map(compacted).or_else(order_in_metadata),
             },
-            payment_method: asked("paymentMethod"),
-            first_name: asked("firstName"),
-            last_name: asked("lastName"),
-            email: asked("email"),
-            webhook_url: asked("webhookUrl").or_else(|| self.url.clone()),
+            payment_method: requested("paymentMethod"),
+            first_name: requested("firstName"),
+            last_name: requested("lastName"),
+            email: requested("email"),
+            webhook_url: requested("webhookUrl").or_else(|| self.url.clone()),
             at: self.at.clone(),
         }
     }
 
-    /// The payment id to send; a transaction id given as `id` only says which payment is meant.
+    /// The payment id to send. A transaction id in `id` only identifies the payment.
     fn payment_id(&self, payment: Option<&Payment>) -> Option<String> {
         let Some(payment) = payment else {
             return self.id.clone();
@@ -278,7 +278,7 @@ impl WebhookSpec {
         let mut body = shape.body(facts, now);
         body.merge(&self.extra);
         for name in &self.omit {
-            if !take_out(&mut body, name) {
+            if !remove_field(&mut body, name) {
                 return Err(format!("the body has no field `{name}` to omit: {body}"));
             }
         }
@@ -352,8 +352,8 @@ fn wrong(right: &str) -> String {
     [first].into_iter().chain(right.chars().skip(1)).collect()
 }
 
-/// Takes a field out of a body or out of its `data`.
-fn take_out(body: &mut Object, name: &str) -> bool {
+/// Removes a field from a body or from its `data`.
+fn remove_field(body: &mut Object, name: &str) -> bool {
     if body.remove(name).is_some() {
         return true;
     }

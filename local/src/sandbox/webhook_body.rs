@@ -11,20 +11,20 @@ use super::payments::Provider;
 /// A webhook body's shape.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum WebhookShape {
-    /// ApoloPay, as seen in production.
+    /// ApoloPay, as observed in production.
     A,
     /// ApoloPay, as documented.
     B,
-    /// FinvyPay, its general webhook page.
+    /// FinvyPay, as on its general webhook page.
     W1,
-    /// The same, wrapped in `{"request": …}`.
+    /// `W1` wrapped in `{"request": …}`.
     #[serde(rename = "W1wrapped")]
     W1Wrapped,
-    /// FinvyPay, its APM page.
+    /// FinvyPay, as on its APM page.
     W2,
 }
 
-/// What a webhook tells.
+/// The content of a webhook.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) outcome: String,
@@ -50,7 +50,7 @@ impl WebhookShape {
         }
     }
 
-    /// What a body of this shape cannot be without: the field, and what gives it its value.
+    /// The required fields of this shape, each with the member of the specification that sets it.
     pub(super) fn required(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::A => &[("id", "id"), ("amount", "amount")],
@@ -72,12 +72,12 @@ impl WebhookShape {
 
     /// The body, before it is wrapped.
     pub(super) fn body(self, facts: &Facts, now: OffsetDateTime) -> Object {
-        let word = status_word(&facts.outcome);
+        let status = bare_status(&facts.outcome);
         let at = facts.at.clone().unwrap_or_else(|| clock::to_milliseconds(now));
         match self {
             Self::A => Object::default()
                 .with_some("id", facts.id.as_ref())
-                .with("status", word)
+                .with("status", status)
                 .with_some("amount", facts.amount.as_ref())
                 .with("network", "apolopay")
                 .with("asset", "USDT")
@@ -100,41 +100,41 @@ impl WebhookShape {
                     .with_some("lastName", facts.last_name.as_ref())
                     .with_some("email", facts.email.as_ref())
                     .with_some("webhookUrl", facts.webhook_url.as_ref());
-                let word = if word == "completed" {
+                let status = if status == "completed" {
                     "SUCCESS".to_owned()
                 } else {
-                    finvypay_word(word)
+                    finvypay_status(status)
                 };
                 Object::default()
                     .with("success", true)
-                    .with("status", word)
+                    .with("status", status)
                     .with("data", data)
             }
             Self::W2 => Object::default()
                 .with("event", event(&facts.outcome))
                 .with_some("paymentId", facts.id.as_ref())
                 .with_some("orderId", facts.order_id.as_ref())
-                .with("status", finvypay_word(word))
+                .with("status", finvypay_status(status))
                 .with_some("amount", facts.amount.as_ref())
                 .with_some("currency", facts.currency.as_ref())
                 .with_some("paymentMethod", facts.payment_method.as_ref())
-                .with(time_field(word), at)
+                .with(time_field(status), at)
                 .with_some("metadata", facts.metadata.as_ref()),
         }
     }
 }
 
 /// `completed` for both `completed` and `payment.completed`.
-fn status_word(outcome: &str) -> &str {
+fn bare_status(outcome: &str) -> &str {
     outcome.strip_prefix("payment.").unwrap_or(outcome)
 }
 
-/// FinvyPay's status for an outcome: the five known ones in upper case, any other word verbatim.
-pub(super) fn finvypay_word(outcome: &str) -> String {
-    let word = status_word(outcome);
-    match word {
-        "completed" | "authorized" | "pending" | "failed" | "cancelled" => word.to_ascii_uppercase(),
-        _ => word.to_owned(),
+/// FinvyPay's status for an outcome: the five known ones in upper case, others verbatim.
+pub(super) fn finvypay_status(outcome: &str) -> String {
+    let status = bare_status(outcome);
+    match status {
+        "completed" | "authorized" | "pending" | "failed" | "cancelled" => status.to_ascii_uppercase(),
+        _ => status.to_owned(),
     }
 }
 
@@ -146,8 +146,8 @@ fn event(outcome: &str) -> String {
     }
 }
 
-fn time_field(word: &str) -> &'static str {
-    match word {
+fn time_field(status: &str) -> &'static str {
+    match status {
         "completed" => "completedAt",
         "authorized" => "authorizedAt",
         "failed" => "failedAt",
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn vector_a() {
+    fn shape_a_matches_its_test_vector() {
         let body = body(WebhookShape::A, &apolopay("25.5", "2026-03-19T12:00:00.000Z"));
         assert_eq!(
             body,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn vector_b() {
+    fn shape_b_matches_its_test_vector() {
         let body = body(WebhookShape::B, &apolopay("25.50", "2026-03-19T12:00:00Z"));
         assert_eq!(
             body,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn vector_w1() {
+    fn shape_w1_matches_its_test_vector() {
         let body = body(WebhookShape::W1, &finvypay());
         assert_eq!(
             body,
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn vector_w2() {
+    fn shape_w2_matches_its_test_vector() {
         let body = body(WebhookShape::W2, &finvypay());
         assert_eq!(
             body,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_have_each_shapes_own_words() {
+    fn outcome_has_the_status_and_event_of_each_shape() {
         for (outcome, a, event, w1, w2) in [
             ("completed", "completed", "payment.completed", "SUCCESS", "COMPLETED"),
             (
@@ -271,12 +271,13 @@ mod tests {
                 outcome: outcome.to_owned(),
                 ..finvypay()
             };
-            let of = |shape: WebhookShape, field| shape.body(&facts, OffsetDateTime::UNIX_EPOCH).text(field).unwrap();
-            assert_eq!(of(WebhookShape::A, "status"), a);
-            assert_eq!(of(WebhookShape::B, "event"), event);
-            assert_eq!(of(WebhookShape::W1, "status"), w1);
-            assert_eq!(of(WebhookShape::W2, "status"), w2);
-            assert_eq!(of(WebhookShape::W2, "event"), event);
+            let member =
+                |shape: WebhookShape, field| shape.body(&facts, OffsetDateTime::UNIX_EPOCH).text(field).unwrap();
+            assert_eq!(member(WebhookShape::A, "status"), a);
+            assert_eq!(member(WebhookShape::B, "event"), event);
+            assert_eq!(member(WebhookShape::W1, "status"), w1);
+            assert_eq!(member(WebhookShape::W2, "status"), w2);
+            assert_eq!(member(WebhookShape::W2, "event"), event);
         }
     }
 }

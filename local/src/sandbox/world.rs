@@ -1,4 +1,4 @@
-//! What all requests to the stand-ins share.
+//! The state that all requests to the stand-ins share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use super::aws::Events;
 use super::calls::{CallLog, Kind, Outcome};
-use super::chaos::Chance;
+use super::chaos::FaultInjector;
 use super::config::Config;
-use super::http::{Answer, Received};
+use super::http::{RawResponse, Received};
 use super::journal::Journal;
 use super::payments::{Payments, Provider};
 use super::script::Scripts;
@@ -19,32 +19,32 @@ pub(super) struct World {
     pub(super) config: Config,
     /// `http://127.0.0.1:PORT`
     pub(super) base_url: String,
-    /// Sends the webhooks, and carries what the checkout page asks the functions.
+    /// Sends the webhooks, and forwards the checkout page's calls to the functions.
     pub(super) http: reqwest::Client,
     memory: Mutex<Memory>,
     changed: watch::Sender<()>,
 }
 
-/// What the providers remember.
+/// The providers' state.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) payments: Payments,
     pub(super) calls: CallLog,
     pub(super) scripts: Scripts,
-    pub(super) chance: Chance,
+    pub(super) fault_injector: FaultInjector,
     pub(super) journal: Journal,
     pub(super) events: Events,
-    /// The keys that a provider takes instead of the configured one.
-    pub(super) good_keys: HashMap<Provider, Vec<String>>,
-    /// What each of FinvyPay's idempotency keys made.
-    pub(super) first_answers: HashMap<String, FirstAnswer>,
+    /// The keys that a provider accepts instead of the configured one.
+    pub(super) accepted_keys: HashMap<Provider, Vec<String>>,
+    /// The first response of each of FinvyPay's idempotency keys.
+    pub(super) first_responses: HashMap<String, FirstResponse>,
 }
 
-/// The payment that an idempotency key made, and the reply that goes with it.
+/// The payment that an idempotency key created, and its reply.
 #[derive(Clone)]
-pub(super) struct FirstAnswer {
+pub(super) struct FirstResponse {
     pub(super) payment_id: String,
-    pub(super) answer: Answer,
+    pub(super) response: RawResponse,
 }
 
 impl World {
@@ -58,30 +58,30 @@ impl World {
         }
     }
 
-    /// Whether a provider takes a key, which may not have come at all.
-    pub(super) fn takes_key(&self, provider: Provider, key: Option<&str>) -> bool {
+    /// Whether a provider accepts a key. `None` is a request without one.
+    pub(super) fn accepts_key(&self, provider: Provider, key: Option<&str>) -> bool {
         let configured = match provider {
             Provider::Apolopay => &self.config.apolopay_secret_key,
             Provider::Finvypay => &self.config.finvypay_api_key,
         };
-        match self.memory().good_keys.get(&provider) {
+        match self.memory().accepted_keys.get(&provider) {
             None => key == Some(configured),
-            Some(good) => good.iter().any(|good| key == Some(good)),
+            Some(accepted) => accepted.iter().any(|accepted| key == Some(accepted)),
         }
     }
 
-    /// The memory, locked. Never held across an await.
+    /// The locked state. Must not be held across an await.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of every call that begins or ends.
+    /// Signals every call that begins or ends.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 }
 
-/// A call in progress. It ends when it is dropped, which happens too when the caller goes away.
+/// A call in progress. It ends when this is dropped, also if the caller disconnects.
 pub(super) struct OpenCall {
     pub(super) world: Arc<World>,
     pub(super) provider: Provider,
@@ -107,7 +107,7 @@ impl OpenCall {
         }
     }
 
-    /// Ends the call; without this it counts as given up by the caller.
+    /// Ends the call. Without this it counts as aborted by the caller.
     pub(super) fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

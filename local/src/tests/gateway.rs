@@ -1,4 +1,5 @@
-//! Every request is answered at once: by a function, or as API Gateway answers what has no route.
+//! The local gateway responds to every request at once: with a function's response, or like API Gateway without a
+//! route.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method};
@@ -22,7 +23,7 @@ const ORIGIN: &str = "https://shop.example";
 const ALLOWED: &str = "https://shop.example,https://other.example";
 const NOT_FOUND: &str = r#"{"message":"Not Found"}"#;
 
-/// Answers with its name and the event.
+/// Responds with the function's name and the event.
 struct Echo;
 
 impl Invoke for Echo {
@@ -32,8 +33,8 @@ impl Invoke for Echo {
         let response = match event["rawPath"].as_str() {
             Some("/webhooks/fails") => Err(Failure::Reported(r#"{"errorMessage":"it failed"}"#.into())),
             Some("/payments/slow") => Err(Failure::TimedOut),
-            Some("/payments/dead") => Err(Failure::NoAnswer("it died".to_owned())),
-            Some("/payments/nonsense") => Ok(Bytes::from("[]")),
+            Some("/payments/dead") => Err(Failure::NoResponse("it died".to_owned())),
+            Some("/payments/malformed") => Ok(Bytes::from("[]")),
             Some(_) => Ok(
                 json!({ "statusCode": 299, "headers": { "location": "/here" }, "body": body })
                     .to_string()
@@ -49,11 +50,11 @@ async fn gateway() -> (Gateway, Client) {
     (Gateway::start(0, Echo, ALLOWED).await.unwrap(), http::client().unwrap())
 }
 
-/// Status, headers and body of the answer to a request.
+/// Sends a request and returns the response's status, headers and body.
 async fn send(request: reqwest::RequestBuilder) -> (u16, HeaderMap, String) {
-    let answer = request.send().await.unwrap();
-    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    (status, headers, answer.text().await.unwrap())
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    (status, headers, response.text().await.unwrap())
 }
 
 fn function_of(body: &str) -> String {
@@ -62,7 +63,7 @@ fn function_of(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_method_on_every_path_is_answered_at_once() {
+async fn every_method_on_every_path_gets_a_response_at_once() {
     let (gateway, client) = gateway().await;
     let routes = [
         (Method::POST, "/preorders", "create-preorder"),
@@ -107,7 +108,7 @@ async fn every_method_on_every_path_is_answered_at_once() {
 }
 
 #[tokio::test]
-async fn webhook_paths_go_to_the_function_whatever_their_method_and_slashes() {
+async fn webhook_path_reaches_the_function_with_any_method_and_extra_slashes() {
     let (gateway, client) = gateway().await;
     let paths = [
         "/webhooks/apolopay",
@@ -160,21 +161,21 @@ async fn a_request_reaches_the_function_whole() {
 }
 
 #[tokio::test]
-async fn cors_is_as_deployed_and_any_page_of_this_machine_may_call() {
+async fn cors_is_as_deployed_and_allows_any_page_of_this_machine() {
     let (gateway, client) = gateway().await;
-    let ask = async |method: Method, path: &str, origin: &str| {
+    let call = async |method: Method, path: &str, origin: &str| {
         let request = client.request(method, format!("{}{path}", gateway.url()));
         let request = request
             .header("access-control-request-method", "POST")
             .header("origin", origin);
         let (status, headers, _) = send(request).await;
-        let mut own: Vec<_> = headers
+        let mut cors: Vec<_> = headers
             .iter()
             .filter_map(|(name, value)| Some((name.as_str().strip_prefix("access-control-")?, value.to_str().unwrap())))
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
-        own.sort();
-        (status, own.join("\n"))
+        cors.sort();
+        (status, cors.join("\n"))
     };
     let allowed = [
         ORIGIN,
@@ -186,15 +187,15 @@ async fn cors_is_as_deployed_and_any_page_of_this_machine_may_call() {
     for origin in allowed {
         let exposed = format!("allow-origin: {origin}\nexpose-headers: idempotency-replayed,retry-after,location");
         for path in ["/preorders", "/apm-payments"] {
-            assert_eq!(ask(Method::POST, path, origin).await, (299, exposed.clone()));
+            assert_eq!(call(Method::POST, path, origin).await, (299, exposed.clone()));
             let preflight = format!(
                 "allow-headers: content-type,idempotency-key\nallow-methods: GET,POST\nallow-origin: {origin}\n\
                  expose-headers: idempotency-replayed,retry-after,location\nmax-age: 3600"
             );
-            assert_eq!(ask(Method::OPTIONS, path, origin).await, (204, preflight));
+            assert_eq!(call(Method::OPTIONS, path, origin).await, (204, preflight));
         }
-        assert_eq!(ask(Method::GET, "/payments/a", origin).await, (299, exposed.clone()));
-        assert_eq!(ask(Method::GET, "/health", origin).await, (404, exposed));
+        assert_eq!(call(Method::GET, "/payments/a", origin).await, (299, exposed.clone()));
+        assert_eq!(call(Method::GET, "/health", origin).await, (404, exposed));
     }
     for origin in [
         "https://evil.example",
@@ -202,19 +203,19 @@ async fn cors_is_as_deployed_and_any_page_of_this_machine_may_call() {
         "https://localhost.evil.example",
         "https://shop.example:444",
     ] {
-        assert_eq!(ask(Method::OPTIONS, "/preorders", origin).await, (204, String::new()));
-        assert_eq!(ask(Method::POST, "/preorders", origin).await, (299, String::new()));
+        assert_eq!(call(Method::OPTIONS, "/preorders", origin).await, (204, String::new()));
+        assert_eq!(call(Method::POST, "/preorders", origin).await, (299, String::new()));
     }
 }
 
 #[tokio::test]
-async fn a_function_that_fails_is_answered_as_aws_does() {
+async fn failing_function_gives_the_response_of_aws() {
     let (gateway, client) = gateway().await;
     for (path, status, message) in [
         ("/webhooks/fails", 502, "Internal Server Error"),
         ("/payments/slow", 503, "Service Unavailable"),
         ("/payments/dead", 500, "Internal Server Error"),
-        ("/payments/nonsense", 500, "Internal Server Error"),
+        ("/payments/malformed", 500, "Internal Server Error"),
     ] {
         let (seen, _, body) = send(client.get(format!("{}{path}", gateway.url()))).await;
         assert_eq!(
@@ -234,15 +235,15 @@ async fn a_function_that_fails_is_answered_as_aws_does() {
 }
 
 #[tokio::test]
-async fn a_function_is_invoked_with_any_event() {
+async fn function_is_invoked_with_any_event() {
     let (gateway, _) = gateway().await;
     let functions = Invocations::at(gateway.url()).unwrap();
     let limit = std::time::Duration::from_secs(10);
-    let echo = functions
+    let echoed = functions
         .invoke("publish-events", r#"{"Records":[]}"#.to_owned(), limit)
         .await;
     assert_eq!(
-        echo,
+        echoed,
         Ok(json!({ "function": "publish-events", "event": { "Records": [] } }))
     );
     let unknown = functions.invoke("no-such-function", "{}".to_owned(), limit).await;
@@ -258,7 +259,7 @@ async fn a_function_is_invoked_with_any_event() {
 }
 
 #[tokio::test]
-async fn another_method_where_functions_are_invoked_has_no_route_either() {
+async fn invocation_path_with_another_method_has_no_route() {
     let (gateway, client) = gateway().await;
     let url = format!("{}/2015-03-31/functions/get-payment/invocations", gateway.url());
     for (method, status) in [(Method::GET, 404), (Method::PUT, 404), (Method::OPTIONS, 204)] {
@@ -267,7 +268,7 @@ async fn another_method_where_functions_are_invoked_has_no_route_either() {
 }
 
 #[tokio::test]
-async fn what_has_no_route_is_answered_before_its_body_has_come() {
+async fn request_without_a_route_gets_a_response_before_its_body_arrives() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let (gateway, _) = gateway().await;
@@ -275,11 +276,11 @@ async fn what_has_no_route_is_answered_before_its_body_has_come() {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!("POST /health HTTP/1.1\r\nhost: {address}\r\ncontent-length: 99999999\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = [0; 22];
-    let answered = stream.read_exact(&mut answer);
-    tokio::time::timeout(std::time::Duration::from_secs(10), answered)
+    let mut status_line = [0; 22];
+    let reading = stream.read_exact(&mut status_line);
+    tokio::time::timeout(std::time::Duration::from_secs(10), reading)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 404 Not Found");
+    assert_eq!(&status_line, b"HTTP/1.1 404 Not Found");
 }

@@ -1,4 +1,4 @@
-//! The local world's own promises.
+//! Tests of the local world.
 
 mod gateway;
 mod payload;

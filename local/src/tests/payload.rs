@@ -1,27 +1,27 @@
-//! HTTP requests as events, and responses as HTTP answers.
+//! HTTP requests as events, and functions' responses as HTTP responses.
 
 use serde_json::{Value, json};
 
-use crate::payload::{answer, event};
+use crate::payload::{event, parse_response};
 use crate::workspace;
 
-/// What an event of `events/` has, without what differs from call to call.
-fn names(value: &Value) -> Value {
-    let mut names = value.clone();
+/// An event with the values that differ from call to call replaced by their names.
+fn normalised(value: &Value) -> Value {
+    let mut event = value.clone();
     let differs = |name: &str| ["headers", "time", "timeEpoch", "requestId", "body"].contains(&name);
-    for place in ["", "/requestContext"] {
-        let members = names.pointer_mut(place).unwrap().as_object_mut().unwrap();
+    for path in ["", "/requestContext"] {
+        let members = event.pointer_mut(path).unwrap().as_object_mut().unwrap();
         for (name, value) in members.iter_mut().filter(|(name, _)| differs(name)) {
             *value = json!(name);
         }
     }
-    names["requestContext"]["http"]["sourceIp"] = json!("address");
-    names
+    event["requestContext"]["http"]["sourceIp"] = json!("address");
+    event
 }
 
-/// Our own events are the reference: they were made by hand after the documentation's.
+/// The files in `events/` are the reference. They were written by hand after AWS's documentation.
 #[test]
-fn an_event_has_what_the_examples_have() {
+fn event_has_the_members_of_the_example_files() {
     let example = |name: &str| -> Value {
         let text = std::fs::read_to_string(workspace().join("events").join(name)).unwrap();
         serde_json::from_str(&text).unwrap()
@@ -34,16 +34,19 @@ fn an_event_has_what_the_examples_have() {
         &[("user-agent", "Mozilla/5.0")],
         b"",
     );
-    assert_eq!(names(&made), names(&example("get-payment-unknown.json")));
+    assert_eq!(normalised(&made), normalised(&example("get-payment-unknown.json")));
 
     let headers = [("content-type", "application/json"), ("user-agent", "provider")];
     let made = event(None, "POST", "/webhooks/apolopay", &headers, b"{}");
-    assert_eq!(names(&made), names(&example("webhook-handler-apolopay-a.json")));
+    assert_eq!(
+        normalised(&made),
+        normalised(&example("webhook-handler-apolopay-a.json"))
+    );
     assert_eq!(made["body"], "{}");
 }
 
 #[test]
-fn an_event_joins_what_comes_twice_and_knows_text_from_bytes() {
+fn event_joins_repeated_values_and_encodes_binary_bodies() {
     let headers = [
         ("X-One", "a"),
         ("x-one", "b"),
@@ -75,22 +78,22 @@ fn an_event_joins_what_comes_twice_and_knows_text_from_bytes() {
 }
 
 #[test]
-fn an_answer_is_decoded() {
+fn response_is_decoded() {
     let response =
         json!({ "statusCode": 201, "headers": { "Location": "/x" }, "body": "aGk=", "isBase64Encoded": true });
-    let made = answer(response.to_string().as_bytes()).unwrap();
+    let made = parse_response(response.to_string().as_bytes()).unwrap();
     assert_eq!(
         (made.status, made.headers["location"].as_str(), made.text()),
         (201, "/x", "hi".to_owned())
     );
-    let made = answer(br#"{"statusCode":200,"body":"{\"a\":1}"}"#).unwrap();
+    let made = parse_response(br#"{"statusCode":200,"body":"{\"a\":1}"}"#).unwrap();
     assert_eq!((made.json(), made.headers.len()), (json!({ "a": 1 }), 0));
-    for nonsense in [
+    for malformed in [
         "",
         "null",
         "{}",
         r#"{"statusCode":200,"body":"?","isBase64Encoded":true}"#,
     ] {
-        assert_eq!(answer(nonsense.as_bytes()), None, "{nonsense}");
+        assert_eq!(parse_response(malformed.as_bytes()), None, "{malformed}");
     }
 }

@@ -1,49 +1,48 @@
-//! The metadata of a payment on its three ways: from the caller, to the provider, and into the store.
+//! A payment's metadata: its limits, and the forms that go to the provider and into the table.
 
 use crate::api::validation::Fields;
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object};
 use crate::domain::redacted::Redacted;
-use crate::providers::OUR_ID;
+use crate::providers::PAYMENT_ID_MEMBER;
 
-/// The member of the metadata in which ApoloPay's own examples carry the buyer's address.
+/// The metadata member for the buyer's e-mail address, as in ApoloPay's examples.
 pub const CUSTOMER_EMAIL: &str = "customerEmail";
 
-/// The most bytes of metadata, as compact JSON as it is sent to a provider.
+/// Maximum size of the provider's metadata as compact JSON, in bytes.
 const MAX_BYTES: usize = 10_000;
 
-/// How deep arrays and objects in it may nest. On its way back it lies some levels deeper, and must still be read there.
+/// Maximum nesting of arrays and objects. A webhook nests the metadata some levels deeper and must stay readable.
 const MAX_DEPTH: usize = 32;
 
-/// Metadata as the provider gets it: the caller's, what travels in it, and our payment id. May hold personal data.
-pub fn to_send(own: &Object, id: PaymentId) -> Redacted<Object> {
-    let mut sent = own.clone();
-    sent.set(OUR_ID, Json::String(id.to_string()));
-    Redacted::new(sent)
+/// Metadata as sent to the provider: `provider_metadata` and our payment id. May hold personal data.
+pub fn with_payment_id(provider_metadata: &Object, id: PaymentId) -> Redacted<Object> {
+    let mut metadata = provider_metadata.clone();
+    metadata.set(PAYMENT_ID_MEMBER, Json::String(id.to_string()));
+    Redacted::new(metadata)
 }
 
-/// Metadata as it is stored and published: the caller's own, without the buyer's address. `None` if the caller gave
-/// none.
-pub fn to_store(own: &Object) -> Option<Redacted<String>> {
-    let mut stored = own.clone();
-    stored.remove(CUSTOMER_EMAIL);
-    (!stored.is_empty()).then(|| Redacted::new(stored.to_compact()))
+/// Metadata as stored and published: the caller's, without the buyer's e-mail address, as compact JSON. `None` if it is
+/// empty.
+pub fn without_email(metadata: &Object) -> Option<Redacted<String>> {
+    let mut metadata = metadata.clone();
+    metadata.remove(CUSTOMER_EMAIL);
+    (!metadata.is_empty()).then(|| Redacted::new(metadata.to_compact()))
 }
 
-/// Checks what holds for metadata at every provider: our own member is ours, and it is neither too deep nor, with that,
-/// too large.
-pub fn check(fields: &mut Fields<'_>, sent: &Object) {
-    if sent.get(OUR_ID).is_some() {
-        fields.wrong(&["metadata", OUR_ID], "is set by the server");
+/// Checks the limits that apply at every provider: nesting, size, and no member under the name of our payment id.
+pub fn check(fields: &mut Fields<'_>, provider_metadata: &Object) {
+    if provider_metadata.get(PAYMENT_ID_MEMBER).is_some() {
+        fields.wrong(&["metadata", PAYMENT_ID_MEMBER], "is set by the server");
     }
-    if sent.depth() > MAX_DEPTH {
+    if provider_metadata.depth() > MAX_DEPTH {
         fields.wrong(&["metadata"], format!("must be nested at most {MAX_DEPTH} levels deep"));
     }
-    let with_our_id = to_send(sent, PaymentId::random());
-    if with_our_id.expose().to_compact().len() > MAX_BYTES {
+    let metadata = with_payment_id(provider_metadata, PaymentId::random());
+    if metadata.expose().to_compact().len() > MAX_BYTES {
         fields.wrong(
             &["metadata"],
-            format!("must be at most {MAX_BYTES} bytes as compact JSON, with what is added to it on the way"),
+            format!("must be at most {MAX_BYTES} bytes as compact JSON, including the members that the server adds"),
         );
     }
 }

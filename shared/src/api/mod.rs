@@ -1,4 +1,4 @@
-//! The HTTP API: how requests are read and validated, and how responses are written.
+//! The HTTP API: reading and validating requests, writing responses.
 
 pub mod metadata;
 pub mod payment_view;

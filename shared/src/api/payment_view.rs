@@ -1,7 +1,8 @@
-//! A payment as callers see it: no customer data, no metadata.
+//! A payment as callers see it: without customer data and metadata.
 
 use serde::Serialize;
 
+use crate::api::response;
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::StoredResponse;
 use crate::domain::money::{Amount, Currency};
@@ -10,7 +11,7 @@ use crate::domain::provider::{Provider, ShownId};
 use crate::domain::status::Status;
 use crate::domain::time::{Timestamp, as_rfc3339};
 
-/// The members of an answer, those that are absent left out.
+/// A payment in a response. Absent members are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentView<'a> {
@@ -38,7 +39,7 @@ pub struct PaymentView<'a> {
 }
 
 impl<'a> PaymentView<'a> {
-    /// As `GET /payments/{id}` answers: with what the browser needs to go on, while it may go on.
+    /// The response of `GET /payments/{id}`. Has the checkout session while the payment is payable.
     pub fn current(payment: &'a Payment) -> Self {
         let checkout_session = payment
             .checkout_session
@@ -64,7 +65,8 @@ impl<'a> PaymentView<'a> {
         }
     }
 
-    /// As the creating functions answer. Beyond `pending` there is nothing to pay with in it.
+    /// The response of the creating functions. Like [`Self::current`], but with `paymentMethod` and the provider's
+    /// `paymentId`, and without `updatedAt`.
     pub fn created(payment: &'a Payment) -> Self {
         Self {
             payment_id: match payment.provider.capabilities().shown_id {
@@ -87,10 +89,10 @@ impl CheckoutSession {
     }
 }
 
-/// The 201 of a creating function.
+/// The 201 response of a creating function.
 pub fn created(payment: &Payment) -> StoredResponse {
     StoredResponse {
         status: 201,
-        body: crate::api::response::to_json(&PaymentView::created(payment)),
+        body: response::to_json(&PaymentView::created(payment)),
     }
 }

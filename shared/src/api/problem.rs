@@ -1,8 +1,7 @@
 //! Errors as callers see them: RFC 9457 problem details with a stable `code`.
 //!
-//! Which error belongs where: a function answers every error as a [`Problem`], made by the constructor that names its
-//! meaning. What went wrong inside (`StoreError`, `SecretError`, `CallError`) is logged by its own text and never
-//! shown.
+//! Every error response is a [`Problem`], made by the constructor for its meaning. Internal errors (`StoreError`,
+//! `SecretError`, `CallError`) are logged and never shown to callers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,12 +13,11 @@ use serde::Serialize;
 use crate::api::response;
 use crate::domain::id::PaymentId;
 use crate::domain::idempotency::StoredResponse;
-use crate::platform::metrics;
 
-/// What went wrong, for programs.
+/// The error code, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "each is explained by its title")]
+#[expect(missing_docs, reason = "the title explains each")]
 pub enum Code {
     MalformedJson,
     IdempotencyKeyInvalid,
@@ -67,7 +65,7 @@ impl Code {
             Self::MalformedJson => "The body is not JSON",
             Self::IdempotencyKeyInvalid => "The idempotency key is not valid",
             Self::SignatureInvalid => "The webhook's signature is not valid",
-            Self::WebhookUnusable => "The webhook says nothing that can be used",
+            Self::WebhookUnusable => "The webhook cannot be used",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::IdempotencyInProgress => "The first request with this idempotency key is still running",
@@ -80,7 +78,7 @@ impl Code {
             Self::ProviderRejected => "The payment provider refused the request",
             Self::ProviderError => "The payment provider failed",
             Self::Unavailable => "The service is not available for the moment",
-            Self::ProviderTimeout => "The payment provider did not answer in time",
+            Self::ProviderTimeout => "The payment provider did not respond in time",
         }
     }
 
@@ -96,16 +94,16 @@ impl Code {
     }
 }
 
-/// One wrong field.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// RFC 6901 JSON pointer to it; empty for the whole body.
+    /// RFC 6901 JSON pointer; empty for the whole body.
     pub pointer: String,
-    /// What is wrong.
+    /// Why it is invalid.
     pub detail: Cow<'static, str>,
 }
 
-/// An error answer.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
@@ -152,7 +150,7 @@ impl Problem {
         )
     }
 
-    /// 400: the idempotency key is outside the allowed form.
+    /// 400: the idempotency key is not valid.
     pub fn idempotency_key_invalid() -> Self {
         Self::new(
             Code::IdempotencyKeyInvalid,
@@ -161,11 +159,11 @@ impl Problem {
     }
 
     /// 400: a signed webhook that cannot be used.
-    pub fn webhook_unusable(what: &'static str) -> Self {
-        Self::new(Code::WebhookUnusable, what)
+    pub fn webhook_unusable(detail: &'static str) -> Self {
+        Self::new(Code::WebhookUnusable, detail)
     }
 
-    /// 401: a webhook without a good signature. Says no more.
+    /// 401: a webhook without a valid signature. The detail gives no hint about which part is invalid.
     pub fn signature_invalid() -> Self {
         Self::new(Code::SignatureInvalid, "The signature is missing, malformed or wrong.")
     }
@@ -175,26 +173,26 @@ impl Problem {
         Self::new(Code::NotFound, "There is no payment with this id.")
     }
 
-    /// 404: no such path.
+    /// 404: unknown path.
     pub fn no_such_path() -> Self {
         Self::new(Code::NotFound, "There is nothing at this path.")
     }
 
-    /// 405: anything but POST.
+    /// 405: any method but POST.
     pub fn only_post() -> Self {
         Self::new(Code::MethodNotAllowed, "Only POST is allowed here.")
     }
 
-    /// 409: the key's first request is still running.
+    /// 409: the key's first request is still running. `retry_after` is in seconds.
     pub fn idempotency_in_progress(retry_after: u64) -> Self {
-        let detail = "The first request with this Idempotency-Key has no answer yet. Send the same request again.";
+        let detail = "Send the same request again after the number of seconds in Retry-After.";
         Self {
             retry_after: Some(retry_after),
             ..Self::new(Code::IdempotencyInProgress, detail)
         }
     }
 
-    /// 413: more than `limit` bytes.
+    /// 413: the body has more than `limit` bytes.
     pub fn payload_too_large(limit: usize) -> Self {
         Self::new(
             Code::PayloadTooLarge,
@@ -202,20 +200,20 @@ impl Problem {
         )
     }
 
-    /// 415: not JSON by its content type.
+    /// 415: the content type is not JSON.
     pub fn unsupported_media_type() -> Self {
         Self::new(Code::UnsupportedMediaType, "The content type must be application/json.")
     }
 
-    /// 422: the key was used for another request.
+    /// 422: the idempotency key was used for another request.
     pub fn idempotency_key_reused() -> Self {
         Self::new(
             Code::IdempotencyKeyReused,
-            "This Idempotency-Key came with another request before. Use a new key for a new payment.",
+            "Use a new Idempotency-Key for a new payment.",
         )
     }
 
-    /// 422: wrong fields, all of them.
+    /// 422: `errors` has all invalid fields.
     pub fn validation_failed(errors: Vec<FieldError>) -> Self {
         Self {
             errors,
@@ -223,23 +221,23 @@ impl Problem {
         }
     }
 
-    /// 422: there is no good quote. `why` is a clause about "it", such as "it has expired".
-    pub fn quote_invalid(why: &dyn fmt::Display) -> Self {
+    /// 422: there is no valid quote. `reason` is a clause about "it", such as "it has expired".
+    pub fn quote_invalid(reason: &dyn fmt::Display) -> Self {
         Self::new(
             Code::QuoteInvalid,
-            format!("The quote is not valid: {why}. Get a new one from the shop."),
+            format!("The quote is not valid: {reason}. Get a new one from the shop."),
         )
     }
 
-    /// 422: the quote is good, but says something else. `which` are the names of its claims that differ.
-    pub fn quote_mismatch(which: &[&str]) -> Self {
+    /// 422: the quote is valid, but for another payment. `claims` are the names of the claims that differ.
+    pub fn quote_mismatch(claims: &[&str]) -> Self {
         Self::new(
             Code::QuoteMismatch,
-            format!("The quote has another {} than the request.", which.join(" and ")),
+            format!("The quote has another {} than the request.", claims.join(" and ")),
         )
     }
 
-    /// 422: the provider refused the request.
+    /// 422: the provider rejected the request.
     pub fn provider_rejected(provider_code: Option<String>) -> Self {
         Self {
             provider_code,
@@ -250,17 +248,17 @@ impl Problem {
         }
     }
 
-    /// 502: the provider failed, for reasons of its own or of our account with it.
+    /// 502: the provider failed, or refused our account.
     pub fn provider_error(payment: PaymentId) -> Self {
-        let detail =
-            "The payment provider gave no usable answer. The payment may be tried again with the same Idempotency-Key.";
+        let detail = "The payment provider gave no usable response. Try again with the same Idempotency-Key.";
         Self {
             payment: Some(payment),
             ..Self::new(Code::ProviderError, detail)
         }
     }
 
-    /// 503: our secrets are out of reach, or the provider throttles. `payment` once its intent is stored.
+    /// 503: the table or a secret is unavailable, or the provider throttles. `payment` once its intent is stored,
+    /// `retry_after` in seconds.
     pub fn unavailable(payment: Option<PaymentId>, retry_after: Option<u64>) -> Self {
         let detail = "Try again in a moment, with the same Idempotency-Key if there was one.";
         let retry_after = Some(retry_after.unwrap_or(5).clamp(1, 300));
@@ -271,16 +269,10 @@ impl Problem {
         }
     }
 
-    /// 503: the table cannot be read or written, which is counted. `payment` once its intent is stored.
-    pub fn store_unavailable(payment: Option<PaymentId>) -> Self {
-        metrics::store_failed();
-        Self::unavailable(payment, None)
-    }
-
-    /// 504: the provider did not answer in time; the payment stays `creating`.
+    /// 504: the provider did not respond in time. The payment stays `creating`.
     pub fn provider_timeout(payment: PaymentId) -> Self {
         let detail =
-            "The payment provider may or may not have taken the payment. The same Idempotency-Key goes on with it.";
+            "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key.";
         Self {
             payment: Some(payment),
             ..Self::new(Code::ProviderTimeout, detail)
@@ -292,7 +284,7 @@ impl Problem {
         self.code
     }
 
-    /// The wrong fields, where the request is not valid.
+    /// The invalid fields of a request.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
@@ -310,8 +302,8 @@ impl Problem {
         })
     }
 
-    /// The problem as an answer that is kept to be given again.
-    pub fn to_answer(&self) -> StoredResponse {
+    /// The problem as a response that is stored for replays.
+    pub fn to_stored_response(&self) -> StoredResponse {
         StoredResponse {
             status: self.code.status().as_u16(),
             body: self.body(),
@@ -320,7 +312,7 @@ impl Problem {
 
     /// The problem as an HTTP response.
     pub fn to_response(&self) -> Response<Body> {
-        let mut response = response::respond(self.code.status(), response::PROBLEM, self.body());
+        let mut response = response::response(self.code.status(), response::PROBLEM, self.body());
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -337,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_and_headers() {
+    fn problem_has_rfc_9457_members_and_headers() {
         let problem = Problem::validation_failed(vec![FieldError {
             pointer: "/amount".into(),
             detail: "is required".into(),

@@ -1,4 +1,4 @@
-//! Requests, read the same way by every function.
+//! HTTP requests: the body and the idempotency key.
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::header;
@@ -9,14 +9,14 @@ use crate::api::response::JSON;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::json::Json;
 
-/// The most bytes of an API request's body.
+/// Maximum size of a request's body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// The request that API Gateway or a function URL hands on as an event.
+/// Reads the request in an event of API Gateway or a function URL.
 ///
-/// No URI is made of it: a caller may write into the query, the host and the headers about them what is part of none, and
-/// no function looks there.
-pub fn request_of(event: ApiGatewayV2httpRequest) -> Request {
+/// Never fails. The request's URI stays empty: no function uses it, and a caller can send a host or query that is not
+/// valid in a URI.
+pub fn from_api_gateway(event: ApiGatewayV2httpRequest) -> Request {
     let body = event.body.as_deref();
     let body = body.map_or(Body::Empty, |text| {
         Body::from_maybe_encoded(event.is_base64_encoded, text)
@@ -29,10 +29,10 @@ pub fn request_of(event: ApiGatewayV2httpRequest) -> Request {
     request
 }
 
-/// Reads a JSON body: its media type, then its size, then its text.
+/// Reads a JSON body.
 ///
 /// # Errors
-/// 415, 413 or 400.
+/// 415 for another media type, 413 for more than [`MAX_BODY`] bytes, 400 for a body that is not JSON.
 pub fn read_json(request: &Request) -> Result<Json, Problem> {
     let media_type = request
         .headers()
@@ -50,10 +50,10 @@ pub fn read_json(request: &Request) -> Result<Json, Problem> {
     Json::parse(body).map_err(|_| Problem::malformed_json())
 }
 
-/// Reads the `Idempotency-Key`, which belongs to `route`.
+/// Reads the `Idempotency-Key` header. The same key on another `route` is a different key.
 ///
 /// # Errors
-/// 400 where it is outside the allowed form.
+/// 400 if it is not a valid key, or there is more than one.
 pub fn idempotency_key(request: &Request, route: &'static str) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = request.headers().get_all("idempotency-key").iter();
     match (values.next(), values.next()) {

@@ -1,18 +1,18 @@
-//! The URLs that a buyer may be sent back to.
+//! Validation of the URLs that the provider sends the buyer back to.
 
 use url::{Origin, Url};
 
 use crate::platform::config::{ConfigError, Variables, is_secure};
 
-/// The origins that a buyer may be sent back to.
+/// The allowed origins of return URLs.
 #[derive(Clone, Debug)]
 pub struct ReturnOrigins(Vec<Origin>);
 
 impl ReturnOrigins {
-    /// `ALLOWED_RETURN_ORIGINS`.
+    /// Reads `ALLOWED_RETURN_ORIGINS`.
     ///
     /// # Errors
-    /// Where it is missing, or one of them is not an origin.
+    /// [`ConfigError`] if it is missing or has anything but secure origins.
     pub fn from_environment(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let name = "ALLOWED_RETURN_ORIGINS";
         Self::parse(&variables.required(name)?).ok_or_else(|| {
@@ -41,11 +41,11 @@ impl ReturnOrigins {
             .map(Self)
     }
 
-    /// Checks a URL that a browser will be sent to. It is compared as it was written, since that text is what is sent
-    /// on, and another program may read a sloppy one differently.
+    /// Checks a return URL. Its host must be written in the normal form, since the provider gets the text as it is, and
+    /// another program might read an unusual form differently.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why it is invalid: a predicate, such as "must be https".
     pub fn check(&self, text: &str) -> Result<(), &'static str> {
         if text
             .chars()
@@ -67,7 +67,7 @@ impl ReturnOrigins {
         let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
         let mut plain = [Some(host), with_port.as_deref()].into_iter().flatten();
         if !plain.any(|plain| plain.eq_ignore_ascii_case(authority)) {
-            return Err("must name its host plainly");
+            return Err("must write its host in the normal form");
         }
         if self.0.contains(&url.origin()) {
             Ok(())

@@ -1,4 +1,4 @@
-//! A request's fields, read so that every wrong one is reported at once.
+//! Validation of a request's fields. All invalid fields are reported at once.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use crate::domain::decimal::Decimal;
 use crate::domain::json::{Json, Object};
 use crate::domain::money::{AmountError, Currency, Money};
 
-/// Why a value will not do.
+/// Why a field is invalid: a predicate of it, such as "is required".
 pub type FieldProblem = Cow<'static, str>;
 
-/// Reads the members of an object, collecting what is wrong with them.
+/// Reads the members of an object and collects the invalid ones.
 #[derive(Debug)]
 pub struct Fields<'a> {
     object: &'a Object,
@@ -22,7 +22,7 @@ impl<'a> Fields<'a> {
     /// The fields of a body.
     ///
     /// # Errors
-    /// 422 with the pointer `""` where the body is no object.
+    /// 422 with the pointer `""` if the body is not an object.
     pub fn of(body: &'a Json) -> Result<Self, Problem> {
         let whole = || {
             vec![FieldError {
@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A field that must be there.
+    /// Reads a required field.
     pub fn required<T>(
         &mut self,
         name: &'static str,
@@ -52,7 +52,7 @@ impl<'a> Fields<'a> {
         self.optional(name, read)
     }
 
-    /// A field that may be left out, but is not null.
+    /// Reads an optional field. `null` is invalid.
     pub fn optional<T>(
         &mut self,
         name: &'static str,
@@ -65,18 +65,18 @@ impl<'a> Fields<'a> {
         } else {
             read(value)
         };
-        value.map_err(|wrong| self.wrong(&[name], wrong)).ok()
+        value.map_err(|problem| self.wrong(&[name], problem)).ok()
     }
 
-    /// A field that is the server's to set.
-    pub fn forbidden(&mut self, name: &'static str, why: &'static str) {
+    /// Rejects a field that callers must not set.
+    pub fn forbidden(&mut self, name: &'static str, problem: &'static str) {
         self.known.push(name);
         if self.object.get(name).is_some() {
-            self.wrong(&[name], why);
+            self.wrong(&[name], problem);
         }
     }
 
-    /// Notes that the value at `path` is wrong.
+    /// Records that the value at `path` is invalid.
     pub fn wrong(&mut self, path: &[&str], detail: impl Into<FieldProblem>) {
         let pointer = path
             .iter()
@@ -88,10 +88,10 @@ impl<'a> Fields<'a> {
         });
     }
 
-    /// Reports unknown fields too, and ends the reading: `Some` of everything, or all that is wrong.
+    /// Returns `value` if no field is invalid or unknown.
     ///
     /// # Errors
-    /// 422 with every wrong field.
+    /// 422 with every invalid field.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
         let unknown: Vec<&str> = self
             .object
@@ -109,10 +109,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A JSON number, exactly.
+/// Reads a number exactly, without floating point.
 ///
 /// # Errors
-/// Where it is not a number.
+/// If it is not a number.
 pub fn number(value: &Json) -> Result<Decimal, FieldProblem> {
     match value {
         Json::Number(text) => Decimal::parse(text).ok_or_else(|| "must be a number".into()),
@@ -122,10 +122,10 @@ pub fn number(value: &Json) -> Result<Decimal, FieldProblem> {
     }
 }
 
-/// An amount in a currency. Where the currency is not known, what is wrong with any amount is still found.
+/// Reads an amount in major units. Without a currency, it is checked as an amount in USD.
 ///
 /// # Errors
-/// Where it is not a number, or not an amount of the currency.
+/// If it is not a number, or not an amount of the currency.
 pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, FieldProblem> {
     let currency = currency.unwrap_or(Currency::USD);
     Money::from_major(&number(value)?, currency).map_err(|error| match error {
@@ -134,14 +134,14 @@ pub fn money(value: &Json, currency: Option<Currency>) -> Result<Money, FieldPro
     })
 }
 
-/// A string of 1 to `most` characters, none of them a control character.
+/// Reads a string of 1 to `max` characters without control characters.
 ///
 /// # Errors
-/// Where it is not.
-pub fn text(value: &Json, most: usize) -> Result<&str, FieldProblem> {
+/// If it is anything else.
+pub fn text(value: &Json, max: usize) -> Result<&str, FieldProblem> {
     let text = value.as_str().ok_or("must be a string")?;
-    if !(1..=most).contains(&text.chars().count()) {
-        return Err(format!("must have 1 to {most} characters").into());
+    if !(1..=max).contains(&text.chars().count()) {
+        return Err(format!("must have 1 to {max} characters").into());
     }
     if text.chars().any(char::is_control) {
         return Err("must not have control characters".into());
@@ -149,11 +149,11 @@ pub fn text(value: &Json, most: usize) -> Result<&str, FieldProblem> {
     Ok(text)
 }
 
-/// An e-mail address of at most 254 characters. Only its form is looked at, and loosely: whatever a browser takes for
-/// an address must not be refused here, and whether it exists nobody knows but its owner.
+/// Reads an e-mail address of at most 254 characters. The check is loose: it accepts every address that a browser
+/// accepts.
 ///
 /// # Errors
-/// Where it is none.
+/// If it is not an e-mail address.
 pub fn email(value: &Json) -> Result<&str, FieldProblem> {
     let address = text(value, 254)?;
     let is_address = address
@@ -166,10 +166,10 @@ pub fn email(value: &Json) -> Result<&str, FieldProblem> {
     }
 }
 
-/// A JSON object.
+/// Reads an object.
 ///
 /// # Errors
-/// Where it is not.
+/// If it is not an object.
 pub fn object(value: &Json) -> Result<&Object, FieldProblem> {
     value.as_object().ok_or_else(|| "must be an object".into())
 }

@@ -1,26 +1,26 @@
 //! Exact decimal numbers.
 //!
-//! Guarantee: a number is read from its decimal text and kept by value (`2.500`, `25e-1` and `2.5` are one number). No
-//! float takes part, and nothing is ever rounded.
+//! Guarantee: numbers are compared by value (`2.500`, `25e-1` and `2.5` are equal), never pass through a float, and are
+//! never rounded.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// An exact decimal number of any size, normalised: equal values are equal.
+/// An exact decimal number of any size. It is normalised, so equal values compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
     negative: bool,
     /// Significant digits without leading or trailing zeros; empty for zero.
     digits: String,
-    /// The power of ten that the digits, read as an integer, are multiplied by.
+    /// The power of ten by which the digits, as an integer, are multiplied.
     exponent: i64,
 }
 
 impl Decimal {
-    /// The farthest that the point is moved either way. A number beyond it is kept at it, since it is as far outside any
-    /// amount: what is kept must read back as the same.
-    const FARTHEST: i64 = 1_000_000_000_000;
+    /// Bound of the exponent in both directions. Larger exponents are reduced to it: such numbers are no amounts
+    /// anyway, and must still be written and read back unchanged.
+    const MAX_EXPONENT: i64 = 1_000_000_000_000;
 
     /// Reads a number in JSON's grammar (RFC 8259, section 6). `None` if the text is anything else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -58,7 +58,7 @@ impl Decimal {
         Some(Self {
             negative,
             digits: digits.to_owned(),
-            exponent: exponent.clamp(-Self::FARTHEST, Self::FARTHEST),
+            exponent: exponent.clamp(-Self::MAX_EXPONENT, Self::MAX_EXPONENT),
         })
     }
 
@@ -67,19 +67,19 @@ impl Decimal {
         !self.negative && !self.digits.is_empty()
     }
 
-    /// How many decimal places the number needs.
+    /// The number of decimal places.
     pub fn decimal_places(&self) -> u64 {
         self.exponent.min(0).unsigned_abs()
     }
 
-    /// The absolute value times ten to the power of `places`. `None` where that is not a whole number, or too large.
+    /// The absolute value times ten to the power of `places`. `None` if that is not an integer or too large.
     pub fn shifted(&self, places: u32) -> Option<u64> {
         let zeros = u32::try_from(self.exponent.checked_add(i64::from(places))?).ok()?;
         let digits = if self.digits.is_empty() { "0" } else { &self.digits };
         digits.parse::<u64>().ok()?.checked_mul(10_u64.checked_pow(zeros)?)
     }
 
-    /// How many digits stand before the decimal point (zero or less for a number below one).
+    /// The number of digits before the decimal point; zero or less for a number below one.
     pub fn integer_digits(&self) -> i64 {
         i64::try_from(self.digits.len())
             .unwrap_or(i64::MAX)
@@ -87,7 +87,7 @@ impl Decimal {
     }
 }
 
-/// An exponent, or the nearest that there is room for.
+/// Reads an exponent. One that does not fit saturates.
 fn read_exponent(text: &str) -> Option<i64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -101,7 +101,7 @@ fn read_exponent(text: &str) -> Option<i64> {
     })
 }
 
-/// The shortest plain notation, or `digits`e`exponent` where that would be long. One text for each value.
+/// Plain notation, or `digits`e`exponent` if that would be too long. Equal values have the same text.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.digits.as_str();
@@ -149,13 +149,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_decimal_survives_its_text(text in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?") {
+        fn written_decimal_parses_to_the_same_value(text in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?") {
             let value = Decimal::parse(&text).unwrap();
             prop_assert_eq!(Decimal::parse(&value.to_string()), Some(value));
         }
 
         #[test]
-        fn shifting_the_point_changes_nothing(digits in 1_u64.., shift in -30_i32..30) {
+        fn exponent_shifts_the_decimal_point(digits in 1_u64.., shift in -30_i32..30) {
             let plain = Decimal::parse(&digits.to_string()).unwrap();
             let shifted = Decimal::parse(&format!("{}e{}", digits, shift)).unwrap();
             let back = Decimal { exponent: shifted.exponent - i64::from(shift), ..shifted };
@@ -163,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_without_a_panic(text in any::<String>()) {
+        fn any_text_is_parsed_without_a_panic(text in any::<String>()) {
             let _ = Decimal::parse(&text);
         }
     }

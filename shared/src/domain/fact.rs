@@ -1,4 +1,4 @@
-//! Facts verified about a payment.
+//! Verified facts about payments.
 
 use std::collections::BTreeSet;
 
@@ -12,26 +12,26 @@ use crate::domain::money::Money;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
 
-/// What a provider said of a payment, in our terms.
+/// A provider's status of a payment, in our terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// On its way.
+    /// Not paid yet.
     Pending,
-    /// Promised, not paid.
+    /// Authorized by the buyer's bank, not paid yet.
     Authorized,
-    /// Given up by the buyer.
+    /// Cancelled by the buyer.
     Cancelled,
-    /// Refused or failed.
+    /// Rejected or failed.
     Failed,
     /// Paid.
     Completed,
-    /// A word, or a contradiction of raw_status, that nobody documented: kept, and without effect.
+    /// An undocumented status, or several that contradict one another. Stored, but changes no status.
     Unrecognised,
 }
 
 impl Outcome {
-    /// Its name, as it is stored.
+    /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -43,7 +43,7 @@ impl Outcome {
         }
     }
 
-    /// The rung of the ladder, for a payment's own money; none for a word that is not known.
+    /// The status that the outcome implies if the money matches; `None` for an unrecognised one.
     pub const fn implied_status(self) -> Option<Status> {
         match self {
             Self::Pending => Some(Status::Pending),
@@ -56,26 +56,27 @@ impl Outcome {
     }
 }
 
-/// A person who settled by hand what no provider will say.
+/// The person who resolved a payment by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operator {
-    /// Who it was.
+    /// Their name.
     pub actor: String,
-    /// On what grounds.
+    /// Why they did it.
     pub reason: String,
 }
 
-/// Something verified about a payment: by the signature of the provider's webhook, by asking the provider itself, or by
-/// an operator's word.
+/// A verified statement about a payment: a signed webhook, the provider's response to a status query, or an operator's
+/// command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fact {
-    /// Who said it.
+    /// The payment provider.
     pub provider: Provider,
     /// The provider's id of the payment (`processId`, `paymentId`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment: Option<Reference>,
-    /// The provider's id of the transaction that the payment became (`txn_id`), where it has one of its own.
+    /// The provider's id of the payment's transaction (`txn_id`), if there is one. For ApoloPay: the second of two
+    /// different payment ids in one webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<Reference>,
     /// The shop's order.
@@ -83,24 +84,24 @@ pub struct Fact {
     pub order_id: Option<OrderId>,
     /// What happened.
     pub outcome: Outcome,
-    /// The provider's own raw_status for it.
+    /// The status names that the provider sent, joined by spaces.
     pub raw_status: String,
-    /// The money moved, in major units; absent where none was readable.
+    /// The amount in major units; absent if there is no readable one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Decimal>,
-    /// The currency named, in upper case.
+    /// The currency that the provider named, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// When it happened, as the provider wrote it. Not signed in a way that could be relied on; for people only.
+    /// When it happened, as the provider wrote it. For information only: no decision depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
-    /// The operator whose word it is; absent for a provider's.
+    /// The operator; absent if the fact is from the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operator>,
 }
 
 impl Fact {
-    /// The provider's ids in the fact, each once.
+    /// The provider ids in the fact, each once.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let transaction = self
             .transaction
@@ -109,12 +110,12 @@ impl Fact {
         self.payment.iter().chain(transaction)
     }
 
-    /// The fact's identity: equal for every delivery and every shape of one fact, whatever its bytes. Lower-case hex
-    /// SHA-256.
+    /// The fact's identity, as lower-case hex SHA-256. Repeated notifications of one fact have the same digest,
+    /// whatever their format.
     pub fn digest(&self) -> String {
         let (amount, outcome) = (self.amount.as_ref().map(ToString::to_string), self.outcome.name());
-        // An unknown word is its own meaning; known ones mean their outcome.
-        let word = if self.outcome == Outcome::Unrecognised {
+        // Recognised status names count as their outcome; an unrecognised one counts as itself.
+        let unrecognised = if self.outcome == Outcome::Unrecognised {
             self.raw_status.as_str()
         } else {
             ""
@@ -126,7 +127,7 @@ impl Fact {
             self.transaction.as_ref().map(Reference::as_str),
             self.order_id.as_ref().map(OrderId::as_str),
             Some(outcome),
-            Some(word),
+            Some(unrecognised),
             amount.as_deref(),
             self.currency.as_deref(),
             self.operator.as_ref().map(|operator| operator.actor.as_str()),
@@ -140,7 +141,7 @@ impl Fact {
         hex::encode(hash.finalize())
     }
 
-    /// The money moved, if it is an amount in a currency. ApoloPay names no currency: its amounts are US dollars.
+    /// The amount and currency, if both are readable. A provider with only one currency need not name it.
     pub fn money(&self) -> Option<Money> {
         let named = || self.currency.as_deref()?.to_ascii_uppercase().parse().ok();
         let currency = self.provider.capabilities().only_currency.or_else(named)?;
@@ -148,24 +149,25 @@ impl Fact {
     }
 }
 
-/// Under which of the provider's ids a matching completion came.
+/// A provider id of a matching completion, with its kind: `payment:ID` or `transaction:ID`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CaptureReference(String);
 
 impl CaptureReference {
-    /// A payment's and a transaction's ids name one receipt from two sides, so each is compared only with its own kind.
+    /// The references in a fact, one of each kind. The two kinds identify the same capture, so references are only
+    /// compared within their kind.
     pub fn of(fact: &Fact) -> BTreeSet<Self> {
         let kinds = [("payment", &fact.payment), ("transaction", &fact.transaction)];
-        let receipt = |(kind, id): (&str, &Option<Reference>)| Some(Self(format!("{kind}:{}", id.as_ref()?)));
-        kinds.into_iter().filter_map(receipt).collect()
+        let reference = |(kind, id): (&str, &Option<Reference>)| Some(Self(format!("{kind}:{}", id.as_ref()?)));
+        kinds.into_iter().filter_map(reference).collect()
     }
 
     fn kind(&self) -> &str {
         self.0.split_once(':').map_or("", |(kind, _)| kind)
     }
 
-    pub(super) fn is_another_than(&self, other: &Self) -> bool {
+    pub(super) fn differs_within_kind(&self, other: &Self) -> bool {
         self.kind() == other.kind() && self != other
     }
 }

@@ -1,18 +1,18 @@
-//! Typed identifiers: ours, the shop's and the providers', which are never mistaken for one another.
+//! Typed identifiers: ours, the shop's and the providers' cannot be confused.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Our id of a payment: an unguessable (version 4) UUID, since it is all that a browser needs to ask for the payment's
-/// state.
+/// Our id of a payment: a random (version 4) UUID. It must be unguessable, because it alone gives access to the
+/// payment's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaymentId(Uuid);
 
 impl PaymentId {
-    /// A new id from the system's randomness.
+    /// A new random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
@@ -22,7 +22,7 @@ impl PaymentId {
         parse_uuid(text).map(Self)
     }
 
-    /// One of `count` parts that payments spread over evenly; 0 where `count` is.
+    /// The payment's shard, from 0 to `count` - 1. Payments are spread evenly. 0 if `count` is 0.
     pub fn shard(self, count: u8) -> u8 {
         let [first, ..] = self.0.into_bytes();
         first.checked_rem(count).unwrap_or(0)
@@ -44,16 +44,16 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
     }
 }
 
-/// A provider's own id of a payment or of a transaction (`processId`, `paymentId`, `txn_id`): 1 to 256 bytes, no
+/// A provider's id of a payment or of a transaction (`processId`, `paymentId`, `txn_id`): 1 to 256 bytes, no
 /// control characters.
 ///
-/// UUIDs are kept in lower case, since they are equal in any case.
+/// UUIDs are normalised to lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reference(String);
 
 impl Reference {
-    /// Reads an id. `None` where it is empty, too long to be a key, or has control characters.
+    /// Reads an id. `None` if it is empty, too long for a key of the table, or has control characters.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
             return None;
@@ -78,13 +78,13 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The shop's own reference: 1 to 128 characters, none of them a control character.
+/// The shop's order id: 1 to 128 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct OrderId(String);
 
 impl OrderId {
-    /// Reads an order id. `None` where it is empty, too long, or has control characters.
+    /// Reads an order id. `None` if it is empty, too long, or has control characters.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         fits.then(|| Self(text.to_owned()))
@@ -108,24 +108,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payments_spread_over_all_parts() {
+    fn random_ids_spread_over_all_shards() {
         let mut payments = [0; 8];
         for _ in 0..800 {
             payments[usize::from(PaymentId::random().shard(8))] += 1;
         }
-        // A hundred each, and none a tenth of that: chance does not reach it.
+        // A hundred is expected in each; ten or fewer is practically impossible.
         assert!(payments.iter().all(|count| *count > 10), "{payments:?}");
         assert_eq!(PaymentId::random().shard(0), 0);
     }
 
     #[test]
-    fn a_reference_is_short_enough_to_be_a_key() {
+    fn reference_longer_than_256_bytes_is_refused() {
         assert!(Reference::parse(&"x".repeat(256)).is_some());
         assert!(Reference::parse(&"x".repeat(257)).is_none());
     }
 
     #[test]
-    fn a_payment_id_is_a_hyphenated_uuid() {
+    fn payment_id_is_only_read_as_hyphenated_uuid() {
         let id = PaymentId::random();
         assert_eq!(PaymentId::parse(&id.to_string()), Some(id));
         assert_eq!(PaymentId::parse(&id.to_string().to_uppercase()), Some(id));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_short_and_plain() {
+    fn reference_is_normalised_and_without_control_characters() {
         assert_eq!(
             Reference::parse("FP123").map(|r| r.to_string()).as_deref(),
             Some("FP123")
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn order_ids_are_counted_in_characters() {
+    fn order_id_length_is_counted_in_characters() {
         assert!(OrderId::parse(&"é".repeat(128)).is_some());
         for text in ["", "a\tb", &"é".repeat(129)] {
             assert_eq!(OrderId::parse(text), None, "{text:?}");

@@ -1,8 +1,8 @@
-//! Idempotency keys: what a repeated request gets.
+//! Idempotency keys: how a repeated request is handled.
 //!
-//! Guarantees: one key leads to one payment. While a holder's lease runs nobody else calls the provider for it; when
-//! the holder dies, the next request with the key takes over after the lease at the latest, and the old holder, should
-//! it wake up, can write no answer any more, because the fence has moved on.
+//! Guarantees: one key leads to one payment. While a holder's lease runs, no other request calls the provider for that
+//! payment. If the holder dies, the next request with the key takes over once the lease has ended. The old holder can
+//! no longer store a response then, because the fence has increased.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,20 +14,21 @@ use crate::domain::id::PaymentId;
 use crate::domain::json::Json;
 use crate::domain::time::Timestamp;
 
-/// How long a holder may be at work. Longer than a function can run (25 s), shorter than the 60 s promised to callers.
+/// How long a holder may work on a request: longer than a function can run (25 s), and shorter than the 60 s promised
+/// to callers.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long a key is kept; 24 hours are promised.
+/// How long a key is kept. Callers are promised 24 hours.
 pub const RETENTION: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// A caller's `Idempotency-Key`, which belongs to one route: 1 to 255 visible ASCII characters.
+/// A caller's `Idempotency-Key` on one route: 1 to 255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     route: &'static str,
     key: String,
 }
 
-/// The header's value is outside the allowed form.
+/// The header's value is not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 255 visible ASCII characters")]
 pub struct InvalidKey;
@@ -36,7 +37,7 @@ impl IdempotencyKey {
     /// Reads the header's value.
     ///
     /// # Errors
-    /// [`InvalidKey`] where it is empty, too long, or has blanks, control characters or anything outside ASCII.
+    /// [`InvalidKey`] if it is empty, too long, or contains blanks, control characters or non-ASCII characters.
     pub fn parse(route: &'static str, value: &[u8]) -> Result<Self, InvalidKey> {
         let fits = (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
         let key = std::str::from_utf8(value).map_err(|_| InvalidKey)?;
@@ -51,28 +52,28 @@ impl IdempotencyKey {
     }
 }
 
-/// `route#key`: the key's name in the store.
+/// `route#key`, the form in the table.
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.route, self.key)
     }
 }
 
-/// SHA-256 of a request's meaning: equal for equal requests however they are written.
+/// SHA-256 of a request's canonical form: equal for equal requests, however they are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of a meaning, given as a JSON value.
-    pub fn of(meaning: &Json) -> Self {
+    /// The fingerprint of a request's canonical form.
+    pub fn of(canonical_form: &Json) -> Self {
         let mut hash = Sha256::default();
-        meaning.feed(&mut hash);
+        canonical_form.feed(&mut hash);
         Self(hex::encode(hash.finalize()))
     }
 }
 
-/// An answer that is kept to be given again.
+/// A response stored for replay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredResponse {
     /// The HTTP status.
@@ -81,22 +82,22 @@ pub struct StoredResponse {
     pub body: String,
 }
 
-/// The right to call the provider for a key.
+/// The right to call the provider for a key's payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The key.
     pub key: IdempotencyKey,
-    /// Grows with every take-over; a holder with an older one writes nothing.
+    /// Increases with every takeover. A holder with an older fence cannot write.
     pub fence: u64,
-    /// Which attempt at the provider this is; grows only after a definite answer.
+    /// The number of the attempt at the provider. It increases only after a definite response.
     pub attempt: u32,
 }
 
-/// What is stored of a key.
+/// The stored state of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRecord {
-    /// The meaning of the first request.
+    /// The fingerprint of the first request.
     pub fingerprint: Fingerprint,
     /// The payment that the key leads to.
     pub payment_id: PaymentId,
@@ -104,28 +105,28 @@ pub struct KeyRecord {
     pub fence: u64,
     /// See [`Lease::attempt`].
     pub attempt: u32,
-    /// Until when the holder may be at work.
+    /// When the holder's lease ends.
     pub lease_until: Timestamp,
-    /// The final answer, once there is one.
+    /// The final response, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<StoredResponse>,
 }
 
-/// What to do with a request whose key is known.
+/// How to handle a request whose key exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextAction {
-    /// Give the first answer again.
+    /// Replay the stored response.
     Replay(StoredResponse),
-    /// The key was used for another request.
+    /// Refuse it: the key was used for a different request.
     RefuseReuse,
-    /// The first request is still running; come again after this long.
+    /// Refuse it for now: the first request is still running. The caller can retry after this time.
     Wait(Duration),
-    /// The holder gave up or died: go on with the payment.
+    /// Continue with the payment: the holder gave up or died.
     TakeOver,
 }
 
 impl KeyRecord {
-    /// Decides.
+    /// How to handle a request with this fingerprint at `now`.
     pub fn next_action(&self, fingerprint: &Fingerprint, now: Timestamp) -> NextAction {
         if self.fingerprint != *fingerprint {
             return NextAction::RefuseReuse;
@@ -143,12 +144,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_kept_longer_than_is_promised() {
+    fn key_is_kept_for_48_hours() {
         assert_eq!(RETENTION.as_secs(), 172_800);
     }
 
     #[test]
-    fn the_form_of_a_key() {
+    fn key_must_be_visible_ascii() {
         let parse = |value: &[u8]| IdempotencyKey::parse("r", value);
         assert!(parse(b"a").is_ok() && parse(&[b'~'; 255]).is_ok() && parse(b"!#\"\\").is_ok());
         for value in [
@@ -166,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_its_route() {
+    fn same_key_on_two_routes_is_two_keys() {
         let [one, other] = ["one", "other"].map(|route| IdempotencyKey::parse(route, b"k").unwrap().to_string());
         assert_ne!(one, other);
     }
 
     #[test]
-    fn what_a_repeated_request_gets() {
+    fn next_action_depends_on_fingerprint_lease_and_response() {
         let now = Timestamp::from_millis(1_000_000);
         let (same, other) = (Fingerprint::of(&Json::Null), Fingerprint::of(&Json::Bool(true)));
         let running = KeyRecord {
@@ -183,18 +184,18 @@ mod tests {
             lease_until: now.plus(LEASE),
             response: None,
         };
-        let answer = StoredResponse {
+        let response = StoredResponse {
             status: 201,
             body: "{}".into(),
         };
-        let answered = KeyRecord {
-            response: Some(answer.clone()),
+        let completed = KeyRecord {
+            response: Some(response.clone()),
             ..running.clone()
         };
         assert_eq!(running.next_action(&same, now), NextAction::Wait(LEASE));
         assert_eq!(running.next_action(&same, now.plus(LEASE)), NextAction::TakeOver);
-        assert_eq!(answered.next_action(&same, now), NextAction::Replay(answer));
-        for record in [running, answered] {
+        assert_eq!(completed.next_action(&same, now), NextAction::Replay(response));
+        for record in [running, completed] {
             assert_eq!(record.next_action(&other, now.plus(LEASE)), NextAction::RefuseReuse);
         }
     }

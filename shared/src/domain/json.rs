@@ -1,8 +1,7 @@
-//! JSON read strictly and kept exactly.
+//! A strict JSON parser that preserves numbers exactly.
 //!
-//! Guarantees: a duplicate member anywhere makes the text malformed (RFC 8259 leaves its meaning open, and two readers
-//! of one payment must never see two amounts), and a number keeps its decimal text, so that no amount ever passes
-//! through a float.
+//! Guarantees: a text with a duplicate member is malformed, because two readers could see two different amounts
+//! (RFC 8259 does not define which one counts). A number keeps its decimal text, so no amount passes through a float.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +15,10 @@ use sha2::digest::Update;
 
 use crate::domain::decimal::Decimal;
 
-/// How deep arrays and objects may nest.
+/// Maximum nesting depth of arrays and objects.
 const MAX_DEPTH: usize = 64;
 
-/// A JSON value. Numbers are their text, objects keep the order of their members.
+/// A JSON value. A number keeps its text, an object the order of its members.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub enum Json {
@@ -37,7 +36,7 @@ pub enum Json {
     Object(Object),
 }
 
-/// The text is not JSON, not UTF-8, nested too deeply, or has a duplicate member.
+/// The text is not JSON, not UTF-8, nested too deeply, or contains a duplicate member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed JSON")]
 pub struct Malformed;
@@ -46,14 +45,14 @@ impl Json {
     /// Reads one JSON text.
     ///
     /// # Errors
-    /// [`Malformed`]; nothing of the text is repeated in the error.
+    /// [`Malformed`], which does not quote the text.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
         let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
-        Self::read(raw.get(), MAX_DEPTH)
+        Self::parse_value(raw.get(), MAX_DEPTH)
     }
 
-    fn read(text: &str, depth: usize) -> Result<Self, Malformed> {
+    fn parse_value(text: &str, depth: usize) -> Result<Self, Malformed> {
         let deeper = || depth.checked_sub(1).ok_or(Malformed);
         let json = match text.as_bytes().first() {
             Some(b'n') => Self::Null,
@@ -66,7 +65,7 @@ impl Json {
                 Self::Array(
                     items
                         .into_iter()
-                        .map(|item| Self::read(item.get(), depth))
+                        .map(|item| Self::parse_value(item.get(), depth))
                         .collect::<Result<_, _>>()?,
                 )
             }
@@ -77,11 +76,11 @@ impl Json {
                 if !members.iter().all(|(name, _)| names.insert(name.as_ref())) {
                     return Err(Malformed);
                 }
-                let read = |(name, value): &(Cow<'_, str>, &RawValue)| {
-                    Ok((name.as_ref().to_owned(), Self::read(value.get(), depth)?))
+                let parse = |(name, value): &(Cow<'_, str>, &RawValue)| {
+                    Ok((name.as_ref().to_owned(), Self::parse_value(value.get(), depth)?))
                 };
                 Self::Object(Object {
-                    members: members.iter().map(read).collect::<Result<_, _>>()?,
+                    members: members.iter().map(parse).collect::<Result<_, _>>()?,
                 })
             }
             Some(_) => Self::Number(text.to_owned()),
@@ -90,7 +89,7 @@ impl Json {
         Ok(json)
     }
 
-    /// How deep arrays and objects nest: none in a number, one in an array of numbers.
+    /// The nesting depth of arrays and objects: 0 for a number, 1 for an array of numbers.
     pub fn depth(&self) -> usize {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
@@ -126,8 +125,8 @@ impl Json {
         }
     }
 
-    /// Feeds the value's meaning to a hash: members in any order and numbers in any notation feed the same bytes, and
-    /// no two meanings do, since every part comes with its kind and its length.
+    /// Feeds the value to a hash in a canonical form. The order of members and the notation of numbers do not matter;
+    /// different values never feed the same bytes, because each part is preceded by its kind and length.
     pub fn feed(&self, hash: &mut impl Update) {
         match self {
             Self::Null => feed(hash, b'n', ""),
@@ -160,20 +159,20 @@ pub fn feed(hash: &mut impl Update, kind: u8, text: &str) {
     hash.update(text.as_bytes());
 }
 
-/// The members of a JSON object, in the order they were written, no name twice.
+/// A JSON object: members in the order they were written, each name once.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Object {
     members: Vec<(String, Json)>,
 }
 
-/// One more than the deepest of these.
+/// The depth of an array or object with these values.
 fn deepest<'a>(values: impl Iterator<Item = &'a Json>) -> usize {
     values.map(Json::depth).max().unwrap_or(0).saturating_add(1)
 }
 
 impl Object {
-    /// How deep arrays and objects nest in it, itself included.
+    /// The nesting depth of arrays and objects, including this object.
     pub fn depth(&self) -> usize {
         deepest(self.iter().map(|(_, value)| value))
     }
@@ -189,13 +188,13 @@ impl Object {
         self.get(name).and_then(Json::as_str)
     }
 
-    /// Adds a member, or gives an existing one a new value.
+    /// Sets a member, replacing an existing one of that name.
     pub fn set(&mut self, name: &str, value: Json) {
         self.remove(name);
         self.members.push((name.to_owned(), value));
     }
 
-    /// Takes a member out.
+    /// Removes a member and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Json> {
         let at = self.members.iter().position(|(member, _)| member == name)?;
         Some(self.members.remove(at).1)
@@ -211,13 +210,13 @@ impl Object {
         self.members.is_empty()
     }
 
-    /// The object as JSON text without white space.
+    /// The object as JSON text without whitespace.
     pub fn to_compact(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Callers' texts may hold personal data, so outside tests `Debug` shows none of them.
+/// Callers' data may be personal, so `Debug` shows it only in tests.
 #[cfg(not(test))]
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -257,7 +256,7 @@ impl Serialize for Json {
     }
 }
 
-/// The members of one object, unread, duplicates and all.
+/// The unparsed members of an object, including duplicates.
 struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for RawMembers<'de> {
@@ -282,7 +281,7 @@ impl<'de> Deserialize<'de> for RawMembers<'de> {
     }
 }
 
-/// A member's name, borrowed where it has no escapes.
+/// A member's name, borrowed unless it contains escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

@@ -1,4 +1,4 @@
-//! Payments as such: no AWS, no network, no clock.
+//! Payments and their rules: no AWS, no network, no clock.
 
 pub mod decimal;
 pub mod fact;

@@ -1,7 +1,7 @@
-//! Money: whole minor units of an ISO 4217 currency, and the exact decimals it is read from.
+//! Money: integer minor units of an ISO 4217 currency.
 //!
-//! Guarantee: an amount is decided on its decimal text and counted by value (`2.500`, `25e-1` and `2.5` are one
-//! amount). No float takes part, and nothing is ever rounded: what does not fit is an error.
+//! Guarantee: an amount is read from an exact decimal, never from a float, and never rounded. An amount that does not
+//! fit its currency is an error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::decimal::Decimal;
 
-/// An ISO 4217 currency that amounts can be given in, that is, one with a defined minor unit (gold and the testing code
-/// have none).
+/// An ISO 4217 currency with a minor unit. Codes without one, such as gold and the testing code, are not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
@@ -21,12 +20,12 @@ impl Currency {
     /// United States dollar, the currency of ApoloPay's amounts.
     pub const USD: Self = Self(iso_currency::Currency::USD);
 
-    /// The three upper-case letters.
+    /// The three-letter code in upper case.
     pub fn code(self) -> &'static str {
         self.0.code()
     }
 
-    /// How many decimals the currency has: 2 for USD, 0 for JPY, 3 for BHD.
+    /// The number of decimals: 2 for USD, 0 for JPY, 3 for BHD.
     pub fn decimals(self) -> u32 {
         self.0.exponent().map_or(0, u32::from)
     }
@@ -68,7 +67,7 @@ impl<'de> Deserialize<'de> for Currency {
     }
 }
 
-/// Why a number is not an amount.
+/// Why a number is not a valid amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Zero or less.
@@ -77,12 +76,12 @@ pub enum AmountError {
     /// More than 999999999.99.
     #[error("must be at most 999999999.99")]
     TooLarge,
-    /// More decimals, by value, than allowed.
+    /// More decimals than allowed. Trailing zeros do not count.
     #[error("must have at most {0} decimals")]
     TooManyDecimals(u32),
 }
 
-/// A positive amount of money: whole minor units (cents for USD, yen for JPY, fils for BHD) of an ISO 4217 currency.
+/// A positive amount of money in minor units (cents for USD, yen for JPY, fils for BHD) of an ISO 4217 currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Money {
     minor: u64,
@@ -90,16 +89,16 @@ pub struct Money {
 }
 
 impl Money {
-    /// The most decimals an amount may have, whatever its currency.
+    /// The maximum number of decimals of an amount in any currency.
     const MAX_DECIMALS: u32 = 2;
-    /// The most digits before the decimal point.
+    /// The maximum number of digits before the decimal point.
     const MAX_INTEGER_DIGITS: i64 = 9;
 
-    /// The amount that `value` is in `currency`'s major unit: `25.5` is 2550 US cents.
+    /// An amount in major units: `25.5` USD is 2550 cents.
     ///
     /// # Errors
-    /// [`AmountError`] where the value is not positive, above 999999999.99, or has more decimals than two or than its
-    /// currency.
+    /// [`AmountError`] if the value is not positive, is above 999999999.99, or has more than two decimals or more than
+    /// its currency has.
     pub fn from_major(value: &Decimal, currency: Currency) -> Result<Self, AmountError> {
         let allowed = currency.decimals().min(Self::MAX_DECIMALS);
         if !value.is_positive() {
@@ -117,7 +116,7 @@ impl Money {
         })
     }
 
-    /// An amount read back from the store, in minor units.
+    /// An amount in minor units, as stored.
     pub fn from_minor(minor: u64, currency: Currency) -> Self {
         Self { minor, currency }
     }
@@ -132,18 +131,18 @@ impl Money {
         self.currency
     }
 
-    /// The amount in major units, which serialises as a JSON number.
+    /// The amount in major units, for text and JSON.
     pub fn amount(self) -> Amount {
         Amount(self)
     }
 
-    /// Whether a number that somebody else gave, in major units, is exactly this amount.
+    /// Whether a number in major units is exactly this amount.
     pub fn equals_major(self, value: &Decimal) -> bool {
         Self::from_major(value, self.currency) == Ok(self)
     }
 }
 
-/// A [`Money`]'s amount in major units with all its currency's decimals, as text and as a JSON number: `25.50`.
+/// An amount in major units with all decimals of its currency (`25.50`). It serialises as a JSON number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount(Money);
 

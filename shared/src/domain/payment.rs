@@ -1,7 +1,7 @@
-//! A payment and the facts verified about it: the pure core, without store, clock or network.
+//! A payment, and how verified facts change it.
 //!
-//! Guarantees: a status only climbs the ladder; only a completion whose money is the payment's own, under an id that is
-//! not another payment's, makes it `completed`; a word that is not known moves nothing.
+//! Guarantees: the rank of the status never decreases. A provider's completion makes a payment `completed` only if its
+//! amount and currency match and none of its ids belongs to another payment. An unrecognised status changes no status.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,21 +16,21 @@ use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 
-/// For how long a provider is believed that its page can be paid. A moment in some far year would be waited for as long.
+/// Upper bound on a provider's expiry time, so that a bogus date cannot keep a payment open.
 pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What a person should look at although the payment is completed.
+/// Why a completed payment needs manual review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionReason {
-    /// A second matching completion came under another of the payment's provider ids.
+    /// A second matching completion arrived, under a different provider id of the same kind.
     DuplicatePayment,
-    /// A completion with other money came after the payment was completed.
+    /// After the payment was completed, a completion arrived that does not match it.
     AmountMismatch,
 }
 
 impl AttentionReason {
-    /// Its name, as it is stored and published.
+    /// The name in the table and in events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DuplicatePayment => "duplicate_payment",
@@ -39,57 +39,57 @@ impl AttentionReason {
     }
 }
 
-/// What the provider gave for the buyer to go on with.
+/// The provider's data that the buyer needs to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckoutSession {
     /// The `processId` (ApoloPay) or `paymentId` (FinvyPay).
     pub reference: Reference,
-    /// Where the buyer pays, if the provider's flow redirects.
+    /// The page where the buyer pays, if the provider uses a redirect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_url: Option<String>,
-    /// Until when, if the provider said so.
+    /// When it expires, if the provider said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A payment as it is stored. Of the buyer it holds nothing but what the caller chose to put into the metadata.
+/// A payment as stored. It holds no data about the buyer except what the caller put into `metadata`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// Our id.
     pub id: PaymentId,
-    /// Who takes the money.
+    /// The payment provider.
     pub provider: Provider,
-    /// The highest rung reached.
+    /// The status of the highest rank reached.
     pub status: Status,
     /// The shop's order.
     pub order_id: Option<OrderId>,
-    /// What is to be paid.
+    /// The amount to be paid, and its currency.
     pub money: Money,
-    /// How, where the shop chose (`apple_pay`).
+    /// The payment method, if the shop chose one (`apple_pay`).
     pub payment_method: Option<String>,
-    /// The caller's own metadata as compact JSON, without `customerEmail`; what else is in it is the caller's affair.
+    /// The caller's metadata as compact JSON, without `customerEmail`. The caller is responsible for its contents.
     pub metadata: Option<Redacted<String>>,
     /// When the intent was stored.
     pub created_at: Timestamp,
     /// When anything below last changed.
     pub updated_at: Timestamp,
-    /// Grows with every change; the store compares it, and consumers of events keep the highest.
+    /// Increases with every change. The store compares it, and consumers of events keep the highest.
     pub version: u64,
-    /// Every id that the provider is known to have given this payment.
+    /// Every provider id known to belong to this payment.
     pub references: BTreeSet<Reference>,
-    /// What the provider gave for the buyer to go on with.
+    /// The provider's data that the buyer needs to pay, once the provider accepted the payment.
     pub checkout_session: Option<CheckoutSession>,
-    /// The ids under which matching completions came.
+    /// The provider ids of the matching completions.
     pub capture_references: BTreeSet<CaptureReference>,
-    /// What a person should look at.
+    /// Why the payment needs manual review although it is completed.
     pub attention: BTreeSet<AttentionReason>,
-    /// The facts, by their digest, that `attention` is about, and those of other money that came before the payment's own.
+    /// Digests of the facts behind `attention`, and of all completions that did not match.
     pub noted: BTreeSet<String>,
 }
 
 impl Payment {
-    /// A new payment: the intent, before the provider hears of it.
+    /// A new intent: a payment not yet created at the provider.
     pub fn new(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
         Self {
             id,
@@ -110,7 +110,7 @@ impl Payment {
         }
     }
 
-    /// The provider accepted the payment and gave `checkout_session` and `references`.
+    /// The payment after the provider accepted it.
     #[must_use]
     pub fn accept(
         &self,
@@ -123,33 +123,33 @@ impl Payment {
         after.references.insert(checkout_session.reference.clone());
         after.references.extend(references);
         after.checkout_session = Some(checkout_session);
-        self.becomes(after, now)
+        self.with_new_version(after, now)
     }
 
-    /// Whether it was refused, and no id is known that an earlier attempt at it may have been given.
+    /// Whether the provider rejected the payment and no attempt yielded a provider id.
     pub fn is_only_rejected(&self) -> bool {
         self.status == Status::Failed && self.checkout_session.is_none() && self.references.is_empty()
     }
 
-    /// The provider refused the payment.
+    /// The payment after the provider rejected it.
     #[must_use]
-    pub fn refuse(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
+    pub fn reject(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
         let mut after = self.add_references(references, now);
         after.status = self.status.join(Status::Failed);
-        self.becomes(after, now)
+        self.with_new_version(after, now)
     }
 
-    /// The provider is known to have given these ids, whatever else it said.
+    /// The payment with more provider ids.
     #[must_use]
     pub fn add_references(&self, references: impl IntoIterator<Item = Reference>, now: Timestamp) -> Self {
         let mut after = self.clone();
         after.references.extend(references);
-        self.becomes(after, now)
+        self.with_new_version(after, now)
     }
 
-    /// From when on the payment counts as expired if nothing was heard of it: the moment that the provider named, at most
-    /// [`MAX_PAYMENT_TTL`] after the payment's creation, or the end of the time that it gives a buyer; and its
-    /// [grace](crate::domain::provider::Capabilities::grace).
+    /// When the payment expires if no fact arrives: the provider's expiry time, limited by [`MAX_PAYMENT_TTL`], or else
+    /// [`payment_ttl`](crate::domain::provider::Capabilities::payment_ttl) after creation; plus
+    /// [`expiry_grace`](crate::domain::provider::Capabilities::expiry_grace).
     pub fn expires_at(&self) -> Timestamp {
         let capabilities = self.provider.capabilities();
         let named = self
@@ -158,48 +158,52 @@ impl Payment {
             .and_then(|checkout_session| checkout_session.expires_at);
         named
             .map(|named| named.min(self.created_at.plus(MAX_PAYMENT_TTL)))
-            .unwrap_or_else(|| self.created_at.plus(capabilities.life))
-            .plus(capabilities.grace)
+            .unwrap_or_else(|| self.created_at.plus(capabilities.payment_ttl))
+            .plus(capabilities.expiry_grace)
     }
 
-    /// Our own clock ran out, if it has at `now`. Soft: anything verified goes past it.
+    /// The payment at `now`: `expired` if it is still payable and its time is over.
     #[must_use]
     pub fn expire(&self, now: Timestamp) -> Self {
         let mut after = self.clone();
         if self.status.is_payable() && now >= self.expires_at() {
             after.status = Status::Expired;
         }
-        self.becomes(after, now)
+        self.with_new_version(after, now)
     }
 
-    /// The rung that a fact about this payment names; none for a word that is not known.
+    /// The status that a fact implies for this payment; `None` if the fact's status was not recognised.
     ///
-    /// `owned_by_other` tells that one of the fact's ids is known to be another payment's. An operator has compared the money.
+    /// A completion that does not match implies `review`. `owned_by_other`: one of the fact's ids belongs to another
+    /// payment. The amount of an operator's fact is not compared: the operator did that.
     pub fn implied_status(&self, fact: &Fact, owned_by_other: bool) -> Option<Status> {
         let is_own_money = (fact.operator.is_some() || fact.money() == Some(self.money)) && !owned_by_other;
-        fact.outcome.implied_status().map(|rung| {
-            if rung == Status::Completed && !is_own_money {
+        fact.outcome.implied_status().map(|status| {
+            if status == Status::Completed && !is_own_money {
                 Status::Review
             } else {
-                rung
+                status
             }
         })
     }
 
-    /// The payment once a fact about it is known. The fact's ids become the payment's, unless one is another payment's.
+    /// The payment after a fact. Adds the fact's ids, unless one of them belongs to another payment (`owned_by_other`).
     #[must_use]
     pub fn apply(&self, fact: &Fact, owned_by_other: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
-        let rung = self.implied_status(fact, owned_by_other);
-        after.status = self.status.join(rung.unwrap_or(self.status));
+        let implied = self.implied_status(fact, owned_by_other);
+        after.status = self.status.join(implied.unwrap_or(self.status));
         if !owned_by_other {
             after.references.extend(fact.references().cloned());
         }
-        if rung == Some(Status::Completed) {
+        if implied == Some(Status::Completed) {
             let capture_references = CaptureReference::of(fact);
             let is_second = |new: &CaptureReference| {
                 !self.capture_references.contains(new)
-                    && self.capture_references.iter().any(|known| new.is_another_than(known))
+                    && self
+                        .capture_references
+                        .iter()
+                        .any(|known| new.differs_within_kind(known))
             };
             if capture_references.iter().any(is_second) {
                 after.attention.insert(AttentionReason::DuplicatePayment);
@@ -207,17 +211,17 @@ impl Payment {
             }
             after.capture_references.extend(capture_references);
         }
-        if rung == Some(Status::Review) {
+        if implied == Some(Status::Review) {
             if self.status == Status::Completed {
                 after.attention.insert(AttentionReason::AmountMismatch);
             }
             after.noted.insert(fact.digest());
         }
-        self.becomes(after, now)
+        self.with_new_version(after, now)
     }
 
-    /// A new version, unless nothing changed.
-    fn becomes(&self, after: Self, now: Timestamp) -> Self {
+    /// `after` with a new version, or `self` if nothing changed.
+    fn with_new_version(&self, after: Self, now: Timestamp) -> Self {
         let same = Self {
             version: self.version,
             updated_at: self.updated_at,

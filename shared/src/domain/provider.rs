@@ -1,4 +1,4 @@
-//! The payment providers, and what is particular to each.
+//! The payment providers and their capabilities.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,10 +18,10 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Every provider: one that is missing here gets no webhooks and is never looked at by the reconciler.
+    /// Every provider. One that is missing here receives no webhooks, and the reconciler ignores its payments.
     pub const ALL: [Self; 2] = [Self::ApoloPay, Self::FinvyPay];
 
-    /// The name used in answers, paths and keys.
+    /// The name in API responses, paths and keys of the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ApoloPay => "apolopay",
@@ -29,7 +29,7 @@ impl Provider {
         }
     }
 
-    /// What is particular to it.
+    /// Its capabilities.
     pub const fn capabilities(self) -> &'static Capabilities {
         match self {
             Self::ApoloPay => &APOLOPAY,
@@ -44,32 +44,31 @@ impl fmt::Display for Provider {
     }
 }
 
-/// What is particular to a provider, beside how it is called.
+/// How a provider differs from others, apart from its API.
 #[derive(Debug)]
 pub struct Capabilities {
-    /// The one currency of its amounts, where its messages name none.
+    /// The currency of all its amounts, if its webhooks and responses name none.
     pub only_currency: Option<Currency>,
-    /// How its id of a payment is shown.
+    /// How the API shows its payment id.
     pub shown_id: ShownId,
-    /// For how long a buyer may pay, where it names no moment itself.
-    pub life: Duration,
-    /// How much longer a payment is waited for before it counts as expired.
-    pub grace: Duration,
-    /// Whether it tells what became of a payment when it is asked. One that does not has nothing but its webhooks, and
-    /// what they do not settle only a person can.
+    /// How long a buyer can pay, if it names no expiry time.
+    pub payment_ttl: Duration,
+    /// How long after that a payment expires by our clock.
+    pub expiry_grace: Duration,
+    /// Whether it has a status query. Without one, payments that its webhooks do not resolve need manual review.
     pub supports_status_query: bool,
-    /// Whether the transaction that a payment became has an id of its own.
+    /// Whether a payment's transaction has an id of its own.
     pub has_transactions: bool,
-    /// Whether some of its webhooks name nothing of ours but the order.
+    /// Whether some of its webhooks identify the payment only by its order.
     pub webhooks_may_omit_payment_id: bool,
 }
 
-/// How a provider's id of a payment is shown to a browser.
+/// How the API shows a provider's payment id to a browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownId {
-    /// As `processId`, also by `GET` while the buyer can pay: without it the browser cannot go on.
+    /// As `processId`, also in `GET` responses while the buyer can pay: the browser needs it to continue.
     ProcessId,
-    /// As `paymentId`, when the payment is created: the buyer goes on by a redirect.
+    /// As `paymentId`, only in the response that creates the payment: the buyer continues by a redirect.
     PaymentId,
 }
 
@@ -77,31 +76,31 @@ pub enum ShownId {
 const APOLOPAY: Capabilities = Capabilities {
     only_currency: Some(Currency::USD),
     shown_id: ShownId::ProcessId,
-    life: Duration::from_secs(24 * 60 * 60),
-    grace: Duration::ZERO,
+    payment_ttl: Duration::from_secs(24 * 60 * 60),
+    expiry_grace: Duration::ZERO,
     supports_status_query: false,
     has_transactions: false,
     webhooks_may_omit_payment_id: false,
 };
 
-/// FinvyPay's reply usually names an expiry time, and its general webhook names only the order.
+/// FinvyPay's response usually names an expiry time, and its general webhook names only the order.
 const FINVYPAY: Capabilities = Capabilities {
     only_currency: None,
     shown_id: ShownId::PaymentId,
-    life: Duration::from_secs(30 * 60),
-    grace: Duration::from_secs(15 * 60),
+    payment_ttl: Duration::from_secs(30 * 60),
+    expiry_grace: Duration::from_secs(15 * 60),
     supports_status_query: true,
     has_transactions: true,
     webhooks_may_omit_payment_id: true,
 };
 
-/// Which of the provider's two systems is used. The deployment's choice, never the caller's.
+/// The provider's system to use. The deployment chooses it, never the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
-    /// No real money.
+    /// For tests, without real money.
     #[default]
     Sandbox,
-    /// Real money.
+    /// For real payments.
     Production,
 }
 

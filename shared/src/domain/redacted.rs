@@ -1,18 +1,18 @@
-//! Redacted data, and what may hold some: it goes where it must and into no log.
+//! Values that must not be logged, such as personal data.
 
 use std::fmt;
 
-/// A value that `Debug` does not show and that has no `Display`, so that no log can hold it by accident.
+/// A value that `Debug` does not show and that has no `Display`, so that it cannot be logged by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted<T>(T);
 
 impl<T> Redacted<T> {
-    /// Marks a value.
+    /// Wraps a value.
     pub const fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value, for the request to the provider or for the table.
+    /// The value, for a request to the provider or for the table.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -20,6 +20,6 @@ impl<T> Redacted<T> {
 
 impl<T> fmt::Debug for Redacted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[personal data]")
+        f.write_str("[redacted]")
     }
 }

@@ -1,16 +1,16 @@
-//! When a payment, or an event without one, is looked at next: the reconciler's timetable.
+//! The reconciler's schedule: when it checks a payment or an unmatched notification.
 //!
-//! Guarantee: what is not settled has a time at which it is looked at, and what is settled has none. Whoever changes a
-//! status changes the time in the same write.
+//! Guarantee: everything that the reconciler must still check has a time for its next check, and nothing else has one.
+//! The write that changes a payment's status also changes that time.
 //!
-//! | what | when |
+//! | item | checks |
 //! |---|---|
-//! | not paid, and its provider cannot be asked (ApoloPay) | once, when it expires |
-//! | not paid, and its provider can be asked (FinvyPay) | after a minute, five minutes later, then at twice the age each time and daily at last, for eight days; also when it expires |
-//! | the same, refused, and no id of it is known | the same until it would have expired, and later if the provider could not be asked then |
-//! | the same, authorized | the same for thirty days |
-//! | in `review` | at once and then daily, until a person has dealt with it; again when more money comes after that |
-//! | parked | after a minute, then at twice the age each time and daily at last, as long as it is kept |
+//! | unpaid, provider without status query (ApoloPay) | once, when it expires |
+//! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days; also when it expires |
+//! | the same, but rejected without a provider id | the same until it would have expired; longer if the provider cannot be polled then |
+//! | the same, but authorized | the same for thirty days |
+//! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
+//! | unmatched notification | after one minute, five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
 
@@ -22,30 +22,30 @@ use crate::domain::time::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long after its creation, or its parking, something is first looked at.
-const FIRST: Duration = MINUTE;
-/// The least time between two looks.
+/// Time from the creation of a payment, or the arrival of an unmatched notification, to its first check.
+const FIRST_CHECK_AFTER: Duration = MINUTE;
+/// Minimum time between two checks.
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
-/// The most time between two looks.
-pub const LATEST: Duration = DAY;
-/// How long a provider is asked about a payment.
+/// Maximum time between two checks.
+pub const MAX_BACKOFF: Duration = DAY;
+/// How long the provider is polled about an unpaid payment.
 const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// How long a provider is asked about money that is promised.
+/// How long the provider is polled about an authorized payment.
 const AUTHORIZED_POLL_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What is looked at together. Each has its own share of the reconciler's time, so that none starves another.
+/// Items that are checked together. Each queue has its own share of a run's time, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// A provider's payments: to ask about, or to expire where it cannot be asked.
+    /// A provider's payments, to poll or to expire.
     Of(Provider),
-    /// Payments that a person must look at.
+    /// Payments that need manual review.
     Review,
-    /// Events that no payment is known for.
+    /// Notifications without a known payment.
     Unmatched,
 }
 
 impl Queue {
-    /// Every queue, in the order in which they are worked off: first what needs no provider, last what takes longest.
+    /// Every queue, in processing order: those without provider calls first, the slowest last.
     pub fn all() -> impl Iterator<Item = Self> {
         let of = |supports_status_query| {
             let providers = Provider::ALL.into_iter();
@@ -60,7 +60,7 @@ impl Queue {
             .chain(of(true))
     }
 
-    /// The name, as it is stored.
+    /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Of(provider) => provider.name(),
@@ -69,7 +69,7 @@ impl Queue {
         }
     }
 
-    /// Its share of the reconciler's time, beside those of the others.
+    /// Its share of a run's time, relative to the other queues.
     pub const fn share(self) -> u32 {
         match self {
             Self::Review => 1,
@@ -79,65 +79,65 @@ impl Queue {
     }
 }
 
-/// What a change of a payment does to the timetable.
+/// How a change of a payment changes its schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing.
+pub enum ScheduleChange {
+    /// The next check stays as it is.
     Keep,
-    /// It is looked at then.
+    /// The next check is at this time.
     At(Queue, Timestamp),
-    /// It is looked at then, unless it is looked at anyway.
-    Resume(Queue, Timestamp),
-    /// It is settled.
-    Never,
+    /// The next check is at this time, unless one is already scheduled.
+    AtUnlessScheduled(Queue, Timestamp),
+    /// There is no next check: the payment is resolved.
+    Remove,
 }
 
-impl Change {
-    /// What reaching `rung` does, at `now`.
-    pub fn on(provider: Provider, rung: Status, now: Timestamp) -> Self {
-        match rung {
+impl ScheduleChange {
+    /// The change when a payment reaches `status` at `now`.
+    pub fn for_status(provider: Provider, status: Status, now: Timestamp) -> Self {
+        match status {
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
-            // It may have been given up already.
+            // The schedule may have ended before the authorization.
             Status::Authorized => Self::At(Queue::Of(provider), now.plus(MIN_BACKOFF)),
             Status::Review => Self::At(Queue::Review, now),
-            Status::Completed => Self::Never,
+            Status::Completed => Self::Remove,
         }
     }
 
-    /// What a change of a payment does, at `now`.
+    /// The change when a payment changes from `before` to `after` at `now`.
     pub fn between(before: &Payment, after: &Payment, now: Timestamp) -> Self {
         if before.status != after.status {
-            Self::on(after.provider, after.status, now)
+            Self::for_status(after.provider, after.status, now)
         } else if after.status == Status::Review && before.noted != after.noted {
-            Self::Resume(Queue::Review, now)
+            Self::AtUnlessScheduled(Queue::Review, now)
         } else {
             Self::Keep
         }
     }
 }
 
-/// When a new payment is first looked at.
+/// Queue and time of a new payment's first check.
 pub fn first_check(payment: &Payment) -> (Queue, Timestamp) {
     let at = if payment.provider.capabilities().supports_status_query {
-        payment.created_at.plus(FIRST)
+        payment.created_at.plus(FIRST_CHECK_AFTER)
     } else {
         payment.expires_at()
     };
     (Queue::Of(payment.provider), at)
 }
 
-/// When a payment that was looked at is looked at again. `answered` tells whether its provider could be asked about it.
-pub fn next_check(payment: &Payment, answered: bool, now: Timestamp) -> Option<Timestamp> {
+/// Time of the check after one at `now`. `None` if there is no further one. `polled`: the provider could be polled.
+pub fn next_check_at(payment: &Payment, polled: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
     match (payment.status, payment.provider.capabilities().supports_status_query) {
         (Status::Completed, _) => None,
-        (Status::Review, _) => Some(now.plus(LATEST)),
+        (Status::Review, _) => Some(now.plus(MAX_BACKOFF)),
         (Status::Creating | Status::Pending, false) => Some(expires_at.max(now)),
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
         (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
         (Status::Authorized, true) => (age < AUTHORIZED_POLL_WINDOW).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_only_rejected() && answered => {
+        (Status::Failed, true) if payment.is_only_rejected() && polled => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
@@ -146,25 +146,25 @@ pub fn next_check(payment: &Payment, answered: bool, now: Timestamp) -> Option<T
     }
 }
 
-/// When something is looked at again that its provider could not be asked about, or not about all of it: by the next run, after
-/// what this one did not come to.
-pub fn next_check_without_poll(now: Timestamp) -> Timestamp {
+/// Time of the check after one that could not poll the provider, or not completely: in the next run, behind the items
+/// that this run did not reach.
+pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
 }
 
-/// When an event is first looked at after it was parked.
-pub fn first_check_of_unmatched(now: Timestamp) -> Timestamp {
-    now.plus(FIRST)
+/// Time of the first check of a notification that is stored as unmatched at `now`.
+pub fn first_unmatched_check_at(now: Timestamp) -> Timestamp {
+    now.plus(FIRST_CHECK_AFTER)
 }
 
-/// When a parked event that was looked at is looked at again.
-pub fn next_check_of_unmatched(unmatched_since: Timestamp, now: Timestamp) -> Timestamp {
+/// Time of the next check of an unmatched notification that was checked at `now`.
+pub fn next_unmatched_check_at(unmatched_since: Timestamp, now: Timestamp) -> Timestamp {
     by_age(now.since(unmatched_since), now)
 }
 
-/// Each wait is as long as everything before it.
+/// Exponential backoff: wait as long as the item is old, within bounds.
 fn by_age(age: Duration, now: Timestamp) -> Timestamp {
-    now.plus(age.clamp(MIN_BACKOFF, LATEST))
+    now.plus(age.clamp(MIN_BACKOFF, MAX_BACKOFF))
 }
 
 #[cfg(test)]

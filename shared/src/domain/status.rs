@@ -1,34 +1,35 @@
-//! The ladder of statuses and its join, as data.
+//! The statuses of a payment and their order.
 //!
-//! Guarantee: a payment's status is the highest rung that any verified fact about it names. [`Status::join`] is
-//! commutative, associative and idempotent, so the order and the repetition of facts cannot matter.
+//! Guarantee: a payment has the status of the highest rank that any verified fact about it implies. The *join* of two
+//! statuses is the one of higher rank. [`Status::join`] is commutative, associative and idempotent, so neither the
+//! order nor the repetition of facts matters.
 
 use serde::{Deserialize, Serialize};
 
-/// The state of a payment, in the order of the ladder.
+/// The status of a payment, in order of rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Our intent is stored; the provider's answer is not known.
+    /// The intent is stored; the provider's response is not known yet.
     Creating,
     /// The provider accepted the payment.
     Pending,
-    /// Our own clock ran out; soft, anything verified goes past it.
+    /// The payment expired by our clock. Not final: any verified fact but `pending` overrides it.
     Expired,
-    /// The buyer's bank promised the money. Not paid.
+    /// The buyer's bank authorized the payment. Not paid yet.
     Authorized,
-    /// The buyer gave up.
+    /// The buyer cancelled the payment.
     Cancelled,
-    /// The provider refused the payment, or it failed there.
+    /// The provider rejected the payment, or the payment failed there.
     Failed,
-    /// Money moved that does not match: a person must look. Never shown as paid.
+    /// The provider reported a completion that does not match the payment. Manual review required; never shown as paid.
     Review,
-    /// A verified, matching completion. Final.
+    /// The provider reported a completion that matches, or an operator confirmed it. Final.
     Completed,
 }
 
 impl Status {
-    /// Every status, lowest rung first: the whole state machine.
+    /// Every status, lowest rank first.
     pub const ALL: [Self; 8] = [
         Self::Creating,
         Self::Pending,
@@ -40,7 +41,7 @@ impl Status {
         Self::Completed,
     ];
 
-    /// The rung: what the store compares in the one conditional write.
+    /// The position in the order of statuses. The store's conditional write compares it.
     pub const fn rank(self) -> u8 {
         match self {
             Self::Creating => 0,
@@ -54,7 +55,7 @@ impl Status {
         }
     }
 
-    /// The name, as it is stored and shown.
+    /// The name in the table, the API and events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Creating => "creating",
@@ -68,13 +69,13 @@ impl Status {
         }
     }
 
-    /// The higher of two rungs.
+    /// The status of higher rank.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         self.max(other)
     }
 
-    /// Whether the buyer may still be sent on to pay.
+    /// Whether the buyer can still start paying.
     pub fn is_payable(self) -> bool {
         self <= Self::Pending
     }
@@ -93,15 +94,15 @@ mod tests {
     use super::Status;
 
     #[test]
-    fn ranks_are_the_ladder() {
-        for (rung, status) in Status::ALL.into_iter().enumerate() {
-            assert_eq!(usize::from(status.rank()), rung);
+    fn ranks_follow_the_order_of_all_statuses() {
+        for (rank, status) in Status::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(status.rank()), rank);
             assert_eq!(serde_json::to_value(status).unwrap(), status.name());
         }
         assert!(Status::ALL.is_sorted());
     }
 
-    /// Over every status, every pair and every triple that there is.
+    /// Checks every status, every pair and every triple.
     #[test]
     fn join_is_idempotent_commutative_and_associative() {
         let (mut singles, mut pairs, mut triples) = (0, 0, 0);
@@ -119,13 +120,13 @@ mod tests {
             }
         }
         let cases = format!("{singles} cases of idempotence, {pairs} of commutativity, {triples} of associativity");
-        // Past the capture of a test's output.
+        // Written to stderr so that the test harness does not capture it.
         writeln!(std::io::stderr(), "join: {cases}").unwrap();
         assert_eq!((singles, pairs, triples), (8, 64, 512));
     }
 
     #[test]
-    fn nothing_takes_completed_away() {
+    fn join_with_completed_is_always_completed() {
         for status in Status::ALL {
             assert_eq!(status.join(Status::Completed), Status::Completed);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -18,8 +18,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// Reads RFC 3339. `None` for anything else, for times before 1970, and for those after the year 9999 in UTC, which
-    /// could not be written.
+    /// Reads RFC 3339. `None` for anything else, and for times before 1970 or after the year 9999 in UTC.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_utc()?;
         let nanos = time.unix_timestamp_nanos();
@@ -36,7 +35,7 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// The moment `duration` later.
+    /// The time `duration` later.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(
@@ -45,7 +44,7 @@ impl Timestamp {
         )
     }
 
-    /// The moment `duration` before; 1970 at the earliest.
+    /// The time `duration` earlier, but not before 1970.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(
@@ -54,7 +53,7 @@ impl Timestamp {
         )
     }
 
-    /// How long it is from `earlier` to this moment; zero if it lies before.
+    /// The time elapsed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -80,7 +79,10 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A [`Timestamp`] as the API shows it.
+/// Serialises a [`Timestamp`] as the API shows it.
+///
+/// # Errors
+/// The serializer's own.
 pub fn as_rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_and_whole_seconds() {
+    fn timestamp_is_given_in_milliseconds_and_whole_seconds() {
         let time = Timestamp::from_millis(1_800_000_000_999);
         assert_eq!(
             (time.as_millis(), time.as_seconds()),
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc3339_there_and_back() {
+    fn rfc3339_is_read_and_written() {
         let time = Timestamp::parse_rfc3339("2026-03-19T12:00:00.007Z").unwrap();
         assert_eq!(time.to_string(), "2026-03-19T12:00:00.007Z");
         assert_eq!(Timestamp::parse_rfc3339("2026-03-19T14:00:00.007+02:00"), Some(time));

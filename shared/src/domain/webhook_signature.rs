@@ -1,7 +1,7 @@
 //! Webhook signatures: lower-case hex HMAC-SHA256 over the exact bytes of a body.
 //!
-//! Guarantees: nothing verifies without a secret, because a [`WebhookSecret`] cannot be empty and a [`Verifier`] cannot
-//! be made of none; comparison is in constant time; no secret is shown by `Debug`.
+//! Guarantees: no signature verifies without a secret, because a [`Verifier`] needs a [`WebhookSecret`] and that cannot
+//! be empty. Signatures are compared in constant time. `Debug` shows no secret.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// The secret that a provider signs its webhooks with. Never empty or blank.
+/// The secret with which a provider signs its webhooks. Never blank.
 #[derive(Clone)]
 pub struct WebhookSecret(SecretString);
 
 impl WebhookSecret {
-    /// `None` where there is nothing to verify with.
+    /// A secret; `None` if the text is blank.
     pub fn new(text: &str) -> Option<Self> {
         (!text.trim().is_empty()).then(|| Self(text.into()))
     }
@@ -30,12 +30,12 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// Thirty-two bytes that somebody claims to be the signature.
+/// A claimed signature of 32 bytes, not verified yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature([u8; 32]);
 
 impl Signature {
-    /// Reads 64 lower-case hexadecimal digits. `None` for anything else, prefixes and blanks included.
+    /// Reads 64 lower-case hexadecimal digits. `None` for anything else, including prefixes and blanks.
     pub fn parse(text: &str) -> Option<Self> {
         let is_lower_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let mut bytes = [0; 32];
@@ -46,7 +46,7 @@ impl Signature {
     }
 }
 
-/// The secrets that are good at one moment: the current one and, while it is being rotated, the one before.
+/// The valid secrets: the current one and, during a rotation, the previous one.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     current: WebhookSecret,
@@ -54,19 +54,19 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier for one secret or two.
+    /// A verifier for the current secret and perhaps the previous one.
     pub fn new(current: WebhookSecret, previous: Option<WebhookSecret>) -> Self {
         Self { current, previous }
     }
 
-    /// Whether `signature` is the body's under one of the secrets. Constant time in the signature.
+    /// Whether `signature` signs the body with one of the secrets. Takes constant time in the signature.
     pub fn verifies(&self, body: &[u8], signature: &Signature) -> bool {
-        let good = |secret: &WebhookSecret| {
+        let is_valid = |secret: &WebhookSecret| {
             secret
                 .mac()
                 .is_some_and(|mac| mac.chain_update(body).verify_slice(&signature.0).is_ok())
         };
-        good(&self.current) || self.previous.as_ref().is_some_and(good)
+        is_valid(&self.current) || self.previous.as_ref().is_some_and(is_valid)
     }
 }
 

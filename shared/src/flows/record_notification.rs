@@ -1,27 +1,27 @@
-//! Delivering a verified webhook to its payment.
+//! Recording a provider's notification with the payment it belongs to.
 //!
-//! Guarantees: when [`deliver`] returns without an error the fact is stored durably, with the payment it is about or
-//! parked for it; repeating a delivery, in any order with others, ends in the same status.
+//! Guarantees: once [`record_notification`] returns without an error, the fact is stored durably, in its payment's
+//! ledger or as unmatched. Repeating a notification, in any order with others, ends in the same status.
 //!
-//! Whose fact it is: the payment that knows one of its ids, whatever the metadata says; else the payment named by our
-//! own id in the metadata; else, for a fact that gives neither but an order, the only payment of that order. Never by
-//! order where an id is known.
+//! A fact belongs to the first of these that exists:
+//! 1. the payment that owns one of the fact's provider ids, whatever the metadata says;
+//! 2. the payment whose id is in the metadata;
+//! 3. for a fact with neither kind of id, the only payment of its order.
 
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
-use crate::store::{CommitExtras, CommitResult, FastPathResult, KeepResult, OrderPayments, Store, StoreError};
+use crate::store::{
+    Attempt, CommitExtras, CommitResult, FastPathResult, KeepResult, OrderPayments, Store, StoreError,
+    retry_on_conflict,
+};
 
-/// How often the unusual way is gone again because something moved meanwhile. Each time, somebody else's write went
-/// through.
-const ROUNDS: u32 = 32;
-
-/// What became of a delivery.
+/// The result of recording a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordResult {
-    /// It is recorded with this payment, whose status is now this one if it changed.
+    /// It is recorded with this payment; the status is the new one, if it changed.
     Recorded(PaymentId, Option<Status>),
     /// It was recorded before.
     Duplicate(PaymentId),
@@ -29,90 +29,83 @@ pub enum RecordResult {
     Unmatched,
 }
 
-/// Whose fact it is.
-enum Route {
-    /// A payment's; `owned_by_other` tells that one of the ids is known to be yet another payment's.
-    Payment { payment: Payment, owned_by_other: bool },
-    /// Nobody's, so far.
-    Unknown,
+/// The payment a fact belongs to.
+struct Match {
+    payment: Payment,
+    /// One of the fact's ids belongs to another payment.
+    owned_by_other: bool,
 }
 
-/// Stores an event where it belongs.
+/// Records a notification with its payment, or stores it as unmatched if none is known.
 ///
 /// # Errors
-/// Where the table cannot be read or written: the provider should deliver again.
+/// [`StoreError`] if the table cannot be read or written. The provider should then send the webhook again.
 pub async fn record_notification(
     store: &Store,
-    event: &Notification,
+    notification: &Notification,
     now: Timestamp,
 ) -> Result<RecordResult, StoreError> {
-    for _ in 0..ROUNDS {
-        if let Some(delivery) = record_if_matched(store, event, now).await? {
-            return Ok(delivery);
+    retry_on_conflict((), |()| async move {
+        if let Some(result) = record_if_matched(store, notification, now).await? {
+            return Ok(Attempt::Done(result));
         }
-        if store.store_unmatched(event, now).await? == KeepResult::Kept {
-            return Ok(RecordResult::Unmatched);
-        }
-    }
-    Err(StoreError::Contended)
+        Ok(match store.store_unmatched(notification, now).await? {
+            KeepResult::Kept => Attempt::Done(RecordResult::Unmatched),
+            KeepResult::Attached(_) => Attempt::Conflict(()),
+        })
+    })
+    .await
 }
 
-/// Stores an event where it belongs, if a payment is known for it; otherwise nothing is stored.
+/// Records a notification with its payment. `None` if no payment is known for it; nothing is stored then.
 ///
 /// # Errors
-/// Where the table cannot be read or written.
+/// [`StoreError`] if the table cannot be read or written.
 pub async fn record_if_matched(
     store: &Store,
-    event: &Notification,
+    notification: &Notification,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
+    let fact = &notification.fact;
     let mut known = None;
-    if let Some(id) = event.payment_id {
-        match store.apply_fast(id, &event.fact, now).await? {
-            FastPathResult::Applied => {
-                return Ok(Some(RecordResult::Recorded(id, event.fact.outcome.implied_status())));
-            }
+    if let Some(id) = notification.payment_id {
+        match store.apply_fast(id, fact, now).await? {
+            FastPathResult::Applied => return Ok(Some(RecordResult::Recorded(id, fact.outcome.implied_status()))),
             FastPathResult::AlreadyRecorded => return Ok(Some(RecordResult::Duplicate(id))),
             FastPathResult::NeedsSlowPath(payment) => known = Some(payment),
             FastPathResult::NoPayment => {}
         }
     }
-    // A payment that knows all the ids of the fact is the one it is about; nobody else need be asked.
-    let is_settled = |payment: &Payment| {
-        payment.provider == event.fact.provider && event.fact.references().all(|id| payment.references.contains(id))
-    };
-    let mut route = match known.filter(is_settled) {
-        Some(payment) => Route::Payment {
+    // A payment that owns all ids of the fact needs no lookup of their owners.
+    let known = known
+        .filter(|payment| payment.provider == fact.provider)
+        .filter(|payment| fact.references().all(|id| payment.references.contains(id)))
+        .map(|payment| Match {
             payment,
             owned_by_other: false,
-        },
-        None => find(store, event).await?,
-    };
-    for _ in 0..ROUNDS {
-        match route {
-            Route::Payment {
-                payment,
-                owned_by_other,
-            } => {
-                if let Some(delivery) = record_for(store, event, &payment, owned_by_other, now).await? {
-                    return Ok(Some(delivery));
-                }
-            }
-            Route::Unknown => return Ok(None),
-        }
-        route = find(store, event).await?;
-    }
-    Err(StoreError::Contended)
+        });
+    retry_on_conflict(known, |known| async move {
+        let found = match known {
+            Some(known) => Some(known),
+            None => find_payment(store, notification).await?,
+        };
+        let Some(found) = found else {
+            return Ok(Attempt::Done(None));
+        };
+        let result = record_for(store, notification, &found.payment, found.owned_by_other, now).await?;
+        Ok(result.map_or(Attempt::Conflict(None), |result| Attempt::Done(Some(result))))
+    })
+    .await
 }
 
-/// Finds whose fact it is.
-async fn find(store: &Store, event: &Notification) -> Result<Route, StoreError> {
-    let fact = &event.fact;
+/// Finds the payment that a notification belongs to.
+async fn find_payment(store: &Store, notification: &Notification) -> Result<Option<Match>, StoreError> {
+    let fact = &notification.fact;
     let mut owners = Vec::new();
     for reference in fact.references() {
         owners.extend(store.owner(fact.provider, reference).await?);
     }
-    let id = match (owners.first(), event.payment_id, &fact.order_id) {
+    let id = match (owners.first(), notification.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(*owner),
         (None, Some(id), _) => Some(id),
         (None, None, Some(order_id)) if fact.provider.capabilities().webhooks_may_omit_payment_id => {
@@ -123,71 +116,73 @@ async fn find(store: &Store, event: &Notification) -> Result<Route, StoreError> 
         }
         (None, None, _) => None,
     };
-    let Some(id) = id else { return Ok(Route::Unknown) };
+    let Some(id) = id else { return Ok(None) };
     let payment = store
         .payment(id)
         .await?
         .filter(|payment| payment.provider == fact.provider);
-    let owned_by_other = owners.iter().any(|owner| *owner != id);
-    Ok(payment.map_or(Route::Unknown, |payment| Route::Payment {
+    Ok(payment.map(|payment| Match {
         payment,
-        owned_by_other,
+        owned_by_other: owners.iter().any(|owner| *owner != id),
     }))
 }
 
-/// Writes the fact into the payment's ledger with what follows from it. `None`: something moved; look again.
+/// Writes a fact into the ledger of the payment `before`, with the changes that follow from it. `None` if the payment
+/// was changed meanwhile, or one of the fact's ids belongs to another payment: find the payment again.
 ///
 /// # Errors
-/// Where the table cannot be written.
+/// [`StoreError`] if the table cannot be written.
 pub async fn record_for(
     store: &Store,
-    event: &Notification,
+    notification: &Notification,
     before: &Payment,
     owned_by_other: bool,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
-    let mut after = before.apply(&event.fact, owned_by_other, now);
-    let mut extras = CommitExtras {
-        new_fact: Some(event.fact.clone()),
+    let after = before.apply(&notification.fact, owned_by_other, now);
+    let extras = CommitExtras {
+        new_fact: Some(notification.fact.clone()),
         ..CommitExtras::default()
     };
-    for _ in 0..ROUNDS {
-        match store.commit(before, &after, &extras, now).await? {
+    retry_on_conflict((after, extras), |(mut after, mut extras)| async move {
+        let conflict = match store.commit(before, &after, &extras, now).await? {
             CommitResult::Done => {
                 let raised = (after.status != before.status).then_some(after.status);
-                return Ok(Some(RecordResult::Recorded(after.id, raised)));
+                return Ok(Attempt::Done(Some(RecordResult::Recorded(after.id, raised))));
             }
-            CommitResult::Conflict(conflict) if conflict.already_recorded => {
-                return Ok(Some(RecordResult::Duplicate(after.id)));
-            }
-            CommitResult::Conflict(conflict) if conflict.current.is_none() && conflict.owned_by_other.is_empty() => {
-                collect(&mut extras, &mut after, conflict.unmatched, now)?;
-            }
-            CommitResult::Conflict(_) => return Ok(None),
+            CommitResult::Conflict(conflict) => conflict,
+        };
+        if conflict.already_recorded {
+            return Ok(Attempt::Done(Some(RecordResult::Duplicate(after.id))));
         }
-    }
-    Err(StoreError::Contended)
+        if conflict.current.is_some() || !conflict.owned_by_other.is_empty() {
+            return Ok(Attempt::Done(None));
+        }
+        apply_unmatched(&mut extras, &mut after, conflict.unmatched, now)?;
+        Ok(Attempt::Conflict((after, extras)))
+    })
+    .await
 }
 
-/// Takes parked facts into a change that attaches the id they were parked under.
+/// Adds unmatched facts to a change that attaches the ids they are stored under.
 ///
 /// # Errors
-/// Where one cannot be read.
-pub fn collect(
+/// [`StoreError::Corrupt`] if one cannot be read.
+pub fn apply_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
-    parked: Vec<(Reference, Vec<String>)>,
+    unmatched: Vec<(Reference, Vec<String>)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (reference, texts) in parked {
+    for (reference, texts) in unmatched {
         for fact in Store::read_unmatched(&texts)? {
             *after = after.apply(&fact, false, now);
-            if !extras
+            let is_included = extras
                 .new_fact
                 .iter()
                 .chain(&extras.other_facts)
-                .any(|known| known.digest() == fact.digest())
-            {
+                .any(|included| included.digest() == fact.digest());
+            if !is_included {
                 extras.other_facts.push(fact);
             }
         }

@@ -1,7 +1,7 @@
-//! Clients of AWS, configured from the standard environment variables alone.
+//! AWS clients, configured only from the standard environment variables.
 //!
-//! In Lambda the credentials, the region and any endpoint come as variables, so the general configuration loader
-//! (profiles, SSO, instance metadata) would only cost start-up time and size. All clients share their connections.
+//! Lambda provides credentials, region and endpoints as variables, so the SDK's configuration loader (profiles, SSO,
+//! instance metadata) would only add start-up time and size. All clients share their connections.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use aws_types::SdkConfig;
 use crate::platform::config::{ConfigError, Variables};
 use crate::platform::tls::Tls;
 
-/// One operation, its retries included.
+/// Time limit of one operation including its retries.
 const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
-/// One try of an operation. A lost packet costs one of these, not the operation.
+/// Time limit of one attempt, so that a lost packet does not fail the whole operation.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 
-/// How many times as long as usual to wait for AWS: a machine that runs the whole test suite at once is slower than any
-/// network. No release build reads `SLOW_MACHINE`.
+/// Factor for the time limits of AWS calls. Tests set `SLOW_MACHINE` when the whole suite runs at once; release builds
+/// ignore it.
 pub(crate) fn timeout_scale(variables: &Variables<'_>) -> u32 {
     if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
         10
@@ -28,18 +28,18 @@ pub(crate) fn timeout_scale(variables: &Variables<'_>) -> u32 {
     }
 }
 
-/// What to do about a refusal of AWS's that only a person can settle. `None` for any other.
+/// Advice for an AWS error that needs manual action. `None` for any other error.
 pub(crate) fn hint(code: &str) -> Option<&'static str> {
     match code {
-        "AccessDeniedException" => Some("give the function's role the rights that it has in template.yaml"),
+        "AccessDeniedException" => Some("grant the function's role the permissions listed in template.yaml"),
         "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
-            Some("the credentials are not good: give the function others")
+            Some("the credentials are invalid: give the function new ones")
         }
         _ => None,
     }
 }
 
-/// What all clients share.
+/// Configuration shared by all AWS clients.
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
@@ -54,10 +54,11 @@ pub struct Aws {
 
 impl Aws {
     /// Reads `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-    /// `AWS_ENDPOINT_URL` and its forms for one service, `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
+    /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`,
+    /// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
     ///
     /// # Errors
-    /// Where the region or the credentials are missing.
+    /// [`ConfigError`] if the region or the credentials are missing.
     pub fn from_environment(variables: &Variables<'_>, tls: &Tls) -> Result<Self, ConfigError> {
         let flag = |name: &str| {
             variables
@@ -107,19 +108,19 @@ impl Aws {
         })
     }
 
-    /// DynamoDB.
+    /// A DynamoDB client.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
         config.set_endpoint_url(self.dynamodb_endpoint.clone());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// Where DynamoDB is looked for, where that is not AWS's own endpoint.
+    /// The configured endpoint of DynamoDB; `None` for AWS's own.
     pub fn dynamodb_endpoint(&self) -> Option<String> {
         self.dynamodb_endpoint.clone()
     }
 
-    /// EventBridge.
+    /// An EventBridge client.
     #[cfg(feature = "events")]
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         let mut config = aws_sdk_eventbridge::config::Builder::from(&self.config);
@@ -127,7 +128,7 @@ impl Aws {
         aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 
-    /// SQS.
+    /// An SQS client.
     #[cfg(feature = "events")]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
@@ -135,7 +136,7 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Secrets Manager.
+    /// A Secrets Manager client.
     #[cfg(feature = "secrets")]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.config);

@@ -1,6 +1,6 @@
-//! Configuration from environment variables, read once at the start.
+//! Configuration from environment variables, read once at start-up.
 //!
-//! Every error is one line that names the variable and says what to do.
+//! Each error is one line with the name of the variable and what to do.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::domain::provider::Environment;
 
-/// A variable that is missing or wrong.
+/// A variable is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {problem}")]
 pub struct ConfigError {
@@ -25,7 +25,7 @@ impl ConfigError {
     }
 }
 
-/// Where variables come from: the process's environment, or a test's.
+/// A source of variables: the process environment, or a test's replacement.
 pub struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl fmt::Debug for Variables<'_> {
@@ -34,63 +34,63 @@ impl fmt::Debug for Variables<'_> {
     }
 }
 
-/// The process's environment.
+/// The process environment.
 ///
-/// One that is not Unicode is read as well as it can be: it is set, and must not pass for one that is not.
+/// Invalid Unicode is replaced, so that the variable still counts as set.
 pub const ENVIRONMENT: Variables<'static> =
     Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
 
 impl<'a> Variables<'a> {
-    /// Variables from owned_by_other.
+    /// Variables from a lookup function.
     pub fn from(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self(lookup)
     }
 
-    /// A variable that may be missing. Blank counts as missing.
+    /// An optional variable; `None` if it is missing or blank.
     pub fn optional(&self, name: &str) -> Option<String> {
         (self.0)(name)
             .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())
     }
 
-    /// A variable that must be set.
+    /// A required variable.
     ///
     /// # Errors
-    /// Where it is missing or blank.
+    /// [`ConfigError`] if it is missing or blank.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
-        let missing = || ConfigError::new(name, "is not set: docs/configuration.md says what it must be");
+        let missing = || ConfigError::new(name, "is not set: see docs/configuration.md");
         self.optional(name).ok_or_else(missing)
     }
 
     /// `PAYMENTS_TABLE`.
     ///
     /// # Errors
-    /// Where it is missing.
+    /// [`ConfigError`] if it is missing.
     pub fn payments_table(&self) -> Result<String, ConfigError> {
         self.required("PAYMENTS_TABLE")
     }
 
-    /// The base URL of a provider, without a slash at its end; `default` where none is set.
+    /// A provider's base URL, without a trailing slash; `default` if the variable is missing.
     ///
     /// # Errors
-    /// Where it is not an https URL (http on a loopback host).
+    /// [`ConfigError`] if it is neither an https URL nor an http URL on a loopback host.
     pub fn base_url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
         web_address(name, &self.optional(name).unwrap_or_else(|| default.to_owned()))
     }
 
-    /// `WEBHOOK_BASE_URL`, without a slash at its end.
+    /// `WEBHOOK_BASE_URL`, without a trailing slash.
     ///
     /// # Errors
-    /// Where it is missing or not an https URL (http on a loopback host).
+    /// [`ConfigError`] if it is missing, or neither an https URL nor an http URL on a loopback host.
     pub fn webhook_base_url(&self) -> Result<String, ConfigError> {
         let name = "WEBHOOK_BASE_URL";
         web_address(name, &self.required(name)?)
     }
 
-    /// `FINVYPAY_ENVIRONMENT`: sandbox unless it says production.
+    /// `FINVYPAY_ENVIRONMENT`: `sandbox` (default) or `production`.
     ///
     /// # Errors
-    /// Where it says something else.
+    /// [`ConfigError`] for any other value.
     pub fn finvypay_environment(&self) -> Result<Environment, ConfigError> {
         let name = "FINVYPAY_ENVIRONMENT";
         match self.optional(name).as_deref() {
@@ -100,11 +100,10 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// `METRICS_NAMESPACE`, which tells apart the metrics of two deployments in one account; `payment-functions` where it
-    /// is missing.
+    /// `METRICS_NAMESPACE`, which separates the metrics of deployments in one account; default `payment-functions`.
     ///
     /// # Errors
-    /// Where CloudWatch would not take it.
+    /// [`ConfigError`] if CloudWatch would refuse it.
     pub fn metrics_namespace(&self) -> Result<String, ConfigError> {
         let name = "METRICS_NAMESPACE";
         let namespace = self.optional(name).unwrap_or_else(|| "payment-functions".to_owned());
@@ -119,22 +118,22 @@ impl<'a> Variables<'a> {
         } else {
             Err(ConfigError::new(
                 name,
-                "must have at most 255 letters, digits and .-_/#: and begin neither with a colon nor with AWS/",
+                "must have at most 255 characters, only letters, digits and .-_/#: and must not start with : or AWS/",
             ))
         }
     }
 
-    /// `QUOTE_SECRET_ID`; `None` where no quotes are asked for.
+    /// `QUOTE_SECRET_ID`; `None` if it is not set: quotes are turned off then.
     ///
     /// # Errors
-    /// Where it is set to nothing: an empty id is a mistake, and no reason to take a browser's price.
+    /// [`ConfigError`] if it is set but blank, so that a mistake does not turn quotes off.
     pub fn quote_secret_id(&self) -> Result<Option<String>, ConfigError> {
         let name = "QUOTE_SECRET_ID";
         let id = self.optional(name);
         if id.is_none() && (self.0)(name).is_some() {
             return Err(ConfigError::new(
                 name,
-                "is set, but empty; give it the secret's id, or unset it to do without quotes",
+                "is empty: set it to the secret's id, or unset it to turn quotes off",
             ));
         }
         Ok(id)
@@ -150,7 +149,7 @@ fn web_address(name: &'static str, text: &str) -> Result<String, ConfigError> {
         .ok_or_else(|| ConfigError::new(name, "must be an https URL, or http on a loopback host"))
 }
 
-/// https, or http to this machine.
+/// Whether the URL is https, or http on a loopback host.
 pub(crate) fn is_secure(url: &Url) -> bool {
     let is_loopback = match url.host() {
         Some(url::Host::Domain(domain)) => domain == "localhost",
@@ -166,16 +165,16 @@ mod tests {
     use super::*;
 
     fn with(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<String> {
-        move |asked| (asked == name).then(|| value.to_owned())
+        move |requested| (requested == name).then(|| value.to_owned())
     }
 
     #[test]
-    fn errors_name_the_variable() {
+    fn error_names_the_variable() {
         let nothing = |_: &str| None;
         let variables = Variables::from(&nothing);
         assert_eq!(
             variables.payments_table().unwrap_err().to_string(),
-            "PAYMENTS_TABLE is not set: docs/configuration.md says what it must be"
+            "PAYMENTS_TABLE is not set: see docs/configuration.md"
         );
         assert_eq!(variables.finvypay_environment(), Ok(Environment::Sandbox));
         assert_eq!(

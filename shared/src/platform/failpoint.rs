@@ -1,78 +1,78 @@
-//! Named points at which tests make things go wrong. Nothing of this is in a release build.
+//! Failpoints: named points where tests inject faults. A release build contains none.
 //!
-//! Every call to DynamoDB, Secrets Manager, EventBridge, SQS and a provider stands between two points, one before it and one after it.
-//! A test that runs a flow in its own process gives a [`Hook`] that is asked at each point, and so decides who goes on
-//! and who never does. A test that runs a real binary sets a variable, which debug builds alone read:
+//! Every external call (DynamoDB, Secrets Manager, EventBridge, SQS, a provider) has one failpoint before and one after
+//! it. A test that runs a flow in its own process installs a [`Hook`], which decides at each failpoint whether the flow
+//! continues. A test that runs a real binary sets `FAILPOINTS`, which only debug builds read:
 //!
-//! | `FAILPOINTS` | |
+//! | `FAILPOINTS` | effect |
 //! |---|---|
-//! | `log` | every point that is reached is logged |
-//! | `before:commit=die` | the process dies before its first `commit` |
-//! | `after:commit#2=die` | the process dies after its second |
-//! | `before:commit=panic` | the flow panics there |
-//! | `before:commit=stop` | the process stops there, as one whose environment is frozen, until it gets SIGCONT |
+//! | `log` | logs every failpoint reached |
+//! | `before:commit=die` | aborts the process before its first `commit` |
+//! | `after:commit#2=die` | aborts the process after its second `commit` |
+//! | `before:commit=panic` | panics before the first `commit` |
+//! | `before:commit=stop` | stops the process there, like a frozen environment, until it receives SIGCONT |
 
 use std::fmt;
 #[cfg(not(debug_assertions))]
 use std::pin::Pin;
 
-/// A call to the world outside, by its purpose.
+/// An external call, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExternalCall {
     /// Opens the connection to the table.
     Connect,
     /// Reads a payment.
     ReadPayment,
-    /// Reads whose a provider's id is.
+    /// Reads which payment a provider id belongs to.
     ReadOwner,
     /// Reads the payments of an order.
     ReadOrder,
     /// Reads an idempotency key.
     ReadKey,
-    /// Stores an intent, with its key.
+    /// Stores an intent with its idempotency key.
     InsertPayment,
-    /// Takes an idempotency key over.
+    /// Takes over an idempotency key whose lease has ended.
     TakeOver,
-    /// Ends a lease without an answer.
+    /// Ends a lease without a response.
     ReleaseLease,
-    /// Writes a fact and raises the status.
+    /// Stores a fact and raises the status in one write, without reading the payment.
     ApplyFast,
-    /// Writes a change of a payment.
+    /// Stores a change of a payment.
     Commit,
-    /// Keeps an event that no payment is known for.
+    /// Stores a notification without a known payment.
     StoreUnmatched,
     /// Fetches the current version of a secret.
     CurrentSecret,
     /// Fetches the previous version of a secret.
     PreviousSecret,
-    /// Creates a payment at its provider.
+    /// Creates a payment at the provider.
     CreateAtProvider,
-    /// Reads what is parked in a place.
+    /// Reads unmatched notifications.
     ReadUnmatched,
-    /// Reads what is due.
+    /// Reads the items that are due.
     ReadDue,
-    /// Reads how much there is in a queue, and since when.
+    /// Reads the size of a queue and its oldest item.
     ReadQueue,
-    /// Takes something that is due.
+    /// Reserves a due item for this run.
     Reserve,
-    /// Says when it is looked at again.
+    /// Sets the time of an item's next check.
     Reschedule,
-    /// Forgets what is parked in a place.
+    /// Deletes unmatched notifications.
     DeleteUnmatched,
-    /// Takes a place in the queue of calls to a provider.
+    /// Reserves the next call slot at a provider.
     Pace,
-    /// Asks a provider for the status of a payment.
+    /// Queries the status of a payment at the provider.
     QueryStatus,
-    /// Asks a provider for the payments of an order.
+    /// Lists the transactions of an order at the provider.
     ListTransactions,
-    /// Puts events on the bus.
+    /// Publishes events to the event bus.
     PublishEvents,
-    /// Sends what cannot be published to the dead-letter queue.
+    /// Sends an event that cannot be published to the dead-letter queue.
     SendDeadLetter,
 }
 
 impl ExternalCall {
-    /// Every call that there is.
+    /// Every external call.
     pub const ALL: [Self; 25] = [
         Self::Connect,
         Self::ReadPayment,
@@ -101,7 +101,7 @@ impl ExternalCall {
         Self::SendDeadLetter,
     ];
 
-    /// The name, as `FAILPOINTS` has it.
+    /// The name in `FAILPOINTS`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -123,7 +123,7 @@ impl ExternalCall {
             Self::ReadQueue => "read-queue",
             Self::Reserve => "reserve",
             Self::Reschedule => "reschedule",
-            Self::DeleteUnmatched => "delete_unmatched",
+            Self::DeleteUnmatched => "delete-unmatched",
             Self::Pace => "pace",
             Self::QueryStatus => "query-status",
             Self::ListTransactions => "list-transactions",
@@ -133,25 +133,25 @@ impl ExternalCall {
     }
 }
 
-/// On which side of its call a point lies.
+/// The side of the call on which a failpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// Nothing has been sent.
+    /// Before the request is sent.
     Before,
-    /// The answer is here, and nothing has been made of it.
+    /// After the response arrived, before it is used.
     After,
 }
 
-/// A fault point.
+/// A failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
-    /// The call.
+    /// The external call.
     pub call: ExternalCall,
-    /// Before it or after it.
+    /// Before or after the call.
     pub side: Side,
 }
 
-/// `before:commit`.
+/// Such as `before:commit`.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = match self.side {
@@ -162,10 +162,10 @@ impl fmt::Display for Point {
     }
 }
 
-/// Makes a call between its two points.
+/// Makes an external call between its two failpoints, which a release build does not contain.
 ///
-/// The call is on the heap: the SDK's futures are large, and a flow that holds several of them in itself would be copied
-/// as a whole wherever it is handed on.
+/// The future is boxed: the SDK's futures are large, and a flow that contained several of them would be copied as a
+/// whole each time it is moved.
 #[cfg(not(debug_assertions))]
 pub fn wrap<W: Future>(_: ExternalCall, work: W) -> Pin<Box<W>> {
     Box::pin(work)
@@ -187,13 +187,12 @@ mod armed {
 
     use super::{ExternalCall, Point, Side};
 
-    /// What a test does at the points that a flow reaches in its own process. A flow that is never let on is one whose
-    /// process died there.
+    /// Controls a flow that a test runs in its own process. A flow that never continues simulates a process that died.
     pub trait Hook: Send + Sync {
-        /// Ends when the flow may go on.
+        /// Called at each failpoint. The flow continues when the future completes.
         fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
-        /// How far the flow lives in the future.
+        /// How far the flow's clock is ahead.
         fn clock_offset(&self) -> Duration {
             Duration::ZERO
         }
@@ -203,61 +202,61 @@ mod armed {
         static HOOK: Arc<dyn Hook>;
     }
 
-    /// Runs a flow whose points `hook` decides on.
+    /// Runs a flow under the control of `hook`.
     pub async fn scope<T>(hook: Arc<dyn Hook>, flow: impl Future<Output = T>) -> T {
         HOOK.scope(hook, flow).await
     }
 
-    /// Makes a call, which is on the heap as in a release, between its two points.
+    /// Makes an external call between its two failpoints. The future is boxed, as in a release build.
     pub fn wrap<W: Future>(call: ExternalCall, work: W) -> impl Future<Output = W::Output> {
         let work = Box::pin(work);
         let point = move |side| Point { call, side };
         async move {
             reach(point(Side::Before)).await;
-            let answer = work.await;
+            let output = work.await;
             reach(point(Side::After)).await;
-            answer
+            output
         }
     }
 
-    #[expect(clippy::panic, reason = "it is what was asked for")]
+    #[expect(clippy::panic, reason = "the test requested a panic")]
     async fn reach(point: Point) {
         if let Ok(hook) = HOOK.try_with(Arc::clone) {
             hook.reach(point).await;
         }
         match &*PLAN {
-            Some(Plan::Log) => tracing::info!(%point, pid = std::process::id(), "fault point"),
-            Some(Plan::Strike { at, times, deed })
+            Some(Plan::Log) => tracing::info!(%point, pid = std::process::id(), "failpoint reached"),
+            Some(Plan::Inject { at, times, action })
                 if *at == point.to_string() && times.fetch_sub(1, Ordering::Relaxed) == 1 =>
             {
-                match deed {
-                    Deed::Die => std::process::abort(),
-                    Deed::Panic => panic!("at {point}"),
-                    Deed::Stop => stop(point),
+                match action {
+                    Action::Die => std::process::abort(),
+                    Action::Panic => panic!("at {point}"),
+                    Action::Stop => stop(point),
                 }
             }
-            Some(Plan::Strike { .. }) | None => {}
+            Some(Plan::Inject { .. }) | None => {}
         }
     }
 
-    /// Stops the whole process, which a shell can ask of its parent without unsafe code.
+    /// Stops the whole process. A shell sends the signal to its parent, because that needs no unsafe code.
     fn stop(point: Point) {
-        tracing::info!(%point, pid = std::process::id(), "stopped at a fault point");
+        tracing::info!(%point, pid = std::process::id(), "stopped at failpoint");
         let stopped = Command::new("/bin/sh").args(["-c", "kill -STOP $PPID"]).status();
-        tracing::info!(%point, stopped = stopped.is_ok_and(|status| status.success()), "goes on");
+        tracing::info!(%point, stopped = stopped.is_ok_and(|status| status.success()), "continued");
     }
 
     enum Plan {
         Log,
-        /// `times` counts down to the one that is the last.
-        Strike {
+        /// Takes `action` when the failpoint `at` is reached for the `times`-th time.
+        Inject {
             at: String,
             times: AtomicU32,
-            deed: Deed,
+            action: Action,
         },
     }
 
-    enum Deed {
+    enum Action {
         Die,
         Panic,
         Stop,
@@ -269,24 +268,24 @@ mod armed {
         if text == "log" {
             return Some(Plan::Log);
         }
-        let (point, deed) = match text.split_once('=')? {
-            (point, "die") => (point, Deed::Die),
-            (point, "panic") => (point, Deed::Panic),
-            (point, "stop") => (point, Deed::Stop),
+        let (point, action) = match text.split_once('=')? {
+            (point, "die") => (point, Action::Die),
+            (point, "panic") => (point, Action::Panic),
+            (point, "stop") => (point, Action::Stop),
             _ => return None,
         };
         let (at, times) = match point.split_once('#') {
             Some((at, times)) => (at, times.parse().ok()?),
             None => (point, 1),
         };
-        Some(Plan::Strike {
+        Some(Plan::Inject {
             at: at.to_owned(),
             times: AtomicU32::new(times),
-            deed,
+            action,
         })
     }
 
-    /// How far in the future this flow lives.
+    /// How far the current flow's clock is ahead.
     pub(crate) fn clock_offset() -> Duration {
         HOOK.try_with(|hook| hook.clock_offset()).unwrap_or_default()
     }

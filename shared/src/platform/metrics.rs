@@ -1,11 +1,11 @@
-//! Metrics, in CloudWatch's embedded metric format: what happened in an invocation, as lines in its log.
+//! Metrics in CloudWatch's embedded metric format: log lines that CloudWatch turns into metrics.
 //!
-//! Guarantees: a metric is written by its own function here and nowhere else, so that names, units and dimensions stand
-//! in one place; an invocation in which nothing happened writes no line; nothing is lost, however often it happens. No
-//! dimension is personal, and none has more than a handful of values: each of them is a metric of its own, and paid for.
+//! Guarantees: each metric is recorded by one function in this module, so names, units and dimensions are defined in
+//! one place. Every occurrence is counted, and an invocation without any writes no line. Dimensions contain no personal
+//! data and have few values, because AWS charges for each value as a metric of its own.
 //!
-//! Every function runs in [`serve`](crate::lambda::serve), which writes the metrics of an invocation when it ends, so
-//! that nobody has to think of it. Where nobody called [`init`], as in tests, nothing is counted.
+//! [`run`](crate::lambda::run) writes the metrics at the end of each invocation. Without [`init`], as in most
+//! tests, nothing is counted.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -23,11 +23,11 @@ use crate::domain::status::Status;
 /// A metric.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Of what it is a number.
+    /// The unit.
     pub unit: Unit,
-    /// What it is told apart by.
+    /// The names of its dimensions.
     pub dimensions: &'static [&'static str],
 }
 
@@ -39,14 +39,14 @@ const PROVIDER_KEY_REFUSED: Metric = Metric::new("ProviderKeyRefused", Unit::Cou
 const SECRETS_UNREADABLE: Metric = Metric::new("SecretsUnreadable", Unit::Count, &[]);
 const SIGNATURE_FAILURES: Metric = Metric::new("SignatureFailures", Unit::Count, &[]);
 const UNUSABLE_WEBHOOKS: Metric = Metric::new("UnusableWebhooks", Unit::Count, &[]);
-const FACTS_PARKED: Metric = Metric::new("UnmatchedWebhooks", Unit::Count, &[]);
+const UNMATCHED_WEBHOOKS: Metric = Metric::new("UnmatchedWebhooks", Unit::Count, &[]);
 const STORE_ERRORS: Metric = Metric::new("StoreErrors", Unit::Count, &[]);
 const REPLAYS: Metric = Metric::new("Replays", Unit::Count, &[]);
-const OLDEST_PARKED_SECONDS: Metric = Metric::new("OldestUnmatchedSeconds", Unit::Seconds, &[]);
+const OLDEST_UNMATCHED_SECONDS: Metric = Metric::new("OldestUnmatchedSeconds", Unit::Seconds, &[]);
 const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, &[]);
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
-/// Every metric that there is.
+/// Every metric.
 pub const ALL: [Metric; 14] = [
     PAYMENTS,
     TIME_TO_COMPLETION,
@@ -56,22 +56,22 @@ pub const ALL: [Metric; 14] = [
     SECRETS_UNREADABLE,
     SIGNATURE_FAILURES,
     UNUSABLE_WEBHOOKS,
-    FACTS_PARKED,
+    UNMATCHED_WEBHOOKS,
     STORE_ERRORS,
     REPLAYS,
-    OLDEST_PARKED_SECONDS,
+    OLDEST_UNMATCHED_SECONDS,
     PAYMENTS_IN_REVIEW,
     RECONCILER_LAG,
 ];
 
-/// What a provider is called for.
+/// The purpose of a provider call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// To create a payment.
+    /// Creates a payment.
     Create,
-    /// To tell a payment's status.
+    /// Queries a payment's status.
     Status,
-    /// To list the payments of an order.
+    /// Lists the transactions of an order.
     List,
 }
 
@@ -85,8 +85,8 @@ impl Operation {
     }
 }
 
-/// `Payments`, a count by `Provider` and `Status`: a payment's new status was published. `TimeToCompletion`, in seconds
-/// by `Provider`, where that is `completed`: how long after its creation (`age`).
+/// `Payments`, a count by `Provider` and `Status`: a new status of a payment was published. If it is `completed`, also
+/// `TimeToCompletion`, in seconds by `Provider`: the payment's `age`.
 pub fn payment_published(provider: Provider, status: Status, age: Duration) {
     PAYMENTS.count(&[provider.name(), status.name()]);
     if status == Status::Completed {
@@ -94,15 +94,15 @@ pub fn payment_published(provider: Provider, status: Status, age: Duration) {
     }
 }
 
-/// `ProviderLatency`, in milliseconds by `Provider` and `Operation`: how long a provider took to answer, or we to give
-/// up on it.
-pub fn provider_called(provider: Provider, operation: Operation, took: Duration) {
+/// `ProviderLatency`, in milliseconds by `Provider` and `Operation`: how long a call took until its response or
+/// failure.
+pub fn provider_latency_measured(provider: Provider, operation: Operation, took: Duration) {
     let millis = took.div_duration_f64(Duration::from_millis(1));
     PROVIDER_LATENCY.record(&[provider.name(), operation.name()], millis);
 }
 
-/// `ProviderErrors`, a count by `Provider` and `Error`: a call to a provider failed. A refused payment is no error.
-pub fn provider_failed(provider: Provider, error: &'static str) {
+/// `ProviderErrors`, a count by `Provider` and `Error`: a call to a provider failed. A rejected payment is no error.
+pub fn provider_call_failed(provider: Provider, error: &'static str) {
     PROVIDER_ERRORS.count(&[provider.name(), error]);
 }
 
@@ -111,50 +111,48 @@ pub fn provider_key_refused() {
     PROVIDER_KEY_REFUSED.count(&[]);
 }
 
-/// `SecretsUnreadable`, a count: a secret could not be fetched, or was not what it must be.
-pub fn secret_unreadable() {
+/// `SecretsUnreadable`, a count: a secret could not be fetched or was malformed.
+pub fn secret_found_unreadable() {
     SECRETS_UNREADABLE.count(&[]);
 }
 
-/// `SignatureFailures`, a count: a webhook was refused because nothing proved who sent it.
+/// `SignatureFailures`, a count: a webhook was refused because its signature did not verify.
 pub fn signature_failed() {
     SIGNATURE_FAILURES.count(&[]);
 }
 
-/// `UnusableWebhooks`, a count: a webhook that the provider signed was refused because it cannot be read.
-pub fn webhook_unusable() {
+/// `UnusableWebhooks`, a count: a correctly signed webhook was refused because it could not be read.
+pub fn unusable_webhook_refused() {
     UNUSABLE_WEBHOOKS.count(&[]);
 }
 
-/// `UnmatchedWebhooks`, a count: a webhook was kept, and no payment is known for it.
-pub fn unmatched_webhook() {
-    FACTS_PARKED.count(&[]);
+/// `UnmatchedWebhooks`, a count: a webhook without a known payment was stored as unmatched.
+pub fn unmatched_webhook_stored() {
+    UNMATCHED_WEBHOOKS.count(&[]);
 }
 
-/// `StoreErrors`, a count: a request, a webhook or a run could not be served because of the table.
+/// `StoreErrors`, a count: a request, a webhook or a run failed because of the table.
 pub fn store_failed() {
     STORE_ERRORS.count(&[]);
 }
 
-/// `Replays`, a count: an answer was given again by its idempotency key.
-pub fn replayed() {
+/// `Replays`, a count: a stored response was replayed for its idempotency key.
+pub fn response_replayed() {
     REPLAYS.count(&[]);
 }
 
-/// `OldestUnmatchedSeconds`, in seconds: the age of the oldest event that no payment is known for; zero where there is
-/// none.
-pub fn oldest_unmatched(age: Duration) {
-    OLDEST_PARKED_SECONDS.record(&[], age);
+/// `OldestUnmatchedSeconds`, in seconds: the age of the oldest unmatched notification; zero if there is none.
+pub fn oldest_unmatched_measured(age: Duration) {
+    OLDEST_UNMATCHED_SECONDS.record(&[], age);
 }
 
-/// `PaymentsInReview`, a count: how many payments wait for a person.
-pub fn payments_in_review(count: u32) {
+/// `PaymentsInReview`, a count: the number of payments that need manual review.
+pub fn payments_in_review_counted(count: u32) {
     PAYMENTS_IN_REVIEW.record(&[], count);
 }
 
-/// `ReconcilerLag`, in seconds: for how long the oldest thing that was due had been due when a run began; zero where
-/// nothing was.
-pub fn reconciler_lag(lag: Duration) {
+/// `ReconcilerLag`, in seconds: how overdue the oldest due item was when a run began; zero if none was due.
+pub fn reconciler_lag_measured(lag: Duration) {
     RECONCILER_LAG.record(&[], lag);
 }
 
@@ -163,15 +161,15 @@ impl Metric {
         Self { name, unit, dimensions }
     }
 
-    /// One more, since the last line.
+    /// Counts one occurrence.
     fn count(&self, values: &[&'static str]) {
         counter!(self.name, self.labels(values)).increment(1);
     }
 
-    /// A measurement. The format's gauges are not for us: the collector would repeat one in every later invocation.
+    /// Records a measurement. A gauge would not do: the collector would repeat it in every later invocation.
     fn record(&self, values: &[&'static str], value: impl IntoF64) {
         histogram!(self.name, self.labels(values)).record(value);
-        if RECORDED.fetch_add(1, Ordering::Relaxed) >= MOST.saturating_sub(1) {
+        if RECORDED.fetch_add(1, Ordering::Relaxed) >= MAX_MEASUREMENTS.saturating_sub(1) {
             write();
         }
     }
@@ -184,33 +182,33 @@ impl Metric {
     }
 }
 
-/// The most measurements of a metric that one line may have. The collector drops more.
-const MOST: usize = 100;
+/// Maximum measurements of a metric in one line. The collector drops further ones.
+const MAX_MEASUREMENTS: usize = 100;
 
-/// How many measurements there have been since the last line, of all metrics together.
+/// The number of measurements of all metrics since the last write.
 static RECORDED: AtomicUsize = AtomicUsize::new(0);
 
 static COLLECTOR: OnceLock<&Collector> = OnceLock::new();
 
-/// Starts counting, in a namespace.
+/// Starts counting in this CloudWatch namespace.
 pub fn init(namespace: String) {
-    // A second call in one process, as tests make it, changes nothing.
+    // Fails if it was called before, which happens in tests.
     let Ok(collector) = Builder::new().cloudwatch_namespace(namespace).init() else {
         return;
     };
     for metric in ALL {
-        // Whatever it is: the collector keeps a unit for each name.
+        // Describes histograms too: the collector stores a unit for each name.
         describe_counter!(metric.name, metric.unit, "");
     }
     let _ = COLLECTOR.set(collector);
 }
 
-/// An invocation. When it ends, by an answer, an error or a panic, its metrics are written.
+/// An invocation. Its metrics are written when it ends, even by an error or a panic.
 #[derive(Debug)]
 pub struct Invocation(());
 
 impl Invocation {
-    /// The invocation with this id, which its lines will show.
+    /// Begins the invocation with this request id, which its metric lines contain.
     pub fn begin(request_id: &str) -> Self {
         if let Some(collector) = COLLECTOR.get() {
             collector.set_property("requestId", request_id);
@@ -225,11 +223,11 @@ impl Drop for Invocation {
     }
 }
 
-/// Writes what there is to standard output, whole lines at once.
+/// Writes the collected metrics to standard output, in whole lines.
 fn write() {
     let lines = take();
     if !lines.is_empty() {
-        // There is nobody to tell where the log cannot be written.
+        // If the log cannot be written, the error cannot be reported either.
         let _ = std::io::stdout().write_all(&lines);
     }
 }
@@ -248,7 +246,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// The lines about these metrics. Other tests of this process count others meanwhile.
+    /// The lines with these metrics. Other tests in this process may record other metrics at the same time.
     fn lines_of(names: &[&str]) -> Vec<Value> {
         let lines = String::from_utf8(take()).unwrap();
         let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -259,9 +257,9 @@ mod tests {
         lines
     }
 
-    /// The collector is the process's, so its tests are one.
+    /// One test, because the process has only one collector.
     #[test]
-    fn what_is_counted_is_written_once_by_its_dimensions_however_much_and_however_it_ends() {
+    fn metrics_are_written_once_by_dimension_even_after_a_panic() {
         init("shop".to_owned());
         init("another".to_owned());
 
@@ -292,25 +290,25 @@ mod tests {
         );
         assert_eq!(lines_of(&["Payments", "TimeToCompletion"]), [Value::Null; 0], "once");
 
-        // The hundredth writes them, since the collector has no room for more.
-        let lag = |_| reconciler_lag(Duration::from_secs(1));
-        (0..MOST).for_each(lag);
-        assert_eq!(lines_of(&["ReconcilerLag"]), [Value::Null; 0], "written already");
-        (1..MOST).for_each(lag);
+        // The hundredth measurement triggers a write, because the collector would drop further ones.
+        let lag = |_| reconciler_lag_measured(Duration::from_secs(1));
+        (0..MAX_MEASUREMENTS).for_each(lag);
+        assert_eq!(lines_of(&["ReconcilerLag"]), [Value::Null; 0], "already written");
+        (1..MAX_MEASUREMENTS).for_each(lag);
         let left = lines_of(&["ReconcilerLag"]);
-        assert_eq!(left[0]["ReconcilerLag"].as_array().unwrap().len(), MOST - 1);
+        assert_eq!(left[0]["ReconcilerLag"].as_array().unwrap().len(), MAX_MEASUREMENTS - 1);
 
         let panicked = std::panic::catch_unwind(|| {
             let _invocation = Invocation::begin("r-2");
-            replayed();
-            panic!("as a handler might");
+            response_replayed();
+            panic!("a handler panics");
         });
         assert!(panicked.is_err());
-        assert_eq!(lines_of(&["Replays"]), [Value::Null; 0], "written by its end");
+        assert_eq!(lines_of(&["Replays"]), [Value::Null; 0], "written at its end");
     }
 
     #[test]
-    fn names_are_used_once() {
+    fn metric_names_are_unique() {
         let names: std::collections::BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
         assert_eq!(names.len(), ALL.len());
     }

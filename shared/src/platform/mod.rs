@@ -1,4 +1,4 @@
-//! What every function runs on: configuration, the clock, connections, secrets, logs and metrics.
+//! The runtime environment: configuration, clock, AWS clients, secrets, logs, metrics and failpoints.
 
 pub mod aws;
 pub mod clock;

@@ -1,7 +1,7 @@
-//! The way out: connections to AWS and to the providers, on one TLS stack with one set of trusted certificates.
+//! TLS for all outgoing connections: AWS and the providers share one TLS stack and one set of trusted certificates.
 //!
-//! The SDK's own connector reads the system's certificates by itself, and so does reqwest; decoding them twice, with a
-//! decoder that is made for secrets, took half of a function's start.
+//! By default, the SDK and reqwest would each load the system's certificates. Decoding them twice, with a constant-time
+//! decoder, took half of a function's start-up time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::platform::config::{ConfigError, Variables};
 
-/// TLS as a client: what is trusted, and how it is spoken.
+/// The TLS configuration of a client, with its trusted certificates.
 #[derive(Clone, Debug)]
 pub struct Tls(ClientConfig);
 
 impl Tls {
-    /// Trusts the certificates in the file that `SSL_CERT_FILE` names, or in the system's.
+    /// Trusts the certificates in the file `SSL_CERT_FILE`, or those of the system if it is not set.
     ///
     /// # Errors
-    /// Where there are none.
+    /// [`ConfigError`] if there are none.
     pub fn from_environment(variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let file = variables.optional("SSL_CERT_FILE").map(PathBuf::from);
         let mut roots = RootCertStore::empty();
@@ -40,22 +40,22 @@ impl Tls {
         if roots.is_empty() {
             return Err(ConfigError::new(
                 "SSL_CERT_FILE",
-                "or the system's own store holds no trusted certificates",
+                "or the system's store must contain trusted certificates",
             ));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = versions.map_err(|_| ConfigError::new("SSL_CERT_FILE", "is of no use without TLS"))?;
+        let builder =
+            versions.map_err(|_| ConfigError::new("SSL_CERT_FILE", "cannot be used: TLS is not available"))?;
         Ok(Self(builder.with_root_certificates(roots).with_no_client_auth()))
     }
 
-    /// For a client that makes its own connections.
+    /// The configuration for a client that opens its own connections.
     pub fn config(&self) -> ClientConfig {
         self.0.clone()
     }
 
-    /// An HTTP client for the SDK, with connections that all who share it share. It speaks plain HTTP too, to a local
-    /// AWS.
+    /// An HTTP client for the SDK. All its users share its connections. It also speaks plain HTTP, for a local AWS.
     pub fn aws_client(&self) -> SharedHttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -74,7 +74,7 @@ fn certificates(file: Option<PathBuf>) -> Vec<CertificateDer<'static>> {
     let pem = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
     let found = certificates_in(&pem);
     if found.is_empty() {
-        // Some systems keep them owned_by_other, and not as a file.
+        // Some systems do not store them in a file.
         return rustls_native_certs::load_native_certs().certs;
     }
     found
@@ -108,15 +108,15 @@ impl AwsConnector for Connector {
             Ok(request) => request,
             Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
         };
-        let answer = self.0.request(request);
+        let response = self.0.request(request);
         HttpConnectorFuture::new(async move {
-            let answer = answer.await.map_err(failure)?.map(SdkBody::from_body_1_x);
-            HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+            let response = response.await.map_err(failure)?.map(SdkBody::from_body_1_x);
+            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
-/// Whatever happens to a connection, the SDK may try again on another; an answer that is not HTTP comes again.
+/// Lets the SDK retry after any connection error, but not after a response that is not HTTP.
 fn failure(error: Error) -> ConnectorError {
     let hyper = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<hyper::Error>());
     if hyper.is_some_and(hyper::Error::is_parse) {
@@ -130,9 +130,9 @@ fn failure(error: Error) -> ConnectorError {
 mod tests {
     use super::*;
 
-    /// Comments, other things, a broken one, one without an end, either ending of lines.
+    /// The text contains comments, a key, a broken certificate, an unfinished one, and both kinds of line endings.
     #[test]
-    fn certificates_are_found_among_other_things() {
+    fn certificates_are_found_in_a_mixed_file() {
         let text = b"# comment\n-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n\
             -----BEGIN PRIVATE KEY-----\nbm8=\n-----END PRIVATE KEY-----\n\
             -----BEGIN CERTIFICATE-----\r\ndHdv\r\ndHdv\r\n-----END CERTIFICATE-----\r\n\
@@ -142,14 +142,14 @@ mod tests {
         assert!(certificates_in(b"").is_empty());
     }
 
-    /// As many as the library finds that is made for it.
+    /// Compares with the PEM parser of rustls.
     #[test]
-    fn the_systems_certificates_are_all_found() {
+    fn all_system_certificates_are_found() {
         use rustls::pki_types::pem::PemObject;
 
         if let Some(file) = openssl_probe::probe().cert_file {
-            let theirs: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&file).unwrap().collect();
-            assert_eq!(certificates(Some(file)), theirs.unwrap());
+            let expected: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&file).unwrap().collect();
+            assert_eq!(certificates(Some(file)), expected.unwrap());
         }
     }
 }

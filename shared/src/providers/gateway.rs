@@ -1,7 +1,8 @@
-//! One call to a provider: what can come of it, and the HTTP client that makes it.
+//! Creating a payment at a provider, and the possible results of a provider call.
 //!
-//! Guarantees: one request is sent, never a second (no retry, no redirect); the answer comes within its time limit,
-//! connecting included; a body larger than any provider sends is not read to its end; keys are never shown by `Debug`.
+//! Guarantees of an implementation: it sends one request, without retries or redirects. It returns within
+//! [`CALL_TIME_LIMIT`], including the time to connect. It does not read an oversized response to its end, and its
+//! `Debug` output shows no keys.
 
 use std::time::Duration;
 
@@ -12,63 +13,65 @@ use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::Provider;
 use crate::platform::metrics::{self, Operation};
 
-/// How long a provider has to answer.
-pub const TIME_LIMIT: Duration = Duration::from_secs(15);
+/// Time limit of a call that creates a payment.
+pub const CALL_TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// Creates a payment at its provider.
 pub trait Gateway {
-    /// Makes the one call of an attempt. `attempt` counts from 1 and grows only after a definite answer.
+    /// Makes the call of one attempt. `attempt` starts at 1 and increases only after a definite response.
+    ///
+    /// # Errors
+    /// [`CallError`] if the provider did not accept the payment, or its response is missing or unusable.
     fn create(&self, payment: &Payment, attempt: u32) -> impl Future<Output = Result<Accepted, CallError>> + Send;
 }
 
-/// The provider took the payment.
+/// The provider accepted the payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// What the buyer goes on with.
+    /// The data that the buyer needs to pay.
     pub checkout_session: CheckoutSession,
-    /// Further ids of the payment.
+    /// Provider ids of the payment in addition to the one in `checkout_session`, which may be repeated here.
     pub references: Vec<Reference>,
 }
 
-/// Why a call gave nothing to go on with.
+/// Why a provider call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The provider refused the request for good.
-    #[error("the provider refused the request")]
+    /// The provider rejected the request; a retry will not help.
+    #[error("the provider rejected the request")]
     Rejected {
-        /// The provider's own code.
+        /// The provider's error code.
         code: Option<String>,
-        /// Ids the provider gave all the same.
+        /// Provider ids in the response.
         references: Vec<Reference>,
     },
     /// Too many requests.
-    #[error("the provider throttles")]
+    #[error("the provider throttled the request")]
     Throttled {
-        /// When to come again, in seconds, as the provider says.
+        /// The provider's `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
-    /// The provider did not take our key.
+    /// The provider refused our API key.
     #[error("the provider refused our key")]
     KeyRefused,
-    /// An answer that cannot be used: 5xx, nonsense, or other money than asked for.
-    #[error("the provider's answer cannot be used: {reason}")]
+    /// The response cannot be used: 5xx, undocumented, or about another payment.
+    #[error("the provider's response cannot be used: {reason}")]
     Unusable {
-        /// What is wrong with it.
+        /// What is wrong with the response.
         reason: &'static str,
-        /// Ids the provider gave all the same.
+        /// Provider ids in the response.
         references: Vec<Reference>,
     },
-    /// The connection failed, or something between us and the provider answered for it; whether the request arrived is
-    /// not known.
-    #[error("no answer from the provider itself")]
-    NoAnswer,
-    /// No answer in time; whether the request arrived is not known.
-    #[error("the provider did not answer in time")]
+    /// The connection failed, or an intermediary responded. It is unknown whether the provider received the request.
+    #[error("no response from the provider")]
+    NoResponse,
+    /// The time limit passed. It is unknown whether the provider received the request.
+    #[error("the provider call timed out")]
     TimedOut,
 }
 
 impl CallError {
-    /// An answer that cannot be used and names nothing.
+    /// An unusable response without provider ids.
     pub fn unusable(reason: &'static str) -> Self {
         Self::Unusable {
             reason,
@@ -76,46 +79,46 @@ impl CallError {
         }
     }
 
-    /// Whether the provider gave an answer, so that the next attempt is a new request to it and not the same again.
+    /// Whether the provider itself responded. If not, the next attempt must repeat the same request.
     pub fn is_definite(&self) -> bool {
         match self {
             Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
-            Self::NoAnswer | Self::TimedOut => false,
+            Self::NoResponse | Self::TimedOut => false,
         }
     }
 
-    /// What the failure of a call is counted as. `None`: the provider did its part, and refused the payment.
-    pub(super) const fn failure(&self) -> Option<&'static str> {
+    /// The value of the metrics' dimension `Error`. `None` for a rejection, which is not the provider's failure.
+    pub(super) const fn metric_name(&self) -> Option<&'static str> {
         match self {
             Self::Rejected { .. } => None,
             Self::Throttled { .. } => Some("throttled"),
             Self::KeyRefused => Some("key_refused"),
             Self::Unusable { .. } => Some("unusable"),
-            Self::NoAnswer => Some("no_answer"),
+            Self::NoResponse => Some("no_response"),
             Self::TimedOut => Some("timeout"),
         }
     }
 }
 
-/// Makes a call to a provider, and counts how long it took and what went wrong.
+/// Makes a provider call, and records its latency and errors in the metrics.
 ///
 /// # Errors
-/// The call's own.
+/// Those of the call.
 pub async fn measured<T>(
     provider: Provider,
     operation: Operation,
     call: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     let start = Instant::now();
-    let answer = call.await;
-    metrics::provider_called(provider, operation, start.elapsed());
-    if let Err(error) = &answer {
-        if let Some(failure) = error.failure() {
-            metrics::provider_failed(provider, failure);
+    let result = call.await;
+    metrics::provider_latency_measured(provider, operation, start.elapsed());
+    if let Err(error) = &result {
+        if let Some(name) = error.metric_name() {
+            metrics::provider_call_failed(provider, name);
         }
         if *error == CallError::KeyRefused {
             metrics::provider_key_refused();
         }
     }
-    answer
+    result
 }

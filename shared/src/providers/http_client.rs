@@ -1,4 +1,4 @@
-//! The HTTP client that calls providers.
+//! The HTTP client for provider calls, and the classification of responses.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use url::Url;
 use crate::domain::json::{Json, Object};
 use crate::platform::config::ConfigError;
 use crate::platform::tls::Tls;
-use crate::providers::gateway::{CallError, TIME_LIMIT};
+use crate::providers::gateway::{CALL_TIME_LIMIT, CallError};
 
-/// How long a provider has to tell a status; whoever asks can ask again.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit of a status query. The caller can repeat it safely.
+const STATUS_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// The most bytes of a reply that are read.
-const MAX_REPLY: usize = 256 * 1024;
+/// Maximum size of a response body in bytes.
+const MAX_BODY: usize = 256 * 1024;
 
-/// What is answered where the provider may still be at work: by gateways on the way, or by itself of a key that it is
-/// busy with.
-const NO_ANSWER: [StatusCode; 6] = [
+/// Statuses of responses after which the provider may still be processing the request. They come from intermediaries,
+/// or from the provider while an earlier request with the same idempotency key is running.
+const INDEFINITE: [StatusCode; 6] = [
     StatusCode::CONFLICT,
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::TOO_EARLY,
@@ -30,50 +30,49 @@ const NO_ANSWER: [StatusCode; 6] = [
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
-/// An HTTP answer with a 2xx status, or another one that may hold a refusal.
+/// A provider's HTTP response with a status that [`check_status`] accepts.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The body, where it is a JSON object.
+    /// The body, if it is a JSON object.
     pub body: Option<Object>,
 }
 
-/// The HTTP client for all calls to providers.
+/// The HTTP client for all provider calls.
 #[derive(Clone, Debug)]
 pub struct HttpClient(reqwest::Client);
 
 impl HttpClient {
-    /// Sets the client up; connects to nothing.
+    /// A client without open connections.
     ///
     /// # Errors
-    /// Where it cannot speak TLS like that.
+    /// [`ConfigError`] if the TLS configuration cannot be used.
     pub fn new(tls: &Tls) -> Result<Self, ConfigError> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.config())
-            .timeout(TIME_LIMIT)
+            .timeout(CALL_TIME_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // A frozen environment wakes up with connections that the other side has long closed.
+            // After an environment was frozen, the provider has closed older connections.
             .pool_idle_timeout(Duration::from_secs(5))
             .user_agent(concat!("payment-functions/", env!("CARGO_PKG_VERSION")))
             .build();
         client
             .map(Self)
-            .map_err(|_| ConfigError::new("SSL_CERT_FILE", "is of no use for calling a provider"))
+            .map_err(|_| ConfigError::new("SSL_CERT_FILE", "cannot be used for provider calls"))
     }
 
-    /// Opens a connection to a provider, so that the first call need not wait for it: a request for nothing, without a
-    /// key. A failure is left to be met by that call.
+    /// Warms up the connection with a HEAD request without a key. Errors are ignored: the first call will report them.
     pub async fn connect(&self, base_url: &str) {
-        let _ = self.0.head(base_url).timeout(ASK_LIMIT).send().await;
+        let _ = self.0.head(base_url).timeout(STATUS_TIME_LIMIT).send().await;
     }
 
     /// Posts a JSON body, once.
     ///
     /// # Errors
-    /// [`CallError`] for everything that is the same with every provider: time, connection, throttling, a refused key,
-    /// 5xx.
+    /// [`CallError`] for a timeout, a failed connection, throttling, a refused key, a 5xx status or an oversized
+    /// response.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
         let request = self
             .0
@@ -84,34 +83,34 @@ impl HttpClient {
         Self::send(request).await
     }
 
-    /// Gets JSON, once, within five seconds.
+    /// Sends a GET request, once, with a time limit of five seconds.
     ///
     /// # Errors
-    /// As [`HttpClient::post`].
+    /// As for [`HttpClient::post`].
     pub async fn get(&self, url: Url, headers: HeaderMap) -> Result<Reply, CallError> {
-        Self::send(self.0.get(url).headers(headers).timeout(ASK_LIMIT)).await
+        Self::send(self.0.get(url).headers(headers).timeout(STATUS_TIME_LIMIT)).await
     }
 
     async fn send(request: RequestBuilder) -> Result<Reply, CallError> {
         let mut response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
-        check(status, response.headers())?;
+        check_status(status, response.headers())?;
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_REPLY {
-                return Err(CallError::unusable("far too long"));
+            if bytes.len() > MAX_BODY {
+                return Err(CallError::unusable("response too large"));
             }
         }
         Ok(Reply::new(status, &bytes))
     }
 }
 
-/// Makes sure that an answer is the provider's own and may be about the request.
+/// Checks that a response is the provider's own and concerns the request.
 ///
 /// # Errors
-/// [`CallError`] for throttling, a refused key, 5xx and what something else answers in the provider's place.
-pub fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
+/// [`CallError`] for throttling, a refused key, a 5xx status or a status of an intermediary.
+pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return Err(CallError::KeyRefused);
     }
@@ -121,11 +120,11 @@ pub fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
             .and_then(|value| value.to_str().ok()?.parse().ok());
         return Err(CallError::Throttled { retry_after: seconds });
     }
-    if NO_ANSWER.contains(&status) {
-        return Err(CallError::NoAnswer);
+    if INDEFINITE.contains(&status) {
+        return Err(CallError::NoResponse);
     }
     if status.is_server_error() {
-        return Err(CallError::unusable("a server error"));
+        return Err(CallError::unusable("server error"));
     }
     Ok(())
 }
@@ -134,12 +133,12 @@ fn failure(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::TimedOut
     } else {
-        CallError::NoAnswer
+        CallError::NoResponse
     }
 }
 
 impl Reply {
-    /// Takes an answer in, whatever its bytes are.
+    /// A response with this status and body. A body that is not a JSON object is dropped.
     pub fn new(status: StatusCode, body: &[u8]) -> Self {
         let body = Json::parse(body).ok().and_then(|json| {
             if let Json::Object(object) = json {
@@ -151,12 +150,12 @@ impl Reply {
         Self { status, body }
     }
 
-    /// The body of a 2xx answer that is a JSON object.
+    /// The JSON object in the body of a successful response. `refusal` recognises the provider's error bodies.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] for a refusal of the request that its body explains (`refusal` tells one), or whose
-    /// status can mean nothing else; [`CallError::Unusable`] for the rest.
-    pub fn accepted(self, refusal: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
+    /// [`CallError::Rejected`] for a 2xx or 4xx response with an error body, or for status 400 or 422 with any body;
+    /// [`CallError::Unusable`] for any other response.
+    pub fn into_success(self, refusal: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
         let refusal = self.body.as_ref().and_then(refusal);
         match (self.body, refusal) {
             (_, Some(Refusal(code))) if self.status.is_success() || self.status.is_client_error() => {
@@ -172,29 +171,30 @@ impl Reply {
                     references: Vec::new(),
                 })
             }
-            _ => Err(CallError::unusable("not what is documented")),
+            _ => Err(CallError::unusable("undocumented response")),
         }
     }
 }
 
-/// A body says that the request was refused, with the provider's own code if it has one.
+/// An error body, with the provider's code if there is one.
 #[derive(Debug)]
 pub struct Refusal(pub Option<String>);
 
-/// A secret as a header that `Debug` does not show. `None` where it has characters that no header can carry.
+/// A header value with a secret, which `Debug` does not show. `None` if the secret has characters that are invalid in a
+/// header.
 pub fn secret_header(prefix: &str, secret: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// A provider's code as it may be shown: short, and without anything but the characters of a code.
+/// A provider's error code, if it is safe to show: at most 64 ASCII letters, digits, `_`, `-` and `.`.
 pub fn shown_code(code: &str) -> Option<String> {
     let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
     ((1..=64).contains(&code.len()) && code.chars().all(is_code)).then(|| code.to_owned())
 }
 
-/// Whether a browser may be sent there.
+/// Whether the text is an absolute http or https URL, so that a browser may be redirected to it.
 pub fn is_web_page(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
 }

@@ -1,8 +1,8 @@
-//! The payment providers, each in a folder of its own: how it is called, what it replies, and how its webhooks are read.
+//! The payment providers. Each has a folder with its calls, its responses and its webhooks.
 //!
-//! A new provider is a new folder with the same files (`webhook`, `client`), a
-//! [`Provider`](crate::domain::provider::Provider) variant, and the arms that the compiler then asks for:
-//! docs/adding-a-provider.md goes through it step by step.
+//! A new provider needs a folder with the same files (`webhook`, `client`), a
+//! [`Provider`] variant, and the match arms that the compiler then requires.
+//! docs/adding-a-provider.md is a step-by-step guide.
 
 pub mod apolopay;
 pub mod finvypay;
@@ -12,13 +12,13 @@ pub mod gateway;
 pub mod http_client;
 mod notification;
 #[cfg(test)]
-pub(crate) mod test_vectors;
+mod test_vectors;
 
-pub use notification::{Notification, OUR_ID, Unusable, Webhooks};
+pub use notification::{Notification, PAYMENT_ID_MEMBER, UnreadableWebhook, Webhooks};
 
 use crate::domain::provider::Provider;
 
-/// How a provider's webhooks are recognised and read.
+/// The webhook reader of a provider.
 pub const fn webhooks(provider: Provider) -> &'static Webhooks {
     match provider {
         Provider::ApoloPay => &apolopay::webhook::WEBHOOKS,

@@ -1,4 +1,4 @@
-//! Writing a change of a payment, with everything that belongs to it, or learning what has moved meanwhile.
+//! Writing a change of a payment together with everything that follows from it.
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
@@ -13,47 +13,46 @@ use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
 use crate::domain::payment::Payment;
-use crate::domain::schedule::Change;
+use crate::domain::schedule::ScheduleChange;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
 /// What is written together with a payment.
 #[derive(Clone, Debug, Default)]
 pub struct CommitExtras {
-    /// The fact that the change follows from. Once it is in the ledger, nothing follows from it any more.
+    /// The fact that caused the change. If it is already in the ledger, nothing is written.
     pub new_fact: Option<Fact>,
-    /// Further facts for the ledger, where they may be already.
+    /// Further facts for the ledger. They may already be in it.
     pub other_facts: Vec<Fact>,
-    /// Parked facts that are collected with this change, by the id they were parked under, as [`Conflict::parked`] gave
-    /// them.
+    /// The unmatched notifications that this change applies and deletes, by provider id: from [`Conflict::unmatched`].
     pub collected: Vec<(Reference, Vec<String>)>,
-    /// The final answer of a key.
+    /// The final response of an idempotency key.
     pub response: Option<(Lease, StoredResponse)>,
-    /// Whether the payment is looked at no more, whatever else changes.
+    /// Whether to remove the payment from the due index, whatever else changes.
     pub closed: bool,
 }
 
-/// What became of a change.
+/// The result of a commit.
 #[derive(Clone, Debug)]
 pub enum CommitResult {
-    /// All of it is stored.
+    /// Everything is written.
     Done,
-    /// None of it is stored.
+    /// Nothing is written.
     Conflict(Conflict),
 }
 
-/// What stood in the way of a change.
+/// The conditions of a commit that failed.
 #[derive(Clone, Debug, Default)]
 pub struct Conflict {
-    /// The new fact is in the ledger already.
+    /// The new fact is already in the ledger.
     pub already_recorded: bool,
-    /// The payment has moved on to this.
+    /// The payment was changed meanwhile; this is its current state.
     pub current: Option<Payment>,
-    /// An id is another payment's.
+    /// New provider ids that belong to another payment, with that payment.
     pub owned_by_other: Vec<(Reference, PaymentId)>,
-    /// Facts are parked under an id.
+    /// Unmatched notifications under new provider ids, as stored.
     pub unmatched: Vec<(Reference, Vec<String>)>,
-    /// The key has another holder, or an answer.
+    /// The idempotency key has a new holder or a response; this is its current record.
     pub key: Option<KeyRecord>,
 }
 
@@ -69,11 +68,12 @@ enum Step {
 impl Store {
     /// Writes the change of a payment from `before` to `after`, in one transaction.
     ///
-    /// Conditions: the payment is still `before`; the new fact is not in the ledger; every id new in `after` is no
-    /// other payment's; nothing is parked under such an id but what is collected here; the key's lease is still ours.
+    /// Conditions: the payment is still `before`; the new fact is not in the ledger; the ids that are new in `after`
+    /// belong to no other payment; the unmatched notifications under those ids are exactly the collected ones; the
+    /// lease on the key is still held.
     ///
     /// # Errors
-    /// Where the table cannot be written; nothing is known to be stored then.
+    /// [`StoreError`] if the table cannot be written. Whether the change was stored is then unknown.
     pub async fn commit(
         &self,
         before: &Payment,
@@ -83,11 +83,11 @@ impl Store {
     ) -> Result<CommitResult, StoreError> {
         let mut transaction = Transaction::new(ExternalCall::Commit);
         let change = if extras.closed {
-            Change::Never
+            ScheduleChange::Remove
         } else {
-            Change::between(before, after, now)
+            ScheduleChange::between(before, after, now)
         };
-        if after != before || change != Change::Keep {
+        if after != before || change != ScheduleChange::Keep {
             transaction.add(Step::State, self.update_state(before, after, change)?);
         } else if extras.new_fact.is_some() {
             transaction.add(Step::State, self.check_state(before)?);
@@ -106,7 +106,7 @@ impl Store {
             let seen = extras
                 .collected
                 .iter()
-                .find_map(|(parked, seen)| (parked == reference).then_some(seen));
+                .find_map(|(collected, seen)| (collected == reference).then_some(seen));
             transaction.add(
                 Step::Unmatched(reference.clone()),
                 self.collect_unmatched(after, reference, seen)?,
@@ -135,8 +135,13 @@ impl Store {
         Ok(CommitResult::Conflict(conflict))
     }
 
-    /// Sets what can change of a payment, if it is still the version that the change was decided on.
-    fn update_state(&self, before: &Payment, after: &Payment, change: Change) -> Result<TransactWriteItem, StoreError> {
+    /// Sets the payment's mutable attributes, if its version is still the one of `before`.
+    fn update_state(
+        &self,
+        before: &Payment,
+        after: &Payment,
+        change: ScheduleChange,
+    ) -> Result<TransactWriteItem, StoreError> {
         const MUTABLE: [&str; 9] = [
             "status",
             "rank",
@@ -166,7 +171,7 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
-    /// Makes sure that a payment is still the version that something was decided on.
+    /// Checks that the payment's version is still the one of `before`.
     fn check_state(&self, before: &Payment) -> Result<TransactWriteItem, StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
@@ -178,7 +183,7 @@ impl Store {
         Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
     }
 
-    /// Records a fact that is not there yet.
+    /// Adds a fact to the ledger, if it is not in it yet.
     pub(super) fn insert_fact(
         &self,
         id: PaymentId,
@@ -192,7 +197,7 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Records a fact; what is there of it already stays.
+    /// Adds a fact to the ledger, or leaves the existing entry as it is.
     fn upsert_fact(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
         let key = schema::fact_key(id, &fact.digest());
         let mut update = self.update(key.clone());
@@ -208,6 +213,7 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
+    /// Attaches a provider id to a payment, unless it belongs to another one.
     fn attach_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
         let key = schema::reference_key(payment.provider, reference);
         let put = Put::builder()
@@ -219,7 +225,7 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Deletes exactly the parked facts that were seen, or makes sure that there are none.
+    /// Deletes the unmatched notifications if they are exactly `seen`, or checks that there are none.
     fn collect_unmatched(
         &self,
         payment: &Payment,
@@ -251,9 +257,10 @@ impl Store {
         Ok(step.build())
     }
 
+    /// Stores the final response of a key, if the lease is still held.
     fn complete_key(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
         let update = self
-            .update(schema::key_key(&lease.key))
+            .update(schema::idempotency_key(&lease.key))
             .update_expression("SET #response = :response")
             .condition_expression("fence = :fence AND attribute_not_exists(#response)")
             .expression_attribute_values(":response", AttributeValue::M(schema::to_item(response)?))

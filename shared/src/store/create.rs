@@ -1,4 +1,4 @@
-//! Storing an intent.
+//! Storing the intent of a payment.
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
@@ -13,12 +13,12 @@ use crate::domain::schedule;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
-/// What became of an intent.
+/// The result of storing an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InsertResult {
-    /// It is stored, and with it the right to call the provider for its key.
+    /// It is stored, with a lease on its key that permits the call to the provider.
     Inserted,
-    /// Its key is in use; nothing was stored.
+    /// Nothing was stored: its key is in use.
     KeyInUse(KeyRecord),
 }
 
@@ -29,11 +29,11 @@ enum Step {
 }
 
 impl Store {
-    /// Stores an intent, and its key with it, before the provider hears of it. One round trip.
+    /// Stores an intent together with its key, before the provider is called. One round trip.
     ///
     /// # Errors
-    /// Where the table cannot be written. Whether the intent was stored is then not known; without its provider's call
-    /// it is harmless.
+    /// [`StoreError`] if the table cannot be written. Whether the intent was stored is then unknown. It is harmless
+    /// without the call to the provider.
     pub async fn insert_payment(
         &self,
         payment: &Payment,
@@ -69,7 +69,7 @@ impl Store {
             };
             let put = put()
                 .set_item(Some(schema::key_item(key, &record, now.plus(RETENTION))?))
-                // TTL deletes late, so the time is compared too.
+                // TTL deletes items late, so the condition compares the time too.
                 .condition_expression("attribute_not_exists(pk) OR expiresAt <= :now")
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -81,7 +81,7 @@ impl Store {
                 let key = refused
                     .into_iter()
                     .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));
-                // Without a key in the way only our own random id can have been there before.
+                // The only other step with a condition is the intent, under a random id.
                 Ok(InsertResult::KeyInUse(schema::key_record_of(
                     key.ok_or(StoreError::Corrupt)?,
                 )?))

@@ -1,8 +1,8 @@
-//! The sparse index of what the reconciler has to look at, and the times in it.
+//! The sparse index `due`: which items the reconciler must check, and when.
 //!
-//! Guarantees: an item is in the index while it has a time at which it is looked at, and only then. Whoever looks at
-//! one claims it first by moving its time on, so that of two reconcilers one goes ahead; whoever dies over it leaves it
-//! to be looked at again a little later.
+//! Guarantees: an item is in the index exactly while it has a time of its next check. A reconciler reserves an item
+//! before it checks it, by moving that time on, so that only one of two reconcilers proceeds. If it crashes, the item
+//! becomes due again when the reservation ends.
 
 use std::time::Duration;
 
@@ -15,39 +15,39 @@ use super::schema::{self, Item, number};
 use super::table::Store;
 use crate::domain::id::PaymentId;
 use crate::domain::provider::Provider;
-use crate::domain::schedule::{Change, Queue};
+use crate::domain::schedule::{Queue, ScheduleChange};
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::{ExternalCall, wrap};
 
-/// Into how many parts each queue is divided, so that no part of the index takes all the writes. docs/scale.md says what
-/// that is enough for, and how it is changed.
+/// Number of shards of each queue, so that writes spread over the partitions of the index. See docs/scale.md for its
+/// limits, and for how to change it.
 pub const SHARDS: u8 = 8;
 
-/// For how long somebody who claimed an item has it alone.
-const CLAIM: Duration = Duration::from_secs(120);
+/// How long a reserved item belongs to its reconciler alone.
+const RESERVATION: Duration = Duration::from_secs(120);
 
-/// The index over what is due.
+/// The name of the index.
 const INDEX: &str = "due";
 const QUEUE: &str = "dueQueue";
 const AT: &str = "dueAt";
-/// In the index too: since when an event is parked.
+/// Projected into the index: when the first unmatched notification of an item was stored.
 pub(super) const UNMATCHED_SINCE: &str = "unmatchedSince";
 
-/// What is due.
+/// An item of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A payment.
     Payment(PaymentId),
-    /// What is parked under an id of a provider, or under the order or the payment that it names.
+    /// The unmatched notifications of a provider under a lookup key.
     Unmatched(Provider, String),
 }
 
-/// Something to be looked at, and since when.
+/// An item to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// What.
+    /// The item.
     pub subject: Subject,
-    /// Since when; after a claim, until when it is ours.
+    /// When it became due; for a reserved item, when the reservation ends.
     pub at: Timestamp,
 }
 
@@ -55,19 +55,19 @@ impl Subject {
     fn key(&self) -> Item {
         match self {
             Self::Payment(id) => schema::state_key(*id),
-            Self::Unmatched(provider, place) => schema::unmatched_key(*provider, place),
+            Self::Unmatched(provider, lookup_key) => schema::unmatched_key(*provider, lookup_key),
         }
     }
 }
 
 impl Store {
-    /// What of a queue is due, at most `limit` of each of its parts, oldest first in each.
+    /// The due items of a queue: at most `limit` per shard, oldest first within a shard.
     ///
     /// # Errors
-    /// Where the index cannot be read.
+    /// [`StoreError`] if the index cannot be read.
     pub async fn due(&self, queue: Queue, now: Timestamp, limit: u16) -> Result<Vec<Due>, StoreError> {
         let mut due = Vec::new();
-        // Where there is not enough time for all of it, each part has its turn at being first.
+        // A run may end before the last shard, so each run starts at a random one.
         let first = fastrand::u8(0..SHARDS);
         for shard in (first..SHARDS).chain(0..first) {
             let query = self
@@ -78,7 +78,7 @@ impl Store {
                 .key_condition_expression("#queue = :queue AND #at <= :now")
                 .expression_attribute_names("#queue", QUEUE)
                 .expression_attribute_names("#at", AT)
-                .expression_attribute_values(":queue", part(queue, shard))
+                .expression_attribute_values(":queue", shard_name(queue, shard))
                 .expression_attribute_values(":now", number(now.as_millis()))
                 .limit(limit.into());
             let output = wrap(ExternalCall::ReadDue, query.send())
@@ -91,11 +91,10 @@ impl Store {
         Ok(due)
     }
 
-    /// How much there is in a queue, due or not: counted as far as one page of each of its parts goes, which is some
-    /// thousands.
+    /// Number of items in a queue, due or not. Counts at most one page of each shard, which is some thousand items.
     ///
     /// # Errors
-    /// Where the index cannot be read.
+    /// [`StoreError`] if the index cannot be read.
     pub async fn count(&self, queue: Queue) -> Result<u32, StoreError> {
         let mut count = 0_u32;
         for shard in 0..SHARDS {
@@ -105,11 +104,11 @@ impl Store {
         Ok(count)
     }
 
-    /// Since when the oldest event is parked that no payment is known for, of as many as [`Store::count`] counts. `None`
-    /// where there is none.
+    /// When the oldest unmatched notification was stored, among as many as [`Store::count`] counts. `None` if there is
+    /// none.
     ///
     /// # Errors
-    /// Where the index cannot be read.
+    /// [`StoreError`] if the index cannot be read.
     pub async fn oldest_unmatched(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut oldest = None;
         for shard in 0..SHARDS {
@@ -125,7 +124,7 @@ impl Store {
         Ok(oldest)
     }
 
-    /// The first page of a part of a queue, whenever it is due.
+    /// The first page of a shard of a queue, due or not.
     async fn page(&self, queue: Queue, shard: u8, select: Select) -> Result<QueryOutput, StoreError> {
         let query = self
             .client
@@ -135,34 +134,37 @@ impl Store {
             .select(select)
             .key_condition_expression("#queue = :queue")
             .expression_attribute_names("#queue", QUEUE)
-            .expression_attribute_values(":queue", part(queue, shard));
+            .expression_attribute_values(":queue", shard_name(queue, shard));
         wrap(ExternalCall::ReadQueue, query.send())
             .await
             .map_err(|error| self.failed("Query", &error))
     }
 
-    /// Takes an item to look at. `None`: somebody else has, or it is due no more.
+    /// Reserves a due item. `None` if another reconciler has reserved it, or it is no longer due.
     ///
     /// # Errors
-    /// Where the table cannot be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn reserve(&self, due: &Due, now: Timestamp) -> Result<Option<Due>, StoreError> {
-        let until = now.plus(CLAIM);
-        let claimed = self.move_due(ExternalCall::Reserve, due, Some(until)).await?;
-        Ok(claimed.then(|| Due {
+        let until = now.plus(RESERVATION);
+        let is_reserved = self.move_due(ExternalCall::Reserve, due, Some(until)).await?;
+        Ok(is_reserved.then(|| Due {
             subject: due.subject.clone(),
             at: until,
         }))
     }
 
-    /// Says when a claimed item is looked at again; never, where `next` is `None`. Whatever set another time meanwhile
-    /// stands.
+    /// Sets the time of a reserved item's next check, or removes the item from the index if `next` is `None`. A time
+    /// set by another write meanwhile stays.
     ///
     /// # Errors
-    /// Where the table cannot be written: it is looked at again when the claim runs out.
-    pub async fn reschedule(&self, claimed: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
-        self.move_due(ExternalCall::Reschedule, claimed, next).await.map(|_| ())
+    /// [`StoreError`] if the table cannot be written. The item is then due again when the reservation ends.
+    pub async fn reschedule(&self, reserved: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
+        self.move_due(ExternalCall::Reschedule, reserved, next)
+            .await
+            .map(|_| ())
     }
 
+    /// Sets or removes the time of an item's next check. `false` if that time is no longer the one in `due`.
     async fn move_due(&self, call: ExternalCall, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
         let update = self
             .update(due.subject.key())
@@ -184,46 +186,50 @@ impl Store {
 /// The attributes that put a new payment into the index.
 pub(super) fn attributes(id: PaymentId, queue: Queue, at: Timestamp) -> Item {
     Item::from([
-        (QUEUE.to_owned(), part(queue, id.shard(SHARDS))),
+        (QUEUE.to_owned(), shard_name(queue, id.shard(SHARDS))),
         (AT.to_owned(), number(at.as_millis())),
     ])
 }
 
-/// Adds a change of the timetable to the update of a payment: what to add to `SET`, and the `REMOVE` clause.
+/// Adds a change of the next check to the update of a payment. Returns the additions to `SET`, and the `REMOVE` clause.
 pub(super) fn change(
     update: UpdateBuilder,
     id: PaymentId,
-    change: Change,
+    change: ScheduleChange,
 ) -> (UpdateBuilder, &'static str, &'static str) {
     match change {
-        Change::Keep => (update, "", ""),
-        Change::Never => (named(update), "", " REMOVE #dueQueue, #dueAt"),
-        Change::At(queue, at) => {
-            let (update, set) = look_at(update, part(queue, id.shard(SHARDS)), at);
+        ScheduleChange::Keep => (update, "", ""),
+        ScheduleChange::Remove => (named(update), "", " REMOVE #dueQueue, #dueAt"),
+        ScheduleChange::At(queue, at) => {
+            let (update, set) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
             (update, set, "")
         }
-        Change::Resume(queue, at) => {
-            let (update, _) = look_at(update, part(queue, id.shard(SHARDS)), at);
+        ScheduleChange::AtUnlessScheduled(queue, at) => {
+            let (update, _) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
             let set = ", #dueQueue = if_not_exists(#dueQueue, :dueQueue), #dueAt = if_not_exists(#dueAt, :dueAt)";
             (update, set, "")
         }
     }
 }
 
-/// Adds to the update of a parked item when it is looked at.
-pub(super) fn check_unmatched(update: UpdateBuilder, place: &str, at: Timestamp) -> (UpdateBuilder, &'static str) {
-    let shard = place
+/// Adds the next check of unmatched notifications to the update of their item. Returns the additions to `SET`.
+pub(super) fn schedule_unmatched_check(
+    update: UpdateBuilder,
+    lookup_key: &str,
+    at: Timestamp,
+) -> (UpdateBuilder, &'static str) {
+    let shard = lookup_key
         .bytes()
         .fold(0_u8, u8::wrapping_add)
         .checked_rem(SHARDS)
         .unwrap_or(0);
-    look_at(update, part(Queue::Unmatched, shard), at)
+    schedule_check(update, shard_name(Queue::Unmatched, shard), at)
 }
 
-/// Adds to an update when its item is looked at: what to add to `SET`.
-fn look_at(update: UpdateBuilder, part: AttributeValue, at: Timestamp) -> (UpdateBuilder, &'static str) {
+/// Adds the next check to the update of an item. Returns the additions to `SET`.
+fn schedule_check(update: UpdateBuilder, shard_name: AttributeValue, at: Timestamp) -> (UpdateBuilder, &'static str) {
     let update = named(update)
-        .expression_attribute_values(":dueQueue", part)
+        .expression_attribute_values(":dueQueue", shard_name)
         .expression_attribute_values(":dueAt", number(at.as_millis()));
     (update, ", #dueQueue = :dueQueue, #dueAt = :dueAt")
 }
@@ -234,7 +240,8 @@ fn named(update: UpdateBuilder) -> UpdateBuilder {
         .expression_attribute_names("#dueAt", AT)
 }
 
-fn part(queue: Queue, shard: u8) -> AttributeValue {
+/// The value of `dueQueue`.
+fn shard_name(queue: Queue, shard: u8) -> AttributeValue {
     AttributeValue::S(format!("{}#{shard}", queue.name()))
 }
 
@@ -254,9 +261,9 @@ fn subject_of(pk: &str) -> Option<Subject> {
     match kind {
         "PAYMENT" => PaymentId::parse(rest).map(Subject::Payment),
         "UNMATCHED" => {
-            let (name, place) = rest.split_once('#')?;
+            let (name, lookup_key) = rest.split_once('#')?;
             let provider = Provider::ALL.into_iter().find(|provider| provider.name() == name)?;
-            Some(Subject::Unmatched(provider, place.to_owned()))
+            Some(Subject::Unmatched(provider, lookup_key.to_owned()))
         }
         _ => None,
     }
@@ -267,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_is_read_from_its_key() {
+    fn subject_is_read_from_its_key() {
         let id = PaymentId::random();
         for subject in [
             Subject::Payment(id),

@@ -1,25 +1,25 @@
-//! What can go wrong with the table.
+//! Errors of the payments table.
 
 use aws_sdk_dynamodb::error::BuildError;
 
-/// The store could not do what was asked. Nothing of an item is in the text.
+/// The table could not be read or written. The text holds no data of an item.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The table cannot be reached, throttles, or refused the operation.
-    #[error("DynamoDB {operation} failed: {why}")]
+    /// DynamoDB cannot be reached, throttled the operation or refused it.
+    #[error("DynamoDB {operation} failed: {reason}")]
     Failed {
         /// The operation.
         operation: &'static str,
-        /// DynamoDB's code, or what went wrong before there was one; and what to do where only a person can do something.
-        why: String,
+        /// DynamoDB's error code or the connection's error, with a hint if an operator must act.
+        reason: String,
     },
-    /// It took too long; whether it was done is not known.
-    #[error("DynamoDB did not answer in time")]
+    /// No response within the time limit. Whether the operation took effect is unknown.
+    #[error("DynamoDB did not respond in time")]
     TimedOut,
-    /// Others wrote the same items all the time.
+    /// Concurrent writes of the same items won every time.
     #[error("too much contention")]
     Contended,
-    /// An item is not what this program writes.
+    /// An item does not have the form that this program writes.
     #[error("an item cannot be read")]
     Corrupt,
     /// A request could not be built.

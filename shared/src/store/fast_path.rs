@@ -1,4 +1,4 @@
-//! The usual webhook in one round trip.
+//! The fast path of a webhook: one conditional transaction instead of a read and a write.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
@@ -10,21 +10,21 @@ use super::transaction::Transaction;
 use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
-use crate::domain::schedule::Change;
+use crate::domain::schedule::ScheduleChange;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
-/// What became of a fact.
+/// The result of the fast path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FastPathResult {
-    /// It is recorded, and it raised the status to its rung.
+    /// The fact is recorded, and the payment now has the status it implies.
     Applied,
-    /// It was recorded before.
+    /// The fact was recorded before.
     AlreadyRecorded,
-    /// Nothing was written: this is the payment, and the fact is not the usual one for it.
+    /// Nothing was written: the fast path's conditions do not hold for this payment.
     NeedsSlowPath(Payment),
-    /// Nothing was written: there is no such payment.
+    /// Nothing was written: the payment does not exist.
     NoPayment,
 }
 
@@ -34,13 +34,13 @@ enum Step {
 }
 
 impl Store {
-    /// Records a fact that is new, raises the status, and comes under ids that the payment knows, with the payment's
-    /// own money if any moved. One transaction checks it all; anything else comes back as [`FastPathResult::NeedsSlowPath`].
+    /// Records a fact if it raises the payment's status, names only provider ids that the payment owns and, for a
+    /// completion, has the payment's amount and currency.
     ///
     /// # Errors
-    /// Where the table cannot be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn apply_fast(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<FastPathResult, StoreError> {
-        let Some(raise) = self.raise(id, fact, now)? else {
+        let Some(update) = self.fast_update(id, fact, now)? else {
             return Ok(self
                 .payment(id)
                 .await?
@@ -48,7 +48,7 @@ impl Store {
         };
         let mut transaction = Transaction::new(ExternalCall::ApplyFast);
         transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
-        transaction.add(Step::State, TransactWriteItem::builder().update(raise).build());
+        transaction.add(Step::State, TransactWriteItem::builder().update(update).build());
         let Err(refused) = transaction.run(self).await? else {
             return Ok(FastPathResult::Applied);
         };
@@ -65,9 +65,10 @@ impl Store {
         })
     }
 
-    /// The join as one conditional write, for a fact that has a rung and, if it is a completion, money.
-    fn raise(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
-        let Some(rung) = fact.outcome.implied_status() else {
+    /// The conditional update of the payment. `None` for a fact that implies no status, or a completion without an
+    /// amount.
+    fn fast_update(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
+        let Some(status) = fact.outcome.implied_status() else {
             return Ok(None);
         };
         let text = |text: &str| AttributeValue::S(text.to_owned());
@@ -75,13 +76,13 @@ impl Store {
         let (update, set, remove) = due_index::change(
             self.update(schema::state_key(id)),
             id,
-            Change::on(fact.provider, rung, now),
+            ScheduleChange::for_status(fact.provider, status, now),
         );
         let mut changes =
             format!("SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one{set}{remove}");
         let mut update = update
-            .expression_attribute_values(":rank", number(rung.rank().into()))
-            .expression_attribute_values(":status", text(rung.name()))
+            .expression_attribute_values(":rank", number(status.rank().into()))
+            .expression_attribute_values(":status", text(status.name()))
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":provider", text(fact.provider.name()));
@@ -93,7 +94,7 @@ impl Store {
         if fact.references().next().is_some() {
             names.push("references");
         }
-        if rung == Status::Completed {
+        if status == Status::Completed {
             let Some(money) = fact.money() else { return Ok(None) };
             conditions.push_str(" AND #amount = :amount AND #currency = :currency");
             update = update

@@ -1,4 +1,4 @@
-//! Idempotency keys.
+//! Leases and responses of idempotency keys.
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 
@@ -10,26 +10,26 @@ use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
 impl Store {
-    /// What a key leads to (a strongly consistent read). `None` where the key is free, be its item still there.
+    /// The record of a key (strongly consistent read). `None` if the key is unused or has expired, even if TTL has not
+    /// deleted its item yet.
     ///
     /// # Errors
-    /// Where the table cannot be read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
-        let Some(item) = self.get(ExternalCall::ReadKey, schema::key_key(key)).await? else {
+        let Some(item) = self.get(ExternalCall::ReadKey, schema::idempotency_key(key)).await? else {
             return Ok(None);
         };
-        // TTL deletes late, so the time is compared too.
         if schema::time_of(&item, "expiresAt")? <= now {
             return Ok(None);
         }
         schema::key_record_of(item).map(Some)
     }
 
-    /// Takes over a key whose lease ran out, unless somebody else was faster. The key is kept as long from now on as a new one,
-    /// so that it does not run out under the lease.
+    /// Takes over a key whose lease has ended. Returns the key's current record instead if another request did so
+    /// first. Restarts the key's retention, so that it cannot expire during the lease.
     ///
     /// # Errors
-    /// Where the table cannot be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn take_over(
         &self,
         key: &IdempotencyKey,
@@ -58,11 +58,11 @@ impl Store {
         }
     }
 
-    /// Ends a lease without an answer, so that the next request with the key goes on at once, with attempt `attempt`.
-    /// Gives the key's record where somebody took it over: it is theirs then, and nothing was written.
+    /// Ends a lease without a response, so that the next request with the key continues at once, as attempt `attempt`.
+    /// Returns the key's current record if another request has taken it over; nothing is written then.
     ///
     /// # Errors
-    /// Where the table cannot be written: the lease then runs out by itself.
+    /// [`StoreError`] if the table cannot be written. The lease then ends by itself.
     pub async fn release(&self, lease: &Lease, attempt: u32, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
         let update = self
             .update_key(&lease.key, lease.fence)
@@ -74,12 +74,12 @@ impl Store {
     }
 
     fn update_key(&self, key: &IdempotencyKey, fence: u64) -> UpdateBuilder {
-        self.update(schema::key_key(key))
+        self.update(schema::idempotency_key(key))
             .expression_attribute_values(":fence", number(fence))
             .expression_attribute_names("#response", "response")
     }
 
-    /// Writes a key's item alone; gives what it is where the condition failed.
+    /// Writes a key's item. Returns its current record if the condition failed.
     async fn write_key(&self, call: ExternalCall, update: UpdateBuilder) -> Result<Option<KeyRecord>, StoreError> {
         let refused = self.update_alone(call, update).await?;
         refused.map(schema::key_record_of).transpose()

@@ -1,26 +1,30 @@
-//! The payments table: every payment, every fact about one, and what leads to it.
+//! The payments table: payments, the facts about them, idempotency keys and unmatched notifications.
 //!
 //! Guarantees:
-//! - A payment and the ledger of its facts never disagree: both are written in one transaction.
-//! - A provider's id belongs to one payment at most. Attaching it and parking a fact about it are one transaction each,
-//!   and each checks the other's item, so that in every interleaving one of the two sees the other.
-//! - A write is conditional on what it was decided on; what has moved in between comes back with the refusal, and
-//!   nothing is overwritten.
-//! - Contention is tried again; a failed condition never is.
+//! - A payment and the ledger of its facts never disagree: one transaction writes both.
+//! - A provider id belongs to at most one payment. Attaching an id and storing an unmatched notification under it are
+//!   transactions that check each other's item, so no interleaving loses the notification.
+//! - Every write is conditional on the state that it was decided on. If that state has changed, nothing is written and
+//!   the current state is returned.
+//! - Contention is not a failed condition: conflicting transactions are retried here, failed conditions are not.
 //!
-//! Layout (`pk` / `sk`):
+//! Layout:
 //!
-//! | item | what |
-//! |---|---|
-//! | `PAYMENT#id` / `STATE` | the payment |
-//! | `PAYMENT#id` / `FACT#digest` | a distinct fact about it |
-//! | `REF#provider#reference` / `REF` | the payment that a provider's id belongs to |
-//! | `ORDER#provider#order` / `PAYMENT#id` | a payment of an order, at a provider whose webhooks may name only the order |
-//! | `UNMATCHED#provider#reference` / `PARKED` | events about an id that no payment is known for yet; `order:…` or `payment:…` for those that give no id |
-//! | `KEY#route#key` / `KEY` | an idempotency key |
-//! | `PACE#provider` / `PACE` | when a provider may be asked next |
+//! | `pk` | `sk` | item |
+//! |---|---|---|
+//! | `PAYMENT#id` | `STATE` | a payment |
+//! | `PAYMENT#id` | `FACT#digest` | an entry of the payment's ledger: one distinct fact |
+//! | `REF#provider#reference` | `REF` | the payment that a provider id belongs to |
+//! | `ORDER#provider#order` | `PAYMENT#id` | a payment of an order, if its webhooks may omit the payment id |
+//! | `UNMATCHED#provider#lookup_key` | `UNMATCHED` | notifications whose payment is not known yet |
+//! | `KEY#route#key` | `KEY` | an idempotency key |
+//! | `PACE#provider` | `PACE` | when a provider may be polled next |
 //!
-//! A payment that is not settled, and what is parked, has `dueQueue` and `dueAt` too, and so is in the sparse index `due`.
+//! The lookup key of an unmatched notification is the provider id in it, or else `order:…`, or else `payment:…`. One
+//! with two provider ids is stored under both.
+//!
+//! Payments that are not resolved, and unmatched notifications, also have `dueQueue` and `dueAt`. These put them into the
+//! sparse index `due`, for the reconciler.
 
 mod commit;
 mod create;
@@ -29,6 +33,7 @@ mod error;
 mod fast_path;
 mod idempotency_keys;
 mod rate_limiter;
+mod retry;
 mod schema;
 pub mod stream;
 mod table;
@@ -40,5 +45,6 @@ pub use create::InsertResult;
 pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
+pub use retry::{Attempt, retry_on_conflict};
 pub use table::{OrderPayments, Store};
 pub use unmatched::{KeepResult, UnmatchedNotifications};

@@ -1,25 +1,22 @@
-//! The pace at which a provider is asked, kept in one place for all who ask.
+//! The rate limiter of calls to a provider, shared by all running reconcilers.
 //!
-//! Guarantee: by their own clocks, no two calls are let go within less than the interval, however many reconcilers run.
+//! Guarantee: by the reconcilers' own clocks, two calls are at least the interval apart.
 
 use std::time::Duration;
 
 use super::error::StoreError;
+use super::retry::{Attempt, retry_on_conflict};
 use super::schema::{self, number};
 use super::table::Store;
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
-/// How often a place is asked for anew because somebody else took it. Each time, somebody did.
-const ROUNDS: u32 = 32;
-
 impl Store {
-    /// Takes the next moment at which a provider may be asked, the last such moment being `interval` before. `None`:
-    /// there is none until `latest`, and none was taken.
+    /// Reserves the next call slot, at least `interval` after the last one. `None` if there is none before `latest`.
     ///
     /// # Errors
-    /// Where the table cannot be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn next_turn(
         &self,
         provider: Provider,
@@ -27,17 +24,16 @@ impl Store {
         now: Timestamp,
         latest: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let mut next = None;
-        for _ in 0..ROUNDS {
-            let turn = next.map_or(now, |next: Timestamp| next.max(now));
+        retry_on_conflict(None, |next: Option<Timestamp>| async move {
+            let turn = next.map_or(now, |next| next.max(now));
             if turn > latest {
-                return Ok(None);
+                return Ok(Attempt::Done(None));
             }
             let update = self
                 .update(schema::pace_key(provider))
                 .update_expression("SET nextAt = :next")
                 .expression_attribute_values(":next", number(turn.plus(interval).as_millis()));
-            // The first try guesses that nobody asked for a while, which is so where only one reconciler runs.
+            // The first attempt assumes that the last slot is over, which holds while only one reconciler runs.
             let update = match next {
                 Some(seen) => update
                     .condition_expression("nextAt = :seen")
@@ -46,11 +42,11 @@ impl Store {
                     .condition_expression("attribute_not_exists(nextAt) OR nextAt <= :now")
                     .expression_attribute_values(":now", number(now.as_millis())),
             };
-            let Some(item) = self.update_alone(ExternalCall::Pace, update).await? else {
-                return Ok(Some(turn));
-            };
-            next = Some(schema::time_of(&item, "nextAt")?);
-        }
-        Err(StoreError::Contended)
+            Ok(match self.update_alone(ExternalCall::Pace, update).await? {
+                None => Attempt::Done(Some(turn)),
+                Some(item) => Attempt::Conflict(Some(schema::time_of(&item, "nextAt")?)),
+            })
+        })
+        .await
     }
 }

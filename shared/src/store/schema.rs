@@ -1,4 +1,4 @@
-//! How things look in the table: keys, and the conversions from and to items.
+//! Every item of the table: its key, and its conversion from and to domain types.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -31,8 +31,8 @@ pub(super) fn state_key(id: PaymentId) -> Item {
     key(format!("PAYMENT#{id}"), "STATE".to_owned())
 }
 
-/// The id of the payment that an item with these keys is, as it stands there; `None` for any other item.
-pub(super) fn payment_named<'a>(pk: &'a str, sk: &str) -> Option<&'a str> {
+/// The payment's id in the key of a payment's item, unparsed. `None` for any other item.
+pub(super) fn payment_id_in_key<'a>(pk: &'a str, sk: &str) -> Option<&'a str> {
     pk.strip_prefix("PAYMENT#").filter(|_| sk == "STATE")
 }
 
@@ -48,19 +48,19 @@ pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
     format!("ORDER#{provider}#{}", order_id.as_str())
 }
 
-pub(super) fn unmatched_key(provider: Provider, reference: &str) -> Item {
-    key(format!("UNMATCHED#{provider}#{reference}"), "UNMATCHED".to_owned())
+pub(super) fn unmatched_key(provider: Provider, lookup_key: &str) -> Item {
+    key(format!("UNMATCHED#{provider}#{lookup_key}"), "UNMATCHED".to_owned())
 }
 
 pub(super) fn pace_key(provider: Provider) -> Item {
     key(format!("PACE#{provider}"), "PACE".to_owned())
 }
 
-pub(super) fn key_key(idempotency_key: &IdempotencyKey) -> Item {
+pub(super) fn idempotency_key(idempotency_key: &IdempotencyKey) -> Item {
     key(format!("KEY#{idempotency_key}"), "KEY".to_owned())
 }
 
-/// The payment as stored. Amounts are minor units, times milliseconds since 1970.
+/// A payment as stored. Amounts are in minor units, times in milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StateItem {
@@ -160,7 +160,7 @@ pub(super) fn fact_item(id: PaymentId, fact: &Fact, received_at: Timestamp) -> R
     Ok(item)
 }
 
-/// An item that leads to a payment and says nothing else.
+/// An item that only points to a payment.
 pub(super) fn pointer_item(key: Item, id: PaymentId) -> Item {
     let mut item = key;
     item.insert("paymentId".to_owned(), AttributeValue::S(id.to_string()));
@@ -171,6 +171,7 @@ pub(super) fn order_item(provider: Provider, order_id: &OrderId, id: PaymentId) 
     pointer_item(key(order_pk(provider, order_id), format!("PAYMENT#{id}")), id)
 }
 
+/// The payment that an item points to.
 pub(super) fn owner_of(item: &Item) -> Result<PaymentId, StoreError> {
     let text = item.get("paymentId").and_then(|value| value.as_s().ok());
     text.and_then(|text| PaymentId::parse(text)).ok_or(StoreError::Corrupt)
@@ -180,11 +181,11 @@ pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Tim
     let mut item = to_item(record)?;
     item.insert("expiresAt".to_owned(), number(expires_at.as_millis()));
     item.insert("ttl".to_owned(), number(expires_at.as_seconds()));
-    item.extend(key_key(key));
+    item.extend(idempotency_key(key));
     Ok(item)
 }
 
-/// A time in an item, in milliseconds since 1970.
+/// A time attribute, in milliseconds since 1970.
 pub(super) fn time_of(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
     let text = item.get(name).and_then(|value| value.as_n().ok());
     text.and_then(|text| text.parse().ok())
@@ -196,7 +197,7 @@ pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
     from_item(item)
 }
 
-/// The parked events, as texts that are compared byte for byte.
+/// The unmatched notifications of an item, as stored. Conditions compare these texts byte for byte.
 pub(super) fn unmatched_texts_of(item: &Item) -> Vec<String> {
     item.get("facts")
         .and_then(|value| value.as_ss().ok())
@@ -204,11 +205,11 @@ pub(super) fn unmatched_texts_of(item: &Item) -> Vec<String> {
         .unwrap_or_default()
 }
 
-pub(super) fn event_text(event: &Notification) -> Result<String, StoreError> {
-    serde_json::to_string(event).map_err(|_| StoreError::Corrupt)
+pub(super) fn notification_text(notification: &Notification) -> Result<String, StoreError> {
+    serde_json::to_string(notification).map_err(|_| StoreError::Corrupt)
 }
 
-pub(super) fn event_of(text: &str) -> Result<Notification, StoreError> {
+pub(super) fn notification_of(text: &str) -> Result<Notification, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt)
 }
 
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payment_survives_the_table() {
+    fn payment_round_trips_through_its_item() {
         let now = Timestamp::from_millis(1_800_000_000_123);
         let bare = Payment::new(
             PaymentId::random(),

@@ -1,7 +1,7 @@
-//! Payments in the table's DynamoDB stream.
+//! Changes of payments in the table's DynamoDB stream.
 //!
-//! Guarantees: an image is read by the code that reads the table; one that cannot be read, or is missing, is told with
-//! the payment that it is of, and never passed over.
+//! Guarantees: images are read by the same code as items of the table. An unreadable or missing image is an error that
+//! names its payment; it is never skipped.
 
 use serde::Deserialize;
 use serde_dynamo::Item as Image;
@@ -13,31 +13,31 @@ use crate::domain::payment::Payment;
 /// A payment before and after a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it was; `None` for one that is new.
+    /// The payment before the write; `None` for a new payment.
     pub before: Option<Payment>,
-    /// What it is.
+    /// The payment after the write.
     pub after: Payment,
 }
 
-/// A record is not what the stream of this table has.
+/// A record does not have the form that the stream of this table has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream's record cannot be read")]
 pub struct Unreadable {
-    /// The payment's id as it stands in the item's key, if the record has a key.
+    /// The payment's id in the item's key, if the record has a key.
     pub payment_id: Option<String>,
 }
 
-/// The change of a payment that a record of the stream tells of, as Lambda hands it on (with new and old images). `None`
-/// for a record of any other item, and for a deletion.
+/// Reads the change of a payment from a stream record that has new and old images. `None` for a record of another item,
+/// and for a deletion.
 ///
 /// # Errors
-/// [`Unreadable`].
+/// [`Unreadable`] if the record is malformed.
 pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
     let key = |name: &str| record.pointer(&format!("/dynamodb/Keys/{name}/S"))?.as_str();
     let (Some(pk), Some(sk)) = (key("pk"), key("sk")) else {
         return Err(Unreadable { payment_id: None });
     };
-    let Some(id) = schema::payment_named(pk, sk) else {
+    let Some(id) = schema::payment_id_in_key(pk, sk) else {
         return Ok(None);
     };
     let unreadable = || Unreadable {

@@ -1,4 +1,4 @@
-//! The table itself: how it is reached, what is read from it by its key, and how its errors are told.
+//! The table itself: its connection, reads by key, and the texts of its errors.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -13,7 +13,7 @@ use crate::domain::provider::Provider;
 use crate::platform::aws::{self, Aws};
 use crate::platform::failpoint::{ExternalCall, wrap};
 
-/// The table, in a region.
+/// The payments table in its region.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) client: Client,
@@ -21,19 +21,19 @@ pub struct Store {
     endpoint: Option<String>,
 }
 
-/// The payments of an order.
+/// How many payments an order has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderPayments {
     /// None.
     None,
-    /// Just one.
+    /// Exactly one.
     One(PaymentId),
     /// Two or more.
     Several,
 }
 
 impl Store {
-    /// The table `table`, reached through `client`.
+    /// The table `table`, accessed through `client`.
     pub fn new(client: Client, table: String) -> Self {
         Self {
             client,
@@ -44,20 +44,20 @@ impl Store {
 
     /// The table `table` of `aws`.
     pub fn open(aws: &Aws, table: String) -> Self {
-        Self::new(aws.dynamodb(), table).at(aws.dynamodb_endpoint())
+        Self::new(aws.dynamodb(), table).with_endpoint(aws.dynamodb_endpoint())
     }
 
-    /// The same, with errors that name the endpoint at which the table is looked for, where that is not AWS's own.
+    /// The same table with an endpoint that errors name. `None` for the endpoint of AWS itself.
     #[must_use]
-    pub fn at(self, endpoint: Option<String>) -> Self {
+    pub fn with_endpoint(self, endpoint: Option<String>) -> Self {
         Self { endpoint, ..self }
     }
 
-    /// Opens the connection to the table, so that the first request need not wait for it: reads a payment that there is
-    /// not. A failure is left to be met by that request.
-    pub async fn connect(&self) {
-        let nobodys = schema::state_key(PaymentId::random());
-        let _ = wrap(ExternalCall::Connect, self.read(nobodys).send()).await;
+    /// Warms the connection by reading a payment that does not exist. Errors are ignored: the first request will report
+    /// them.
+    pub async fn warm_up(&self) {
+        let key = schema::state_key(PaymentId::random());
+        let _ = wrap(ExternalCall::Connect, self.read(key).send()).await;
     }
 
     /// The table's name.
@@ -65,19 +65,19 @@ impl Store {
         &self.table
     }
 
-    /// A payment as it is now (a strongly consistent read).
+    /// The current state of a payment (strongly consistent read). `None` if it does not exist.
     ///
     /// # Errors
-    /// Where the table cannot be read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let item = self.get(ExternalCall::ReadPayment, schema::state_key(id)).await?;
         item.map(schema::payment_of).transpose()
     }
 
-    /// The payment that a provider's id belongs to.
+    /// The payment that a provider id belongs to, if any (strongly consistent read).
     ///
     /// # Errors
-    /// Where the table cannot be read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
         let item = self
             .get(ExternalCall::ReadOwner, schema::reference_key(provider, reference))
@@ -85,10 +85,11 @@ impl Store {
         item.map(|item| schema::owner_of(&item)).transpose()
     }
 
-    /// The payments of an order. Complete, since a payment is put here before its provider hears of it.
+    /// The payments of an order (strongly consistent read). Complete, since this is written before the provider is
+    /// called.
     ///
     /// # Errors
-    /// Where the table cannot be read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn payments_of_order(&self, provider: Provider, order_id: &OrderId) -> Result<OrderPayments, StoreError> {
         match self.payments_of(provider, order_id, 2).await?.as_slice() {
             [] => Ok(OrderPayments::None),
@@ -97,10 +98,10 @@ impl Store {
         }
     }
 
-    /// The first `limit` payments of an order.
+    /// At most `limit` payments of an order (strongly consistent read).
     ///
     /// # Errors
-    /// Where the table cannot be read.
+    /// [`StoreError`] if the table cannot be read.
     pub async fn payments_of(
         &self,
         provider: Provider,
@@ -133,37 +134,41 @@ impl Store {
         get.consistent_read(true).set_key(Some(key))
     }
 
-    /// The error of an operation.
+    /// Converts the SDK's error of an operation.
     pub(super) fn failed<E: ProvideErrorMetadata, R>(
         &self,
         operation: &'static str,
         error: &SdkError<E, R>,
     ) -> StoreError {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open, and the rest are alike")]
-        let why = match error {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the enum is non-exhaustive, and the other variants are alike"
+        )]
+        let reason = match error {
             SdkError::ServiceError(service) => self.refusal(service.err().code().unwrap_or("unknown")),
-            SdkError::TimeoutError(_) => format!("no answer in time {}", self.place()),
-            SdkError::DispatchFailure(_) => format!("no connection {}", self.place()),
+            SdkError::TimeoutError(_) => format!("timed out {}", self.location()),
+            SdkError::DispatchFailure(_) => format!("no connection {}", self.location()),
             SdkError::ResponseError(_) => "unreadable response".to_owned(),
             _ => "request not sent".to_owned(),
         };
-        StoreError::Failed { operation, why }
+        StoreError::Failed { operation, reason }
     }
 
+    /// The reason for a refusal with this error code.
     fn refusal(&self, code: &str) -> String {
         let table = &self.table;
         match (code, aws::hint(code)) {
             ("ResourceNotFoundException", _) => format!(
                 "there is no table {table} {}: create it, or set PAYMENTS_TABLE and AWS_REGION to where it is",
-                self.place(),
+                self.location(),
             ),
-            (_, Some(hint)) => format!("{code} for the table {table} {}: {hint}", self.place()),
+            (_, Some(hint)) => format!("{code} for the table {table} {}: {hint}", self.location()),
             (_, None) => code.to_owned(),
         }
     }
 
-    /// Where the table is looked for.
-    fn place(&self) -> String {
+    /// The region and endpoint, for error texts.
+    fn location(&self) -> String {
         let region = self.client.config().region().map_or("no region", AsRef::as_ref);
         match &self.endpoint {
             Some(endpoint) => format!("in {region} at {endpoint}"),

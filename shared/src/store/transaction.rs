@@ -1,4 +1,4 @@
-//! One all-or-nothing write, and what comes back when it is refused.
+//! All-or-nothing writes, and the failed conditions of a refused one.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use super::schema::Item;
 use super::table::Store;
 use crate::platform::failpoint::{ExternalCall, wrap};
 
-/// How often a transaction that only met contention is tried again.
+/// Maximum retries of a transaction that was cancelled only because of contention.
 const CONTENTION_RETRIES: u32 = 8;
 
-/// The steps of a transaction, each under a name by which a refusal is recognised.
+/// The steps of a transaction. Each has a name, by which a refused step is recognised.
 pub(super) struct Transaction<N> {
     call: ExternalCall,
     names: Vec<N>,
     steps: Vec<TransactWriteItem>,
 }
 
-/// The steps whose conditions failed, each with the item that was there instead.
+/// The steps whose conditions failed, each with its current item.
 pub(super) type Refused<N> = Vec<(N, Item)>;
 
 impl<N> Transaction<N> {
@@ -44,8 +44,8 @@ impl<N> Transaction<N> {
 
     /// Writes all steps or none.
     ///
-    /// `Ok(Err(_))` tells which conditions failed. Contention is tried again here, with the whole transaction's idempotency token
-    /// made anew by the SDK for each try: a refused transaction has written nothing.
+    /// `Ok(Err(_))` has the steps whose conditions failed. Contention is retried. Each attempt gets a new idempotency
+    /// token from the SDK, which is safe because a refused transaction has written nothing.
     pub(super) async fn run(self, store: &Store) -> Result<Result<(), Refused<N>>, StoreError> {
         let mut retries = 0;
         loop {
@@ -87,17 +87,18 @@ impl<N> Transaction<N> {
 }
 
 impl Store {
-    pub(super) fn update(&self, key: Item) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+    /// An update of the item under `key` that returns the current item if its condition fails.
+    pub(super) fn update(&self, key: Item) -> UpdateBuilder {
         Update::builder()
             .table_name(&self.table)
             .set_key(Some(key))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Writes one item under its condition; gives the item that is there instead where that failed.
+    /// Writes one item under its condition. Returns the current item if the condition failed.
     ///
-    /// A transaction of one step, since contention is tried again only there, and a repeated request is known by its
-    /// token and does not fail on its own write.
+    /// This is a transaction of one step. Only transactions retry contention here, and only their token keeps a
+    /// repeated request from failing on its own earlier write.
     pub(super) async fn write_alone(
         &self,
         call: ExternalCall,
@@ -112,7 +113,7 @@ impl Store {
         item.ok_or(StoreError::Corrupt).map(Some)
     }
 
-    /// The same for an update.
+    /// Like [`Self::write_alone`], for an update.
     pub(super) async fn update_alone(
         &self,
         call: ExternalCall,
@@ -123,9 +124,9 @@ impl Store {
     }
 }
 
-/// Whether every reason is that others were writing, or that it was too much at once.
+/// Whether the transaction was cancelled only because of concurrent writes or throttling.
 fn is_contention(reasons: &[CancellationReason]) -> bool {
-    const PASSING: [&str; 4] = [
+    const TRANSIENT: [&str; 4] = [
         "None",
         "TransactionConflict",
         "ThrottlingError",
@@ -134,10 +135,10 @@ fn is_contention(reasons: &[CancellationReason]) -> bool {
     !reasons.is_empty()
         && reasons
             .iter()
-            .all(|reason| reason.code().is_none_or(|code| PASSING.contains(&code)))
+            .all(|reason| reason.code().is_none_or(|code| TRANSIENT.contains(&code)))
 }
 
-/// Full jitter below 10, 20, 40 … 160 milliseconds.
+/// A random wait of up to 10, 20, 40, … 160 ms (full jitter).
 pub(super) fn backoff(retries: u32) -> Duration {
     let ceiling = 10_u64.saturating_mul(2_u64.saturating_pow(retries.min(4)));
     Duration::from_millis(fastrand::u64(0..=ceiling))
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_contention_is_contention() {
+    fn failed_condition_is_not_contention() {
         let reasons = |codes: &[&str]| {
             codes
                 .iter()
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wait_is_drawn_from_a_range_that_grows_for_a_while() {
+    fn backoff_doubles_up_to_its_limit() {
         for (retries, ceiling) in [(0, 10), (1, 20), (2, 40), (4, 160), (5, 160), (100, 160)] {
             let waits: Vec<u128> = (0..200).map(|_| backoff(retries).as_millis()).collect();
             assert!(waits.iter().all(|wait| *wait <= ceiling), "{retries}: {waits:?}");

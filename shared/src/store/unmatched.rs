@@ -1,4 +1,4 @@
-//! Facts about a provider's id that no payment is known for yet.
+//! Unmatched notifications: their payment is not known yet.
 
 use std::time::Duration;
 
@@ -19,25 +19,26 @@ use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 use crate::providers::Notification;
 
-/// How long a fact is kept that no payment is ever known for; 90 days are promised.
+/// How long an unmatched notification is kept. 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
-/// What became of a fact to be parked.
+/// The result of storing an unmatched notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepResult {
-    /// It is kept, under each of its ids, until one of them is attached to a payment.
+    /// It is stored under each of its lookup keys.
     Kept,
-    /// Nothing was written: one of its ids has just been attached to this payment.
+    /// Nothing was written: one of its provider ids now belongs to this payment.
     Attached(PaymentId),
 }
 
-/// What is parked in one place.
+/// The unmatched notifications under one lookup key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmatchedNotifications {
-    /// The events.
-    pub events: Vec<Notification>,
-    /// When the first of them came.
+    /// The notifications.
+    pub notifications: Vec<Notification>,
+    /// When the first one was stored.
     pub unmatched_since: Timestamp,
+    /// As stored, for comparison.
     texts: Vec<String>,
 }
 
@@ -47,17 +48,19 @@ enum Step {
 }
 
 impl Store {
-    /// Keeps a fact for whoever attaches one of its ids. Repeating it changes nothing, not even when it is looked at.
+    /// Stores a notification until one of its provider ids is attached to a payment. Repeating it changes nothing, not
+    /// even the time of its next check.
     ///
     /// # Errors
-    /// Where the table cannot be written.
-    pub async fn store_unmatched(&self, event: &Notification, now: Timestamp) -> Result<KeepResult, StoreError> {
-        let fact = &event.fact;
-        let text = schema::event_text(event)?;
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn store_unmatched(&self, notification: &Notification, now: Timestamp) -> Result<KeepResult, StoreError> {
+        let fact = &notification.fact;
+        let text = schema::notification_text(notification)?;
         let mut transaction = Transaction::new(ExternalCall::StoreUnmatched);
-        for place in places(event) {
-            let update = self.update(schema::unmatched_key(fact.provider, &place));
-            let (update, set) = due_index::check_unmatched(update, &place, schedule::first_check_of_unmatched(now));
+        for lookup_key in lookup_keys(notification) {
+            let update = self.update(schema::unmatched_key(fact.provider, &lookup_key));
+            let check_at = schedule::first_unmatched_check_at(now);
+            let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, check_at);
             let update = update
                 .update_expression(format!(
                     "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD facts :fact"
@@ -93,29 +96,29 @@ impl Store {
             .find_map(|(step, item)| matches!(step, Step::Reference).then_some(item));
         Ok(match attached {
             Some(reference) => KeepResult::Attached(schema::owner_of(&reference)?),
-            // It is kept already.
+            // The notification is already stored.
             None => KeepResult::Kept,
         })
     }
 
-    /// What is parked in a place. `None` where nothing is.
+    /// The unmatched notifications under a lookup key, if any.
     ///
     /// # Errors
-    /// Where the table cannot be read, or an event in it cannot.
+    /// [`StoreError`] if the table or a notification in it cannot be read.
     pub async fn unmatched(
         &self,
         provider: Provider,
-        place: &str,
+        lookup_key: &str,
     ) -> Result<Option<UnmatchedNotifications>, StoreError> {
         let item = self
-            .get(ExternalCall::ReadUnmatched, schema::unmatched_key(provider, place))
+            .get(ExternalCall::ReadUnmatched, schema::unmatched_key(provider, lookup_key))
             .await?;
         item.map(|item| {
             let texts = schema::unmatched_texts_of(&item);
             Ok(UnmatchedNotifications {
-                events: texts
+                notifications: texts
                     .iter()
-                    .map(|text| schema::event_of(text))
+                    .map(|text| schema::notification_of(text))
                     .collect::<Result<_, _>>()?,
                 unmatched_since: schema::time_of(&item, due_index::UNMATCHED_SINCE)?,
                 texts,
@@ -124,20 +127,20 @@ impl Store {
         .transpose()
     }
 
-    /// Forgets what is parked in a place, once all of it is recorded with payments. Nothing happens if something was
-    /// added meanwhile.
+    /// Deletes the unmatched notifications under a lookup key, after all of them are recorded with payments. Does
+    /// nothing if one was added since they were `seen`.
     ///
     /// # Errors
-    /// Where the table cannot be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn delete_unmatched(
         &self,
         provider: Provider,
-        place: &str,
+        lookup_key: &str,
         seen: &UnmatchedNotifications,
     ) -> Result<(), StoreError> {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(schema::unmatched_key(provider, place)))
+            .set_key(Some(schema::unmatched_key(provider, lookup_key)))
             .condition_expression("facts = :seen")
             .expression_attribute_values(":seen", AttributeValue::Ss(seen.texts.clone()));
         let step = TransactWriteItem::builder().delete(delete.build()?);
@@ -146,31 +149,26 @@ impl Store {
             .map(|_| ())
     }
 
-    /// The facts in what [`Conflict::parked`](super::Conflict::parked) gave.
+    /// Reads the facts in [`Conflict::unmatched`](super::Conflict::unmatched).
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// [`StoreError::Corrupt`] if one cannot be read.
     pub fn read_unmatched(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
         texts
             .iter()
-            .map(|text| schema::event_of(text).map(|event| event.fact))
+            .map(|text| schema::notification_of(text).map(|notification| notification.fact))
             .collect()
     }
 }
 
-/// Under what a fact is parked: its ids, or else the order or the payment that it names.
-fn places(event: &Notification) -> Vec<String> {
-    let ids: Vec<String> = event.fact.references().map(ToString::to_string).collect();
+/// The keys under which a notification is stored: its provider ids, or else its order, or else its payment.
+fn lookup_keys(notification: &Notification) -> Vec<String> {
+    let ids: Vec<String> = notification.fact.references().map(ToString::to_string).collect();
     if !ids.is_empty() {
         return ids;
     }
-    let order = event
-        .fact
-        .order_id
-        .as_ref()
-        .map(|order_id| format!("order:{}", order_id.as_str()));
-    order
-        .or_else(|| event.payment_id.map(|id| format!("payment:{id}")))
-        .into_iter()
-        .collect()
+    let order_id = notification.fact.order_id.as_ref();
+    let order = order_id.map(|order_id| format!("order:{}", order_id.as_str()));
+    let payment = || notification.payment_id.map(|id| format!("payment:{id}"));
+    order.or_else(payment).into_iter().collect()
 }

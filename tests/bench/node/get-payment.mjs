@@ -1,6 +1,6 @@
-// GET /payments/{id} as a shop would write it in Node: the Rust get-payment's one strongly consistent read.
+// GET /payments/{id} as a shop would write it in Node: one strongly consistent read, as in the Rust get-payment.
 import { GetItemCommand } from "@aws-sdk/client-dynamodb";
-import { Refusal, UUID, dynamodb, reply, serve, stateKey, table, view } from "./shared.mjs";
+import { HttpError, UUID, dynamodb, reply, serve, stateKey, table, view } from "./shared.mjs";
 
 export const handler = serve("get-payment", async (event) => {
   const id = event.pathParameters?.id;
@@ -8,8 +8,8 @@ export const handler = serve("get-payment", async (event) => {
   const { Item: item } = isId
     ? await dynamodb.send(new GetItemCommand({ TableName: table, Key: stateKey(id.toLowerCase()), ConsistentRead: true }))
     : {};
-  if (!item) throw new Refusal(404, "there is no payment with this id");
-  const handoff = item.handoff?.M;
+  if (!item) throw new HttpError(404, "there is no payment with this id");
+  const session = item.checkoutSession?.M;
   const payment = {
     id: item.id.S,
     provider: item.provider.S,
@@ -19,10 +19,10 @@ export const handler = serve("get-payment", async (event) => {
     currency: item.currency.S,
     createdAt: Number(item.createdAt.N),
     updatedAt: Number(item.updatedAt.N),
-    handoff: handoff && {
-      reference: handoff.reference.S,
-      redirectUrl: handoff.redirectUrl?.S,
-      expiresAt: handoff.expiresAt && Number(handoff.expiresAt.N),
+    checkoutSession: session && {
+      reference: session.reference.S,
+      redirectUrl: session.redirectUrl?.S,
+      expiresAt: session.expiresAt && Number(session.expiresAt.N),
     },
   };
   return reply(200, view(payment, true));

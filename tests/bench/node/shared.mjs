@@ -1,4 +1,5 @@
-// What the Node peers share. They make the same calls to DynamoDB and Secrets Manager as the Rust functions, on the same items, so that runtimes are compared and not shortcuts.
+// Code shared by the Node peers. They make the same calls to DynamoDB and Secrets Manager with the same items as the
+// Rust functions, so that the bench compares runtimes and not designs.
 import { DynamoDBClient, TransactWriteItemsCommand } from "@aws-sdk/client-dynamodb";
 import { GetSecretValueCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
 import { createHash, randomUUID } from "node:crypto";
@@ -12,15 +13,15 @@ export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 export const table = process.env.PAYMENTS_TABLE;
 export const dynamodb = new DynamoDBClient({});
 
-export class Refusal extends Error {
+export class HttpError extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
 }
 
-export function check(isRight, detail) {
-  if (!isRight) throw new Refusal(422, detail);
+export function check(isValid, detail) {
+  if (!isValid) throw new HttpError(422, detail);
 }
 
 export function reply(status, body, headers) {
@@ -33,24 +34,24 @@ export function reply(status, body, headers) {
 
 export function serve(name, handle) {
   return async (event, context) => {
-    let answer, error;
+    let response, error;
     try {
-      answer = await handle(event);
+      response = await handle(event);
     } catch (caught) {
       error = caught;
-      const isRefusal = caught instanceof Refusal;
-      answer = reply(isRefusal ? caught.status : 503, { error: isRefusal ? caught.message : "try again in a moment" });
+      const isHttpError = caught instanceof HttpError;
+      response = reply(isHttpError ? caught.status : 503, { error: isHttpError ? caught.message : "try again in a moment" });
     }
     const line = {
       timestamp: new Date().toISOString(),
       level: error ? "WARN" : "INFO",
-      message: error ? `${error.name}: ${error.message}` : "answered",
+      message: error ? `${error.name}: ${error.message}` : "request completed",
       function: name,
       requestId: context.awsRequestId,
-      status: answer.statusCode,
+      status: response.statusCode,
     };
     process.stdout.write(`${JSON.stringify(line)}\n`);
-    return answer;
+    return response;
   };
 }
 
@@ -64,7 +65,7 @@ export function readJson(event) {
     check(isObject(body), "the body must be a JSON object");
     return body;
   } catch (error) {
-    throw error instanceof Refusal ? error : new Refusal(400, "the body is not JSON");
+    throw error instanceof HttpError ? error : new HttpError(400, "the body is not JSON");
   }
 }
 
@@ -84,7 +85,7 @@ function decimalsOf(currency) {
 export function toMinor(amount, currency) {
   const decimals = decimalsOf(currency);
   const isAmount = typeof amount === "number" && amount > 0 && amount <= 999_999_999.99;
-  check(isAmount && Number(amount.toFixed(Math.min(decimals, 2))) === amount, "amount is not an amount of the currency");
+  check(isAmount && Number(amount.toFixed(Math.min(decimals, 2))) === amount, "amount is not valid for the currency");
   return Math.round(amount * 10 ** decimals);
 }
 
@@ -98,10 +99,10 @@ export function secretOf(id, { rotating = false } = {}) {
   secretsManager ??= new SecretsManagerClient({});
   const stage = (VersionStage) => secretsManager.send(new GetSecretValueCommand({ SecretId: id, VersionStage }));
   let versions;
-  let goodUntil = 0;
+  let freshUntil = 0;
   return async () => {
     const now = Date.now();
-    if (now < goodUntil) return versions;
+    if (now < freshUntil) return versions;
     const current = await stage("AWSCURRENT");
     const fetched = [current];
     if (rotating && current.CreatedDate.getTime() > now - DAY) {
@@ -112,7 +113,7 @@ export function secretOf(id, { rotating = false } = {}) {
       }
     }
     versions = fetched.map((version) => JSON.parse(version.SecretString));
-    goodUntil = now + 5 * MINUTE;
+    freshUntil = now + 5 * MINUTE;
     return versions;
   };
 }
@@ -144,18 +145,18 @@ export function stateKey(id) {
   return attributes({ pk: `PAYMENT#${id}`, sk: "STATE" });
 }
 
-export function intend(payment) {
+export function newPayment(payment) {
   return { id: randomUUID(), status: "creating", createdAt: Date.now(), ...payment };
 }
 
 export function keyOf(event, name) {
   const key = event.headers["idempotency-key"];
   if (key === undefined) return undefined;
-  if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw new Refusal(400, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+  if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw new HttpError(400, "Idempotency-Key must be 1 to 255 visible ASCII characters");
   return { pk: `KEY#${name}#${key}`, fingerprint: createHash("sha256").update(bodyOf(event)).digest("hex") };
 }
 
-export async function open(payment, key) {
+export async function insertPayment(payment, key) {
   const { id, provider, orderId, createdAt } = payment;
   const state = attributes({
     ...payment,
@@ -195,16 +196,23 @@ export async function open(payment, key) {
   try {
     await transact(steps);
   } catch (error) {
-    if (failedConditions(error).includes(true)) throw new Refusal(409, "the Idempotency-Key is in use");
+    if (failedConditions(error).includes(true)) throw new HttpError(409, "the Idempotency-Key is in use");
     throw error;
   }
 }
 
-export async function settle(payment, handoff, key) {
+export async function acceptPayment(payment, checkoutSession, key) {
   const { id, provider } = payment;
-  const pending = { ...payment, status: "pending", handoff };
-  const answer = { status: 201, body: JSON.stringify(view(pending)) };
-  const changed = { status: "pending", rank: 1, updatedAt: Date.now(), version: 2, references: new Set([handoff.reference]), handoff };
+  const pending = { ...payment, status: "pending", checkoutSession };
+  const response = { status: 201, body: JSON.stringify(view(pending)) };
+  const changed = {
+    status: "pending",
+    rank: 1,
+    updatedAt: Date.now(),
+    version: 2,
+    references: new Set([checkoutSession.reference]),
+    checkoutSession,
+  };
   const names = Object.keys(changed);
   const steps = [
     {
@@ -222,7 +230,7 @@ export async function settle(payment, handoff, key) {
     },
     {
       Put: {
-        Item: attributes({ pk: `REF#${provider}#${handoff.reference}`, sk: "REF", paymentId: id }),
+        Item: attributes({ pk: `REF#${provider}#${checkoutSession.reference}`, sk: "REF", paymentId: id }),
         ConditionExpression: "attribute_not_exists(pk) OR paymentId = :id",
         ExpressionAttributeValues: attributes({ ":id": id }),
         ReturnValuesOnConditionCheckFailure: "ALL_OLD",
@@ -230,7 +238,7 @@ export async function settle(payment, handoff, key) {
     },
     {
       ConditionCheck: {
-        Key: attributes({ pk: `UNMATCHED#${provider}#${handoff.reference}`, sk: "PARKED" }),
+        Key: attributes({ pk: `UNMATCHED#${provider}#${checkoutSession.reference}`, sk: "UNMATCHED" }),
         ConditionExpression: "attribute_not_exists(pk)",
         ReturnValuesOnConditionCheckFailure: "ALL_OLD",
       },
@@ -240,19 +248,20 @@ export async function settle(payment, handoff, key) {
     steps.push({
       Update: {
         Key: attributes({ pk: key.pk, sk: "KEY" }),
-        UpdateExpression: "SET answer = :answer",
-        ConditionExpression: "fence = :fence AND attribute_not_exists(answer)",
-        ExpressionAttributeValues: attributes({ ":answer": answer, ":fence": 1 }),
+        UpdateExpression: "SET #response = :response",
+        ConditionExpression: "fence = :fence AND attribute_not_exists(#response)",
+        ExpressionAttributeNames: { "#response": "response" },
+        ExpressionAttributeValues: attributes({ ":response": response, ":fence": 1 }),
         ReturnValuesOnConditionCheckFailure: "ALL_OLD",
       },
     });
   }
   await transact(steps);
-  return reply(answer.status, view(pending), { location: `/payments/${id}` });
+  return reply(response.status, view(pending), { location: `/payments/${id}` });
 }
 
-export function view({ id, provider, status, handoff, orderId, amount, currency, paymentMethod, createdAt, updatedAt }, isCurrent = false) {
-  const { reference, redirectUrl, expiresAt } = ["creating", "pending"].includes(status) && handoff ? handoff : {};
+export function view({ id, provider, status, checkoutSession, orderId, amount, currency, paymentMethod, createdAt, updatedAt }, isCurrent = false) {
+  const { reference, redirectUrl, expiresAt } = ["creating", "pending"].includes(status) && checkoutSession ? checkoutSession : {};
   return {
     id,
     provider,
@@ -281,5 +290,5 @@ export async function post(url, headers, body) {
     });
     if (response.ok) return await response.json();
   } catch {}
-  throw new Refusal(502, "the payment provider gave no usable answer");
+  throw new HttpError(502, "the payment provider gave no usable response");
 }

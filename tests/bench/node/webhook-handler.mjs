@@ -1,5 +1,6 @@
-// POST /webhooks/{provider} as a shop would write it in Node: the Rust webhook-handler's calls for a webhook that names its payment; nothing is parked.
-import { Refusal, UUID, attributes, bodyOf, check, failedConditions, reply, secretOf, serve, stateKey, toMinor, transact } from "./shared.mjs";
+// POST /webhooks/{provider} as a shop would write it in Node. Makes the same calls as the Rust webhook-handler for a
+// webhook that names its payment, but does not store unmatched webhooks.
+import { HttpError, UUID, attributes, bodyOf, check, failedConditions, reply, secretOf, serve, stateKey, toMinor, transact } from "./shared.mjs";
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
 const RANKS = { pending: 1, authorized: 3, cancelled: 4, failed: 5, completed: 7 };
@@ -14,7 +15,7 @@ async function isSigned(provider, headers, body) {
   if (signatures.length === 0 || !signatures.every((signature) => /^[0-9a-f]{64}$/.test(signature))) return false;
   const keys = (await secrets[provider]()).map(({ webhookSecret }) => webhookSecret).filter(Boolean);
   const expected = keys.map((key) => createHmac("sha256", key).update(body).digest());
-  return signatures.every((signature) => expected.some((good) => timingSafeEqual(good, Buffer.from(signature, "hex"))));
+  return signatures.every((signature) => expected.some((valid) => timingSafeEqual(valid, Buffer.from(signature, "hex"))));
 }
 
 function read(provider, body) {
@@ -22,26 +23,26 @@ function read(provider, body) {
   try {
     webhook = JSON.parse(body.toString());
   } catch {
-    throw new Refusal(400, "the body is not JSON");
+    throw new HttpError(400, "the body is not JSON");
   }
   const id = webhook.metadata?.paymentFunctionsId;
-  check(UUID.test(id), "the body names no payment of ours");
-  const words = [webhook.status, webhook.event].filter((word) => word !== undefined);
-  const outcomes = new Set(words.map((word) => word.toLowerCase().replace(/^payment\./, "")));
+  check(UUID.test(id), "the body has no id of a payment");
+  const statuses = [webhook.status, webhook.event].filter((status) => status !== undefined);
+  const outcomes = new Set(statuses.map((status) => status.toLowerCase().replace(/^payment\./, "")));
   const [outcome] = outcomes;
-  check(outcomes.size === 1 && Object.hasOwn(RANKS, outcome), "the body says nothing that is known");
+  check(outcomes.size === 1 && Object.hasOwn(RANKS, outcome), "the body has no known status");
   const isApoloPay = provider === "apolopay";
   const fact = {
     provider,
     payment: isApoloPay ? (webhook.processId ?? webhook.id)?.toLowerCase() : webhook.paymentId,
     orderId: isApoloPay ? webhook.metadata.orderId : webhook.orderId,
     outcome,
-    words: words.join(" "),
+    rawStatus: statuses.join(" "),
     amount: webhook.amount === undefined ? undefined : String(Number(webhook.amount)),
     currency: isApoloPay ? undefined : webhook.currency?.toUpperCase(),
     occurredAt: webhook.finalizedAt ?? webhook.completedAt ?? webhook.timestamp,
   };
-  check(fact.payment, "the body names no payment of the provider");
+  check(fact.payment, "the body has no provider reference");
   return { id: id.toLowerCase(), fact };
 }
 
@@ -63,8 +64,8 @@ function raise(id, { provider, payment, outcome, amount, currency }, now) {
     names.push("amount", "currency", "captureReferences", "dueQueue", "dueAt");
     values[":currency"] = currency ?? "USD";
     values[":amount"] = toMinor(Number(amount), values[":currency"]);
-    values[":receipts"] = new Set([`payment:${payment}`]);
-    changes += " REMOVE #dueQueue, #dueAt ADD #receipts :receipts";
+    values[":captureReferences"] = new Set([`payment:${payment}`]);
+    changes += " REMOVE #dueQueue, #dueAt ADD #captureReferences :captureReferences";
     conditions += " AND #amount = :amount AND #currency = :currency";
   }
   return {
@@ -79,10 +80,10 @@ function raise(id, { provider, payment, outcome, amount, currency }, now) {
 
 export const handler = serve("webhook-handler", async (event) => {
   const provider = /^\/webhooks\/(apolopay|finvypay)$/.exec(event.rawPath)?.[1];
-  if (!provider) throw new Refusal(404, "there is nothing at this path");
-  if (event.requestContext.http.method !== "POST") throw new Refusal(405, "only POST is allowed here");
+  if (!provider) throw new HttpError(404, "no such path");
+  if (event.requestContext.http.method !== "POST") throw new HttpError(405, "only POST is allowed here");
   const body = bodyOf(event);
-  if (!(await isSigned(provider, event.headers, body))) throw new Refusal(401, "the signature is missing, malformed or wrong");
+  if (!(await isSigned(provider, event.headers, body))) throw new HttpError(401, "the signature is missing, malformed or wrong");
 
   const { id, fact } = read(provider, body);
   const now = Date.now();
@@ -93,8 +94,8 @@ export const handler = serve("webhook-handler", async (event) => {
       { Update: raise(id, fact, now) },
     ]);
   } catch (error) {
-    const [isKnown, isUnusual] = failedConditions(error);
-    if (!isKnown) throw isUnusual ? new Refusal(409, "the webhook does not fit its payment") : error;
+    const [isDuplicate, needsSlowPath] = failedConditions(error);
+    if (!isDuplicate) throw needsSlowPath ? new HttpError(409, "the webhook does not match its payment") : error;
   }
   return reply(200, { received: true });
 });

@@ -1,4 +1,5 @@
-# POST /apm-payments as a shop would write it in Python: the Rust create-apm's calls, without its leases, replays, quotes and metrics.
+# POST /apm-payments as a shop would write it in Python. Makes the same calls as the Rust create-apm, but has no lease
+# takeover, replay, quotes or metrics.
 import os
 import re
 from datetime import datetime
@@ -6,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from shared import Refusal, check, intend, is_text, key_of, open_payment, post, read_json, secret_of, serve, settle, to_json, to_major, to_minor
+from shared import HttpError, accept_payment, check, insert_payment, is_text, key_of, new_payment, post, read_json, secret_of, serve, to_json, to_major, to_minor
 
 NAME = "create-apm"
 REQUIRED = {"orderId": 128, "currency": 3, "paymentMethod": 64, "firstName": 100, "lastName": 100, "email": 254, "returnUrl": 2048}
@@ -31,20 +32,20 @@ def is_allowed(url):
 def handler(event):
     body = read_json(event)
     for name, most in REQUIRED.items():
-        check(is_text(body.get(name), most), f"{name} is wrong")
+        check(is_text(body.get(name), most), f"{name} is invalid")
     currency, metadata = body["currency"], body.get("metadata", {})
-    check(re.fullmatch("[A-Z]{3}", currency), "currency is wrong")
-    check("@" in body["email"], "email is wrong")
+    check(re.fullmatch("[A-Z]{3}", currency), "currency is invalid")
+    check("@" in body["email"], "email is invalid")
     check(is_allowed(body["returnUrl"]), "returnUrl must be on an allowed origin")
     check("cancelUrl" not in body or is_allowed(body["cancelUrl"]), "cancelUrl must be on an allowed origin")
-    check(isinstance(metadata, dict) and "paymentFunctionsId" not in metadata, "metadata is wrong")
+    check(isinstance(metadata, dict) and "paymentFunctionsId" not in metadata, "metadata is invalid")
     check("webhookUrl" not in body, "webhookUrl is set by the server")
     minor = to_minor(body.get("amount"), currency)
     key = key_of(event, NAME)
 
     api_key = secret()[0]["apiKey"]
     own = {name: value for name, value in metadata.items() if name != "customerEmail"}
-    payment = intend(
+    payment = new_payment(
         provider="finvypay",
         orderId=body["orderId"],
         amount=minor,
@@ -52,7 +53,7 @@ def handler(event):
         paymentMethod=body["paymentMethod"],
         metadata=to_json(own) if own else None,
     )
-    open_payment(payment, key)
+    insert_payment(payment, key)
 
     headers = {"authorization": f"Bearer {api_key}", "idempotency-key": f"{payment['id']}-1"}
     request = {
@@ -61,14 +62,14 @@ def handler(event):
         "webhookUrl": WEBHOOK,
         "metadata": {**metadata, "paymentFunctionsId": payment["id"]},
     }
-    answer = post(client, URL, headers, request)
-    data = answer.get("data") or {}
-    if answer.get("success") is not True or not is_text(data.get("paymentId"), 256):
-        raise Refusal(502, "the payment provider gave no payment id")
+    response = post(client, URL, headers, request)
+    data = response.get("data") or {}
+    if response.get("success") is not True or not is_text(data.get("paymentId"), 256):
+        raise HttpError(502, "the payment provider returned no payment id")
     expires_at = data.get("expiresAt")
-    handoff = {
+    checkout_session = {
         "reference": data["paymentId"],
         "redirectUrl": data.get("redirectUrl"),
         "expiresAt": int(datetime.fromisoformat(expires_at).timestamp() * 1000) if expires_at else None,
     }
-    return settle(payment, handoff, key)
+    return accept_payment(payment, checkout_session, key)

@@ -1,5 +1,5 @@
-# GET /payments/{id} as a shop would write it in Python: the Rust get-payment's one strongly consistent read.
-from shared import TABLE, UUID, Refusal, dynamodb, reply, serve, state_key, view
+# GET /payments/{id} as a shop would write it in Python: one strongly consistent read, as in the Rust get-payment.
+from shared import TABLE, UUID, HttpError, dynamodb, reply, serve, state_key, view
 
 
 def plain(item):
@@ -17,5 +17,5 @@ def handler(event):
     if UUID.fullmatch(id):
         item = dynamodb.get_item(TableName=TABLE, Key=state_key(id.lower()), ConsistentRead=True).get("Item")
     if not item:
-        raise Refusal(404, "there is no payment with this id")
+        raise HttpError(404, "there is no payment with this id")
     return reply(200, view(plain(item), is_current=True))

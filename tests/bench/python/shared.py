@@ -1,4 +1,5 @@
-# What the Python peers share. They make the same calls to DynamoDB and Secrets Manager as the Rust functions, on the same items, so that runtimes are compared and not shortcuts.
+# Code shared by the Python peers. They make the same calls to DynamoDB and Secrets Manager with the same items as the
+# Rust functions, so that the bench compares runtimes and not designs.
 import base64
 import hashlib
 import json
@@ -21,15 +22,15 @@ TABLE = os.environ["PAYMENTS_TABLE"]
 dynamodb = boto3.client("dynamodb")
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     def __init__(self, status, detail):
         super().__init__(detail)
         self.status = status
 
 
-def check(is_right, detail):
-    if not is_right:
-        raise Refusal(422, detail)
+def check(is_valid, detail):
+    if not is_valid:
+        raise HttpError(422, detail)
 
 
 def now():
@@ -58,21 +59,21 @@ def serve(name):
         def handler(event, context):
             error = None
             try:
-                answer = handle(event)
-            except Refusal as refusal:
-                error, answer = refusal, reply(refusal.status, {"error": str(refusal)})
+                response = handle(event)
+            except HttpError as caught:
+                error, response = caught, reply(caught.status, {"error": str(caught)})
             except Exception as caught:
-                error, answer = caught, reply(503, {"error": "try again in a moment"})
+                error, response = caught, reply(503, {"error": "try again in a moment"})
             line = {
                 "timestamp": rfc3339(now()),
                 "level": "WARN" if error else "INFO",
-                "message": f"{type(error).__name__}: {error}" if error else "answered",
+                "message": f"{type(error).__name__}: {error}" if error else "request completed",
                 "function": name,
                 "requestId": context.aws_request_id,
-                "status": answer["statusCode"],
+                "status": response["statusCode"],
             }
             print(to_json(line))
-            return answer
+            return response
 
         return handler
 
@@ -88,7 +89,7 @@ def read_json(event):
     try:
         body = json.loads(body_of(event))
     except ValueError:
-        raise Refusal(400, "the body is not JSON")
+        raise HttpError(400, "the body is not JSON")
     check(isinstance(body, dict), "the body must be a JSON object")
     return body
 
@@ -105,9 +106,9 @@ def decimals_of(currency):
 
 def to_minor(amount, currency):
     is_number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-    check(is_number and 0 < amount <= 999_999_999.99, "amount is not an amount of the currency")
+    check(is_number and 0 < amount <= 999_999_999.99, "amount is not valid for the currency")
     decimals, value = decimals_of(currency), Decimal(str(amount))
-    check(round(value, min(decimals, 2)) == value, "amount is not an amount of the currency")
+    check(round(value, min(decimals, 2)) == value, "amount is not valid for the currency")
     return int(value.scaleb(decimals))
 
 
@@ -121,14 +122,14 @@ _secrets_manager = None
 def secret_of(id, rotating=False):
     global _secrets_manager
     client = _secrets_manager = _secrets_manager or boto3.client("secretsmanager")
-    cache = {"versions": [], "good_until": 0}
+    cache = {"versions": [], "fresh_until": 0}
 
     def stage(name):
         return client.get_secret_value(SecretId=id, VersionStage=name)
 
     def get():
         moment = now()
-        if moment < cache["good_until"]:
+        if moment < cache["fresh_until"]:
             return cache["versions"]
         current = stage("AWSCURRENT")
         fetched = [current]
@@ -138,7 +139,7 @@ def secret_of(id, rotating=False):
             except client.exceptions.ResourceNotFoundException:
                 pass
         cache["versions"] = [json.loads(version["SecretString"]) for version in fetched]
-        cache["good_until"] = moment + 5 * MINUTE
+        cache["fresh_until"] = moment + 5 * MINUTE
         return cache["versions"]
 
     return get
@@ -169,7 +170,7 @@ def state_key(id):
     return attributes({"pk": f"PAYMENT#{id}", "sk": "STATE"})
 
 
-def intend(**payment):
+def new_payment(**payment):
     return {"id": str(uuid.uuid4()), "status": "creating", "createdAt": now(), **payment}
 
 
@@ -178,11 +179,11 @@ def key_of(event, name):
     if key is None:
         return None
     if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        raise Refusal(400, "Idempotency-Key must be 1 to 255 visible ASCII characters")
+        raise HttpError(400, "Idempotency-Key must be 1 to 255 visible ASCII characters")
     return {"pk": f"KEY#{name}#{key}", "fingerprint": hashlib.sha256(body_of(event)).hexdigest()}
 
 
-def open_payment(payment, key):
+def insert_payment(payment, key):
     id, provider, created_at = payment["id"], payment["provider"], payment["createdAt"]
     state = {
         **payment,
@@ -225,20 +226,20 @@ def open_payment(payment, key):
         transact(steps)
     except dynamodb.exceptions.TransactionCanceledException as error:
         if any(failed_conditions(error)):
-            raise Refusal(409, "the Idempotency-Key is in use")
+            raise HttpError(409, "the Idempotency-Key is in use")
         raise
 
 
-def settle(payment, handoff, key):
-    id, provider, reference = payment["id"], payment["provider"], handoff["reference"]
-    body = view({**payment, "status": "pending", "checkoutSession": handoff})
+def accept_payment(payment, checkout_session, key):
+    id, provider, reference = payment["id"], payment["provider"], checkout_session["reference"]
+    body = view({**payment, "status": "pending", "checkoutSession": checkout_session})
     changed = {
         "status": "pending",
         "rank": 1,
         "updatedAt": now(),
         "version": 2,
         "references": {reference},
-        "checkoutSession": handoff,
+        "checkoutSession": checkout_session,
     }
     steps = [
         {
@@ -263,21 +264,22 @@ def settle(payment, handoff, key):
         },
         {
             "ConditionCheck": {
-                "Key": attributes({"pk": f"UNMATCHED#{provider}#{reference}", "sk": "PARKED"}),
+                "Key": attributes({"pk": f"UNMATCHED#{provider}#{reference}", "sk": "UNMATCHED"}),
                 "ConditionExpression": "attribute_not_exists(pk)",
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         },
     ]
     if key:
-        answer = {"status": 201, "body": to_json(body)}
+        response = {"status": 201, "body": to_json(body)}
         steps.append(
             {
                 "Update": {
                     "Key": attributes({"pk": key["pk"], "sk": "KEY"}),
-                    "UpdateExpression": "SET answer = :answer",
-                    "ConditionExpression": "fence = :fence AND attribute_not_exists(answer)",
-                    "ExpressionAttributeValues": attributes({":answer": answer, ":fence": 1}),
+                    "UpdateExpression": "SET #response = :response",
+                    "ConditionExpression": "fence = :fence AND attribute_not_exists(#response)",
+                    "ExpressionAttributeNames": {"#response": "response"},
+                    "ExpressionAttributeValues": attributes({":response": response, ":fence": 1}),
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
@@ -288,22 +290,22 @@ def settle(payment, handoff, key):
 
 def view(payment, is_current=False):
     provider, currency = payment["provider"], payment["currency"]
-    handoff = payment.get("checkoutSession") if payment["status"] in ("creating", "pending") else None
-    handoff = handoff or {}
+    session = payment.get("checkoutSession") if payment["status"] in ("creating", "pending") else None
+    session = session or {}
     members = {
         "id": payment["id"],
         "provider": provider,
         "status": payment["status"],
-        "processId": handoff.get("reference") if provider == "apolopay" else None,
-        "paymentId": handoff.get("reference") if provider == "finvypay" and not is_current else None,
-        "redirectUrl": handoff.get("redirectUrl"),
+        "processId": session.get("reference") if provider == "apolopay" else None,
+        "paymentId": session.get("reference") if provider == "finvypay" and not is_current else None,
+        "redirectUrl": session.get("redirectUrl"),
         "orderId": payment.get("orderId"),
         "amount": to_major(payment["amount"], currency),
         "currency": currency,
         "paymentMethod": None if is_current else payment.get("paymentMethod"),
         "createdAt": rfc3339(payment["createdAt"]),
         "updatedAt": rfc3339(payment["updatedAt"]) if is_current else None,
-        "expiresAt": rfc3339(handoff["expiresAt"]) if handoff.get("expiresAt") else None,
+        "expiresAt": rfc3339(session["expiresAt"]) if session.get("expiresAt") else None,
     }
     return {name: value for name, value in members.items() if value is not None}
 
@@ -315,4 +317,4 @@ def post(client, url, headers, body):
             return response.json()
     except Exception:
         pass
-    raise Refusal(502, "the payment provider gave no usable answer")
+    raise HttpError(502, "the payment provider gave no usable response")

@@ -1,4 +1,5 @@
-# POST /webhooks/{provider} as a shop would write it in Python: the Rust webhook-handler's calls for a webhook that names its payment; nothing is parked.
+# POST /webhooks/{provider} as a shop would write it in Python. Makes the same calls as the Rust webhook-handler for a
+# webhook that names its payment, but does not store unmatched webhooks.
 import hashlib
 import hmac
 import json
@@ -6,7 +7,7 @@ import os
 import re
 from decimal import Decimal
 
-from shared import UUID, Refusal, attributes, body_of, check, dynamodb, failed_conditions, now, reply, secret_of, serve, state_key, to_minor, transact
+from shared import UUID, HttpError, attributes, body_of, check, dynamodb, failed_conditions, now, reply, secret_of, serve, state_key, to_minor, transact
 
 RANKS = {"pending": 1, "authorized": 3, "cancelled": 4, "failed": 5, "completed": 7}
 SIGNATURES = {"apolopay": ["x-signature", "x-apolopay-signature"], "finvypay": ["fs-webhook-hash"]}
@@ -22,30 +23,30 @@ def is_signed(provider, headers, body):
         return False
     keys = [version["webhookSecret"] for version in secrets[provider]() if version.get("webhookSecret")]
     expected = [hmac.new(key.encode(), body, hashlib.sha256).hexdigest() for key in keys]
-    return all(any(hmac.compare_digest(good, signature) for good in expected) for signature in signatures)
+    return all(any(hmac.compare_digest(valid, signature) for valid in expected) for signature in signatures)
 
 
 def read(provider, body):
     try:
         webhook = json.loads(body)
     except ValueError:
-        raise Refusal(400, "the body is not JSON")
+        raise HttpError(400, "the body is not JSON")
     metadata = webhook.get("metadata") or {}
     id = metadata.get("paymentFunctionsId") or ""
-    check(UUID.fullmatch(id), "the body names no payment of ours")
-    words = [webhook[name] for name in ("status", "event") if name in webhook]
-    outcomes = {word.lower().removeprefix("payment.") for word in words}
-    check(len(outcomes) == 1 and outcomes <= RANKS.keys(), "the body says nothing that is known")
+    check(UUID.fullmatch(id), "the body has no id of a payment")
+    statuses = [webhook[name] for name in ("status", "event") if name in webhook]
+    outcomes = {status.lower().removeprefix("payment.") for status in statuses}
+    check(len(outcomes) == 1 and outcomes <= RANKS.keys(), "the body has no known status")
     is_apolopay = provider == "apolopay"
     reference = webhook.get("processId") or webhook.get("id") if is_apolopay else webhook.get("paymentId")
-    check(reference, "the body names no payment of the provider")
+    check(reference, "the body has no provider reference")
     amount = webhook.get("amount")
     fact = {
         "provider": provider,
         "payment": reference.lower() if is_apolopay else reference,
         "orderId": metadata.get("orderId") if is_apolopay else webhook.get("orderId"),
         "outcome": outcomes.pop(),
-        "words": " ".join(words),
+        "rawStatus": " ".join(statuses),
         "amount": None if amount is None else format(Decimal(str(amount)).normalize(), "f"),
         "currency": None if is_apolopay else (webhook.get("currency") or "").upper() or None,
         "occurredAt": webhook.get("finalizedAt") or webhook.get("completedAt") or webhook.get("timestamp"),
@@ -78,11 +79,11 @@ def raise_status(id, fact, moment):
     if outcome == "completed":
         names += ["amount", "currency", "captureReferences", "dueQueue", "dueAt"]
         currency = fact["currency"] or "USD"
-        check(fact["amount"], "the body names no amount")
+        check(fact["amount"], "the body has no amount")
         values[":amount"] = to_minor(float(fact["amount"]), currency)
         values[":currency"] = currency
-        values[":receipts"] = {f"payment:{reference}"}
-        changes += " REMOVE #dueQueue, #dueAt ADD #receipts :receipts"
+        values[":captureReferences"] = {f"payment:{reference}"}
+        changes += " REMOVE #dueQueue, #dueAt ADD #captureReferences :captureReferences"
         conditions += " AND #amount = :amount AND #currency = :currency"
     return {
         "Key": state_key(id),
@@ -98,12 +99,12 @@ def raise_status(id, fact, moment):
 def handler(event):
     path = re.fullmatch("/webhooks/(apolopay|finvypay)", event["rawPath"])
     if not path:
-        raise Refusal(404, "there is nothing at this path")
+        raise HttpError(404, "no such path")
     if event["requestContext"]["http"]["method"] != "POST":
-        raise Refusal(405, "only POST is allowed here")
+        raise HttpError(405, "only POST is allowed here")
     provider, body = path[1], body_of(event)
     if not is_signed(provider, event["headers"], body):
-        raise Refusal(401, "the signature is missing, malformed or wrong")
+        raise HttpError(401, "the signature is missing, malformed or wrong")
 
     id, fact = read(provider, body)
     moment = now()
@@ -116,9 +117,9 @@ def handler(event):
             ]
         )
     except dynamodb.exceptions.TransactionCanceledException as error:
-        is_known, is_unusual = failed_conditions(error)
-        if not is_known:
-            if is_unusual:
-                raise Refusal(409, "the webhook does not fit its payment")
+        is_duplicate, needs_slow_path = failed_conditions(error)
+        if not is_duplicate:
+            if needs_slow_path:
+                raise HttpError(409, "the webhook does not match its payment")
             raise
     return reply(200, {"received": True})

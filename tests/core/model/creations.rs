@@ -1,4 +1,4 @@
-//! One request after another for a payment, with everything that its provider may answer.
+//! Requests for a payment one after the other, with every possible response of the provider.
 
 use payment_functions::platform::clock;
 use std::collections::{BTreeSet, VecDeque};
@@ -22,19 +22,19 @@ use crate::facts;
 
 type Reply = Result<Accepted, CallError>;
 
-/// A shop with one idempotency key, and a provider that answers its calls in turn.
-struct Till {
+/// A table, and a provider that returns queued replies.
+struct Setup {
     table: Table,
     keys: SecretCache<ApiKey, Keys>,
     fetched: Arc<AtomicUsize>,
     replies: Mutex<VecDeque<Reply>>,
-    /// The attempts that the provider was asked for, each with the key to the provider that came with it.
-    asked: Mutex<Vec<(u32, ApiKey)>>,
-    /// What the provider tells before it answers.
+    /// The provider's calls: the attempt and the API key of each.
+    calls: Mutex<Vec<(u32, ApiKey)>>,
+    /// A webhook that the provider sends before its reply.
     webhook: Mutex<Option<Notification>>,
 }
 
-/// The key to the provider: at each fetch the next, and at last the same ever after.
+/// A secret whose API key changes with each fetch; the last key repeats.
 struct Keys {
     values: Mutex<VecDeque<&'static str>>,
     fetched: Arc<AtomicUsize>,
@@ -57,32 +57,32 @@ impl SecretSource for Keys {
     }
 }
 
-struct Caller<'a> {
-    till: &'a Till,
+struct QueuedGateway<'a> {
+    setup: &'a Setup,
     key: ApiKey,
 }
 
-impl Gateway for Caller<'_> {
+impl Gateway for QueuedGateway<'_> {
     async fn create(&self, payment: &Payment, attempt: u32) -> Reply {
-        self.till.asked.lock().unwrap().push((attempt, self.key.clone()));
-        // No answer comes at once.
+        self.setup.calls.lock().unwrap().push((attempt, self.key.clone()));
+        // Other tasks run before the reply.
         tokio::task::yield_now().await;
-        let webhook = self.till.webhook.lock().unwrap().take();
-        if let Some(event) = webhook {
-            let event = Notification {
+        let webhook = self.setup.webhook.lock().unwrap().take();
+        if let Some(webhook) = webhook {
+            let webhook = Notification {
                 payment_id: Some(payment.id),
-                ..event
+                ..webhook
             };
-            record_notification(&self.till.table.store, &event, clock::now())
+            record_notification(&self.setup.table.store, &webhook, clock::now())
                 .await
                 .unwrap();
         }
-        self.till.replies.lock().unwrap().pop_front().unwrap()
+        self.setup.replies.lock().unwrap().pop_front().unwrap()
     }
 }
 
-impl Till {
-    fn open(replies: impl IntoIterator<Item = Reply>) -> Self {
+impl Setup {
+    fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::with_keys(&["sk"], replies)
     }
 
@@ -97,17 +97,17 @@ impl Till {
             keys: SecretCache::new(keys, "secretKey"),
             fetched,
             replies: Mutex::new(replies.into_iter().collect()),
-            asked: Mutex::default(),
+            calls: Mutex::default(),
             webhook: Mutex::default(),
         }
     }
 
-    /// A request for the payment, always under the same key.
+    /// Handles a request with the key `k`.
     async fn create(&self) -> Result<Creation, Problem> {
-        self.create_under("k").await
+        self.create_with_key("k").await
     }
 
-    async fn create_under(&self, key: &str) -> Result<Creation, Problem> {
+    async fn create_with_key(&self, key: &str) -> Result<Creation, Problem> {
         let keyed = IdempotentRequest {
             key: IdempotencyKey::parse("create", key.as_bytes()).unwrap(),
             fingerprint: Fingerprint::of(&Json::Null),
@@ -117,7 +117,7 @@ impl Till {
             order_id: OrderId::parse(key),
             ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
         };
-        let gateway = |_, key| Caller { till: self, key };
+        let gateway = |_, key| QueuedGateway { setup: self, key };
         create_payment::create(&self.table.store, &self.keys, intent, Some(&keyed), None, gateway).await
     }
 
@@ -125,9 +125,9 @@ impl Till {
         self.table.store.payment(id).await.unwrap().unwrap()
     }
 
-    /// The attempts that the provider was asked for.
+    /// The attempts of the provider's calls.
     fn attempts(&self) -> Vec<u32> {
-        self.asked.lock().unwrap().iter().map(|(attempt, _)| *attempt).collect()
+        self.calls.lock().unwrap().iter().map(|(attempt, _)| *attempt).collect()
     }
 }
 
@@ -135,7 +135,7 @@ fn reference(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
 
-/// The provider takes the payment, under these ids; the first of them is handed out.
+/// The provider accepts the payment with these references; the first one is handed out.
 fn accepts(ids: &[&str]) -> Reply {
     let references: Vec<Reference> = ids.iter().map(|id| reference(id)).collect();
     Ok(Accepted {
@@ -148,7 +148,7 @@ fn accepts(ids: &[&str]) -> Reply {
     })
 }
 
-fn refuses(references: &[&str]) -> Reply {
+fn rejects(references: &[&str]) -> Reply {
     Err(CallError::Rejected {
         code: Some("CARD_REFUSED".to_owned()),
         references: references.iter().map(|id| reference(id)).collect(),
@@ -160,7 +160,7 @@ fn paid(id: &str) -> Notification {
         payment_id: None,
         fact: Fact {
             payment: Some(reference(id)),
-            ..facts::said(Provider::FinvyPay, Outcome::Completed)
+            ..facts::fact(Provider::FinvyPay, Outcome::Completed)
         },
     }
 }
@@ -169,43 +169,43 @@ fn references(payment: &Payment) -> BTreeSet<&str> {
     payment.references.iter().map(Reference::as_str).collect()
 }
 
-/// The HTTP status of a problem, and the payment that it names.
-fn told(problem: &Problem) -> (u16, Option<PaymentId>) {
-    let answer = problem.to_answer();
-    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-    (answer.status, body["id"].as_str().and_then(PaymentId::parse))
+/// The HTTP status of a problem, and its payment id.
+fn status_and_id(problem: &Problem) -> (u16, Option<PaymentId>) {
+    let response = problem.to_stored_response();
+    let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    (response.status, body["id"].as_str().and_then(PaymentId::parse))
 }
 
 #[tokio::test]
-async fn the_first_answer_stands() {
-    for (reply, status, becomes, ids) in [
+async fn first_response_is_replayed() {
+    for (reply, status, payment_status, ids) in [
         (accepts(&["p", "FP"]), 201, Status::Pending, &["FP", "p"][..]),
         (accepts(&["p"]), 201, Status::Pending, &["p"]),
-        (refuses(&[]), 422, Status::Failed, &[]),
-        (refuses(&["p"]), 422, Status::Failed, &["p"]),
+        (rejects(&[]), 422, Status::Failed, &[]),
+        (rejects(&["p"]), 422, Status::Failed, &["p"]),
     ] {
-        let till = Till::open([reply.clone()]);
-        let first = till.create().await.unwrap();
-        assert_eq!((first.answer.status, first.replayed), (status, false), "{reply:?}");
-        let payment = till.payment(first.payment).await;
-        assert_eq!(payment.status, becomes, "{reply:?}");
+        let setup = Setup::new([reply.clone()]);
+        let first = setup.create().await.unwrap();
+        assert_eq!((first.response.status, first.replayed), (status, false), "{reply:?}");
+        let payment = setup.payment(first.payment).await;
+        assert_eq!(payment.status, payment_status, "{reply:?}");
         assert_eq!(references(&payment), ids.iter().copied().collect(), "{reply:?}");
         for id in &payment.references {
-            let owner = till.table.store.owner(Provider::FinvyPay, id).await.unwrap();
+            let owner = setup.table.store.owner(Provider::FinvyPay, id).await.unwrap();
             assert_eq!(owner, Some(payment.id));
         }
         if status == 422 {
-            assert!(first.answer.body.contains("CARD_REFUSED"), "{}", first.answer.body);
+            assert!(first.response.body.contains("CARD_REFUSED"), "{}", first.response.body);
         }
 
-        let again = till.create().await.unwrap();
-        assert_eq!((&again.answer, again.replayed), (&first.answer, true));
+        let again = setup.create().await.unwrap();
+        assert_eq!((&again.response, again.replayed), (&first.response, true));
         assert_eq!(again.payment, first.payment);
-        assert_eq!(till.attempts(), [1], "the provider is not asked for it");
+        assert_eq!(setup.attempts(), [1], "the provider is not called again");
         for (creation, replayed) in [(&first, None), (&again, Some("true"))] {
             let response = creation.to_response();
             assert_eq!(response.status().as_u16(), status);
-            assert_eq!(**response.body(), *first.answer.body.as_bytes());
+            assert_eq!(**response.body(), *first.response.body.as_bytes());
             let header = response.headers().get("idempotency-replayed");
             assert_eq!(header.map(|value| value.to_str().unwrap()), replayed);
         }
@@ -213,25 +213,25 @@ async fn the_first_answer_stands() {
 }
 
 #[tokio::test]
-async fn after_what_is_no_answer_the_same_payment_goes_on() {
-    let useless = |ids: &[&str]| CallError::Unusable {
+async fn failed_call_is_resumed_with_the_same_payment() {
+    let unusable = |ids: &[&str]| CallError::Unusable {
         reason: "nonsense",
         references: ids.iter().map(|id| reference(id)).collect(),
     };
     for (error, status, ids, next) in [
         (CallError::Throttled { retry_after: Some(7) }, 503, &[][..], 2),
         (CallError::KeyRefused, 502, &[], 2),
-        (useless(&[]), 502, &[], 2),
-        (useless(&["p0"]), 502, &["p0"], 2),
-        // It may have been heard: the same attempt, so that the provider makes of it what it made before.
-        (CallError::NoAnswer, 502, &[], 1),
+        (unusable(&[]), 502, &[], 2),
+        (unusable(&["p0"]), 502, &["p0"], 2),
+        // The provider may have processed the call: repeat the same attempt, so that it returns the same payment.
+        (CallError::NoResponse, 502, &[], 1),
         (CallError::TimedOut, 504, &[], 1),
     ] {
-        let till = Till::open([Err(error.clone()), accepts(&["p"])]);
-        let problem = till.create().await.unwrap_err();
-        let (told_status, id) = told(&problem);
-        assert_eq!(told_status, status, "{error}");
-        let payment = till.payment(id.unwrap()).await;
+        let setup = Setup::new([Err(error.clone()), accepts(&["p"])]);
+        let problem = setup.create().await.unwrap_err();
+        let (problem_status, id) = status_and_id(&problem);
+        assert_eq!(problem_status, status, "{error}");
+        let payment = setup.payment(id.unwrap()).await;
         assert_eq!(
             (payment.status, payment.checkout_session.is_none()),
             (Status::Creating, true),
@@ -239,119 +239,122 @@ async fn after_what_is_no_answer_the_same_payment_goes_on() {
         );
         assert_eq!(references(&payment), ids.iter().copied().collect(), "{error}");
 
-        let second = till.create().await.unwrap();
-        assert_eq!((second.answer.status, second.replayed), (201, false), "{error}");
+        let second = setup.create().await.unwrap();
+        assert_eq!((second.response.status, second.replayed), (201, false), "{error}");
         assert_eq!(second.payment, payment.id, "{error}");
-        assert_eq!(till.attempts(), [1, next], "{error}");
-        assert_eq!(till.payment(payment.id).await.status, Status::Pending);
+        assert_eq!(setup.attempts(), [1, next], "{error}");
+        assert_eq!(setup.payment(payment.id).await.status, Status::Pending);
     }
 }
 
 #[tokio::test]
-async fn a_key_that_was_rotated_is_had_anew_within_the_attempt() {
-    let till = Till::with_keys(&["old", "new"], [Err(CallError::KeyRefused), accepts(&["p"])]);
-    assert_eq!(till.create().await.unwrap().answer.status, 201);
-    let asked = till.asked.lock().unwrap().clone();
-    assert_eq!(asked, ["old", "new"].map(|key| (1, ApiKey(key.into()))));
+async fn rotated_api_key_is_fetched_again_within_the_attempt() {
+    let setup = Setup::with_keys(&["old", "new"], [Err(CallError::KeyRefused), accepts(&["p"])]);
+    assert_eq!(setup.create().await.unwrap().response.status, 201);
+    let calls = setup.calls.lock().unwrap().clone();
+    assert_eq!(calls, ["old", "new"].map(|key| (1, ApiKey(key.into()))));
 
-    // One that is refused and was not rotated is not tried again.
-    let till = Till::with_keys(&["old"], [Err(CallError::KeyRefused)]);
-    assert_eq!(told(&till.create().await.unwrap_err()).0, 502);
-    assert_eq!(till.attempts(), [1]);
-    assert_eq!(till.fetched.load(Ordering::Relaxed), 2);
+    // A rejected key that was not rotated is not retried.
+    let setup = Setup::with_keys(&["old"], [Err(CallError::KeyRefused)]);
+    assert_eq!(status_and_id(&setup.create().await.unwrap_err()).0, 502);
+    assert_eq!(setup.attempts(), [1]);
+    assert_eq!(setup.fetched.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
-async fn what_is_needed_is_had_before_the_first_request() {
-    let till = Till::open([accepts(&["p"])]);
+async fn warm_up_connects_and_fetches_the_secret() {
+    let setup = Setup::new([accepts(&["p"])]);
     let is_connected = AtomicUsize::new(0);
     let connect = async {
         is_connected.fetch_add(1, Ordering::Relaxed);
     };
-    create_payment::warm_up(&till.table.store, &till.keys, None, connect).await;
+    create_payment::warm_up(&setup.table.store, &setup.keys, None, connect).await;
     assert_eq!(is_connected.load(Ordering::Relaxed), 1);
-    assert_eq!(till.fetched.load(Ordering::Relaxed), 1);
-    assert_eq!(till.create().await.unwrap().answer.status, 201);
-    assert_eq!(till.fetched.load(Ordering::Relaxed), 1);
+    assert_eq!(setup.fetched.load(Ordering::Relaxed), 1);
+    assert_eq!(setup.create().await.unwrap().response.status, 201);
+    assert_eq!(setup.fetched.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
-async fn what_was_paid_meanwhile_is_not_talked_away() {
-    // Through an attempt whose answer was lost: there is nothing to call for.
-    let till = Till::open([Err(CallError::TimedOut)]);
-    let (_, id) = told(&till.create().await.unwrap_err());
-    let event = Notification {
+async fn payment_completed_meanwhile_stays_completed() {
+    // Paid through an attempt whose response was lost: no further call is needed.
+    let setup = Setup::new([Err(CallError::TimedOut)]);
+    let (_, id) = status_and_id(&setup.create().await.unwrap_err());
+    let webhook = Notification {
         payment_id: id,
         ..paid("p")
     };
-    record_notification(&till.table.store, &event, clock::now())
+    record_notification(&setup.table.store, &webhook, clock::now())
         .await
         .unwrap();
-    let again = till.create().await.unwrap();
-    assert_eq!((again.answer.status, Some(again.payment)), (201, id));
-    assert!(again.answer.body.contains("completed"), "{}", again.answer.body);
-    assert_eq!(till.attempts(), [1]);
+    let again = setup.create().await.unwrap();
+    assert_eq!((again.response.status, Some(again.payment)), (201, id));
+    assert!(again.response.body.contains("completed"), "{}", again.response.body);
+    assert_eq!(setup.attempts(), [1]);
 
-    // While a later attempt is refused.
-    let till = Till::open([Err(CallError::TimedOut), refuses(&[])]);
-    till.create().await.unwrap_err();
-    *till.webhook.lock().unwrap() = Some(paid("p"));
-    let again = till.create().await.unwrap();
-    assert_eq!(again.answer.status, 201);
-    assert!(again.answer.body.contains("completed"), "{}", again.answer.body);
-    assert_eq!(till.payment(again.payment).await.status, Status::Completed);
+    // Paid while a later attempt is rejected.
+    let setup = Setup::new([Err(CallError::TimedOut), rejects(&[])]);
+    setup.create().await.unwrap_err();
+    *setup.webhook.lock().unwrap() = Some(paid("p"));
+    let again = setup.create().await.unwrap();
+    assert_eq!(again.response.status, 201);
+    assert!(again.response.body.contains("completed"), "{}", again.response.body);
+    assert_eq!(setup.payment(again.payment).await.status, Status::Completed);
 }
 
 #[tokio::test]
-async fn what_came_before_the_answer_is_collected_under_each_of_its_ids() {
-    let till = Till::open([accepts(&["p", "FP"])]);
+async fn unmatched_notifications_are_collected_under_each_reference() {
+    let setup = Setup::new([accepts(&["p", "FP"])]);
     let by_transaction = Notification {
         payment_id: None,
         fact: Fact {
             transaction: Some(reference("FP")),
-            ..facts::said(Provider::FinvyPay, Outcome::Authorized)
+            ..facts::fact(Provider::FinvyPay, Outcome::Authorized)
         },
     };
-    for event in [&paid("p"), &by_transaction] {
-        record_notification(&till.table.store, event, clock::now())
+    for webhook in [&paid("p"), &by_transaction] {
+        record_notification(&setup.table.store, webhook, clock::now())
             .await
             .unwrap();
     }
-    let created = till.create().await.unwrap();
-    assert_eq!(created.answer.status, 201);
-    assert!(created.answer.body.contains("completed"), "{}", created.answer.body);
-    assert_eq!(till.table.facts(created.payment), 2);
-    let items = till.table.memory.items().unwrap();
-    let mut words: Vec<&str> = items.iter().filter_map(|item| item["words"]["S"].as_str()).collect();
-    words.sort_unstable();
-    assert_eq!(words, ["authorized", "completed"], "with all that was said");
-    for place in ["p", "FP"] {
-        let parked = till.table.store.unmatched(Provider::FinvyPay, place).await.unwrap();
-        assert!(parked.is_none(), "{place}");
+    let created = setup.create().await.unwrap();
+    assert_eq!(created.response.status, 201);
+    assert!(created.response.body.contains("completed"), "{}", created.response.body);
+    assert_eq!(setup.table.facts(created.payment), 2);
+    let items = setup.table.memory.items().unwrap();
+    let mut raw_statuses: Vec<&str> = items
+        .iter()
+        .filter_map(|item| item["rawStatus"]["S"].as_str())
+        .collect();
+    raw_statuses.sort_unstable();
+    assert_eq!(raw_statuses, ["authorized", "completed"]);
+    for id in ["p", "FP"] {
+        let unmatched = setup.table.store.unmatched(Provider::FinvyPay, id).await.unwrap();
+        assert!(unmatched.is_none(), "{id}");
     }
-    assert!(till.payment(created.payment).await.attention.is_empty());
+    assert!(setup.payment(created.payment).await.attention.is_empty());
 }
 
 #[tokio::test]
-async fn another_payments_id_is_not_handed_out() {
-    let till = Till::open([accepts(&["p"]), accepts(&["p"]), accepts(&["p2"])]);
-    let one = till.create().await.unwrap().payment;
-    let (status, id) = told(&till.create_under("other").await.unwrap_err());
+async fn reference_of_another_payment_is_not_handed_out() {
+    let setup = Setup::new([accepts(&["p"]), accepts(&["p"]), accepts(&["p2"])]);
+    let one = setup.create().await.unwrap().payment;
+    let (status, id) = status_and_id(&setup.create_with_key("other").await.unwrap_err());
     assert_eq!(status, 502);
-    let other = till.payment(id.unwrap()).await;
+    let other = setup.payment(id.unwrap()).await;
     assert_eq!((other.status, other.references.len()), (Status::Creating, 0));
-    let owner = till.table.store.owner(Provider::FinvyPay, &reference("p")).await;
+    let owner = setup.table.store.owner(Provider::FinvyPay, &reference("p")).await;
     assert_eq!(owner.unwrap(), Some(one));
-    // It was a definite answer, so it is asked for anew.
-    let again = till.create_under("other").await.unwrap();
-    assert_eq!((again.answer.status, again.payment), (201, other.id));
-    assert_eq!(till.attempts(), [1, 1, 2]);
+    // The reply was definite, so the retry is a new attempt.
+    let again = setup.create_with_key("other").await.unwrap();
+    assert_eq!((again.response.status, again.payment), (201, other.id));
+    assert_eq!(setup.attempts(), [1, 1, 2]);
 }
 
-/// A holder whose key was taken over while it waited for its own answer changes nothing but that its ids are known.
+/// A holder whose key was taken over while it waited for the provider only adds its references to the payment.
 #[tokio::test]
-async fn who_comes_too_late_gives_the_answer_of_the_one_that_took_over() {
-    for (first, second, status, becomes, ids) in [
+async fn late_lease_holder_returns_its_successors_response() {
+    for (first, second, status, payment_status, ids) in [
         (
             accepts(&["late"]),
             accepts(&["p"]),
@@ -360,37 +363,37 @@ async fn who_comes_too_late_gives_the_answer_of_the_one_that_took_over() {
             &["late", "p"][..],
         ),
         (
-            refuses(&["late"]),
+            rejects(&["late"]),
             accepts(&["p"]),
             201,
             Status::Pending,
             &["late", "p"],
         ),
-        (accepts(&["late"]), refuses(&[]), 422, Status::Failed, &["late"]),
+        (accepts(&["late"]), rejects(&[]), 422, Status::Failed, &["late"]),
     ] {
-        let till = Till::open([second.clone(), first.clone()]);
-        let answers = Mutex::new(Vec::new());
-        let ask = async || {
-            let creation = till.create().await.unwrap();
-            answers.lock().unwrap().push(creation.answer);
+        let setup = Setup::new([second.clone(), first.clone()]);
+        let responses = Mutex::new(Vec::new());
+        let request = async || {
+            let creation = setup.create().await.unwrap();
+            responses.lock().unwrap().push(creation.response);
         };
-        // The first holder stops before its call until the other one, which lives later, has come to its end.
+        // The first holder stops before its call until the other one, whose clock is ahead, has finished.
         let later = Duration::from_secs(31);
-        let acts = vec![act(ask()), act_later(later, ask())];
-        let done = play(acts, &mut OtherFirst, 0).await;
+        let tasks = vec![task(request()), task_later(later, request())];
+        let done = run_interleaved(tasks, &mut OtherFirst, 0).await;
         assert_eq!(done, Some(vec![true; 2]));
-        let answers = answers.into_inner().unwrap();
-        assert_eq!(answers.len(), 2);
+        let responses = responses.into_inner().unwrap();
+        assert_eq!(responses.len(), 2);
         assert_eq!(
-            (answers[0].status, &answers[0]),
-            (status, &answers[1]),
+            (responses[0].status, &responses[0]),
+            (status, &responses[1]),
             "{first:?} {second:?}"
         );
 
-        let again = till.create().await.unwrap();
-        assert_eq!((&again.answer, again.replayed), (&answers[0], true));
-        let payment = till.payment(again.payment).await;
-        assert_eq!(payment.status, becomes, "{first:?} {second:?}");
+        let again = setup.create().await.unwrap();
+        assert_eq!((&again.response, again.replayed), (&responses[0], true));
+        let payment = setup.payment(again.payment).await;
+        assert_eq!(payment.status, payment_status, "{first:?} {second:?}");
         assert_eq!(references(&payment), ids.iter().copied().collect());
         let handed_out = payment
             .checkout_session
@@ -402,62 +405,62 @@ async fn who_comes_too_late_gives_the_answer_of_the_one_that_took_over() {
     }
 }
 
-/// The first flow goes up to its call to the provider; then the other one goes on as long as it can.
+/// Runs the first flow up to its call to the provider, then the other one to its end, then the first.
 struct OtherFirst;
 
-impl Choose for OtherFirst {
+impl Scheduler for OtherFirst {
     fn choose(&mut self, actions: &[Action]) -> Option<Action> {
-        let is_at_its_call = |action: &&Action| action.flow == 0 && action.call == ExternalCall::CreateAtProvider;
-        let stops = actions.iter().any(|action| is_at_its_call(&action));
-        let wanted = |action: &&Action| if stops { action.flow == 1 } else { action.flow == 0 };
+        let is_provider_call = |action: &&Action| action.flow == 0 && action.call == ExternalCall::CreateAtProvider;
+        let is_stopped = actions.iter().any(|action| is_provider_call(&action));
+        let wanted = |action: &&Action| if is_stopped { action.flow == 1 } else { action.flow == 0 };
         actions.iter().find(wanted).or(actions.first()).copied()
     }
 }
 
 #[tokio::test]
-async fn a_key_leads_to_its_payment_for_48_hours() {
-    let till = Till::open([accepts(&["p"])]);
-    let begun = clock::now();
-    let creation = till.create().await.unwrap();
+async fn idempotency_key_is_kept_for_48_hours() {
+    let setup = Setup::new([accepts(&["p"])]);
+    let start = clock::now();
+    let creation = setup.create().await.unwrap();
     let key = IdempotencyKey::parse("create", b"k").unwrap();
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
-    for (at, is_known) in [
-        (begun, true),
-        (begun.plus(hours(48)), true),
-        (begun.plus(hours(49)), false),
+    for (at, is_kept) in [
+        (start, true),
+        (start.plus(hours(48)), true),
+        (start.plus(hours(49)), false),
     ] {
-        let record = till
+        let record = setup
             .table
             .store
             .key(&key, at.minus(Duration::from_secs(1)))
             .await
             .unwrap();
         let payment = record.map(|record| record.payment_id);
-        assert_eq!(payment, is_known.then_some(creation.payment), "{at}");
+        assert_eq!(payment, is_kept.then_some(creation.payment), "{at}");
     }
     let other = IdempotencyKey::parse("create", b"other").unwrap();
-    assert!(till.table.store.key(&other, begun).await.unwrap().is_none());
+    assert!(setup.table.store.key(&other, start).await.unwrap().is_none());
 }
 
-/// Its first holder died, and another takes it over just before it would be free.
+/// Its first holder crashed, and another one takes it over just before it expires.
 #[tokio::test]
-async fn a_key_does_not_run_out_under_a_lease() {
-    let till = Till::open([]);
-    let store = &till.table.store;
-    let (key, begun) = (IdempotencyKey::parse("create", b"k").unwrap(), clock::now());
+async fn idempotency_key_does_not_expire_during_a_lease() {
+    let setup = Setup::new([]);
+    let store = &setup.table.store;
+    let (key, start) = (IdempotencyKey::parse("create", b"k").unwrap(), clock::now());
     let money = Money::from_minor(2550, Currency::USD);
-    let intent = Payment::new(PaymentId::random(), Provider::FinvyPay, money, begun);
+    let intent = Payment::new(PaymentId::random(), Provider::FinvyPay, money, start);
     let keyed = Some((&key, &Fingerprint::of(&Json::Null)));
     assert_eq!(
-        store.insert_payment(&intent, keyed, begun).await.unwrap(),
+        store.insert_payment(&intent, keyed, start).await.unwrap(),
         InsertResult::Inserted
     );
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-    let late = begun.plus(days(2)).minus(Duration::from_secs(1));
+    let late = start.plus(days(2)).minus(Duration::from_secs(1));
     let seen = store.key(&key, late).await.unwrap().unwrap();
     store.take_over(&key, &seen, late).await.unwrap().unwrap();
 
-    let items = till.table.memory.items().unwrap();
+    let items = setup.table.memory.items().unwrap();
     let ttl = items
         .iter()
         .find_map(|item| item["leaseUntil"]["N"].as_str().and(item["ttl"]["N"].as_str()));
@@ -466,6 +469,6 @@ async fn a_key_does_not_run_out_under_a_lease() {
         id: PaymentId::random(),
         ..intent.clone()
     };
-    let opened = store.insert_payment(&second, keyed, late.plus(days(1))).await.unwrap();
-    assert!(matches!(opened, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
+    let inserted = store.insert_payment(&second, keyed, late.plus(days(1))).await.unwrap();
+    assert!(matches!(inserted, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
 }

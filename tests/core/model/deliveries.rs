@@ -1,4 +1,4 @@
-//! One event after another: whose it is, and what it changes.
+//! Notifications one after the other: the payment that each matches, and the changes it makes.
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::OrderId;
@@ -9,30 +9,32 @@ use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
 
 use super::*;
-use crate::facts::said;
+use crate::facts::fact;
 use crate::ledger;
 use crate::sweeps::Shop;
 
-async fn told(shop: &Shop, event: &Notification) -> RecordResult {
-    record_notification(&shop.store, event, shop.start).await.unwrap()
+async fn record(shop: &Shop, notification: &Notification) -> RecordResult {
+    record_notification(&shop.store, notification, shop.start)
+        .await
+        .unwrap()
 }
 
-fn event(provider: Provider, outcome: Outcome, id: Option<&str>, order: Option<&str>) -> Notification {
+fn notification(provider: Provider, outcome: Outcome, id: Option<&str>, order: Option<&str>) -> Notification {
     Notification {
         payment_id: None,
         fact: Fact {
             payment: id.and_then(Reference::parse),
             order_id: order.and_then(OrderId::parse),
-            ..said(provider, outcome)
+            ..fact(provider, outcome)
         },
     }
 }
 
-/// Whether or not the event names our own id, which is the shorter way.
+/// With our own id, which takes the fast path, and without it.
 #[tokio::test]
-async fn a_delivery_tells_what_it_has_changed() {
+async fn result_reports_the_status_change_and_duplicates() {
     for provider in Provider::ALL {
-        for names_ours in [false, true] {
+        for has_our_id in [false, true] {
             let shop = Shop::open();
             let payment = shop.pending(provider, "o", "p").await;
             for (outcome, raised) in [
@@ -42,17 +44,17 @@ async fn a_delivery_tells_what_it_has_changed() {
                 (Outcome::Completed, Some(Status::Completed)),
                 (Outcome::Unrecognised, None),
             ] {
-                let event = Notification {
-                    payment_id: names_ours.then_some(payment.id),
-                    ..event(provider, outcome, Some("p"), None)
+                let webhook = Notification {
+                    payment_id: has_our_id.then_some(payment.id),
+                    ..notification(provider, outcome, Some("p"), None)
                 };
-                let delivery = told(&shop, &event).await;
+                let result = record(&shop, &webhook).await;
                 assert_eq!(
-                    delivery,
+                    result,
                     RecordResult::Recorded(payment.id, raised),
                     "{provider} {outcome:?}"
                 );
-                assert_eq!(told(&shop, &event).await, RecordResult::Duplicate(payment.id));
+                assert_eq!(record(&shop, &webhook).await, RecordResult::Duplicate(payment.id));
             }
             assert_eq!(ledger(&shop.table, payment.id).len(), 5);
         }
@@ -60,52 +62,52 @@ async fn a_delivery_tells_what_it_has_changed() {
 }
 
 #[tokio::test]
-async fn an_order_alone_says_whose_it_is_only_where_its_provider_may_name_no_more() {
-    for (provider, is_known) in [(Provider::FinvyPay, true), (Provider::ApoloPay, false)] {
+async fn order_alone_matches_only_if_the_provider_may_omit_our_id() {
+    for (provider, is_matched) in [(Provider::FinvyPay, true), (Provider::ApoloPay, false)] {
         let shop = Shop::open();
         let payment = shop.pending(provider, "o", "p").await;
-        let event = event(provider, Outcome::Completed, None, Some("o"));
-        let expected = if is_known {
+        let webhook = notification(provider, Outcome::Completed, None, Some("o"));
+        let expected = if is_matched {
             RecordResult::Recorded(payment.id, Some(Status::Completed))
         } else {
             RecordResult::Unmatched
         };
-        assert_eq!(told(&shop, &event).await, expected, "{provider}");
-        let status = if is_known { Status::Completed } else { Status::Pending };
+        assert_eq!(record(&shop, &webhook).await, expected, "{provider}");
+        let status = if is_matched { Status::Completed } else { Status::Pending };
         assert_eq!(shop.status(payment.id).await, status, "{provider}");
-        let parked = shop.store.unmatched(provider, "order:o").await.unwrap();
-        assert_eq!(parked.is_some(), !is_known, "{provider}");
+        let unmatched = shop.store.unmatched(provider, "order:o").await.unwrap();
+        assert_eq!(unmatched.is_some(), !is_matched, "{provider}");
     }
 }
 
 #[tokio::test]
-async fn what_nobody_is_known_for_is_stored_nowhere_unless_it_may_be_parked() {
+async fn notification_of_unknown_payment_is_stored_only_as_unmatched() {
     let shop = Shop::open();
     shop.pending(Provider::FinvyPay, "o", "p").await;
     let before = shop.table.items().unwrap().len();
-    let stranger = event(Provider::FinvyPay, Outcome::Completed, Some("p2"), Some("o2"));
-    let known = record_if_matched(&shop.store, &stranger, clock::now()).await;
-    assert_eq!(known.unwrap(), None);
+    let unknown = notification(Provider::FinvyPay, Outcome::Completed, Some("p2"), Some("o2"));
+    let matched = record_if_matched(&shop.store, &unknown, clock::now()).await;
+    assert_eq!(matched.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
-    assert_eq!(told(&shop, &stranger).await, RecordResult::Unmatched);
+    assert_eq!(record(&shop, &unknown).await, RecordResult::Unmatched);
     assert_eq!(shop.table.items().unwrap().len(), before + 1);
 }
 
-/// Our own id in the metadata of somebody else's event, or of the other provider's.
+/// Our id in the metadata of another payment's notification, and of another provider's.
 #[tokio::test]
-async fn the_id_that_a_provider_gave_decides_and_only_that_provider_moves_a_payment() {
+async fn provider_reference_takes_precedence_over_our_id() {
     let shop = Shop::open();
     let one = shop.pending(Provider::FinvyPay, "o1", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o2", "p2").await;
-    let named = |event| Notification {
+    let with_other_id = |notification| Notification {
         payment_id: Some(other.id),
-        ..event
+        ..notification
     };
-    let paid = named(event(Provider::FinvyPay, Outcome::Completed, Some("p1"), None));
-    let delivery = told(&shop, &paid).await;
-    assert_eq!(delivery, RecordResult::Recorded(one.id, Some(Status::Completed)));
-    let foreign = named(event(Provider::ApoloPay, Outcome::Completed, Some("p3"), None));
-    assert_eq!(told(&shop, &foreign).await, RecordResult::Unmatched);
+    let paid = with_other_id(notification(Provider::FinvyPay, Outcome::Completed, Some("p1"), None));
+    let result = record(&shop, &paid).await;
+    assert_eq!(result, RecordResult::Recorded(one.id, Some(Status::Completed)));
+    let foreign = with_other_id(notification(Provider::ApoloPay, Outcome::Completed, Some("p3"), None));
+    assert_eq!(record(&shop, &foreign).await, RecordResult::Unmatched);
     assert_eq!(shop.status(other.id).await, Status::Pending);
     assert_eq!(ledger(&shop.table, other.id).len(), 0);
 }

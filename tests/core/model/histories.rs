@@ -1,11 +1,11 @@
-//! Whole lives of payments at random, compared with a model of a few lines.
+//! Random histories of payments, compared with a simple model.
 //!
-//! A shop of some payments lives through creates, webhooks in every shape, lost answers, refusals, deaths at any call,
-//! things that happen at once in any order, waiting, and the reconciler. Then it is carried on as life would: what was
-//! not acknowledged is delivered again, every key is tried again, and the reconciler runs until everything is settled.
-//! Whatever the order was, [`Model`] says what must have become of each payment.
+//! A simulation of several payments makes create requests, delivers webhooks in every shape, loses responses, rejects
+//! and throttles calls, crashes at any call, runs steps concurrently in any order, waits, and runs the reconciler. Then
+//! it recovers as in production: unacknowledged webhooks are delivered again, every key is retried, and the reconciler
+//! runs until every payment has ended. In every order, each payment must end as [`Model`] predicts.
 //!
-//! `HISTORIES` says how many lives there are at least, some hundreds if nothing does; `make histories` runs a million.
+//! `HISTORIES` is the minimum number of histories, by default 500. `make histories` runs a million.
 
 use payment_functions::platform::clock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use payment_functions::flows::create_payment::{self, IdempotentRequest};
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::providers::{Notification, finvypay, webhooks};
-use payment_functions_tests::aloud;
+use payment_functions_tests::print_uncaptured;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use reconcile_payments::sweep::Sweep;
@@ -32,32 +32,33 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::sweeps::Book;
+use crate::sweeps::FakeProvider;
 use crate::{facts, is_in_ledger};
 
-/// How many payments a shop has.
+/// The number of payments in a simulation.
 const PAYMENTS: usize = 12;
-/// How far a shop's life goes, but for one last wait of at most 25 hours, before it is carried on: each key is still
-/// kept then, for 48 hours.
-const LIFE: Duration = Duration::from_secs(20 * 60 * 60);
-/// The times at which the reconciler runs at last: soon, when FinvyPay's and when ApoloPay's payments expire.
-const AT_LAST: [u64; 4] = [61, 46 * 60, 3 * 60 * 60, 25 * 60 * 60];
-/// What a run of the reconciler has, by the clock on the wall: also on a machine that is stopped for a while.
-const TIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// After how many lives a long run says how far it is.
-const SAID_EVERY: usize = 25_000;
+/// A simulation stops waiting after this time. The last wait may exceed it by 25 hours, so keys, which are kept for 48
+/// hours, still exist during the recovery.
+const MAX_SPAN: Duration = Duration::from_secs(20 * 60 * 60);
+/// The waits in seconds before the reconciler's final runs, which cover the expiry of FinvyPay's and ApoloPay's
+/// payments.
+const FINAL_SWEEPS: [u64; 4] = [61, 46 * 60, 3 * 60 * 60, 25 * 60 * 60];
+/// Real time limit of a reconciler's run. It must not be exceeded even if the machine is suspended for a while.
+const SWEEP_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A long run prints its progress after this number of histories.
+const PROGRESS_INTERVAL: usize = 25_000;
 
-/// What the provider does with a create call.
+/// The provider's reply to a create call.
 #[derive(Clone, Copy, Debug)]
 enum Reply {
     Accepts,
-    /// It makes a payment, and the answer is lost.
-    IsNotHeard,
-    /// It makes none.
-    Refuses,
+    /// Creates a payment, but the response is lost.
+    AcceptsButTimesOut,
+    /// Creates no payment.
+    Rejects,
     Throttles,
-    /// It makes none, and answers nonsense.
-    Babbles,
+    /// Creates no payment, and sends an invalid response.
+    RepliesNonsense,
 }
 
 #[derive(Clone, Debug)]
@@ -66,24 +67,24 @@ enum Step {
         payment: usize,
         reply: Reply,
     },
-    /// A webhook about the latest or an earlier of the ids that the provider has made.
+    /// A webhook about any of the ids that the provider has created for the payment.
     Webhook {
         payment: usize,
         id: prop::sample::Index,
         outcome: Outcome,
         amount: Option<&'static str>,
-        /// As FinvyPay names it; ApoloPay names none.
+        /// For FinvyPay; ApoloPay reports no currency.
         currency: Option<&'static str>,
         shape: usize,
-        names_ours: bool,
+        has_our_id: bool,
     },
-    /// A webhook about something that nobody knows.
-    Stranger {
+    /// A webhook about an unknown payment.
+    UnknownWebhook {
         provider: Provider,
         shape: usize,
     },
-    /// FinvyPay comes to know something, and its webhook is lost.
-    Silence {
+    /// The status changes at FinvyPay, but its webhook is lost.
+    LostWebhook {
         payment: usize,
         outcome: Outcome,
     },
@@ -92,27 +93,27 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Moment {
-    /// What happens at once.
+struct Round {
+    /// Concurrent steps.
     steps: Vec<Step>,
-    /// Whether one of them may die.
-    is_deadly: bool,
-    /// In which order their calls are made.
+    /// Whether one of them may crash.
+    may_crash: bool,
+    /// The seed for the order of their calls.
     seed: u64,
 }
 
-fn moments() -> impl Strategy<Value = Vec<Moment>> {
+fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let outcome = facts::outcomes();
     let reply = prop::sample::select(vec![
         Reply::Accepts,
         Reply::Accepts,
         Reply::Accepts,
         Reply::Accepts,
-        Reply::IsNotHeard,
-        Reply::IsNotHeard,
-        Reply::Refuses,
+        Reply::AcceptsButTimesOut,
+        Reply::AcceptsButTimesOut,
+        Reply::Rejects,
         Reply::Throttles,
-        Reply::Babbles,
+        Reply::RepliesNonsense,
     ]);
     let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("25.49"), None]);
     let currency = prop_oneof![
@@ -125,170 +126,173 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
         8 => (
             payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..4_usize, any::<bool>(),
         )
-            .prop_map(|(payment, id, outcome, amount, currency, shape, names_ours)| Step::Webhook {
+            .prop_map(|(payment, id, outcome, amount, currency, shape, has_our_id)| Step::Webhook {
                 payment,
                 id,
                 outcome,
                 amount,
                 currency,
                 shape,
-                names_ours,
+                has_our_id,
             }),
         1 => (prop::sample::select(Provider::ALL.to_vec()), 0..4_usize)
-            .prop_map(|(provider, shape)| Step::Stranger { provider, shape }),
-        2 => (payment, outcome).prop_map(|(payment, outcome)| Step::Silence { payment, outcome }),
+            .prop_map(|(provider, shape)| Step::UnknownWebhook { provider, shape }),
+        2 => (payment, outcome).prop_map(|(payment, outcome)| Step::LostWebhook { payment, outcome }),
         1 => Just(Step::Sweep),
         2 => prop::sample::select(vec![1, 31, 61, 400, 3000, 90_000]).prop_map(Step::Wait),
     ];
-    let moment = (
+    let round = (
         prop::collection::vec(step, 1..4),
         prop::bool::weighted(0.3),
         any::<u64>(),
     )
-        .prop_map(|(steps, is_deadly, seed)| Moment { steps, is_deadly, seed });
-    prop::collection::vec(moment, 20..60)
+        .prop_map(|(steps, may_crash, seed)| Round { steps, may_crash, seed });
+    prop::collection::vec(round, 20..60)
 }
 
-/// What the provider made for one attempt.
+/// The ids that the provider created for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Made {
+struct ProviderIds {
     /// `processId` or `paymentId`.
     payment: String,
     /// `txn_id`.
     transaction: String,
 }
 
-/// One payment of the shop, as the provider and the buyer know it.
-struct Life {
+/// The history of one payment, as the provider and the buyer know it.
+struct History {
     provider: Provider,
     order: String,
     key: IdempotencyKey,
     /// Whether there was a request for it.
-    is_begun: bool,
-    /// Our id, once the provider or the shop has heard it.
+    is_requested: bool,
+    /// Our id, once the provider or the buyer has received it.
     id: Option<PaymentId>,
-    /// By attempt: FinvyPay answers the same attempt with the same payment.
-    made: Vec<(u32, Made)>,
-    /// The ids that the shop was told in an answer.
-    told: BTreeSet<String>,
-    /// What FinvyPay would answer of its latest payment.
-    silent: Status,
+    /// By attempt. FinvyPay returns the same payment for the same attempt.
+    provider_ids: Vec<(u32, ProviderIds)>,
+    /// The provider's ids that the buyer received in a response.
+    returned_ids: BTreeSet<String>,
+    /// The status at FinvyPay of the payment that the buyer received.
+    provider_status: Status,
     /// Webhooks that were acknowledged, and those that were not.
-    heard: Vec<Notification>,
-    unheard: Vec<Notification>,
-    in_flight: usize,
-    is_refused: bool,
+    acknowledged: Vec<Notification>,
+    unacknowledged: Vec<Notification>,
+    calls_in_progress: usize,
+    is_rejected: bool,
 }
 
-/// What must have become of a payment: the model.
+/// The model: the expected result of a history.
 struct Model {
     status: Status,
-    /// Facts that nobody can know the payment of.
-    parked: usize,
+    /// The number of facts that cannot be matched with the payment.
+    unmatched: usize,
 }
 
-impl Life {
+impl History {
     fn model(&self) -> Model {
-        let own = if self.is_refused {
+        let own_status = if self.is_rejected {
             Status::Failed
         } else {
             Status::Expired
         };
-        // FinvyPay can be asked whose an id is. ApoloPay cannot: an id must have been told, or have come with ours.
+        // Polling FinvyPay tells which payment an id belongs to. At ApoloPay an id is known only from a response or
+        // from a webhook that also has our id.
         let is_known = |id: &Reference| {
             self.provider == Provider::FinvyPay
-                || self.told.contains(id.as_str())
+                || self.returned_ids.contains(id.as_str())
                 || self
-                    .heard
+                    .acknowledged
                     .iter()
-                    .any(|event| event.payment_id.is_some() && event.fact.references().any(|other| other == id))
+                    .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
         };
-        let is_ours = |event: &&Notification| event.payment_id.is_some() || event.fact.references().any(is_known);
-        let rungs = self
-            .heard
+        let is_matched =
+            |webhook: &&Notification| webhook.payment_id.is_some() || webhook.fact.references().any(is_known);
+        let statuses = self
+            .acknowledged
             .iter()
-            .filter(is_ours)
-            .filter_map(|event| facts::implied_status(&event.fact));
+            .filter(is_matched)
+            .filter_map(|webhook| facts::implied_status(&webhook.fact));
         Model {
-            status: rungs.fold(own.join(self.silent), Status::join),
-            parked: self
-                .heard
+            status: statuses.fold(own_status.join(self.provider_status), Status::join),
+            unmatched: self
+                .acknowledged
                 .iter()
-                .filter(|event| !is_ours(event))
-                .map(|event| event.fact.digest())
+                .filter(|webhook| !is_matched(webhook))
+                .map(|webhook| webhook.fact.digest())
                 .collect::<BTreeSet<_>>()
                 .len(),
         }
     }
 }
 
-struct Shop {
+struct Simulation {
     table: MemoryTable,
     store: Store,
-    keys: SecretCache<ApiKey, KeyAtHand>,
-    lives: Vec<Mutex<Life>>,
-    strangers: Mutex<Vec<Notification>>,
-    book: Book,
-    made: AtomicUsize,
-    later: Duration,
+    keys: SecretCache<ApiKey, StaticSecret>,
+    histories: Vec<Mutex<History>>,
+    unknown_webhooks: Mutex<Vec<Notification>>,
+    status_api: FakeProvider,
+    /// The number of ids that the providers have created.
+    id_count: AtomicUsize,
+    clock_offset: Duration,
 }
 
-impl Shop {
+impl Simulation {
     fn new() -> Self {
         let table = MemoryTable::new().unwrap();
-        let life = |index: usize| Life {
+        let history = |index: usize| History {
             provider: Provider::ALL[index % 2],
             // Two orders have several payments.
             order: format!("o{}", if index % 2 == 1 { index % 6 } else { index }),
             key: IdempotencyKey::parse("create", format!("k{index}").as_bytes()).unwrap(),
-            is_begun: false,
+            is_requested: false,
             id: None,
-            made: Vec::new(),
-            told: BTreeSet::new(),
-            silent: Status::Creating,
-            heard: Vec::new(),
-            unheard: Vec::new(),
-            in_flight: 0,
-            is_refused: false,
+            provider_ids: Vec::new(),
+            returned_ids: BTreeSet::new(),
+            provider_status: Status::Creating,
+            acknowledged: Vec::new(),
+            unacknowledged: Vec::new(),
+            calls_in_progress: 0,
+            is_rejected: false,
         };
         Self {
             store: table.store(),
             table,
             keys: api_keys(),
-            lives: (0..PAYMENTS).map(|index| Mutex::new(life(index))).collect(),
-            strangers: Mutex::default(),
-            book: Book::default(),
-            made: AtomicUsize::new(0),
-            later: Duration::ZERO,
+            histories: (0..PAYMENTS).map(|index| Mutex::new(history(index))).collect(),
+            unknown_webhooks: Mutex::default(),
+            status_api: FakeProvider::default(),
+            id_count: AtomicUsize::new(0),
+            clock_offset: Duration::ZERO,
         }
     }
 
-    fn life(&self, index: usize) -> std::sync::MutexGuard<'_, Life> {
-        self.lives[index].lock().unwrap()
+    fn history(&self, index: usize) -> std::sync::MutexGuard<'_, History> {
+        self.histories[index].lock().unwrap()
     }
 
-    /// Lets something happen by itself.
-    async fn alone(&self, flow: impl Future<Output = ()>) {
-        let mut alone = Exhaustive::default();
-        play(vec![act_later(self.later, flow)], &mut alone, 0).await;
+    /// Runs one flow without concurrency.
+    async fn run_alone(&self, flow: impl Future<Output = ()>) {
+        let mut scheduler = Exhaustive::default();
+        run_interleaved(vec![task_later(self.clock_offset, flow)], &mut scheduler, 0).await;
     }
 
-    async fn live(&mut self, moments: &[Moment]) {
-        for moment in moments {
-            for step in &moment.steps {
+    async fn run(&mut self, rounds: &[Round]) {
+        for round in rounds {
+            for step in &round.steps {
                 if let Step::Wait(seconds) = step
-                    && self.later < LIFE
+                    && self.clock_offset < MAX_SPAN
                 {
-                    self.later += Duration::from_secs(*seconds);
+                    self.clock_offset += Duration::from_secs(*seconds);
                 }
             }
-            let acts = moment
+            let tasks = round
                 .steps
                 .iter()
-                .map(|step| act_later(self.later, self.step(step)))
+                .map(|step| task_later(self.clock_offset, self.step(step)))
                 .collect();
-            let mut choices = Random(fastrand::Rng::with_seed(moment.seed));
-            play(acts, &mut choices, moment.is_deadly.into()).await;
+            let mut scheduler = Random(fastrand::Rng::with_seed(round.seed));
+            run_interleaved(tasks, &mut scheduler, round.may_crash.into()).await;
         }
     }
 
@@ -302,35 +306,35 @@ impl Shop {
                 amount,
                 currency,
                 shape,
-                names_ours,
+                has_our_id,
             } => {
-                let event = {
-                    let life = self.life(*payment);
-                    if life.made.is_empty() {
+                let webhook = {
+                    let history = self.history(*payment);
+                    if history.provider_ids.is_empty() {
                         return;
                     }
-                    let (_, made) = &life.made[id.index(life.made.len())];
-                    let ours = life.id.filter(|_| *names_ours);
+                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
+                    let our_id = history.id.filter(|_| *has_our_id);
                     let money = (*amount, *currency);
-                    webhook(life.provider, made, *outcome, money, *shape, ours, &life.order)
+                    webhook(history.provider, ids, *outcome, money, *shape, our_id, &history.order)
                 };
-                self.deliver(*payment, event).await;
+                self.deliver(*payment, webhook).await;
             }
-            Step::Stranger { provider, shape } => {
-                let made = self.make();
-                let event = webhook(
+            Step::UnknownWebhook { provider, shape } => {
+                let ids = self.create_ids();
+                let webhook = webhook(
                     *provider,
-                    &made,
+                    &ids,
                     Outcome::Completed,
                     (Some("25.50"), Some("USD")),
                     *shape,
                     None,
-                    "nobody's",
+                    "unknown",
                 );
-                self.strangers.lock().unwrap().push(event.clone());
-                record_notification(&self.store, &event, clock::now()).await.unwrap();
+                self.unknown_webhooks.lock().unwrap().push(webhook.clone());
+                record_notification(&self.store, &webhook, clock::now()).await.unwrap();
             }
-            Step::Silence { payment, outcome } => self.keep_silent(*payment, *outcome),
+            Step::LostWebhook { payment, outcome } => self.lose_webhook(*payment, *outcome),
             Step::Sweep => {
                 self.sweep().await;
             }
@@ -338,10 +342,10 @@ impl Shop {
         }
     }
 
-    /// An id that nobody has had.
-    fn make(&self) -> Made {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        Made {
+    /// Creates new ids at a provider.
+    fn create_ids(&self) -> ProviderIds {
+        let number = self.id_count.fetch_add(1, Ordering::Relaxed);
+        ProviderIds {
             payment: format!("00000000-0000-4000-8000-{number:012}"),
             transaction: format!("FP{number}"),
         }
@@ -349,9 +353,9 @@ impl Shop {
 
     async fn create(&self, index: usize, reply: Reply) {
         let (provider, order, key) = {
-            let mut life = self.life(index);
-            life.is_begun = true;
-            (life.provider, life.order.clone(), life.key.clone())
+            let mut history = self.history(index);
+            history.is_requested = true;
+            (history.provider, history.order.clone(), history.key.clone())
         };
         let keyed = IdempotentRequest {
             key,
@@ -366,182 +370,191 @@ impl Shop {
                 clock::now(),
             )
         };
-        let heard = Mutex::new(None);
-        let gateway = |id, _| Counter {
-            shop: self,
+        let received_id = Mutex::new(None);
+        let gateway = |id, _| SimulatedGateway {
+            simulation: self,
             index,
             reply,
             id,
-            heard: &heard,
+            received_id: &received_id,
         };
         match create_payment::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
-                let mut life = self.life(index);
+                let mut history = self.history(index);
                 assert_eq!(
-                    *life.id.get_or_insert(creation.payment),
+                    *history.id.get_or_insert(creation.payment),
                     creation.payment,
-                    "one key, one payment"
+                    "one payment per key"
                 );
-                let body: Value = serde_json::from_str(&creation.answer.body).unwrap();
+                let body: Value = serde_json::from_str(&creation.response.body).unwrap();
                 let ids = ["processId", "paymentId"].map(|name| body[name].as_str().map(str::to_owned));
-                life.told.extend(ids.into_iter().flatten());
-                match creation.answer.status {
+                history.returned_ids.extend(ids.into_iter().flatten());
+                match creation.response.status {
                     201 => {}
-                    422 => life.is_refused = true,
+                    422 => history.is_rejected = true,
                     other => panic!("{other}"),
                 }
             }
             Err(problem) => {
-                let answer = problem.to_answer();
-                assert!([409, 502, 503, 504].contains(&answer.status), "{answer:?}");
+                let response = problem.to_stored_response();
+                assert!([409, 502, 503, 504].contains(&response.status), "{response:?}");
             }
         }
-        // Whoever heard it and came to its end has attached it, though another has the key and the answer is 409.
-        let heard = heard.into_inner().unwrap();
-        self.life(index).told.extend(heard);
+        // A holder that received an id and finished has attached it, even if it lost the key and its response is 409.
+        let received_id = received_id.into_inner().unwrap();
+        self.history(index).returned_ids.extend(received_id);
     }
 
-    async fn deliver(&self, index: usize, event: Notification) {
-        // Until it is acknowledged, it is not.
-        self.life(index).unheard.push(event.clone());
-        record_notification(&self.store, &event, clock::now()).await.unwrap();
-        let mut life = self.life(index);
-        life.unheard.retain(|unheard| *unheard != event);
-        life.heard.push(event);
+    async fn deliver(&self, index: usize, webhook: Notification) {
+        self.history(index).unacknowledged.push(webhook.clone());
+        record_notification(&self.store, &webhook, clock::now()).await.unwrap();
+        let mut history = self.history(index);
+        history
+            .unacknowledged
+            .retain(|unacknowledged| *unacknowledged != webhook);
+        history.acknowledged.push(webhook);
     }
 
-    /// FinvyPay's own word about its payments, which only climbs here: it is asked at some later time.
-    fn keep_silent(&self, index: usize, outcome: Outcome) {
-        let mut life = self.life(index);
-        if life.provider == Provider::FinvyPay
-            && let Some(rung) = outcome.implied_status()
-            && !life.told.is_empty()
+    /// Raises the status at FinvyPay, which a later poll returns.
+    fn lose_webhook(&self, index: usize, outcome: Outcome) {
+        let mut history = self.history(index);
+        if history.provider == Provider::FinvyPay
+            && let Some(status) = outcome.implied_status()
+            && !history.returned_ids.is_empty()
         {
-            life.silent = life.silent.join(rung);
+            history.provider_status = history.provider_status.join(status);
         }
     }
 
-    /// What FinvyPay answers now.
-    fn write_book(&self) {
+    /// Updates the responses of FinvyPay's status API.
+    fn update_status_api(&self) {
         let mut orders: BTreeMap<String, Vec<Notification>> = BTreeMap::new();
-        for life in &self.lives {
-            let life = life.lock().unwrap();
-            if life.provider != Provider::FinvyPay {
+        for history in &self.histories {
+            let history = history.lock().unwrap();
+            if history.provider != Provider::FinvyPay {
                 continue;
             }
-            for (_, made) in &life.made {
-                // Only the payment whose page the buyer saw can have moved.
-                let is_seen = life.told.contains(&made.payment);
-                let word = if is_seen { life.silent } else { Status::Pending };
+            for (_, ids) in &history.provider_ids {
+                // Only a payment whose ids the buyer received can have been paid.
+                let is_received = history.returned_ids.contains(&ids.payment);
+                let status = if is_received {
+                    history.provider_status
+                } else {
+                    Status::Pending
+                };
                 let data = json!({
-                    "transactionId": made.transaction, "orderId": life.order, "status": word_for(word),
-                    "amount": 25.5, "currency": "USD", "metadata": { "paymentFunctionsId": life.id },
+                    "transactionId": ids.transaction, "orderId": history.order, "status": finvypay_status(status),
+                    "amount": 25.5, "currency": "USD", "metadata": { "paymentFunctionsId": history.id },
                 });
-                let read = |asked: &str| {
+                let read = |id: &str| {
                     let reply = reply(&json!({ "success": true, "data": data }));
-                    finvypay::status::read_status(&reply, &Reference::parse(asked).unwrap())
+                    finvypay::status::read_status(&reply, &Reference::parse(id).unwrap())
                         .unwrap()
                         .unwrap()
                 };
-                for asked in [&made.payment, &made.transaction] {
-                    self.book.knows(asked, read(asked));
+                for id in [&ids.payment, &ids.transaction] {
+                    self.status_api.set_status(id, read(id));
                 }
                 orders
-                    .entry(life.order.clone())
+                    .entry(history.order.clone())
                     .or_default()
-                    .push(read(&made.transaction));
+                    .push(read(&ids.transaction));
             }
         }
-        for (order, events) in orders {
-            self.book.lists(&order, events);
+        for (order, transactions) in orders {
+            self.status_api.set_transactions(&order, transactions);
         }
     }
 
     async fn sweep(&self) {
-        self.write_book();
-        let sweep = Sweep::new(&self.store, self.book.clone(), clock::now());
-        let (report, _) = sweep.run(TIME).await.unwrap();
+        self.update_status_api();
+        let sweep = Sweep::new(&self.store, self.status_api.clone(), clock::now());
+        let (report, _) = sweep.run(SWEEP_LIMIT).await.unwrap();
         assert_eq!((report.failed, report.unfinished), (0, false), "{report:?}");
     }
 
-    /// What comes next in life, until everything is settled.
-    async fn carry_on(&mut self) {
-        self.later += Duration::from_secs(61);
+    /// Recovers as in production, until every payment has ended.
+    async fn recover(&mut self) {
+        self.clock_offset += Duration::from_secs(61);
         for index in 0..PAYMENTS {
-            let unheard = std::mem::take(&mut self.life(index).unheard);
-            for event in unheard {
-                self.alone(self.deliver(index, event)).await;
+            let unacknowledged = std::mem::take(&mut self.history(index).unacknowledged);
+            for webhook in unacknowledged {
+                self.run_alone(self.deliver(index, webhook)).await;
             }
-            if self.life(index).is_begun {
-                self.alone(self.create(index, Reply::Accepts)).await;
+            if self.history(index).is_requested {
+                self.run_alone(self.create(index, Reply::Accepts)).await;
             }
         }
-        let strangers = self.strangers.lock().unwrap().clone();
-        for event in &strangers {
-            self.alone(async {
-                record_notification(&self.store, event, clock::now()).await.unwrap();
+        let unknown_webhooks = self.unknown_webhooks.lock().unwrap().clone();
+        for webhook in &unknown_webhooks {
+            self.run_alone(async {
+                record_notification(&self.store, webhook, clock::now()).await.unwrap();
             })
             .await;
         }
-        for seconds in AT_LAST {
-            self.later += Duration::from_secs(seconds);
-            self.alone(self.sweep()).await;
+        for seconds in FINAL_SWEEPS {
+            self.clock_offset += Duration::from_secs(seconds);
+            self.run_alone(self.sweep()).await;
         }
     }
 
-    /// Gives how many payments were begun.
+    /// Compares every payment with the model, and returns the number of requested payments.
     async fn assert_as_modelled(&self) -> usize {
         let items = self.table.items().unwrap();
-        let begun = self.lives.iter().filter(|life| life.lock().unwrap().is_begun).count();
+        let requested = self
+            .histories
+            .iter()
+            .filter(|history| history.lock().unwrap().is_requested)
+            .count();
         let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
-        assert_eq!(states, begun, "one payment for each key");
-        let mut parked = self
-            .strangers
+        assert_eq!(states, requested, "one payment per key");
+        let mut unmatched = self
+            .unknown_webhooks
             .lock()
             .unwrap()
             .iter()
-            .map(|event| event.fact.digest())
+            .map(|webhook| webhook.fact.digest())
             .collect::<BTreeSet<_>>()
             .len();
-        for life in &self.lives {
+        for history in &self.histories {
             let id = {
-                let life = life.lock().unwrap();
-                assert_eq!(life.id.is_some(), life.is_begun, "every key has its answer");
-                let Some(id) = life.id else { continue };
+                let history = history.lock().unwrap();
+                assert_eq!(history.id.is_some(), history.is_requested, "every key has a payment");
+                let Some(id) = history.id else { continue };
                 id
             };
             let payment = self.store.payment(id).await.unwrap().unwrap();
             let handed_out: Vec<Reference> = {
-                let told = &life.lock().unwrap().told;
-                told.iter().filter_map(|id| Reference::parse(id)).collect()
+                let returned_ids = &history.lock().unwrap().returned_ids;
+                returned_ids.iter().filter_map(|id| Reference::parse(id)).collect()
             };
             for reference in handed_out.iter().chain(&payment.references) {
                 let owner = self.store.owner(payment.provider, reference).await.unwrap();
-                assert_eq!(owner, Some(id), "{reference:?} leads to the payment");
+                assert_eq!(owner, Some(id), "owner of {reference:?}");
             }
-            let life = life.lock().unwrap();
-            let model = life.model();
-            assert_eq!(payment.status, model.status, "{payment:?} {:?}", life.heard);
-            parked += model.parked;
+            let history = history.lock().unwrap();
+            let model = history.model();
+            assert_eq!(payment.status, model.status, "{payment:?} {:?}", history.acknowledged);
+            unmatched += model.unmatched;
             let is_fact = is_in_ledger(id);
             let (ledger, facts): (Vec<&str>, Vec<Fact>) = items
                 .iter()
                 .filter(|item| is_fact(item))
                 .filter_map(|item| Some((item["sk"]["S"].as_str()?.strip_prefix("FACT#")?, fact_in(item))))
                 .unzip();
-            let missing = life
-                .heard
+            let missing = history
+                .acknowledged
                 .iter()
-                .filter(|event| !ledger.contains(&event.fact.digest().as_str()));
-            let missing = missing.map(|event| event.fact.digest()).collect::<BTreeSet<_>>();
+                .filter(|webhook| !ledger.contains(&webhook.fact.digest().as_str()));
+            let missing = missing.map(|webhook| webhook.fact.digest()).collect::<BTreeSet<_>>();
             assert_eq!(
                 missing.len(),
-                model.parked,
-                "what was acknowledged is in the ledger, or parked"
+                model.unmatched,
+                "acknowledged facts are in the ledger or unmatched"
             );
             assert_eq!(
                 payment.attention.contains(&AttentionReason::DuplicatePayment),
-                came_twice(&facts),
+                was_captured_twice(&facts),
                 "{payment:?} {facts:?}"
             );
             let is_other_money = |fact: &Fact| facts::implied_status(fact) == Some(Status::Review);
@@ -554,20 +567,17 @@ impl Shop {
                 assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
             }
         }
-        let in_places: usize = items
+        let stored: usize = items
             .iter()
             .filter(|item| item["sk"]["S"] == "UNMATCHED")
             .map(|item| digests(item).len())
             .sum();
-        assert_eq!(
-            in_places, parked,
-            "what nobody knows the payment of is kept, and nothing else"
-        );
-        begun
+        assert_eq!(stored, unmatched, "only unmatched facts are kept");
+        requested
     }
 }
 
-/// A fact as it is in a ledger.
+/// Reads a fact from its item in a ledger.
 fn fact_in(item: &Value) -> Fact {
     let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
     let reference = |name: &str| Reference::parse(&text(name)?);
@@ -576,15 +586,15 @@ fn fact_in(item: &Value) -> Fact {
         transaction: reference("transaction"),
         amount: text("amount").and_then(|text| Decimal::parse(&text)),
         currency: text("currency"),
-        ..facts::said(
+        ..facts::fact(
             serde_json::from_value(item["provider"]["S"].clone()).unwrap(),
             serde_json::from_value(item["outcome"]["S"].clone()).unwrap(),
         )
     }
 }
 
-/// Whether a payment's money came under two ids of one kind.
-fn came_twice(facts: &[Fact]) -> bool {
+/// Whether a payment was captured under two ids of the same kind.
+fn was_captured_twice(facts: &[Fact]) -> bool {
     let under = |id: fn(&Fact) -> &Option<Reference>| {
         let paid = facts
             .iter()
@@ -594,7 +604,7 @@ fn came_twice(facts: &[Fact]) -> bool {
     under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
 }
 
-/// The distinct facts that are parked in a place.
+/// The digests of the distinct facts in an item of unmatched notifications.
 fn digests(item: &Value) -> BTreeSet<String> {
     let texts = item["facts"]["SS"].as_array().unwrap();
     let read = |text: &Value| {
@@ -606,74 +616,76 @@ fn digests(item: &Value) -> BTreeSet<String> {
     texts.iter().map(read).collect()
 }
 
-/// A call to the provider that is in progress.
-struct Flight<'a>(&'a Mutex<Life>);
+/// A call to the provider in progress.
+struct CallInProgress<'a>(&'a Mutex<History>);
 
-impl<'a> Flight<'a> {
-    fn begin(life: &'a Mutex<Life>) -> Self {
-        let flights = {
-            let mut begun = life.lock().unwrap();
-            begun.in_flight += 1;
-            begun.in_flight
+impl<'a> CallInProgress<'a> {
+    fn start(history: &'a Mutex<History>) -> Self {
+        let in_progress = {
+            let mut locked = history.lock().unwrap();
+            locked.calls_in_progress += 1;
+            locked.calls_in_progress
         };
-        let flight = Self(life);
-        assert_eq!(flights, 1, "one call at a time");
-        flight
+        let call = Self(history);
+        assert_eq!(in_progress, 1, "one call at a time");
+        call
     }
 }
 
-impl Drop for Flight<'_> {
+impl Drop for CallInProgress<'_> {
     fn drop(&mut self) {
-        if let Ok(mut life) = self.0.lock() {
-            life.in_flight -= 1;
+        if let Ok(mut history) = self.0.lock() {
+            history.calls_in_progress -= 1;
         }
     }
 }
 
-/// The provider, for one call.
-struct Counter<'a> {
-    shop: &'a Shop,
+/// The provider for one call.
+struct SimulatedGateway<'a> {
+    simulation: &'a Simulation,
     index: usize,
     reply: Reply,
     id: PaymentId,
-    /// The id in an answer that the caller has heard.
-    heard: &'a Mutex<Option<String>>,
+    /// The id that the caller has received.
+    received_id: &'a Mutex<Option<String>>,
 }
 
-impl Gateway for Counter<'_> {
+impl Gateway for SimulatedGateway<'_> {
     async fn create(&self, _payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
-        let _flight = Flight::begin(&self.shop.lives[self.index]);
-        // Others go on meanwhile, and the caller may die before it has the answer.
+        let _call = CallInProgress::start(&self.simulation.histories[self.index]);
+        // Other flows run meanwhile, and the caller may crash before it has the response.
         wrap(ExternalCall::CreateAtProvider, std::future::ready(())).await;
-        let mut life = self.shop.life(self.index);
-        assert!(life.id.is_none_or(|id| id == self.id), "one key, one payment");
-        life.id = Some(self.id);
+        let mut history = self.simulation.history(self.index);
+        assert!(history.id.is_none_or(|id| id == self.id), "one payment per key");
+        history.id = Some(self.id);
         match self.reply {
-            Reply::Refuses => {
+            Reply::Rejects => {
                 return Err(CallError::Rejected {
                     code: None,
                     references: Vec::new(),
                 });
             }
             Reply::Throttles => return Err(CallError::Throttled { retry_after: None }),
-            Reply::Babbles => return Err(CallError::unusable("nonsense")),
-            Reply::Accepts | Reply::IsNotHeard => {}
+            Reply::RepliesNonsense => return Err(CallError::unusable("nonsense")),
+            Reply::Accepts | Reply::AcceptsButTimesOut => {}
         }
-        let known = life
-            .made
+        let known = history
+            .provider_ids
             .iter()
-            .find(|(of, _)| life.provider == Provider::FinvyPay && *of == attempt);
-        let made = known.map(|(_, made)| made.clone()).unwrap_or_else(|| self.shop.make());
-        if !life.made.iter().any(|(_, known)| *known == made) {
-            life.made.push((attempt, made.clone()));
+            .find(|(of, _)| history.provider == Provider::FinvyPay && *of == attempt);
+        let ids = known
+            .map(|(_, ids)| ids.clone())
+            .unwrap_or_else(|| self.simulation.create_ids());
+        if !history.provider_ids.iter().any(|(_, known)| *known == ids) {
+            history.provider_ids.push((attempt, ids.clone()));
         }
-        if matches!(self.reply, Reply::IsNotHeard) {
+        if matches!(self.reply, Reply::AcceptsButTimesOut) {
             return Err(CallError::TimedOut);
         }
-        *self.heard.lock().unwrap() = Some(made.payment.clone());
+        *self.received_id.lock().unwrap() = Some(ids.payment.clone());
         Ok(Accepted {
             checkout_session: CheckoutSession {
-                reference: Reference::parse(&made.payment).unwrap(),
+                reference: Reference::parse(&ids.payment).unwrap(),
                 redirect_url: None,
                 expires_at: None,
             },
@@ -682,36 +694,37 @@ impl Gateway for Counter<'_> {
     }
 }
 
-/// A webhook in one of its provider's shapes, read as the function reads it.
+/// A webhook in one of its provider's shapes, parsed as by the webhook-handler.
 fn webhook(
     provider: Provider,
-    made: &Made,
+    ids: &ProviderIds,
     outcome: Outcome,
     (amount, currency): (Option<&str>, Option<&str>),
     shape: usize,
-    ours: Option<PaymentId>,
+    our_id: Option<PaymentId>,
     order: &str,
 ) -> Notification {
     let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
-    let metadata = ours
+    let metadata = our_id
         .map(|id| json!({ "paymentFunctionsId": id }))
         .unwrap_or_else(|| json!({}));
-    let word = if outcome == Outcome::Unrecognised {
+    let status = if outcome == Outcome::Unrecognised {
         "settled"
     } else {
         outcome.name()
     };
     let body = match (provider, shape) {
         (Provider::ApoloPay, 0 | 1) => {
-            json!({ "id": made.payment, "status": word, "amount": amount, "metadata": metadata })
+            json!({ "id": ids.payment, "status": status, "amount": amount, "metadata": metadata })
         }
         (Provider::ApoloPay, _) => {
-            json!({ "processId": made.payment, "event": format!("payment.{word}"), "amount": amount, "metadata": metadata })
+            let event = format!("payment.{status}");
+            json!({ "processId": ids.payment, "event": event, "amount": amount, "metadata": metadata })
         }
-        // FinvyPay's general webhook has no place for our id.
-        (Provider::FinvyPay, 0 | 1) if ours.is_none() => {
-            let general = json!({ "success": true, "status": word.to_uppercase(), "data": {
-                "amount": amount, "currency": currency, "order_id": order, "txn_id": made.transaction,
+        // FinvyPay's general webhook has no field for our id.
+        (Provider::FinvyPay, 0 | 1) if our_id.is_none() => {
+            let general = json!({ "success": true, "status": status.to_uppercase(), "data": {
+                "amount": amount, "currency": currency, "order_id": order, "txn_id": ids.transaction,
             } });
             if shape == 0 {
                 general
@@ -720,15 +733,15 @@ fn webhook(
             }
         }
         (Provider::FinvyPay, _) => json!({
-            "event": format!("payment.{word}"), "status": word.to_uppercase(), "paymentId": made.payment, "orderId": order,
-            "amount": amount, "currency": currency, "metadata": metadata,
+            "event": format!("payment.{status}"), "status": status.to_uppercase(), "paymentId": ids.payment,
+            "orderId": order, "amount": amount, "currency": currency, "metadata": metadata,
         }),
     };
     webhooks(provider).read(body.to_string().as_bytes()).unwrap()
 }
 
-/// FinvyPay's word for a status.
-fn word_for(status: Status) -> &'static str {
+/// FinvyPay's name of a status.
+fn finvypay_status(status: Status) -> &'static str {
     match status {
         Status::Completed => "COMPLETED",
         Status::Failed => "FAILED",
@@ -745,59 +758,59 @@ fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
     }
 }
 
-/// Lives one shop through, as a seed has it. Gives how many of its payments were begun.
-fn live_through(runtime: &Runtime, seed: [u8; 32]) -> usize {
+/// Runs the simulation with a seed, and returns the number of its requested payments.
+fn run_simulation(runtime: &Runtime, seed: [u8; 32]) -> usize {
     let config = Config {
         cases: 1,
         failure_persistence: None,
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let begun = AtomicUsize::new(0);
+    let requested = AtomicUsize::new(0);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let ran = TestRunner::new_with_rng(config, rng).run(&moments(), |moments| {
-        let lived = runtime.block_on(async {
-            let mut shop = Shop::new();
-            shop.live(&moments).await;
-            shop.carry_on().await;
-            shop.assert_as_modelled().await
+    let ran = TestRunner::new_with_rng(config, rng).run(&rounds(), |rounds| {
+        let count = runtime.block_on(async {
+            let mut simulation = Simulation::new();
+            simulation.run(&rounds).await;
+            simulation.recover().await;
+            simulation.assert_as_modelled().await
         });
-        begun.store(lived, Ordering::Relaxed);
+        requested.store(count, Ordering::Relaxed);
         Ok(())
     });
     ran.unwrap_or_else(|failure| panic!("{failure}\nseed {}", hex::encode(seed)));
-    begun.into_inner()
+    requested.into_inner()
 }
 
 #[test]
-fn every_life_of_a_payment_ends_as_the_model_says() {
-    let histories: usize = std::env::var("HISTORIES").map_or(500, |number| number.parse().unwrap());
+fn random_histories_end_as_the_model_predicts() {
+    let wanted: usize = std::env::var("HISTORIES").map_or(500, |number| number.parse().unwrap());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let start = std::time::Instant::now();
-    let say = |lives: usize| {
-        aloud(&format!(
-            "histories: {lives} lives of payments in {:.1?}",
+    let report = |count: usize| {
+        print_uncaptured(&format!(
+            "histories: {count} payment histories in {:.1?}",
             start.elapsed()
         ));
     };
-    let lived = AtomicUsize::new(0);
-    let live = || {
+    let finished = AtomicUsize::new(0);
+    let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        while lived.load(Ordering::Relaxed) < histories {
-            let begun = live_through(&runtime, std::array::from_fn(|_| fastrand::u8(..)));
-            let before = lived.fetch_add(begun, Ordering::Relaxed);
-            if (before + begun) / SAID_EVERY > before / SAID_EVERY {
-                say(before + begun);
+        while finished.load(Ordering::Relaxed) < wanted {
+            let count = run_simulation(&runtime, std::array::from_fn(|_| fastrand::u8(..)));
+            let before = finished.fetch_add(count, Ordering::Relaxed);
+            if (before + count) / PROGRESS_INTERVAL > before / PROGRESS_INTERVAL {
+                report(before + count);
             }
         }
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(live);
+            scope.spawn(work);
         }
     });
-    say(lived.into_inner());
+    report(finished.into_inner());
 }

@@ -1,9 +1,9 @@
-//! Two texts, each on a line, as decimal numbers and as amounts.
+//! Two texts, one per line, as decimal numbers and as amounts.
 
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::money::{Currency, Money};
 
-use super::{paper, split};
+use super::{longhand, split};
 
 const CURRENCIES: [&str; 4] = ["USD", "JPY", "BHD", "CLF"];
 
@@ -17,21 +17,25 @@ pub fn check(bytes: &[u8]) -> bool {
     one.is_some() && other.is_some()
 }
 
-/// The number, and what it is on paper where that is not too long.
-fn read(text: &str) -> Option<(Decimal, Option<paper::Written>)> {
+/// The number, and its longhand form if that is not too long.
+fn read(text: &str) -> Option<(Decimal, Option<longhand::Written>)> {
     let number = Decimal::parse(text);
-    assert_eq!(number.is_some(), paper::is_number(text), "the grammar is JSON's");
+    assert_eq!(number.is_some(), longhand::is_number(text), "the grammar is JSON's");
     let number = number?;
     let shown = number.to_string();
-    assert_eq!(Decimal::parse(&shown).as_ref(), Some(&number), "it survives its text");
+    assert_eq!(
+        Decimal::parse(&shown).as_ref(),
+        Some(&number),
+        "round trip through its text"
+    );
     let stored = serde_json::to_string(&number).unwrap();
     assert_eq!(
         serde_json::from_str::<Decimal>(&stored).unwrap(),
         number,
-        "and the table"
+        "round trip through the table"
     );
 
-    let written = paper::write_out(text);
+    let written = longhand::write_out(text);
     for code in CURRENCIES {
         let currency: Currency = code.parse().unwrap();
         let money = Money::from_major(&number, currency);

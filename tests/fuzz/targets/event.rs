@@ -1,4 +1,4 @@
-//! A request as Lambda hands it to a function: `POST /path?query`, headers, an empty line, the body.
+//! A request as a Lambda event: `POST /path?query`, headers, an empty line, the body.
 
 use lambda_http::RequestExt;
 use lambda_http::aws_lambda_events::encodings::Base64Data;
@@ -31,18 +31,18 @@ pub fn check(bytes: &[u8]) -> bool {
         "isBase64Encoded": text.is_err(),
     });
     let event = serde_json::from_str(&event.to_string()).unwrap();
-    let request = request::request_of(event);
+    let request = request::from_api_gateway(event);
     assert_eq!((request.method(), request.raw_http_path()), (&method, path));
     let body: &[u8] = request.body();
     assert_eq!(body, message.body, "the exact bytes");
     for (name, value) in joined(&message).as_object().unwrap() {
-        let came: Vec<&[u8]> = request
+        let received: Vec<&[u8]> = request
             .headers()
             .get_all(name)
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
-        assert_eq!(came, [value.as_str().unwrap().as_bytes()], "{name}");
+        assert_eq!(received, [value.as_str().unwrap().as_bytes()], "{name}");
     }
     true
 }
@@ -53,7 +53,7 @@ fn base64(bytes: &[u8]) -> Base64Data {
     data
 }
 
-/// The headers as Lambda gives them: each once, its values joined by commas.
+/// The headers as in Lambda events: each name once, with its values joined by commas.
 fn joined(message: &Message<'_>) -> Value {
     let mut joined = serde_json::Map::new();
     for name in message.headers.keys() {

@@ -1,4 +1,4 @@
-//! Headers and a body, as a request or a reply has them: lines of `name: value`, an empty line, the body.
+//! Headers and a body: lines of `name: value`, an empty line, the body.
 
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 use lambda_http::{Body, Request};
@@ -14,7 +14,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes every line for a header that HTTP takes for one.
+    /// Reads every line that is a valid HTTP header; ignores the others.
     pub fn read(bytes: &'a [u8]) -> Self {
         let (head, body) = bytes
             .strip_prefix(b"\n")

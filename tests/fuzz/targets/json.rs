@@ -7,42 +7,45 @@ use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// How deep the reader promises to go.
+/// The documented limit of the parser.
 const MAX_DEPTH: usize = 64;
 
 pub fn check(bytes: &[u8]) -> bool {
     let ours = Json::parse(bytes);
     let text = std::str::from_utf8(bytes);
     if let Ok(json) = &ours {
-        assert!(serde_json::from_slice::<IgnoredAny>(bytes).is_ok(), "accepts too much");
+        assert!(
+            serde_json::from_slice::<IgnoredAny>(bytes).is_ok(),
+            "accepts invalid JSON"
+        );
         let compact = compact(json);
         assert_eq!(
             Json::parse(compact.as_bytes()).as_ref(),
             Ok(json),
-            "it survives its text"
+            "round trip through compact JSON"
         );
         assert_eq!(
             Json::parse(pretty(json).as_bytes()).as_ref(),
             Ok(json),
-            "and a wider one"
+            "round trip through pretty JSON"
         );
         assert_eq!(
             Fingerprint::of(json),
             Fingerprint::of(&reversed(json)),
-            "order has no meaning"
+            "the order of members does not matter"
         );
         numbers(json, &mut |number| {
-            assert!(text.unwrap().contains(number), "{number} was not written so")
+            assert!(text.unwrap().contains(number), "{number} is not in the text")
         });
     }
-    // serde_json refuses numbers that no float holds; of those nothing can be compared.
+    // serde_json rejects numbers that exceed a float, so those cannot be compared.
     let Some(theirs) = text.ok().and_then(|text| serde_json::from_str::<Tree>(text).ok()) else {
         return ours.is_ok();
     };
     assert_eq!(
         ours.is_ok(),
         !theirs.has_duplicates() && theirs.depth() <= MAX_DEPTH,
-        "refuses too much"
+        "rejects valid JSON"
     );
     if let Ok(json) = &ours {
         theirs.compare(json);
@@ -55,12 +58,12 @@ pub fn compact(json: &Json) -> String {
     serde_json::to_string(json).unwrap()
 }
 
-/// JSON text with much white space.
+/// JSON text with a lot of white space.
 pub fn pretty(json: &Json) -> String {
     format!(" \r\n{}\t", serde_json::to_string_pretty(json).unwrap())
 }
 
-/// The same value with every object's members in the opposite order.
+/// The same value with the members of every object in reverse order.
 pub fn reversed(json: &Json) -> Json {
     match json {
         Json::Array(items) => Json::Array(items.iter().map(reversed).collect()),
@@ -85,7 +88,7 @@ fn numbers(json: &Json, see: &mut impl FnMut(&str)) {
     }
 }
 
-/// What serde_json reads, with duplicates, and with numbers as floats.
+/// A value parsed by serde_json, with duplicate members, and with numbers as floats.
 enum Tree {
     Null,
     Bool(bool),
@@ -121,7 +124,7 @@ impl Tree {
             (Self::Bool(theirs), Json::Bool(ours)) => assert_eq!(theirs, ours),
             (Self::Number(theirs), Json::Number(ours)) => {
                 let ours: f64 = ours.parse().unwrap();
-                // Neighbours at most: serde_json's floats are not always the nearest.
+                // serde_json's floats are not always the nearest, but at most one off.
                 assert!(theirs.to_bits().abs_diff(ours.to_bits()) <= 1, "{theirs} {ours}");
             }
             (Self::String(theirs), Json::String(ours)) => assert_eq!(theirs, ours),
@@ -136,7 +139,7 @@ impl Tree {
                     theirs.compare(ours);
                 }
             }
-            _ => panic!("two kinds of value"),
+            _ => panic!("different types of values"),
         }
     }
 }
@@ -159,12 +162,12 @@ impl<'de> Deserialize<'de> for Tree {
                 Ok(Tree::Bool(value))
             }
 
-            #[expect(clippy::as_conversions, reason = "it is compared as a float")]
+            #[expect(clippy::as_conversions, reason = "compared as a float")]
             fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
                 Ok(Tree::Number(value as f64))
             }
 
-            #[expect(clippy::as_conversions, reason = "it is compared as a float")]
+            #[expect(clippy::as_conversions, reason = "compared as a float")]
             fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
                 Ok(Tree::Number(value as f64))
             }

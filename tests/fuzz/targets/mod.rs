@@ -1,13 +1,13 @@
-//! What is fuzzed: everything that reads bytes from outside, each with the properties that hold for any bytes.
+//! The fuzz targets: every parser of external input, with properties that hold for any bytes.
 //!
-//! That nothing panics goes without saying. What a property compares with is made another way: by serde_json, by
-//! arithmetic as on paper, or by looking at the very text.
+//! No input may panic. Properties compare results with another implementation: serde_json, longhand arithmetic, or a
+//! search in the text.
 
 mod decimal;
 mod event;
 mod headers;
 mod json;
-mod paper;
+mod longhand;
 mod quote;
 mod reply;
 mod request;
@@ -20,9 +20,9 @@ mod webhook;
 /// A fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// Its name, which is also that of its seeds' directory.
+    /// The name, also of the directory of its seeds.
     pub name: &'static str,
-    /// Panics where a property does not hold. Tells whether the bytes were taken for what the target reads.
+    /// Panics if a property is violated. Returns whether the bytes are valid input.
     pub check: fn(&[u8]) -> bool,
 }
 
@@ -49,7 +49,7 @@ const fn target(name: &'static str, check: fn(&[u8]) -> bool) -> Target {
     Target { name, check }
 }
 
-/// The bytes before the first of `separator`, and those after it.
+/// The bytes before the first `separator`, and the bytes after it.
 fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
     let at = bytes.windows(separator.len()).position(|window| window == separator);
     at.map_or((bytes, &[]), |at| (&bytes[..at], &bytes[at + separator.len()..]))

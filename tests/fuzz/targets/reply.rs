@@ -1,4 +1,4 @@
-//! What a provider answers to a request to create a payment: the status, a line; headers and a body.
+//! Providers' responses to create calls: a line with the HTTP status; headers and a body.
 
 use lambda_http::http::StatusCode;
 use payment_functions::api::payment_view;
@@ -14,14 +14,14 @@ use payment_functions::providers::http_client::{self, Reply};
 use payment_functions::providers::{apolopay, finvypay};
 
 use super::headers::Message;
-use super::{paper, split};
+use super::{longhand, split};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const ORDER_ID: &str = "ORD-APM-78901";
 
 pub fn apolopay(bytes: &[u8]) -> bool {
     let payment = payment(Provider::ApoloPay, 2550);
-    let read = read(bytes, &payment, |reply, _| apolopay::client::read(reply));
+    let read = read(bytes, &payment, |reply, _| apolopay::client::read_response(reply));
     if let Some((accepted, body)) = &read {
         let id = accepted.checkout_session.reference.as_str();
         assert_eq!(
@@ -46,15 +46,17 @@ pub fn apolopay(bytes: &[u8]) -> bool {
 
 pub fn finvypay(bytes: &[u8]) -> bool {
     let payment = payment(Provider::FinvyPay, 9999);
-    let read = read(bytes, &payment, finvypay::client::read);
+    let read = read(bytes, &payment, finvypay::client::read_response);
     if let Some((accepted, body)) = &read {
         let data = body.get("data").and_then(Json::as_object).unwrap();
         let given = |name: &str| data.get(name).filter(|value| **value != Json::Null);
         let amount = |value: &Json| match value {
-            Json::Number(text) | Json::String(text) if paper::is_number(text) => paper::minor(text, 2) == Some(9999),
+            Json::Number(text) | Json::String(text) if longhand::is_number(text) => {
+                longhand::minor(text, 2) == Some(9999)
+            }
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => false,
         };
-        assert!(given("amount").is_none_or(amount), "other money");
+        assert!(given("amount").is_none_or(amount), "another amount");
         let is_usd = |value: &Json| value.as_str().is_some_and(|code| code.eq_ignore_ascii_case("USD"));
         assert!(given("currency").is_none_or(is_usd), "another currency");
         assert!(
@@ -62,9 +64,9 @@ pub fn finvypay(bytes: &[u8]) -> bool {
             "another order"
         );
         assert!(body.get("success").is_none_or(|success| *success == Json::Bool(true)));
-        let refused = ["FAILED", "DECLINED", "ERROR", "BLOCKED", "CANCELLED", "ABANDONED"];
-        let mut words = [body.str("status"), data.str("status")].into_iter().flatten();
-        assert!(!words.any(|word| refused.contains(&word.to_ascii_uppercase().as_str())));
+        let failures = ["FAILED", "DECLINED", "ERROR", "BLOCKED", "CANCELLED", "ABANDONED"];
+        let mut statuses = [body.str("status"), data.str("status")].into_iter().flatten();
+        assert!(!statuses.any(|status| failures.contains(&status.to_ascii_uppercase().as_str())));
 
         let ids: Vec<Reference> = ["paymentId", "transactionId"]
             .iter()
@@ -75,17 +77,17 @@ pub fn finvypay(bytes: &[u8]) -> bool {
             (ids.first(), &ids)
         );
         let redirect = accepted.checkout_session.redirect_url.as_deref();
-        assert_eq!(redirect, given("redirectUrl").and_then(Json::as_str), "as it came");
-        let is_page = |url: &str| {
+        assert_eq!(redirect, given("redirectUrl").and_then(Json::as_str), "unchanged");
+        let is_http = |url: &str| {
             let lower = url.trim().to_ascii_lowercase();
             lower.starts_with("https:") || lower.starts_with("http:")
         };
-        assert!(redirect.is_none_or(is_page), "{redirect:?}");
+        assert!(redirect.is_none_or(is_http), "{redirect:?}");
         if let Some(expiry) = accepted.checkout_session.expires_at {
             assert_eq!(
                 Timestamp::parse_rfc3339(&expiry.to_string()),
                 Some(expiry),
-                "it is shown as it is"
+                "round trip through its text"
             );
         }
     }
@@ -105,7 +107,7 @@ fn payment(provider: Provider, minor: u64) -> Payment {
     }
 }
 
-/// Reads a reply as the client does; gives what was accepted, and the body that said so.
+/// Reads a response as the client does. Returns the accepted payment and the body.
 fn read(
     bytes: &[u8],
     payment: &Payment,
@@ -114,8 +116,8 @@ fn read(
     let (status, rest) = split(bytes, b"\n");
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let message = Message::read(rest);
-    let outcome =
-        http_client::check(status, &message.headers).and_then(|()| read(Reply::new(status, message.body), payment));
+    let outcome = http_client::check_status(status, &message.headers)
+        .and_then(|()| read(Reply::new(status, message.body), payment));
     let error = match outcome {
         Ok(accepted) => {
             assert!(status.is_success(), "{status}");
@@ -123,18 +125,18 @@ fn read(
                 panic!("accepted, but no object")
             };
             let after = payment.accept(accepted.checkout_session.clone(), accepted.references.clone(), NOW);
-            assert_eq!(after.status, Status::Pending, "nothing that is answered makes it paid");
-            let answer = payment_view::created(&after);
-            serde_json::from_str::<serde_json::Value>(&answer.body).unwrap();
+            assert_eq!(after.status, Status::Pending, "no response makes a payment paid");
+            let response = payment_view::created(&after);
+            serde_json::from_str::<serde_json::Value>(&response.body).unwrap();
             return Some((accepted, body));
         }
         Err(error) => error,
     };
-    let is_ours = [401, 403, 429].contains(&status.as_u16());
+    let is_not_about_payment = [401, 403, 429].contains(&status.as_u16());
     match &error {
         CallError::Rejected { code, references } => {
             assert!(
-                (status.is_success() || status.is_client_error()) && !is_ours,
+                (status.is_success() || status.is_client_error()) && !is_not_about_payment,
                 "{status}"
             );
             let is_code = |code: &str| {
@@ -142,21 +144,21 @@ fn read(
                 (1..=64).contains(&code.len()) && code.bytes().all(is_plain)
             };
             assert!(code.as_deref().is_none_or(is_code), "{code:?}");
-            assert_eq!(payment.refuse(references.clone(), NOW).status, Status::Failed);
+            assert_eq!(payment.reject(references.clone(), NOW).status, Status::Failed);
         }
         CallError::Throttled { .. } => assert_eq!(status, 429),
         CallError::KeyRefused => assert!([401, 403].contains(&status.as_u16()), "{status}"),
-        CallError::NoAnswer => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
+        CallError::NoResponse => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
         CallError::Unusable { references, .. } => {
-            assert!(!is_ours, "{status}");
+            assert!(!is_not_about_payment, "{status}");
             assert_eq!(payment.add_references(references.clone(), NOW).status, Status::Creating);
         }
-        CallError::TimedOut => panic!("nothing took time"),
+        CallError::TimedOut => panic!("unexpected timeout"),
     }
-    // Error texts go to the log: they are all known beforehand.
+    // Errors are logged, so they have only fixed texts.
     let text = error.to_string();
     assert!(
-        text.len() < 100 && text.starts_with("the provider") || text.starts_with("no answer"),
+        text.len() < 100 && text.starts_with("the provider") || text.starts_with("no response"),
         "{text}"
     );
     None

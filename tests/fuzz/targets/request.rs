@@ -1,4 +1,4 @@
-//! The bodies of the two requests that create payments, and the problems that come of wrong ones.
+//! The bodies of the two create requests, and the problems for invalid ones.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::FIELD as QUOTE;
-use payment_functions::providers::OUR_ID;
+use payment_functions::providers::PAYMENT_ID_MEMBER;
 
 use super::json::{compact, pretty, reversed};
-use super::{paper, return_url};
+use super::{longhand, return_url};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const ORDER_ID: &str = "orderId";
@@ -33,36 +33,43 @@ pub fn preorder(bytes: &[u8]) -> bool {
             payment,
             fingerprint,
             has_quote: request.quote.is_some(),
-            rest: request.sent,
+            rest: request.provider_metadata,
         })
     };
-    let Some((body, payment, sent)) = valid(bytes, read) else {
+    let Some((body, payment, provider_metadata)) = valid(bytes, read) else {
         return false;
     };
-    let own = body
+    let metadata = body
         .get("metadata")
         .and_then(Json::as_object)
         .cloned()
         .unwrap_or_default();
     for name in [ORDER_ID, CUSTOMER_EMAIL] {
-        let given: BTreeSet<&str> = [body.str(name), own.str(name)].into_iter().flatten().collect();
+        let given: BTreeSet<&str> = [body.str(name), metadata.str(name)].into_iter().flatten().collect();
         assert!(given.len() <= 1, "{name} in two places");
-        assert_eq!(sent.str(name), given.first().copied(), "{name}");
+        assert_eq!(provider_metadata.str(name), given.first().copied(), "{name}");
         assert!(
             given
                 .iter()
                 .all(|text| is_short(text, if name == ORDER_ID { 128 } else { 254 }))
         );
     }
-    assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), sent.str(ORDER_ID));
+    assert_eq!(
+        payment.order_id.as_ref().map(OrderId::as_str),
+        provider_metadata.str(ORDER_ID)
+    );
     assert_eq!(payment.money.currency().code(), "USD");
-    let travelling = |name: &str| [ORDER_ID, CUSTOMER_EMAIL].contains(&name);
+    let is_added = |name: &str| [ORDER_ID, CUSTOMER_EMAIL].contains(&name);
     let other = |object: &Object| -> Vec<(String, Json)> {
-        let members = object.iter().filter(|(name, _)| !travelling(name));
+        let members = object.iter().filter(|(name, _)| !is_added(name));
         members.map(|(name, value)| (name.to_owned(), value.clone())).collect()
     };
-    assert_eq!(other(&own), other(&sent), "the rest of the metadata goes as it came");
-    check_metadata(&own, &sent, &payment);
+    assert_eq!(
+        other(&metadata),
+        other(&provider_metadata),
+        "other metadata is unchanged"
+    );
+    check_metadata(&metadata, &provider_metadata, &payment);
     true
 }
 
@@ -81,21 +88,21 @@ pub fn apm(bytes: &[u8]) -> bool {
         return false;
     };
     let details = &request.details;
-    let text = |name: &str, most: usize| {
+    let text = |name: &str, max: usize| {
         let text = body.str(name);
-        assert!(text.is_none_or(|text| is_short(text, most)), "{name}");
+        assert!(text.is_none_or(|text| is_short(text, max)), "{name}");
         text
     };
     assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), text(ORDER_ID, 128));
     assert_eq!(Some(payment.money.currency().code()), text("currency", 3));
     assert_eq!(payment.payment_method.as_deref(), text("paymentMethod", 64));
-    for (passed_on, name, most) in [
+    for (forwarded, name, max) in [
         (Some(&details.first_name), "firstName", 100),
         (Some(&details.last_name), "lastName", 100),
         (Some(&details.email), "email", 254),
         (details.phone_number.as_ref(), "phoneNumber", 32),
     ] {
-        assert_eq!(passed_on.map(|text| text.expose().as_str()), text(name, most));
+        assert_eq!(forwarded.map(|text| text.expose().as_str()), text(name, max));
     }
     assert_eq!(details.description.as_deref(), text("description", 1000));
     assert_eq!(Some(details.return_url.as_str()), text("returnUrl", 2048));
@@ -104,12 +111,12 @@ pub fn apm(bytes: &[u8]) -> bool {
         .into_iter()
         .flatten()
     {
-        return_url::assert_is_ours(url);
+        return_url::assert_has_allowed_origin(url);
     }
     match (details.merchant_profile_id, body.get("merchantProfileId")) {
         (None, None) => {}
         (Some(id), Some(Json::Number(text))) => {
-            let written = paper::write_out(text).unwrap();
+            let written = longhand::write_out(text).unwrap();
             let integer = format!("{:0>1}", written.integer);
             assert_eq!(
                 (integer, written.negative, written.fraction.as_str()),
@@ -118,17 +125,17 @@ pub fn apm(bytes: &[u8]) -> bool {
         }
         (id, given) => panic!("{id:?} {given:?}"),
     }
-    let own = body
+    let metadata = body
         .get("metadata")
         .and_then(Json::as_object)
         .cloned()
         .unwrap_or_default();
-    assert_eq!(request.own, own);
-    check_metadata(&own, &own, &payment);
+    assert_eq!(request.metadata, metadata);
+    check_metadata(&metadata, &metadata, &payment);
     true
 }
 
-/// What a body was read as.
+/// A parsed body.
 struct Read<T> {
     payment: Payment,
     fingerprint: Fingerprint,
@@ -136,8 +143,8 @@ struct Read<T> {
     rest: T,
 }
 
-/// Reads a body, and makes sure that the same meaning has the same fingerprint, and another one another. `read` reads it
-/// as where quotes are asked for, or as where they are not.
+/// Reads a body. Equal requests must have equal fingerprints, and different amounts different ones. The second argument
+/// of `read` is whether quotes are configured.
 fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>) -> Option<(Object, Payment, T)> {
     let mut request = Request::new(Body::from(bytes));
     let media_type = HeaderValue::from_static("application/json");
@@ -173,23 +180,23 @@ fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>
         );
     }
     let Json::Object(body) = json else {
-        panic!("valid, but no object")
+        panic!("valid, but not an object")
     };
     let Some(Json::Number(amount)) = body.get("amount") else {
-        panic!("an amount that is no number")
+        panic!("valid, but the amount is not a number")
     };
     let decimals = payment.money.currency().decimals();
-    assert_eq!(Some(payment.money.minor()), paper::minor(amount, decimals));
+    assert_eq!(Some(payment.money.minor()), longhand::minor(amount, decimals));
     let mut other = body.clone();
     let is_one = payment.money.amount().to_string().trim_end_matches(['0', '.']) == "1";
     other.set("amount", Json::Number(if is_one { "2" } else { "1" }.to_owned()));
     let other = plain(&Json::Object(other)).unwrap();
-    assert_ne!(other.fingerprint, fingerprint, "another amount");
+    assert_ne!(other.fingerprint, fingerprint, "a different amount");
     Some((body, payment, valid))
 }
 
-/// Where quotes are asked for, a body is for an order, and means what it means without its quote; where they are not, a
-/// quote is no field of it.
+/// If quotes are configured, a body needs an order, and its quote changes nothing else. Otherwise a quote is an unknown
+/// field.
 fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, Problem>) {
     let given = json.as_object().and_then(|body| body.get(QUOTE));
     let mut bare = json.clone();
@@ -199,10 +206,10 @@ fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, P
     let plain = read(&bare, false);
     let is_text = |value: &Json| value.as_str().is_some();
     let is_for_an_order = |read: &Read<T>| read.payment.order_id.is_some();
-    let is_good = plain.as_ref().is_ok_and(is_for_an_order) && given.is_none_or(is_text);
+    let is_valid = plain.as_ref().is_ok_and(is_for_an_order) && given.is_none_or(is_text);
     match (read(json, true), plain) {
         (Ok(quoted), Ok(plain)) => {
-            assert!(is_good, "{json:?}");
+            assert!(is_valid, "{json:?}");
             assert_eq!(quoted.has_quote, given.is_some());
             let payment = Payment {
                 id: plain.payment.id,
@@ -213,7 +220,7 @@ fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, P
         }
         (Ok(_), Err(problem)) => panic!("{problem:?} without the quote"),
         (Err(problem), _) => {
-            assert!(!is_good, "{problem:?} {json:?}");
+            assert!(!is_valid, "{problem:?} {json:?}");
             check_problem(&problem, Some(json), 422);
         }
     }
@@ -223,34 +230,34 @@ fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, P
     }
 }
 
-/// `own` is what the caller gave, `sent` what goes to the provider but for our id.
-fn check_metadata(own: &Object, sent: &Object, payment: &Payment) {
-    let with_our_id = metadata::to_send(sent, payment.id);
+/// Checks the caller's metadata, and the metadata for the provider without our id.
+fn check_metadata(metadata: &Object, provider_metadata: &Object, payment: &Payment) {
+    let with_our_id = metadata::with_payment_id(provider_metadata, payment.id);
     let text = with_our_id.expose().to_compact();
     assert!(text.len() <= 10_000, "{}", text.len());
-    let sent_on = Json::parse(text.as_bytes()).unwrap();
-    let sent_on = sent_on.as_object().unwrap();
-    assert_eq!(sent_on.str(OUR_ID), Some(payment.id.to_string().as_str()));
+    let sent = Json::parse(text.as_bytes()).unwrap();
+    let sent = sent.as_object().unwrap();
+    assert_eq!(sent.str(PAYMENT_ID_MEMBER), Some(payment.id.to_string().as_str()));
     assert_eq!(
-        sent_on.iter().count(),
-        sent.iter().count() + 1,
-        "ours is added to theirs"
+        sent.iter().count(),
+        provider_metadata.iter().count() + 1,
+        "only our id is added"
     );
 
     let stored = payment
         .metadata
         .as_ref()
         .map(|metadata| Json::parse(metadata.expose().as_bytes()).unwrap());
-    let mut expected = own.clone();
+    let mut expected = metadata.clone();
     expected.remove(CUSTOMER_EMAIL);
     assert_eq!(stored, (!expected.is_empty()).then_some(Json::Object(expected)));
 }
 
-fn is_short(text: &str, most: usize) -> bool {
-    (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+fn is_short(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// What a problem may say, digits apart: nothing of the request's own.
+/// The possible details of errors without digits. They contain nothing of the request.
 const DETAILS: [&str; 22] = [
     "differs from /customerEmail",
     "differs from /orderId",
@@ -277,20 +284,20 @@ const DETAILS: [&str; 22] = [
 ];
 const MORE_DETAILS: [&str; 2] = ["must not have control characters", "must not have user information"];
 
-/// An error answer is what RFC 9457 and the contract say, and repeats nothing of the body but the names of its fields.
+/// An error response follows RFC 9457 and the API, and repeats nothing of the body but the names of its fields.
 pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
     let response = problem.to_response();
     assert_eq!(response.status(), http_types::StatusCode::from_u16(status).unwrap());
     assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     let text: &[u8] = response.body();
-    let answer: serde_json::Value = serde_json::from_slice(text).unwrap();
-    assert_eq!(answer["status"], status);
-    let names: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
-    let own = ["code", "detail", "status", "title", "type"];
+    let json: serde_json::Value = serde_json::from_slice(text).unwrap();
+    assert_eq!(json["status"], status);
+    let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let members = ["code", "detail", "status", "title", "type"];
     assert!(
         names
             .iter()
-            .all(|name| own.contains(name) || (*name == "errors" && status == 422)),
+            .all(|name| members.contains(name) || (*name == "errors" && status == 422)),
         "{names:?}"
     );
     assert_eq!(problem.errors().is_empty(), status != 422);
@@ -307,7 +314,7 @@ pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
     }
 }
 
-/// Whether a JSON pointer leads to something.
+/// Whether a JSON pointer refers to a value.
 fn points_into(pointer: &str, json: &Json) -> bool {
     let Some(rest) = pointer.strip_prefix('/') else {
         return pointer.is_empty();

@@ -1,4 +1,4 @@
-//! Where a browser may be sent back to.
+//! The check of return URLs.
 
 use payment_functions::api::return_url::ReturnOrigins;
 use payment_functions::platform::config::Variables;
@@ -10,8 +10,8 @@ pub const ORIGINS: [&str; 4] = [
     "http://[::1]:8080",
 ];
 
-/// The ways of writing them.
-const WRITTEN: [&str; 5] = [
+/// All spellings of these origins.
+const SPELLINGS: [&str; 5] = [
     "https://shop.example",
     "https://shop.example:443",
     "https://pay.shop.example:8443",
@@ -19,7 +19,7 @@ const WRITTEN: [&str; 5] = [
     "http://[::1]:8080",
 ];
 
-/// The origins that the fuzzed functions are deployed with.
+/// The configuration of the fuzzed functions.
 pub fn origins() -> ReturnOrigins {
     let lookup = |_: &str| Some(ORIGINS.join(","));
     ReturnOrigins::from_environment(&Variables::from(&lookup)).unwrap()
@@ -29,17 +29,17 @@ pub fn check(bytes: &[u8]) -> bool {
     let allowed = std::str::from_utf8(bytes)
         .ok()
         .filter(|text| origins().check(text).is_ok());
-    allowed.inspect(|text| assert_is_ours(text)).is_some()
+    allowed.inspect(|text| assert_has_allowed_origin(text)).is_some()
 }
 
-/// Whoever reads the text, however sloppily, reads one of our origins.
-pub fn assert_is_ours(text: &str) {
+/// Even a lenient parser reads one of the allowed origins.
+pub fn assert_has_allowed_origin(text: &str) {
     let lower = text.to_ascii_lowercase();
     let starts_as = |origin: &str| {
         let rest = lower.strip_prefix(origin);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
     };
-    assert!(WRITTEN.iter().any(|origin| starts_as(origin)), "{text}");
+    assert!(SPELLINGS.iter().any(|origin| starts_as(origin)), "{text}");
     let is_plain = |char: char| !char.is_whitespace() && !char.is_control() && char != '\\';
     assert!(text.chars().all(is_plain), "{text}");
 }

@@ -1,7 +1,7 @@
-//! A webhook's signature headers and body, verified.
+//! The verification of webhook signatures.
 //!
-//! In a header's value `{current}`, `{previous}` and `{other}` stand for the body's signature with one secret or
-//! another, which no fuzzer would ever guess.
+//! In a header's value `{current}`, `{previous}` and `{other}` are replaced by the body's signature with different
+//! secrets, since no fuzzer could guess a signature.
 
 use lambda_http::http::{HeaderMap, HeaderValue};
 use payment_functions::domain::provider::Provider;
@@ -21,7 +21,7 @@ pub fn check(bytes: &[u8]) -> bool {
     let [current, previous, _] = SECRETS.map(|(_, secret)| sign(secret, message.body));
     let secret = |at: usize| WebhookSecret::new(SECRETS[at].1);
     let headers = signed(&message);
-    let mut any = false;
+    let mut is_accepted = false;
     for rotating in [false, true] {
         let verifier = Verifier::new(secret(0).unwrap(), secret(1).filter(|_| rotating));
         for provider in Provider::ALL {
@@ -45,7 +45,7 @@ pub fn check(bytes: &[u8]) -> bool {
                 "{provider}"
             );
 
-            any |= verifies;
+            is_accepted |= verifies;
 
             let is_signature =
                 |value: &&[u8]| value.len() == 64 && value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -62,16 +62,16 @@ pub fn check(bytes: &[u8]) -> bool {
         assert!(text.len() == 64 && hex::decode(&*text).is_ok());
         assert!(!format!("{signature:?}").is_empty());
     }
-    any
+    is_accepted
 }
 
-/// The headers with the signatures that they ask for.
+/// The headers with the placeholders replaced by signatures.
 fn signed(message: &Message<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &message.headers {
         let value = match std::str::from_utf8(value.as_bytes()) {
             Ok(text) => {
-                let fill = |text: String, (place, secret)| text.replace(place, &sign(secret, message.body));
+                let fill = |text: String, (placeholder, secret)| text.replace(placeholder, &sign(secret, message.body));
                 HeaderValue::from_bytes(SECRETS.into_iter().fold(text.to_owned(), fill).as_bytes()).unwrap()
             }
             Err(_) => value.clone(),

@@ -1,4 +1,4 @@
-//! The small texts in what comes from outside: ids and times.
+//! Ids and times in external input.
 
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::time::Timestamp;
@@ -13,7 +13,7 @@ pub fn check(bytes: &[u8]) -> bool {
     assert_eq!(payment.is_some(), is_uuid(text));
     assert!(
         payment.is_none_or(|id| id.to_string() == text.to_ascii_lowercase()),
-        "one text for each id"
+        "one text per id"
     );
 
     let reference = Reference::parse(text);
@@ -42,7 +42,7 @@ pub fn check(bytes: &[u8]) -> bool {
     payment.is_some() || time.is_some()
 }
 
-/// The hyphenated form, in any case.
+/// Whether a text is a UUID in hyphenated form, in upper or lower case.
 fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])

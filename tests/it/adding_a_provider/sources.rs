@@ -1,4 +1,4 @@
-//! A copy of the workspace's sources with the toy added, built with the dependencies that are compiled already.
+//! A copy of the workspace's sources with the toy provider, built with the dependencies that are already compiled.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +9,10 @@ use payment_functions_local::{build, workspace};
 
 const PATCH: &str = "tests/it/adding_a_provider/toypay.patch";
 
-/// What the toy's payments go through.
+/// The functions that handle the toy's payments.
 const FUNCTIONS: [&str; 3] = ["create-toypay", "webhook-handler", "get-payment"];
 
-/// All that is built or checked.
+/// Everything that is built or checked.
 const SOURCES: [&str; 14] = [
     ".cargo",
     "Cargo.lock",
@@ -30,13 +30,13 @@ const SOURCES: [&str; 14] = [
     "deny.toml",
 ];
 
-/// The sources with the toy, and what was built of them.
+/// The sources with the toy, and their binaries.
 pub struct Copy {
     built: PathBuf,
 }
 
 impl Copy {
-    /// Makes it. Of a copy from an earlier run what has not changed stays, and is not built again.
+    /// Creates the copy. Unchanged files of an earlier copy stay, so they are not rebuilt.
     pub fn with_the_toy() -> Self {
         let target = target();
         let folder = target.join("adding-a-provider");
@@ -53,8 +53,7 @@ impl Copy {
         for function in FUNCTIONS {
             build.args(["--bin", function]);
         }
-        // Dependencies are where the workspace has them. The binaries do not go over the workspace's own, and by another
-        // profile neither does what they are linked of.
+        // Uses the workspace's compiled dependencies. A different profile keeps the workspace's own binaries intact.
         build
             .env("CARGO_BUILD_BUILD_DIR", &target)
             .env("CARGO_TARGET_DIR", &built)
@@ -76,7 +75,7 @@ impl Copy {
     }
 }
 
-/// Where this test was built.
+/// The target directory of this test.
 fn target() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     this.ancestors().nth(3).expect("target/debug/deps").to_owned()
@@ -88,11 +87,11 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Adds the toy.
+/// Applies the patch.
 fn patch(folder: &Path) {
     let mut apply = Command::new("git");
     apply.arg("apply").arg(workspace().join(PATCH)).current_dir(folder);
-    // Not as a part of the repository that the folder lies in.
+    // Keeps Git from treating the folder as part of the surrounding repository.
     apply.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap());
     done(
         &mut apply,
@@ -100,7 +99,7 @@ fn patch(folder: &Path) {
     );
 }
 
-/// Runs a program to its good end; gives what it said of it.
+/// Runs a program, which must succeed; returns its output.
 fn done(command: &mut Command, otherwise: &str) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -119,7 +118,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Makes `old` what `new` is, and leaves alone what is the same.
+/// Makes `old` equal to `new`; unchanged files stay untouched.
 fn replace(old: &Path, new: &Path) {
     if new.is_dir() {
         fs::create_dir_all(old).unwrap();

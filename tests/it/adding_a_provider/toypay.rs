@@ -1,4 +1,4 @@
-//! ToyPay itself: a stand-in that takes charges, and signs what it reports of them.
+//! A stand-in of ToyPay: accepts charges and signs its webhooks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ pub fn sign(secret: &str, body: &str) -> String {
     sandbox::sign(secret, body.as_bytes())
 }
 
-/// As the patch has it in the local world's list.
+/// The same entry as the patch adds to the local functions.
 pub static CREATE: Function = Function {
     name: "create-toypay",
     instances: 1,
@@ -35,7 +35,7 @@ pub static CREATE: Function = Function {
     ],
 };
 
-/// The requests by the charges that were made of them.
+/// Create requests by charge id.
 type Charges = Arc<Mutex<BTreeMap<String, Value>>>;
 
 pub struct StandIn {

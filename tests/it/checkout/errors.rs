@@ -1,15 +1,16 @@
-//! What the API refuses, and what goes wrong for a while.
+//! API refusals and transient errors.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_left_out() {
+async fn missing_fields_are_shown() {
     let Some(page) = Page::open().await else { return };
     page.click("#pay").await;
-    page.until("told", "!document.getElementById('problem').hidden").await;
+    page.until("the message", "!document.getElementById('problem').hidden")
+        .await;
     for field in ["firstName", "lastName", "email"] {
         assert!(
-            page.text(&format!("#{field}-wrong")).await.starts_with("Please give"),
+            page.text(&format!("#{field}-wrong")).await.starts_with("Please enter"),
             "{field}"
         );
     }
@@ -17,7 +18,7 @@ async fn what_is_left_out() {
     let invalid = "return document.querySelectorAll('#checkout [aria-invalid=true]').length";
     assert_eq!(page.run(invalid).await, 3);
 
-    // Once it is right nothing of that is left.
+    // Corrected input leaves no error message.
     page.begin(SmartPay).await;
     page.click("#actions > button").await;
     page.until("the shop", "!document.getElementById('shop').hidden").await;
@@ -27,7 +28,7 @@ async fn what_is_left_out() {
 }
 
 #[tokio::test]
-async fn an_empty_basket() {
+async fn empty_basket_cannot_be_paid() {
     let Some(page) = Page::open().await else { return };
     for good in ["Enamel mug", "Garden tea"] {
         page.click(&format!("[aria-label='One {good} less']")).await;
@@ -35,24 +36,27 @@ async fn an_empty_basket() {
     page.fill_in(SmartPay).await;
     page.click("#pay").await;
     page.until(
-        "told",
+        "the message",
         "document.getElementById('problem').innerText.includes('the basket is empty')",
     )
     .await;
     page.quiet().await;
 }
 
-/// The API's own list of wrong fields, each at its place in the form.
+/// The API's wrong fields appear next to their form fields.
 #[tokio::test]
-async fn what_the_api_refuses() {
+async fn api_refusal_is_shown() {
     let Some(page) = Page::open().await else { return };
     page.fill_in(ApplePay).await;
-    // What only a script can type.
+    // Only a script can enter this.
     page.run("document.getElementById('firstName').value = 'x'.repeat(101)")
         .await;
     page.click("#pay").await;
-    page.until("told", "document.getElementById('firstName-wrong').innerText !== ''")
-        .await;
+    page.until(
+        "the message",
+        "document.getElementById('firstName-wrong').innerText !== ''",
+    )
+    .await;
     assert_eq!(page.text("#lastName-wrong").await, "");
     assert_eq!(page.run("return document.activeElement.id").await, "firstName");
     page.choose("firstName", "Jane").await;
@@ -63,15 +67,15 @@ async fn what_the_api_refuses() {
 }
 
 #[tokio::test]
-async fn what_the_provider_refuses() {
+async fn provider_refusal_is_shown() {
     for way in [SmartPay, GooglePay] {
         let Some(page) = Page::open().await else { return };
         page.choose("scenario", "refuses").await;
         page.fill_in(way).await;
         page.click("#pay").await;
         page.until(
-            "told",
-            "document.getElementById('problem').innerText.includes('did not take this payment')",
+            "the message",
+            "document.getElementById('problem').innerText.includes('did not accept this payment')",
         )
         .await;
         page.choose("scenario", "well").await;
@@ -81,9 +85,9 @@ async fn what_the_provider_refuses() {
     }
 }
 
-/// The buyer waits, and one payment is made: also where the first was made and its answer lost.
+/// The buyer waits, and one payment is created, even if the response to the first request was lost.
 #[tokio::test]
-async fn what_passes_by_itself() {
+async fn transient_errors_are_retried() {
     for (way, scenario, code) in [
         (SmartPay, "busy", "503 ("),
         (ApplePay, "broken", "502 ("),
@@ -94,7 +98,7 @@ async fn what_passes_by_itself() {
         page.fill_in(way).await;
         page.click("#pay").await;
         page.until(
-            "told",
+            "the message",
             "document.getElementById('trouble').innerText.includes('you pay only once') || document.body.className === 'provider'",
         )
         .await;
@@ -108,17 +112,17 @@ async fn what_passes_by_itself() {
 }
 
 #[tokio::test]
-async fn payments_that_nobody_knows() {
+async fn unknown_payment_is_shown() {
     let Some(page) = Page::open().await else { return };
     page.go("?payment=00000000-0000-4000-8000-000000000000").await;
     page.until(
-        "told",
+        "the message",
         "document.getElementById('problem').innerText.includes('do not know this payment')",
     )
     .await;
     page.go("?order=ORD-of-somebody-else").await;
     page.until(
-        "told",
+        "the message",
         "document.getElementById('problem').innerText.includes('does not know that order')",
     )
     .await;

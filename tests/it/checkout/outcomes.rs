@@ -1,56 +1,56 @@
-//! Every way to pay, everything that can come of it, and every time at which the webhook can come.
+//! Every payment method, every outcome, and every time at which the webhook may come.
 
 use super::*;
 
-/// Pays, and gives what the page says at the end.
-async fn outcome(page: &Page, way: Way, deed: &str, webhook: &str, status: &str) -> String {
+/// Pays; returns the page's text at the end.
+async fn outcome(page: &Page, way: Way, action: &str, webhook: &str, status: &str) -> String {
     page.begin(way).await;
-    page.act(way, deed, webhook).await;
+    page.act(way, action, webhook).await;
     let said = page.shows(status).await;
     assert_eq!(
         said.contains("Thank you"),
         status == "completed",
-        "{way:?} {deed} {webhook}: {said}"
+        "{way:?} {action} {webhook}: {said}"
     );
     assert_eq!(page.text("#badge").await == "Paid", status == "completed", "{said}");
     assert_eq!(status_of(&page.id().await).await, status);
-    // The join, drawn from the facts, is the status that is stored.
+    // The rank computed from the facts is the stored status.
     page.until(
-        "on its rung",
-        &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
+        "its status",
+        &format!("document.querySelector('.ranks .here')?.innerText.startsWith('{status}')"),
     )
     .await;
     assert!(
-        page.text(".ladder .here")
+        page.text(".ranks .here")
             .await
-            .ends_with(if deed == "leave" { "stored" } else { "1 fact" })
+            .ends_with(if action == "leave" { "stored" } else { "1 fact" })
     );
     said
 }
 
 async fn every_outcome(way: Way, outcomes: &[(&str, &str)]) {
-    for (deed, status) in outcomes {
+    for (action, status) in outcomes {
         let Some(page) = Page::open().await else { return };
-        outcome(&page, way, deed, "atOnce", status).await;
+        outcome(&page, way, action, "atOnce", status).await;
         page.quiet().await;
     }
 }
 
 #[tokio::test]
-async fn smartpay() {
+async fn smartpay_payment_completes() {
     every_outcome(SmartPay, &[("pay", "completed"), ("payWrongAmount", "review")]).await;
 }
 
-/// ApoloPay is only known to tell of completions: its other words are kept, and change nothing.
+/// ApoloPay reports only completions: other statuses are recorded but change nothing.
 #[tokio::test]
-async fn words_that_are_not_known_of_apolopay() {
-    for deed in ["fail", "cancel"] {
+async fn unrecognised_apolopay_statuses_change_nothing() {
+    for action in ["fail", "cancel"] {
         let Some(page) = Page::open().await else { return };
         page.begin(SmartPay).await;
-        page.act(SmartPay, deed, "atOnce").await;
+        page.act(SmartPay, action, "atOnce").await;
         page.until(
             "kept",
-            "document.querySelector('[data-key^=fact-] .to')?.innerText === '→ no rung'",
+            "document.querySelector('[data-key^=fact-] .to')?.innerText === '→ no change'",
         )
         .await;
         assert!(page.shows("pending").await.contains("Not paid yet"));
@@ -59,7 +59,7 @@ async fn words_that_are_not_known_of_apolopay() {
 }
 
 #[tokio::test]
-async fn apple_pay() {
+async fn apple_pay_payment_completes() {
     let outcomes = [
         ("pay", "completed"),
         ("payWrongAmount", "review"),
@@ -72,13 +72,13 @@ async fn apple_pay() {
 }
 
 #[tokio::test]
-async fn google_pay() {
+async fn google_pay_payment_completes() {
     every_outcome(GooglePay, &[("pay", "completed"), ("payWrongAmount", "review")]).await;
 }
 
-/// The page shows that nothing is paid yet, and changes by itself.
+/// The page shows that nothing is paid yet, and updates by itself.
 #[tokio::test]
-async fn a_late_webhook() {
+async fn late_webhook_completes_the_payment() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
         page.begin(way).await;
@@ -90,7 +90,7 @@ async fn a_late_webhook() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_twice() {
+async fn duplicate_webhook_completes_once() {
     let Some(page) = Page::open().await else { return };
     outcome(&page, SmartPay, "pay", "twice", "completed").await;
     page.until(
@@ -101,9 +101,9 @@ async fn a_webhook_that_comes_twice() {
     page.quiet().await;
 }
 
-/// As ApoloPay's can: what is paid before the answer has nothing left to pay with.
+/// ApoloPay's webhook may do that: a payment completed before the response has no checkout session.
 #[tokio::test]
-async fn a_webhook_before_the_answer() {
+async fn webhook_before_the_response_completes_the_payment() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
         page.choose("scenario", "webhookFirst").await;
@@ -118,16 +118,16 @@ async fn a_webhook_before_the_answer() {
     }
 }
 
-/// The page stops asking in the end, says so, and asks again when it is told to.
+/// The page stops polling at last, says so, and polls again on request.
 #[tokio::test]
-async fn a_webhook_that_never_comes() {
+async fn page_stops_polling_without_a_webhook() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
-        page.choose("patience", "2").await;
+        page.choose("pollSeconds", "2").await;
         page.begin(way).await;
         page.act(way, "pay", "never").await;
         page.until(
-            "given up",
+            "the end of polling",
             "document.getElementById('trouble').innerText.includes('You can close this page')",
         )
         .await;
@@ -138,7 +138,7 @@ async fn a_webhook_that_never_comes() {
         assert_eq!(status_of(&id).await, "completed");
         assert!(
             page.text("#payment").await.contains("Not paid yet"),
-            "it has stopped asking"
+            "polling has ended"
         );
         let again =
             "[...document.querySelectorAll('#actions > button')].find((button) => button.innerText === 'Check again')";
@@ -149,7 +149,7 @@ async fn a_webhook_that_never_comes() {
 }
 
 #[tokio::test]
-async fn every_shape_of_the_webhook() {
+async fn every_webhook_shape_completes_a_payment() {
     for (way, shape) in [(SmartPay, "B"), (ApplePay, "W1"), (GooglePay, "W1wrapped")] {
         let Some(page) = Page::open().await else { return };
         page.begin(way).await;
@@ -161,9 +161,9 @@ async fn every_shape_of_the_webhook() {
     }
 }
 
-/// Which only the reconciler writes: money that still comes counts.
+/// Only the reconciler sets this status; a later completion still counts.
 #[tokio::test]
-async fn time_runs_out() {
+async fn expired_payment_can_still_be_paid() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     page.act(SmartPay, "leave", "atOnce").await;
@@ -173,7 +173,7 @@ async fn time_runs_out() {
     assert!(page.shows("expired").await.contains("it still counts"));
     let spec = json!({ "provider": "apolopay", "payment": processes[0].id });
     assert_eq!(control().await.webhooks(spec).await.unwrap()[0].status, Some(200));
-    page.browser.turn("refresh").await.unwrap();
+    page.browser.navigate("refresh").await.unwrap();
     page.shows("completed").await;
     page.quiet().await;
 }

@@ -1,9 +1,9 @@
-//! One basket, one payment: whatever the buyer clicks, closes, loads again or goes back from.
+//! One basket, one payment, whatever the buyer clicks, closes or reloads.
 
 use super::*;
 
-/// Waits until the provider was asked for the payment in this browser's memory.
-async fn asked(page: &Page, way: Way) {
+/// Waits until the provider was called for the payment in this browser's storage.
+async fn until_called(page: &Page, way: Way) {
     let order = page.run("return JSON.parse(localStorage.checkout).order").await;
     let order = order.as_str().unwrap().to_owned();
     let calls = control()
@@ -15,7 +15,7 @@ async fn asked(page: &Page, way: Way) {
 }
 
 #[tokio::test]
-async fn a_double_click() {
+async fn double_click_creates_one_payment() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
         page.fill_in(way).await;
@@ -31,16 +31,16 @@ async fn a_double_click() {
     }
 }
 
-/// Another tab has begun, after this one was loaded.
+/// Another tab started after this one was loaded.
 #[tokio::test]
-async fn two_tabs() {
+async fn two_tabs_create_one_payment() {
     let Some(page) = Page::open().await else { return };
     page.fill_in(SmartPay).await;
-    // What the other tab leaves in their common memory.
+    // The state that the other tab leaves in their shared storage.
     page.run(
         "const kept = JSON.parse(localStorage.checkout ?? 'null') ?? { order: 'ORD-' + crypto.randomUUID() };
          kept.attempts = 1;
-         kept.attempt = { orderId: kept.order, key: crypto.randomUUID(), method: 'smartpay', amount: '12.50', patience: 900,
+         kept.attempt = { orderId: kept.order, key: crypto.randomUUID(), method: 'smartpay', amount: '12.50', pollSeconds: 900,
              request: { amount: '12.50', orderId: kept.order, customerEmail: 'jane@example.com' } };
          localStorage.checkout = JSON.stringify(kept);",
     )
@@ -53,17 +53,17 @@ async fn two_tabs() {
     page.quiet().await;
 }
 
-/// Loaded again while the provider is being asked: the same key gets the same payment.
+/// Reloaded during the provider call: the same key gets the same payment.
 #[tokio::test]
-async fn loaded_again_in_the_middle() {
+async fn reload_resumes_the_payment() {
     for way in [SmartPay, ApplePay] {
         let Some(page) = Page::open().await else { return };
         page.choose("scenario", "slow").await;
         page.fill_in(way).await;
         page.click("#pay").await;
         page.until("begun", "JSON.parse(localStorage.checkout).attempt").await;
-        asked(&page, way).await;
-        page.browser.turn("refresh").await.unwrap();
+        until_called(&page, way).await;
+        page.browser.navigate("refresh").await.unwrap();
         page.until_payable(way).await;
         let (payments, calls) = page.payments(way).await;
         assert_eq!((payments.len(), calls), (1, 1), "{way:?}");
@@ -74,7 +74,7 @@ async fn loaded_again_in_the_middle() {
 }
 
 #[tokio::test]
-async fn closed_and_opened_again() {
+async fn reopened_page_resumes_the_payment() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     let id = page.id().await;
@@ -93,13 +93,13 @@ async fn closed_and_opened_again() {
 }
 
 #[tokio::test]
-async fn cancelled_at_the_provider_and_paid_after_all() {
+async fn cancelled_payment_can_still_be_paid() {
     let Some(page) = Page::open().await else { return };
     page.begin(ApplePay).await;
     page.act(ApplePay, "cancel", "never").await;
     assert!(
         page.shows("pending").await.contains("Not paid yet"),
-        "to have come back says nothing"
+        "returning alone completes nothing"
     );
     page.click("#actions .primary").await;
     page.until_payable(ApplePay).await;
@@ -110,19 +110,19 @@ async fn cancelled_at_the_provider_and_paid_after_all() {
 }
 
 #[tokio::test]
-async fn back_by_the_browsers_own_button() {
+async fn back_button_resumes_the_payment() {
     let Some(page) = Page::open().await else { return };
     page.begin(GooglePay).await;
-    page.browser.turn("back").await.unwrap();
+    page.browser.navigate("back").await.unwrap();
     page.shows("pending").await;
     let (payments, calls) = page.payments(GooglePay).await;
     assert_eq!((payments.len(), calls), (1, 1));
     page.quiet().await;
 }
 
-/// A new attempt is a payment of its own, with a key and an order id of its own.
+/// A new attempt is a new payment, with its own key and order id.
 #[tokio::test]
-async fn failed_and_tried_again() {
+async fn failed_payment_can_be_retried() {
     let Some(page) = Page::open().await else { return };
     page.begin(GooglePay).await;
     page.act(GooglePay, "fail", "atOnce").await;
@@ -139,7 +139,7 @@ async fn failed_and_tried_again() {
     );
     assert_ne!(page.id().await, first);
 
-    // The next order begins anew.
+    // The next order starts from scratch.
     page.click("#actions .primary").await;
     page.until("the shop", "!document.getElementById('shop').hidden").await;
     let kept = page.run("return JSON.parse(localStorage.checkout)").await;
@@ -150,14 +150,17 @@ async fn failed_and_tried_again() {
     page.quiet().await;
 }
 
-/// Names and e-mail are kept no longer than the request may have to be repeated, but for the form.
+/// Names and email are kept only as long as the request may be repeated, except in the form.
 #[tokio::test]
-async fn what_the_browser_remembers() {
+async fn browser_drops_personal_data_after_the_request() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     page.id().await;
     let kept = page.run("return JSON.parse(localStorage.checkout)").await;
     let members: Vec<_> = kept["attempt"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(members, ["amount", "key", "method", "orderId", "patience", "paymentId"]);
+    assert_eq!(
+        members,
+        ["amount", "key", "method", "orderId", "paymentId", "pollSeconds"]
+    );
     page.quiet().await;
 }

@@ -1,4 +1,4 @@
-//! Every alarm wakes somebody up, is explained in the runbook, and watches a metric that something writes.
+//! Every alarm notifies, is explained in the runbook, and watches an emitted metric.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use payment_functions_local::workspace;
 
 use super::*;
 
-/// What AWS itself writes, of what the alarms watch: namespace, metric, dimension.
+/// Watched metrics that AWS emits: namespace, metric, dimension.
 const WRITTEN_BY_AWS: [(&str, &str, &str); 9] = [
     ("AWS/Lambda", "Errors", "FunctionName"),
     ("AWS/Lambda", "Throttles", "FunctionName"),
@@ -31,7 +31,7 @@ fn prefix(stack: &Stack) -> String {
 }
 
 #[tokio::test]
-async fn every_alarm_goes_off_and_tells_who_is_to_be_woken() {
+async fn every_alarm_fires_and_notifies() {
     let stack = deployed("alarms", &parameters()).await;
     let inbox = Inbox::open("woken").await;
     let subscription = json!({
@@ -63,7 +63,7 @@ async fn every_alarm_goes_off_and_tells_who_is_to_be_woken() {
         .collect();
     until("every alarm's message", async || {
         for message in inbox.messages().await {
-            // Before that, one whose function has run already may tell that all is well.
+            // An alarm of a function that ran before may report OK first.
             if message["NewStateValue"] == "ALARM" {
                 woken.insert(message["AlarmName"].as_str().unwrap().to_owned());
             }
@@ -71,11 +71,11 @@ async fn every_alarm_goes_off_and_tells_who_is_to_be_woken() {
         names.iter().all(|name| woken.contains(*name)).then_some(())
     })
     .await;
-    println!("{} alarms went off", woken.len());
+    println!("{} alarms fired", woken.len());
 }
 
 #[test]
-fn the_runbook_explains_every_alarm_and_no_other() {
+fn runbook_explains_every_alarm_and_no_other() {
     let template = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
     let runbook = std::fs::read_to_string(workspace().join("docs/runbook.md")).expect("docs/runbook.md");
     let alarms: BTreeSet<&str> = template
@@ -91,7 +91,7 @@ fn the_runbook_explains_every_alarm_and_no_other() {
     assert_eq!(alarms, explained);
 }
 #[tokio::test]
-async fn every_alarm_watches_what_is_written() {
+async fn every_alarm_watches_an_emitted_metric() {
     let stack = deployed("watched", &parameters()).await;
     for alarm in alarms(&stack).await {
         let (namespace, metric) = (
@@ -103,15 +103,15 @@ async fn every_alarm_watches_what_is_written() {
             let known = payment_functions::platform::metrics::ALL
                 .iter()
                 .find(|known| known.name == metric);
-            let known = known.unwrap_or_else(|| panic!("nobody writes {metric}"));
+            let known = known.unwrap_or_else(|| panic!("{metric} is never emitted"));
             assert!(known.dimensions.is_empty() && dimensions.is_empty(), "{alarm}");
         } else {
             let [dimension] = dimensions.as_slice() else {
-                panic!("not one dimension: {alarm}")
+                panic!("expected one dimension: {alarm}")
             };
             let written = (namespace, metric, dimension["Name"].as_str().unwrap());
             assert!(WRITTEN_BY_AWS.contains(&written), "{written:?}");
-            // Of something that is there.
+            // The resource exists.
             let name = dimension["Value"].as_str().unwrap();
             let template = stack.template()["Resources"].as_object().unwrap();
             let is_there = template.keys().any(|logical| {
@@ -124,7 +124,7 @@ async fn every_alarm_watches_what_is_written() {
 }
 
 #[test]
-fn the_dashboard_shows_every_metric() {
+fn dashboard_shows_every_metric() {
     let template = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
     let body = template.split_once("DashboardBody: !Sub |").expect("a dashboard").1;
     let body = body.split_once("\nOutputs:").expect("outputs after it").0;

@@ -1,4 +1,4 @@
-//! Every right that a function has is one that it needs: without it, what the right is for fails.
+//! Functions need each of their permissions: without it, the call that needs it fails.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use payment_functions_local::sandbox::sign;
 use super::*;
 use crate::webhooks::SECRET;
 
-/// The policy in which a function's own rights stand; another has those of Lambda itself.
+/// The policy with a function's own permissions; another has those of Lambda itself.
 const POLICY: &str = "function";
 
-/// A stack whose functions are used past their routes, and whose schedule rests: nothing happens but what is tried here.
-struct Shop {
+/// A stack whose functions are invoked directly and whose schedule is off, so that only these tests make calls.
+struct Harness {
     stack: Stack,
 }
 
-/// A right of a function: an action, and the end of what it is on.
+/// A permission: an action, and the end of its resource.
 type Right = (String, String);
 
-impl Shop {
+impl Harness {
     async fn open() -> Self {
         let stack = deployed("rights", &parameters()).await;
         let name = stack.resource("ReconcileSchedule").to_owned();
@@ -44,8 +44,8 @@ impl Shop {
         call("iam", "put_role_policy", arguments).await;
     }
 
-    /// Gives a function an execution environment that remembers no secret.
-    async fn begin_anew(&self, function: &str) {
+    /// Gives a function a new execution environment, without cached secrets.
+    async fn restart(&self, function: &str) {
         let name = self.stack.function(function);
         let configuration = call("lambda", "get_function_configuration", json!({ "FunctionName": name })).await;
         let mut variables = configuration["Environment"]["Variables"].clone();
@@ -54,19 +54,19 @@ impl Shop {
         call("lambda", "update_function_configuration", arguments).await;
     }
 
-    async fn create(&self, provider: Provider, order: &str) -> Result<Answer, String> {
+    async fn create(&self, provider: Provider, order: &str) -> Result<Response, String> {
         self.create_as(order, provider, order).await
     }
 
-    async fn create_as(&self, key: &str, provider: Provider, order: &str) -> Result<Answer, String> {
+    async fn create_as(&self, key: &str, provider: Provider, order: &str) -> Result<Response, String> {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         let body = body(provider, order).to_string();
         let request = ("POST", route(provider));
         self.http(function(provider), request, &headers, body.as_bytes()).await
     }
 
-    /// A webhook, through the function's URL, as nobody's policy matters to who sends it.
-    async fn tell(&self, webhook: Value) -> Result<(), String> {
+    /// Sends a webhook to the function URL, which no policy of the sender's restricts.
+    async fn send_webhook(&self, webhook: Value) -> Result<(), String> {
         let url = cloud().await.url(&self.stack, "/webhooks/finvypay");
         let deliveries = stand_ins(cloud().await)
             .webhooks(with(webhook, json!({ "url": url })))
@@ -78,8 +78,8 @@ impl Shop {
         }
     }
 
-    /// A webhook handed to the newest environment of the function.
-    async fn hand(&self, body: &Value) -> Result<(), String> {
+    /// Passes a webhook to the function's newest environment.
+    async fn invoke_webhook(&self, body: &Value) -> Result<(), String> {
         let body = body.to_string();
         let signature = sign(SECRET, body.as_bytes());
         let headers = [
@@ -94,8 +94,8 @@ impl Shop {
 
     async fn status(&self, id: &str) -> Result<String, String> {
         let path = format!("/payments/{id}");
-        let answer = self.http("get-payment", ("GET", &path), &[], b"").await?;
-        Ok(answer.str("status"))
+        let response = self.http("get-payment", ("GET", &path), &[], b"").await?;
+        Ok(response.str("status"))
     }
 
     async fn expect(&self, id: &str, status: &str) -> Result<(), String> {
@@ -113,29 +113,29 @@ impl Shop {
         report.map_err(|refusal| refusal.to_string())
     }
 
-    /// An answer with a success.
+    /// A successful response.
     async fn http(
         &self,
         function: &str,
         request: (&str, &str),
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Answer, String> {
+    ) -> Result<Response, String> {
         let function = FUNCTIONS
             .iter()
             .find(|known| known.name == function)
             .expect("a function");
-        let answer = cloud().await.http(&self.stack, function, request, headers, body).await;
-        let answer = Answer::from(answer.map_err(|refusal| refusal.to_string())?);
-        if (200..300).contains(&answer.status) {
-            Ok(answer)
+        let response = cloud().await.http(&self.stack, function, request, headers, body).await;
+        let response = Response::from(response.map_err(|refusal| refusal.to_string())?);
+        if (200..300).contains(&response.status) {
+            Ok(response)
         } else {
-            Err(format!("{answer:?}"))
+            Err(format!("{response:?}"))
         }
     }
 }
 
-/// FinvyPay's word that an order was paid, under a transaction's id or none.
+/// FinvyPay's webhook for a paid order, with a transaction's id or none.
 fn paid(order: &str, transaction: Option<&str>, ours: Option<&str>) -> Value {
     let mut data = json!({ "order_id": order, "amount": 99.99, "currency": "USD" });
     if let Some(transaction) = transaction {
@@ -147,8 +147,8 @@ fn paid(order: &str, transaction: Option<&str>, ours: Option<&str>) -> Value {
     json!({ "status": "SUCCESS", "data": data })
 }
 
-/// Something that a function does and needs a right for: what went wrong, if anything did.
-async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), String> {
+/// Exercises one permission; returns an error if the call failed.
+async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result<(), String> {
     let order = unique("right");
     match (function, action.as_str()) {
         ("create-preorder" | "create-apm", action) => {
@@ -159,7 +159,7 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
             };
             let control = stand_ins(cloud().await);
             match action {
-                // A webhook that names no payment of ours comes before the answer that it is collected with.
+                // A webhook of an unknown payment comes before the create response that collects it.
                 "dynamodb:DeleteItem" => {
                     let early = match provider {
                         Provider::Apolopay => json!({ "shape": "A", "omit": ["metadata"] }),
@@ -167,20 +167,20 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
                     };
                     let url = cloud()
                         .await
-                        .url(&shop.stack, &format!("/webhooks/{}", aws::name(provider)));
+                        .url(&harness.stack, &format!("/webhooks/{}", aws::name(provider)));
                     let early = with(early, json!({ "url": url }));
                     let replies = json!([{ "webhookBeforeReply": early }]);
                     control.replies(provider, &order, replies).await.unwrap();
                 }
-                // The same payment goes on after an answer that was lost.
+                // The same payment resumes after a lost response.
                 "dynamodb:GetItem" => {
                     control
                         .replies(provider, &order, json!([{ "drop": "beforeReply" }]))
                         .await
                         .unwrap();
-                    let lost = shop.create(provider, &order).await;
+                    let lost = harness.create(provider, &order).await;
                     assert!(
-                        lost.as_ref().is_err_and(|answer| answer.contains("PROVIDER_ERROR")),
+                        lost.as_ref().is_err_and(|response| response.contains("PROVIDER_ERROR")),
                         "{lost:?}"
                     );
                 }
@@ -188,57 +188,65 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
                 | "dynamodb:PutItem"
                 | "dynamodb:UpdateItem"
                 | "secretsmanager:GetSecretValue" => {}
-                _ => return Err("nothing is known to need it".to_owned()),
+                _ => return Err("no call needs it".to_owned()),
             }
-            shop.create(provider, &order).await.map(|_| ())
+            harness.create(provider, &order).await.map(|_| ())
         }
         ("webhook-handler", action) => {
-            let created = shop.create(Provider::Finvypay, &order).await?;
+            let created = harness.create(Provider::Finvypay, &order).await?;
             let (ours, transaction) = (created.str("id"), unique("FP"));
             match action {
-                // Which payment it is, is known from the order alone.
-                "dynamodb:Query" => shop.hand(&paid(&order, None, None)).await,
-                // Nobody knows whose it is, so it is kept unless somebody attaches its id meanwhile.
-                "dynamodb:ConditionCheckItem" => shop.hand(&paid("unknown", Some(&transaction), None)).await,
-                // An id under which something is kept already becomes a payment's.
+                // Only the order identifies the payment.
+                "dynamodb:Query" => harness.invoke_webhook(&paid(&order, None, None)).await,
+                // The owner is unknown, so the webhook is stored unmatched, unless its id is attached concurrently.
+                "dynamodb:ConditionCheckItem" => {
+                    harness.invoke_webhook(&paid("unknown", Some(&transaction), None)).await
+                }
+                // An id with unmatched notifications becomes a payment's.
                 "dynamodb:DeleteItem" => {
-                    shop.tell(json!({
-                        "provider": "finvypay", "shape": "W1", "orderId": "unknown", "transactionId": transaction,
-                        "amount": 99.99, "currency": "USD", "moves": false,
-                    }))
-                    .await?;
-                    shop.hand(&paid(&order, Some(&transaction), Some(&ours))).await
+                    harness
+                        .send_webhook(json!({
+                            "provider": "finvypay", "shape": "W1", "orderId": "unknown", "transactionId": transaction,
+                            "amount": 99.99, "currency": "USD", "moves": false,
+                        }))
+                        .await?;
+                    harness
+                        .invoke_webhook(&paid(&order, Some(&transaction), Some(&ours)))
+                        .await
                 }
                 "dynamodb:GetItem" | "dynamodb:PutItem" | "dynamodb:UpdateItem" | "secretsmanager:GetSecretValue" => {
-                    shop.hand(&paid(&order, Some(&transaction), Some(&ours))).await
+                    harness
+                        .invoke_webhook(&paid(&order, Some(&transaction), Some(&ours)))
+                        .await
                 }
-                _ => Err("nothing is known to need it".to_owned()),
+                _ => Err("no call needs it".to_owned()),
             }
         }
         ("get-payment", "dynamodb:GetItem") => {
-            let created = shop.create(Provider::Finvypay, &order).await?;
-            shop.status(&created.str("id")).await.map(|_| ())
+            let created = harness.create(Provider::Finvypay, &order).await?;
+            harness.status(&created.str("id")).await.map(|_| ())
         }
-        // Two payments of one order, of which one is paid, and a word about the order that is nobody's until the provider
-        // says whose.
+        // Two payments of one order, one of them paid, and a webhook with only the order, which is unmatched until the
+        // provider names the payment.
         ("reconcile-payments", "dynamodb:DeleteItem" | "dynamodb:Query") if !on.contains("/index/") => {
-            let paid = shop.create(Provider::Finvypay, &order).await?;
-            shop.create_as(&unique("key"), Provider::Finvypay, &order).await?;
-            shop.tell(json!({
-                "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
-            }))
-            .await?;
+            let paid = harness.create(Provider::Finvypay, &order).await?;
+            harness.create_as(&unique("key"), Provider::Finvypay, &order).await?;
+            harness
+                .send_webhook(json!({
+                    "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
+                }))
+                .await?;
             let kept = format!("UNMATCHED#finvypay#order:{order}");
-            make_due(&shop.stack, &kept, "UNMATCHED").await;
-            shop.sweep().await?;
+            make_due(&harness.stack, &kept, "UNMATCHED").await;
+            harness.sweep().await?;
             let key = json!({ "pk": { "S": kept }, "sk": { "S": "UNMATCHED" } });
-            let arguments = json!({ "TableName": shop.stack.output("PaymentsTableName"), "Key": key });
+            let arguments = json!({ "TableName": harness.stack.output("PaymentsTableName"), "Key": key });
             match call("dynamodb", "get_item", arguments).await.get("Item") {
-                None => shop.expect(&paid.str("id"), "completed").await,
-                Some(kept) => Err(format!("still kept: {kept}")),
+                None => harness.expect(&paid.str("id"), "completed").await,
+                Some(kept) => Err(format!("still unmatched: {kept}")),
             }
         }
-        // A webhook that never came.
+        // A lost webhook.
         (
             "reconcile-payments",
             "dynamodb:ConditionCheckItem"
@@ -248,22 +256,22 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
             | "dynamodb:UpdateItem"
             | "secretsmanager:GetSecretValue",
         ) => {
-            let created = shop.create(Provider::Finvypay, &order).await?;
+            let created = harness.create(Provider::Finvypay, &order).await?;
             let control = stand_ins(cloud().await);
             let there = created.str("paymentId");
             control
                 .set_status(Provider::Finvypay, &there, "COMPLETED")
                 .await
                 .unwrap();
-            make_due(&shop.stack, &format!("PAYMENT#{}", created.str("id")), "STATE").await;
-            shop.sweep().await?;
-            shop.expect(&created.str("id"), "completed").await
+            make_due(&harness.stack, &format!("PAYMENT#{}", created.str("id")), "STATE").await;
+            harness.sweep().await?;
+            harness.expect(&created.str("id"), "completed").await
         }
         ("publish-events", "dynamodb:GetItem" | "events:PutEvents") => {
-            let created = shop.create(Provider::Finvypay, &order).await?;
+            let created = harness.create(Provider::Finvypay, &order).await?;
             let republish = json!({ "action": "republish", "paymentId": created.str("id") });
-            let answer = cloud().await.invoke(&shop.stack, function, &republish).await;
-            answer.map(|_| ()).map_err(|refusal| refusal.to_string())
+            let response = cloud().await.invoke(&harness.stack, function, &republish).await;
+            response.map(|_| ()).map_err(|refusal| refusal.to_string())
         }
         ("publish-events", "sqs:SendMessage") => {
             let unreadable = json!({ "Records": [{
@@ -274,24 +282,24 @@ async fn need(shop: &Shop, function: &str, (action, on): &Right) -> Result<(), S
                     "NewImage": { "pk": { "S": "PAYMENT#x" }, "sk": { "S": "STATE" } },
                 },
             }]});
-            let answer = cloud().await.invoke(&shop.stack, function, &unreadable).await;
-            match answer {
-                Ok(answer) if answer["batchItemFailures"] == json!([]) => Ok(()),
+            let response = cloud().await.invoke(&harness.stack, function, &unreadable).await;
+            match response {
+                Ok(response) if response["batchItemFailures"] == json!([]) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         }
-        _ => Err("nothing is known to need it".to_owned()),
+        _ => Err("no call needs it".to_owned()),
     }
 }
 
-/// A policy's rights, and the policy without each.
+/// A policy's permissions, and the policy without each.
 fn rights(policy: &Value) -> Vec<(Right, Value)> {
     let mut rights = Vec::new();
     for (nth, statement) in policy["Statement"].as_array().expect("statements").iter().enumerate() {
         let on = statement["Resource"].to_string();
         for (index, action) in statement["Action"].as_array().expect("actions").iter().enumerate() {
             let mut without = policy.clone();
-            // Not taken out, since a statement must have one; it is a right to nothing that a function does.
+            // Replaced, not removed, because a statement needs an action. No function uses this one.
             without["Statement"][nth]["Action"][index] = json!("sts:GetCallerIdentity");
             rights.push(((action.as_str().expect("a name").to_owned(), on.clone()), without));
         }
@@ -300,31 +308,35 @@ fn rights(policy: &Value) -> Vec<(Right, Value)> {
 }
 
 #[tokio::test]
-async fn without_any_one_right_a_function_fails_and_with_it_does_not() {
-    let shop = Shop::open().await;
+async fn every_permission_is_needed_and_sufficient() {
+    let harness = Harness::open().await;
     let mut checks = BTreeMap::<&str, usize>::new();
     let mut wrong = Vec::new();
     for function in &FUNCTIONS {
-        let policy = shop.policy(function.name).await;
+        let policy = harness.policy(function.name).await;
         for (right, without) in rights(&policy) {
             let remembers = right.0.starts_with("secretsmanager:");
-            if let Err(problem) = need(&shop, function.name, &right).await {
+            if let Err(problem) = need(&harness, function.name, &right).await {
                 wrong.push(format!("{} with {right:?}: {problem}", function.name));
             }
-            shop.put_policy(function.name, &without).await;
+            harness.put_policy(function.name, &without).await;
             if remembers {
-                shop.begin_anew(function.name).await;
+                harness.restart(function.name).await;
             }
-            if need(&shop, function.name, &right).await.is_ok() {
-                wrong.push(format!("{} does without {right:?}", function.name));
+            if need(&harness, function.name, &right).await.is_ok() {
+                wrong.push(format!("{} works without {right:?}", function.name));
             }
-            shop.put_policy(function.name, &policy).await;
+            harness.put_policy(function.name, &policy).await;
             *checks.entry(function.name).or_default() += 1;
         }
-        assert!(checks.contains_key(function.name), "{} has no rights", function.name);
+        assert!(
+            checks.contains_key(function.name),
+            "{} has no permissions",
+            function.name
+        );
     }
     println!(
-        "denied, one at a time: {} rights: {checks:?}",
+        "denied one at a time: {} permissions: {checks:?}",
         checks.values().sum::<usize>()
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,4 +1,4 @@
-//! What the template says, compared with what the local world does.
+//! The template, compared with the local world.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use payment_functions_local::{FUNCTIONS, workspace};
 
 use super::*;
 
-/// The template as it is written.
+/// The template as written.
 fn template() -> Value {
     let text = std::fs::read_to_string(workspace().join("template.yaml")).expect("template.yaml");
     let yaml: yaml_serde::Value = yaml_serde::from_str(&text).expect("YAML");
     untagged(yaml)
 }
 
-/// YAML's short forms (`!Ref name`) as CloudFormation's long ones.
+/// Converts YAML's short forms (`!Ref name`) to CloudFormation's long ones.
 fn untagged(yaml: yaml_serde::Value) -> Value {
     use yaml_serde::Value as Yaml;
     match yaml {
@@ -46,7 +46,7 @@ fn resources<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value
 }
 
 #[test]
-fn the_routes_are_those_of_cargo_lambda_watch() {
+fn routes_match_cargo_lambda_watch() {
     let template = template();
     let deployed: BTreeSet<String> = resources(&template, "AWS::ApiGatewayV2::Route")
         .values()
@@ -82,7 +82,7 @@ fn the_routes_are_those_of_cargo_lambda_watch() {
 }
 
 #[test]
-fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
+fn functions_have_the_variables_and_timeouts_of_the_tests() {
     let template = template();
     let globals = &template["Globals"]["Function"];
     let functions = resources(&template, "AWS::Serverless::Function");
@@ -105,7 +105,7 @@ fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
         assert_eq!(time.as_u64(), Some(function.time_limit.as_secs()), "{name}");
         let mut given = names(&deployed["Environment"]["Variables"]);
         given.extend(names(&globals["Environment"]["Variables"]));
-        // Where the providers are: their real hosts. What has a default that is right, and what turns quotes on.
+        // The providers' addresses have correct defaults; and the variable that requires quotes.
         let mut tested: BTreeSet<String> = function.variables.iter().map(|name| (*name).to_owned()).collect();
         tested.retain(|name| !name.ends_with("PAY_BASE_URL"));
         given.retain(|name| !["METRICS_NAMESPACE", "QUOTE_SECRET_ID"].contains(&name.as_str()));
@@ -114,7 +114,7 @@ fn every_function_has_the_variables_and_the_time_that_the_tests_give_it() {
 }
 
 #[tokio::test]
-async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
+async fn alarm_rolls_a_new_version_back() {
     let gradual = with(parameters(), json!({ "GradualDeployments": "true" }));
     let template = cloud()
         .await
@@ -145,7 +145,7 @@ async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
             );
         }
     }
-    // The aliases, which everything refers to, move as CodeDeploy says.
+    // CodeDeploy moves the aliases, which everything refers to.
     let aliases = template["Resources"].as_object().unwrap().iter();
     let aliases: Vec<_> = aliases
         .filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Alias")
@@ -160,7 +160,7 @@ async fn a_new_version_is_taken_back_when_an_alarm_goes_off() {
 }
 
 #[tokio::test]
-async fn what_is_kept_when_the_stack_goes_is_kept() {
+async fn table_and_secrets_survive_stack_deletion() {
     let template = template();
     for (name, resource) in template["Resources"].as_object().unwrap() {
         let policies = (

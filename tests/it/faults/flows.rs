@@ -1,4 +1,4 @@
-//! The flows, as data: what has happened before, and what is done.
+//! The flows as data: preconditions and action.
 
 use super::*;
 
@@ -10,49 +10,44 @@ pub struct Flow {
     /// Whether the payment is created with an idempotency key.
     pub keyed: bool,
     pub before: Vec<Before>,
-    pub act: Act,
-    /// Whether the shop's quotes are asked for, and the one that comes has expired.
+    pub action: Action,
+    /// Whether quotes are required, and the request's quote has expired.
     pub quoted: bool,
-    /// Whether the provider's secret is rotated when the function has fetched it: it has a secret of its own then.
+    /// Whether the function has its own secret, which is rotated after the function has fetched it.
     pub rotated: bool,
-    /// Whether faults come at random, and so anywhere.
+    /// Whether faults are injected at random.
     pub at_random: bool,
-    /// What it answers undisturbed; an operator is answered without a status.
-    pub answer: u16,
+    /// The expected status without a fault; 200 for an operator's command.
+    pub status: u16,
 }
 
-/// What has happened before.
+/// A precondition of a flow.
 #[derive(Clone, Debug)]
 pub enum Before {
-    /// The payment was created.
     Created,
-    /// Whoever created it died when the provider had answered, and the lease has run out.
-    HolderDied,
-    /// A webhook was taken in.
+    /// The creating process crashed after the provider's response, and its lease has expired.
+    HolderCrashed,
+    /// A webhook was accepted.
     Webhook(Value),
-    /// The provider has this reply for the next that creates.
+    /// The provider's reply to the next create call.
     Reply(Value),
-    /// The provider has already sent its webhook, which does not name our payment, when it replies to the next that
-    /// creates.
+    /// The provider sends a webhook without our payment id before it replies to the next create call.
     WebhookBeforeReply,
 }
 
-/// What is done.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum Action {
     Create,
-    /// What is not said comes from the order's newest payment at the provider.
+    /// A webhook for the order's newest payment at the provider, with these members.
     Webhook(Value),
     Get,
-    /// An operator says that it was paid.
     Complete,
-    /// An operator says that it was dealt with otherwise.
     Close,
 }
 
-impl Act {
-    /// What an operator says, and the status after it.
-    pub const fn word(&self) -> Option<(&'static str, &'static str)> {
+impl Action {
+    /// An operator's command, and the payment's status after it.
+    pub const fn command(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Complete => Some(("complete", "completed")),
             Self::Close => Some(("close", "review")),
@@ -62,7 +57,7 @@ impl Act {
 }
 
 impl Flow {
-    fn new(name: &str, provider: Provider, before: Vec<Before>, act: Act) -> Self {
+    fn new(name: &str, provider: Provider, before: Vec<Before>, action: Action) -> Self {
         Self {
             name: format!("{name}, {}", aws::name(provider)),
             provider,
@@ -70,58 +65,58 @@ impl Flow {
             quoted: false,
             rotated: false,
             at_random: false,
-            answer: answer_to(&before, &act),
+            status: expected_status(&before, &action),
             before,
-            act,
+            action,
         }
     }
 
-    /// A payment that faults strike at random.
+    /// A payment with random faults.
     pub fn at_random(provider: Provider, keyed: bool) -> Self {
         Self {
             keyed,
             at_random: true,
-            ..Self::new("at random", provider, vec![], Act::Create)
+            ..Self::new("random faults", provider, vec![], Action::Create)
         }
     }
 
     pub fn function(&self) -> &'static str {
-        match self.act {
-            Act::Create => function(self.provider),
-            Act::Webhook(_) => "webhook-handler",
-            Act::Get => "get-payment",
-            Act::Complete | Act::Close => "reconcile-payments",
+        match self.action {
+            Action::Create => function(self.provider),
+            Action::Webhook(_) => "webhook-handler",
+            Action::Get => "get-payment",
+            Action::Complete | Action::Close => "reconcile-payments",
         }
     }
 
-    /// Whether what the provider replies at a step is part of the flow.
+    /// Whether the provider's reply at a step is part of the flow.
     pub fn has_reply(&self, step: &Step) -> bool {
         let is_reply = |before: &Before| matches!(before, Before::Reply(_) | Before::WebhookBeforeReply);
-        // A key that is good no more is refused, whatever else was to be replied.
+        // The old API key is refused before any scripted reply applies.
         self.before.iter().any(is_reply) || (self.rotated && step.nth == 1)
     }
 
-    /// Whether somebody died over it before, who may have called the provider.
-    pub fn has_dead_holder(&self) -> bool {
-        let died = |before: &Before| matches!(before, Before::HolderDied);
+    /// Whether a crashed holder may have called the provider before.
+    pub fn has_crashed_holder(&self) -> bool {
+        let died = |before: &Before| matches!(before, Before::HolderCrashed);
         self.before.iter().any(died)
     }
 }
 
-fn answer_to(before: &[Before], act: &Act) -> u16 {
+fn expected_status(before: &[Before], action: &Action) -> u16 {
     let reply = before.iter().find_map(|before| match before {
         Before::Reply(reply) => reply["error"].as_str().or(Some("")),
-        Before::Created | Before::HolderDied | Before::Webhook(_) | Before::WebhookBeforeReply => None,
+        Before::Created | Before::HolderCrashed | Before::Webhook(_) | Before::WebhookBeforeReply => None,
     });
-    match (act, reply) {
-        (Act::Create, None) => 201,
-        (Act::Create, Some("BAD_REQUEST" | "INVALID_REQUEST")) => 422,
-        (Act::Create, Some(_)) => 502,
-        (Act::Webhook(_) | Act::Get | Act::Complete | Act::Close, _) => 200,
+    match (action, reply) {
+        (Action::Create, None) => 201,
+        (Action::Create, Some("BAD_REQUEST" | "INVALID_REQUEST")) => 422,
+        (Action::Create, Some(_)) => 502,
+        (Action::Webhook(_) | Action::Get | Action::Complete | Action::Close, _) => 200,
     }
 }
 
-/// Every flow but the reconciler's runs.
+/// Every flow except reconciler runs.
 pub fn all() -> Vec<Flow> {
     let nothing = json!({});
     let nameless = json!({ "omit": ["metadata"] });
@@ -129,136 +124,132 @@ pub fn all() -> Vec<Flow> {
     for provider in BOTH {
         flows.push(Flow {
             keyed: false,
-            ..Flow::new("create without a key", provider, vec![], Act::Create)
+            ..Flow::new("create without a key", provider, vec![], Action::Create)
         });
-        let mut add = |name: &str, before: Vec<Before>, act: Act| flows.push(Flow::new(name, provider, before, act));
+        let mut add =
+            |name: &str, before: Vec<Before>, action: Action| flows.push(Flow::new(name, provider, before, action));
         let refused = match provider {
             Provider::Apolopay => "BAD_REQUEST",
             Provider::Finvypay => "INVALID_REQUEST",
         };
-        add("create with a key", vec![], Act::Create);
-        add("take a dead holder's key over", vec![Before::HolderDied], Act::Create);
+        add("create with a key", vec![], Action::Create);
         add(
-            "take over a payment that was settled meanwhile",
-            vec![Before::HolderDied, Before::Webhook(nothing.clone())],
-            Act::Create,
+            "take over a crashed holder's key",
+            vec![Before::HolderCrashed],
+            Action::Create,
         );
         add(
-            "create what was paid before the reply",
+            "take over a payment completed meanwhile",
+            vec![Before::HolderCrashed, Before::Webhook(nothing.clone())],
+            Action::Create,
+        );
+        add(
+            "create, paid before the response",
             vec![Before::WebhookBeforeReply],
-            Act::Create,
+            Action::Create,
         );
         add(
-            "create at a failing provider",
+            "create, provider error",
             vec![Before::Reply(json!({ "error": "INTERNAL_ERROR" }))],
-            Act::Create,
+            Action::Create,
         );
         add(
-            "create what the provider refuses",
+            "create, refused by the provider",
             vec![Before::Reply(json!({ "error": refused }))],
-            Act::Create,
+            Action::Create,
         );
+        add("webhook", vec![Before::Created], Action::Webhook(nothing.clone()));
         add(
-            "webhook, as usual",
+            "webhook with the provider's id only",
             vec![Before::Created],
-            Act::Webhook(nothing.clone()),
+            Action::Webhook(nameless.clone()),
         );
         add(
-            "webhook, by the provider's id alone",
+            "webhook with an unknown provider id",
+            vec![Before::HolderCrashed],
+            Action::Webhook(nothing.clone()),
+        );
+        add(
+            "webhook, unmatched",
+            vec![Before::HolderCrashed],
+            Action::Webhook(nameless.clone()),
+        );
+        add(
+            "webhook, other amount",
             vec![Before::Created],
-            Act::Webhook(nameless.clone()),
-        );
-        add(
-            "webhook, under an id not known yet",
-            vec![Before::HolderDied],
-            Act::Webhook(nothing.clone()),
-        );
-        add(
-            "webhook, parked",
-            vec![Before::HolderDied],
-            Act::Webhook(nameless.clone()),
-        );
-        add(
-            "webhook, other money",
-            vec![Before::Created],
-            Act::Webhook(json!({ "amount": 1, "moves": false })),
+            Action::Webhook(json!({ "amount": 1, "moves": false })),
         );
     }
     flows.push(Flow {
         quoted: true,
         ..Flow::new(
-            "go on with a quote that has expired",
+            "resume with an expired quote",
             Provider::Finvypay,
-            vec![Before::HolderDied],
-            Act::Create,
+            vec![Before::HolderCrashed],
+            Action::Create,
         )
     });
-    for (name, provider, before, act) in [
+    for (name, provider, before, action) in [
+        ("create, API key rotated", Provider::Finvypay, vec![], Action::Create),
         (
-            "create with a key that was rotated",
-            Provider::Finvypay,
-            vec![],
-            Act::Create,
-        ),
-        (
-            "webhook, signed with a secret that was rotated",
+            "webhook, secret rotated",
             Provider::Apolopay,
             vec![Before::Created],
-            Act::Webhook(nothing.clone()),
+            Action::Webhook(nothing.clone()),
         ),
     ] {
         flows.push(Flow {
             rotated: true,
-            ..Flow::new(name, provider, before, act)
+            ..Flow::new(name, provider, before, action)
         });
     }
-    let mut add = |name: &str, provider: Provider, before: Vec<Before>, act: Act| {
-        flows.push(Flow::new(name, provider, before, act));
+    let mut add = |name: &str, provider: Provider, before: Vec<Before>, action: Action| {
+        flows.push(Flow::new(name, provider, before, action));
     };
     let completed = || vec![Before::Created, Before::Webhook(nothing.clone())];
     add(
-        "create what comes back with other money",
+        "create, other amount in the response",
         Provider::Finvypay,
         vec![Before::Reply(json!({ "fields": { "amount": 1 } }))],
-        Act::Create,
+        Action::Create,
     );
     add(
-        "create with a key that is refused",
+        "create, API key refused",
         Provider::Finvypay,
         vec![Before::Reply(json!({ "error": "UNAUTHORIZED" }))],
-        Act::Create,
+        Action::Create,
     );
     add(
-        "webhook, by the order",
+        "webhook with the order id only",
         Provider::Finvypay,
         vec![Before::Created],
-        Act::Webhook(json!({ "shape": "W1" })),
+        Action::Webhook(json!({ "shape": "W1" })),
     );
     add(
-        "webhook, a duplicate",
+        "duplicate webhook",
         Provider::Apolopay,
         completed(),
-        Act::Webhook(nothing.clone()),
+        Action::Webhook(nothing.clone()),
     );
     add(
-        "webhook, late and of no effect",
+        "late webhook without effect",
         Provider::Finvypay,
         completed(),
-        Act::Webhook(json!({ "outcome": "pending" })),
+        Action::Webhook(json!({ "outcome": "pending" })),
     );
-    add("get", Provider::Apolopay, vec![Before::Created], Act::Get);
+    add("get", Provider::Apolopay, vec![Before::Created], Action::Get);
     add(
-        "completed by an operator",
+        "operator command complete",
         Provider::Apolopay,
         vec![Before::Created],
-        Act::Complete,
+        Action::Complete,
     );
     let other_money = json!({ "amount": 1, "moves": false });
     add(
-        "closed by an operator",
+        "operator command close",
         Provider::Apolopay,
         vec![Before::Created, Before::Webhook(other_money)],
-        Act::Close,
+        Action::Close,
     );
     flows
 }

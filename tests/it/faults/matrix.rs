@@ -1,11 +1,11 @@
-//! The matrix as it was gone through: flow × point × fault, and by what each was carried on.
+//! The matrix of flow × point × fault, and the recoveries.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::*;
 
-/// The cells that were gone through.
+/// The cells that were run.
 #[derive(Debug, Default)]
 pub struct Matrix {
     flows: Vec<Row>,
@@ -15,33 +15,32 @@ pub struct Matrix {
 #[derive(Debug)]
 struct Row {
     flow: String,
-    /// By step, in the flow's order, and by what went wrong there.
+    /// Counts by step and fault, in the flow's order.
     steps: Vec<(String, BTreeMap<&'static str, usize>)>,
-    undisturbed: usize,
-    lives: BTreeMap<Life, usize>,
+    without_fault: usize,
+    recoveries: BTreeMap<Recovery, usize>,
 }
 
 impl Matrix {
-    /// A row for a flow with these steps.
     pub fn add_flow(&mut self, flow: &str, steps: &[Step]) {
         self.flows.push(Row {
             flow: flow.to_owned(),
             steps: steps.iter().map(|step| (label(step), BTreeMap::new())).collect(),
-            undisturbed: 0,
-            lives: BTreeMap::new(),
+            without_fault: 0,
+            recoveries: BTreeMap::new(),
         });
     }
 
-    /// Counts a cell that was gone through.
+    /// Counts a cell.
     pub fn count(&mut self, flow: &str, cell: &Cell) {
         let row = self.flows.iter_mut().find(|row| row.flow == flow).expect("a row");
-        *row.lives.entry(cell.life).or_default() += 1;
-        match &cell.blow {
-            None => row.undisturbed += 1,
-            Some((step, blow)) => {
+        *row.recoveries.entry(cell.recovery).or_default() += 1;
+        match &cell.fault {
+            None => row.without_fault += 1,
+            Some((step, fault)) => {
                 let label = label(step);
-                let (_, blows) = row.steps.iter_mut().find(|(known, _)| *known == label).expect("a step");
-                *blows.entry(blow.name()).or_default() += 1;
+                let (_, faults) = row.steps.iter_mut().find(|(known, _)| *known == label).expect("a step");
+                *faults.entry(fault.name()).or_default() += 1;
             }
         }
     }
@@ -58,23 +57,23 @@ impl Matrix {
         self.flows.iter().map(Row::cells).sum()
     }
 
-    pub fn deaths(&self) -> usize {
-        let of = |blows: &BTreeMap<&str, usize>| -> usize {
-            let deaths = blows.iter().filter(|(name, _)| name.starts_with("death"));
-            deaths.map(|(_, count)| count).sum()
+    pub fn crashes(&self) -> usize {
+        let of = |faults: &BTreeMap<&str, usize>| -> usize {
+            let crashes = faults.iter().filter(|(name, _)| name.starts_with("crash"));
+            crashes.map(|(_, count)| count).sum()
         };
         self.flows
             .iter()
             .flat_map(|row| &row.steps)
-            .map(|(_, blows)| of(blows))
+            .map(|(_, faults)| of(faults))
             .sum()
     }
 }
 
 impl Row {
     fn cells(&self) -> usize {
-        let of_steps = self.steps.iter().flat_map(|(_, blows)| blows.values());
-        of_steps.sum::<usize>() + self.undisturbed
+        let of_steps = self.steps.iter().flat_map(|(_, faults)| faults.values());
+        of_steps.sum::<usize>() + self.without_fault
     }
 }
 
@@ -82,18 +81,24 @@ fn label(step: &Step) -> String {
     format!("{}#{}", step.call.name(), step.nth)
 }
 
-/// A line a flow, and under it a line a step: what went wrong before, during and after its call, and in how many cells.
+/// One line per flow, and below it one line per step with the number of cells per fault.
 impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in &self.flows {
-            let lives = Life::ALL.map(|life| {
-                let count = row.lives.get(&life).copied().unwrap_or_default();
-                format!("{} {count}", life.name())
+            let recoveries = Recovery::ALL.map(|recovery| {
+                let count = row.recoveries.get(&recovery).copied().unwrap_or_default();
+                format!("{} {count}", recovery.name())
             });
-            writeln!(f, "{}: {} cells; then {}", row.flow, row.cells(), lives.join(", "))?;
-            for (step, blows) in &row.steps {
+            writeln!(
+                f,
+                "{}: {} cells; recovered by {}",
+                row.flow,
+                row.cells(),
+                recoveries.join(", ")
+            )?;
+            for (step, faults) in &row.steps {
                 let mut line = String::new();
-                for (name, count) in blows {
+                for (name, count) in faults {
                     let separator = if line.is_empty() { "" } else { "; " };
                     let times = if *count == 1 {
                         String::new()
@@ -102,12 +107,12 @@ impl fmt::Display for Matrix {
                     };
                     write!(line, "{separator}{name}{times}")?;
                 }
-                let cells: usize = blows.values().sum();
+                let cells: usize = faults.values().sum();
                 writeln!(f, "  {step:<20} {cells:>3}  {line}")?;
             }
         }
-        let (flows, points, deaths, cells) = (self.flows(), self.points(), self.deaths(), self.cells());
-        write!(f, "{flows} flows, {points} points, {cells} cells: {deaths} deaths, ")?;
-        write!(f, "{} faults on the way, {flows} undisturbed", cells - deaths - flows)
+        let (flows, points, crashes, cells) = (self.flows(), self.points(), self.crashes(), self.cells());
+        write!(f, "{flows} flows, {points} points, {cells} cells: {crashes} crashes, ")?;
+        write!(f, "{} other faults, {flows} without a fault", cells - crashes - flows)
     }
 }

@@ -1,4 +1,4 @@
-//! The steps of a flow, as it named them itself, and how each travels.
+//! The steps of a flow, as the flow logs them, and where each call goes.
 
 use payment_functions::platform::failpoint::{ExternalCall, Point, Side};
 use payment_functions_local::sandbox::Kind;
@@ -6,21 +6,18 @@ use payment_functions_tests::world::AwsProxy;
 
 use crate::support::{Value, entries};
 
-/// How a call travels.
+/// The service that a call goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// To DynamoDB, as this action.
+    /// DynamoDB, with this action.
     DynamoDb(&'static str),
-    /// To Secrets Manager.
     SecretsManager,
-    /// To the provider.
     Provider(Kind),
-    /// To EventBridge or SQS, as this action.
+    /// EventBridge or SQS, with this action.
     Events(&'static str),
 }
 
-/// The calls that no flow of the matrix makes: `publish-events` comes after all of them, fed by the table's stream, and
-/// is struck at each of its calls by tests of its own (`publishing`).
+/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`.
 pub const NOT_IN_A_FLOW: [ExternalCall; 2] = [ExternalCall::PublishEvents, ExternalCall::SendDeadLetter];
 
 impl Wire {
@@ -51,7 +48,7 @@ impl Wire {
         }
     }
 
-    /// The action that a proxy before AWS sees.
+    /// The action that the AWS proxy sees.
     pub const fn action(self) -> Option<&'static str> {
         match self {
             Self::DynamoDb(action) | Self::Events(action) => Some(action),
@@ -61,15 +58,16 @@ impl Wire {
     }
 }
 
-/// A call that a flow makes, and which of several.
+/// One call of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub call: ExternalCall,
-    /// Which of the flow's calls of this name, from 1.
+    /// Its number among the flow's calls of this name, from 1.
     pub nth: usize,
-    /// Which of the flow's calls that travel so, from 1; those of the start are counted by themselves.
+    /// Its number among the flow's calls to the same service and action, from 1; calls at the start are counted
+    /// separately.
     pub nth_on_wire: usize,
-    /// Whether it is made when the function starts, before there is a request.
+    /// Whether the function makes it at its start, before a request.
     pub is_at_start: bool,
 }
 
@@ -78,18 +76,18 @@ impl Step {
         Wire::of(self.call)
     }
 
-    /// Whether it fetches a secret once more, which a process does once a minute.
+    /// Whether it refreshes a secret, which a process does at most once a minute.
     pub fn is_forced(&self) -> bool {
         !self.is_at_start && self.wire() == Wire::SecretsManager
     }
 
-    /// `after:commit#2`, as `FAILPOINTS` has it.
+    /// `after:commit#2`, the format of `FAILPOINTS`.
     pub fn point(&self, side: Side) -> String {
         format!("{}#{}", Point { call: self.call, side }, self.nth)
     }
 }
 
-/// The steps in a function's log, in their order.
+/// The steps in a function's log, in order.
 pub fn steps(log: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut is_at_start = true;
@@ -108,24 +106,24 @@ pub fn steps(log: &str) -> Vec<Step> {
     steps
 }
 
-/// The call before which a line of the log stands.
+/// The call that a log line announces.
 fn begun(line: &Value) -> Option<ExternalCall> {
     let name = line["point"].as_str()?.strip_prefix("before:")?;
     let call = ExternalCall::ALL.into_iter().find(|call| call.name() == name);
     Some(call.unwrap_or_else(|| panic!("{name} is not in ExternalCall::ALL")))
 }
 
-/// Of each call that a flow makes again and again, the first and the last.
+/// The first and the last of each repeated call.
 pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
     let count = |call| steps.iter().filter(|step| step.call == call).count();
-    // A turn costs one call or, if it was not free at once, two: as many as there are questions come for certain.
-    let turns = count(ExternalCall::QueryStatus) + count(ExternalCall::ListTransactions);
-    let last = |call| if call == ExternalCall::Pace { turns } else { count(call) };
+    // A slot costs one call, or two if it was not free at once: at least one per provider call.
+    let slots = count(ExternalCall::QueryStatus) + count(ExternalCall::ListTransactions);
+    let last = |call| if call == ExternalCall::Pace { slots } else { count(call) };
     let kept = |step: &&Step| step.nth == 1 || step.nth == last(step.call);
     steps.iter().filter(kept).copied().collect()
 }
 
-/// Makes sure that every call to AWS that a proxy saw has its points.
+/// Checks that every AWS call that the proxy saw has a failpoint.
 pub fn assert_all_logged(flow: &str, steps: &[Step], proxy: &AwsProxy) {
     for action in ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"] {
         let logged = steps.iter().filter(|step| step.wire().action() == Some(action)).count();
@@ -138,7 +136,7 @@ pub fn assert_all_logged(flow: &str, steps: &[Step], proxy: &AwsProxy) {
     assert_eq!(
         proxy.operations("*"),
         steps.iter().filter(|step| step.wire().action().is_some()).count(),
-        "{flow}: another action: {:?}",
+        "{flow}: unexpected action: {:?}",
         proxy.calls()
     );
 }

@@ -1,8 +1,8 @@
-//! The reconciler's run, struck at every step: over a table of its own each time, since a run looks at all that is due.
+//! Reconciler runs with a fault at every step, each on its own table because a run processes everything due.
 //!
-//! In the table are, a day after they were created: two payments of one order at FinvyPay, of which one was paid and a
-//! webhook came that names nothing but the order; one that was paid although the call that created it was cut off; and
-//! one at ApoloPay that nobody has heard of.
+//! The table is a day old and contains: two FinvyPay payments of one order, of which one was paid and has a webhook
+//! with only the order id; a FinvyPay payment that was paid although its create call was cut off; and an ApoloPay
+//! payment without a webhook.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,35 +15,35 @@ use payment_functions::store::Store;
 use payment_functions_local::sandbox::Kind;
 use payment_functions_tests::world::AwsProxy;
 
-use super::blows::Blow;
+use super::audit::Table;
+use super::fault::Fault;
 use super::points::{Step, Wire};
-use super::shop::Town;
-use super::verdict::Table;
+use super::stack::Harness;
 use super::*;
 
-pub const NAME: &str = "a run of the reconciler";
+pub const NAME: &str = "reconciler run";
 
-/// A table, and what is in it.
+/// The contents of a table.
 #[derive(Clone, Debug)]
-pub struct Stock {
+pub struct Fixture {
     items: Vec<Value>,
     /// The order of two payments.
     several: String,
     lost: String,
     crypto: String,
-    /// Our id of the one of the two that was paid.
+    /// Our id of the paid one of the two.
     paid: String,
 }
 
-impl Stock {
-    /// Puts everything into a table, through the functions.
-    pub async fn fill(town: &Town, table: &str) -> Self {
+impl Fixture {
+    /// Creates the contents in a table with the real functions.
+    pub async fn fill(harness: &Harness, table: &str) -> Self {
         aws::create_memory_table(table).await;
         let [several, lost, crypto] = ["several", "lost", "crypto"].map(unique);
-        let preorders = town.lambda("create-preorder", table, 0, &[]).await;
-        let apms = town.lambda("create-apm", table, 0, &[]).await;
-        let webhooks = Arc::new(town.lambda("webhook-handler", table, 0, &[]).await);
-        town.gate.put(table, &webhooks);
+        let preorders = harness.lambda("create-preorder", table, 0, &[]).await;
+        let apms = harness.lambda("create-apm", table, 0, &[]).await;
+        let webhooks = Arc::new(harness.lambda("webhook-handler", table, 0, &[]).await);
+        harness.function_urls.put(table, &webhooks);
         let create = async |provider, order: &str| {
             let lambda = match provider {
                 Provider::Apolopay => &preorders,
@@ -52,16 +52,21 @@ impl Stock {
             let key = unique("key");
             let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
             let body = body(provider, order).to_string();
-            let answer = lambda.http("POST", route(provider), &headers, body.as_bytes()).await;
-            Answer::from(answer.expect("an answer"))
+            let response = lambda.http("POST", route(provider), &headers, body.as_bytes()).await;
+            Response::from(response.expect("a response"))
         };
         let paid = create(Provider::Finvypay, &several).await;
         assert_eq!(create(Provider::Finvypay, &several).await.status, 201);
         let cut_off = json!([{ "drop": "beforeReply" }]);
-        town.control.replies(Provider::Finvypay, &lost, cut_off).await.unwrap();
+        harness
+            .control
+            .replies(Provider::Finvypay, &lost, cut_off)
+            .await
+            .unwrap();
         assert_eq!(create(Provider::Finvypay, &lost).await.status, 502);
-        let there = town.control.payments(Provider::Finvypay, &lost).await.unwrap();
-        town.control
+        let there = harness.control.payments(Provider::Finvypay, &lost).await.unwrap();
+        harness
+            .control
             .set_status(Provider::Finvypay, &there[0].id, "COMPLETED")
             .await
             .unwrap();
@@ -69,9 +74,9 @@ impl Stock {
         let webhook = json!({
             "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
         });
-        let told = town.control.webhooks(&webhook).await.unwrap();
-        assert_eq!(told[0].status, Some(200), "{told:?}");
-        town.gate.remove(table);
+        let delivered = harness.control.webhooks(&webhook).await.unwrap();
+        assert_eq!(delivered[0].status, Some(200), "{delivered:?}");
+        harness.function_urls.remove(table);
         Self {
             items: aws::all_items(table).await,
             several,
@@ -81,7 +86,7 @@ impl Stock {
         }
     }
 
-    /// Another table with the same in it.
+    /// Copies the contents to a new table.
     pub async fn copy(&self) -> String {
         let table = unique("run");
         aws::create_memory_table(&table).await;
@@ -90,12 +95,12 @@ impl Stock {
     }
 }
 
-/// Runs it undisturbed, and gives its steps.
-pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
+/// Runs the reconciler without a fault; returns its steps.
+pub async fn record_steps(harness: &Harness, fixture: &Fixture) -> (Vec<Step>, RunResult) {
     let proxy = aws::proxy().await;
     let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAILPOINTS", Some("log"))];
-    let table = stock.copy().await;
-    let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    let table = fixture.copy().await;
+    let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
     let report = run(&lambda).await.expect("a report");
     lambda.kill().await;
     assert_eq!(
@@ -105,137 +110,141 @@ pub async fn learn(town: &Town, stock: &Stock) -> (Vec<Step>, Outcome) {
     );
     let steps = points::steps(&lambda.log());
     points::assert_all_logged(NAME, &steps, &proxy);
-    let mut outcome = Outcome::new(Cell::undisturbed(Life::Reconciler));
-    outcome.reported = left_to_a_person(&lambda.log());
-    outcome.carry_on(town, stock, &table).await;
-    (steps, outcome)
+    let mut result = RunResult::new(Cell::without_fault(Recovery::Reconciler));
+    result.reported = manual_reviews(&lambda.log());
+    result.recover(harness, fixture, &table).await;
+    (steps, result)
 }
 
-/// A struck run, and what was wrong after it.
-pub struct Outcome {
+/// The result of a run with a fault.
+pub struct RunResult {
     pub cell: Cell,
-    pub wrongs: Vec<String>,
-    /// The payments that were left to a person.
+    pub violations: Vec<String>,
+    /// The payments reported for manual review.
     reported: BTreeSet<String>,
 }
 
-/// Goes through a cell. What is struck waits as long for AWS as a busy machine needs, so that it comes to its step.
-pub async fn strike(town: &Town, shared: &Stock, proxy: &AwsProxy, cell: &Cell) -> Outcome {
-    let turn = town.turn().await;
-    let mut outcome = Outcome::new(cell.clone());
-    let (step, blow) = cell.blow.clone().expect("a blow");
-    // Replies are scripted by order, so such a cell has orders of its own.
+/// Runs a cell. The function has long AWS timeouts so that it reaches the step on a busy machine.
+pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell: &Cell) -> RunResult {
+    let permit = harness.permit().await;
+    let mut result = RunResult::new(cell.clone());
+    let (step, fault) = cell.fault.clone().expect("a fault");
+    // Replies are scripted by order, so such a cell needs its own orders.
     let own;
     let mut scripted = None;
-    let (stock, table) = match &blow {
-        Blow::Provider(_, reply) => {
+    let (fixture, table) = match &fault {
+        Fault::Provider(_, reply) => {
             let table = unique("run");
-            own = Stock::fill(town, &table).await;
+            own = Fixture::fill(harness, &table).await;
             let call = if step.wire() == Wire::Provider(Kind::List) {
                 "list"
             } else {
                 "status"
             };
             let script = |replies: Value| json!({ "provider": "finvypay", "orderId": own.several, "call": call, "replies": replies });
-            town.control.script(&script(json!([reply]))).await.expect("a script");
+            harness.control.script(&script(json!([reply]))).await.expect("a script");
             scripted = Some(script(json!([])));
             (&own, table)
         }
-        Blow::Die(_) | Blow::Aws(..) => (shared, shared.copy().await),
+        Fault::Crash(_) | Fault::Aws(..) => (shared, shared.copy().await),
     };
     proxy.reset();
     let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
-    let death;
-    if let Blow::Die(side) = &blow {
-        death = format!("{}=die", step.point(*side));
-        changes.push(("FAILPOINTS", Some(death.as_str())));
+    let crash;
+    if let Fault::Crash(side) = &fault {
+        crash = format!("{}=die", step.point(*side));
+        changes.push(("FAILPOINTS", Some(crash.as_str())));
     }
-    blow.set_up(proxy, &step);
-    let lambda = town.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
-    drop(turn);
+    fault.set_up(proxy, &step);
+    let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    drop(permit);
     let report = run(&lambda).await;
-    let _turn = town.turn().await;
+    let _permit = harness.permit().await;
     let waiting = match &scripted {
-        Some(script) => town.control.script(script).await.expect("a script"),
+        Some(script) => harness.control.script(script).await.expect("a script"),
         None => 0,
     };
-    let is_struck = match (&blow, &report) {
-        (Blow::Die(_), Err(NoAnswer::Died { status, .. })) => status.code() == Some(134),
-        (Blow::Aws(..), Ok(_)) => !proxy.injected().is_empty(),
-        (Blow::Aws(..), Err(NoAnswer::Failed(words))) => words["errorType"] == "UNAVAILABLE",
-        (Blow::Provider(..), Ok(report)) => report["failed"] == 0 && waiting == 0,
+    let is_injected = match (&fault, &report) {
+        (Fault::Crash(_), Err(InvokeError::Died { status, .. })) => status.code() == Some(134),
+        (Fault::Aws(..), Ok(_)) => !proxy.injected().is_empty(),
+        (Fault::Aws(..), Err(InvokeError::Failed(words))) => words["errorType"] == "UNAVAILABLE",
+        (Fault::Provider(..), Ok(report)) => report["failed"] == 0 && waiting == 0,
         _ => false,
     };
-    if !is_struck {
-        outcome
-            .wrongs
-            .push(format!("not struck as it should be: {report:?}\n{}", lambda.log()));
+    if !is_injected {
+        result.violations.push(format!(
+            "the fault was not injected as planned: {report:?}\n{}",
+            lambda.log()
+        ));
     }
-    outcome.reported = left_to_a_person(&lambda.log());
+    result.reported = manual_reviews(&lambda.log());
     drop(lambda);
     proxy.reset();
-    outcome.carry_on(town, stock, &table).await;
+    result.recover(harness, fixture, &table).await;
     aws::delete_memory_table(&table).await;
-    outcome
+    result
 }
 
-async fn run(lambda: &payment_functions_tests::world::Lambda) -> Result<Value, NoAnswer> {
+async fn run(lambda: &payment_functions_tests::world::Lambda) -> Result<Value, InvokeError> {
     let report = lambda.invoke(r#"{"action":"sweep"}"#).await?;
     Ok(serde_json::from_slice(&report).expect("JSON"))
 }
 
-/// The payments that a run left to a person, be it that it came to no end.
-fn left_to_a_person(log: &str) -> BTreeSet<String> {
+/// The payments reported for manual review, even by a run that failed.
+fn manual_reviews(log: &str) -> BTreeSet<String> {
     entries(log)
-        .filter(|line| line["message"] == "a person must look")
+        .filter(|line| line["message"] == "manual review required")
         .filter_map(|line| Some(line["payment"].as_str()?.to_owned()))
         .collect()
 }
 
-impl Outcome {
+impl RunResult {
     fn new(cell: Cell) -> Self {
         Self {
             cell,
-            wrongs: Vec::new(),
+            violations: Vec::new(),
             reported: BTreeSet::new(),
         }
     }
 
     pub fn name(&self) -> String {
-        let life = self.cell.life.name();
-        match &self.cell.blow {
-            None => format!("{NAME}: undisturbed, then {life}"),
-            Some((step, blow)) => format!(
-                "{NAME}: {}#{}: {}, then {life}",
+        let recovery = self.cell.recovery.name();
+        match &self.cell.fault {
+            None => format!("{NAME}: no fault, then {recovery}"),
+            Some((step, fault)) => format!(
+                "{NAME}: {}#{}: {}, then {recovery}",
                 step.call.name(),
                 step.nth,
-                blow.name()
+                fault.name()
             ),
         }
     }
 
-    /// The next run, and before it, in half of the cells, the webhooks that were late; then another day's run.
-    async fn carry_on(&mut self, town: &Town, stock: &Stock, table: &str) {
-        let webhooks = self.cell.life == Life::Webhook;
+    /// The next run, with the late webhooks before or after it, then a run a day later.
+    async fn recover(&mut self, harness: &Harness, fixture: &Fixture, table: &str) {
+        let webhooks = self.cell.recovery == Recovery::Webhook;
         if webhooks {
-            self.late_webhooks(town, stock, table).await;
+            self.late_webhooks(harness, fixture, table).await;
         }
-        let left = town.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
+        let left = harness.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
         let payments = left.iter().filter_map(|matter| matter.payment_id);
         self.reported.extend(payments.map(|id| id.to_string()));
-        self.judge(stock, table, "the next run", webhooks).await;
+        self.audit(fixture, table, "the next run", webhooks).await;
         if !webhooks {
-            self.late_webhooks(town, stock, table).await;
+            self.late_webhooks(harness, fixture, table).await;
         }
-        town.sweep(table, SWEEPS[2] + DAY).await;
-        self.judge(stock, table, "everything", true).await;
+        harness.sweep(table, SWEEPS[2] + DAY).await;
+        self.audit(fixture, table, "everything", true).await;
     }
 
-    /// Everything that was paid, and ApoloPay's payment too.
-    async fn late_webhooks(&mut self, town: &Town, stock: &Stock, table: &str) {
-        let store = Store::open(&aws::clients(town.aws.url()), table.to_owned());
-        for (provider, order) in [(Provider::Finvypay, &stock.lost), (Provider::Apolopay, &stock.crypto)] {
-            for there in town.control.payments(provider, order).await.expect("the payments") {
+    /// Sends webhooks for everything that was paid, and for ApoloPay's payment.
+    async fn late_webhooks(&mut self, harness: &Harness, fixture: &Fixture, table: &str) {
+        let store = Store::open(&aws::clients(harness.aws.url()), table.to_owned());
+        for (provider, order) in [
+            (Provider::Finvypay, &fixture.lost),
+            (Provider::Apolopay, &fixture.crypto),
+        ] {
+            for there in harness.control.payments(provider, order).await.expect("the payments") {
                 let (reader, body) = match provider {
                     Provider::Apolopay => (
                         PaymentProvider::ApoloPay,
@@ -249,57 +258,59 @@ impl Outcome {
                         }),
                     ),
                 };
-                let event = webhooks(reader).read(body.to_string().as_bytes()).expect("an event");
+                let event = webhooks(reader)
+                    .read(body.to_string().as_bytes())
+                    .expect("a notification");
                 if let Err(error) = record_notification(&store, &event, clock::now()).await {
-                    self.wrongs.push(format!("a webhook after it: {error}"));
+                    self.violations.push(format!("late webhook: {error}"));
                 }
             }
         }
     }
 
-    async fn judge(&mut self, stock: &Stock, table: &str, when: &str, is_crypto_paid: bool) {
+    async fn audit(&mut self, fixture: &Fixture, table: &str, when: &str, is_crypto_paid: bool) {
         let table = Table::read(table).await;
-        let wrongs = &mut self.wrongs;
-        let mut wrong = |what: String| wrongs.push(format!("{when}: {what}"));
+        let violations = &mut self.violations;
+        let mut violation = |what: String| violations.push(format!("{when}: {what}"));
         let expected = |order: &String, payment: &Value| {
-            if *order == stock.crypto {
+            if *order == fixture.crypto {
                 if is_crypto_paid { "completed" } else { "expired" }
-            } else if *order == stock.lost {
+            } else if *order == fixture.lost {
                 "completed"
-            } else if payment["id"] != stock.paid.as_str() {
+            } else if payment["id"] != fixture.paid.as_str() {
                 "expired"
             } else {
-                // CommitExtras after it was told of other money once: it is asked about again.
+                // The reconciler polls again after a response with another amount.
                 "completed"
             }
         };
-        for (order, count) in [(&stock.several, 2), (&stock.lost, 1), (&stock.crypto, 1)] {
+        for (order, count) in [(&fixture.several, 2), (&fixture.lost, 1), (&fixture.crypto, 1)] {
             let payments = table.of_order(order);
             if payments.len() != count {
-                wrong(format!("{} payments of {order}", payments.len()));
+                violation(format!("{} payments of {order}", payments.len()));
             }
             for payment in payments {
                 let status = expected(order, payment);
                 if payment["status"] != status {
-                    wrong(format!("not {status}: {payment}"));
+                    violation(format!("not {status}: {payment}"));
                 }
                 let completions = table.completions(payment);
                 if (status == "completed") == (completions == 0) {
-                    wrong(format!("{completions} completions: {payment}"));
+                    violation(format!("{completions} completions: {payment}"));
                 }
                 if let Some(difference) = table.stray_references(payment) {
-                    wrong(difference);
+                    violation(difference);
                 }
                 let id = payment["id"].as_str().expect("an id");
-                if *order == stock.crypto && status == "expired" && !self.reported.contains(id) {
-                    wrong(format!("expired, and nobody was told: {payment}"));
+                if *order == fixture.crypto && status == "expired" && !self.reported.contains(id) {
+                    violation(format!("expired without a manual review: {payment}"));
                 }
             }
         }
-        // What did not fit the provider's word is asked about again later.
-        let is_asked_later = when == "the next run" && self.cell.is("other money");
-        if !table.is_nothing_parked() && !is_asked_later {
-            wrong("something is still parked".to_owned());
+        // The reconciler polls again later after a response with another amount.
+        let is_polled_later = when == "the next run" && self.cell.is("other amount");
+        if !table.has_no_unmatched() && !is_polled_later {
+            violation("unmatched notifications are left".to_owned());
         }
     }
 }

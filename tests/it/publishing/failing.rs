@@ -1,29 +1,29 @@
-//! The bus does not take an event, or the function dies over it.
+//! The bus rejects events, or the function dies while it publishes them.
 
 use std::time::Duration;
 
-use payment_functions_tests::world::{Fault, USUAL_LIMITS};
-use publish_events::dead_letter::DeadLetters;
-use publish_events::event_bus::Bus;
-use publish_events::stream::{Place, publish};
+use payment_functions_tests::world::{Fault, PRODUCTION_TIMEOUTS};
+use publish_events::dead_letter::DeadLetterQueue;
+use publish_events::event_bus::EventBus;
+use publish_events::stream::{Position, publish};
 use serde::Deserialize;
 
 use super::*;
 
 const HOURS: u64 = 60 * 60;
 
-/// What is answered where the entries of a call have these error codes; an empty one is none.
+/// The response to a call whose entries have these error codes; an empty code is a success.
 fn codes(codes: &[&str]) -> Fault {
     let entry = |code: &&str| match *code {
         "" => json!({ "EventId": "11111111-1111-4111-8111-111111111111" }),
         code => json!({ "ErrorCode": code, "ErrorMessage": "injected" }),
     };
     let entries: Vec<_> = codes.iter().map(entry).collect();
-    Fault::Answer(json!({ "FailedEntryCount": 1, "Entries": entries }))
+    Fault::Response(json!({ "FailedEntryCount": 1, "Entries": entries }))
 }
 
 #[tokio::test]
-async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() {
+async fn transient_bus_failure_is_reported_and_the_retry_publishes_in_order() {
     let faults = [
         Fault::Error(400, "ThrottlingException"),
         Fault::Error(400, "AccessDeniedException"),
@@ -34,18 +34,18 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
         Fault::Hang,
         codes(&["InternalFailure"]),
         codes(&["NotAuthorizedForSourceException"]),
-        // It says nothing of the entry.
+        // A response without a result for the entry.
         codes(&[]),
-        Fault::Answer(json!("nothing")),
+        Fault::Response(json!("nothing")),
     ];
-    let feed = Feed::with(&[USUAL_LIMITS]).await;
-    let told = async || {
-        let mut told = feed.told().await;
-        // Where an answer comes later than the usual limit, the SDK tries once more, and the bus has the event twice.
+    let feed = Feed::with(&[PRODUCTION_TIMEOUTS]).await;
+    let published = async || {
+        let mut published = feed.published().await;
+        // If a response is later than the usual limit, the SDK retries, and the bus has the event twice.
         if feed.proxy.count("PutEvents") > feed.proxy.operations("PutEvents") {
-            told.dedup();
+            published.dedup();
         }
-        told
+        published
     };
     for fault in faults {
         for nth in 1..=3 {
@@ -55,27 +55,27 @@ async fn what_the_bus_does_not_take_is_reported_and_put_in_order_by_the_retry() 
             let mut records = feed.records_of(id).await;
             records.extend(feed.records_of(other).await);
             feed.proxy.fail_operation("PutEvents", nth, fault.clone());
-            let what = format!("{fault:?} at the {nth}th call");
-            // The first record is the intent, which is nothing to publish.
-            assert_eq!(feed.publish(&records).await, [sequence(&records[nth])], "{what}");
-            assert_eq!(told().await, events_of(id, &PAID[..nth - 1]), "{what}");
+            let context = format!("{fault:?} at call {nth}");
+            // The first record is the intent, which has no event.
+            assert_eq!(feed.publish(&records).await, [sequence(&records[nth])], "{context}");
+            assert_eq!(published().await, events_of(id, &PAID[..nth - 1]), "{context}");
 
             feed.proxy.reset();
-            assert_eq!(feed.publish(&records[nth..]).await, [""; 0], "{what}");
+            assert_eq!(feed.publish(&records[nth..]).await, [""; 0], "{context}");
             let expected = [events_of(id, &PAID[nth - 1..]), events_of(other, &[("pending", 2)])].concat();
-            assert_eq!(told().await, expected, "{what}");
+            assert_eq!(published().await, expected, "{context}");
         }
     }
-    assert_eq!(feed.letters().await, []);
+    assert_eq!(feed.dead_letters().await, []);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_costs_a_repetition_and_no_event() {
-    let feed = Feed::with(&[USUAL_LIMITS]).await;
+async fn lost_bus_response_costs_a_duplicate_and_no_event() {
+    let feed = Feed::with(&[PRODUCTION_TIMEOUTS]).await;
     let id = feed.paid().await;
     let records = feed.records_of(id).await;
     for fault in [
-        Fault::LoseAnswer,
+        Fault::LoseResponse,
         Fault::HangAfter,
         Fault::ErrorAfter(500, "InternalException"),
     ] {
@@ -84,16 +84,16 @@ async fn an_answer_that_is_lost_costs_a_repetition_and_no_event() {
         assert_eq!(feed.publish(&records).await, [sequence(&records[2])], "{fault:?}");
         feed.proxy.reset();
         assert_eq!(feed.publish(&records[2..]).await, [""; 0]);
-        let mut told = feed.told().await;
-        told.dedup();
-        let again = told.iter().filter(|told| told.0 == "payment.authorized").count();
-        assert_eq!(again, 1, "the repetitions stand side by side: {told:?}");
-        assert_eq!(told, events_of(id, &PAID), "{fault:?}");
+        let mut published = feed.published().await;
+        published.dedup();
+        let authorized = published.iter().filter(|event| event.0 == "payment.authorized").count();
+        assert_eq!(authorized, 1, "duplicates are adjacent: {published:?}");
+        assert_eq!(published, events_of(id, &PAID), "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn of_a_call_that_is_taken_in_part_the_first_failure_is_reported() {
+async fn partly_accepted_call_reports_its_first_failure() {
     let feed = Feed::open().await;
     let mut records = Vec::new();
     for _ in 0..4 {
@@ -107,10 +107,10 @@ async fn of_a_call_that_is_taken_in_part_the_first_failure_is_reported() {
     );
     assert_eq!(feed.publish(&records).await, [sequence(&records[1])]);
     assert_eq!(feed.publish(&records[1..]).await, [""; 0]);
-    assert_eq!(feed.told().await.len(), 3);
+    assert_eq!(feed.published().await.len(), 3);
 }
 
-/// Three payments that have become pending, and the stream's records of them.
+/// Three pending payments, and their stream records.
 async fn three_pending(feed: &Feed) -> (Vec<PaymentId>, Vec<Value>) {
     let (mut ids, mut records) = (Vec::new(), Vec::new());
     for _ in 0..3 {
@@ -122,64 +122,64 @@ async fn three_pending(feed: &Feed) -> (Vec<PaymentId>, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn what_the_bus_refuses_goes_to_the_dead_letter_queue_and_from_there_to_the_bus() {
+async fn rejected_event_is_dead_lettered_and_can_be_redriven() {
     let feed = Feed::open().await;
     let (ids, records) = three_pending(&feed).await;
     feed.proxy
         .fail_times("PutEvents", 1, codes(&["", "MalformedDetail", ""]));
-    assert_eq!(feed.publish(&records).await, [""; 0], "it does not stop the others");
-    let letters = feed.letters().await;
-    let [(letter, message)] = letters.as_slice() else {
-        panic!("not one letter: {letters:?}");
+    assert_eq!(feed.publish(&records).await, [""; 0], "the other events are published");
+    let dead_letters = feed.dead_letters().await;
+    let [(body, message)] = dead_letters.as_slice() else {
+        panic!("not one dead-letter message: {dead_letters:?}");
     };
     assert_eq!(
-        (&letter["paymentId"], &letter["reason"]),
+        (&body["paymentId"], &body["reason"]),
         (&json!(ids[1]), &json!("MalformedDetail"))
     );
-    assert_eq!(letter["entry"]["detailType"], "payment.pending");
-    assert_eq!(letter["entry"]["time"], feed.now.to_string());
-    assert_eq!(letter["entry"]["detail"]["id"], json!(ids[1]));
-    assert_eq!(feed.told().await, [], "the answer was made up");
+    assert_eq!(body["entry"]["detailType"], "payment.pending");
+    assert_eq!(body["entry"]["time"], feed.now.to_string());
+    assert_eq!(body["entry"]["detail"]["id"], json!(ids[1]));
+    assert_eq!(feed.published().await, [], "the proxy faked the response");
 
-    // Nobody has mended it, or the bus is out of reach: it stays.
+    // While the bus rejects it or is unavailable, it stays in the queue.
     let id = [message["MessageId"].as_str().unwrap().to_owned()];
     for fault in [codes(&["MalformedDetail"]), Fault::Error(400, "AccessDeniedException")] {
         feed.proxy.reset();
         feed.proxy.fail("PutEvents", fault);
-        assert_eq!(feed.drain(std::slice::from_ref(message)).await, id);
+        assert_eq!(feed.redrive(std::slice::from_ref(message)).await, id);
     }
     feed.proxy.reset();
-    assert_eq!(feed.drain(std::slice::from_ref(message)).await, [""; 0]);
-    assert_eq!(feed.told().await, events_of(ids[1], &[("pending", 2)]));
+    assert_eq!(feed.redrive(std::slice::from_ref(message)).await, [""; 0]);
+    assert_eq!(feed.published().await, events_of(ids[1], &[("pending", 2)]));
     let call = feed.proxy.calls().pop().expect("a call");
     let sent = &call.body["Entries"][0];
-    assert_eq!(read(&sent["Detail"]), letter["entry"]["detail"]);
+    assert_eq!(read(&sent["Detail"]), body["entry"]["detail"]);
     assert_eq!(sent["Time"].to_string(), seconds(feed.now));
 }
 
-/// AWS says of a whole call that it is too large, or not valid, and not of which entry.
+/// AWS rejects a whole call as too large or invalid without naming the entry.
 #[tokio::test]
-async fn a_call_that_is_refused_is_made_again_with_each_event_alone() {
+async fn rejected_call_is_repeated_with_each_event_alone() {
     let feed = Feed::open().await;
     let (ids, records) = three_pending(&feed).await;
-    // The call with all three, and the second of those with one.
+    // The call with all three events, and the second call with one.
     for nth in [1, 3] {
         feed.proxy
             .fail_operation("PutEvents", nth, Fault::Error(400, "ValidationException"));
     }
     assert_eq!(feed.publish(&records).await, [""; 0]);
     let expected = [ids[0], ids[2]].map(|id| events_of(id, &[("pending", 2)])).concat();
-    assert_eq!(feed.told().await, expected);
-    let letters = feed.letters().await;
-    let named: Vec<_> = letters
+    assert_eq!(feed.published().await, expected);
+    let dead_letters = feed.dead_letters().await;
+    let named: Vec<_> = dead_letters
         .iter()
-        .map(|(letter, _)| (&letter["paymentId"], &letter["reason"]))
+        .map(|(body, _)| (&body["paymentId"], &body["reason"]))
         .collect();
     assert_eq!(named, [(&json!(ids[1]), &json!("ValidationException"))]);
 }
 
 #[tokio::test]
-async fn what_fails_for_six_hours_makes_way_for_the_rest() {
+async fn event_failing_for_six_hours_is_dead_lettered_and_the_rest_goes_on() {
     let (young, old) = ((6 * HOURS - 60).to_string(), (6 * HOURS + 60).to_string());
     for (age, is_old) in [(young, false), (old, true)] {
         let feed = Feed::with(&[("CLOCK_OFFSET_SECONDS", Some(&age))]).await;
@@ -188,31 +188,31 @@ async fn what_fails_for_six_hours_makes_way_for_the_rest() {
         feed.proxy.fail("PutEvents", Fault::Error(400, "AccessDeniedException"));
         if !is_old {
             assert_eq!(feed.publish(&records).await, [sequence(&records[1])]);
-            assert_eq!(feed.letters().await, []);
+            assert_eq!(feed.dead_letters().await, []);
             continue;
         }
-        // Neither the bus nor the queue can be reached.
+        // Both the bus and the queue are unavailable.
         feed.proxy.fail_operation("SendMessage", 2, Fault::UNAVAILABLE);
         assert_eq!(feed.publish(&records).await, [sequence(&records[2])]);
         feed.proxy.reset();
         feed.proxy.fail("PutEvents", Fault::Error(400, "AccessDeniedException"));
         assert_eq!(feed.publish(&records[2..]).await, [""; 0]);
-        let letters = feed.letters().await;
-        for (letter, _) in &letters {
+        let dead_letters = feed.dead_letters().await;
+        for (body, _) in &dead_letters {
             assert_eq!(
-                (&letter["paymentId"], &letter["reason"]),
+                (&body["paymentId"], &body["reason"]),
                 (&json!(id), &json!("AccessDeniedException"))
             );
         }
         feed.proxy.reset();
-        let messages: Vec<_> = letters.into_iter().map(|(_, message)| message).collect();
-        assert_eq!(feed.drain(&messages).await, [""; 0]);
-        assert_eq!(feed.told().await, events_of(id, &PAID));
+        let messages: Vec<_> = dead_letters.into_iter().map(|(_, message)| message).collect();
+        assert_eq!(feed.redrive(&messages).await, [""; 0]);
+        assert_eq!(feed.published().await, events_of(id, &PAID));
     }
 }
 
 #[tokio::test]
-async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
+async fn death_before_or_after_a_call_is_repaired_by_the_retry() {
     let mut feed = Feed::open().await;
     for point in [
         "before:publish-events",
@@ -229,11 +229,11 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
             .await
             .unwrap();
         let died = feed.invoke(json!({ "Records": records })).await;
-        assert!(matches!(died, Err(NoAnswer::Died { .. })), "{point}: {died:?}");
-        let before = feed.told().await;
+        assert!(matches!(died, Err(InvokeError::Died { .. })), "{point}: {died:?}");
+        let before = feed.published().await;
         feed.function.restart(&[("FAILPOINTS", None)]).await.unwrap();
         assert_eq!(feed.publish(&records).await, [""; 0]);
-        assert_eq!(feed.told().await, events_of(id, &PAID), "{point}");
+        assert_eq!(feed.published().await, events_of(id, &PAID), "{point}");
         let expected: &[_] = match point {
             "before:publish-events" => &[],
             "after:publish-events" | "before:publish-events#2" => &PAID[..1],
@@ -242,7 +242,7 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
         };
         assert_eq!(before, events_of(id, expected), "{point}");
     }
-    for (point, letters) in [("before:send-dead-letter", 1), ("after:send-dead-letter", 2)] {
+    for (point, count) in [("before:send-dead-letter", 1), ("after:send-dead-letter", 2)] {
         let id = feed.pending().await.id;
         let records = feed.records_of(id).await;
         feed.proxy.fail("PutEvents", codes(&["MalformedDetail"]));
@@ -251,34 +251,34 @@ async fn whoever_dies_before_or_after_a_call_leaves_everything_to_the_retry() {
             .await
             .unwrap();
         let died = feed.invoke(json!({ "Records": records })).await;
-        assert!(matches!(died, Err(NoAnswer::Died { .. })), "{point}: {died:?}");
+        assert!(matches!(died, Err(InvokeError::Died { .. })), "{point}: {died:?}");
         feed.function.restart(&[("FAILPOINTS", None)]).await.unwrap();
         assert_eq!(feed.publish(&records).await, [""; 0]);
-        let sent = feed.letters().await;
-        assert_eq!(sent.len(), letters, "{point}: {sent:?}");
-        assert!(sent.iter().all(|(letter, _)| letter["paymentId"] == json!(id)));
+        let sent = feed.dead_letters().await;
+        assert_eq!(sent.len(), count, "{point}: {sent:?}");
+        assert!(sent.iter().all(|(body, _)| body["paymentId"] == json!(id)));
     }
 }
 
-/// In this process, since the function's own time is half a minute.
+/// Runs in this process, since the function's own time limit is half a minute.
 #[tokio::test]
-async fn a_batch_that_takes_too_long_is_left_in_time_and_gone_on_with() {
+async fn batch_out_of_time_is_left_and_continued_by_the_retry() {
     let feed = Feed::open().await;
     let id = feed.paid().await;
     let records = feed.records_of(id).await;
     let aws = aws::clients(feed.proxy.url());
-    let bus = Bus::new(aws.eventbridge(), feed.bus.clone());
-    let dead_letters = DeadLetters::new(aws.sqs(), feed.dead_letters.clone());
-    let place = |record: &Value| (Place::deserialize(&record["dynamodb"]).unwrap(), record.clone());
-    let batch: Vec<_> = records.iter().map(place).collect();
-    let time = Duration::from_millis(300);
-    feed.proxy.fail_times("PutEvents", 1, Fault::Late(time));
-    let reported = publish(&bus, &dead_letters, &batch, feed.now, time).await;
+    let bus = EventBus::new(aws.eventbridge(), feed.bus.clone());
+    let dead_letters = DeadLetterQueue::new(aws.sqs(), feed.dead_letter_queue.clone());
+    let with_position = |record: &Value| (Position::deserialize(&record["dynamodb"]).unwrap(), record.clone());
+    let batch: Vec<_> = records.iter().map(with_position).collect();
+    let time_limit = Duration::from_millis(300);
+    feed.proxy.fail_times("PutEvents", 1, Fault::Late(time_limit));
+    let reported = publish(&bus, &dead_letters, &batch, feed.now, time_limit).await;
     assert_eq!(reported, Some(sequence(&records[2]).as_str()));
-    assert_eq!(feed.told().await, events_of(id, &PAID[..1]));
+    assert_eq!(feed.published().await, events_of(id, &PAID[..1]));
     assert_eq!(
-        publish(&bus, &dead_letters, &batch[2..], feed.now, 100 * time).await,
+        publish(&bus, &dead_letters, &batch[2..], feed.now, 100 * time_limit).await,
         None
     );
-    assert_eq!(feed.told().await, events_of(id, &PAID[1..]));
+    assert_eq!(feed.published().await, events_of(id, &PAID[1..]));
 }

@@ -1,4 +1,4 @@
-//! An operator's word, through the real function.
+//! An operator's commands, through the real function.
 
 use payment_functions_tests::world::Lambda;
 
@@ -6,9 +6,9 @@ use super::whole::{Shop, sweep};
 use crate::aws;
 use crate::support::*;
 
-async fn say(reconciler: &Lambda, word: Value) -> Result<Value, String> {
-    match reconciler.invoke(word.to_string()).await {
-        Ok(answer) => Ok(serde_json::from_slice(&answer).expect("JSON")),
+async fn send(reconciler: &Lambda, command: Value) -> Result<Value, String> {
+    match reconciler.invoke(command.to_string()).await {
+        Ok(response) => Ok(serde_json::from_slice(&response).expect("JSON")),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -20,19 +20,22 @@ async fn facts(table: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
+async fn lost_apolopay_webhook_is_resolved_by_an_operator() {
     let shop = Shop::open().await;
     let created = shop.create(Provider::Apolopay, &unique("operator")).await;
     let id = created.str("id");
     let reconciler = shop.reconciler(24 * 60 * 60 + 1).await;
     sweep(&reconciler).await;
     assert_eq!(shop.status(&id).await, "expired");
-    let word = json!({
+    let command = json!({
         "action": "complete", "paymentId": id, "reference": created.str("processId"),
         "actor": "on call", "reason": "seen as paid in the dashboard",
     });
-    let done = say(&reconciler, word.clone()).await.unwrap();
-    assert_eq!(done, json!({ "paymentId": id, "status": "completed", "changed": true }));
+    let result = send(&reconciler, command.clone()).await.unwrap();
+    assert_eq!(
+        result,
+        json!({ "paymentId": id, "status": "completed", "changed": true })
+    );
     assert_eq!(shop.status(&id).await, "completed");
     let recorded = facts(&shop.table).await;
     assert_eq!(recorded.len(), 1);
@@ -41,12 +44,12 @@ async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
         (&operator["actor"]["S"], &operator["reason"]["S"]),
         (&json!("on call"), &json!("seen as paid in the dashboard"))
     );
-    // Once more, and by another: nothing changes.
-    for who in ["on call", "somebody else"] {
-        let again = json!({ "action": "complete", "paymentId": id, "actor": who, "reason": "again" });
-        let done = say(&reconciler, again).await.unwrap();
+    // A repetition changes nothing, whoever sends it.
+    for actor in ["on call", "somebody else"] {
+        let again = json!({ "action": "complete", "paymentId": id, "actor": actor, "reason": "again" });
+        let result = send(&reconciler, again).await.unwrap();
         assert_eq!(
-            done,
+            result,
             json!({ "paymentId": id, "status": "completed", "changed": false })
         );
     }
@@ -54,7 +57,7 @@ async fn a_lost_webhook_of_apolopays_is_settled_by_a_person_with_who_and_why() {
 }
 
 #[tokio::test]
-async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
+async fn payment_in_review_is_completed_or_closed_by_an_operator() {
     let shop = Shop::open().await;
     let reconciler = shop.reconciler(61).await;
     for action in ["complete", "close"] {
@@ -66,19 +69,18 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
                 "amount": amount, "currency": "USD", "metadata": { "paymentFunctionsId": id },
             })
         };
-        assert_eq!(shop.tell(&wrong(9.99)).await.status, 200);
+        assert_eq!(shop.send_webhook(&wrong(9.99)).await.status, 200);
         assert_eq!(shop.status(&id).await, "review");
         assert_eq!(sweep(&reconciler).await["forAPerson"][0]["paymentId"], json!(id));
-        let word =
-            json!({ "action": action, "paymentId": id, "actor": "on call", "reason": "the rest came by bank transfer" });
+        let command = json!({ "action": action, "paymentId": id, "actor": "on call", "reason": "the rest came by bank transfer" });
         let status = if action == "complete" { "completed" } else { "review" };
-        let done = say(&reconciler, word).await.unwrap();
-        assert_eq!(done, json!({ "paymentId": id, "status": status, "changed": true }));
+        let result = send(&reconciler, command).await.unwrap();
+        assert_eq!(result, json!({ "paymentId": id, "status": status, "changed": true }));
         assert_eq!(shop.status(&id).await, status);
         let tomorrow = sweep(&shop.reconciler(2 * 24 * 60 * 60).await).await;
         assert_eq!(tomorrow["forAPersonCount"], 0, "{tomorrow}");
 
-        assert_eq!(shop.tell(&wrong(8.88)).await.status, 200);
+        assert_eq!(shop.send_webhook(&wrong(8.88)).await.status, 200);
         let again = sweep(&reconciler).await;
         assert_eq!(
             again["forAPersonCount"],
@@ -88,17 +90,17 @@ async fn a_payment_in_review_is_completed_or_closed_by_a_person() {
     }
 }
 
-/// An operator names the id that a general webhook was kept under; then the provider's other word of the same money comes.
+/// An operator completes a payment by its transaction's id. Then both webhooks of the same money arrive.
 #[tokio::test]
-async fn money_that_an_operator_and_the_provider_name_differently_came_once() {
+async fn money_named_differently_by_operator_and_provider_counts_once() {
     let shop = Shop::open().await;
     let created = shop.create(Provider::Finvypay, &unique("named")).await;
     let (id, transaction) = (created.str("id"), unique("FP"));
-    let word = json!({
+    let command = json!({
         "action": "complete", "paymentId": id, "reference": transaction, "actor": "on call", "reason": "seen in the dashboard",
     });
     assert_eq!(
-        say(&shop.reconciler(0).await, word).await.unwrap()["status"],
+        send(&shop.reconciler(0).await, command).await.unwrap()["status"],
         "completed"
     );
     let general = json!({ "success": true, "status": "SUCCESS", "data": {
@@ -109,7 +111,7 @@ async fn money_that_an_operator_and_the_provider_name_differently_came_once() {
         "amount": 99.99, "currency": "USD", "metadata": { "paymentFunctionsId": id },
     });
     for webhook in [general, own] {
-        assert_eq!(shop.tell(&webhook).await.status, 200);
+        assert_eq!(shop.send_webhook(&webhook).await.status, 200);
     }
     let state = |items: Vec<Value>| items.into_iter().find(|item| item["sk"]["S"] == "STATE").unwrap();
     let after = state(aws::all_items(&shop.table).await);
@@ -118,82 +120,53 @@ async fn money_that_an_operator_and_the_provider_name_differently_came_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_or_not_so_changes_nothing_and_is_told_in_one_line() {
+async fn invalid_or_refused_command_changes_nothing_and_returns_one_line() {
     let shop = Shop::open().await;
     let reconciler = shop.reconciler(0).await;
     let one = shop.create(Provider::Apolopay, &unique("one")).await;
     let other = shop.create(Provider::Apolopay, &unique("other")).await;
     let id = one.str("id");
     let unknown = "67e55044-10b1-426f-9247-bb680e5fe0c8";
-    for (word, kind, part) in [
+    let complete = |changes: Value| {
+        let mut command = json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "y" });
+        let members = command.as_object_mut().unwrap();
+        members.extend(changes.as_object().unwrap().clone());
+        members.retain(|_, value| !value.is_null());
+        command
+    };
+    let others_reference = other.str("processId");
+    let others_id = other.str("id");
+    for (command, error_type, part) in [
         (json!({}), "INVALID_EVENT", "action"),
-        (json!([]), "INVALID_EVENT", "not an event"),
+        (json!([]), "INVALID_EVENT", "invalid event"),
         (json!({ "action": "sweeep" }), "INVALID_EVENT", "sweeep"),
         (json!({ "action": "complete" }), "INVALID_EVENT", "paymentId"),
+        (complete(json!({ "paymentId": "x" })), "INVALID_EVENT", "UUID"),
+        (complete(json!({ "reason": null })), "INVALID_EVENT", "reason"),
+        (complete(json!({ "amount": 1 })), "INVALID_EVENT", "amount"),
+        (complete(json!({ "actor": " " })), "REFUSED", "actor"),
+        (complete(json!({ "reason": "" })), "REFUSED", "reason"),
+        (complete(json!({ "actor": "w\n" })), "REFUSED", "actor"),
+        (complete(json!({ "reason": "y".repeat(1001) })), "REFUSED", "reason"),
+        (complete(json!({ "paymentId": unknown })), "REFUSED", unknown),
         (
-            json!({ "action": "complete", "paymentId": "x", "actor": "w", "reason": "y" }),
-            "INVALID_EVENT",
-            "UUID",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "actor": "w" }),
-            "INVALID_EVENT",
-            "reason",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "y", "amount": 1 }),
-            "INVALID_EVENT",
-            "amount",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "actor": " ", "reason": "y" }),
+            complete(json!({ "reference": others_reference })),
             "REFUSED",
-            "actor",
+            &others_id,
         ),
+        (complete(json!({ "reference": "" })), "REFUSED", "reference"),
+        (complete(json!({ "action": "close" })), "REFUSED", "pending"),
         (
-            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "" }),
-            "REFUSED",
-            "reason",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "actor": "w\n", "reason": "y" }),
-            "REFUSED",
-            "actor",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "actor": "w", "reason": "y".repeat(1001) }),
-            "REFUSED",
-            "reason",
-        ),
-        (
-            json!({ "action": "complete", "paymentId": unknown, "actor": "w", "reason": "y" }),
-            "REFUSED",
-            unknown,
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "reference": other.str("processId"), "actor": "w", "reason": "y" }),
-            "REFUSED",
-            &other.str("id"),
-        ),
-        (
-            json!({ "action": "complete", "paymentId": id, "reference": "", "actor": "w", "reason": "y" }),
-            "REFUSED",
-            "reference",
-        ),
-        (
-            json!({ "action": "close", "paymentId": id, "actor": "w", "reason": "y" }),
-            "REFUSED",
-            "pending",
-        ),
-        (
-            json!({ "action": "close", "paymentId": id, "reference": other.str("processId"), "actor": "w", "reason": "y" }),
+            complete(json!({ "action": "close", "reference": others_reference })),
             "REFUSED",
             "without a reference",
         ),
     ] {
-        let error = say(&reconciler, word.clone()).await.expect_err(&word.to_string());
-        assert!(error.contains(kind) && error.contains(part), "{word}: {error}");
-        assert!(!error.contains("::"), "no type of ours is shown: {error}");
+        let error = send(&reconciler, command.clone())
+            .await
+            .expect_err(&command.to_string());
+        assert!(error.contains(error_type) && error.contains(part), "{command}: {error}");
+        assert!(!error.contains("::"), "it shows no Rust type: {error}");
     }
     assert_eq!(facts(&shop.table).await.len(), 0);
     assert_eq!(shop.status(&id).await, "pending");

@@ -1,4 +1,4 @@
-//! The real function, its clock moved on, against the real stand-in of the provider.
+//! The real function with its clock moved on, against the providers' stand-in.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::aws;
 use crate::support::*;
 use crate::webhooks::SECRET;
 
-/// The functions over a table of their own.
+/// The functions, with a table of their own.
 pub struct Shop {
     pub table: String,
     create_preorder: Lambda,
@@ -35,37 +35,37 @@ impl Shop {
         }
     }
 
-    pub async fn create(&self, provider: Provider, order_id: &str) -> Answer {
+    pub async fn create(&self, provider: Provider, order_id: &str) -> Response {
         let (function, path, body) = match provider {
             Provider::Apolopay => (&self.create_preorder, "/preorders", preorder(order_id)),
             Provider::Finvypay => (&self.create_apm, "/apm-payments", apm(order_id)),
         };
         let headers = [("content-type", "application/json"), ("idempotency-key", order_id)];
-        let answer = function.http("POST", path, &headers, body.to_string().as_bytes()).await;
-        answer.expect("an answer").into()
+        let response = function.http("POST", path, &headers, body.to_string().as_bytes()).await;
+        response.expect("a response").into()
     }
 
-    /// A webhook of FinvyPay's.
-    pub async fn tell(&self, body: &Value) -> Answer {
+    /// Sends a webhook of FinvyPay's.
+    pub async fn send_webhook(&self, body: &Value) -> Response {
         let body = body.to_string();
         let signature = sign(SECRET, body.as_bytes());
         let headers = [
             ("content-type", "application/json"),
             ("fs-webhook-hash", signature.as_str()),
         ];
-        let answer = self
+        let response = self
             .webhooks
             .http("POST", "/webhooks/finvypay", &headers, body.as_bytes())
             .await;
-        answer.expect("an answer").into()
+        response.expect("a response").into()
     }
 
     pub async fn status(&self, id: &str) -> String {
-        let answer = self.get.http("GET", &format!("/payments/{id}"), &[], b"").await;
-        Answer::from(answer.expect("an answer")).str("status")
+        let response = self.get.http("GET", &format!("/payments/{id}"), &[], b"").await;
+        Response::from(response.expect("a response")).str("status")
     }
 
-    /// The reconciler, so many seconds later.
+    /// The reconciler, `later` seconds from now.
     pub async fn reconciler(&self, later: u32) -> Lambda {
         self.reconciler_with(later, &[]).await
     }
@@ -84,7 +84,7 @@ impl Shop {
     }
 }
 
-/// What a run answers.
+/// The report of a run.
 pub async fn sweep(reconciler: &Lambda) -> Value {
     let report = reconciler
         .invoke(r#"{"action":"sweep"}"#)
@@ -94,7 +94,7 @@ pub async fn sweep(reconciler: &Lambda) -> Value {
 }
 
 #[tokio::test]
-async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
+async fn lost_webhooks_are_replaced_by_polling_within_the_rate_limit() {
     let shop = Shop::open().await;
     let mut payments = Vec::new();
     for status in ["COMPLETED", "FAILED", "AUTHORIZED", "PENDING", "SETTLED", "ABANDONED"] {
@@ -108,7 +108,7 @@ async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
             .unwrap();
         payments.push((order, id, status));
     }
-    // Two at once, a minute and a second later.
+    // Two concurrent runs, a minute and a second later.
     let (one, other) = (shop.reconciler(61).await, shop.reconciler(61).await);
     let (one, other) = tokio::join!(sweep(&one), sweep(&other));
     let sum = |name: &str| one[name].as_u64().unwrap() + other[name].as_u64().unwrap();
@@ -132,7 +132,7 @@ async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
             calls.extend(made.unwrap().calls);
         }
     }
-    assert_eq!(calls.len(), 6 + 5, "the order of those that are not paid");
+    assert_eq!(calls.len(), 6 + 5, "the order is polled too unless it is paid");
     assert!(
         calls
             .iter()
@@ -141,12 +141,12 @@ async fn a_lost_webhook_is_made_good_and_the_provider_is_not_pressed() {
     );
     let mut times: Vec<u64> = calls.iter().map(|call| call.received_ms).collect();
     times.sort_unstable();
-    // Both wait for the same turns, 750 ms apart; on a busy machine the first call may be on its way for some time.
+    // Both share the turns, which are 750 ms apart. On a busy machine the first call may take some time.
     assert!(times[10] - times[0] >= 10 * 750 - 1000, "{times:?}");
 }
 
 #[tokio::test]
-async fn a_lost_create_call_and_an_order_of_several_are_sorted_out() {
+async fn lost_create_call_in_an_order_of_several_payments_is_matched() {
     let shop = Shop::open().await;
     let order = unique("several");
     let replies = json!([{ "drop": "beforeReply" }]);
@@ -164,23 +164,19 @@ async fn a_lost_create_call_and_an_order_of_several_are_sorted_out() {
         .set_status(Provider::Finvypay, &payments[0].id, "COMPLETED")
         .await
         .unwrap();
-    // Another payment of the order, under a key of its own.
+    // Another payment of the order.
     let headers = [("content-type", "application/json")];
     let body = apm(&order).to_string();
     let other = shop
         .create_apm
         .http("POST", "/apm-payments", &headers, body.as_bytes())
         .await;
-    let other = Answer::from(other.expect("an answer"));
+    let other = Response::from(other.expect("a response"));
     assert_eq!(other.status, 201);
     let general = json!({ "success": true, "status": "SUCCESS", "data": {
         "amount": 99.99, "currency": "USD", "order_id": order, "txn_id": transaction,
     } });
-    assert_eq!(
-        shop.tell(&general).await.status,
-        200,
-        "kept, though nobody knows whose it is"
-    );
+    assert_eq!(shop.send_webhook(&general).await.status, 200, "stored as unmatched");
     assert_eq!(shop.status(&lost.str("id")).await, "creating");
     let report = sweep(&shop.reconciler(61).await).await;
     assert_eq!(report["failed"], 0, "{report}");
@@ -191,7 +187,7 @@ async fn a_lost_create_call_and_an_order_of_several_are_sorted_out() {
 }
 
 #[tokio::test]
-async fn what_can_no_longer_be_paid_expires() {
+async fn unpaid_payment_expires() {
     let shop = Shop::open().await;
     let order = unique("expires");
     let created = shop.create(Provider::Finvypay, &order).await;
@@ -212,7 +208,7 @@ async fn what_can_no_longer_be_paid_expires() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
+async fn refused_key_is_refreshed_for_the_next_run() {
     let secret = aws::create_secret(&json!({ "apiKey": "fp_local_old", "webhookSecret": "whsec_test_secret" })).await;
     let shop = Shop::open().await;
     let created = shop.create(Provider::Finvypay, &unique("rotated")).await;
@@ -231,7 +227,7 @@ async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
         &json!({ "apiKey": "fp_local_finvypay", "webhookSecret": "whsec_test_secret" }),
     )
     .await;
-    // The next run cannot refresh within the same minute; another environment has the new key at once.
+    // The next run cannot refresh within the same minute. Another environment has the new key at once.
     let later = 61 + 5 * 60;
     let report = sweep(
         &shop
@@ -243,9 +239,9 @@ async fn a_key_that_is_refused_is_fetched_anew_for_the_next_run() {
     assert_eq!(shop.status(&created.str("id")).await, "completed");
 }
 
-/// An order that a firewall before the provider takes for an attack, for instance: 403 is about it and not about our key.
+/// For instance a firewall before the provider takes the order for an attack: 403 is about the order, not about our key.
 #[tokio::test]
-async fn what_is_refused_makes_way_for_the_rest() {
+async fn payment_whose_polls_are_refused_does_not_block_the_others() {
     let shop = Shop::open().await;
     let mut payments = Vec::new();
     for _ in 0..3 {
@@ -277,12 +273,12 @@ async fn what_is_refused_makes_way_for_the_rest() {
         assert_eq!(shop.status(id).await, "completed");
     }
     assert_eq!(shop.status(&refused.1).await, "pending");
-    // Nor is it in the way next time.
+    // The next run does not poll it again at once.
     assert_eq!(sweep(&shop.reconciler(61).await).await["checked"], 0);
 }
 
 #[tokio::test]
-async fn without_its_key_it_asks_nobody_but_the_clock_runs_on() {
+async fn run_without_key_polls_nothing_and_payments_expire() {
     let shop = Shop::open().await;
     let created = shop.create(Provider::Finvypay, &unique("keyless")).await;
     let reconciler = shop
@@ -298,7 +294,7 @@ async fn without_its_key_it_asks_nobody_but_the_clock_runs_on() {
 }
 
 #[tokio::test]
-async fn a_shop_that_does_not_use_finvypay_needs_no_key_of_it() {
+async fn apolopay_only_shop_needs_no_finvypay_key() {
     let shop = Shop::open().await;
     let created = shop.create(Provider::Apolopay, &unique("crypto")).await;
     let keyless = [("FINVYPAY_SECRET_ID", Some("no-such-secret"))];
@@ -310,7 +306,7 @@ async fn a_shop_that_does_not_use_finvypay_needs_no_key_of_it() {
         "{report}"
     );
     assert_eq!(shop.status(&created.str("id")).await, "expired");
-    // Nobody is woken up for it.
+    // No alarm goes off.
     let log = reconciler.log();
     assert!(
         log.contains("OldestUnmatchedSeconds") && !log.contains("SecretsUnreadable"),
@@ -319,7 +315,7 @@ async fn a_shop_that_does_not_use_finvypay_needs_no_key_of_it() {
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_read_what_is_due_fails_and_says_so() {
+async fn run_without_table_fails_and_names_it() {
     let shop = Shop::open().await;
     let nowhere = shop
         .reconciler_with(0, &[("PAYMENTS_TABLE", Some("no-such-table"))])

@@ -1,4 +1,4 @@
-//! What DynamoDB does under load and no emulator does: cancelled transactions, throttling, lost answers.
+//! DynamoDB under load, which no emulator imitates: cancelled transactions, throttling, lost responses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use payment_functions::store::{CommitExtras, CommitResult, InsertResult, KeepRes
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Fault};
 
-use super::{accepted, completion, created, event, intent, reference};
+use super::{accepted, completion, created, intent, notification, reference};
 use crate::aws;
 use crate::support::{Value, json, unique};
 
@@ -34,12 +34,11 @@ async fn proxied() -> (AwsProxy, Store) {
     (proxy, store)
 }
 
-/// Every kind of write, each on something of its own: `fault` strikes it so many times, and it must be done all the
-/// same.
-async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
+/// Every kind of write, each on its own items: with `fault` injected this many times, it still succeeds.
+async fn assert_every_write_succeeds(fault: &Fault, times: usize) {
     let (proxy, store) = proxied().await;
     let (id, now) = (reference("contended"), clock::now());
-    let strike = || {
+    let inject = || {
         proxy.reset();
         proxy.fail_times(WRITE, times, fault.clone());
     };
@@ -47,7 +46,7 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
 
     let intent = intent(Provider::FinvyPay);
     let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
-    strike();
+    inject();
     let opened = store
         .insert_payment(
             &intent,
@@ -60,7 +59,7 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     tried();
 
     let payment = intent.accept(accepted(&id), [], now);
-    strike();
+    inject();
     let commit = store
         .commit(&intent, &payment, &CommitExtras::default(), now)
         .await
@@ -69,8 +68,8 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     tried();
 
     let fact = completion(Provider::FinvyPay, Some(&id));
-    strike();
-    let delivery = record_notification(&store, &event(Some(payment.id), fact), now)
+    inject();
+    let delivery = record_notification(&store, &notification(Some(payment.id), fact), now)
         .await
         .unwrap();
     assert_eq!(
@@ -81,20 +80,20 @@ async fn every_write_is_done_in_spite_of(fault: &Fault, times: usize) {
     tried();
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
 
-    let stranger = reference("stranger");
-    let nobodys = event(None, completion(Provider::FinvyPay, Some(&stranger)));
-    strike();
+    let other_writer = reference("stranger");
+    let nobodys = notification(None, completion(Provider::FinvyPay, Some(&other_writer)));
+    inject();
     assert_eq!(
         store.store_unmatched(&nobodys, now).await.unwrap(),
         KeepResult::Kept,
         "{fault:?}"
     );
     tried();
-    assert_eq!(aws::unmatched(Sandbox::Finvypay, stranger.as_str()).await.len(), 1);
+    assert_eq!(aws::unmatched(Sandbox::Finvypay, other_writer.as_str()).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contention_is_tried_again_and_is_no_failed_condition() {
+async fn contention_is_retried_and_is_no_failed_condition() {
     let conflict = "TransactionConflict";
     let throttled = "ProvisionedThroughputExceeded";
     let writes = [
@@ -103,7 +102,7 @@ async fn contention_is_tried_again_and_is_no_failed_condition() {
         (cancelled(&["ThrottlingError", "None"]), 2),
         (cancelled(&[throttled, throttled, "None"]), 2),
         (cancelled(&["None", throttled, conflict]), 3),
-        // The SDK's own to try again.
+        // The SDK retries these itself.
         (Fault::THROTTLED, 1),
         (Fault::Error(400, "ThrottlingException"), 1),
         (Fault::Error(400, "RequestLimitExceeded"), 1),
@@ -111,22 +110,22 @@ async fn contention_is_tried_again_and_is_no_failed_condition() {
         (Fault::Error(500, "InternalServerError"), 1),
         (Fault::UNAVAILABLE, 1),
         (Fault::Disconnect, 1),
-        (Fault::LoseAnswer, 1),
+        (Fault::LoseResponse, 1),
     ];
     futures_util::future::join_all(
         writes
             .iter()
-            .map(|(fault, times)| every_write_is_done_in_spite_of(fault, *times)),
+            .map(|(fault, times)| assert_every_write_succeeds(fault, *times)),
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contention_without_end_is_an_error_and_stores_nothing() {
+async fn endless_contention_is_an_error_and_stores_nothing() {
     let (proxy, store) = proxied().await;
     let (id, now) = (reference("contended"), clock::now());
     let payment = created(&store, Provider::FinvyPay, &id).await;
-    let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
+    let fact = notification(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     proxy.reset();
     proxy.fail(WRITE, cancelled(&["None", "TransactionConflict"]));
     let failed = record_notification(&store, &fact, now).await;
@@ -137,7 +136,7 @@ async fn contention_without_end_is_an_error_and_stores_nothing() {
     proxy.fail(WRITE, cancelled(&["ValidationError", "None"]));
     let failed = record_notification(&store, &fact, now).await;
     assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
-    assert_eq!(proxy.count(WRITE), 1, "what is wrong does not get better");
+    assert_eq!(proxy.count(WRITE), 1, "a validation error is not retried");
 
     proxy.reset();
     assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
@@ -146,7 +145,7 @@ async fn contention_without_end_is_an_error_and_stores_nothing() {
     assert_eq!(recorded, RecordResult::Recorded(payment.id, Some(Status::Completed)));
 }
 
-/// A reason as DynamoDB gives it, with the item that stood in the way.
+/// A cancellation reason of DynamoDB, with the conflicting item.
 async fn failed_condition(pk: &str) -> Value {
     let items = aws::raw_items(pk).await;
     let item = items.first().expect("the item");
@@ -167,7 +166,7 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     assert_eq!(started, InsertResult::Inserted);
     let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
 
-    // The key is in use, whatever contention there was on the intent.
+    // The key is in use; the conflict on the intent does not matter.
     let in_the_way = failed_condition(&format!("KEY#{key}")).await;
     proxy.reset();
     proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), in_the_way]));
@@ -179,7 +178,7 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     assert!(matches!(opened, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
     assert_eq!(proxy.count(WRITE), 1);
 
-    // The payment has moved on, whatever contention there was on the id.
+    // The payment has changed; the conflict on the id does not matter.
     proxy.reset();
     let moved = failed_condition(&format!("PAYMENT#{}", intent.id)).await;
     proxy.fail(
@@ -199,20 +198,20 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
         (Some(intent.clone()), vec![], 1)
     );
 
-    // A webhook that met both looks again, and is recorded once.
+    // A webhook that met both reads again, and is recorded once.
     proxy.reset();
     let payment: Payment = created(&store, Provider::ApoloPay, &id).await;
     let state = failed_condition(&format!("PAYMENT#{}", payment.id)).await;
     proxy.reset();
     proxy.fail_times(WRITE, 1, Fault::Cancelled(vec![conflict, state]));
-    let fact = event(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
+    let fact = notification(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
     let delivery = record_notification(&store, &fact, now).await.unwrap();
     assert_eq!(delivery, RecordResult::Recorded(payment.id, Some(Status::Completed)));
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_same() {
+async fn key_in_another_transaction_is_still_taken_over_and_released() {
     let (proxy, store) = proxied().await;
     let start = clock::now();
     let intent = intent(Provider::ApoloPay);
@@ -244,23 +243,23 @@ async fn a_key_met_in_another_transaction_is_taken_over_and_released_all_the_sam
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_does_not_answer_is_given_up_on_in_time() {
+async fn unresponsive_table_times_out() {
     let proxy = aws::proxy().await;
-    let patient = aws::store_at(proxy.url());
+    let slow = aws::store_at(proxy.url());
     let (id, now) = (reference("hang"), clock::now());
-    let payment = created(&patient, Provider::FinvyPay, &id).await;
-    let store = Store::open(&aws::impatient_clients(proxy.url()), "payments".to_owned());
-    let fact = event(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
+    let payment = created(&slow, Provider::FinvyPay, &id).await;
+    let store = Store::open(&aws::clients_with_usual_limits(proxy.url()), "payments".to_owned());
+    let fact = notification(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     for action in [WRITE, "GetItem"] {
         proxy.fail(action, Fault::Hang);
         let fact = if action == WRITE {
             fact.clone()
         } else {
-            event(None, fact.fact.clone())
+            notification(None, fact.fact.clone())
         };
         let failed = tokio::time::timeout(Duration::from_secs(5), record_notification(&store, &fact, now)).await;
         assert!(matches!(failed, Ok(Err(StoreError::Failed { .. }))), "{failed:?}");
         proxy.reset();
     }
-    assert_eq!(patient.payment(payment.id).await.unwrap(), Some(payment));
+    assert_eq!(slow.payment(payment.id).await.unwrap(), Some(payment));
 }

@@ -1,11 +1,11 @@
-//! What the store relies on of DynamoDB, and both of its stand-ins do: the local AWS, and the table in memory.
+//! The behaviour of DynamoDB that the store relies on, in both emulators: the local AWS and the table in memory.
 
 use payment_functions_tests::world::{MemoryTable, ServedTable};
 use reqwest::Method;
 
 use crate::support::{Value, json, request, send, unique, world};
 
-/// A stand-in for DynamoDB, and a key that nobody else uses.
+/// An emulator, and a unique key.
 struct Emulator {
     url: String,
     pk: String,
@@ -23,7 +23,7 @@ async fn emulators() -> [Emulator; 2] {
 }
 
 impl Emulator {
-    /// The answer to an action, or the kind of its error with the whole of it.
+    /// The response to an action, or its error's kind and body.
     async fn call(&self, action: &str, body: &Value) -> Result<Value, (String, Value)> {
         let authorization = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
                              SignedHeaders=host, Signature=0";
@@ -32,11 +32,11 @@ impl Emulator {
             .header("content-type", "application/x-amz-json-1.0")
             .header("authorization", authorization)
             .body(body.to_string());
-        let answer = send(request).await;
-        match answer.status {
-            200 => Ok(answer.json()),
+        let response = send(request).await;
+        match response.status {
+            200 => Ok(response.json()),
             _ => {
-                let error = answer.json();
+                let error = response.json();
                 let kind = error["__type"].as_str().unwrap_or_default();
                 Err((kind.rsplit('#').next().unwrap_or_default().to_owned(), error))
             }
@@ -52,7 +52,7 @@ impl Emulator {
         self.call("GetItem", &get).await.unwrap()["Item"].clone()
     }
 
-    /// An item with this attribute.
+    /// Puts an item with this attribute.
     async fn put(&self, sk: &str, name: &str, value: Value) {
         let mut item = self.key(sk);
         item[name] = value;
@@ -60,7 +60,7 @@ impl Emulator {
         self.call("PutItem", &put).await.unwrap();
     }
 
-    /// A step of a transaction on an item of ours: what it is, and its further members.
+    /// A step of a transaction on one of our items, with further members.
     fn step(&self, kind: &str, sk: &str, more: Value) -> Value {
         let mut step = json!({ "TableName": "payments", "ReturnValuesOnConditionCheckFailure": "ALL_OLD" });
         if kind == "Put" {
@@ -74,7 +74,7 @@ impl Emulator {
         json!({ kind: step })
     }
 
-    /// Writes all steps; where one is refused, the code and the item of each.
+    /// Writes all steps; if cancelled, returns the code and the item of each.
     async fn transact(&self, steps: &[Value]) -> Result<(), Vec<(String, Value)>> {
         let (kind, error) = match self
             .call("TransactWriteItems", &json!({ "TransactItems": steps }))
@@ -96,7 +96,7 @@ fn codes(refused: &[(String, Value)]) -> Vec<&str> {
     refused.iter().map(|(code, _)| code.as_str()).collect()
 }
 
-/// The members of a set, which has no order.
+/// The members of a set, sorted.
 fn members(set: &Value) -> Vec<&str> {
     let mut members: Vec<&str> = set["SS"]
         .as_array()
@@ -111,7 +111,7 @@ fn members(set: &Value) -> Vec<&str> {
 const REFUSED: &str = "ConditionalCheckFailed";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_transaction_writes_nothing_and_shows_what_stood_in_the_way() {
+async fn refused_transaction_writes_nothing_and_returns_the_items() {
     for it in emulators().await {
         let here = "attribute_exists(pk)";
         let gone = "attribute_not_exists(pk)";
@@ -160,7 +160,7 @@ async fn a_refused_transaction_writes_nothing_and_shows_what_stood_in_the_way() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn string_sets_are_sets() {
+async fn string_sets_behave_as_sets() {
     for it in emulators().await {
         let add = async |value: &str| {
             let update = json!({
@@ -228,7 +228,7 @@ async fn string_sets_are_sets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_join_is_one_conditional_write() {
+async fn rank_update_is_one_conditional_write() {
     for it in emulators().await {
         let raise = async |rank: &str| {
             let more = json!({
@@ -257,7 +257,7 @@ async fn the_join_is_one_conditional_write() {
             .await
             .unwrap();
         raise("3").await.unwrap();
-        // By value, and not by digit.
+        // Numerically, not as text.
         raise("10").await.unwrap();
         let refused = raise("7").await.unwrap_err();
         assert_eq!(codes(&refused), [REFUSED], "{}", it.url);
@@ -272,7 +272,7 @@ async fn the_join_is_one_conditional_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_is_known_by_its_token() {
+async fn transaction_token_is_idempotent() {
     for it in emulators().await {
         let more =
             json!({ "UpdateExpression": "ADD hits :one", "ExpressionAttributeValues": { ":one": { "N": "1" } } });
@@ -287,7 +287,7 @@ async fn a_transaction_is_known_by_its_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_is_consistent_and_knows_its_limit() {
+async fn query_is_consistent_and_respects_its_limit() {
     for it in emulators().await {
         for sk in ["c", "a", "b"] {
             it.put(sk, "name", json!({ "S": sk })).await;
@@ -316,9 +316,9 @@ async fn a_query_is_consistent_and_knows_its_limit() {
     }
 }
 
-/// The index of payments that are not settled is of this kind: an item is in it while it has the attribute.
+/// The due index is sparse: an item is in it while it has the attribute.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_holds_the_items_that_have_its_keys() {
+async fn index_contains_only_items_with_its_keys() {
     for it in emulators().await {
         let attribute = |name, kind| json!({ "AttributeName": name, "AttributeType": kind });
         let key = |name, kind| json!({ "AttributeName": name, "KeyType": kind });
@@ -367,12 +367,12 @@ async fn an_index_holds_the_items_that_have_its_keys() {
                 .collect::<Vec<_>>()
         };
         assert_eq!(due("50").await, ["b", "a"], "{}", it.url);
-        let settle = json!({ "TransactItems": [{ "Update": {
+        let resolve = json!({ "TransactItems": [{ "Update": {
             "TableName": table, "Key": { "pk": { "S": "b" } },
             "UpdateExpression": "SET seen = :seen REMOVE #open, absent",
             "ExpressionAttributeNames": { "#open": "open" }, "ExpressionAttributeValues": { ":seen": { "BOOL": true } },
         } }] });
-        it.call("TransactWriteItems", &settle).await.unwrap();
+        it.call("TransactWriteItems", &resolve).await.unwrap();
         assert_eq!(due("100").await, ["a", "c"], "{}", it.url);
         let consistent = json!({
             "TableName": table, "IndexName": "due", "ConsistentRead": true, "KeyConditionExpression": "#open = :yes",
@@ -381,24 +381,24 @@ async fn an_index_holds_the_items_that_have_its_keys() {
         let (kind, _) = it.call("Query", &consistent).await.unwrap_err();
         assert_eq!(
             kind, "ValidationException",
-            "an index has no consistent reads: {}",
+            "index reads cannot be consistent: {}",
             it.url
         );
     }
 }
 
-/// Neither refuses all that DynamoDB does: both let a transaction set a part of a key, and the local AWS also an empty set
-/// and one attribute twice.
+/// Neither refuses everything that DynamoDB does: both let a transaction set a part of a key, and the local AWS also
+/// allows an empty set and setting one attribute twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_expressions_are_refused() {
     for it in emulators().await {
         for more in [
             // A reserved word.
             json!({ "UpdateExpression": "SET status = :a", "ExpressionAttributeValues": { ":a": { "S": "a" } } }),
-            // A value that is not used, and one that is not given.
+            // An unused value, and a missing one.
             json!({ "UpdateExpression": "SET a = sk", "ExpressionAttributeValues": { ":a": { "S": "a" } } }),
             json!({ "UpdateExpression": "SET a = :a" }),
-            // A name that is not given.
+            // A missing name.
             json!({ "UpdateExpression": "REMOVE #a" }),
         ] {
             let refused = it

@@ -1,5 +1,5 @@
-//! Any history of deliveries, in any order, repeated and all at once, ends as the pure core says, and its status is the highest
-//! rung told.
+//! Any history of deliveries, in any order, repeated and concurrent, ends as the pure core predicts, with the highest
+//! reported rank as its status.
 
 use std::collections::BTreeSet;
 
@@ -17,23 +17,23 @@ use payment_functions::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{completion, created, event, reference, store};
+use super::{completion, created, notification, reference, store};
 use crate::aws;
 use crate::facts;
 
-/// Under which of its ids a fact comes.
+/// The provider's id of a fact.
 #[derive(Clone, Copy, Debug)]
 enum Under {
-    /// The one that the provider gave when the payment was created.
+    /// The id from the create response.
     Known,
-    /// One of two that nobody has seen before.
+    /// One of two unknown ids.
     New(usize),
-    /// None, but the payment's own id or its order.
+    /// None, only the payment's own id or its order.
     Nothing,
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Report {
     outcome: Outcome,
     under: Under,
     as_transaction: bool,
@@ -45,13 +45,13 @@ struct Told {
 #[derive(Clone, Debug)]
 struct History {
     provider: Provider,
-    told: Vec<Told>,
-    /// The deliveries, by their places in `told`; every one is there at least once.
+    reports: Vec<Report>,
+    /// The deliveries, as indices of `reports`; each occurs at least once.
     deliveries: Vec<usize>,
     at_once: bool,
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn report() -> impl Strategy<Value = Report> {
     let outcome = facts::outcomes();
     let under = prop_oneof![
         Just(Under::Known),
@@ -61,7 +61,7 @@ fn told() -> impl Strategy<Value = Told> {
     let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("1"), None]);
     let currency = prop::sample::select(vec![Some("USD"), Some("USD"), Some("usd"), Some("EUR"), None]);
     (outcome, under, any::<bool>(), amount, currency, any::<bool>()).prop_map(
-        |(outcome, under, as_transaction, amount, currency, names_ours)| Told {
+        |(outcome, under, as_transaction, amount, currency, names_ours)| Report {
             outcome,
             under,
             as_transaction,
@@ -74,30 +74,30 @@ fn told() -> impl Strategy<Value = Told> {
 
 fn history() -> impl Strategy<Value = History> {
     let provider = prop::sample::select(Provider::ALL.to_vec());
-    (provider, prop::collection::vec(told(), 1..6), any::<bool>()).prop_flat_map(|(provider, told, at_once)| {
-        let count = told.len();
+    (provider, prop::collection::vec(report(), 1..6), any::<bool>()).prop_flat_map(|(provider, reports, at_once)| {
+        let count = reports.len();
         let all: Vec<usize> = (0..count).collect();
         prop::collection::vec(0..count, 0..4)
             .prop_flat_map(move |repeated| Just([all.clone(), repeated].concat()).prop_shuffle())
             .prop_map(move |deliveries| History {
                 provider,
-                told: told.clone(),
+                reports: reports.clone(),
                 deliveries,
                 at_once,
             })
     })
 }
 
-/// The fact, and whether the webhook names the payment by our id: it must where nothing else leads there.
-fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]) -> Notification {
-    let id = match told.under {
+/// The notification, with our payment id if nothing else identifies the payment.
+fn notification_of(report: &Report, payment: &Payment, known: &Reference, new: &[Reference]) -> Notification {
+    let id = match report.under {
         Under::Known => Some(known),
         Under::New(nth) => Some(&new[nth]),
         Under::Nothing => None,
     };
-    // The known id is a payment's; the same text as a transaction's would be another fact, and no other id.
-    let as_transaction = told.as_transaction && !matches!(told.under, Under::Known);
-    let words = if told.outcome == Outcome::Unrecognised {
+    // The known id is a payment's; as a transaction's it would be another fact, but the same id.
+    let as_transaction = report.as_transaction && !matches!(report.under, Under::Known);
+    let words = if report.outcome == Outcome::Unrecognised {
         "settled"
     } else {
         "word"
@@ -106,17 +106,17 @@ fn event_of(told: &Told, payment: &Payment, known: &Reference, new: &[Reference]
         payment: id.filter(|_| !as_transaction).cloned(),
         transaction: id.filter(|_| as_transaction).cloned(),
         order_id: payment.order_id.clone(),
-        outcome: told.outcome,
+        outcome: report.outcome,
         raw_status: words.to_owned(),
-        amount: told.amount.and_then(Decimal::parse),
-        currency: told.currency.map(str::to_owned),
+        amount: report.amount.and_then(Decimal::parse),
+        currency: report.currency.map(str::to_owned),
         ..completion(payment.provider, None)
     };
-    let leads_there = matches!(told.under, Under::Known) || payment.provider == Provider::FinvyPay;
-    event((told.names_ours || !leads_there).then_some(payment.id), fact)
+    let leads_there = matches!(report.under, Under::Known) || payment.provider == Provider::FinvyPay;
+    notification((report.names_ours || !leads_there).then_some(payment.id), fact)
 }
 
-/// What can be compared: wrong money is noted only where it came after the completion.
+/// The comparable result: a wrong amount is flagged only if it came after the completion.
 type Outcomes = (Status, BTreeSet<Reference>, Vec<String>, bool);
 
 fn outcomes(payment: &Payment) -> Outcomes {
@@ -128,25 +128,28 @@ fn outcomes(payment: &Payment) -> Outcomes {
     )
 }
 
-/// Plays a history, and gives the payment as it is then.
+/// Runs a history; returns the final payment.
 async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError> {
     let (known, new) = (reference("known"), [reference("new"), reference("new")]);
     let payment = created(store, history.provider, &known).await;
-    let events: Vec<Notification> = history
-        .told
+    let notifications: Vec<Notification> = history
+        .reports
         .iter()
-        .map(|told| event_of(told, &payment, &known, &new))
+        .map(|report| notification_of(report, &payment, &known, &new))
         .collect();
     let now = clock::now();
 
-    let expected = events
+    let expected = notifications.iter().fold(payment.clone(), |payment, notification| {
+        payment.apply(&notification.fact, false, now)
+    });
+    let digests: BTreeSet<String> = notifications
         .iter()
-        .fold(payment.clone(), |payment, event| payment.apply(&event.fact, false, now));
-    let digests: BTreeSet<String> = events.iter().map(|event| event.fact.digest()).collect();
+        .map(|notification| notification.fact.digest())
+        .collect();
 
     let one = |nth: &usize| {
-        let (store, event) = (store.clone(), events[*nth].clone());
-        async move { record_notification(&store, &event, now).await }
+        let (store, notification) = (store.clone(), notifications[*nth].clone());
+        async move { record_notification(&store, &notification, now).await }
     };
     let results = if history.at_once {
         let tasks = history.deliveries.iter().map(|nth| tokio::spawn(one(nth)));
@@ -162,10 +165,12 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
 
     let after = store.payment(payment.id).await.unwrap().unwrap();
     prop_assert_eq!(outcomes(&after), outcomes(&expected));
-    let rungs = events.iter().filter_map(|event| facts::implied_status(&event.fact));
+    let ranks = notifications
+        .iter()
+        .filter_map(|notification| facts::implied_status(&notification.fact));
     prop_assert_eq!(
         after.status,
-        rungs
+        ranks
             .max()
             .map_or(Status::Pending, |highest| highest.max(Status::Pending))
     );
@@ -200,7 +205,7 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
 }
 
 #[test]
-fn any_history_ends_as_the_model_says() {
+fn any_history_ends_as_the_model_predicts() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = runtime.block_on(store());
     let config = Config {
@@ -214,11 +219,11 @@ fn any_history_ends_as_the_model_says() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// The four events that matter most, in all 24 orders and at once.
+/// The four most important notifications, in all 24 orders and concurrently.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_order_of_four_events_ends_in_completed() {
+async fn every_order_of_four_notifications_ends_in_completed() {
     let store = store().await;
-    let tell = |outcome, amount| Told {
+    let tell = |outcome, amount| Report {
         outcome,
         under: Under::Known,
         as_transaction: false,
@@ -226,7 +231,7 @@ async fn every_order_of_four_events_ends_in_completed() {
         currency: Some("USD"),
         names_ours: true,
     };
-    let told = vec![
+    let reports = vec![
         tell(Outcome::Authorized, "25.50"),
         tell(Outcome::Failed, "25.50"),
         tell(Outcome::Completed, "1"),
@@ -243,7 +248,7 @@ async fn every_order_of_four_events_ends_in_completed() {
     join_all(plays.map(async |(deliveries, at_once)| {
         let history = History {
             provider: Provider::FinvyPay,
-            told: told.clone(),
+            reports: reports.clone(),
             deliveries,
             at_once,
         };

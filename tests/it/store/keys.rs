@@ -1,4 +1,4 @@
-//! Idempotency keys: one holder at a time, and none that writes after its time.
+//! Idempotency keys: one holder at a time, and no write of a former holder.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
 use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store};
 
-use super::{Patient, accepted, api_keys, completion, event, intent, reference, store};
+use super::{ControlledProvider, accepted, api_keys, completion, intent, notification, reference, store};
 use crate::support::unique;
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -36,7 +36,7 @@ fn first_lease(keyed: &IdempotentRequest) -> Lease {
     }
 }
 
-fn answer(text: &str) -> StoredResponse {
+fn response(text: &str) -> StoredResponse {
     StoredResponse {
         status: 201,
         body: text.to_owned(),
@@ -50,7 +50,7 @@ async fn open(store: &Store, intent: &Payment, keyed: &IdempotentRequest, now: T
         .unwrap()
 }
 
-/// What is stored of a key that is in use.
+/// The stored item of a key in use.
 async fn record(store: &Store, keyed: &IdempotentRequest, now: Timestamp) -> KeyRecord {
     match open(store, &intent(Provider::ApoloPay), keyed, now).await {
         InsertResult::KeyInUse(record) => record,
@@ -59,7 +59,7 @@ async fn record(store: &Store, keyed: &IdempotentRequest, now: Timestamp) -> Key
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_opened_once_however_many_try() {
+async fn concurrent_requests_insert_a_key_once() {
     let (store, keyed, now) = (store().await, key(), clock::now());
     let intents: Vec<Payment> = (0..10).map(|_| intent(Provider::FinvyPay)).collect();
     let opened = join_all(intents.clone().into_iter().map(|intent| {
@@ -73,7 +73,7 @@ async fn a_key_is_opened_once_however_many_try() {
         match opened.unwrap() {
             InsertResult::Inserted => winners.push(stored.unwrap().id),
             InsertResult::KeyInUse(record) => {
-                assert_eq!((stored, record.response), (None, None), "nothing of a loser is stored")
+                assert_eq!((stored, record.response), (None, None), "losing requests store nothing")
             }
         }
     }
@@ -82,7 +82,7 @@ async fn a_key_is_opened_once_however_many_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
+async fn expired_lease_is_taken_over_once() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     assert_eq!(open(&store, &intent, &keyed, start).await, InsertResult::Inserted);
@@ -94,7 +94,7 @@ async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
         NextAction::Wait(MOMENT)
     );
     let early = store.take_over(&keyed.key, &seen, just_before).await.unwrap();
-    assert_eq!(early, Err(seen.clone()), "the holder may still be at work");
+    assert_eq!(early, Err(seen.clone()), "the lease is active");
 
     let end = start.plus(LEASE);
     assert_eq!(seen.next_action(&keyed.fingerprint, end), NextAction::TakeOver);
@@ -115,7 +115,7 @@ async fn a_lease_that_ran_out_is_taken_over_once_however_many_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() {
+async fn former_holder_writes_no_response_and_releases_no_lease() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     assert_eq!(open(&store, &intent, &keyed, start).await, InsertResult::Inserted);
@@ -125,12 +125,12 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
 
     let (old_id, new_id) = (reference("old"), reference("new"));
     let late = intent.accept(accepted(&old_id), [], later);
-    let with_answer = CommitExtras {
-        response: Some((first_lease(&keyed), answer("old"))),
+    let with_response = CommitExtras {
+        response: Some((first_lease(&keyed), response("old"))),
         ..CommitExtras::default()
     };
-    let CommitResult::Conflict(conflict) = store.commit(&intent, &late, &with_answer, later).await.unwrap() else {
-        panic!("the fence has moved on");
+    let CommitResult::Conflict(conflict) = store.commit(&intent, &late, &with_response, later).await.unwrap() else {
+        panic!("the fence has increased");
     };
     assert_eq!(
         conflict.key.map(|record| (record.fence, record.response)),
@@ -140,14 +140,14 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
     assert_eq!(
         store.payment(intent.id).await.unwrap(),
         Some(intent.clone()),
-        "nothing of it is stored"
+        "nothing is stored"
     );
     let refused = store.release(&first_lease(&keyed), 9, later).await.unwrap();
     let seen = record(&store, &keyed, later).await;
     assert_eq!((seen.lease_until, seen.attempt), (later.plus(LEASE), 1));
-    assert_eq!(refused, Some(seen), "and learns whose it is");
+    assert_eq!(refused, Some(seen), "and returns the new holder's record");
 
-    // Its provider's id is the payment's all the same.
+    // Its provider id is attached anyway.
     assert!(matches!(
         store
             .commit(&intent, &late, &CommitExtras::default(), later)
@@ -157,42 +157,46 @@ async fn a_holder_whose_key_was_taken_over_writes_no_answer_and_ends_no_lease() 
     ));
     let payment = store.payment(intent.id).await.unwrap().unwrap();
     let both = payment.accept(accepted(&new_id), [], later);
-    let with_answer = CommitExtras {
-        response: Some((new.clone(), answer("new"))),
+    let with_response = CommitExtras {
+        response: Some((new.clone(), response("new"))),
         ..CommitExtras::default()
     };
     assert!(matches!(
-        store.commit(&payment, &both, &with_answer, later).await.unwrap(),
+        store.commit(&payment, &both, &with_response, later).await.unwrap(),
         CommitResult::Done
     ));
     let replayed = record(&store, &keyed, later)
         .await
         .next_action(&keyed.fingerprint, later);
-    assert_eq!(replayed, NextAction::Replay(answer("new")));
+    assert_eq!(replayed, NextAction::Replay(response("new")));
     for id in [&old_id, &new_id] {
         assert_eq!(store.owner(Provider::ApoloPay, id).await.unwrap(), Some(intent.id));
     }
 
-    // An answer that was given is the one that stays.
+    // A stored response is final.
     let again = CommitExtras {
-        response: Some((new, answer("newer"))),
+        response: Some((new, response("newer"))),
         ..CommitExtras::default()
     };
     let CommitResult::Conflict(conflict) = store.commit(&both, &both, &again, later).await.unwrap() else {
-        panic!("there is an answer already");
+        panic!("the key has a response");
     };
-    assert_eq!(conflict.key.unwrap().response, Some(answer("new")));
+    assert_eq!(conflict.key.unwrap().response, Some(response("new")));
     let seen = record(&store, &keyed, later).await;
     let taken = store.take_over(&keyed.key, &seen, later.plus(LEASE)).await.unwrap();
-    assert_eq!(taken.unwrap_err().response, Some(answer("new")), "nor is it taken over");
+    assert_eq!(
+        taken.unwrap_err().response,
+        Some(response("new")),
+        "it cannot be taken over either"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
+async fn former_holder_still_attaches_its_provider_id() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     let intent = intent(Provider::ApoloPay);
     let (old_id, id) = (reference("old"), intent.id);
-    let (gateway, called, go_on) = Patient::new(&old_id);
+    let (gateway, called, go_on) = ControlledProvider::new(&old_id);
     let creating = {
         let (store, keyed, keys) = (store.clone(), keyed.clone(), api_keys().await);
         tokio::spawn(async move {
@@ -204,22 +208,24 @@ async fn a_create_call_that_was_taken_over_meanwhile_still_attaches_its_id() {
     let later = seen.lease_until;
     let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
     go_on.notify_one();
-    let refused = creating.await.unwrap().unwrap_err().to_answer();
+    let refused = creating.await.unwrap().unwrap_err().to_stored_response();
     assert_eq!(
         refused.status, 409,
-        "the answer is the new holder's to give: {refused:?}"
+        "only the new holder may store a response: {refused:?}"
     );
     let seen = record(&store, &keyed, later).await;
     assert_eq!((seen.fence, seen.response), (new.fence, None));
 
     let fact = completion(Provider::ApoloPay, Some(&old_id));
-    record_notification(&store, &event(None, fact), later).await.unwrap();
+    record_notification(&store, &notification(None, fact), later)
+        .await
+        .unwrap();
     let payment = store.payment(id).await.unwrap().unwrap();
-    assert_eq!(payment.status, Status::Completed, "paid under the id that came late");
+    assert_eq!(payment.status, Status::Completed, "paid under the late id");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
+async fn released_lease_is_free_at_once_with_its_attempt() {
     let (store, keyed, start) = (store().await, key(), clock::now());
     assert_eq!(
         open(&store, &intent(Provider::ApoloPay), &keyed, start).await,
@@ -231,14 +237,14 @@ async fn a_lease_that_was_released_is_free_at_once_with_its_attempt() {
     let lease = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap();
     assert_eq!((lease.fence, lease.attempt), (2, 2));
 
-    // Who saw it before that has seen another holder's time.
+    // The former holder's lease is not released.
     assert_eq!(store.release(&lease, 3, start).await.unwrap(), None);
     let late = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap_err();
     assert_eq!((late.fence, late.attempt), (2, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_kept_for_a_day_and_free_after_its_time_though_it_is_still_there() {
+async fn expired_key_is_free_before_its_item_is_deleted() {
     assert!(RETENTION >= Duration::from_secs(24 * 60 * 60));
     let (store, keyed, start) = (store().await, key(), clock::now());
     let first = intent(Provider::ApoloPay);

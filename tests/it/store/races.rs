@@ -1,4 +1,4 @@
-//! The webhook and the answer to the create call, in every order in which they can cross: forced, not hoped for.
+//! The webhook and the create response in every possible interleaving, forced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Provider as Sandbox;
-use payment_functions_tests::world::{AwsProxy, Held};
+use payment_functions_tests::world::{AwsProxy, HeldRequests};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Patient, api_keys, completion, event, intent, reference, store};
+use super::{ControlledProvider, api_keys, completion, intent, notification, reference, store};
 use crate::aws;
 use crate::support::Value;
 
 const WRITE: &str = "TransactWriteItems";
 
-/// A create call whose provider was called and has not answered, and a webhook's store, each behind a proxy of its own.
+/// A create call waiting for the provider's response, and a webhook's store, each with its own proxy.
 struct Crossing {
     id: PaymentId,
     reference: Reference,
     creating: JoinHandle<Value>,
-    answer: Arc<Notify>,
+    response: Arc<Notify>,
     create_proxy: AwsProxy,
     webhook_proxy: AwsProxy,
     webhook_store: Store,
@@ -39,16 +39,16 @@ impl Crossing {
     async fn start() -> Self {
         let (create_proxy, webhook_proxy) = (aws::proxy().await, aws::proxy().await);
         let reference = reference("cross");
-        let (gateway, called, answer) = Patient::new(&reference);
+        let (gateway, called, response) = ControlledProvider::new(&reference);
         let (keys, intent) = (api_keys().await, intent(Provider::ApoloPay));
         let (id, create_store) = (intent.id, aws::store_at(create_proxy.url()));
         let creating = tokio::spawn(async move {
             match create_payment::create(&create_store, &keys, intent, None, None, |_, _| gateway.clone()).await {
                 Ok(Creation {
-                    answer,
+                    response,
                     replayed: false,
                     ..
-                }) => serde_json::from_str(&answer.body).unwrap(),
+                }) => serde_json::from_str(&response.body).unwrap(),
                 other => panic!("{other:?}"),
             }
         });
@@ -57,27 +57,27 @@ impl Crossing {
             id,
             reference,
             creating,
-            answer,
+            response,
             webhook_store: aws::store_at(webhook_proxy.url()),
             create_proxy,
             webhook_proxy,
         }
     }
 
-    /// A webhook that names only the provider's id, or ours too.
-    fn event(&self, names_ours: bool) -> Notification {
-        event(
+    /// A webhook with the provider's id, and ours if `names_ours`.
+    fn notification(&self, names_ours: bool) -> Notification {
+        notification(
             names_ours.then_some(self.id),
             completion(Provider::ApoloPay, Some(&self.reference)),
         )
     }
 
-    fn delivering(&self, event: Notification) -> JoinHandle<RecordResult> {
+    fn delivering(&self, notification: Notification) -> JoinHandle<RecordResult> {
         let store = self.webhook_store.clone();
-        tokio::spawn(async move { record_notification(&store, &event, clock::now()).await.unwrap() })
+        tokio::spawn(async move { record_notification(&store, &notification, clock::now()).await.unwrap() })
     }
 
-    /// However they crossed: the facts are the payment's, and nothing is left behind.
+    /// In every interleaving: the facts are the payment's, and nothing is left unmatched.
     async fn ends(id: PaymentId, reference: &Reference, facts: usize) {
         let payment = store().await.payment(id).await.unwrap().unwrap();
         assert_eq!(payment.status, Status::Completed);
@@ -99,20 +99,20 @@ impl Crossing {
     }
 }
 
-/// Waits until a write is held: that it never comes fails the test.
-async fn arrived(held: &mut Held) {
+/// Waits until a write is held.
+async fn arrived(held: &mut HeldRequests) {
     let waiting = tokio::time::timeout(Duration::from_secs(20), held.arrived(1));
     waiting.await.expect("a write to hold");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parked_while_the_create_call_was_about_to_attach() {
+async fn webhook_stored_unmatched_before_the_create_attaches() {
     let crossing = Crossing::start().await;
     let mut held = crossing.create_proxy.hold(WRITE);
-    crossing.answer.notify_one();
+    crossing.response.notify_one();
     arrived(&mut held).await;
     assert_eq!(
-        crossing.delivering(crossing.event(false)).await.unwrap(),
+        crossing.delivering(crossing.notification(false)).await.unwrap(),
         RecordResult::Unmatched
     );
     assert_eq!(
@@ -131,12 +131,12 @@ async fn parked_while_the_create_call_was_about_to_attach() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attached_while_the_webhook_was_about_to_park() {
+async fn create_attaches_before_the_webhook_is_stored_unmatched() {
     let crossing = Crossing::start().await;
     let mut held = crossing.webhook_proxy.hold(WRITE);
-    let delivering = crossing.delivering(crossing.event(false));
+    let delivering = crossing.delivering(crossing.notification(false));
     arrived(&mut held).await;
-    crossing.answer.notify_one();
+    crossing.response.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     held.release();
     assert_eq!(
@@ -147,13 +147,13 @@ async fn attached_while_the_webhook_was_about_to_park() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_about_to_write_and_either_first() {
+async fn create_and_webhook_write_in_either_order() {
     for webhook_first in [true, false] {
         let crossing = Crossing::start().await;
         let (mut create_held, mut webhook_held) =
             (crossing.create_proxy.hold(WRITE), crossing.webhook_proxy.hold(WRITE));
-        let delivering = crossing.delivering(crossing.event(false));
-        crossing.answer.notify_one();
+        let delivering = crossing.delivering(crossing.notification(false));
+        crossing.response.notify_one();
         arrived(&mut create_held).await;
         arrived(&mut webhook_held).await;
         if webhook_first {
@@ -173,16 +173,16 @@ async fn both_about_to_write_and_either_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
+async fn webhook_stored_unmatched_during_collection() {
     let crossing = Crossing::start().await;
     let mut first = crossing.create_proxy.hold(WRITE);
-    crossing.answer.notify_one();
+    crossing.response.notify_one();
     arrived(&mut first).await;
     assert_eq!(
-        crossing.delivering(crossing.event(false)).await.unwrap(),
+        crossing.delivering(crossing.notification(false)).await.unwrap(),
         RecordResult::Unmatched
     );
-    // What is held goes on; the next try is held anew.
+    // Releases the write and holds its retry.
     crossing.create_proxy.reset();
     let mut second = crossing.create_proxy.hold(WRITE);
     first.release();
@@ -192,7 +192,7 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
         ..completion(Provider::ApoloPay, Some(&crossing.reference))
     };
     assert_eq!(
-        crossing.delivering(event(None, wrong)).await.unwrap(),
+        crossing.delivering(notification(None, wrong)).await.unwrap(),
         RecordResult::Unmatched
     );
     second.release();
@@ -207,29 +207,32 @@ async fn parked_again_while_what_was_parked_before_was_about_to_be_collected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn completed_by_our_id_while_the_create_call_was_about_to_attach() {
+async fn webhook_with_our_id_completes_before_the_create_attaches() {
     let crossing = Crossing::start().await;
     let mut held = crossing.create_proxy.hold(WRITE);
-    crossing.answer.notify_one();
+    crossing.response.notify_one();
     arrived(&mut held).await;
     let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
-    assert_eq!(crossing.delivering(crossing.event(true)).await.unwrap(), recorded);
+    assert_eq!(
+        crossing.delivering(crossing.notification(true)).await.unwrap(),
+        recorded
+    );
     held.release();
     assert_eq!(crossing.creating.await.unwrap()["status"], "completed");
     Crossing::ends(crossing.id, &crossing.reference, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attached_while_the_webhook_with_our_id_was_about_to_attach_too() {
+async fn create_attaches_before_the_webhook_with_our_id_does() {
     let crossing = Crossing::start().await;
-    // Past the first write, which is the usual webhook's and is refused.
+    // Lets the fast path's write pass, which is refused.
     let mut looking = crossing.webhook_proxy.hold("GetItem");
-    let delivering = crossing.delivering(crossing.event(true));
+    let delivering = crossing.delivering(crossing.notification(true));
     arrived(&mut looking).await;
     let mut writing = crossing.webhook_proxy.hold(WRITE);
     looking.release();
     arrived(&mut writing).await;
-    crossing.answer.notify_one();
+    crossing.response.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     writing.release();
     let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
@@ -238,7 +241,7 @@ async fn attached_while_the_webhook_with_our_id_was_about_to_attach_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_at_once() {
+async fn concurrent_create_and_webhooks_lose_nothing() {
     for round in 0..12 {
         let crossing = Crossing::start().await;
         let other = Fact {
@@ -246,10 +249,10 @@ async fn everything_at_once() {
             ..completion(Provider::ApoloPay, Some(&crossing.reference))
         };
         let mut deliveries: Vec<_> = (0..4)
-            .map(|nth| crossing.delivering(crossing.event(nth % 2 == 0 && round % 2 == 0)))
+            .map(|nth| crossing.delivering(crossing.notification(nth % 2 == 0 && round % 2 == 0)))
             .collect();
-        deliveries.push(crossing.delivering(event(None, other)));
-        crossing.answer.notify_one();
+        deliveries.push(crossing.delivering(notification(None, other)));
+        crossing.response.notify_one();
         crossing.creating.await.unwrap();
         for delivery in deliveries {
             delivery.await.unwrap();
@@ -258,23 +261,23 @@ async fn everything_at_once() {
     }
 }
 
-/// One id belongs to one payment, even where a provider gives it twice.
+/// An id belongs to one payment, even if a provider assigns it twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_another_payments_is_not_attached() {
+async fn id_of_another_payment_is_not_attached() {
     let store = store().await;
     let shared = reference("shared");
     let first = super::created(&store, Provider::ApoloPay, &shared).await;
     let second = intent(Provider::ApoloPay);
-    let (gateway, _, answer) = Patient::new(&shared);
-    answer.notify_one();
+    let (gateway, _, response) = ControlledProvider::new(&shared);
+    response.notify_one();
     let refused = create_payment::create(&store, &api_keys().await, second.clone(), None, None, |_, _| {
         gateway.clone()
     })
     .await;
-    assert_eq!(refused.unwrap_err().to_answer().status, 502);
+    assert_eq!(refused.unwrap_err().to_stored_response().status, 502);
     let now = clock::now();
     let fact = completion(Provider::ApoloPay, Some(&shared));
-    let delivery = record_notification(&store, &event(Some(second.id), fact), now)
+    let delivery = record_notification(&store, &notification(Some(second.id), fact), now)
         .await
         .unwrap();
     assert_eq!(delivery, RecordResult::Recorded(first.id, Some(Status::Completed)));

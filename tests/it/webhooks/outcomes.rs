@@ -1,8 +1,8 @@
-//! What each shape and each word does to a payment's status.
+//! The effect of each webhook shape and status on a payment.
 
 use futures_util::future::join_all;
 
-use super::{PROVIDERS, hook, taken};
+use super::{PROVIDERS, deliver, send_webhook};
 use crate::aws;
 use crate::support::{Provider, Value, create, json, status_of, unique};
 
@@ -15,20 +15,20 @@ pub fn spec(provider: Provider, order_id: &str, more: &Value) -> Value {
     spec
 }
 
-/// Creates a payment, sends webhooks about it one after the other, and gives the status after each.
+/// Creates a payment and sends webhooks about it in turn; returns the status after each.
 pub async fn history(provider: Provider, hooks: &[Value]) -> (String, Vec<String>) {
     let order_id = unique("history");
     let id = create(provider, &order_id).await.str("id");
     let mut statuses = Vec::new();
     for more in hooks {
-        taken(spec(provider, &order_id, more)).await;
+        deliver(spec(provider, &order_id, more)).await;
         statuses.push(status_of(&id).await);
     }
     (id, statuses)
 }
 
 #[tokio::test]
-async fn every_shape_of_apolopay_completes_a_payment() {
+async fn every_apolopay_shape_completes_a_payment() {
     let mut shapes = Vec::new();
     for shape in ["A", "B"] {
         for headers in ["A", "B", "both"] {
@@ -40,7 +40,7 @@ async fn every_shape_of_apolopay_completes_a_payment() {
             shapes.push((json!({ "shape": shape, "amount": amount }), false));
         }
     }
-    // Bodies of both at once.
+    // Bodies with members of both shapes.
     shapes.push((
         json!({ "shape": "A", "extra": { "event": "payment.completed" } }),
         false,
@@ -55,14 +55,14 @@ async fn every_shape_of_apolopay_completes_a_payment() {
         if without_our_id {
             more["metadata"] = json!({ "orderId": order_id });
         }
-        taken(spec(Provider::Apolopay, &order_id, &more)).await;
+        deliver(spec(Provider::Apolopay, &order_id, &more)).await;
         assert_eq!(status_of(&id).await, "completed", "{more} {without_our_id}");
     }))
     .await;
 }
 
 #[tokio::test]
-async fn an_apolopay_id_is_read_from_either_member_and_in_either_case() {
+async fn apolopay_id_is_read_from_either_member_and_case() {
     for name in ["processId", "id"] {
         let order_id = unique("member");
         let created = create(Provider::Apolopay, &order_id).await;
@@ -70,13 +70,13 @@ async fn an_apolopay_id_is_read_from_either_member_and_in_either_case() {
 
         let body = json!({ name: process_id, "status": "completed", "amount": 25.5 }).to_string();
 
-        taken(json!({ "provider": "apolopay", "body": body })).await;
+        deliver(json!({ "provider": "apolopay", "body": body })).await;
         assert_eq!(status_of(&created.str("id")).await, "completed", "{name}");
     }
 }
 
 #[tokio::test]
-async fn every_shape_of_finvypay_completes_a_payment() {
+async fn every_finvypay_shape_completes_a_payment() {
     let mut shapes = vec![
         json!({ "shape": "W2" }),
         json!({ "shape": "W2", "omit": ["metadata"] }),
@@ -104,7 +104,7 @@ async fn every_shape_of_finvypay_completes_a_payment() {
 }
 
 #[tokio::test]
-async fn every_word_of_finvypay_has_its_rung() {
+async fn every_finvypay_status_maps_to_its_rank() {
     let words = [
         ("authorized", "authorized"),
         ("AUTHORIZED", "authorized"),
@@ -118,19 +118,19 @@ async fn every_word_of_finvypay_has_its_rung() {
         ("BLOCKED", "failed"),
         ("cancelled", "cancelled"),
         ("ABANDONED", "cancelled"),
-        // Nobody documented these: they are kept and move nothing.
+        // Undocumented: recorded, but they change nothing.
         ("CAPTURED", "pending"),
         ("SETTLED", "pending"),
         ("REFUNDED", "pending"),
         ("COMPLETE", "pending"),
         ("true", "pending"),
     ];
-    // `success: true` stands in every W1, and says only that the call worked.
-    let told = words
+    // Every W1 has `success: true`, which only means that the call worked.
+    let cases = words
         .into_iter()
         .flat_map(|(word, status)| [("W1", word, status), ("W1wrapped", word, status)]);
     let five = ["authorized", "pending", "failed", "cancelled"].map(|word| ("W2", word, word));
-    join_all(told.chain(five).map(async |(shape, word, status)| {
+    join_all(cases.chain(five).map(async |(shape, word, status)| {
         let (id, statuses) = history(Provider::Finvypay, &[json!({ "shape": shape, "outcome": word })]).await;
         assert_eq!(statuses, [status], "{shape} {word}");
         assert_eq!(aws::facts(&id).await.len(), 1, "{shape} {word}: kept");
@@ -139,11 +139,11 @@ async fn every_word_of_finvypay_has_its_rung() {
 }
 
 #[tokio::test]
-async fn apolopay_knows_completion_only() {
+async fn apolopay_reports_only_completion() {
     for (more, body) in [
-        (json!({ "outcome": "expired" }), "another word"),
-        (json!({ "outcome": "failed" }), "another word"),
-        (json!({ "outcome": "partially_paid" }), "another word"),
+        (json!({ "outcome": "expired" }), "another status"),
+        (json!({ "outcome": "failed" }), "another status"),
+        (json!({ "outcome": "partially_paid" }), "another status"),
         (json!({ "shape": "B", "outcome": "payment.expired" }), "another event"),
         (
             json!({ "shape": "B", "outcome": "payment.completed.test" }),
@@ -165,7 +165,7 @@ async fn apolopay_knows_completion_only() {
 }
 
 #[tokio::test]
-async fn words_that_contradict_one_another_move_nothing() {
+async fn contradicting_statuses_change_nothing() {
     for more in [
         json!({ "extra": { "status": "FAILED" } }),
         json!({ "extra": { "status": "AUTHORIZED" } }),
@@ -181,7 +181,7 @@ async fn words_that_contradict_one_another_move_nothing() {
 }
 
 #[tokio::test]
-async fn authorized_is_not_paid() {
+async fn authorized_payment_is_not_paid() {
     let hooks = ["authorized", "pending", "completed", "authorized"].map(|outcome| json!({ "outcome": outcome }));
     let (id, statuses) = history(Provider::Finvypay, &hooks).await;
     assert_eq!(statuses, ["authorized", "authorized", "completed", "completed"]);
@@ -189,7 +189,7 @@ async fn authorized_is_not_paid() {
 }
 
 #[tokio::test]
-async fn money_wins_after_any_other_status() {
+async fn completion_wins_after_any_other_status() {
     for hooks in [
         vec![json!({ "outcome": "failed" })],
         vec![json!({ "outcome": "cancelled" })],
@@ -222,21 +222,21 @@ async fn money_wins_after_any_other_status() {
             let order_id = unique("expired");
             let id = create(provider, &order_id).await.str("id");
             aws::set_status(&id, status, rank).await;
-            taken(spec(provider, &order_id, &json!({}))).await;
+            deliver(spec(provider, &order_id, &json!({}))).await;
             assert_eq!(status_of(&id).await, "completed", "{provider:?} {status}");
         }
     }
 }
 
 #[tokio::test]
-async fn other_money_after_completed_changes_no_status_but_is_noted() {
+async fn wrong_amount_after_completed_only_sets_attention() {
     for provider in PROVIDERS {
         let (id, statuses) = history(provider, &[json!({}), json!({ "amount": 1 })]).await;
         assert_eq!(statuses, ["completed", "completed"]);
         assert_eq!(aws::attention(&id).await, ["amount_mismatch"]);
         assert_eq!(aws::facts(&id).await.len(), 2);
     }
-    // Money in other events is nobody's concern.
+    // The amount matters only in completions.
     let (id, statuses) = history(
         Provider::Finvypay,
         &[json!({}), json!({ "outcome": "failed", "amount": 1 })],
@@ -254,7 +254,7 @@ async fn other_money_after_completed_changes_no_status_but_is_noted() {
     assert_eq!(statuses, ["authorized"]);
 }
 
-/// All orders of some things.
+/// All permutations.
 fn permutations<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
     if things.is_empty() {
         return vec![vec![]];
@@ -272,7 +272,7 @@ fn permutations<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
 }
 
 #[tokio::test]
-async fn every_order_of_the_same_events_ends_in_the_same_status() {
+async fn every_order_of_webhooks_ends_in_the_same_status() {
     let sets = [
         (
             vec![
@@ -309,7 +309,7 @@ async fn every_order_of_the_same_events_ends_in_the_same_status() {
     ];
     for (events, expected) in sets {
         join_all(permutations(&events).into_iter().map(async |mut order| {
-            // And once more, what came first.
+            // The first one again.
             order.push(order[0].clone());
             let (id, statuses) = history(Provider::Finvypay, &order).await;
             assert_eq!(statuses.last().unwrap(), expected, "{order:?}");
@@ -320,7 +320,7 @@ async fn every_order_of_the_same_events_ends_in_the_same_status() {
 }
 
 #[tokio::test]
-async fn one_fact_told_in_different_shapes_is_one_fact() {
+async fn one_fact_in_different_shapes_is_recorded_once() {
     let (id, statuses) = history(
         Provider::Apolopay,
         &[json!({ "shape": "A" }), json!({ "shape": "B", "amount": "25.5" })],
@@ -330,7 +330,7 @@ async fn one_fact_told_in_different_shapes_is_one_fact() {
     assert_eq!(aws::facts(&id).await.len(), 1);
     assert_eq!(aws::attention(&id).await, [""; 0]);
 
-    // W1 and W2 name the payment by ids of different kinds: two facts, but not two payments of money.
+    // W1 and W2 have ids of different kinds: two facts, but one capture.
     let (id, statuses) = history(
         Provider::Finvypay,
         &[
@@ -346,16 +346,16 @@ async fn one_fact_told_in_different_shapes_is_one_fact() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_was_forged_before_is_taken_when_it_is_genuine() {
+async fn genuine_webhook_is_accepted_after_its_forgery() {
     let order_id = unique("genuine");
     let id = create(Provider::Finvypay, &order_id).await.str("id");
     assert_eq!(
-        hook(spec(Provider::Finvypay, &order_id, &json!({ "signature": "wrong" })))
+        send_webhook(spec(Provider::Finvypay, &order_id, &json!({ "signature": "wrong" })))
             .await
             .status,
         Some(401)
     );
     assert_eq!(status_of(&id).await, "pending");
-    taken(spec(Provider::Finvypay, &order_id, &json!({}))).await;
+    deliver(spec(Provider::Finvypay, &order_id, &json!({}))).await;
     assert_eq!(status_of(&id).await, "completed");
 }

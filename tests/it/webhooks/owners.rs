@@ -1,12 +1,12 @@
-//! Whose payment a webhook is about: by the provider's id, else by our own in the metadata, else by the order.
+//! The payment of a webhook: found by the provider's id, else by our id in the metadata, else by the order.
 
 use uuid::Uuid;
 
-use super::{PROVIDERS, reference, taken};
+use super::{PROVIDERS, deliver, reference};
 use crate::aws;
 use crate::support::{Provider, control, create, json, status_of, unique};
 
-/// An id that a provider could give.
+/// A valid id that no provider has assigned.
 pub fn fresh(provider: Provider) -> String {
     match provider {
         Provider::Apolopay => Uuid::new_v4().to_string(),
@@ -15,7 +15,7 @@ pub fn fresh(provider: Provider) -> String {
 }
 
 #[tokio::test]
-async fn an_id_that_is_known_belongs_to_its_payment_whatever_the_metadata_says() {
+async fn known_id_wins_over_metadata() {
     for provider in PROVIDERS {
         let (own, other) = (
             create(provider, &unique("own")).await,
@@ -25,7 +25,7 @@ async fn an_id_that_is_known_belongs_to_its_payment_whatever_the_metadata_says()
             "provider": aws::name(provider), "id": reference(&own),
             "metadata": { "paymentFunctionsId": other.str("id"), "orderId": other.str("orderId") },
         });
-        taken(hook.clone()).await;
+        deliver(hook.clone()).await;
         assert_eq!(status_of(&own.str("id")).await, "completed");
         assert_eq!(status_of(&other.str("id")).await, "pending");
         assert_eq!(
@@ -35,9 +35,9 @@ async fn an_id_that_is_known_belongs_to_its_payment_whatever_the_metadata_says()
             ),
             (1, 0)
         );
-        // Nor does the other one lose its own.
-        taken(hook).await;
-        taken(json!({ "provider": aws::name(provider), "id": reference(&other) })).await;
+        // The other payment keeps its own id.
+        deliver(hook).await;
+        deliver(json!({ "provider": aws::name(provider), "id": reference(&other) })).await;
         assert_eq!(status_of(&other.str("id")).await, "completed");
         for created in [own, other] {
             let owner = aws::owner(provider, &reference(&created)).await;
@@ -48,7 +48,7 @@ async fn an_id_that_is_known_belongs_to_its_payment_whatever_the_metadata_says()
 }
 
 #[tokio::test]
-async fn finvypays_id_counts_and_not_the_order_beside_it() {
+async fn finvypay_id_wins_over_the_order() {
     let (own, other) = (
         create(Provider::Finvypay, &unique("own")).await,
         create(Provider::Finvypay, &unique("other")).await,
@@ -56,13 +56,13 @@ async fn finvypays_id_counts_and_not_the_order_beside_it() {
     let hook = json!({
         "provider": "finvypay", "payment": reference(&own), "orderId": other.str("orderId"), "omit": ["metadata"],
     });
-    taken(hook).await;
+    deliver(hook).await;
     assert_eq!(status_of(&own.str("id")).await, "completed");
     assert_eq!(status_of(&other.str("id")).await, "pending");
 }
 
 #[tokio::test]
-async fn a_completion_under_the_ids_of_two_payments_is_reviewed() {
+async fn completion_with_ids_of_two_payments_goes_to_review() {
     for provider in PROVIDERS {
         let (one, two) = (
             create(provider, &unique("one")).await,
@@ -78,63 +78,63 @@ async fn a_completion_under_the_ids_of_two_payments_is_reviewed() {
                 let extra = json!({ "transactionId": transaction });
                 let begun =
                     json!({ "provider": "finvypay", "payment": reference(&two), "outcome": "pending", "extra": extra });
-                taken(begun).await;
+                deliver(begun).await;
                 let hook = json!({ "provider": "finvypay", "payment": reference(&one), "extra": extra });
                 (transaction, hook)
             }
         };
         for _ in 0..2 {
-            taken(hook.clone()).await;
+            deliver(hook.clone()).await;
             assert_eq!(status_of(&one.str("id")).await, "review", "{provider:?}");
             assert_eq!(status_of(&two.str("id")).await, "pending", "{provider:?}");
         }
         assert_eq!(aws::owner(provider, &others).await, Some(two.str("id")));
         for created in [one, two] {
-            taken(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
+            deliver(json!({ "provider": aws::name(provider), "id": reference(&created) })).await;
             assert_eq!(status_of(&created.str("id")).await, "completed", "{provider:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_id_nobody_knows_belongs_to_the_payment_that_the_metadata_names() {
+async fn unknown_id_belongs_to_the_payment_in_the_metadata() {
     for provider in PROVIDERS {
         let order_id = unique("named");
         let created = create(provider, &order_id).await;
         let id = fresh(provider);
-        // The order is another's; ours is the id.
+        // The order belongs to another payment; the id is ours.
         let hook = json!({ "provider": aws::name(provider), "payment": reference(&created), "id": id });
-        taken(hook).await;
+        deliver(hook).await;
         assert_eq!(status_of(&created.str("id")).await, "completed");
         assert_eq!(aws::owner(provider, &id).await, Some(created.str("id")));
         assert_eq!(aws::unmatched(provider, &id).await, [""; 0]);
-        // From now on the id alone will do.
+        // From now on the id alone suffices.
         let late = json!({ "provider": aws::name(provider), "payment": reference(&created), "id": id, "amount": 1, "omit": ["metadata"] });
-        taken(late).await;
+        deliver(late).await;
         assert_eq!(aws::attention(&created.str("id")).await, ["amount_mismatch"]);
     }
 }
 
 #[tokio::test]
-async fn w1_belongs_to_the_only_payment_of_its_order() {
+async fn w1_completes_the_only_payment_of_its_order() {
     for shape in ["W1", "W1wrapped"] {
         let order_id = unique("w1");
         let first = create(Provider::Finvypay, &order_id).await;
         let w1 = json!({ "provider": "finvypay", "payment": reference(&first), "shape": shape });
         let mut authorized = w1.clone();
         authorized["outcome"] = json!("authorized");
-        taken(authorized).await;
+        deliver(authorized).await;
         assert_eq!(status_of(&first.str("id")).await, "authorized");
-        // Its transaction is known from now on, so a second payment of the order changes nothing.
+        // Its transaction is known now, so a second payment of the order changes nothing.
         let second = create(Provider::Finvypay, &order_id).await;
-        taken(w1).await;
+        deliver(w1).await;
         assert_eq!(status_of(&first.str("id")).await, "completed");
         assert_eq!(status_of(&second.str("id")).await, "pending");
     }
 }
 
 #[tokio::test]
-async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
+async fn w1_for_an_order_with_two_payments_is_unmatched() {
     let order_id = unique("two");
     let (first, second) = (
         create(Provider::Finvypay, &order_id).await,
@@ -148,7 +148,7 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
             .unwrap();
         let transaction = payment.transaction_id.unwrap();
         for shape in ["W1", "W1wrapped"] {
-            taken(json!({ "provider": "finvypay", "payment": payment.id, "shape": shape })).await;
+            deliver(json!({ "provider": "finvypay", "payment": payment.id, "shape": shape })).await;
         }
         assert_eq!(
             aws::unmatched(Provider::Finvypay, &transaction).await.len(),
@@ -161,7 +161,7 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
         assert_eq!(status_of(&created.str("id")).await, "pending");
         assert_eq!(aws::facts(&created.str("id")).await.len(), 0);
     }
-    // Whoever says which payment the transaction is brings what was kept with it.
+    // A webhook that names the transaction's payment also applies the unmatched one.
     let payments = control().await.payments(Provider::Finvypay, &order_id).await.unwrap();
     let of_second = payments
         .iter()
@@ -171,7 +171,7 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
     let hook = json!({
         "provider": "finvypay", "payment": of_second.id, "outcome": "authorized", "extra": { "transactionId": transaction },
     });
-    taken(hook).await;
+    deliver(hook).await;
     assert_eq!(status_of(&second.str("id")).await, "completed");
     assert_eq!(status_of(&first.str("id")).await, "pending");
     assert_eq!(aws::unmatched(Provider::Finvypay, &transaction).await, [""; 0]);
@@ -179,30 +179,30 @@ async fn w1_of_an_order_with_two_payments_is_kept_and_moves_neither() {
 }
 
 #[tokio::test]
-async fn w1_of_an_order_that_nobody_knows_is_kept() {
+async fn w1_for_an_unknown_order_is_unmatched() {
     let transaction = unique("FP");
     let hook = json!({
         "provider": "finvypay", "shape": "W1", "transactionId": transaction, "orderId": unique("nobody"), "amount": 1, "currency": "USD",
         "url": format!("{}/webhooks/finvypay", crate::support::world().await.functions_url()),
     });
-    taken(hook).await;
+    deliver(hook).await;
     assert_eq!(aws::unmatched(Provider::Finvypay, &transaction).await.len(), 1);
 }
 
 #[tokio::test]
-async fn an_order_alone_never_moves_a_payment_of_apolopay() {
+async fn apolopay_order_alone_never_matches() {
     let created = create(Provider::Apolopay, &unique("order")).await;
     let id = fresh(Provider::Apolopay);
     let hook = json!({
         "provider": "apolopay", "id": id, "amount": 25.5, "metadata": { "orderId": created.str("orderId") },
     });
-    taken(hook).await;
+    deliver(hook).await;
     assert_eq!(status_of(&created.str("id")).await, "pending");
     assert_eq!(aws::unmatched(Provider::Apolopay, &id).await.len(), 1);
 }
 
 #[tokio::test]
-async fn one_provider_never_speaks_for_the_others_payments() {
+async fn provider_cannot_change_the_others_payments() {
     for (speaker, payer) in [
         (Provider::Finvypay, Provider::Apolopay),
         (Provider::Apolopay, Provider::Finvypay),
@@ -215,7 +215,7 @@ async fn one_provider_never_speaks_for_the_others_payments() {
                 "provider": aws::name(speaker), "payment": reference(&own), "id": id, "amount": amount, "currency": "USD",
                 "metadata": { "paymentFunctionsId": victim.str("id"), "orderId": order_id },
             });
-            taken(hook).await;
+            deliver(hook).await;
             assert_eq!(aws::unmatched(speaker, &id).await.len(), 1);
         }
         assert_eq!(status_of(&victim.str("id")).await, "pending");
@@ -225,7 +225,7 @@ async fn one_provider_never_speaks_for_the_others_payments() {
 }
 
 #[tokio::test]
-async fn what_was_kept_is_applied_when_its_payment_becomes_known() {
+async fn unmatched_webhook_is_applied_once_its_payment_is_known() {
     for (provider, field) in [(Provider::Apolopay, "processId"), (Provider::Finvypay, "paymentId")] {
         for (more, status) in [(json!({}), "completed"), (json!({ "amount": 1 }), "review")] {
             let (order_id, id) = (unique("kept"), fresh(provider));
@@ -236,14 +236,14 @@ async fn what_was_kept_is_applied_when_its_payment_becomes_known() {
             });
             if provider == Provider::Finvypay {
                 hook["amount"] = json!(99.99);
-                // Else it would be the order's.
+                // Otherwise the order would match.
                 hook["omit"] = json!(["orderId"]);
             }
             for (name, value) in more.as_object().unwrap() {
                 hook[name] = value.clone();
             }
-            taken(hook.clone()).await;
-            taken(hook).await;
+            deliver(hook.clone()).await;
+            deliver(hook).await;
             assert_eq!(aws::unmatched(provider, &id).await.len(), 1);
             control()
                 .await

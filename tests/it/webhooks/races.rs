@@ -1,13 +1,13 @@
-//! Webhooks that come before the create call has its answer, or where it never gets one.
+//! Webhooks that come before the create response, or without one.
 
-use super::{PROVIDERS, reference, taken};
+use super::{PROVIDERS, deliver, reference};
 use crate::aws;
 use crate::support::{
-    Answer, Provider, Value, apm, control, create, get_payment, json, post, preorder, status_of, unique, world,
+    Provider, Response, Value, apm, control, create, get_payment, json, post, preorder, status_of, unique, world,
 };
 
 /// Creates a payment with an idempotency key.
-async fn create_keyed(provider: Provider, order_id: &str) -> Answer {
+async fn create_keyed(provider: Provider, order_id: &str) -> Response {
     let (route, body) = match provider {
         Provider::Apolopay => ("/preorders", preorder(order_id)),
         Provider::Finvypay => ("/apm-payments", apm(order_id)),
@@ -15,7 +15,7 @@ async fn create_keyed(provider: Provider, order_id: &str) -> Answer {
     post(route, &body, &[("idempotency-key", order_id)]).await
 }
 
-/// Our id of the order's payment, as it went to the provider.
+/// Our id of the order's payment, as sent to the provider.
 async fn our_id(provider: Provider, order_id: &str) -> String {
     let calls = control()
         .await
@@ -27,7 +27,7 @@ async fn our_id(provider: Provider, order_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_webhook_before_the_create_calls_answer_completes_the_payment() {
+async fn webhook_before_the_create_response_completes_the_payment() {
     let wrong = json!({ "amount": 1 });
     let shapes = [
         (Provider::Apolopay, json!({ "shape": "A" }), "completed"),
@@ -87,7 +87,7 @@ async fn a_webhook_before_the_create_calls_answer_completes_the_payment() {
         );
         assert_eq!(created.str("status"), status, "{hook}");
         for member in ["processId", "redirectUrl", "expiresAt"] {
-            assert_eq!(created.json().get(member), None, "nothing is left to pay: {hook}");
+            assert_eq!(created.json().get(member), None, "no checkout session is left: {hook}");
         }
         let id = created.str("id");
         let payment = get_payment(&id).await.json();
@@ -107,7 +107,7 @@ async fn a_webhook_before_the_create_calls_answer_completes_the_payment() {
 }
 
 #[tokio::test]
-async fn the_key_replays_what_the_early_webhook_made_of_the_first_answer() {
+async fn replay_shows_the_status_of_an_early_webhook() {
     for provider in PROVIDERS {
         let order_id = unique("replayed");
         let replies = json!([{ "webhookBeforeReply": { "omit": ["metadata"] } }]);
@@ -121,9 +121,9 @@ async fn the_key_replays_what_the_early_webhook_made_of_the_first_answer() {
     }
 }
 
-/// The provider made the payment, but its answer is lost: an id that we never saw.
+/// The provider created the payment, but its response is lost: an id that we never saw.
 #[tokio::test]
-async fn a_webhook_under_an_id_that_was_lost_completes_the_payment_by_our_own() {
+async fn webhook_with_a_lost_id_completes_by_our_own_id() {
     for provider in PROVIDERS {
         let order_id = unique("lost");
         control()
@@ -135,9 +135,9 @@ async fn a_webhook_under_an_id_that_was_lost_completes_the_payment_by_our_own() 
         assert_eq!(lost.problem(), (502, "PROVIDER_ERROR".to_owned()));
         let id = lost.str("id");
         assert_eq!(status_of(&id).await, "creating");
-        taken(json!({ "provider": aws::name(provider), "orderId": order_id })).await;
+        deliver(json!({ "provider": aws::name(provider), "orderId": order_id })).await;
         assert_eq!(status_of(&id).await, "completed");
-        // The same key gives what is now so; the provider is not called for it.
+        // The same key returns the current status without a provider call.
         let again = create_keyed(provider, &order_id).await;
         assert_eq!(
             (again.status, again.str("id"), again.str("status")),
@@ -149,9 +149,9 @@ async fn a_webhook_under_an_id_that_was_lost_completes_the_payment_by_our_own() 
     }
 }
 
-/// One test for both, side by side: the providers' 15 seconds must pass.
+/// Both providers concurrently, because each takes 15 seconds.
 #[tokio::test]
-async fn a_webhook_for_a_create_call_that_times_out_completes_the_payment_during_it_and_after() {
+async fn webhook_completes_a_timed_out_create() {
     let hang = async |provider: Provider, during: bool| {
         let order_id = unique("hang");
         control()
@@ -165,7 +165,7 @@ async fn a_webhook_for_a_create_call_that_times_out_completes_the_payment_during
             let id = our_id(provider, &order_id).await;
             assert_eq!(status_of(&id).await, "creating");
             if during {
-                taken(webhook.clone()).await;
+                deliver(webhook.clone()).await;
                 assert_eq!(status_of(&id).await, "completed");
             }
             id
@@ -175,7 +175,7 @@ async fn a_webhook_for_a_create_call_that_times_out_completes_the_payment_during
         assert_eq!(timed_out.str("id"), id);
         if !during {
             assert_eq!(status_of(&id).await, "creating");
-            taken(webhook).await;
+            deliver(webhook).await;
         }
         assert_eq!(status_of(&id).await, "completed");
         let again = create_keyed(provider, &order_id).await;
@@ -192,7 +192,7 @@ async fn a_webhook_for_a_create_call_that_times_out_completes_the_payment_during
 }
 
 #[tokio::test]
-async fn money_under_two_ids_of_one_payment_is_noted_in_either_order() {
+async fn payment_under_two_ids_is_flagged_as_duplicate() {
     for provider in PROVIDERS {
         for first_is_lost in [true, false] {
             let order_id = unique("twice");
@@ -214,16 +214,16 @@ async fn money_under_two_ids_of_one_payment_is_noted_in_either_order() {
             assert_eq!(
                 (ids.len(), ids.contains(&reference(&created))),
                 (2, true),
-                "two at the provider"
+                "two payments at the provider"
             );
             if !first_is_lost {
                 ids.reverse();
             }
-            taken(json!({ "provider": aws::name(provider), "id": ids[0] })).await;
+            deliver(json!({ "provider": aws::name(provider), "id": ids[0] })).await;
             assert_eq!(status_of(&id).await, "completed");
             assert_eq!(aws::attention(&id).await, [""; 0]);
             for _ in 0..2 {
-                taken(json!({ "provider": aws::name(provider), "id": ids[1] })).await;
+                deliver(json!({ "provider": aws::name(provider), "id": ids[1] })).await;
                 assert_eq!(status_of(&id).await, "completed");
                 assert_eq!(aws::attention(&id).await, ["duplicate_payment"]);
             }
@@ -232,9 +232,9 @@ async fn money_under_two_ids_of_one_payment_is_noted_in_either_order() {
     }
 }
 
-/// Real concurrency, nothing forced: the webhook and the answer to the create call cross in whichever way they do.
+/// Real concurrency: the webhook and the create response cross in any order.
 #[tokio::test]
-async fn webhooks_that_cross_the_create_calls_answer_are_never_lost() {
+async fn webhooks_crossing_the_create_response_are_not_lost() {
     let url = |provider| async move { format!("{}/webhooks/{}", world().await.functions_url(), aws::name(provider)) };
     for provider in PROVIDERS {
         let apolopay = provider == Provider::Apolopay;
@@ -259,7 +259,7 @@ async fn webhooks_that_cross_the_create_calls_answer_are_never_lost() {
                     .calls_where(provider, &order_id, &[("atLeast", "1")])
                     .await
                     .unwrap();
-                taken(webhook).await;
+                deliver(webhook).await;
             };
             let (created, ()) = tokio::join!(create(provider, &order_id), cross);
             assert_eq!(status_of(&created.str("id")).await, "completed");

@@ -1,4 +1,4 @@
-//! What the functions call: a table, two secrets and the providers' stand-ins, all over TLS, and all in this process.
+//! The functions' back ends: a table, two secrets and the provider sandbox, all over TLS and in this process.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Backends {
     _sandbox: Sandbox,
 }
 
-/// A table of one's own. The emulator gets slower with what it holds, so contestants do not share one where it counts.
+/// A table. The emulator becomes slower as a table grows, so contestants do not share one where that matters.
 pub struct Table {
     memory: MemoryTable,
     _served: ServedTable,
@@ -38,7 +38,8 @@ pub struct Table {
 }
 
 impl Backends {
-    /// Starts them; `folder` takes the certificates to trust: the system's, as in Lambda, and theirs.
+    /// Starts the back ends. Writes the certificates to trust to `folder`: the system's, as in Lambda, and the back
+    /// ends'.
     pub async fn start(folder: &Path) -> Result<Self, Failure> {
         let tls = Tls::new()?;
         let sandbox = Sandbox::start(0, "http://127.0.0.1:9").await?;
@@ -55,7 +56,7 @@ impl Backends {
         })
     }
 
-    /// A new, empty table.
+    /// Creates an empty table.
     pub async fn table(&self) -> Result<Table, Failure> {
         let memory = MemoryTable::new()?;
         let served = memory.serve().await?;
@@ -83,7 +84,7 @@ impl Backends {
         let trusted = self.trusted.display().to_string();
         for (name, value) in [
             ("AWS_ENDPOINT_URL_DYNAMODB", table.url.clone()),
-            // What rustls and httpx, Node, and boto3 read.
+            // For rustls and httpx, for Node, and for boto3.
             ("SSL_CERT_FILE", trusted.clone()),
             ("NODE_EXTRA_CA_CERTS", trusted.clone()),
             ("AWS_CA_BUNDLE", trusted),
@@ -95,7 +96,7 @@ impl Backends {
 }
 
 impl Table {
-    /// A payment whose provider has answered.
+    /// Stores a payment that its provider has accepted.
     async fn pending(&self) -> Result<Payment, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure(format!("a payment for the bench: {error}"));
         let (store, now) = (self.memory.store(), clock::now());
@@ -120,7 +121,7 @@ impl Table {
         Ok(payment)
     }
 
-    /// The event of one invocation, which no other shares.
+    /// Creates a new event for one invocation.
     pub async fn event(&self, job: Job) -> Result<Event, Failure> {
         let json = ("content-type", "application/json");
         let key = Uuid::new_v4().to_string();
@@ -187,11 +188,11 @@ impl Table {
     }
 }
 
-/// What a function is invoked with.
+/// An event for an invocation.
 pub struct Event {
-    /// The event.
+    /// The event as JSON.
     pub bytes: Bytes,
-    /// The status of its answer.
+    /// The expected status of the response.
     pub status: u16,
 }
 
@@ -208,7 +209,7 @@ fn completion(payment: &Payment) -> Value {
     })
 }
 
-/// Secrets Manager, as far as a secret is fetched.
+/// Serves the `GetSecretValue` call of Secrets Manager.
 async fn serve_secrets() -> Result<String, Failure> {
     let (listener, address) = background::listen("serve secrets").await?;
     let known = Config::default();
@@ -219,14 +220,14 @@ async fn serve_secrets() -> Result<String, Failure> {
         let request: Map<String, Value> = serde_json::from_slice(&request).unwrap_or_default();
         let id = request.get("SecretId");
         if request.get("VersionStage").is_some_and(|stage| stage == "AWSPREVIOUS") {
-            let refusal = json!({ "__type": "ResourceNotFoundException", "message": "no such version" });
-            return (StatusCode::BAD_REQUEST, refusal.to_string());
+            let error = json!({ "__type": "ResourceNotFoundException", "message": "no such version" });
+            return (StatusCode::BAD_REQUEST, error.to_string());
         }
-        let answer = json!({
+        let response = json!({
             "ARN": id, "Name": id, "SecretString": secret.to_string(),
             "VersionId": Uuid::nil().to_string(), "VersionStages": ["AWSCURRENT"], "CreatedDate": 1_770_000_000,
         });
-        (StatusCode::OK, answer.to_string())
+        (StatusCode::OK, response.to_string())
     };
     let routes = Router::new().route("/", post(get));
     background::handle()?.spawn(async move { axum::serve(listener, routes).await });

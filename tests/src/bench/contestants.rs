@@ -1,4 +1,4 @@
-//! What is compared: our functions, the same jobs in Node and Python, and an empty function as the floor.
+//! The compared implementations: our functions, the same in Node and Python, and minimal functions as the floor.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,25 +8,25 @@ use tokio::process::Command;
 use super::Failure;
 use payment_functions_local::workspace;
 
-/// What a function has to do.
+/// The job of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
     /// `POST /preorders`
     CreatePreorder,
     /// `POST /apm-payments`
     CreateApm,
-    /// `POST /webhooks/{provider}`, a completion.
+    /// `POST /webhooks/{provider}` with a completion.
     Webhook,
     /// `GET /payments/{id}`
     GetPayment,
-    /// Nothing.
+    /// An empty response.
     Nothing,
-    /// The one write of a webhook, by the SDK alone.
+    /// The one DynamoDB write of a webhook, with the SDK only.
     OneWrite,
 }
 
 impl Job {
-    /// Every one.
+    /// All jobs.
     pub const ALL: [Self; 6] = [
         Self::CreatePreorder,
         Self::CreateApm,
@@ -35,10 +35,10 @@ impl Job {
         Self::Nothing,
         Self::OneWrite,
     ];
-    /// What a shop wants done.
+    /// The jobs of a shop, without the floor.
     pub const REAL: [Self; 4] = [Self::CreatePreorder, Self::CreateApm, Self::Webhook, Self::GetPayment];
 
-    /// The function that does it.
+    /// The name of the function.
     pub const fn function(self) -> &'static str {
         match self {
             Self::CreatePreorder => "create-preorder",
@@ -51,16 +51,16 @@ impl Job {
     }
 }
 
-/// In what it is written.
+/// The kind of an implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A `lambda_runtime` function without anything of this project.
+    /// A `lambda_runtime` function without code of this project.
     Floor,
     /// This project.
     Rust,
-    /// Node 20 with the AWS SDK v3, bundled by esbuild, on AWS's own runtime client.
+    /// Node 20 with the AWS SDK v3, bundled by esbuild, on AWS's runtime client.
     Node,
-    /// Python 3.11 with boto3 and httpx, on AWS's own runtime client.
+    /// Python 3.11 with boto3 and httpx, on AWS's runtime client.
     Python,
 }
 
@@ -75,28 +75,30 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One function in one language.
+/// One implementation of one job.
 #[derive(Clone, Debug)]
 pub struct Contestant {
-    /// What it does.
+    /// Its job.
     pub job: Job,
-    /// In what it is written.
+    /// Its kind.
     pub kind: Kind,
-    /// The program and its arguments.
+    /// The program.
     pub program: PathBuf,
+    /// The program's arguments.
     pub arguments: Vec<String>,
-    /// Where it runs.
+    /// The working directory.
     pub folder: PathBuf,
-    /// What it needs besides what every function gets.
+    /// Environment variables besides those of every function.
     pub variables: Vec<(String, String)>,
-    /// Its package, as it would be deployed.
+    /// The deployment package.
     pub package: PathBuf,
 }
 
-/// Every contestant. `tools` is where the peers were installed, and `packages` takes the packages of what is ours.
+/// All contestants. `tools` is the folder that the peers are installed in. Writes the packages of our functions and of
+/// the floor to `packages`.
 ///
 /// # Errors
-/// When one of them has not been built.
+/// When one of them is not built.
 pub async fn all(tools: &Path, packages: &Path) -> Result<Vec<Contestant>, Failure> {
     let mut all = Vec::new();
     for job in [Job::Nothing, Job::OneWrite] {
@@ -117,7 +119,7 @@ pub async fn all(tools: &Path, packages: &Path) -> Result<Vec<Contestant>, Failu
     Ok(all)
 }
 
-/// A release binary, packaged as cargo-lambda does: zipped, as `bootstrap`.
+/// A release binary, packaged as by cargo-lambda: a zip archive of `bootstrap`.
 async fn ours(job: Job, kind: Kind, tools: &Path, packages: &Path) -> Result<Contestant, Failure> {
     let folder = packages.join(job.function());
     let (program, package) = (folder.join("bootstrap"), folder.with_extension("zip"));
@@ -155,7 +157,7 @@ fn node(job: Job, tools: &Path) -> Contestant {
         folder: tools.join("node").join(job.function()),
         variables: vec![
             ("_HANDLER".to_owned(), "index.handler".to_owned()),
-            // One line on stderr at each start, which would count against it.
+            // Suppresses a warning on stderr at each start, whose cost would be measured.
             (
                 "AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED".to_owned(),
                 "true".to_owned(),

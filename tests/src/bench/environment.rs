@@ -1,4 +1,4 @@
-//! One execution environment under measurement: a process as Lambda starts it, with nothing between it and the clock.
+//! A measured execution environment: a process started as in Lambda, without a gateway.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use super::Failure;
 use super::backends::Event;
 use super::contestants::{Contestant, Job};
 use super::quota::Quota;
-use crate::world::runtime::{Answer, RuntimeApi};
+use crate::world::runtime::{Outcome, RuntimeApi};
 use payment_functions_local::Variables;
 use payment_functions_local::payload;
 
-/// Nothing takes longer, on the slowest machine at the smallest quota.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than anything takes, on the slowest machine with the smallest quota.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running process. It is killed when this is dropped.
 pub struct Environment<'a> {
@@ -25,8 +25,7 @@ pub struct Environment<'a> {
     started: Instant,
 }
 
-/// Gives a command the environment that Lambda gives a function's process, but for the address of the Runtime API, and
-/// has nobody read what it writes.
+/// Sets a command's environment variables as in Lambda, except for the Runtime API's address, and discards its output.
 pub fn prepare(command: &mut Command, contestant: &Contestant, variables: &Variables) {
     let name = contestant.job.function();
     command
@@ -48,16 +47,16 @@ pub fn prepare(command: &mut Command, contestant: &Contestant, variables: &Varia
         .kill_on_drop(true);
 }
 
-/// Asks a process to end, and waits until it has.
-pub async fn end(child: &mut Child) -> std::io::Result<()> {
+/// Asks a process to exit, and waits until it has.
+pub async fn terminate(child: &mut Child) -> std::io::Result<()> {
     let pid = child.id().unwrap_or_default().to_string();
     Command::new("kill").arg(pid).status().await?;
-    timeout(PATIENCE, child.wait()).await??;
+    timeout(WAIT_LIMIT, child.wait()).await??;
     Ok(())
 }
 
 impl<'a> Environment<'a> {
-    /// Starts a contestant, under a quota of processor time if there is one.
+    /// Starts a contestant, with a CPU quota if there is one.
     pub async fn start(
         contestant: &'a Contestant,
         variables: &Variables,
@@ -67,7 +66,7 @@ impl<'a> Environment<'a> {
         let api = RuntimeApi::start(format!("arn:aws:lambda:us-east-1:123456789012:function:{name}")).await?;
         let mut command = match quota {
             None => Command::new(&contestant.program),
-            // The shell becomes the program once it is where the quota holds.
+            // The shell moves itself into the control group and then becomes the program.
             Some(quota) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
@@ -91,50 +90,55 @@ impl<'a> Environment<'a> {
         })
     }
 
-    /// From the start of the process until it first asks for work.
+    /// The time from the start of the process until it first polls for an invocation.
     pub async fn ready(&self) -> Result<Duration, Failure> {
-        match timeout(PATIENCE, self.api.asked()).await {
-            Ok(Some(asked)) => Ok(asked.saturating_duration_since(self.started)),
-            Ok(None) | Err(_) => Err(Failure(format!("{}: it does not ask for work", self.contestant))),
+        match timeout(WAIT_LIMIT, self.api.first_poll()).await {
+            Ok(Some(time)) => Ok(time.saturating_duration_since(self.started)),
+            Ok(None) | Err(_) => Err(Failure(format!(
+                "{}: it does not poll for invocations",
+                self.contestant
+            ))),
         }
     }
 
-    /// Has it work on an event, which it takes when it next asks for work; tells when the answer came, which must have
-    /// the event's status.
+    /// Invokes it with an event, and returns when the response came.
+    ///
+    /// # Errors
+    /// When there is no response, or its status is not the event's.
     pub async fn invoke(&self, event: Event) -> Result<Instant, Failure> {
-        let failed = |words: String| Failure(format!("{}: {words}", self.contestant));
-        let progress = self.api.put(event.bytes, PATIENCE);
-        let answer = match timeout(PATIENCE, progress.answer).await {
-            Ok(Ok(Answer::Response(response))) => response,
-            Ok(Ok(Answer::Error(words))) => return Err(failed(words.to_string())),
-            Ok(Err(_)) | Err(_) => return Err(failed("no answer".to_owned())),
+        let failed = |problem: String| Failure(format!("{}: {problem}", self.contestant));
+        let progress = self.api.put(event.bytes, WAIT_LIMIT);
+        let response = match timeout(WAIT_LIMIT, progress.outcome).await {
+            Ok(Ok(Outcome::Response(response))) => response,
+            Ok(Ok(Outcome::Error(error))) => return Err(failed(error.to_string())),
+            Ok(Err(_)) | Err(_) => return Err(failed("no response".to_owned())),
         };
         let at = Instant::now();
-        let answer = payload::answer(&answer).ok_or_else(|| failed("not an HTTP answer".to_owned()))?;
-        if answer.status == event.status {
+        let response = payload::parse_response(&response).ok_or_else(|| failed("not an HTTP response".to_owned()))?;
+        if response.status == event.status {
             Ok(at)
         } else {
-            Err(failed(format!("{} {}", answer.status, answer.text())))
+            Err(failed(format!("{} {}", response.status, response.text())))
         }
     }
 
-    /// From the start of the process until `then`.
+    /// The time from the start of the process until `then`.
     pub fn since_start(&self, then: Instant) -> Duration {
         then.saturating_duration_since(self.started)
     }
 
-    /// Asks the process to end, and waits until it has.
+    /// Asks the process to exit, and waits until it has.
     pub async fn end(mut self) -> Result<(), Failure> {
-        let ended = end(&mut self.child).await;
+        let ended = terminate(&mut self.child).await;
         ended.map_err(|error| Failure(format!("{}: {error}", self.contestant)))
     }
 
-    /// What it does.
+    /// The contestant's job.
     pub fn job(&self) -> Job {
         self.contestant.job
     }
 
-    /// The process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! How many instructions a function executes, counted by valgrind's callgrind: the same on a busy machine as on a quiet
-//! one, so a bound on them holds anywhere.
+//! The number of instructions that a function executes, counted by valgrind's callgrind. It does not depend on the
+//! machine's load, so tests can bound it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use super::contestants::{Contestant, Job, Kind};
 use super::environment::Environment;
 use payment_functions_local::workspace;
 
-/// Instructions of a function's own process, in user space.
+/// Instructions of a function's process in user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instructions {
-    /// From its start until it has answered once.
+    /// From the start of the process until its first response.
     pub start: u64,
-    /// Of each further invocation.
+    /// Per further invocation.
     pub warm: u64,
 }
 
-/// Where valgrind is, if it is: on the path, or where `make` puts it.
+/// The path of valgrind, if it is on the path or installed by `make`.
 #[must_use]
 pub fn valgrind() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -29,10 +29,10 @@ pub fn valgrind() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// Counts the instructions of a function, whose binary is `program`. What callgrind found stays in `folder`.
+/// Counts the instructions of a function with the binary `program`. Leaves callgrind's output in `folder`.
 ///
 /// # Errors
-/// When valgrind is missing, or the function does not do its job under it.
+/// When valgrind is missing, or the function fails under it.
 pub async fn count(job: Job, program: &Path, folder: &Path) -> Result<Instructions, Failure> {
     let backends = Backends::start(folder).await?;
     let start = total(&backends, job, program, folder, 1).await?;
@@ -43,19 +43,19 @@ pub async fn count(job: Job, program: &Path, folder: &Path) -> Result<Instructio
     })
 }
 
-/// Enough for what happens now and then to count for what it is.
+/// The number of warm invocations: enough to average occasional work.
 const INVOCATIONS: u64 = 200;
 
 async fn total(backends: &Backends, job: Job, program: &Path, folder: &Path, invocations: u64) -> Result<u64, Failure> {
     let valgrind = valgrind().ok_or_else(|| Failure("valgrind is missing: apt install valgrind".to_owned()))?;
-    let found = folder.join(format!("callgrind.{}.{invocations}", job.function()));
+    let output = folder.join(format!("callgrind.{}.{invocations}", job.function()));
     let contestant = Contestant {
         job,
         kind: Kind::Rust,
         program: valgrind,
         arguments: vec![
             "--tool=callgrind".to_owned(),
-            format!("--callgrind-out-file={}", found.display()),
+            format!("--callgrind-out-file={}", output.display()),
             program.display().to_string(),
         ],
         folder: folder.to_owned(),
@@ -68,8 +68,8 @@ async fn total(backends: &Backends, job: Job, program: &Path, folder: &Path, inv
         environment.invoke(table.event(job).await?).await?;
     }
     environment.end().await?;
-    let unreadable = || Failure(format!("{} has no total", found.display()));
-    let text = std::fs::read_to_string(&found).map_err(|_| unreadable())?;
+    let unreadable = || Failure(format!("{} has no total", output.display()));
+    let text = std::fs::read_to_string(&output).map_err(|_| unreadable())?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
     total.and_then(|total| total.trim().parse().ok()).ok_or_else(unreadable)
 }

@@ -1,15 +1,14 @@
-//! `make bench`: our functions beside what a shop would pick instead, each as Lambda starts it, on one Runtime API and
-//! against the same back ends over TLS.
+//! `make bench`: compares our functions with Node and Python implementations. All run as in Lambda, on one Runtime API,
+//! and call the same back ends over TLS.
 //!
-//! Every figure is of one contestant's own process; contestants take turns, so that what disturbs the machine disturbs
-//! all of them.
+//! Every figure is of one contestant's own process. Contestants alternate, so that disturbances affect all of them.
 
 mod backends;
 mod contestants;
+mod emulator;
 mod environment;
 mod instructions;
 mod quota;
-mod reality;
 mod report;
 mod scale;
 mod usage;
@@ -27,16 +26,16 @@ use self::quota::Quota;
 use self::report::{Progress, Report, Row};
 use payment_functions_local::workspace;
 
-/// Shares of a processor: about what Lambda gives to 128 and 256 MB.
+/// CPU quotas in percent: about those of Lambda for 128 and 256 MB.
 const QUOTAS: [u64; 2] = [7, 14];
 
-/// Warm invocations come in so many turns.
-const TURNS: usize = 10;
+/// The number of rounds that the warm invocations are split into.
+const WARM_ROUNDS: usize = 10;
 
-/// Under a quota, one warm invocation for so many without.
-const FEWER_UNDER_QUOTA: usize = 10;
+/// How many times fewer warm invocations there are with a quota.
+const QUOTA_DIVISOR: usize = 10;
 
-/// Why there is no result.
+/// The reason why there is no result.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(String);
@@ -47,20 +46,20 @@ impl From<payment_functions_local::Error> for Failure {
     }
 }
 
-/// How often everything is measured.
+/// The number of measurements.
 struct Plan {
     /// Cold starts of each contestant.
     starts: usize,
-    /// The same under each quota.
+    /// Cold starts of each contestant with each quota.
     starts_under_quota: usize,
-    /// Warm invocations of each contestant that are counted.
+    /// Measured warm invocations of each contestant.
     invocations: usize,
-    /// For how long so many environments work at once.
-    at_once: Duration,
+    /// How long environments are invoked in parallel.
+    parallel: Duration,
 }
 
 impl Plan {
-    /// From `STARTS` and `INVOCATIONS`.
+    /// Reads `STARTS` and `INVOCATIONS`.
     fn from_environment() -> Result<Self, Failure> {
         let number = |name: &str, default: usize| match std::env::var(name) {
             Err(_) => Ok(default),
@@ -73,12 +72,13 @@ impl Plan {
             starts,
             starts_under_quota: starts.div_ceil(3),
             invocations: number("INVOCATIONS", 1000)?,
-            at_once: Duration::from_secs(3),
+            parallel: Duration::from_secs(3),
         })
     }
 }
 
-/// Measures everything and tells it; with `profile FUNCTION BINARY`, counts the instructions of one function alone.
+/// Measures everything and prints the result. With the arguments `profile FUNCTION BINARY`, counts the instructions of
+/// one function only.
 pub async fn bench() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -89,7 +89,7 @@ pub async fn bench() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report::say(&failure.to_string());
+            report::print_message(&failure.to_string());
             ExitCode::FAILURE
         }
     }
@@ -110,8 +110,8 @@ async fn profile(function: &str, binary: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure(format!("{}: {error}", binary.display())))?;
     let Instructions { start, warm } = count(job, &binary, &folder).await?;
     let folder = folder.display();
-    report::say(&format!(
-        "{function}: {start} instructions to the first answer, {warm} for each further one; {folder}/callgrind.{function}.*"
+    report::print_message(&format!(
+        "{function}: {start} instructions to the first response, {warm} per further invocation; {folder}/callgrind.{function}.*"
     ));
     Ok(())
 }
@@ -124,17 +124,17 @@ async fn measure() -> Result<(), Failure> {
     let mut rows = contestants.iter().map(Row::of).collect::<Result<Vec<_>, _>>()?;
     let quotas: Vec<Quota> = QUOTAS.into_iter().filter_map(Quota::percent).collect();
     if quotas.len() < QUOTAS.len() {
-        report::say("control groups cannot be made here: nothing is measured under a quota");
+        report::print_message("cannot create control groups: nothing is measured with a quota");
     }
 
-    let rounds = plan.starts + quotas.len() * (2 * plan.starts_under_quota + 1) + TURNS + 1;
+    let rounds = plan.starts + quotas.len() * (2 * plan.starts_under_quota + 1) + WARM_ROUNDS + 1;
     let mut progress = Progress::of(contestants.len() * rounds + scale::STEPS);
     let table = backends.table().await?;
     for _ in 0..plan.starts {
         for (contestant, row) in contestants.iter().zip(&mut rows) {
-            let (ready, first_answer) = cold(&backends, &table, contestant, None).await?;
+            let (ready, first_response) = cold(&backends, &table, contestant, None).await?;
             row.full.ready.push(ready);
-            row.full.first_answer.push(first_answer);
+            row.full.first_response.push(first_response);
             progress.step(contestant);
         }
     }
@@ -142,11 +142,11 @@ async fn measure() -> Result<(), Failure> {
         let table = backends.table().await?;
         for _ in 0..plan.starts_under_quota {
             for (contestant, row) in contestants.iter().zip(&mut rows) {
-                let (ready, first_answer) = cold(&backends, &table, contestant, Some(quota)).await?;
+                let (ready, first_response) = cold(&backends, &table, contestant, Some(quota)).await?;
                 let after_init = after_init(&backends, &table, contestant, quota).await?;
                 let under = row.at_percent.entry(quota.percent).or_default();
                 under.start.ready.push(ready);
-                under.start.first_answer.push(first_answer);
+                under.start.first_response.push(first_response);
                 under.after_init.push(after_init);
                 progress.step(contestant);
                 progress.step(contestant);
@@ -155,14 +155,14 @@ async fn measure() -> Result<(), Failure> {
     }
     warm(&backends, &contestants, &mut rows, &quotas, &plan, &mut progress).await?;
     for (contestant, row) in contestants.iter().zip(&mut rows) {
-        row.reality = reality::check(&backends, contestant).await?;
+        row.emulator = emulator::check(&backends, contestant).await?;
         progress.step(contestant);
     }
-    let at_once = scale::measure(&backends, &contestants, plan.at_once, &mut progress).await?;
-    Report { rows, at_once }.tell(&workspace().join("target/bench.json"))
+    let throughput = scale::measure(&backends, &contestants, plan.parallel, &mut progress).await?;
+    Report { rows, throughput }.publish(&workspace().join("target/bench.json"))
 }
 
-/// A cold start: until the process asks for work, and until it has answered the event that waited for it.
+/// Measures a cold start: until the process polls for an invocation, and until its response to the waiting event.
 async fn cold(
     backends: &Backends,
     table: &Table,
@@ -171,11 +171,11 @@ async fn cold(
 ) -> Result<(Duration, Duration), Failure> {
     let event = table.event(contestant.job).await?;
     let environment = Environment::start(contestant, &backends.variables(contestant.job, table), quota).await?;
-    let answered_at = environment.invoke(event).await?;
-    Ok((environment.ready().await?, environment.since_start(answered_at)))
+    let responded_at = environment.invoke(event).await?;
+    Ok((environment.ready().await?, environment.since_start(responded_at)))
 }
 
-/// The first invocation as Lambda gives it: under the quota, after a start without one.
+/// Measures the first invocation as in Lambda: with a quota, after a start without one.
 async fn after_init(
     backends: &Backends,
     table: &Table,
@@ -185,12 +185,12 @@ async fn after_init(
     let event = table.event(contestant.job).await?;
     let environment = Environment::start(contestant, &backends.variables(contestant.job, table), None).await?;
     environment.ready().await?;
-    hold(&environment, quota, contestant)?;
+    limit(&environment, quota, contestant)?;
     let start = Instant::now();
     Ok(environment.invoke(event).await?.saturating_duration_since(start))
 }
 
-/// Many invocations of one process each, in turns; then fewer under each quota.
+/// Measures many invocations of one process per contestant, alternating; then fewer with each quota.
 async fn warm(
     backends: &Backends,
     contestants: &[Contestant],
@@ -199,32 +199,32 @@ async fn warm(
     plan: &Plan,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let turn = plan.invocations.div_ceil(TURNS);
+    let round = plan.invocations.div_ceil(WARM_ROUNDS);
     let mut running = Vec::new();
     for contestant in contestants {
         let table = backends.table().await?;
         let variables = backends.variables(contestant.job, &table);
         let environment = Environment::start(contestant, &variables, None).await?;
-        // Until it has found its speed: just-in-time compilers need some.
-        invoke(&environment, &table, turn).await?;
-        let used = usage::processor_time(environment.pid())?;
+        // Warms up just-in-time compilers.
+        invoke(&environment, &table, round).await?;
+        let used = usage::cpu_time(environment.pid())?;
         running.push((contestant, table, environment, used));
     }
-    for _ in 0..TURNS {
+    for _ in 0..WARM_ROUNDS {
         for ((contestant, table, environment, _), row) in running.iter().zip(&mut *rows) {
-            row.warm.extend(invoke(environment, table, turn).await?);
+            row.warm.extend(invoke(environment, table, round).await?);
             progress.step(contestant);
         }
     }
     for ((_, _, environment, used), row) in running.iter().zip(&mut *rows) {
-        row.processor_time = usage::processor_time(environment.pid())?.saturating_sub(*used);
+        row.cpu_time = usage::cpu_time(environment.pid())?.saturating_sub(*used);
         row.peak_memory = usage::peak_memory(environment.pid())?;
     }
     for quota in quotas {
         for ((contestant, table, environment, _), row) in running.iter().zip(&mut *rows) {
-            hold(environment, quota, contestant)?;
+            limit(environment, quota, contestant)?;
             let under = row.at_percent.entry(quota.percent).or_default();
-            let invocations = plan.invocations.div_ceil(FEWER_UNDER_QUOTA);
+            let invocations = plan.invocations.div_ceil(QUOTA_DIVISOR);
             under.warm.extend(invoke(environment, table, invocations).await?);
             progress.step(contestant);
         }
@@ -232,7 +232,7 @@ async fn warm(
     Ok(())
 }
 
-/// So many invocations, one after the other, and how long each took.
+/// Makes `count` invocations one after the other, and returns the duration of each.
 async fn invoke(environment: &Environment<'_>, table: &Table, count: usize) -> Result<Vec<Duration>, Failure> {
     let mut events = Vec::new();
     for _ in 0..count {
@@ -246,8 +246,8 @@ async fn invoke(environment: &Environment<'_>, table: &Table, count: usize) -> R
     Ok(took)
 }
 
-/// Has a running process keep to a quota from now on.
-fn hold(environment: &Environment<'_>, quota: &Quota, contestant: &Contestant) -> Result<(), Failure> {
-    let held = quota.hold(environment.pid());
-    held.map_err(|error| Failure(format!("{contestant}: it cannot be held to a quota: {error}")))
+/// Applies a quota to a running process from now on.
+fn limit(environment: &Environment<'_>, quota: &Quota, contestant: &Contestant) -> Result<(), Failure> {
+    let limited = quota.limit(environment.pid());
+    limited.map_err(|error| Failure(format!("{contestant}: cannot apply a quota: {error}")))
 }

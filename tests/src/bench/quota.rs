@@ -1,21 +1,21 @@
-//! A share of a processor, as Lambda gives it by memory: a control group with a quota.
+//! CPU quotas by control group. Lambda gives a function a share of a CPU that depends on its memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// In microseconds. The quota holds for each period of this length.
+/// The period of the quota, in microseconds.
 const PERIOD: u64 = 20_000;
 
-/// A control group. It is removed when this is dropped.
+/// A control group with a CPU quota. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Quota {
-    /// The share of one processor.
+    /// The percentage of one CPU.
     pub percent: u64,
     folder: PathBuf,
 }
 
 impl Quota {
-    /// A group that may use so many percent of one processor; `None` where control groups cannot be made.
+    /// Creates a group that may use `percent` of one CPU. `None` if control groups cannot be created.
     pub fn percent(percent: u64) -> Option<Self> {
         let name = format!("payment-functions-{}-{percent}", std::process::id());
         let quota = PERIOD * percent / 100;
@@ -33,23 +33,23 @@ impl Quota {
         Some(group)
     }
 
-    /// The file that a process's number is written into to put it there.
+    /// The file that process ids are written to in order to add them to the group.
     pub fn processes(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// Puts a running process there, with all its threads.
+    /// Moves a running process into the group, with all its threads.
     ///
     /// # Errors
-    /// When it cannot be put there.
-    pub fn hold(&self, pid: u32) -> std::io::Result<()> {
+    /// When it cannot be moved.
+    pub fn limit(&self, pid: u32) -> std::io::Result<()> {
         fs::write(self.processes(), pid.to_string())
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // An error leaves an empty group behind, which does no harm.
+        // An error leaves an empty group behind, which is harmless.
         let _ = fs::remove_dir(&self.folder);
     }
 }

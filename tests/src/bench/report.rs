@@ -1,4 +1,4 @@
-//! The result: medians with their spread, as tables for a person and as JSON for a program.
+//! The result: medians with their spread, as Markdown tables and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::contestants::{Contestant, Job, Kind};
-use super::reality::Reality;
-use super::scale::AtOnce;
+use super::emulator::EmulatorTimes;
+use super::scale::Throughput;
 
-/// One figure, measured several times.
+/// The measurements of one figure.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<Duration>);
 
@@ -34,12 +34,12 @@ impl Samples {
         self.0.extend(samples);
     }
 
-    /// How many there are.
+    /// The number of measurements.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The value that so many thousandths of the samples do not exceed; zero where there are none.
+    /// The quantile in thousandths; zero if there are no samples.
     fn quantile(&self, thousandths: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -51,7 +51,7 @@ impl Samples {
         sorted.get(at).copied().unwrap_or_default()
     }
 
-    /// In microseconds: median, 10th, 90th and 99th percentile, and how many there are.
+    /// In microseconds: median, 10th, 90th and 99th percentile, and the number of measurements.
     fn json(&self) -> Value {
         let at = |thousandths| micros(self.quantile(thousandths));
         json!({ "count": self.count(), "p50": at(500), "p10": at(100), "p90": at(900), "p99": at(990) })
@@ -65,46 +65,49 @@ fn micros(time: Duration) -> u64 {
 /// Cold starts.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// From the start of the process until it asks for work.
+    /// From the start of the process until it polls for an invocation.
     pub ready: Samples,
-    /// From the start of the process until its first answer, the event having waited for it.
-    pub first_answer: Samples,
+    /// From the start of the process until its response to an event that was already waiting.
+    pub first_response: Samples,
 }
 
-/// Under a share of a processor.
+/// Measurements with a CPU quota.
 #[derive(Clone, Debug, Default)]
 pub struct UnderQuota {
-    /// From the start of the process on.
+    /// Cold starts with the quota.
     pub start: Start,
-    /// The first invocation alone, the process having started without a quota, as at Lambda.
+    /// The first invocation only, after a start without a quota, as in Lambda.
     pub after_init: Samples,
     /// Warm invocations.
     pub warm: Samples,
 }
 
-/// Everything measured of one contestant.
+/// All measurements of one contestant.
 #[derive(Clone, Debug)]
 pub struct Row {
     job: Job,
     kind: Kind,
-    /// The size of its package, in bytes.
+    /// The size of the package, in bytes.
     package: u64,
-    /// Without a quota.
+    /// Cold starts without a quota.
     pub full: Start,
-    /// By the percentage of a processor.
+    /// With quotas, by percentage of a CPU.
     pub at_percent: BTreeMap<u64, UnderQuota>,
     /// Warm invocations.
     pub warm: Samples,
-    /// Processor time of all warm invocations.
-    pub processor_time: Duration,
-    /// The most memory that it held, in bytes.
+    /// CPU time of all warm invocations.
+    pub cpu_time: Duration,
+    /// Peak memory, in bytes.
     pub peak_memory: u64,
     /// In Amazon's emulator.
-    pub reality: Reality,
+    pub emulator: EmulatorTimes,
 }
 
 impl Row {
-    /// An empty one for a contestant, with the size of its package.
+    /// A row with the size of the contestant's package and no measurements.
+    ///
+    /// # Errors
+    /// When the package does not exist.
     pub fn of(contestant: &Contestant) -> Result<Self, Failure> {
         let package = &contestant.package;
         let file = std::fs::metadata(package).map_err(|error| Failure(format!("{}: {error}", package.display())))?;
@@ -115,30 +118,30 @@ impl Row {
             full: Start::default(),
             at_percent: BTreeMap::new(),
             warm: Samples::default(),
-            processor_time: Duration::ZERO,
+            cpu_time: Duration::ZERO,
             peak_memory: 0,
-            reality: Reality::default(),
+            emulator: EmulatorTimes::default(),
         })
     }
 
-    /// Processor time of a warm invocation.
-    fn processor_time(&self) -> Duration {
+    /// CPU time per warm invocation.
+    fn cpu_time(&self) -> Duration {
         let count = u32::try_from(self.warm.count()).unwrap_or(u32::MAX);
-        self.processor_time.checked_div(count).unwrap_or_default()
+        self.cpu_time.checked_div(count).unwrap_or_default()
     }
 
-    /// The figures by their names, as they are compared.
+    /// The figures with their names.
     fn figures(&self) -> Vec<(String, Figure)> {
         let named = |name: &str, figure| (name.to_owned(), figure);
         let mut figures = vec![
-            named("start to first request for work", Figure::median(&self.full.ready)),
-            named("start to first answer", Figure::median(&self.full.first_answer)),
+            named("start to first poll", Figure::median(&self.full.ready)),
+            named("start to first response", Figure::median(&self.full.first_response)),
         ];
         for (percent, under) in &self.at_percent {
             let named = |name: &str, figure| (format!("{percent} %: {name}"), figure);
             figures.extend([
-                named("start to first request for work", Figure::median(&under.start.ready)),
-                named("start to first answer", Figure::median(&under.start.first_answer)),
+                named("start to first poll", Figure::median(&under.start.ready)),
+                named("start to first response", Figure::median(&under.start.first_response)),
                 named("first invocation, started at 100 %", Figure::median(&under.after_init)),
                 named("warm, p50", Figure::median(&under.warm)),
                 named("warm, p99", Figure::time(under.warm.quantile(990))),
@@ -147,11 +150,11 @@ impl Row {
         figures.extend([
             named("warm, p50", Figure::median(&self.warm)),
             named("warm, p99", Figure::time(self.warm.quantile(990))),
-            named("warm, processor time", Figure::time(self.processor_time())),
+            named("warm, CPU time", Figure::time(self.cpu_time())),
             named("peak memory", Figure::bytes(self.peak_memory)),
             named("package, zipped", Figure::bytes(self.package)),
-            named("Amazon's emulator, cold", Figure::time(self.reality.cold)),
-            named("Amazon's emulator, warm", Figure::time(self.reality.warm)),
+            named("Amazon's emulator, cold", Figure::time(self.emulator.cold)),
+            named("Amazon's emulator, warm", Figure::time(self.emulator.warm)),
         ]);
         figures
     }
@@ -162,7 +165,8 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let start = |start: &Start| json!({ "ready": start.ready.json(), "firstAnswer": start.first_answer.json() });
+        let start =
+            |start: &Start| json!({ "ready": start.ready.json(), "firstResponse": start.first_response.json() });
         let at_percent = self.at_percent.iter().map(|(percent, under)| {
             let figures = json!({ "start": start(&under.start), "firstAfterInit": under.after_init.json(), "warm": under.warm.json() });
             (percent.to_string(), figures)
@@ -174,19 +178,19 @@ impl Row {
             "start": start(&self.full),
             "atPercent": at_percent.collect::<serde_json::Map<_, _>>(),
             "warm": self.warm.json(),
-            "processorTime": micros(self.processor_time()),
+            "cpuTime": micros(self.cpu_time()),
             "peakMemoryBytes": self.peak_memory,
-            "amazonsEmulator": { "cold": micros(self.reality.cold), "warm": micros(self.reality.warm) },
+            "amazonsEmulator": { "cold": micros(self.emulator.cold), "warm": micros(self.emulator.warm) },
         })
     }
 }
 
-/// A figure as it is shown.
+/// A displayed figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Figure {
-    /// In thousandths of the unit.
+    /// The value in thousandths of the unit.
     value: u64,
-    /// The 10th and the 90th percentile, where it is a median.
+    /// The 10th and 90th percentiles of a median.
     spread: Option<[u64; 2]>,
     unit: &'static str,
 }
@@ -235,8 +239,8 @@ impl fmt::Display for Figure {
     }
 }
 
-/// How many times `of` another figure is, with one decimal; a dash where there is nothing to divide by.
-fn times(figure: Figure, of: Figure) -> String {
+/// A figure divided by another one, with one decimal; a dash if that is zero.
+fn ratio(figure: Figure, of: Figure) -> String {
     match tenths(figure, of) {
         Some(tenths) => format!("{}.{}", tenths / 10, tenths % 10),
         None => "-".to_owned(),
@@ -247,7 +251,7 @@ fn tenths(figure: Figure, of: Figure) -> Option<u64> {
     figure.value.saturating_mul(10).checked_div(of.value)
 }
 
-/// One of our figures beside the others'.
+/// One of our figures and the others'.
 struct Compared {
     name: String,
     ours: Figure,
@@ -256,22 +260,22 @@ struct Compared {
     python: Option<Figure>,
 }
 
-/// What of a warm webhook is ours.
-struct Added {
+/// The overhead of a warm webhook over its write.
+struct Overhead {
     name: &'static str,
     webhook: Figure,
     write: Figure,
-    /// The difference.
+    /// The difference, in microseconds.
     micros: i128,
 }
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug)]
 pub struct Report {
-    /// A row a contestant.
+    /// One row per contestant.
     pub rows: Vec<Row>,
-    /// Several environments at once.
-    pub at_once: Vec<AtOnce>,
+    /// Several environments in parallel.
+    pub throughput: Vec<Throughput>,
 }
 
 impl Report {
@@ -279,16 +283,16 @@ impl Report {
         self.rows.iter().find(|row| row.job == job && row.kind == kind)
     }
 
-    /// A table a job: ours beside the others, and how many times theirs is ours; what a webhook adds; and many at once.
+    /// The tables: per job, our figures, the others' and their ratios; a webhook's overhead; environments in parallel.
     fn tables(&self) -> String {
         let mut text = String::new();
         for job in Job::REAL {
             text.push_str(&format!("\n## {}\n\n| | ours | empty | ours/empty |", job.function()));
             text.push_str(" Node | Node/ours | Python | Python/ours |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
             for compared in self.compared(job) {
-                let beside = |other: Option<Figure>| other.map_or_else(|| "-".to_owned(), |other| other.to_string());
-                let ratio = |figure: Option<Figure>, of: Option<Figure>| match (figure, of) {
-                    (Some(figure), Some(of)) => times(figure, of),
+                let cell = |other: Option<Figure>| other.map_or_else(|| "-".to_owned(), |other| other.to_string());
+                let ratio_cell = |figure: Option<Figure>, of: Option<Figure>| match (figure, of) {
+                    (Some(figure), Some(of)) => ratio(figure, of),
                     (None, _) | (_, None) => "-".to_owned(),
                 };
                 let Compared {
@@ -300,74 +304,74 @@ impl Report {
                 } = compared;
                 let cells = [
                     ours.to_string(),
-                    beside(empty),
-                    ratio(Some(ours), empty),
-                    beside(node),
-                    ratio(node, Some(ours)),
-                    beside(python),
-                    ratio(python, Some(ours)),
+                    cell(empty),
+                    ratio_cell(Some(ours), empty),
+                    cell(node),
+                    ratio_cell(node, Some(ours)),
+                    cell(python),
+                    ratio_cell(python, Some(ours)),
                 ];
                 text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
             }
         }
-        text.push_str("\n## What a webhook adds to its one write\n\n| | webhook | the write by the SDK alone | added |\n|---|---:|---:|---:|\n");
-        for added in self.added() {
-            let Added {
+        text.push_str("\n## Overhead of a webhook over its one write\n\n| | webhook | the write with the SDK only | overhead |\n|---|---:|---:|---:|\n");
+        for overhead in self.overheads() {
+            let Overhead {
                 name,
                 webhook,
                 write,
                 micros,
-            } = added;
+            } = overhead;
             text.push_str(&format!("| {name} | {webhook} | {write} | {micros} µs |\n"));
         }
         text.push_str(
-            "\n## Many environments at once\n\n| | environments | a second | p50 | p99 |\n|---|---:|---:|---:|---:|\n",
+            "\n## Environments in parallel\n\n| | environments | per second | p50 | p99 |\n|---|---:|---:|---:|---:|\n",
         );
-        for at_once in &self.at_once {
-            let [median, slow] = [500, 990].map(|thousandths| Figure::time(at_once.latency.quantile(thousandths)));
-            let (job, environments, rate) = (at_once.job.function(), at_once.environments, at_once.rate);
+        for throughput in &self.throughput {
+            let [median, slow] = [500, 990].map(|thousandths| Figure::time(throughput.latency.quantile(thousandths)));
+            let (job, environments, rate) = (throughput.job.function(), throughput.environments, throughput.rate);
             text.push_str(&format!("| {job} | {environments} | {rate} | {median} | {slow} |\n"));
         }
         text
     }
 
-    /// Each of our figures of a job beside the others'.
+    /// Our figures of a job with the others'.
     fn compared(&self, job: Job) -> Vec<Compared> {
         let ours = self.row(job, Kind::Rust).map(Row::figures).unwrap_or_default();
-        let beside = |job, kind, name: &str| self.row(job, kind).and_then(|row| row.figure(name));
+        let figure = |job, kind, name: &str| self.row(job, kind).and_then(|row| row.figure(name));
         let compared = ours.into_iter().map(|(name, ours)| Compared {
-            empty: beside(Job::Nothing, Kind::Floor, &name),
-            node: beside(job, Kind::Node, &name),
-            python: beside(job, Kind::Python, &name),
+            empty: figure(Job::Nothing, Kind::Floor, &name),
+            node: figure(job, Kind::Node, &name),
+            python: figure(job, Kind::Python, &name),
             name,
             ours,
         });
         compared.collect()
     }
 
-    /// A warm webhook beside the one write that it cannot do without.
-    fn added(&self) -> Vec<Added> {
-        let names = ["warm, p50", "warm, processor time"];
+    /// A warm webhook compared with its one write.
+    fn overheads(&self) -> Vec<Overhead> {
+        let names = ["warm, p50", "warm, CPU time"];
         let figure = |job, kind, name| self.row(job, kind).and_then(|row| row.figure(name));
-        let added = names.into_iter().filter_map(|name| {
+        let overheads = names.into_iter().filter_map(|name| {
             let webhook = figure(Job::Webhook, Kind::Rust, name)?;
             let write = figure(Job::OneWrite, Kind::Floor, name)?;
             let micros = i128::from(webhook.value) - i128::from(write.value);
-            Some(Added {
+            Some(Overhead {
                 name,
                 webhook,
                 write,
                 micros,
             })
         });
-        added.collect()
+        overheads.collect()
     }
 
     fn json(&self) -> Value {
-        let at_once = self.at_once.iter().map(|at_once| {
+        let throughput = self.throughput.iter().map(|throughput| {
             json!({
-                "function": at_once.job.function(), "environments": at_once.environments,
-                "perSecond": at_once.rate, "latency": at_once.latency.json(),
+                "function": throughput.job.function(), "environments": throughput.environments,
+                "perSecond": throughput.rate, "latency": throughput.latency.json(),
             })
         });
         let ratio = |figure: Option<Figure>, of: Option<Figure>| tenths(figure?, of?);
@@ -382,41 +386,41 @@ impl Report {
             });
             (job.function().to_owned(), Value::Object(of_job.collect()))
         });
-        let added = self.added();
+        let overheads = self.overheads();
         json!({
             "unit": "microseconds",
             "functions": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "ratiosInTenths": ratios.collect::<serde_json::Map<_, _>>(),
-            "addedToOneWrite": added.iter().map(|added| (added.name, added.micros)).collect::<BTreeMap<_, _>>(),
-            "atOnce": at_once.collect::<Vec<_>>(),
+            "webhookOverhead": overheads.iter().map(|overhead| (overhead.name, overhead.micros)).collect::<BTreeMap<_, _>>(),
+            "parallel": throughput.collect::<Vec<_>>(),
         })
     }
 
-    /// Prints the tables, and writes everything to a file as JSON.
+    /// Prints the tables, and writes all figures to a file as JSON.
     ///
     /// # Errors
     /// When the file cannot be written.
-    #[expect(clippy::print_stdout, reason = "it is what the program is for")]
-    pub fn tell(&self, file: &Path) -> Result<(), Failure> {
-        println!("{}\nAll of it: {}", self.tables(), file.display());
+    #[expect(clippy::print_stdout, reason = "the program's output")]
+    pub fn publish(&self, file: &Path) -> Result<(), Failure> {
+        println!("{}\nAll figures: {}", self.tables(), file.display());
         let written = std::fs::write(file, format!("{:#}\n", self.json()));
         written.map_err(|error| Failure(format!("{}: {error}", file.display())))
     }
 }
 
-/// How far it has come: a bar on a terminal, and nothing elsewhere.
+/// A progress bar, on terminals only.
 pub struct Progress {
     total: usize,
     done: usize,
 }
 
 impl Progress {
-    /// So many steps.
+    /// Progress with a number of steps.
     pub const fn of(total: usize) -> Self {
         Self { total, done: 0 }
     }
 
-    /// One step is done, with this contestant.
+    /// Records that one step is done, with this contestant.
     pub fn step(&mut self, contestant: &Contestant) {
         const WIDTH: usize = 30;
         self.done = self.done.saturating_add(1);
@@ -430,19 +434,19 @@ impl Progress {
             .min(WIDTH);
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(WIDTH.saturating_sub(filled)));
         let end = if self.done >= self.total { "\n" } else { "" };
-        let what = contestant.to_string();
-        // Whoever closed the terminal does not look at it.
+        let label = contestant.to_string();
+        // An error means that the terminal is closed.
         let _ = write!(
             std::io::stderr(),
-            "\r[{bar}] {}/{} {what:<30}{end}",
+            "\r[{bar}] {}/{} {label:<30}{end}",
             self.done,
             self.total
         );
     }
 }
 
-/// A word on the way, or why there is no result.
-#[expect(clippy::print_stderr, reason = "it is what whoever started the program reads")]
-pub fn say(words: &str) {
-    eprintln!("bench: {words}");
+/// Prints a message to stderr.
+#[expect(clippy::print_stderr, reason = "messages for the user")]
+pub fn print_message(text: &str) {
+    eprintln!("bench: {text}");
 }

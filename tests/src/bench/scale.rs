@@ -1,4 +1,4 @@
-//! How much more gets done, and how much slower, as more environments work at once on this machine.
+//! Throughput and latency with several environments in parallel on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -8,48 +8,48 @@ use super::contestants::{Contestant, Job, Kind};
 use super::environment::Environment;
 use super::report::{Progress, Samples};
 
-/// So many environments at once.
+/// Numbers of environments in parallel.
 const ENVIRONMENTS: [usize; 4] = [1, 2, 8, 32];
 
-/// How often [`measure`] moves the progress on.
+/// The number of progress steps of [`measure`].
 pub const STEPS: usize = Job::REAL.len() * ENVIRONMENTS.len();
 
-/// What so many environments did together.
+/// The result for a number of environments.
 #[derive(Clone, Debug)]
-pub struct AtOnce {
-    /// What they did.
+pub struct Throughput {
+    /// Their job.
     pub job: Job,
-    /// How many there were.
+    /// The number of environments.
     pub environments: usize,
-    /// Invocations a second, of all together.
+    /// Invocations per second, of all environments together.
     pub rate: usize,
-    /// How long each took.
+    /// The duration of each invocation.
     pub latency: Samples,
 }
 
-/// Has our functions work for a while, one to thirty-two environments of each at once.
+/// Invokes our functions for `long` each, with one to thirty-two environments in parallel.
 pub async fn measure(
     backends: &Backends,
     contestants: &[Contestant],
     long: Duration,
     progress: &mut Progress,
-) -> Result<Vec<AtOnce>, Failure> {
+) -> Result<Vec<Throughput>, Failure> {
     let mut measured = Vec::new();
     for contestant in contestants.iter().filter(|contestant| contestant.kind == Kind::Rust) {
         for environments in ENVIRONMENTS {
-            measured.push(together(backends, contestant, environments, long).await?);
+            measured.push(in_parallel(backends, contestant, environments, long).await?);
             progress.step(contestant);
         }
     }
     Ok(measured)
 }
 
-async fn together(
+async fn in_parallel(
     backends: &Backends,
     contestant: &Contestant,
     environments: usize,
     long: Duration,
-) -> Result<AtOnce, Failure> {
+) -> Result<Throughput, Failure> {
     let table = backends.table().await?;
     let variables = backends.variables(contestant.job, &table);
     let mut running = Vec::new();
@@ -74,7 +74,7 @@ async fn together(
         .flatten()
         .collect();
     let seconds = usize::try_from(long.as_secs()).unwrap_or(usize::MAX);
-    Ok(AtOnce {
+    Ok(Throughput {
         job: contestant.job,
         environments,
         rate: latency.count().checked_div(seconds).unwrap_or_default(),

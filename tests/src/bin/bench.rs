@@ -1,4 +1,4 @@
-//! `make bench`: how fast the functions are beside what a shop would pick instead.
+//! `make bench`: the functions' speed compared with Node and Python implementations.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! A headless Chromium, driven over WebDriver.
+//! A headless Chromium, controlled over WebDriver.
 //!
-//! The few commands of the protocol that are needed are made here. Of the kept clients one turns on a feature of serde_json
-//! that would change what the functions built beside it write (thirtyfour), and the other needs a second, old `http`
-//! (fantoccini).
+//! This module implements the few commands that are needed. Of the maintained client crates, thirtyfour enables a
+//! feature of serde_json that would change the output of functions built in the same workspace, and fantoccini needs an
+//! old version of `http`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +18,13 @@ use payment_functions_local::{Error, free_port, workspace};
 
 use super::World;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What WebDriver calls the member that holds an element's id.
+/// For a command of the driver.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// WebDriver's member name for an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Headless, for the project's own pages only, and so without a sandbox, which root cannot have; it asks nobody for
-/// anything.
+/// Headless and without network calls of its own. It loads only the project's pages, so it needs no sandbox, which root
+/// could not use.
 const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -37,7 +38,7 @@ const ARGUMENTS: [&str; 10] = [
     "--hide-scrollbars",
 ];
 
-/// A running browser with one session. It ends when this is dropped, and when this process ends.
+/// A running browser with one session. It ends when this is dropped or this process ends.
 #[derive(Debug)]
 pub struct Browser {
     session: String,
@@ -45,28 +46,28 @@ pub struct Browser {
     _driver: Tethered,
 }
 
-/// The browser did not do what it was told.
+/// A command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BrowserError {
-    /// The driver does not answer.
-    #[error("the browser's driver does not answer")]
+    /// The driver does not respond.
+    #[error("the browser's driver does not respond")]
     Gone(#[from] reqwest::Error),
-    /// It says why not.
+    /// The driver rejected the command.
     #[error("{command}: {message}")]
     Refused {
-        /// What it was told.
+        /// The command and its parameters.
         command: String,
-        /// Its words.
+        /// The driver's error message.
         message: String,
     },
 }
 
 impl Browser {
-    /// Starts one, with its files in `directory`; none where Chromium and its driver are neither on the path nor where
-    /// `make` puts them.
+    /// Starts a browser with its files in `directory`. `None` if Chromium and its driver are neither on the path nor
+    /// installed by `make`.
     ///
     /// # Errors
-    /// When it is there and does not start.
+    /// When they are installed but do not start.
     pub async fn start(world: &World, directory: &Path) -> Result<Option<Self>, Error> {
         let (Some(chromium), Some(chromedriver)) = (program("chromium"), program("chromedriver")) else {
             return Ok(None);
@@ -77,15 +78,15 @@ impl Browser {
         driver.arg(format!("--port={port}")).env("TMPDIR", directory);
         let driver = Tethered::start("the browser's driver", driver)?;
         let url = format!("http://127.0.0.1:{port}");
-        until_healthy(&driver, &format!("{url}/status"), PATIENCE).await?;
+        until_healthy(&driver, &format!("{url}/status"), WAIT_LIMIT).await?;
         let http = client_without_connections()?;
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "binary": chromium, "args": ARGUMENTS },
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
-        let started = ask(&http, Method::POST, &format!("{url}/session"), &wanted).await;
-        let session = started.map_err(|error| driver.late(&error.to_string()))?;
+        let started = send(&http, Method::POST, &format!("{url}/session"), &wanted).await;
+        let session = started.map_err(|error| driver.timed_out(&error.to_string()))?;
         let id = session.get("sessionId").and_then(Value::as_str).unwrap_or_default();
         Ok(Some(Self {
             session: format!("{url}/session/{id}"),
@@ -94,7 +95,7 @@ impl Browser {
         }))
     }
 
-    /// Opens an address, and waits until it is loaded.
+    /// Opens a URL and waits until the page has loaded.
     ///
     /// # Errors
     /// When the browser cannot.
@@ -102,33 +103,33 @@ impl Browser {
         self.post("url", &json!({ "url": url })).await.map(drop)
     }
 
-    /// Goes back, or loads the page anew: `back` or `refresh`.
+    /// Goes back or reloads the page: `back` or `refresh`.
     ///
     /// # Errors
     /// When the browser cannot.
-    pub async fn turn(&self, how: &str) -> Result<(), BrowserError> {
-        self.post(how, &json!({})).await.map(drop)
+    pub async fn navigate(&self, command: &str) -> Result<(), BrowserError> {
+        self.post(command, &json!({})).await.map(drop)
     }
 
-    /// Runs the body of a function in the page, and gives what it returns; a promise is waited for.
+    /// Runs a function body in the page and returns its result; a promise is awaited.
     ///
     /// # Errors
-    /// What it throws.
+    /// When it throws.
     pub async fn run(&self, script: &str, arguments: &[Value]) -> Result<Value, BrowserError> {
         self.post("execute/sync", &json!({ "script": script, "args": arguments }))
             .await
     }
 
-    /// Clicks an element as a person does: it must be there to be seen and hit.
+    /// Clicks an element as a person does.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it is not visible or not clickable.
     pub async fn click(&self, selector: &str) -> Result<(), BrowserError> {
         let id = self.element(selector).await?;
         self.post(&format!("element/{id}/click"), &json!({})).await.map(drop)
     }
 
-    /// Types into an element, after what stands there.
+    /// Types into an element, after its current text.
     ///
     /// # Errors
     /// When it cannot be typed into.
@@ -139,7 +140,7 @@ impl Browser {
             .map(drop)
     }
 
-    /// Presses keys one after the other, wherever the focus is. WebDriver has characters for those without one.
+    /// Presses keys one after the other in the focused element. WebDriver defines characters for special keys.
     ///
     /// # Errors
     /// When the browser cannot.
@@ -157,13 +158,13 @@ impl Browser {
         self.post("actions", &actions).await.map(drop)
     }
 
-    /// Opens another window, goes on there and closes the one before.
+    /// Opens another tab, closes the current one, and continues in the new one.
     ///
     /// # Errors
     /// When the browser cannot.
     pub async fn reopen(&self) -> Result<(), BrowserError> {
         let opened = self.post("window/new", &json!({ "type": "tab" })).await?;
-        ask(
+        send(
             &self.http,
             Method::DELETE,
             &format!("{}/window", self.session),
@@ -174,7 +175,7 @@ impl Browser {
         self.post("window", &json!({ "handle": handle })).await.map(drop)
     }
 
-    /// A command of Chromium's own protocol.
+    /// Sends a command of the Chrome DevTools Protocol.
     ///
     /// # Errors
     /// When the browser cannot.
@@ -183,7 +184,7 @@ impl Browser {
             .await
     }
 
-    /// What has been written to the console since the last time, with what breaks the page's policy.
+    /// The console messages since the last call, including violations of the content security policy.
     ///
     /// # Errors
     /// When the browser cannot.
@@ -194,14 +195,14 @@ impl Browser {
         Ok(texts.map(str::to_owned).collect())
     }
 
-    /// The whole page as a PNG.
+    /// A screenshot of the whole page, as a PNG.
     ///
     /// # Errors
     /// When the browser cannot.
-    pub async fn picture(&self) -> Result<Vec<u8>, BrowserError> {
+    pub async fn screenshot(&self) -> Result<Vec<u8>, BrowserError> {
         let whole = json!({ "format": "png", "captureBeyondViewport": true });
-        let picture = self.devtools("Page.captureScreenshot", whole).await?;
-        let data = picture.get("data").and_then(Value::as_str).unwrap_or_default();
+        let screenshot = self.devtools("Page.captureScreenshot", whole).await?;
+        let data = screenshot.get("data").and_then(Value::as_str).unwrap_or_default();
         Ok(STANDARD.decode(data).unwrap_or_default())
     }
 
@@ -213,28 +214,32 @@ impl Browser {
     }
 
     async fn post(&self, command: &str, body: &Value) -> Result<Value, BrowserError> {
-        ask(&self.http, Method::POST, &format!("{}/{command}", self.session), body).await
+        send(&self.http, Method::POST, &format!("{}/{command}", self.session), body).await
     }
 }
 
-async fn ask(http: &Client, method: Method, url: &str, body: &Value) -> Result<Value, BrowserError> {
-    let request = http.request(method, url).timeout(PATIENCE);
-    let request = if body.is_null() { request } else { request.json(body) };
-    let answer = request.send().await?;
-    let status = answer.status();
-    let mut answer: Value = answer.json().await?;
-    let value = answer.get_mut("value").map(Value::take).unwrap_or_default();
+async fn send(http: &Client, method: Method, url: &str, parameters: &Value) -> Result<Value, BrowserError> {
+    let request = http.request(method, url).timeout(WAIT_LIMIT);
+    let request = if parameters.is_null() {
+        request
+    } else {
+        request.json(parameters)
+    };
+    let response = request.send().await?;
+    let status = response.status();
+    let mut body: Value = response.json().await?;
+    let value = body.get_mut("value").map(Value::take).unwrap_or_default();
     if status.is_success() {
         return Ok(value);
     }
     let message = value.get("message").and_then(Value::as_str).unwrap_or_default();
     Err(BrowserError::Refused {
-        command: format!("{} {body}", url.rsplit('/').next().unwrap_or_default()),
+        command: format!("{} {parameters}", url.rsplit('/').next().unwrap_or_default()),
         message: message.lines().next().unwrap_or_default().to_owned(),
     })
 }
 
-/// Where a program is: where `make` puts it, or on the path.
+/// The path of a program, as installed by `make` or found on the path.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(workspace().join(".tools/chromium"))

@@ -1,5 +1,5 @@
-//! All of template.yaml, deployed: a local AWS that enforces rights runs the functions as they ship, behind the template's
-//! API, function URL, schedule, stream and bus; they call the providers' stand-ins.
+//! The whole of template.yaml, deployed to a local AWS that enforces IAM. It runs the release binaries behind the
+//! template's API, function URL, schedule, stream and event bus. The functions call the provider sandbox.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,14 +12,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use payment_functions_local::build::tool;
-use payment_functions_local::payload::{self, HttpAnswer};
+use payment_functions_local::payload::{self, HttpResponse};
 use payment_functions_local::process::{Tethered, empty_folder};
 use payment_functions_local::{
     Binaries, Error, FUNCTIONS, Function, Sandbox, Variables, background, free_port, ministack, settings, workspace,
 };
 
-/// A local AWS that enforces rights. It ends, with all that is deployed on it, when this is dropped, and when this process
-/// ends.
+/// A local AWS that enforces IAM. It ends, with everything deployed on it, when this is dropped or this process ends.
 #[derive(Debug)]
 pub struct Cloud {
     calls: Mutex<Calls>,
@@ -37,29 +36,29 @@ pub struct Stack {
     template: Value,
 }
 
-/// Calls to the local AWS, as whoever deploys: one process for all of them.
+/// The process that makes calls to the local AWS with the deploying user's rights.
 #[derive(Debug)]
 struct Calls {
     requests: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    responses: Lines<BufReader<ChildStdout>>,
     _process: Child,
 }
 
-/// What AWS said instead of an answer.
+/// An error from AWS.
 #[derive(Clone, Debug, Deserialize, thiserror::Error)]
 #[error("{error}: {message}")]
-pub struct Refusal {
-    /// AWS's code for it.
+pub struct AwsError {
+    /// AWS's error code.
     pub error: String,
-    /// Its words.
+    /// AWS's message.
     pub message: String,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Said {
-    Answer { answer: Value },
-    Refusal(Refusal),
+enum Reply {
+    Response { response: Value },
+    Error(AwsError),
 }
 
 impl Cloud {
@@ -76,19 +75,19 @@ impl Cloud {
         empty_folder(directory)?;
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
-        // Every webhook is sent where a test says.
+        // Tests set the URL of every webhook.
         let sandbox = Sandbox::start(0, &url).await?;
         let mut variables = settings::aws(&url);
         variables.extend(Variables::from([
             ("AUTH".to_owned(), "true".to_owned()),
             ("TMPDIR".to_owned(), directory.display().to_string()),
-            // The template has no variables for the providers' addresses: there they are the real ones.
+            // The template has no variables for the providers' URLs: in production they are the real ones.
             ("APOLOPAY_BASE_URL".to_owned(), format!("{}/apolopay", sandbox.url())),
             ("FINVYPAY_BASE_URL".to_owned(), format!("{}/finvypay", sandbox.url())),
         ]));
         let (process, url) = ministack(&Binaries::build().await?, port, &variables).await?;
         Ok(Self {
-            calls: Mutex::new(Calls::begin(&url)?),
+            calls: Mutex::new(Calls::start(&url)?),
             programs: Value::Object(programs),
             sandbox,
             process,
@@ -99,50 +98,50 @@ impl Cloud {
     /// Deploys the template with these parameters.
     ///
     /// # Errors
-    /// What AWS says against it.
-    pub async fn deploy(&self, stack: &str, parameters: &Value) -> Result<Stack, Refusal> {
+    /// When AWS rejects it.
+    pub async fn deploy(&self, stack: &str, parameters: &Value) -> Result<Stack, AwsError> {
         let request = json!({
             "deploy": { "stack": stack, "parameters": parameters, "binaries": self.programs },
         });
-        serde_json::from_value(self.ask(&request).await?).map_err(|error| no_answer(&error))
+        serde_json::from_value(self.send(&request).await?).map_err(|error| no_response(&error))
     }
 
-    /// The template's resources as CloudFormation gets them with these parameters, after the SAM transform.
+    /// The template's resources with these parameters, after the SAM transform.
     ///
     /// # Errors
-    /// What SAM says against it.
-    pub async fn expand(&self, parameters: &Value) -> Result<Value, Refusal> {
+    /// When SAM rejects it.
+    pub async fn expand(&self, parameters: &Value) -> Result<Value, AwsError> {
         let request = json!({ "expand": { "parameters": parameters, "binaries": self.programs } });
-        self.ask(&request).await
+        self.send(&request).await
     }
 
-    /// Makes a call to AWS as whoever deploys, by its name in boto3.
+    /// Makes a call to AWS with the deploying user's rights, by its name in boto3.
     ///
     /// # Errors
-    /// What AWS says instead of an answer.
-    pub async fn call(&self, service: &str, operation: &str, arguments: Value) -> Result<Value, Refusal> {
+    /// When AWS returns an error.
+    pub async fn call(&self, service: &str, operation: &str, arguments: Value) -> Result<Value, AwsError> {
         let request = json!({ "service": service, "operation": operation, "arguments": arguments });
-        self.ask(&request).await
+        self.send(&request).await
     }
 
-    /// Invokes a stack's function with an event, past every route.
+    /// Invokes a stack's function with an event, bypassing every route.
     ///
     /// # Errors
-    /// Where it answers with an error, or cannot be invoked.
-    pub async fn invoke(&self, stack: &Stack, function: &str, event: &Value) -> Result<Value, Refusal> {
+    /// When it returns an error, or cannot be invoked.
+    pub async fn invoke(&self, stack: &Stack, function: &str, event: &Value) -> Result<Value, AwsError> {
         let arguments = json!({ "FunctionName": stack.function(function), "Payload": event.to_string() });
-        let answer = self.call("lambda", "invoke", arguments).await?;
-        let text = answer.get("Payload").and_then(Value::as_str).unwrap_or_default();
-        match answer.get("FunctionError") {
-            None => serde_json::from_str(text).map_err(|error| no_answer(&error)),
-            Some(_) => Err(Refusal {
+        let response = self.call("lambda", "invoke", arguments).await?;
+        let text = response.get("Payload").and_then(Value::as_str).unwrap_or_default();
+        match response.get("FunctionError") {
+            None => serde_json::from_str(text).map_err(|error| no_response(&error)),
+            Some(_) => Err(AwsError {
                 error: "FunctionError".to_owned(),
                 message: text.to_owned(),
             }),
         }
     }
 
-    /// Makes an HTTP request to a stack's function, past every route.
+    /// Makes an HTTP request to a stack's function, bypassing every route.
     ///
     /// # Errors
     /// As [`Cloud::invoke`].
@@ -153,13 +152,13 @@ impl Cloud {
         (method, path): (&str, &str),
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<HttpAnswer, Refusal> {
+    ) -> Result<HttpResponse, AwsError> {
         let event = payload::event(function.route, method, path, headers, body);
-        let answer = self.invoke(stack, function.name, &event).await?;
-        payload::answer(answer.to_string().as_bytes()).ok_or_else(|| no_answer(&"not an HTTP answer"))
+        let response = self.invoke(stack, function.name, &event).await?;
+        payload::parse_response(response.to_string().as_bytes()).ok_or_else(|| no_response(&"not an HTTP response"))
     }
 
-    /// Where a path of a stack's API is, or of its function URL for `/webhooks/…`.
+    /// The URL of a path of a stack's API, or of its function URL for `/webhooks/…`.
     #[must_use]
     pub fn url(&self, stack: &Stack, path: &str) -> String {
         let (kind, output, stage) = if path.starts_with("/webhooks/") {
@@ -172,41 +171,41 @@ impl Cloud {
         format!("{}/_aws/{kind}/{id}{stage}{path}", self.url)
     }
 
-    /// Where the providers' stand-ins answer.
+    /// The base URL of the provider sandbox.
     #[must_use]
     pub fn sandbox_url(&self) -> &str {
         self.sandbox.url()
     }
 
-    /// What the local AWS wrote.
+    /// The log of the local AWS.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    async fn ask(&self, request: &Value) -> Result<Value, Refusal> {
+    async fn send(&self, request: &Value) -> Result<Value, AwsError> {
         match self.calls.lock().await.make(request).await {
-            Ok(Said::Answer { answer }) => Ok(answer),
-            Ok(Said::Refusal(refusal)) => Err(refusal),
-            Err(error) => Err(no_answer(&error)),
+            Ok(Reply::Response { response }) => Ok(response),
+            Ok(Reply::Error(error)) => Err(error),
+            Err(error) => Err(no_response(&error)),
         }
     }
 }
 
 impl Stack {
-    /// An output.
+    /// The value of an output; empty if there is none.
     #[must_use]
     pub fn output(&self, name: &str) -> &str {
         self.outputs.get(name).map_or("", String::as_str)
     }
 
-    /// The physical id of a resource.
+    /// The physical id of a resource; empty if there is none.
     #[must_use]
     pub fn resource(&self, name: &str) -> &str {
         self.resources.get(name).map_or("", String::as_str)
     }
 
-    /// The name of a function, known by its binary's name.
+    /// The name of a function, given the name of its binary.
     #[must_use]
     pub fn function(&self, name: &str) -> &str {
         self.resource(&format!("{}Function", logical(name)))
@@ -218,7 +217,7 @@ impl Stack {
         self.resource(&format!("{}Role", logical(function)))
     }
 
-    /// The template as CloudFormation got it.
+    /// The template after the SAM transform.
     #[must_use]
     pub fn template(&self) -> &Value {
         &self.template
@@ -240,20 +239,20 @@ fn logical(function: &str) -> String {
     words.map(capital).collect()
 }
 
-fn no_answer(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal {
-        error: "NoAnswer".to_owned(),
+fn no_response(error: &dyn std::fmt::Display) -> AwsError {
+    AwsError {
+        error: "NoResponse".to_owned(),
         message: error.to_string(),
     }
 }
 
 impl Calls {
-    fn begin(url: &str) -> Result<Self, Error> {
+    fn start(url: &str) -> Result<Self, Error> {
         let io = |source| Error::Io {
             doing: "run tests/cloud.py".to_owned(),
             source,
         };
-        // Its pipes belong to a runtime that outlives the test that starts it.
+        // The pipes belong to a runtime that outlives the test that starts the process.
         let runtime = background::handle()?;
         let _inside = runtime.enter();
         let mut process = Command::new(tool("python")?)
@@ -266,19 +265,19 @@ impl Calls {
             .kill_on_drop(true)
             .spawn()
             .map_err(io)?;
-        let (Some(requests), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+        let (Some(requests), Some(responses)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(io(std::io::ErrorKind::BrokenPipe.into()));
         };
         Ok(Self {
             requests,
-            answers: BufReader::new(answers).lines(),
+            responses: BufReader::new(responses).lines(),
             _process: process,
         })
     }
 
-    async fn make(&mut self, request: &Value) -> std::io::Result<Said> {
+    async fn make(&mut self, request: &Value) -> std::io::Result<Reply> {
         self.requests.write_all(format!("{request}\n").as_bytes()).await?;
-        let line = self.answers.next_line().await?;
+        let line = self.responses.next_line().await?;
         let line = line.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         Ok(serde_json::from_str(&line)?)
     }

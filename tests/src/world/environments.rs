@@ -1,4 +1,4 @@
-//! Execution environments of functions behind a gateway, as Lambda has them: an invocation takes one that is idle, or
+//! Execution environments of functions behind a gateway, as in Lambda: an invocation takes an idle environment, or
 //! waits for one.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use futures_util::future::{BoxFuture, try_join_all};
 use payment_functions_local::{Binaries, Error, Failure, Function, Gateway, Invocations, Invoke, Variables};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Lambda, NoAnswer};
+use super::{InvokeError, Lambda};
 
-/// A busy machine takes longer than a function has on AWS.
+/// Per invocation. Longer than on AWS, since all tests keep the machine busy.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The environments of one function. Clones share them.
@@ -28,7 +28,7 @@ struct Pool {
 }
 
 impl Environments {
-    /// Starts `count` of them with nothing but `variables`, and does not wait for them to be ready.
+    /// Starts `count` environments with `variables` only, and does not wait until they are ready.
     pub(super) async fn start(
         binaries: &Binaries,
         function: &'static Function,
@@ -44,7 +44,7 @@ impl Environments {
             .collect();
         let (done, idle) = mpsc::unbounded_channel();
         for one in &all {
-            // The receiver is kept beside it.
+            // Cannot fail: the receiver is in the same struct.
             let _ = done.send(Arc::clone(one));
         }
         Ok(Self(Arc::new(Pool {
@@ -58,10 +58,10 @@ impl Environments {
         &self.0.all
     }
 
-    /// Waits until every one has opened its connections and fetched its secrets, or has tried to.
+    /// Waits until every environment has tried to open its connections and to fetch its secrets.
     pub(super) async fn ready(&self) -> Result<(), Error> {
         for one in self.all() {
-            one.at_work().await?;
+            one.warmed_up().await?;
         }
         Ok(())
     }
@@ -73,9 +73,9 @@ impl Environments {
     async fn invoke(&self, event: Bytes) -> Result<Bytes, Failure> {
         let one = loop {
             let Some(one) = self.0.idle.lock().await.recv().await else {
-                return Err(Failure::NoAnswer("there is no environment".to_owned()));
+                return Err(Failure::NoResponse("there is no environment".to_owned()));
             };
-            // A dead one is passed over, unless all are.
+            // Skips dead environments, unless all of them are dead.
             if one.ended().is_none() || self.all().iter().all(|other| other.ended().is_some()) {
                 break one;
             }
@@ -83,14 +83,14 @@ impl Environments {
         let response = one.invoke(event).await;
         let _ = self.0.done.send(one);
         response.map_err(|error| match error {
-            NoAnswer::Failed(reported) => Failure::Reported(reported.to_string().into()),
-            NoAnswer::TimedOut { .. } => Failure::TimedOut,
-            NoAnswer::Died { .. } | NoAnswer::Unreadable(_) => Failure::NoAnswer(error.to_string()),
+            InvokeError::Failed(reported) => Failure::Reported(reported.to_string().into()),
+            InvokeError::TimedOut { .. } => Failure::TimedOut,
+            InvokeError::Died { .. } | InvokeError::Unreadable(_) => Failure::NoResponse(error.to_string()),
         })
     }
 }
 
-/// The environments of functions, by name, for as long as somebody else holds them: they end where that is dropped.
+/// The environments of functions by name. Weak references: the environments end when their owner is dropped.
 pub(super) struct Functions(BTreeMap<&'static str, Weak<Pool>>);
 
 impl Functions {
@@ -106,14 +106,14 @@ impl Invoke for Functions {
         async move {
             match environments {
                 Some(environments) => Environments(environments).invoke(event).await,
-                None => Err(Failure::NoAnswer(format!("there is no function {name}"))),
+                None => Err(Failure::NoResponse(format!("there is no function {name}"))),
             }
         }
         .boxed()
     }
 }
 
-/// Environments of one function behind a gateway of their own. They end when this is dropped.
+/// Environments of one function behind their own gateway. They end when this is dropped.
 #[derive(Debug)]
 pub struct Attached {
     environments: Environments,
@@ -133,13 +133,13 @@ impl Attached {
         })
     }
 
-    /// Where the function answers, with the same paths as in the world.
+    /// The function's base URL, with the same paths as in [`World`](super::World).
     #[must_use]
     pub fn url(&self) -> &str {
         self.gateway.url()
     }
 
-    /// Invoking the function as AWS's own services do.
+    /// Invokes the function directly, as AWS services do.
     ///
     /// # Errors
     /// When there is no HTTP client.
@@ -147,21 +147,21 @@ impl Attached {
         Invocations::at(self.url())
     }
 
-    /// Waits until every environment has opened its connections and fetched its secrets, or has tried to.
+    /// Waits until every environment has tried to open its connections and to fetch its secrets.
     ///
     /// # Errors
-    /// When one of them ends instead.
+    /// When one of them exits instead.
     pub async fn ready(&self) -> Result<(), Error> {
         self.environments.ready().await
     }
 
-    /// What its environments wrote.
+    /// The log of all its environments.
     #[must_use]
     pub fn log(&self) -> String {
         self.environments.log()
     }
 
-    /// Its environments, to see how they ended, or to end one.
+    /// Its environments, to check their exit status or to kill one.
     #[must_use]
     pub fn environments(&self) -> &[Arc<Lambda>] {
         self.environments.all()
@@ -170,7 +170,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // Asked all at once, waited for one by one.
+        // Signals all of them first; dropping then waits for each.
         self.environments().iter().for_each(|one| one.let_go());
     }
 }

@@ -1,6 +1,6 @@
-//! What a proxy does to the operations that come to it: what rules say, and what chance does.
+//! The faults that a proxy injects, by rule or at random.
 //!
-//! An operation is what a program asked its SDK for; the SDK may try it several times, and all its tries carry the same
+//! An operation is one call of an SDK. The SDK may make several attempts, which all have the same
 //! `amz-sdk-invocation-id`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,47 +10,47 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-/// What happens to a request instead of its being passed on and answered.
+/// What happens to a request instead of the usual forwarding and responding.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// An error answer: an HTTP status and an AWS error type, such as 400 and `ThrottlingException`. Nothing is done.
+    /// An error response: an HTTP status and an AWS error type, such as 400 and `ThrottlingException`. Not forwarded.
     Error(u16, &'static str),
-    /// It is done, but an error is answered.
+    /// Forwarded, but the response is this error.
     ErrorAfter(u16, &'static str),
-    /// This answer with status 200; nothing is done.
-    Answer(Value),
-    /// A transaction is cancelled for these reasons, one a step: `{"Code": …, "Item": …}`.
+    /// A response with status 200 and this body. Not forwarded.
+    Response(Value),
+    /// A cancelled transaction, with one reason per step: `{"Code": …, "Item": …}`. Not forwarded.
     Cancelled(Vec<Value>),
-    /// The connection is closed without an answer; nothing is done.
+    /// The connection is closed without a response. Not forwarded.
     Disconnect,
-    /// It is done, but the connection is closed instead of the answer.
-    LoseAnswer,
-    /// No answer, ever; nothing is done.
+    /// Forwarded, but the connection is closed without a response.
+    LoseResponse,
+    /// No response, ever. Not forwarded.
     Hang,
-    /// It is done, but there is no answer, ever.
+    /// Forwarded, but there is no response, ever.
     HangAfter,
-    /// It is done, and the answer comes so much later.
+    /// Forwarded, and the response is delayed by this much.
     Late(Duration),
-    /// No answer, ever; it is done so much later, when whoever asked for it may have given up.
+    /// Forwarded after this delay, when the client may have given up. No response, ever.
     Delayed(Duration),
 }
 
 impl Fault {
-    /// AWS has an internal error.
+    /// An internal error of AWS.
     pub const UNAVAILABLE: Self = Self::Error(503, "ServiceUnavailable");
-    /// The table is throttled.
+    /// Throttling of a table.
     pub const THROTTLED: Self = Self::Error(400, "ProvisionedThroughputExceededException");
 
-    /// The name that it is counted under, such as `HangAfter` or `Error 503 ServiceUnavailable`.
+    /// The name that the fault is counted under, such as `HangAfter` or `Error 503 ServiceUnavailable`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
             Self::Error(status, kind) => format!("Error {status} {kind}"),
             Self::ErrorAfter(status, kind) => format!("ErrorAfter {status} {kind}"),
-            Self::Answer(_) => "Answer".to_owned(),
+            Self::Response(_) => "Response".to_owned(),
             Self::Cancelled(_) => "Cancelled".to_owned(),
             Self::Disconnect => "Disconnect".to_owned(),
-            Self::LoseAnswer => "LoseAnswer".to_owned(),
+            Self::LoseResponse => "LoseResponse".to_owned(),
             Self::Hang => "Hang".to_owned(),
             Self::HangAfter => "HangAfter".to_owned(),
             Self::Late(_) => "Late".to_owned(),
@@ -59,18 +59,18 @@ impl Fault {
     }
 }
 
-/// When a request is held.
+/// The point at which a request is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Before it is passed on.
-    Before,
-    /// When it is done, before it is answered.
-    After,
+pub enum HoldPoint {
+    /// Before the request is forwarded.
+    BeforeRequest,
+    /// After the request is forwarded, before its response is returned.
+    BeforeResponse,
 }
 
-/// Requests held back by a proxy. Dropping it lets them go.
+/// Requests held by a proxy. Dropping this releases them.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldRequests {
     waiting: watch::Receiver<usize>,
     gate: watch::Sender<Gate>,
 }
@@ -81,31 +81,31 @@ enum Gate {
     Discarding,
 }
 
-impl Held {
-    /// Waits until `count` requests have come to be held.
+impl HeldRequests {
+    /// Waits until `count` requests are held.
     pub async fn arrived(&mut self, count: usize) {
-        // An error says that the proxy is gone, and then nothing comes any more.
+        // An error means that the proxy has ended.
         let _ = self.waiting.wait_for(|waiting| *waiting >= count).await;
     }
 
-    /// Lets all of them go, and those that come later.
+    /// Releases all of them, and all later ones.
     pub fn release(self) {}
 
-    /// Closes the connections of all of them without an answer; what has not been passed on never is. Those that come
-    /// later pass.
+    /// Closes the connections of all of them without a response. Requests not yet forwarded never are. Later requests
+    /// pass.
     pub fn discard(self) {
         self.gate.send_replace(Gate::Discarding);
     }
 }
 
-/// What becomes of a request.
+/// What a rule does to a request.
 #[derive(Clone, Debug)]
-pub(super) enum Deed {
+pub(super) enum Effect {
     Fail(Fault),
-    Hold(Moment, Hold),
+    Hold(HoldPoint, Hold),
 }
 
-/// The side of a request that is held.
+/// The request's side of [`HeldRequests`].
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
     arrived: Arc<watch::Sender<usize>>,
@@ -113,42 +113,42 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    fn new() -> (Self, Held) {
+    fn new() -> (Self, HeldRequests) {
         let (arrived, waiting) = watch::channel(0);
         let (opener, gate) = watch::channel(Gate::Shut);
         let arrived = Arc::new(arrived);
-        (Self { arrived, gate }, Held { waiting, gate: opener })
+        (Self { arrived, gate }, HeldRequests { waiting, gate: opener })
     }
 
-    /// Waits to be let go; false where the request is to be discarded.
+    /// Waits until the request is released; false if it is discarded.
     pub(super) async fn wait(mut self) -> bool {
         if *self.gate.borrow() != Gate::Shut {
             return true;
         }
         self.arrived.send_modify(|waiting| *waiting = waiting.saturating_add(1));
-        // The gate is dropped to let everyone through.
+        // Dropping the gate's sender releases all requests.
         let discarded = self.gate.wait_for(|gate| *gate == Gate::Discarding).await;
         discarded.is_err()
     }
 }
 
-/// Of a request, what decides on it.
+/// The properties of a request that rules depend on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Try<'a> {
+pub(super) struct Attempt<'a> {
     /// Its action, such as `PutItem`.
     pub(super) action: &'a str,
-    /// Its operation.
+    /// Its operation's id.
     pub(super) operation: &'a str,
-    /// Whether it is the operation's first try.
+    /// Whether it is the operation's first attempt.
     pub(super) is_first: bool,
 }
 
-/// All that is to happen, and what has.
+/// The faults to inject, and the counts of those injected.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     rules: Vec<Rule>,
     chaos: Option<Chaos>,
-    /// How many requests met which fault.
+    /// How often each fault was injected, by name.
     pub(super) injected: BTreeMap<String, usize>,
 }
 
@@ -156,20 +156,20 @@ pub(super) struct Faults {
 struct Rule {
     action: String,
     which: Which,
-    deed: Deed,
+    effect: Effect,
 }
 
 #[derive(Debug)]
 enum Which {
-    /// So many more requests.
+    /// This many more requests.
     Requests(usize),
-    /// Every try of one operation.
+    /// Every attempt of one operation.
     Operation(Nth),
-    /// The first try of one operation.
-    FirstTry(Nth),
+    /// The first attempt of one operation.
+    FirstAttempt(Nth),
 }
 
-/// The n-th operation of those to come.
+/// The n-th operation from now on.
 #[derive(Debug)]
 enum Nth {
     Counting { nth: usize, seen: HashSet<String> },
@@ -182,32 +182,32 @@ struct Chaos {
     percent: u8,
     faults: Vec<Fault>,
     random: fastrand::Rng,
-    /// The operations that are struck in every try.
-    struck: HashMap<String, Fault>,
+    /// The operations whose every attempt fails.
+    failing: HashMap<String, Fault>,
 }
 
 impl Faults {
     /// A rule for the next `times` requests for `action`.
-    pub(super) fn for_requests(&mut self, action: &str, times: usize, deed: Deed) {
-        self.add(action, Which::Requests(times), deed);
+    pub(super) fn for_requests(&mut self, action: &str, times: usize, effect: Effect) {
+        self.add(action, Which::Requests(times), effect);
     }
 
-    /// A rule for every try of the `nth` operation to come (the next is the first) for `action`.
-    pub(super) fn for_operation(&mut self, action: &str, nth: usize, deed: Deed) {
+    /// A rule for every attempt of the `nth` operation for `action`, counted from 1 and from now on.
+    pub(super) fn for_operation(&mut self, action: &str, nth: usize, effect: Effect) {
         let seen = HashSet::new();
-        self.add(action, Which::Operation(Nth::Counting { nth, seen }), deed);
+        self.add(action, Which::Operation(Nth::Counting { nth, seen }), effect);
     }
 
-    /// The same for nothing but the first of its tries.
-    pub(super) fn for_first_try(&mut self, action: &str, nth: usize, deed: Deed) {
+    /// A rule for the first attempt of that operation only.
+    pub(super) fn for_first_attempt(&mut self, action: &str, nth: usize, effect: Effect) {
         let seen = HashSet::new();
-        self.add(action, Which::FirstTry(Nth::Counting { nth, seen }), deed);
+        self.add(action, Which::FirstAttempt(Nth::Counting { nth, seen }), effect);
     }
 
-    /// A deed that holds, and what lets go.
-    pub(super) fn hold(moment: Moment) -> (Deed, Held) {
+    /// An effect that holds requests, and the handle that releases them.
+    pub(super) fn hold(at: HoldPoint) -> (Effect, HeldRequests) {
         let (hold, held) = Hold::new();
-        (Deed::Hold(moment, hold), held)
+        (Effect::Hold(at, hold), held)
     }
 
     pub(super) fn set_chaos(&mut self, percent: u8, seed: u64, faults: &[Fault]) {
@@ -215,7 +215,7 @@ impl Faults {
             percent,
             faults: faults.to_vec(),
             random: fastrand::Rng::with_seed(seed),
-            struck: HashMap::new(),
+            failing: HashMap::new(),
         });
     }
 
@@ -223,16 +223,16 @@ impl Faults {
         self.chaos = None;
     }
 
-    fn add(&mut self, action: &str, which: Which, deed: Deed) {
+    fn add(&mut self, action: &str, which: Which, effect: Effect) {
         self.rules.push(Rule {
             action: action.to_owned(),
             which,
-            deed,
+            effect,
         });
     }
 
-    /// What becomes of a request: the first rule for it decides, else chance.
-    pub(super) fn decide(&mut self, request: Try<'_>) -> Option<Deed> {
+    /// Decides what happens to a request: the first rule that applies, or else chaos.
+    pub(super) fn decide(&mut self, request: Attempt<'_>) -> Option<Effect> {
         let mut decided = None;
         for rule in &mut self.rules {
             if rule.action != request.action && rule.action != "*" {
@@ -244,16 +244,16 @@ impl Faults {
                     *left = left.saturating_sub(usize::from(applies));
                     applies
                 }
-                // Counts also what another rule decides on.
+                // Counts operations that an earlier rule decides on too.
                 Which::Operation(nth) => nth.is(request.operation),
-                Which::FirstTry(nth) => nth.is(request.operation) && request.is_first,
+                Which::FirstAttempt(nth) => nth.is(request.operation) && request.is_first,
             };
             if applies && decided.is_none() {
-                decided = Some(rule.deed.clone());
+                decided = Some(rule.effect.clone());
             }
         }
-        let decided = decided.or_else(|| self.chaos.as_mut()?.strike(request).map(Deed::Fail));
-        if let Some(Deed::Fail(fault)) = &decided {
+        let decided = decided.or_else(|| self.chaos.as_mut()?.pick(request).map(Effect::Fail));
+        if let Some(Effect::Fail(fault)) = &decided {
             let count = self.injected.entry(fault.name()).or_default();
             *count = count.saturating_add(1);
         }
@@ -262,7 +262,7 @@ impl Faults {
 }
 
 impl Nth {
-    /// Whether it is this operation, which is counted if it is new.
+    /// Whether this is the n-th operation. Counts it if it is new.
     fn is(&mut self, operation: &str) -> bool {
         match self {
             Self::Found(known) => known == operation,
@@ -279,16 +279,16 @@ impl Nth {
 }
 
 impl Chaos {
-    fn strike(&mut self, request: Try<'_>) -> Option<Fault> {
+    fn pick(&mut self, request: Attempt<'_>) -> Option<Fault> {
         if !request.is_first {
-            return self.struck.get(request.operation).cloned();
+            return self.failing.get(request.operation).cloned();
         }
         if self.random.u8(0..100) >= self.percent {
             return None;
         }
         let fault = self.random.choice(&self.faults).cloned()?;
         if self.random.bool() {
-            self.struck.insert(request.operation.to_owned(), fault.clone());
+            self.failing.insert(request.operation.to_owned(), fault.clone());
         }
         Some(fault)
     }

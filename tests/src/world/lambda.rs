@@ -1,35 +1,35 @@
-//! One function in an execution environment as Lambda gives it: the real binary, and the Lambda Runtime API served from
-//! inside this process, with no gateway between.
+//! One function in an execution environment as in Lambda: the real binary, and the Lambda Runtime API served by this
+//! process, without a gateway.
 //!
-//! Guarantees: the process gets one invocation at a time, and further ones wait for their turn; waiting for an answer
-//! ends when the process does, and what it answered before it died counts; an invocation has its time limit, at whose
-//! end the process is killed.
+//! Guarantees: the process gets one invocation at a time; further ones wait. Waiting for a response ends when the
+//! process exits, and a response sent before the exit counts. An invocation that exceeds its time limit kills the
+//! process.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use payment_functions_local::payload::{self, HttpAnswer};
+use payment_functions_local::payload::{self, HttpResponse};
 use payment_functions_local::process::{Tethered, lone_command};
 use payment_functions_local::settings::change;
 use payment_functions_local::{Binaries, Change, Error, Function, Variables};
 use serde_json::Value;
 
-use super::runtime::{Answer, Progress, RuntimeApi};
+use super::runtime::{Outcome, Progress, RuntimeApi};
 
-/// For a process to ask for its first invocation. Lambda allows ten seconds before it starts over; a busy machine that
-/// builds meanwhile may need more.
+/// Until a process polls for its first invocation. Lambda allows ten seconds before it restarts the process; a machine
+/// that is compiling may need more.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// For what was written to be read.
+/// Until a written log line is read.
 const LOG_LIMIT: Duration = Duration::from_secs(30);
 
-/// What template.yaml gives every function.
+/// As in template.yaml.
 const MEMORY_MB: &str = "256";
 
-/// A function in an execution environment of its own. Its process ends when this is dropped, which waits for it:
-/// [`Lambda::kill`] first where that must not block a thread.
+/// A function in its own execution environment. Dropping it ends the process and blocks until it has exited; call
+/// [`Lambda::kill`] first where a thread must not block.
 #[derive(Debug)]
 pub struct Lambda {
     binaries: Binaries,
@@ -38,45 +38,45 @@ pub struct Lambda {
     variables: Variables,
     time_limit: Duration,
     environment: Environment,
-    turn: tokio::sync::Mutex<()>,
+    invocation: tokio::sync::Mutex<()>,
 }
 
-/// A process with its Runtime API. Fields end in this order.
+/// A process with its Runtime API. Fields are dropped in this order.
 #[derive(Debug)]
 struct Environment {
     process: Tethered,
     api: RuntimeApi,
 }
 
-/// Why there is no answer to an invocation.
+/// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// The function reported an error, to its invocation or to its start: `{"errorType", "errorMessage", …}`.
+pub enum InvokeError {
+    /// The function reported an invocation or initialisation error: `{"errorType", "errorMessage", …}`.
     #[error("the function failed: {0}")]
     Failed(Value),
-    /// The process has ended.
+    /// The process exited.
     #[error("the function died ({status})\n{log}")]
     Died {
-        /// Its exit code, or 128 and the number of the signal that ended it: 134 after an abort, 137 after a kill.
+        /// Its exit code, or 128 plus the signal number: 134 after an abort, 137 after a kill.
         status: ExitStatus,
-        /// Everything that it wrote.
+        /// Its whole log.
         log: String,
     },
-    /// There was no answer in the function's time limit, and the process was killed.
-    #[error("the function did not answer in time\n{log}")]
+    /// The invocation exceeded its time limit, and the process was killed.
+    #[error("the function timed out\n{log}")]
     TimedOut {
-        /// Everything that it wrote.
+        /// Its whole log.
         log: String,
     },
-    /// The answer is not one to an HTTP request.
-    #[error("not an HTTP answer: {0}")]
+    /// The response is not an HTTP response.
+    #[error("not an HTTP response: {0}")]
     Unreadable(String),
 }
 
 impl Lambda {
-    /// Starts a function from its binary `program`, with nothing but `variables` and what Lambda itself sets.
+    /// Starts a function from its binary `program`, with only `variables` and those that Lambda itself sets.
     ///
-    /// Does not wait for the function to be ready: an invocation does.
+    /// Does not wait until the function is ready: an invocation does.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -93,18 +93,18 @@ impl Lambda {
             function,
             variables,
             time_limit: function.time_limit,
-            turn: tokio::sync::Mutex::default(),
+            invocation: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The same with another limit for each invocation than the one that template.yaml gives the function.
+    /// Replaces the time limit of an invocation, which is template.yaml's by default.
     #[must_use]
     pub fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }
     }
 
-    /// Ends the process, if it has not ended, and starts another, with its variables changed: a value sets one, `None`
-    /// takes it away.
+    /// Ends the process, if it is running, and starts another one with changed variables: a value sets a variable,
+    /// `None` removes it.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -114,79 +114,81 @@ impl Lambda {
         Ok(())
     }
 
-    /// Invokes the function with an event, when it is its turn, and waits for its response.
+    /// Invokes the function with an event, after any invocation in progress, and waits for its response.
     ///
     /// # Errors
-    /// [`NoAnswer`] says why there is none. After a death there is never one again until [`Lambda::restart`].
-    pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Bytes, NoAnswer> {
-        let _turn = self.turn.lock().await;
-        match self.environment.answer(event.into(), self.time_limit).await? {
-            Answer::Response(response) => Ok(response),
-            Answer::Error(words) => Err(NoAnswer::Failed(words)),
+    /// [`InvokeError`] says why there is none. After the process has exited, every call fails until
+    /// [`Lambda::restart`].
+    pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Bytes, InvokeError> {
+        let _invocation = self.invocation.lock().await;
+        match self.environment.invoke(event.into(), self.time_limit).await? {
+            Outcome::Response(response) => Ok(response),
+            Outcome::Error(error) => Err(InvokeError::Failed(error)),
         }
     }
 
-    /// Makes an HTTP request to the function, as its route at API Gateway or its function URL does (payload 2.0).
+    /// Makes an HTTP request to the function, as API Gateway or its function URL does (payload 2.0).
     ///
     /// # Errors
-    /// As [`Lambda::invoke`], and when the response is not an HTTP answer.
+    /// As [`Lambda::invoke`], and when the response is not an HTTP response.
     pub async fn http(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<HttpAnswer, NoAnswer> {
+    ) -> Result<HttpResponse, InvokeError> {
         let event = payload::event(self.function.route, method, path, headers, body);
         let response = self.invoke(event.to_string()).await?;
-        payload::answer(&response).ok_or_else(|| NoAnswer::Unreadable(String::from_utf8_lossy(&response).into_owned()))
+        payload::parse_response(&response)
+            .ok_or_else(|| InvokeError::Unreadable(String::from_utf8_lossy(&response).into_owned()))
     }
 
-    /// Waits until the function has asked for its first invocation, or has ended.
+    /// Waits until the function has polled for its first invocation, or has exited.
     pub async fn ready(&self) {
         tokio::select! {
-            _ = self.environment.api.asked() => {}
+            _ = self.environment.api.first_poll() => {}
             _ = self.environment.process.end() => {}
         }
     }
 
-    /// What the process wrote.
+    /// The process's log.
     #[must_use]
     pub fn log(&self) -> String {
         self.environment.process.log()
     }
 
-    /// Waits until the process has written a line with these words, which is read some time later.
+    /// Waits until the process has logged a line that contains `text`. Lines are read with a delay.
     ///
     /// # Errors
-    /// When it has not, in half a minute.
-    pub async fn logged(&self, words: &str) -> Result<(), Error> {
-        self.environment.process.logged(words, LOG_LIMIT).await
+    /// When there is no such line within half a minute.
+    pub async fn logged(&self, text: &str) -> Result<(), Error> {
+        self.environment.process.logged(text, LOG_LIMIT).await
     }
 
-    /// Waits until the function has opened its connections and fetched its secrets, or has tried to.
+    /// Waits until the function has tried to open its connections and to fetch its secrets.
     ///
     /// # Errors
-    /// When it ends instead.
-    pub async fn at_work(&self) -> Result<(), Error> {
+    /// When it exits instead.
+    pub async fn warmed_up(&self) -> Result<(), Error> {
         self.environment
             .process
             .logged(r#""message":"ready""#, START_LIMIT)
             .await
     }
 
-    /// Asks the process to end without waiting for it, so that several can end at once.
+    /// Signals the process to exit, without waiting, so that several can exit at once.
     pub fn let_go(&self) {
-        self.environment.process.let_go();
+        self.environment.process.request_end();
     }
 
-    /// How the process ended, if it has: as in [`NoAnswer::Died`].
+    /// The exit status, if the process has exited: as in [`InvokeError::Died`].
     #[must_use]
     pub fn ended(&self) -> Option<ExitStatus> {
         self.environment.process.ended()
     }
 
-    /// Kills the process as SIGKILL does, and waits until it is dead. An invocation in progress ends with its death.
+    /// Kills the process with SIGKILL and waits until it has exited, which ends an invocation in progress.
     pub async fn kill(&self) -> ExitStatus {
         self.environment.process.kill();
         self.environment.process.end().await
@@ -220,35 +222,35 @@ impl Environment {
         })
     }
 
-    async fn answer(&self, event: Bytes, time_limit: Duration) -> Result<Answer, NoAnswer> {
+    async fn invoke(&self, event: Bytes, time_limit: Duration) -> Result<Outcome, InvokeError> {
         if let Some(status) = self.process.ended() {
             return Err(self.died(status));
         }
-        let Progress { taken, mut answer } = self.api.put(event, time_limit);
-        let too_late = async {
+        let Progress { taken, mut outcome } = self.api.put(event, time_limit);
+        let deadline = async {
             if tokio::time::timeout(START_LIMIT, taken).await.is_ok() {
                 tokio::time::sleep(time_limit).await;
             }
         };
         tokio::select! {
             biased;
-            Ok(answer) = &mut answer => Ok(answer),
+            Ok(outcome) = &mut outcome => Ok(outcome),
             status = self.process.end() => {
-                self.api.drain().await;
-                answer.try_recv().map_err(|_| self.died(status))
+                self.api.finish_reading().await;
+                outcome.try_recv().map_err(|_| self.died(status))
             }
-            () = too_late => {
+            () = deadline => {
                 self.process.kill();
                 self.process.end().await;
-                Err(NoAnswer::TimedOut { log: self.process.log() })
+                Err(InvokeError::TimedOut { log: self.process.log() })
             }
         }
     }
 
-    fn died(&self, status: ExitStatus) -> NoAnswer {
-        match self.api.failed_start() {
-            Some(words) => NoAnswer::Failed(words),
-            None => NoAnswer::Died {
+    fn died(&self, status: ExitStatus) -> InvokeError {
+        match self.api.init_error() {
+            Some(error) => InvokeError::Failed(error),
+            None => InvokeError::Died {
                 status,
                 log: self.process.log(),
             },

@@ -1,11 +1,10 @@
-//! The payments table in this process: no port, no other process, a table of one's own in a millisecond.
+//! A payments table in this process, without ports or other processes. Creating one takes a millisecond.
 //!
-//! The real SDK client, with all that it does to a request, hands it to a DynamoDB emulator (dynoxide, on SQLite in
-//! memory) where it would otherwise open a connection. Calls are atomic and happen one after another; whoever shares a
-//! thread takes turns at every call.
+//! The real SDK client passes its requests to a DynamoDB emulator (dynoxide, on SQLite in memory) instead of opening a
+//! connection. Calls are atomic and sequential. Tasks on one thread alternate at every call.
 //!
-//! The emulator keeps the token of every transaction for ten minutes and looks through all of them at each, so a table
-//! gets slower with every one: take a new one for each history.
+//! The emulator keeps the token of every transaction for ten minutes and searches all of them in each transaction, so a
+//! table becomes slower with use. Use a new table for each history.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +32,7 @@ use payment_functions_local::{Error, background, template};
 
 const TABLE: &str = "payments";
 
-/// A payments table as template.yaml has it, in memory. Clones are the same table.
+/// A payments table in memory, as template.yaml defines it. Clones share the table.
 #[derive(Clone)]
 pub struct MemoryTable {
     database: Database,
@@ -44,36 +43,36 @@ impl MemoryTable {
     /// An empty table.
     ///
     /// # Errors
-    /// When template.yaml cannot be read, or the emulator refuses its table.
+    /// When template.yaml cannot be read, or the emulator rejects its table.
     pub fn new() -> Result<Self, Error> {
         Self::named(TABLE)
     }
 
-    /// The same under another name than `payments`.
+    /// An empty table with another name than `payments`.
     ///
     /// # Errors
     /// As [`MemoryTable::new`].
     pub fn named(name: &str) -> Result<Self, Error> {
-        let mut request = request()?.clone();
+        let mut request = create_table_request()?.clone();
         if let Some(request) = request.as_object_mut() {
             request.insert("TableName".to_owned(), name.into());
         }
         let request = serde_json::from_value(request).map_err(unreadable)?;
-        let database = Database::memory().map_err(refused)?;
-        database.create_table(request).map_err(refused)?;
+        let database = Database::memory().map_err(rejected)?;
+        database.create_table(request).map_err(rejected)?;
         Ok(Self {
             database,
             name: name.to_owned(),
         })
     }
 
-    /// The store of the crate under test on this table, with a client of its own.
+    /// The store of the crate under test on this table, with its own client.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.client(), self.name.clone())
     }
 
-    /// A client for anything else.
+    /// An SDK client for this table.
     #[must_use]
     pub fn client(&self) -> Client {
         let connector = SharedHttpConnector::new(self.clone());
@@ -86,7 +85,7 @@ impl MemoryTable {
         Client::from_conf(config)
     }
 
-    /// Serves the table on 127.0.0.1 too, for what runs in other processes.
+    /// Serves the table on 127.0.0.1 too, for other processes.
     ///
     /// # Errors
     /// When there is no free port.
@@ -94,13 +93,13 @@ impl MemoryTable {
         let (listener, address) = background::listen("serve a table").await?;
         let url = format!("http://{address}");
         let table = self.clone();
-        let answer = async move |headers: HeaderMap, body: Bytes| {
+        let handle = async move |headers: HeaderMap, body: Bytes| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-            let (status, text) = table.answer(target.unwrap_or_default(), &body);
+            let (status, text) = table.respond(target.unwrap_or_default(), &body);
             let status = axum::http::StatusCode::from_u16(status).unwrap_or_default();
             (status, [("content-type", "application/x-amz-json-1.0")], text)
         };
-        let routes = Router::new().route("/", post(answer));
+        let routes = Router::new().route("/", post(handle));
         let serving = background::handle()?.spawn(async move { axum::serve(listener, routes).await });
         Ok(ServedTable { url, serving })
     }
@@ -115,8 +114,8 @@ impl MemoryTable {
         loop {
             let mut scan = Map::from_iter([("TableName".to_owned(), self.name.as_str().into())]);
             scan.extend(start.map(|start| ("ExclusiveStartKey".to_owned(), start)));
-            let page = self.act("Scan", Value::from(scan).to_string().as_bytes());
-            let mut page: Page = serde_json::from_str(&page.map_err(refused)?).map_err(unreadable)?;
+            let page = self.perform("Scan", Value::from(scan).to_string().as_bytes());
+            let mut page: Page = serde_json::from_str(&page.map_err(rejected)?).map_err(unreadable)?;
             items.append(&mut page.items);
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -125,8 +124,8 @@ impl MemoryTable {
         }
     }
 
-    /// Does what a request asks for.
-    fn act(&self, action: &str, body: &[u8]) -> Result<String, DynoxideError> {
+    /// Performs a request.
+    fn perform(&self, action: &str, body: &[u8]) -> Result<String, DynoxideError> {
         let database = &self.database;
         match action {
             "CreateTable" => call(body, |request| database.create_table(request)),
@@ -140,21 +139,21 @@ impl MemoryTable {
             "BatchWriteItem" => call(body, |request| database.batch_write_item(request)),
             "TransactGetItems" => call(body, |request| database.transact_get_items(request)),
             "TransactWriteItems" => call(body, |request| database.transact_write_items(request)),
-            other => Err(invalid(format!("{other} is not for a table in memory"))),
+            other => Err(invalid(format!("{other} is not supported by a table in memory"))),
         }
     }
 
-    /// The HTTP status and the body of the answer to a request: its `x-amz-target`, and its body.
-    pub(super) fn answer(&self, target: &str, body: &[u8]) -> (u16, String) {
+    /// The HTTP status and body of the response to a request, given by its `x-amz-target` and its body.
+    pub(super) fn respond(&self, target: &str, body: &[u8]) -> (u16, String) {
         let action = target.rsplit('.').next().unwrap_or_default();
-        match self.act(action, body) {
+        match self.perform(action, body) {
             Ok(text) => (200, text),
             Err(error) => (error.status_code(), error.to_json()),
         }
     }
 }
 
-/// Tables in memory by name, beside those of the local AWS: for what would keep the local AWS busy for minutes.
+/// Tables in memory by name, for tests that would take minutes with the local AWS's tables.
 #[derive(Debug, Default)]
 pub struct MemoryTables(RwLock<BTreeMap<String, MemoryTable>>);
 
@@ -170,25 +169,25 @@ impl MemoryTables {
         Ok(())
     }
 
-    /// Forgets a table.
+    /// Deletes a table.
     pub fn delete(&self, name: &str) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// Makes a call, as [`AwsCalls::call`](payment_functions_local::AwsCalls::call) does; none where it is about no table of
-    /// these.
+    /// Makes a call, as [`AwsCalls::call`](payment_functions_local::AwsCalls::call) does. `None` if its table is not
+    /// one of these.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the emulator rejects it.
     pub fn call(&self, action: &str, body: &Value) -> Option<Result<Value, Error>> {
         let body = body.to_string();
-        let table = self.of("DynamoDB_", body.as_bytes())?;
-        let answer = table.act(action, body.as_bytes()).map_err(refused);
-        Some(answer.and_then(|text| serde_json::from_str(&text).map_err(unreadable)))
+        let table = self.table_of("DynamoDB_", body.as_bytes())?;
+        let response = table.perform(action, body.as_bytes()).map_err(rejected);
+        Some(response.and_then(|text| serde_json::from_str(&text).map_err(unreadable)))
     }
 
-    /// The table that a request to DynamoDB is about, if it is one of these.
-    pub(super) fn of(&self, target: &str, body: &[u8]) -> Option<MemoryTable> {
+    /// The table of a request to DynamoDB, if it is one of these.
+    pub(super) fn table_of(&self, target: &str, body: &[u8]) -> Option<MemoryTable> {
         if !target.starts_with("DynamoDB_") {
             return None;
         }
@@ -204,7 +203,7 @@ impl MemoryTables {
     }
 }
 
-/// Where a request to DynamoDB names its table.
+/// The members of a request to DynamoDB that name its table.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Request {
@@ -220,7 +219,7 @@ struct Step {
     table_name: String,
 }
 
-/// A [`MemoryTable`] on a port of its own, until this is dropped.
+/// A [`MemoryTable`] on its own port, until this is dropped.
 #[derive(Debug)]
 pub struct ServedTable {
     url: String,
@@ -228,7 +227,7 @@ pub struct ServedTable {
 }
 
 impl ServedTable {
-    /// For `AWS_ENDPOINT_URL_DYNAMODB`, or as the upstream of a proxy.
+    /// The URL for `AWS_ENDPOINT_URL_DYNAMODB`, or for the upstream of a proxy.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -247,7 +246,7 @@ impl HttpConnector for MemoryTable {
         HttpConnectorFuture::new(async move {
             tokio::task::yield_now().await;
             let target = request.headers().get("x-amz-target").unwrap_or_default();
-            let (status, text) = table.answer(target, request.body().bytes().unwrap_or_default());
+            let (status, text) = table.respond(target, request.body().bytes().unwrap_or_default());
             let status = StatusCode::try_from(status).map_err(|error| ConnectorError::other(error.into(), None))?;
             Ok(HttpResponse::new(status, SdkBody::from(text)))
         })
@@ -260,8 +259,8 @@ impl fmt::Debug for MemoryTable {
     }
 }
 
-/// Makes the table. The template is read once.
-fn request() -> Result<&'static Value, Error> {
+/// The request that creates the table. The template is read once.
+fn create_table_request() -> Result<&'static Value, Error> {
     static REQUEST: OnceLock<Value> = OnceLock::new();
     match REQUEST.get() {
         Some(request) => Ok(request),
@@ -279,9 +278,9 @@ struct Page {
     last_evaluated_key: Option<Value>,
 }
 
-fn call<Q: DeserializeOwned, A: Serialize>(
+fn call<Request: DeserializeOwned, Response: Serialize>(
     body: &[u8],
-    action: impl FnOnce(Q) -> Result<A, DynoxideError>,
+    action: impl FnOnce(Request) -> Result<Response, DynoxideError>,
 ) -> Result<String, DynoxideError> {
     let request = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     serde_json::to_string(&action(request)?).map_err(|error| invalid(error.to_string()))
@@ -291,7 +290,7 @@ fn invalid(problem: String) -> DynoxideError {
     DynoxideError::ValidationException(problem)
 }
 
-fn refused(error: DynoxideError) -> Error {
+fn rejected(error: DynoxideError) -> Error {
     Error::Table(error.to_string())
 }
 

@@ -1,14 +1,14 @@
-//! The world of the tests ([`World`]): the parts of `make dev`, with every function in execution environments of this
-//! process's own, and with proxies that fail and count.
+//! The test environment.
 //!
-//! For what is deployed there is a local AWS with all of template.yaml in it, and rights enforced ([`Cloud`]).
+//! - [`World`]: the parts of `make dev`, with execution environments for every function, and with proxies that inject
+//!   faults and count requests.
+//! - [`Cloud`]: a local AWS that enforces IAM, for deploying the whole of template.yaml.
+//! - Parts that are cheap enough for hundreds of instances: one function as Lambda runs it ([`Lambda`]), a proxy that
+//!   injects faults ([`AwsProxy`]), and a table in memory ([`MemoryTable`]).
+//! - [`Browser`]: a browser for the checkout page.
 //!
-//! There are also parts of it that are cheap enough to have by the hundred: one function as Lambda runs it ([`Lambda`]), a
-//! proxy that fails and counts ([`AwsProxy`]), and the table in memory ([`MemoryTable`]); and a browser for the checkout
-//! page ([`Browser`]).
-//!
-//! Guarantee: nothing that it starts outlives it, however it ends; it listens on 127.0.0.1 only, and keeps its state in
-//! memory.
+//! Guarantees: no started process outlives this one, however it ends. Everything listens on 127.0.0.1 only. All state
+//! is in memory.
 
 mod browser;
 mod cloud;
@@ -24,11 +24,11 @@ mod tls;
 mod whole;
 
 pub use browser::{Browser, BrowserError};
-pub use cloud::{Cloud, Refusal, Stack};
+pub use cloud::{AwsError, Cloud, Stack};
 pub use environments::Attached;
-pub use faults::{Fault, Held, Moment};
-pub use lambda::{Lambda, NoAnswer};
+pub use faults::{Fault, HeldRequests, HoldPoint};
+pub use lambda::{InvokeError, Lambda};
 pub use memory::{MemoryTable, MemoryTables, ServedTable};
 pub use proxy::{AwsCall, AwsProxy};
 pub use tls::Tls;
-pub use whole::{USUAL_LIMITS, World};
+pub use whole::{PRODUCTION_TIMEOUTS, World};

@@ -1,8 +1,8 @@
-//! A proxy before the local AWS, and before tables in memory, that counts what passes, and fails or holds it on demand or
-//! at random.
+//! A proxy in front of the local AWS and of tables in memory. It counts requests, injects faults on demand or at
+//! random, and holds requests back.
 //!
-//! Every use gets a proxy of its own ([`AwsProxy::start`]), so that what one test counts is not another's. A request is
-//! known by its action, the end of its `x-amz-target`: `TransactWriteItems`, `GetSecretValue`.
+//! Each test starts its own proxy ([`AwsProxy::start`]), so that tests do not count each other's requests. A request is
+//! identified by its action, the end of its `x-amz-target`: `TransactWriteItems`, `GetSecretValue`.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -22,22 +22,22 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::MemoryTables;
-use super::faults::{Deed, Fault, Faults, Held, Moment, Try};
+use super::faults::{Attempt, Effect, Fault, Faults, HeldRequests, HoldPoint};
 use payment_functions_local::{Error, background, http};
 
-/// More than any request of ours, and than DynamoDB takes.
-const LARGEST: usize = 17 * 1024 * 1024;
-/// How long a hung request waits: longer than any client.
+/// Maximum size of a request, in bytes. More than DynamoDB accepts.
+const MAX_BODY: usize = 17 * 1024 * 1024;
+/// How long a hung request waits: longer than any client does.
 const FOREVER: Duration = Duration::from_secs(600);
 /// How many requests are kept.
-const KEPT: usize = 100_000;
+const MAX_KEPT: usize = 100_000;
 
-/// A request that came to the proxy.
+/// A request that the proxy received.
 #[derive(Clone, Debug)]
 pub struct AwsCall {
     /// Its action, such as `PutItem`.
     pub action: String,
-    /// The operation that it is a try of.
+    /// The SDK operation that it is an attempt of.
     pub operation: String,
     /// Its body.
     pub body: Value,
@@ -61,14 +61,14 @@ struct State {
     faults: Mutex<Faults>,
 }
 
-/// What came. A soak would keep too much otherwise, so only the counts go on for ever.
+/// The requests received. Only the latest are kept, and the counts of all, so that a soak does not use up the memory.
 #[derive(Debug, Default)]
 struct Seen {
     latest: VecDeque<Call>,
     counts: BTreeMap<String, usize>,
 }
 
-/// An [`AwsCall`] before anybody looks at it.
+/// An [`AwsCall`] whose body is not parsed yet.
 #[derive(Debug)]
 struct Call {
     action: String,
@@ -77,7 +77,7 @@ struct Call {
 }
 
 impl AwsProxy {
-    /// Starts a proxy before `upstream`.
+    /// Starts a proxy in front of `upstream`.
     ///
     /// # Errors
     /// When there is no free port.
@@ -85,7 +85,7 @@ impl AwsProxy {
         Self::start_with(upstream, Arc::default()).await
     }
 
-    /// The same before tables in memory too.
+    /// Starts a proxy in front of `upstream` and of tables in memory.
     ///
     /// # Errors
     /// As [`AwsProxy::start`].
@@ -110,13 +110,13 @@ impl AwsProxy {
         Ok(Self { url, state, serving })
     }
 
-    /// Its address, for `AWS_ENDPOINT_URL`.
+    /// The URL for `AWS_ENDPOINT_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What came since the start or the last [`AwsProxy::reset`], in order: the latest 100,000 requests.
+    /// The latest 100,000 requests since the start or the last [`AwsProxy::reset`], in order.
     #[must_use]
     pub fn calls(&self) -> Vec<AwsCall> {
         let seen = lock(&self.state.seen);
@@ -128,13 +128,14 @@ impl AwsProxy {
         calls.collect()
     }
 
-    /// How many requests for `action` came.
+    /// How many requests for `action` were received.
     #[must_use]
     pub fn count(&self, action: &str) -> usize {
         lock(&self.state.seen).counts.get(action).copied().unwrap_or_default()
     }
 
-    /// How many operations for `action` (`*`: for any) are among [`AwsProxy::calls`]: all tries of one count once.
+    /// How many operations for `action` (`*`: any) are among [`AwsProxy::calls`]. All attempts of one operation count
+    /// once.
     #[must_use]
     pub fn operations(&self, action: &str) -> usize {
         let seen = lock(&self.state.seen);
@@ -142,64 +143,66 @@ impl AwsProxy {
         wanted.map(|call| call.operation.as_str()).collect::<HashSet<_>>().len()
     }
 
-    /// How many requests met which [fault](Fault::name), by rule or by chance.
+    /// How often each [fault](Fault::name) was injected, by rule or at random.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<String, usize> {
         lock(&self.state.faults).injected.clone()
     }
 
-    /// Forgets what came, every count, and every fault. What is held stays held.
+    /// Clears all requests, counts and faults. Held requests stay held.
     pub fn reset(&self) {
         *lock(&self.state.seen) = Seen::default();
         *lock(&self.state.faults) = Faults::default();
     }
 
-    /// Fails every request for `action` (`*`: for any) from now on.
+    /// Injects a fault into every request for `action` (`*`: any) from now on.
     pub fn fail(&self, action: &str, fault: Fault) {
         self.fail_times(action, usize::MAX, fault);
     }
 
-    /// Fails the next `times` requests for `action`. Rules given earlier come first.
+    /// Injects a fault into the next `times` requests for `action`. Earlier rules take precedence.
     pub fn fail_times(&self, action: &str, times: usize, fault: Fault) {
-        lock(&self.state.faults).for_requests(action, times, Deed::Fail(fault));
+        lock(&self.state.faults).for_requests(action, times, Effect::Fail(fault));
     }
 
-    /// Fails every try of the `nth` operation for `action` (`*`: for any) from now on; the next is the first. What
-    /// earlier rules fail or hold is counted too.
+    /// Injects a fault into every attempt of the `nth` operation for `action` (`*`: any), counted from 1 and from now
+    /// on. Operations that earlier rules apply to are counted too.
     pub fn fail_operation(&self, action: &str, nth: usize, fault: Fault) {
-        lock(&self.state.faults).for_operation(action, nth, Deed::Fail(fault));
+        lock(&self.state.faults).for_operation(action, nth, Effect::Fail(fault));
     }
 
-    /// Fails the first try of the `nth` operation, counted as in [`AwsProxy::fail_operation`]; an SDK's retry of it passes.
-    pub fn fail_first_try(&self, action: &str, nth: usize, fault: Fault) {
-        lock(&self.state.faults).for_first_try(action, nth, Deed::Fail(fault));
+    /// Injects a fault into the first attempt of the `nth` operation, counted as in [`AwsProxy::fail_operation`]. The
+    /// SDK's retries pass.
+    pub fn fail_first_attempt(&self, action: &str, nth: usize, fault: Fault) {
+        lock(&self.state.faults).for_first_attempt(action, nth, Effect::Fail(fault));
     }
 
-    /// Holds every request for `action` back from now on, before it is passed on.
+    /// Holds every request for `action` from now on, before it is forwarded.
     #[must_use]
-    pub fn hold(&self, action: &str) -> Held {
-        let (deed, held) = Faults::hold(Moment::Before);
-        lock(&self.state.faults).for_requests(action, usize::MAX, deed);
+    pub fn hold(&self, action: &str) -> HeldRequests {
+        let (effect, held) = Faults::hold(HoldPoint::BeforeRequest);
+        lock(&self.state.faults).for_requests(action, usize::MAX, effect);
         held
     }
 
-    /// Holds every try of the `nth` operation, counted as in [`AwsProxy::fail_operation`], before it is passed on or
-    /// when it is done: the moment to kill whoever waits for it.
+    /// Holds every attempt of the `nth` operation, counted as in [`AwsProxy::fail_operation`], before it is forwarded
+    /// or before its response is returned, so that a test can kill the client meanwhile.
     #[must_use]
-    pub fn hold_operation(&self, action: &str, nth: usize, moment: Moment) -> Held {
-        let (deed, held) = Faults::hold(moment);
-        lock(&self.state.faults).for_operation(action, nth, deed);
+    pub fn hold_operation(&self, action: &str, nth: usize, at: HoldPoint) -> HeldRequests {
+        let (effect, held) = Faults::hold(at);
+        lock(&self.state.faults).for_operation(action, nth, effect);
         held
     }
 
-    /// From now on, strikes `percent` of the operations for which there is no rule, each with one of `faults`: half of
-    /// them in their first try only, which an SDK's retry mends, and half in every try. Chance is drawn from `seed`.
+    /// From now on, injects one of `faults` into `percent` of the operations that no rule applies to: into half of them
+    /// in the first attempt only, so that the SDK's retry succeeds, and into the others in every attempt. `seed` makes
+    /// the choices reproducible.
     pub fn chaos(&self, percent: u8, seed: u64, faults: &[Fault]) {
         lock(&self.state.faults).set_chaos(percent, seed, faults);
     }
 
-    /// Ends [`AwsProxy::chaos`]; what it did stays counted.
-    pub fn calm(&self) {
+    /// Ends [`AwsProxy::chaos`]. The counts of injected faults stay.
+    pub fn end_chaos(&self) {
         lock(&self.state.faults).end_chaos();
     }
 }
@@ -214,7 +217,7 @@ impl Seen {
     fn add(&mut self, call: Call) {
         let count = self.counts.entry(call.action.clone()).or_default();
         *count = count.saturating_add(1);
-        if self.latest.len() == KEPT {
+        if self.latest.len() == MAX_KEPT {
             self.latest.pop_front();
         }
         self.latest.push_back(call);
@@ -235,55 +238,55 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) -> std::io::R
     }
 }
 
-/// One connection. An error of the service closes it without an answer.
+/// Serves one connection. An error of the service closes it without a response.
 async fn connection(stream: TcpStream, state: Arc<State>) -> hyper::Result<()> {
-    let service = service_fn(move |request| answer(Arc::clone(&state), request));
+    let service = service_fn(move |request| respond(Arc::clone(&state), request));
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(Body::new(body), LARGEST)
+    let body = to_bytes(Body::new(body), MAX_BODY)
         .await
         .map_err(std::io::Error::other)?;
     let (action, operation) = (action(&parts.headers), operation(&parts.headers));
-    let is_first = is_first_try(&parts.headers);
+    let is_first = is_first_attempt(&parts.headers);
     lock(&state.seen).add(Call {
         action: action.clone(),
         operation: operation.clone(),
         body: body.clone(),
     });
-    let deed = lock(&state.faults).decide(Try {
+    let effect = lock(&state.faults).decide(Attempt {
         action: &action,
         operation: &operation,
         is_first,
     });
-    match deed {
-        None => state.pass_on(parts, body).await,
-        Some(Deed::Fail(Fault::Delayed(delay))) => {
-            // Whoever closes the connection meanwhile does not call it back.
+    match effect {
+        None => state.forward(parts, body).await,
+        Some(Effect::Fail(Fault::Delayed(delay))) => {
+            // Continues even if the client closes the connection.
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
-                state.pass_on(parts, body).await
+                state.forward(parts, body).await
             });
             tokio::time::sleep(FOREVER).await;
             Err(closed())
         }
-        Some(Deed::Fail(fault)) => state.fail(fault, parts, body).await,
-        Some(Deed::Hold(Moment::Before, hold)) => {
-            let goes_on = hold.wait().await;
-            if goes_on {
-                state.pass_on(parts, body).await
+        Some(Effect::Fail(fault)) => state.fail(fault, parts, body).await,
+        Some(Effect::Hold(HoldPoint::BeforeRequest, hold)) => {
+            let is_released = hold.wait().await;
+            if is_released {
+                state.forward(parts, body).await
             } else {
                 Err(closed())
             }
         }
-        Some(Deed::Hold(Moment::After, hold)) => {
-            let answer = state.pass_on(parts, body).await?;
-            let goes_on = hold.wait().await;
-            if goes_on { Ok(answer) } else { Err(closed()) }
+        Some(Effect::Hold(HoldPoint::BeforeResponse, hold)) => {
+            let response = state.forward(parts, body).await?;
+            let is_released = hold.wait().await;
+            if is_released { Ok(response) } else { Err(closed()) }
         }
     }
 }
@@ -293,18 +296,18 @@ impl State {
         match fault {
             Fault::Error(status, kind) => error(status, kind, &json!({})),
             Fault::ErrorAfter(status, kind) => {
-                self.pass_on(parts, body).await?;
+                self.forward(parts, body).await?;
                 error(status, kind, &json!({}))
             }
-            Fault::Answer(answer) => reply(200, &answer),
+            Fault::Response(body) => reply(200, &body),
             Fault::Cancelled(reasons) => error(
                 400,
                 "TransactionCanceledException",
                 &json!({ "CancellationReasons": reasons }),
             ),
             Fault::Disconnect => Err(closed()),
-            Fault::LoseAnswer => {
-                self.pass_on(parts, body).await?;
+            Fault::LoseResponse => {
+                self.forward(parts, body).await?;
                 Err(closed())
             }
             Fault::Hang | Fault::Delayed(_) => {
@@ -312,25 +315,25 @@ impl State {
                 Err(closed())
             }
             Fault::HangAfter => {
-                self.pass_on(parts, body).await?;
+                self.forward(parts, body).await?;
                 tokio::time::sleep(FOREVER).await;
                 Err(closed())
             }
             Fault::Late(delay) => {
-                let answer = self.pass_on(parts, body).await?;
+                let response = self.forward(parts, body).await?;
                 tokio::time::sleep(delay).await;
-                Ok(answer)
+                Ok(response)
             }
         }
     }
 
-    async fn pass_on(&self, parts: Parts, body: Bytes) -> Result<Response<Body>, std::io::Error> {
+    async fn forward(&self, parts: Parts, body: Bytes) -> Result<Response<Body>, std::io::Error> {
         let target = target(&parts.headers);
-        if let Some(table) = self.tables.of(target, &body) {
-            let (status, text) = table.answer(target, &body);
+        if let Some(table) = self.tables.table_of(target, &body) {
+            let (status, text) = table.respond(target, &body);
             return response(status, text);
         }
-        let answer = self
+        let upstream = self
             .http
             .request(parts.method, format!("{}{}", self.upstream, parts.uri))
             .headers(parts.headers)
@@ -338,10 +341,10 @@ impl State {
             .send()
             .await
             .map_err(std::io::Error::other)?;
-        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        let (status, mut headers) = (upstream.status(), upstream.headers().clone());
         headers.remove("transfer-encoding");
         headers.remove("connection");
-        let mut response = Response::new(Body::from(answer.bytes().await.map_err(std::io::Error::other)?));
+        let mut response = Response::new(Body::from(upstream.bytes().await.map_err(std::io::Error::other)?));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
@@ -357,20 +360,20 @@ fn action(headers: &HeaderMap) -> String {
     target(headers).rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-/// Whose try a request is. One without the SDK's mark is an operation by itself.
+/// The operation that a request is an attempt of. A request without the SDK's header is an operation of its own.
 fn operation(headers: &HeaderMap) -> String {
     let id = headers.get("amz-sdk-invocation-id").and_then(|id| id.to_str().ok());
     id.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
 /// `amz-sdk-request: attempt=1; max=3`
-fn is_first_try(headers: &HeaderMap) -> bool {
+fn is_first_attempt(headers: &HeaderMap) -> bool {
     let request = headers.get("amz-sdk-request").and_then(|request| request.to_str().ok());
     let attempt = request.and_then(|request| request.split(';').find_map(|part| part.trim().strip_prefix("attempt=")));
     attempt.is_none_or(|attempt| attempt == "1")
 }
 
-/// Closes the connection without an answer.
+/// Closes the connection without a response.
 fn closed() -> std::io::Error {
     std::io::Error::other("told to close the connection")
 }

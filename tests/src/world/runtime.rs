@@ -1,7 +1,7 @@
-//! The Lambda Runtime API for one execution environment, as the runtime of a function polls it.
+//! The Lambda Runtime API for one execution environment.
 //!
-//! As at Lambda: one invocation at a time; an answer to anything but that invocation is refused; an answer of more than
-//! 6 MB too.
+//! As in Lambda: one invocation at a time. Responses to any other invocation, and responses of more than 6 MB, are
+//! rejected.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,38 +21,38 @@ use uuid::Uuid;
 
 use payment_functions_local::{Error, background};
 
-/// The largest payload of an answer.
-const LARGEST: usize = 6 * 1024 * 1024 + 100;
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 6 * 1024 * 1024 + 100;
 
-/// What a function answered.
+/// The outcome of an invocation.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     /// A response.
     Response(Bytes),
-    /// An error, of this invocation or of the start, as the runtime worded it.
+    /// An invocation or initialisation error, as the runtime reported it.
     Error(Value),
 }
 
-/// An invocation that waits for the function to ask for it.
+/// An invocation that the function has not polled yet.
 #[derive(Debug)]
 struct Invocation {
     id: Uuid,
     event: Bytes,
     time_limit: Duration,
     taken: oneshot::Sender<()>,
-    answer: oneshot::Sender<Answer>,
+    outcome: oneshot::Sender<Outcome>,
 }
 
-/// An invocation as it goes on.
+/// An invocation in progress.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// Resolves when the function has taken it.
     pub(crate) taken: oneshot::Receiver<()>,
-    /// Resolves when the function has answered.
-    pub(crate) answer: oneshot::Receiver<Answer>,
+    /// Resolves when the function has responded.
+    pub(crate) outcome: oneshot::Receiver<Outcome>,
 }
 
-/// A running stand-in. It ends when this is dropped.
+/// A running Runtime API. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
     address: SocketAddr,
@@ -66,16 +66,16 @@ pub(crate) struct RuntimeApi {
 struct Shared {
     arn: String,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    /// The invocation that the function works on.
-    current: Mutex<Option<(Uuid, oneshot::Sender<Answer>)>>,
-    /// Why the function could not start, in its own words.
-    failed_start: Mutex<Option<Value>>,
-    /// When it first asked for work: it has started.
-    asked: watch::Sender<Option<Instant>>,
+    /// The invocation in progress.
+    current: Mutex<Option<(Uuid, oneshot::Sender<Outcome>)>>,
+    /// The initialisation error that the function reported.
+    init_error: Mutex<Option<Value>>,
+    /// When the function first polled for an invocation.
+    first_poll: watch::Sender<Option<Instant>>,
 }
 
 impl RuntimeApi {
-    /// Serves the environment of a function with this ARN on a port of its own.
+    /// Serves the environment of the function with this ARN on its own port.
     pub(crate) async fn start(arn: String) -> Result<Self, Error> {
         let (listener, address) = background::listen("serve the Lambda Runtime API").await?;
         let (waiting, queue) = mpsc::unbounded_channel();
@@ -83,8 +83,8 @@ impl RuntimeApi {
             arn,
             waiting: tokio::sync::Mutex::new(queue),
             current: Mutex::default(),
-            failed_start: Mutex::default(),
-            asked: watch::Sender::default(),
+            init_error: Mutex::default(),
+            first_poll: watch::Sender::default(),
         });
         let routes = Router::new()
             .route("/invocation/next", get(next))
@@ -93,10 +93,10 @@ impl RuntimeApi {
             .route("/init/error", post(init_error));
         let routes = Router::new()
             .nest("/2018-06-01/runtime", routes)
-            .layer(DefaultBodyLimit::max(LARGEST))
+            .layer(DefaultBodyLimit::max(MAX_RESPONSE))
             .with_state(Arc::clone(&state));
         let listener = listener.tap_io(|stream| {
-            // An error costs only time.
+            // An error costs only latency.
             let _ = stream.set_nodelay(true);
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -120,26 +120,26 @@ impl RuntimeApi {
         self.address.to_string()
     }
 
-    /// Has the function work on an event, when it next asks for one.
+    /// Queues an event for the function's next poll.
     pub(crate) fn put(&self, event: Bytes, time_limit: Duration) -> Progress {
         let (taken, is_taken) = oneshot::channel();
-        let (answer, answered) = oneshot::channel();
-        // Its receiver lives as long as this does.
+        let (sender, outcome) = oneshot::channel();
+        // Cannot fail: the receiver lives as long as `self`.
         let _ = self.waiting.send(Invocation {
             id: Uuid::new_v4(),
             event,
             time_limit,
             taken,
-            answer,
+            outcome: sender,
         });
         Progress {
             taken: is_taken,
-            answer: answered,
+            outcome,
         }
     }
 
-    /// For a function that has died: waits until everything that it sent has been read.
-    pub(super) async fn drain(&self) {
+    /// After the function has exited: waits until everything that it sent has been read.
+    pub(super) async fn finish_reading(&self) {
         drop(lock(&self.stop).take());
         let mut serving = self.serving.lock().await;
         if !serving.is_finished() {
@@ -147,15 +147,15 @@ impl RuntimeApi {
         }
     }
 
-    /// When the function first asked for work. Waits until it has.
-    pub(crate) async fn asked(&self) -> Option<Instant> {
-        let mut asked = self.state.asked.subscribe();
-        asked.wait_for(Option::is_some).await.ok().and_then(|asked| *asked)
+    /// Waits until the function first polls for an invocation, and returns that time.
+    pub(crate) async fn first_poll(&self) -> Option<Instant> {
+        let mut first_poll = self.state.first_poll.subscribe();
+        first_poll.wait_for(Option::is_some).await.ok().and_then(|time| *time)
     }
 
-    /// Why the function could not start, where it said so.
-    pub(super) fn failed_start(&self) -> Option<Value> {
-        lock(&self.state.failed_start).clone()
+    /// The initialisation error that the function reported, if any.
+    pub(super) fn init_error(&self) -> Option<Value> {
+        lock(&self.state.init_error).clone()
     }
 }
 
@@ -167,23 +167,23 @@ impl Drop for RuntimeApi {
 
 /// `GET /runtime/invocation/next`
 async fn next(State(state): State<Arc<Shared>>) -> Response<Body> {
-    state.asked.send_if_modified(|asked| {
-        let is_first = asked.is_none();
-        asked.get_or_insert_with(Instant::now);
+    state.first_poll.send_if_modified(|first_poll| {
+        let is_first = first_poll.is_none();
+        first_poll.get_or_insert_with(Instant::now);
         is_first
     });
     if lock(&state.current).is_some() {
-        return refuse(StatusCode::FORBIDDEN, "InvalidStateTransition");
+        return reject(StatusCode::FORBIDDEN, "InvalidStateTransition");
     }
     let Some(invocation) = state.waiting.lock().await.recv().await else {
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "ContainerError");
+        return reject(StatusCode::INTERNAL_SERVER_ERROR, "ContainerError");
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let deadline = now.saturating_add(invocation.time_limit).as_millis().to_string();
     let (seconds, random) = (now.as_secs(), Uuid::new_v4().simple().to_string());
     let (root, parent) = random.split_at(24.min(random.len()));
     let trace = format!("Root=1-{seconds:08x}-{root};Parent={parent}{parent};Sampled=0");
-    *lock(&state.current) = Some((invocation.id, invocation.answer));
+    *lock(&state.current) = Some((invocation.id, invocation.outcome));
     let _ = invocation.taken.send(());
     let headers = [
         ("content-type", "application/json".to_owned()),
@@ -197,34 +197,34 @@ async fn next(State(state): State<Arc<Shared>>) -> Response<Body> {
 
 /// `POST /runtime/invocation/{id}/response`
 async fn response(State(state): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Response<Body> {
-    finish(&state, &id, Answer::Response(body))
+    finish(&state, &id, Outcome::Response(body))
 }
 
 /// `POST /runtime/invocation/{id}/error`
 async fn error(State(state): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Response<Body> {
-    finish(&state, &id, Answer::Error(words(&body)))
+    finish(&state, &id, Outcome::Error(reported(&body)))
 }
 
 /// `POST /runtime/init/error`
 async fn init_error(State(state): State<Arc<Shared>>, body: Bytes) -> Response<Body> {
-    *lock(&state.failed_start) = Some(words(&body));
+    *lock(&state.init_error) = Some(reported(&body));
     accept()
 }
 
-fn finish(state: &Shared, id: &str, answer: Answer) -> Response<Body> {
+fn finish(state: &Shared, id: &str, outcome: Outcome) -> Response<Body> {
     let mut current = lock(&state.current);
     match current.take_if(|(known, _)| known.to_string() == id) {
         Some((_, waiting)) => {
-            // Whoever gave up waiting does not need it.
-            let _ = waiting.send(answer);
+            // An error means that the caller has stopped waiting.
+            let _ = waiting.send(outcome);
             accept()
         }
-        None => refuse(StatusCode::BAD_REQUEST, "InvalidRequestID"),
+        None => reject(StatusCode::BAD_REQUEST, "InvalidRequestID"),
     }
 }
 
-/// The error that a runtime reports, whether or not it is JSON.
-fn words(body: &Bytes) -> Value {
+/// The error that a runtime reports; a string if it is not JSON.
+fn reported(body: &Bytes) -> Value {
     serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into())
 }
 
@@ -232,9 +232,9 @@ fn accept() -> Response<Body> {
     (StatusCode::ACCEPTED, Json(json!({ "status": "OK" }))).into_response()
 }
 
-fn refuse(status: StatusCode, kind: &str) -> Response<Body> {
-    let words = json!({ "errorMessage": "Refused by the Runtime API", "errorType": kind });
-    (status, Json(words)).into_response()
+fn reject(status: StatusCode, kind: &str) -> Response<Body> {
+    let body = json!({ "errorMessage": "Refused by the Runtime API", "errorType": kind });
+    (status, Json(body)).into_response()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! Addresses of this machine served over TLS, as everything is in production.
+//! TLS in front of local servers, as in production.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use payment_functions_local::{Error, background};
 
-/// A server's certificate for `localhost`, which nobody trusts who is not told to.
+/// A self-signed server certificate for `localhost`.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -19,12 +19,12 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A new one.
+    /// Creates a certificate.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn new() -> Result<Self, Error> {
-        let made = || -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let create = || -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
             let key = KeyPair::generate()?;
             let certificate = CertificateParams::new(["localhost".to_owned()])?.self_signed(&key)?;
             let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -38,19 +38,19 @@ impl Tls {
                 pem: certificate.pem(),
             })
         };
-        made().map_err(|error| Error::Io {
+        create().map_err(|error| Error::Io {
             doing: "make a certificate".to_owned(),
             source: std::io::Error::other(error),
         })
     }
 
-    /// The certificate as PEM, to be trusted.
+    /// The certificate as PEM, for clients to trust.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// Serves an address of this machine over TLS, for as long as this process lives; gives the address to use instead.
+    /// Serves a local URL over TLS until this process ends, and returns the new URL.
     ///
     /// # Errors
     /// When there is no free port.
@@ -62,9 +62,9 @@ impl Tls {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
                 tokio::spawn(async move {
-                    // Without it an answer waits for the acknowledgement of the one before.
+                    // Otherwise a response waits for the acknowledgement of the previous one.
                     let _ = client.set_nodelay(true);
-                    // Who does not trust the certificate ends the handshake; that is for the client to report.
+                    // A failed handshake is the client's to report.
                     let (Ok(mut client), Ok(mut server)) =
                         (acceptor.accept(client).await, TcpStream::connect(upstream).await)
                     else {

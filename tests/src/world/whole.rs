@@ -1,7 +1,7 @@
-//! The local world for tests: everything real but the providers, on ports of its own.
+//! The local environment for tests: everything is real except the providers, and has its own ports.
 //!
-//! The functions' binaries are built first, so they are never stale. They run without anything of this process's
-//! environment. Everything ends when the world is dropped, and when this process ends, however it ends.
+//! The functions' binaries are built first, so they are never stale. They do not inherit this process's environment
+//! variables. Everything ends when the world is dropped or this process ends, however it ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use super::{Attached, AwsProxy, Lambda, MemoryTables};
 const TABLE: &str = "payments";
 const SLOW_MACHINE: &str = "SLOW_MACHINE";
 
-/// A change for functions that are to give up on AWS as soon as they do in Lambda: in tests all others wait longer, since
-/// all tests keep the machine busy at once.
-pub const USUAL_LIMITS: Change<'static> = (SLOW_MACHINE, None);
+/// Gives a function the AWS timeouts that it has in Lambda. Otherwise functions wait longer in tests, since all tests
+/// keep the machine busy.
+pub const PRODUCTION_TIMEOUTS: Change<'static> = (SLOW_MACHINE, None);
 
 static SHARED: OnceCell<World> = OnceCell::const_new();
 
-/// A local AWS, the stand-ins, and environments of every function behind a gateway.
+/// A local AWS, the provider sandbox, and environments of every function behind a gateway.
 #[derive(Debug)]
 pub struct World {
     functions: BTreeMap<&'static str, Environments>,
@@ -42,7 +42,7 @@ impl World {
     /// Builds and starts everything, and waits until the functions are ready.
     ///
     /// # Errors
-    /// When a part does not build, start or answer in time.
+    /// When a part does not build, start or respond in time.
     pub async fn start() -> Result<Self, Error> {
         let binaries = Binaries::build().await?;
         let table = Variables::from([("PAYMENTS_TABLE".to_owned(), TABLE.to_owned())]);
@@ -50,10 +50,10 @@ impl World {
         let proxy = AwsProxy::start(aws.url()).await?;
         let mut seen = settings::aws(aws.url());
         seen.extend(table);
-        // The functions are told where they are reached before they are started.
+        // The functions need to know their own URL when they start.
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
-        let sandbox = Sandbox::start_seeing(0, &url, &seen).await?;
+        let sandbox = Sandbox::start_with_environment(0, &url, &seen).await?;
         let addresses = Addresses {
             functions: url,
             aws: proxy.url().to_owned(),
@@ -61,7 +61,7 @@ impl World {
             sandbox: sandbox.url().to_owned(),
         };
         let start = async |function: &'static Function| {
-            let environment = patient(function, &addresses);
+            let environment = with_long_timeouts(function, &addresses);
             let environments = Environments::start(&binaries, function, &environment, function.instances).await?;
             environments.ready().await?;
             Ok::<_, Error>((function.name, environments))
@@ -81,7 +81,7 @@ impl World {
         Ok(world)
     }
 
-    /// One world for all the tests of this process, started by the first that asks.
+    /// One world for all tests of this process, started by the first caller.
     ///
     /// # Errors
     /// As [`World::start`]; the next caller tries again.
@@ -89,42 +89,42 @@ impl World {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    /// Where the functions answer.
+    /// The functions' base URL.
     #[must_use]
     pub fn functions_url(&self) -> &str {
         self.gateway.url()
     }
 
-    /// Where the providers' stand-ins answer.
+    /// The base URL of the provider sandbox.
     #[must_use]
     pub fn sandbox_url(&self) -> &str {
         self.sandbox.url()
     }
 
-    /// The local AWS itself, past every proxy: for looking into the table, and as a further proxy's upstream.
+    /// The URL of the local AWS, bypassing every proxy: to read the table, and as the upstream of another proxy.
     #[must_use]
     pub fn aws_url(&self) -> &str {
         self.aws.url()
     }
 
-    /// The proxy that this world's functions use. Tests that run beside others start one of their own and
+    /// The proxy that this world's functions use. Tests that run in parallel start their own proxy and
     /// [attach](World::attach) a function to it.
     #[must_use]
     pub fn aws_proxy(&self) -> &AwsProxy {
         &self.proxy
     }
 
-    /// The tables in memory that every [proxy](World::proxy_of_its_own) knows beside the local AWS's.
+    /// The tables in memory that every [new proxy](World::new_proxy) serves besides the local AWS's tables.
     #[must_use]
     pub fn tables(&self) -> &MemoryTables {
         &self.tables
     }
 
-    /// A proxy before the local AWS and the [tables in memory](World::tables).
+    /// Starts a proxy in front of the local AWS and the [tables in memory](World::tables).
     ///
     /// # Errors
     /// When there is no free port.
-    pub async fn proxy_of_its_own(&self) -> Result<AwsProxy, Error> {
+    pub async fn new_proxy(&self) -> Result<AwsProxy, Error> {
         AwsProxy::start_with(self.aws.url(), Arc::clone(&self.tables)).await
     }
 
@@ -132,7 +132,7 @@ impl World {
         &self.binaries
     }
 
-    /// Where a binary of the workspace is, for tests that run one by themselves.
+    /// The path of a binary of the workspace.
     ///
     /// # Errors
     /// When there is none of that name.
@@ -140,19 +140,19 @@ impl World {
         self.binaries.path(name)
     }
 
-    /// What all environments of a function wrote.
+    /// The logs of all environments of a function.
     #[must_use]
     pub fn log(&self, function: &str) -> String {
         self.functions.get(function).map(Environments::log).unwrap_or_default()
     }
 
-    /// The local environment of a function, straight to the local AWS and with all the patience that a busy machine needs:
-    /// what [`World::attach`] and [`World::lambda`] start from.
+    /// The environment variables of a function that calls the local AWS directly and has long timeouts.
+    /// [`World::attach`] and [`World::lambda`] start with these.
     ///
     /// # Errors
     /// When there is no such function.
     pub fn environment(&self, function: &str) -> Result<Variables, Error> {
-        Ok(patient(known(function)?, &self.addresses(self.aws.url())))
+        Ok(with_long_timeouts(known(function)?, &self.addresses(self.aws.url())))
     }
 
     /// Calls to the local AWS, past every proxy.
@@ -161,7 +161,7 @@ impl World {
         self.aws.calls()
     }
 
-    /// Feeds publish-events from the world's table, from its first change on, until the feed is dropped.
+    /// Feeds publish-events with all changes of the table since its creation, until the feed is dropped.
     ///
     /// # Errors
     /// When the table has no stream.
@@ -171,10 +171,10 @@ impl World {
         StreamFeed::start(self.aws(), TABLE, functions, dead_letters, mapping, Log::Silent).await
     }
 
-    /// Has reconcile-payments run as often as on AWS, until the schedule is dropped.
+    /// Invokes reconcile-payments at template.yaml's rate, until the schedule is dropped.
     ///
     /// # Errors
-    /// When template.yaml has none.
+    /// When template.yaml has no schedule.
     pub fn schedule(&self) -> Result<Schedule, Error> {
         Schedule::start(
             Invocations::at(self.functions_url())?,
@@ -183,7 +183,7 @@ impl World {
         )
     }
 
-    /// Starts environments of one function behind a gateway of their own, with its local environment changed.
+    /// Starts environments of one function behind their own gateway, with changed environment variables.
     ///
     /// # Errors
     /// When there is no such function, or it cannot be started.
@@ -194,8 +194,7 @@ impl World {
         Attached::start(function, environments, RETURN_ORIGINS).await
     }
 
-    /// Starts one function in an execution environment of its own, without a gateway, with its local environment
-    /// changed.
+    /// Starts one function in its own execution environment, without a gateway, with changed environment variables.
     ///
     /// # Errors
     /// When there is no such function, or it cannot be started.
@@ -205,12 +204,11 @@ impl World {
         Lambda::start(&self.binaries, program, known(function)?, environment).await
     }
 
-    /// The same with a binary that is none of this workspace's, for a function that may be none of it either, and with
-    /// nothing but `variables`.
+    /// Starts any program as a function, which may be from another workspace, with `variables` only.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub async fn lambda_of(
+    pub async fn lambda_from_program(
         &self,
         program: &std::path::Path,
         function: &'static Function,
@@ -237,15 +235,15 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Asked all at once, waited for one by one.
+        // Signals all of them first; dropping then waits for each.
         let all = self.functions.values().flat_map(Environments::all);
         all.for_each(|one| one.let_go());
-        self.aws.process.let_go();
+        self.aws.process.request_end();
     }
 }
 
-/// The local environment of a function that waits for AWS as long as a busy machine needs.
-fn patient(function: &Function, addresses: &Addresses) -> Variables {
+/// The local environment variables of a function, with AWS timeouts for a busy machine.
+fn with_long_timeouts(function: &Function, addresses: &Addresses) -> Variables {
     let mut environment = settings::of(function, addresses);
     environment.insert(SLOW_MACHINE.to_owned(), "yes".to_owned());
     environment

@@ -8,10 +8,10 @@ fn read(text: &str) -> Result<ApmRequest, Problem> {
     read_as(text, false)
 }
 
-fn read_as(text: &str, quoted: bool) -> Result<ApmRequest, Problem> {
+fn read_as(text: &str, quotes_required: bool) -> Result<ApmRequest, Problem> {
     let lookup = |_: &str| Some("https://shop.example".to_owned());
     let origins = ReturnOrigins::from_environment(&Variables::from(&lookup)).unwrap();
-    ApmRequest::read(&Json::parse(text.as_bytes()).unwrap(), &origins, quoted)
+    ApmRequest::read(&Json::parse(text.as_bytes()).unwrap(), &origins, quotes_required)
 }
 
 fn with(member: &str) -> String {
@@ -30,7 +30,7 @@ fn pointers(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_documented_request() {
+fn documented_request_is_read() {
     let request = read(DOCUMENTED).unwrap();
     let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
     assert_eq!((payment.money.minor(), payment.metadata), (9999, None));
@@ -38,7 +38,7 @@ fn the_documented_request() {
 }
 
 #[test]
-fn every_missing_field_at_once() {
+fn missing_fields_are_reported_at_once() {
     assert_eq!(
         pointers("{}"),
         [
@@ -55,7 +55,7 @@ fn every_missing_field_at_once() {
 }
 
 #[test]
-fn wrong_fields() {
+fn invalid_field_is_reported() {
     for (text, pointer) in [
         (with(r#""webhookUrl":"https://shop.example/hook""#), "/webhookUrl"),
         (with(r#""environment":"production""#), "/environment"),
@@ -90,17 +90,14 @@ fn wrong_fields() {
 }
 
 #[test]
-fn a_quote_is_a_field_where_quotes_are_asked_for_and_no_part_of_the_meaning() {
+fn quote_is_a_field_only_if_required_and_not_in_the_fingerprint() {
     assert_eq!(pointers(&with(r#""quote":"x""#)), ["/quote"]);
     for wrong in ["null", "7", "{}", "[\"x\"]"] {
         let problem = read_as(&with(&format!(r#""quote":{wrong}"#)), true).unwrap_err();
         assert_eq!(problem.errors()[0].pointer, "/quote", "{wrong}");
     }
     let without = read_as(DOCUMENTED, true).unwrap();
-    assert!(
-        without.quote.is_none(),
-        "whether one is needed is not for the body to say"
-    );
+    assert!(without.quote.is_none(), "a missing quote is reported later");
     let quoted = read_as(&with(r#""quote":"eyJ""#), true).unwrap();
     assert!(quoted.quote.is_some() && !format!("{quoted:?}").contains("eyJ"));
     assert_eq!(quoted.fingerprint(), without.fingerprint());
@@ -108,7 +105,7 @@ fn a_quote_is_a_field_where_quotes_are_asked_for_and_no_part_of_the_meaning() {
 }
 
 #[test]
-fn an_amount_has_no_more_decimals_than_its_currency() {
+fn amount_with_more_decimals_than_its_currency_is_refused() {
     let yen = replaced("currency", "\"JPY\"");
     assert_eq!(pointers(&yen), ["/amount"]);
     assert_eq!(read(&yen.replace("99.99", "99.0")).unwrap().money.minor(), 99);
@@ -116,7 +113,7 @@ fn an_amount_has_no_more_decimals_than_its_currency() {
 }
 
 #[test]
-fn equal_meaning_equal_fingerprint() {
+fn equivalent_requests_have_equal_fingerprints() {
     let print = |text: &str| read(text).unwrap().fingerprint();
     assert_eq!(
         print(DOCUMENTED),

@@ -4,8 +4,8 @@ fn read(text: &str) -> Result<PreorderRequest, Problem> {
     read_as(text, false)
 }
 
-fn read_as(text: &str, quoted: bool) -> Result<PreorderRequest, Problem> {
-    PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap(), quoted)
+fn read_as(text: &str, quotes_required: bool) -> Result<PreorderRequest, Problem> {
+    PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap(), quotes_required)
 }
 
 fn pointers(text: &str) -> Vec<String> {
@@ -14,12 +14,12 @@ fn pointers(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_documented_request() {
+fn documented_request_is_read() {
     let request =
         read(r#"{"amount":25.50,"orderId":"ORD-9821","customerEmail":"jane@example.com","metadata":{"a":1.50}}"#)
             .unwrap();
     assert_eq!(
-        request.sent.to_compact(),
+        request.provider_metadata.to_compact(),
         r#"{"a":1.50,"orderId":"ORD-9821","customerEmail":"jane@example.com"}"#
     );
     let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
@@ -28,7 +28,7 @@ fn the_documented_request() {
 }
 
 #[test]
-fn the_buyers_address_is_never_stored() {
+fn customer_email_is_not_stored() {
     let request = read(r#"{"amount":1,"metadata":{"customerEmail":"jane@example.com","b":[],"orderId":"o"}}"#).unwrap();
     let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
     assert_eq!(payment.metadata.unwrap().expose(), r#"{"b":[],"orderId":"o"}"#);
@@ -36,7 +36,7 @@ fn the_buyers_address_is_never_stored() {
 }
 
 #[test]
-fn every_wrong_field_at_once() {
+fn invalid_fields_are_reported_at_once() {
     for (text, expected) in [
         ("[]", vec![""]),
         ("{}", vec!["/amount"]),
@@ -65,8 +65,7 @@ fn every_wrong_field_at_once() {
 }
 
 #[test]
-fn metadata_is_measured_as_it_is_sent() {
-    // With `paymentFunctionsId` and its value, a comma and the braces of the rest: 59 bytes more.
+fn metadata_limit_includes_the_payment_id() {
     let with = |length: usize| {
         read(&format!(
             r#"{{"amount":1,"metadata":  {{ "m" : "{}"}}}}"#,
@@ -79,9 +78,9 @@ fn metadata_is_measured_as_it_is_sent() {
     assert!(with(10_000 - own - ours + 1).is_err());
 }
 
-/// So deep that it can be read wherever it comes back.
+/// At the limit, the provider's reply with the metadata inside can still be read.
 #[test]
-fn metadata_is_nested_at_most_so_deep() {
+fn metadata_nested_over_32_levels_is_refused() {
     let with = |levels: usize| {
         let (open, close) = (r#"{"m":"#.repeat(levels), "}".repeat(levels));
         read(&format!(r#"{{"amount":1,"metadata":{open}1{close}}}"#))
@@ -98,7 +97,7 @@ fn metadata_is_nested_at_most_so_deep() {
 }
 
 #[test]
-fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
+fn order_id_is_required_if_quotes_are() {
     for (text, expected) in [
         ("{}", vec!["/amount", "/orderId"]),
         (r#"{"amount":1,"quote":"x"}"#, vec!["/orderId"]),
@@ -122,17 +121,17 @@ fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
         assert_eq!(pointers, expected, "{text}");
     }
     let without = read_as(r#"{"amount":1,"orderId":"o"}"#, true).unwrap();
-    assert!(
-        without.quote.is_none(),
-        "whether one is needed is not for the body to say"
-    );
+    assert!(without.quote.is_none(), "a missing quote is reported later");
     let quoted = read_as(
         r#"{"amount":1,"quote":"eyJ","metadata":{"orderId":"o","quote":"the caller's"}}"#,
         true,
     )
     .unwrap();
     assert!(quoted.quote.is_some() && !format!("{quoted:?}").contains("eyJ"));
-    assert_eq!(quoted.sent.to_compact(), r#"{"quote":"the caller's","orderId":"o"}"#);
+    assert_eq!(
+        quoted.provider_metadata.to_compact(),
+        r#"{"quote":"the caller's","orderId":"o"}"#
+    );
     let other = read_as(
         r#"{"amount":1,"quote":"x","metadata":{"orderId":"o","quote":"the caller's"}}"#,
         true,
@@ -142,7 +141,7 @@ fn with_quotes_there_must_be_an_order_and_may_be_a_quote() {
 }
 
 #[test]
-fn equal_meaning_equal_fingerprint() {
+fn equivalent_requests_have_equal_fingerprints() {
     let print = |text: &str| read(text).unwrap().fingerprint();
     let one = print(r#"{"amount":25.50,"orderId":"o","metadata":{"a":1,"b":2.0}}"#);
     for same in [

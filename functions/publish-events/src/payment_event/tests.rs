@@ -30,10 +30,10 @@ fn of(before: &Payment, after: &Payment) -> Vec<Entry> {
         before: Some(before.clone()),
         after: after.clone(),
     };
-    of_change(&change).unwrap()
+    from_change(&change).unwrap()
 }
 
-/// Over every pair of statuses that there is, and none.
+/// Covers every pair of statuses, and new payments.
 #[test]
 fn every_new_status_from_pending_on_is_one_event() {
     for status in Status::ALL {
@@ -43,8 +43,11 @@ fn every_new_status_from_pending_on_is_one_event() {
             before: None,
             after: after.clone(),
         };
-        assert_eq!(types(&of_change(&new).unwrap()), Vec::from_iter(expected.as_deref()));
-        assert_eq!(types(&of_payment(&after).unwrap()), Vec::from_iter(expected.as_deref()));
+        assert_eq!(types(&from_change(&new).unwrap()), Vec::from_iter(expected.as_deref()));
+        assert_eq!(
+            types(&from_payment(&after).unwrap()),
+            Vec::from_iter(expected.as_deref())
+        );
         for was in Status::ALL {
             let before = Payment {
                 status: was,
@@ -57,11 +60,11 @@ fn every_new_status_from_pending_on_is_one_event() {
 }
 
 #[test]
-fn what_is_new_for_a_person_is_an_event_after_the_status() {
+fn newly_noted_fact_of_a_completed_payment_is_one_event_after_the_status() {
     use AttentionReason::{AmountMismatch, DuplicatePayment};
     use Status::{Completed, Review};
     let (completed, attention) = ("payment.completed", "payment.attention");
-    for ((was, noted_before), (is, noted_after), kinds, expected) in [
+    for ((was, noted_before), (is, noted_after), reasons, expected) in [
         (
             (Completed, 0),
             (Completed, 1),
@@ -74,11 +77,11 @@ fn what_is_new_for_a_person_is_an_event_after_the_status() {
             &[DuplicatePayment, AmountMismatch],
             &[attention],
         ),
-        // Once more of a kind that is known.
+        // Another fact with the same reason.
         ((Completed, 1), (Completed, 2), &[DuplicatePayment], &[attention]),
         ((Completed, 1), (Completed, 1), &[DuplicatePayment], &[]),
         ((Completed, 2), (Completed, 1), &[DuplicatePayment], &[]),
-        // Other money in review is what the status says.
+        // Further wrong money in review: the status already reports it.
         ((Review, 1), (Review, 2), &[], &[]),
         ((Review, 1), (Completed, 1), &[], &[completed]),
         ((Review, 1), (Completed, 2), &[AmountMismatch], &[completed, attention]),
@@ -86,7 +89,7 @@ fn what_is_new_for_a_person_is_an_event_after_the_status() {
         let noted = |count: u8| (0..count).map(|nth| nth.to_string()).collect();
         let after = Payment {
             noted: noted(noted_after),
-            ..payment(is, kinds)
+            ..payment(is, reasons)
         };
         let before = Payment {
             status: was,
@@ -100,7 +103,7 @@ fn what_is_new_for_a_person_is_an_event_after_the_status() {
             assert!(entries.iter().all(|entry| detail(entry)["version"] == after.version));
         }
     }
-    let both = of_payment(&payment(Completed, &[AmountMismatch, DuplicatePayment])).unwrap();
+    let both = from_payment(&payment(Completed, &[AmountMismatch, DuplicatePayment])).unwrap();
     assert_eq!(types(&both), ["payment.completed", "payment.attention"]);
     assert_eq!(
         detail(&both[1])["attention"],
@@ -109,7 +112,7 @@ fn what_is_new_for_a_person_is_an_event_after_the_status() {
 }
 
 #[test]
-fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
+fn event_detail_is_the_payment_view_with_metadata_version_and_event_id() {
     let checkout_session = CheckoutSession {
         reference: Reference::parse("pay_apm_1").unwrap(),
         redirect_url: Some("https://pay.example/1".into()),
@@ -133,7 +136,7 @@ fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
     assert_eq!(
         entries[0].detail.expose(),
         &expected,
-        "numbers are the ones that were stored"
+        "numbers keep their stored digits"
     );
     assert_eq!((entries[0].payment_id, entries[0].time), (id, NOW));
     let reached = Reached {
@@ -150,7 +153,7 @@ fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
     }
     assert_eq!(seen, view);
 
-    let bare = detail(&of_payment(&payment(Status::Completed, &[])).unwrap()[0]);
+    let bare = detail(&from_payment(&payment(Status::Completed, &[])).unwrap()[0]);
     for absent in ["metadata", "attention", "redirectUrl", "orderId"] {
         assert_eq!(bare.get(absent), None, "{absent}");
     }
@@ -158,11 +161,11 @@ fn an_event_is_the_payment_as_get_has_it_with_metadata_version_and_id() {
         metadata: Some(Redacted::new("{".into())),
         ..pending
     };
-    assert_eq!(of_payment(&broken), Err(Unpublishable));
+    assert_eq!(from_payment(&broken), Err(Unpublishable));
 }
 
-/// A life of changes, as versions of one payment: its status, and what is noted.
-fn lives() -> impl Strategy<Value = Vec<(Status, Option<AttentionReason>)>> {
+/// A payment's history: in each version a status, and possibly a noted fact.
+fn histories() -> impl Strategy<Value = Vec<(Status, Option<AttentionReason>)>> {
     let status = prop::sample::select(Status::ALL.to_vec());
     let attention = prop::sample::select(vec![
         None,
@@ -175,10 +178,10 @@ fn lives() -> impl Strategy<Value = Vec<(Status, Option<AttentionReason>)>> {
 
 proptest! {
     #[test]
-    fn a_life_is_told_once_in_order_and_again_under_the_same_ids(life in lives()) {
+    fn history_is_published_once_in_order_and_republished_under_the_same_ids(history in histories()) {
         let mut payment = payment(Status::Creating, &[]);
         let mut entries = Vec::new();
-        for (status, attention) in life {
+        for (status, attention) in history {
             let mut after = payment.clone();
             after.status = payment.status.join(status);
             if let Some(attention) = attention {
@@ -191,18 +194,18 @@ proptest! {
         }
         let member = |entry: &Entry, name: &str| detail(entry)[name].clone();
         let ids: BTreeSet<_> = entries.iter().map(|entry| member(entry, "eventId").to_string()).collect();
-        prop_assert_eq!(ids.len(), entries.len(), "one id, one change");
+        prop_assert_eq!(ids.len(), entries.len(), "one id for each change");
         let versions: Vec<_> = entries.iter().map(|entry| member(entry, "version").as_u64()).collect();
         prop_assert!(versions.is_sorted());
         let statuses: Vec<_> = entries.iter().filter(|entry| entry.detail_type != "payment.attention").collect();
         let reached = statuses.last().map(|entry| entry.detail_type.clone());
         prop_assert_eq!(reached, (payment.status > Status::Creating).then(|| format!("payment.{}", payment.status)));
 
-        // What is published again later has versions of its own, and the ids of the changes.
+        // A republished event has a higher version and the id of the original.
         payment.version += 1;
-        for entry in of_payment(&payment).unwrap() {
-            let told = entries.iter().rev().find(|told| told.detail_type == entry.detail_type).unwrap();
-            prop_assert_eq!(member(told, "eventId"), member(&entry, "eventId"));
+        for entry in from_payment(&payment).unwrap() {
+            let original = entries.iter().rev().find(|original| original.detail_type == entry.detail_type).unwrap();
+            prop_assert_eq!(member(original, "eventId"), member(&entry, "eventId"));
         }
     }
 }

@@ -1,59 +1,63 @@
 use super::*;
 
 #[test]
-fn what_passes_stops_and_what_does_not_is_dead() {
+fn transient_failure_is_retried_until_the_window_ends_permanent_failure_is_dead_lettered() {
     const YOUNG: Duration = Duration::ZERO;
     const SIX_HOURS: Duration = Duration::from_secs(21_600);
     const OLD: Duration = Duration::from_secs(21_601);
-    let put = || Ok(());
-    let never = || Err(Failure::Never("MalformedDetail".to_owned()));
-    let not_now = || Err(Failure::NotNow("ThrottlingException".to_owned()));
+    let published = || Ok(());
+    let permanent = || Err(Failure::Permanent("MalformedDetail".to_owned()));
+    let transient = || Err(Failure::Transient("ThrottlingException".to_owned()));
     type Case = (Vec<(Result<(), Failure>, Duration)>, Vec<usize>, Option<usize>);
     let cases: [Case; 11] = [
         (vec![], vec![], None),
-        (vec![(put(), YOUNG), (put(), OLD)], vec![], None),
-        (vec![(not_now(), YOUNG)], vec![], Some(0)),
-        (vec![(not_now(), SIX_HOURS)], vec![], Some(0)),
-        (vec![(not_now(), OLD)], vec![0], None),
-        (vec![(never(), YOUNG)], vec![0], None),
+        (vec![(published(), YOUNG), (published(), OLD)], vec![], None),
+        (vec![(transient(), YOUNG)], vec![], Some(0)),
+        (vec![(transient(), SIX_HOURS)], vec![], Some(0)),
+        (vec![(transient(), OLD)], vec![0], None),
+        (vec![(permanent(), YOUNG)], vec![0], None),
         (
-            vec![(put(), YOUNG), (not_now(), YOUNG), (put(), YOUNG)],
+            vec![(published(), YOUNG), (transient(), YOUNG), (published(), YOUNG)],
             vec![],
             Some(1),
         ),
-        (vec![(not_now(), YOUNG), (not_now(), YOUNG)], vec![], Some(0)),
-        (vec![(never(), YOUNG), (put(), YOUNG), (never(), OLD)], vec![0, 2], None),
+        (vec![(transient(), YOUNG), (transient(), YOUNG)], vec![], Some(0)),
         (
-            vec![(not_now(), OLD), (never(), OLD), (not_now(), YOUNG)],
+            vec![(permanent(), YOUNG), (published(), YOUNG), (permanent(), OLD)],
+            vec![0, 2],
+            None,
+        ),
+        (
+            vec![(transient(), OLD), (permanent(), OLD), (transient(), YOUNG)],
             vec![0, 1],
             Some(2),
         ),
-        // What is refused behind the first that stops is met again.
+        // A rejection behind the first event to retry is retried too.
         (
-            vec![(put(), OLD), (not_now(), YOUNG), (never(), YOUNG)],
+            vec![(published(), OLD), (transient(), YOUNG), (permanent(), YOUNG)],
             vec![],
             Some(1),
         ),
     ];
-    for (results, dead, stop) in cases {
-        let verdict = judge(results.iter().cloned().map(|(outcome, age)| Tried { outcome, age }));
-        let buried: Vec<_> = verdict.dead.iter().map(|(index, _)| *index).collect();
-        assert_eq!((buried, verdict.stop), (dead, stop), "{results:?}");
-        for (index, why) in verdict.dead {
-            assert_eq!(results[index].0, Err(why));
+    for (results, dead_letters, retry_from) in cases {
+        let plan = plan_batch(results.iter().cloned().map(|(outcome, age)| Attempt { outcome, age }));
+        let indices: Vec<_> = plan.dead_letters.iter().map(|(index, _)| *index).collect();
+        assert_eq!((indices, plan.retry_from), (dead_letters, retry_from), "{results:?}");
+        for (index, failure) in plan.dead_letters {
+            assert_eq!(results[index].0, Err(failure));
         }
     }
 }
 
 #[test]
-fn only_what_is_wrong_with_the_event_itself_is_never_taken() {
+fn error_code_is_permanent_only_if_it_blames_the_event() {
     for code in [
         "MalformedDetail",
         "InvalidArgument",
         "ValidationException",
         "RequestEntityTooLarge",
     ] {
-        assert_eq!(Failure::of_code(code), Failure::Never(code.to_owned()));
+        assert_eq!(Failure::from_code(code), Failure::Permanent(code.to_owned()));
     }
     for code in [
         "ThrottlingException",
@@ -65,18 +69,18 @@ fn only_what_is_wrong_with_the_event_itself_is_never_taken() {
         "timeout",
         "",
     ] {
-        assert_eq!(Failure::of_code(code), Failure::NotNow(code.to_owned()));
+        assert_eq!(Failure::from_code(code), Failure::Transient(code.to_owned()));
     }
 }
 
 #[test]
-fn a_call_has_ten_events_at_most_and_no_payment_twice() {
+fn call_length_is_at_most_ten_and_stops_at_a_repeated_payment() {
     let ids: Vec<_> = std::iter::repeat_with(PaymentId::random).take(11).collect();
-    let of = |indices: &[usize]| call_length(indices.iter().map(|index| ids[*index]));
-    assert_eq!(of(&[]), 0);
-    assert_eq!(of(&[0]), 1);
-    assert_eq!(of(&[0, 0]), 1);
-    assert_eq!(of(&[0, 1, 2, 0, 3]), 3);
-    assert_eq!(of(&[0, 1, 1, 2]), 2);
-    assert_eq!(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), 10);
+    let length = |indices: &[usize]| call_length(indices.iter().map(|index| ids[*index]));
+    assert_eq!(length(&[]), 0);
+    assert_eq!(length(&[0]), 1);
+    assert_eq!(length(&[0, 0]), 1);
+    assert_eq!(length(&[0, 1, 2, 0, 3]), 3);
+    assert_eq!(length(&[0, 1, 1, 2]), 2);
+    assert_eq!(length(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), 10);
 }

@@ -1,4 +1,4 @@
-//! The stand-ins from outside, over HTTP.
+//! The stand-ins, tested over HTTP.
 
 mod chaos;
 mod control;
@@ -29,10 +29,10 @@ fn apm(order_id: &str, webhook_url: &str) -> Value {
     })
 }
 
-/// What was received: headers and body.
+/// The received webhooks: headers and body.
 type Received = Arc<Mutex<Vec<(HeaderMap, String)>>>;
 
-/// Stand-ins of a test's own, and what receives their webhooks.
+/// Stand-ins for one test, and a receiver of their webhooks.
 struct Fixture {
     sandbox: Sandbox,
     control: Control,
@@ -96,6 +96,25 @@ impl Fixture {
         json_of(self.http.post(url).body(body.to_owned()).send().await.unwrap()).await
     }
 
+    /// Sends a webhook about an order's payment at ApoloPay.
+    async fn apolopay_webhook(&self, order_id: &str, mut spec: Value) -> Sent {
+        spec["provider"] = json!("apolopay");
+        spec["orderId"] = json!(order_id);
+        self.control.webhooks(&spec).await.unwrap().remove(0).sent
+    }
+
+    /// The first payment of an order.
+    async fn payment(&self, provider: Provider, order_id: &str) -> Payment {
+        self.control.payments(provider, order_id).await.unwrap().remove(0)
+    }
+
+    /// FinvyPay's status call: the HTTP status, and the payment's.
+    async fn status(&self, id: &str) -> (u16, String) {
+        let (status, body) = self.finvypay_get(&format!("/api/sandbox/status/{id}")).await;
+        let of_payment = body["data"]["status"].as_str().unwrap_or_default().to_owned();
+        (status.as_u16(), of_payment)
+    }
+
     fn received(&self) -> Vec<(HeaderMap, String)> {
         self.received.lock().unwrap().clone()
     }
@@ -103,7 +122,7 @@ impl Fixture {
 
 async fn receive(State(received): State<Received>, headers: HeaderMap, body: String) -> (StatusCode, &'static str) {
     received.lock().unwrap().push((headers, body));
-    (StatusCode::ACCEPTED, "noted")
+    (StatusCode::ACCEPTED, "received")
 }
 
 async fn json_of(response: Response) -> (StatusCode, Value) {

@@ -1,15 +1,34 @@
-//! Default and scripted replies, and the calls that get them.
+//! Default and scripted replies.
 
 use super::*;
 
 #[tokio::test]
-async fn the_default_replies_are_the_documented_ones() {
+async fn default_reply_of_apolopay_is_the_documented_one() {
     let it = Fixture::new().await;
     let (status, body) = send(it.preorder(PREORDER)).await;
     assert_eq!(status, 201);
     assert_eq!(body.as_object().unwrap().len(), 1);
     uuid::Uuid::parse_str(body["processId"].as_str().unwrap()).unwrap();
 
+    let call = it
+        .control
+        .calls(Provider::Apolopay, "ORD-9821")
+        .await
+        .unwrap()
+        .calls
+        .remove(0);
+    assert_eq!(
+        (call.method.as_str(), call.path.as_str()),
+        ("POST", "/payment-button/process/preorder")
+    );
+    assert_eq!(call.headers["x-secret-key"], "sk_local_apolopay");
+    assert_eq!((call.body.as_str(), call.outcome), (PREORDER, Outcome::Responded));
+    assert!(call.received_ms > 0 && call.ended_ms.unwrap() >= call.received_ms);
+}
+
+#[tokio::test]
+async fn default_reply_of_finvypay_is_the_documented_one() {
+    let it = Fixture::new().await;
     let text = it.apm("ORD-APM-78901").send().await.unwrap().text().await.unwrap();
     let body: Object = serde_json::from_str(&text).unwrap();
     let data = body.object("data").unwrap();
@@ -43,12 +62,7 @@ async fn the_default_replies_are_the_documented_ones() {
     assert_eq!(redirect_url, format!("{}/finvypay/pay/{id}", it.sandbox.url()));
     assert_eq!(it.http.get(redirect_url).send().await.unwrap().status(), 200);
 
-    let payment = it
-        .control
-        .payments(Provider::Finvypay, "ORD-APM-78901")
-        .await
-        .unwrap()
-        .remove(0);
+    let payment = it.payment(Provider::Finvypay, "ORD-APM-78901").await;
     assert_eq!(payment.id, id);
     assert!(
         payment
@@ -59,24 +73,10 @@ async fn the_default_replies_are_the_documented_ones() {
             .chars()
             .all(|digit| digit.is_ascii_digit())
     );
-    let call = it
-        .control
-        .calls(Provider::Apolopay, "ORD-9821")
-        .await
-        .unwrap()
-        .calls
-        .remove(0);
-    assert_eq!(
-        (call.method.as_str(), call.path.as_str()),
-        ("POST", "/payment-button/process/preorder")
-    );
-    assert_eq!(call.headers["x-secret-key"], "sk_local_apolopay");
-    assert_eq!((call.body.as_str(), call.outcome), (PREORDER, Outcome::Answered));
-    assert!(call.received_ms > 0 && call.ended_ms.unwrap() >= call.received_ms);
 }
 
 #[tokio::test]
-async fn scripted_replies_come_in_their_order_and_then_the_default() {
+async fn scripted_replies_come_in_order_then_the_default() {
     let it = Fixture::new().await;
     let replies = json!([
         {"shape": "observed"},
@@ -119,24 +119,24 @@ async fn scripted_replies_come_in_their_order_and_then_the_default() {
     assert_eq!(json_of(next().await).await.1, json!({}));
     assert!(
         json_of(next().await).await.1["processId"].is_string(),
-        "then the default"
+        "the default after the script"
     );
     assert!(
         send(it.preorder(preorder_of("another"))).await.1["processId"].is_string(),
-        "others get the default"
+        "other orders get the default"
     );
 
-    let made: Vec<_> = it.control.calls(Provider::Apolopay, "scripted").await.unwrap().calls;
-    let made: Vec<_> = made.iter().map(|call| call.ids.len()).collect();
+    let calls: Vec<_> = it.control.calls(Provider::Apolopay, "scripted").await.unwrap().calls;
+    let created: Vec<_> = calls.iter().map(|call| call.ids.len()).collect();
     assert_eq!(
-        made,
+        created,
         [1, 1, 0, 0, 0, 1, 1],
-        "errors and raw answers make no payment unless told to"
+        "errors and raw responses create no payment unless scripted"
     );
 }
 
 #[tokio::test]
-async fn finvypay_answers_in_each_shape() {
+async fn finvypay_replies_in_each_shape() {
     let it = Fixture::new().await;
     let replies = json!([
         {"shape": "old"},
@@ -168,18 +168,18 @@ async fn finvypay_answers_in_each_shape() {
     assert_eq!(old["data"]["transactionId"], json!(payments[0].transaction_id));
     assert_eq!(
         payments[2].id, "pay_apm_0000000000000000",
-        "a payment takes the id that its reply names"
+        "a payment gets the id in its reply"
     );
-    assert_ne!(payments[3].id, payments[2].id, "but never another payment's");
+    assert_ne!(payments[3].id, payments[2].id, "but not another payment's id");
     assert_eq!(
         payments[2].request.get("amount").unwrap().get(),
         "99.99",
-        "the reply alone says another amount"
+        "only the reply has the other amount"
     );
 }
 
 #[tokio::test]
-async fn every_named_error_can_be_played() {
+async fn every_named_error_can_be_scripted() {
     let it = Fixture::new().await;
     for (provider, order_id) in [(Provider::Apolopay, "canned-a"), (Provider::Finvypay, "canned-f")] {
         for name in canned::names(provider) {
@@ -191,7 +191,7 @@ async fn every_named_error_can_be_played() {
                 Provider::Apolopay => it.preorder(preorder_of(order_id)),
                 Provider::Finvypay => it.apm(order_id),
             };
-            let expected = canned::answer(provider, name).unwrap();
+            let expected = canned::response(provider, name).unwrap();
             let response = request.send().await.unwrap();
             assert_eq!(response.status().as_u16(), expected.status, "{name}");
             assert_eq!(response.text().await.unwrap(), expected.body, "{name}");
@@ -201,7 +201,7 @@ async fn every_named_error_can_be_played() {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_leaves_the_payment_behind() {
+async fn dropped_connection_still_creates_the_payment() {
     let it = Fixture::new().await;
     let replies = json!([{"drop": "beforeReply"}, {"drop": "midReply"}, {"drop": "beforeReply", "create": false}]);
     it.control
@@ -230,7 +230,7 @@ async fn a_dropped_connection_leaves_the_payment_behind() {
     );
     assert!(
         calls[1]
-            .answer
+            .response
             .as_ref()
             .unwrap()
             .starts_with(std::str::from_utf8(&chunk).unwrap())
@@ -242,7 +242,7 @@ async fn a_dropped_connection_leaves_the_payment_behind() {
 }
 
 #[tokio::test]
-async fn calls_in_progress_are_counted_until_the_caller_goes_away() {
+async fn call_counts_as_in_progress_until_the_caller_disconnects() {
     let it = Fixture::new().await;
     let hang = json!([{"hang": true}, {"hang": true}, {"hang": true}]);
     it.control.replies(Provider::Apolopay, "hung", hang).await.unwrap();
@@ -277,7 +277,7 @@ async fn calls_in_progress_are_counted_until_the_caller_goes_away() {
     assert_eq!(
         (calls.calls.len(), calls.max_in_flight),
         (4, 3),
-        "those that are gone are in progress no more"
+        "aborted calls are no longer in progress"
     );
     assert_eq!(it.control.payments(Provider::Apolopay, "hung").await.unwrap().len(), 4);
 
@@ -295,7 +295,7 @@ async fn calls_in_progress_are_counted_until_the_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn a_repeated_idempotency_key_gets_the_first_reply() {
+async fn repeated_idempotency_key_gets_the_first_reply() {
     let it = Fixture::new().await;
     let with_key = |key: &str| it.apm("keyed").header("Idempotency-Key", key);
     let first = send(with_key("k1")).await;
@@ -315,7 +315,7 @@ async fn a_repeated_idempotency_key_gets_the_first_reply() {
     );
     assert_eq!(it.control.payments(Provider::Finvypay, "keyed").await.unwrap().len(), 3);
 
-    // The caller never saw the first reply; an error in between is scripted and makes no payment.
+    // The first reply is lost. The scripted error after it creates no payment.
     it.control
         .replies(
             Provider::Finvypay,
@@ -332,7 +332,7 @@ async fn a_repeated_idempotency_key_gets_the_first_reply() {
     assert_eq!((status.as_u16(), payments.len()), (200, 1));
     assert_eq!(body["data"]["paymentId"], json!(payments[0].id));
 
-    // A refused call does not use its key up.
+    // A refused call does not use up its key.
     it.control
         .replies(Provider::Finvypay, "refused", json!([{"error": "INVALID_REQUEST"}]))
         .await
@@ -341,31 +341,31 @@ async fn a_repeated_idempotency_key_gets_the_first_reply() {
     assert_eq!(send(with_key()).await.0, 400);
     assert_eq!(send(with_key()).await.0, 200);
 
-    // Where the provider forgets its keys, a repeat makes a second payment.
-    let script = json!({"provider": "finvypay", "orderId": "forgets", "idempotency": false});
+    // If the provider ignores keys, a repeated one creates a second payment.
+    let script = json!({"provider": "finvypay", "orderId": "ignores", "idempotency": false});
     it.control.script(&script).await.unwrap();
-    let with_key = || it.apm("forgets").header("idempotency-key", "k5");
+    let with_key = || it.apm("ignores").header("idempotency-key", "k5");
     assert_ne!(send(with_key()).await, send(with_key()).await);
 }
 
 #[tokio::test]
-async fn many_callers_share_one_server() {
+async fn concurrent_callers_share_one_server() {
     let it = Fixture::new().await;
-    let answers = join_all((0..50).map(|n| send(it.preorder(preorder_of(&format!("shared-{n}")))))).await;
-    assert!(answers.iter().all(|(status, _)| *status == 201));
-    for (n, (_, answer)) in answers.iter().enumerate() {
+    let responses = join_all((0..50).map(|n| send(it.preorder(preorder_of(&format!("shared-{n}")))))).await;
+    assert!(responses.iter().all(|(status, _)| *status == 201));
+    for (n, (_, response)) in responses.iter().enumerate() {
         let calls = it
             .control
             .calls(Provider::Apolopay, &format!("shared-{n}"))
             .await
             .unwrap();
         assert_eq!((calls.calls.len(), calls.max_in_flight), (1, 1));
-        assert_eq!(json!(calls.calls[0].ids), json!([answer["processId"]]));
+        assert_eq!(json!(calls.calls[0].ids), json!([response["processId"]]));
     }
 }
 
 #[tokio::test]
-async fn a_delayed_reply_is_late_and_the_payment_is_not() {
+async fn delayed_reply_is_late_but_creates_the_payment_at_once() {
     let it = Fixture::new().await;
     it.control
         .replies(Provider::Apolopay, "late", json!([{"delayMs": 200}]))

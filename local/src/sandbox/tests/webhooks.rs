@@ -1,9 +1,9 @@
-//! Webhooks in every shape, and the status that follows them.
+//! Webhooks in every shape, and their effect on the status call.
 
 use super::*;
 
 #[tokio::test]
-async fn webhooks_are_sent_as_the_providers_send_them() {
+async fn webhooks_have_the_providers_bodies_and_headers() {
     let it = Fixture::new().await;
     let body = r#"{ "amount": 25.50, "metadata": { "orderId": "hook-a", "paymentFunctionsId": "ours" } }"#;
     let id = send(it.preorder(body)).await.1["processId"]
@@ -11,12 +11,7 @@ async fn webhooks_are_sent_as_the_providers_send_them() {
         .unwrap()
         .to_owned();
     send(it.apm("hook-f")).await;
-    let apm = it
-        .control
-        .payments(Provider::Finvypay, "hook-f")
-        .await
-        .unwrap()
-        .remove(0);
+    let apm = it.payment(Provider::Finvypay, "hook-f").await;
     let specs = json!([
         {"provider": "apolopay", "orderId": "hook-a", "at": "T"},
         {"provider": "apolopay", "id": id, "shape": "B", "at": "T"},
@@ -28,25 +23,7 @@ async fn webhooks_are_sent_as_the_providers_send_them() {
     let received = it.received();
     assert_eq!((deliveries.len(), received.len()), (5, 5));
     for (delivery, (headers, body)) in deliveries.iter().zip(&received) {
-        assert_eq!(
-            (delivery.status, delivery.body.as_str(), &delivery.error),
-            (Some(202), "noted", &None)
-        );
-        assert_eq!(&delivery.sent.body, body, "the very bytes, in the order of the list");
-        let headers = header_map(headers);
-        assert!(
-            delivery
-                .sent
-                .headers
-                .iter()
-                .all(|(name, value)| headers.get(name) == Some(value))
-        );
-        let right = sign("whsec_test_secret", body.as_bytes());
-        let names = ["x-signature", "x-apolopay-signature", "fs-webhook-hash"];
-        assert_eq!(
-            names.iter().filter_map(|name| headers.get(*name)).collect::<Vec<_>>(),
-            [&right]
-        );
+        assert_received(delivery, headers, body);
     }
     let metadata = r#"{"orderId":"hook-a","paymentFunctionsId":"ours"}"#;
     assert_eq!(
@@ -83,15 +60,28 @@ async fn webhooks_are_sent_as_the_providers_send_them() {
     assert_eq!(received[4].0["x-webhook-attempt"], "1");
 }
 
+/// The receiver got exactly what the delivery reports, with one valid signature.
+fn assert_received(delivery: &Delivery, headers: &HeaderMap, body: &str) {
+    assert_eq!(
+        (delivery.status, delivery.body.as_str(), &delivery.error),
+        (Some(202), "received", &None)
+    );
+    assert_eq!(delivery.sent.body, body, "the exact bytes, in the order of the list");
+    let headers = header_map(headers);
+    let mut sent = delivery.sent.headers.iter();
+    assert!(sent.all(|(name, value)| headers.get(name) == Some(value)));
+    let names = ["x-signature", "x-apolopay-signature", "fs-webhook-hash"];
+    assert_eq!(
+        names.iter().filter_map(|name| headers.get(*name)).collect::<Vec<_>>(),
+        [&sign("whsec_test_secret", body.as_bytes())]
+    );
+}
+
 #[tokio::test]
-async fn webhooks_can_be_changed_repeated_and_forged() {
+async fn webhook_can_be_forged_and_then_does_not_change_the_status() {
     let it = Fixture::new().await;
     send(it.preorder(preorder_of("forged"))).await;
-    let only = async |mut spec: Value| {
-        spec["provider"] = json!("apolopay");
-        spec["orderId"] = json!("forged");
-        it.control.webhooks(&spec).await.unwrap().remove(0).sent
-    };
+    let only = async |spec: Value| it.apolopay_webhook("forged", spec).await;
     for (signature, expected) in [
         (json!("missing"), None),
         (json!("empty"), Some("")),
@@ -123,14 +113,15 @@ async fn webhooks_can_be_changed_repeated_and_forged() {
     let right = sign("whsec_test_secret", sent.body.as_bytes());
     assert_eq!(sent.headers["x-signature"], right);
     assert_ne!(sent.headers["x-apolopay-signature"], right);
-    let payment = it
-        .control
-        .payments(Provider::Apolopay, "forged")
-        .await
-        .unwrap()
-        .remove(0);
-    assert_eq!(payment.status, "PENDING", "what is forged moves nothing");
+    assert_eq!(it.payment(Provider::Apolopay, "forged").await.status, "PENDING");
+}
 
+#[tokio::test]
+async fn webhook_can_be_changed_and_repeated() {
+    let it = Fixture::new().await;
+    send(it.preorder(preorder_of("changed"))).await;
+    let payment = it.payment(Provider::Apolopay, "changed").await;
+    let only = async |spec: Value| it.apolopay_webhook("changed", spec).await;
     let sent = only(
         json!({"shape": "B", "headers": "A", "amount": "25.51", "omit": ["metadata"], "extra": {"a": 1.10}, "at": "T"}),
     )
@@ -176,9 +167,9 @@ async fn webhooks_can_be_changed_repeated_and_forged() {
 }
 
 #[tokio::test]
-async fn concurrent_webhooks_are_under_way_at_one_time() {
+async fn concurrent_webhooks_are_sent_at_the_same_time() {
     let it = Fixture::new().await;
-    // Answers only once all four have arrived.
+    // Responds only after all four have arrived.
     let barrier = Arc::new(tokio::sync::Barrier::new(4));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -198,7 +189,7 @@ async fn concurrent_webhooks_are_under_way_at_one_time() {
 }
 
 #[tokio::test]
-async fn a_webhook_can_be_sent_before_the_reply() {
+async fn webhook_can_be_sent_before_the_reply() {
     let it = Fixture::new().await;
     let replies = json!([{"webhookBeforeReply": {"shape": "B"}}]);
     it.control.replies(Provider::Apolopay, "early", replies).await.unwrap();
@@ -210,7 +201,7 @@ async fn a_webhook_can_be_sent_before_the_reply() {
         .unwrap()
         .calls
         .remove(0);
-    assert_eq!(call.webhooks[0].status, Some(202), "its answer was awaited");
+    assert_eq!(call.webhooks[0].status, Some(202), "its response was awaited");
     assert_eq!(
         json!([serde_json::from_str::<Value>(&it.received()[0].1).unwrap()["processId"]]),
         json!([body["processId"]])
@@ -222,36 +213,24 @@ async fn a_webhook_can_be_sent_before_the_reply() {
 }
 
 #[tokio::test]
-async fn the_status_call_follows_the_webhooks() {
+async fn status_call_reflects_the_webhooks() {
     let it = Fixture::new().await;
     send(it.apm("status")).await;
-    let payment = it
-        .control
-        .payments(Provider::Finvypay, "status")
-        .await
-        .unwrap()
-        .remove(0);
+    let payment = it.payment(Provider::Finvypay, "status").await;
     let (id, fp) = (payment.id.clone(), payment.transaction_id.unwrap());
-    let status = async |id: &str| {
-        let (status, body) = it.finvypay_get(&format!("/api/sandbox/status/{id}")).await;
-        (
-            status.as_u16(),
-            body["data"]["status"].as_str().unwrap_or_default().to_owned(),
-        )
-    };
-    assert_eq!(status(&id).await, (200, "PENDING".to_owned()));
+    assert_eq!(it.status(&id).await, (200, "PENDING".to_owned()));
     it.control
         .webhooks(json!([{"provider": "finvypay", "id": id, "outcome": "authorized"}]))
         .await
         .unwrap();
-    assert_eq!(status(&fp).await, (200, "AUTHORIZED".to_owned()));
+    assert_eq!(it.status(&fp).await, (200, "AUTHORIZED".to_owned()));
     it.control
         .webhooks(json!([{"provider": "finvypay", "id": id}, {"provider": "finvypay", "id": id, "outcome": "pending"}]))
         .await
         .unwrap();
     let (_, body) = it.finvypay_get(&format!("/api/sandbox/status/{fp}")).await;
     assert_eq!(body["success"], json!(true));
-    assert_eq!(body["data"]["status"], "COMPLETED", "late news does not undo it");
+    assert_eq!(body["data"]["status"], "COMPLETED", "a late webhook does not undo it");
     assert!(body["data"]["completedAt"].is_string());
     assert_eq!(
         (
@@ -264,8 +243,15 @@ async fn the_status_call_follows_the_webhooks() {
         .set_status(Provider::Finvypay, &id, "DECLINED")
         .await
         .unwrap();
-    assert_eq!(status(&id).await, (200, "DECLINED".to_owned()));
+    assert_eq!(it.status(&id).await, (200, "DECLINED".to_owned()));
+}
 
+#[tokio::test]
+async fn status_and_list_calls_check_path_environment_key_and_kind_of_id() {
+    let it = Fixture::new().await;
+    send(it.apm("status")).await;
+    let payment = it.payment(Provider::Finvypay, "status").await;
+    let (id, fp) = (payment.id.clone(), payment.transaction_id.unwrap());
     let (code, body) = it.finvypay_get(&format!("/api/v1/sandbox/status/{id}")).await;
     assert_eq!(
         (code.as_u16(), &body["error"]["code"]),
@@ -288,10 +274,17 @@ async fn the_status_call_follows_the_webhooks() {
         &format!(r#"{{"provider":"finvypay","id":"{id}","statusIds":"transactionId"}}"#),
     )
     .await;
-    assert_eq!((status(&id).await.0, status(&fp).await.0), (404, 200));
+    assert_eq!((it.status(&id).await.0, it.status(&fp).await.0), (404, 200));
+}
+
+#[tokio::test]
+async fn status_and_list_calls_can_be_scripted() {
+    let it = Fixture::new().await;
+    send(it.apm("status")).await;
+    let fp = it.payment(Provider::Finvypay, "status").await.transaction_id.unwrap();
     let script = json!({"provider": "finvypay", "orderId": "status", "call": "status", "replies": [{"error": "UNAVAILABLE"}, {"fields": {"amount": 1}}]});
     it.control.script(&script).await.unwrap();
-    assert_eq!(status(&fp).await.0, 503);
+    assert_eq!(it.status(&fp).await.0, 503);
     let (_, body) = it.finvypay_get(&format!("/api/sandbox/status/{fp}")).await;
     assert_eq!(body["data"]["amount"], json!(1));
     let script =

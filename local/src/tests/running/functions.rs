@@ -1,4 +1,4 @@
-//! Functions are replaced when their source changes, and not by what does not compile or start.
+//! Functions are reloaded when their source changes, unless the change does not compile or start.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::settings::{Function, Variables};
 use crate::{Binaries, CargoLambda, Invoke as _, free_port};
 
 const TOY: &str = include_str!("toy.rs");
-/// A binary of the workspace, since `cargo lambda watch` knows no others, of which nobody runs a debug build: the binaries
-/// of all workspaces may be in one folder.
+/// The name of a binary of this workspace, since `cargo lambda watch` accepts no others. It is one whose debug build is
+/// never run, since all workspaces may share one target folder.
 const NAME: &str = "bench";
 
 static FUNCTIONS: [Function; 1] = [Function {
@@ -20,7 +20,7 @@ static FUNCTIONS: [Function; 1] = [Function {
     variables: &[],
 }];
 
-/// A workspace with one function, which has no dependencies.
+/// A workspace with one function, without dependencies.
 struct Workspace(PathBuf);
 
 impl Workspace {
@@ -53,7 +53,7 @@ impl Drop for Workspace {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_the_source_answers_the_next_request_and_one_that_fails_does_not() {
+async fn changed_source_is_reloaded_unless_it_does_not_compile_or_start() {
     let workspace = Workspace::new();
     workspace.write(TOY);
     let project = Project {
@@ -70,8 +70,8 @@ async fn a_change_of_the_source_answers_the_next_request_and_one_that_fails_does
         .await
         .unwrap();
     let attached = runtime.functions().unwrap();
-    let answer = async || attached.invoke(NAME, "{}".into()).await;
-    assert_eq!(answer().await.unwrap(), "\"one\"");
+    let respond = async || attached.invoke(NAME, "{}".into()).await;
+    assert_eq!(respond().await.unwrap(), "\"one\"");
     assert_eq!(
         functions.reload(&runtime).await.unwrap(),
         [""; 0],
@@ -90,14 +90,14 @@ async fn a_change_of_the_source_answers_the_next_request_and_one_that_fails_does
         ),
         (TOY.replace("\"one\"", "\"four\""), "four"),
     ] {
-        let before = answer().await.unwrap();
+        let before = respond().await.unwrap();
         workspace.write(&source);
         let replaced = functions.reload(&runtime).await.unwrap();
-        let is_other = before != format!("{expected:?}");
-        assert_eq!(replaced, if is_other { vec![NAME] } else { vec![] }, "{expected}");
-        // More often than there are instances.
+        let is_changed = before != format!("{expected:?}");
+        assert_eq!(replaced, if is_changed { vec![NAME] } else { vec![] }, "{expected}");
+        // More requests than instances.
         for _ in 0..20 {
-            assert_eq!(answer().await.unwrap(), format!("{expected:?}"));
+            assert_eq!(respond().await.unwrap(), format!("{expected:?}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What starts processes, and so needs what `make tools` installs. `make check` leaves it out.
+//! Tests that start processes, with the programs that `make tools` installs. `make check` skips them.
 
 mod functions;
 mod tether;

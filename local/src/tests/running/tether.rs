@@ -1,5 +1,5 @@
-//! Nothing outlives a tether: not a process in a session of its own, not one that ignores being asked, and not when the
-//! tether's holder is killed.
+//! No process outlives its tether: not in another session, not if it ignores SIGTERM, and not if the tether's holder is
+//! killed.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, Signal, System};
 
 use crate::Binaries;
 
-/// Starts a child in a session of its own and deaf to SIGTERM, and prints the child's process id.
+/// Starts a child in its own session that ignores SIGTERM, and prints the child's process id.
 const FAMILY: &str = "import os, signal, time
 read, write = os.pipe()
 pid = os.fork()
@@ -38,10 +38,10 @@ fn family(mut command: Command) -> (Child, Pid) {
     (child, line.trim().parse().unwrap())
 }
 
-fn with_process<T>(pid: Pid, look: impl FnOnce(Option<&sysinfo::Process>) -> T) -> T {
+fn with_process<T>(pid: Pid, check: impl FnOnce(Option<&sysinfo::Process>) -> T) -> T {
     let mut system = System::new().unwrap();
     system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-    look(
+    check(
         system
             .process(pid)
             .filter(|process| process.status() != ProcessStatus::Zombie),
@@ -57,7 +57,7 @@ fn assert_ends(pid: Pid) {
 }
 
 #[tokio::test]
-async fn ends_everything_when_its_stdin_closes() {
+async fn tether_ends_all_processes_when_its_stdin_closes() {
     let mut command = Command::new(tether().await);
     command.args(["python3", "-c", FAMILY]);
     let (mut child, grandchild) = family(command);
@@ -66,12 +66,12 @@ async fn ends_everything_when_its_stdin_closes() {
     assert!(child.wait().unwrap().success());
     assert!(
         with_process(grandchild, |process| process.is_none()),
-        "the tether waits until nothing is left"
+        "the tether waits until no process is left"
     );
 }
 
 #[tokio::test]
-async fn ends_everything_when_it_is_interrupted() {
+async fn tether_ends_all_processes_when_interrupted() {
     let tether = tether().await;
     let families = [Signal::Interrupt, Signal::Term, Signal::Hangup].map(|signal| {
         let mut command = Command::new(&tether);
@@ -87,7 +87,7 @@ async fn ends_everything_when_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn ends_everything_when_its_holder_is_killed() {
+async fn tether_ends_all_processes_when_its_holder_is_killed() {
     // The holder is a process between this test and the tether, whose stdin it holds open.
     let holder = "import subprocess, sys, time
 subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True)
@@ -105,7 +105,7 @@ time.sleep(600)
 }
 
 #[tokio::test]
-async fn passes_on_how_the_command_ended() {
+async fn tether_returns_the_exit_status_of_the_command() {
     let code = |script: &'static str, tether: PathBuf| {
         let mut command = Command::new(tether);
         let mut child = command

@@ -1,9 +1,9 @@
-// A function that always gives one answer, to any event; compiled by a test, and no part of this crate.
+// A function with the same response to every event. A test compiles it; it is not part of this crate.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-const ANSWER: &str = "one";
+const RESPONSE: &str = "one";
 
 fn call(method: &str, path: &str, body: &str) -> String {
     let api = std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap();
@@ -16,9 +16,9 @@ fn call(method: &str, path: &str, body: &str) -> String {
          content-length: {length}\r\n\r\n{body}"
     )
     .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 fn main() {
@@ -29,6 +29,6 @@ fn main() {
             .lines()
             .find_map(|line| line.strip_prefix("lambda-runtime-aws-request-id: "))
             .unwrap();
-        call("POST", &format!("{id}/response"), &format!("\"{ANSWER}\""));
+        call("POST", &format!("{id}/response"), &format!("\"{RESPONSE}\""));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn origins() {
+fn list_with_insecure_or_malformed_origin_is_refused() {
     for list in [
         "https://shop.example",
         "https://shop.example/, http://localhost:3000 ,",
@@ -23,7 +23,7 @@ fn origins() {
 }
 
 #[test]
-fn return_urls() {
+fn return_url_off_the_allowed_origins_is_refused() {
     let origins =
         ReturnOrigins::parse("https://shop.example,http://localhost:3000,http://127.0.0.1:4010,http://[::1]:8080")
             .unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn members_are_set_and_removed() {
+fn member_is_replaced_and_removed() {
     let mut object = Object::default();
     assert!(object.is_empty());
     object.set("a", Json::Null);
@@ -16,7 +16,7 @@ fn members_are_set_and_removed() {
 }
 
 #[test]
-fn depth_is_that_of_the_deepest() {
+fn depth_is_that_of_the_deepest_value() {
     for (text, depth) in [("1", 0), ("[]", 1), ("{}", 1), (r#"[1,{"a":[]},[2]]"#, 3)] {
         assert_eq!(Json::parse(text.as_bytes()).unwrap().depth(), depth, "{text}");
     }
@@ -27,7 +27,7 @@ fn depth_is_that_of_the_deepest() {
 }
 
 #[test]
-fn what_is_malformed() {
+fn invalid_duplicate_or_deep_json_is_malformed() {
     for text in [
         "",
         " ",
@@ -65,7 +65,7 @@ fn numbers_keep_their_text_and_members_their_order() {
 }
 
 #[test]
-fn one_hash_for_each_meaning() {
+fn hash_depends_only_on_the_canonical_form() {
     let hash = |text: &str| {
         let mut hash = sha2::Sha256::default();
         Json::parse(text.as_bytes()).unwrap().feed(&mut hash);
@@ -112,13 +112,13 @@ fn json() -> impl Strategy<Value = Json> {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_back_the_same(json in json()) {
+    fn written_json_parses_to_the_same_value(json in json()) {
         let text = serde_json::to_string(&json).unwrap();
         prop_assert_eq!(Json::parse(text.as_bytes()).unwrap(), json);
     }
 
     #[test]
-    fn accepts_nothing_that_serde_json_refuses(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn json_refused_by_serde_json_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         if Json::parse(&bytes).is_ok() {
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
         }

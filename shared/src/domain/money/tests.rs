@@ -6,7 +6,7 @@ fn money(text: &str, code: &str) -> Result<String, AmountError> {
 }
 
 #[test]
-fn amounts_are_counted_by_value() {
+fn amount_is_read_by_value_in_any_notation() {
     for (text, code, amount) in [
         ("25.50", "USD", "25.50"),
         ("25.5", "USD", "25.50"),
@@ -31,7 +31,7 @@ fn amounts_are_counted_by_value() {
 }
 
 #[test]
-fn what_is_not_an_amount() {
+fn unsuitable_number_is_refused_with_its_reason() {
     use AmountError::{NotPositive, TooLarge, TooManyDecimals};
     for (text, code, error) in [
         ("0", "USD", NotPositive),
@@ -52,7 +52,7 @@ fn what_is_not_an_amount() {
 }
 
 #[test]
-fn currencies_are_upper_case_iso_4217_with_a_minor_unit() {
+fn currency_must_be_upper_case_iso_4217_with_a_minor_unit() {
     for (code, decimals) in [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("BHD", 3), ("CLF", 4)] {
         let currency: Currency = code.parse().unwrap();
         assert_eq!((currency.decimals(), currency.to_string().as_str()), (decimals, code));
@@ -63,7 +63,7 @@ fn currencies_are_upper_case_iso_4217_with_a_minor_unit() {
 }
 
 #[test]
-fn decimals_follow_the_json_grammar() {
+fn decimal_outside_the_json_grammar_is_refused() {
     for text in [
         "", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x1", "1 ", " 1", "1,5", "NaN", "٣", "1e1.5", "--1",
     ] {
@@ -72,7 +72,7 @@ fn decimals_follow_the_json_grammar() {
 }
 
 #[test]
-fn a_number_beyond_every_bound_survives_its_text() {
+fn decimal_with_an_extreme_exponent_parses_back_to_itself() {
     for text in [
         "10e1000000000000",
         "1.5e-1000000000000",
@@ -86,16 +86,15 @@ fn a_number_beyond_every_bound_survives_its_text() {
 
 proptest! {
     #[test]
-    fn an_amount_survives_its_text(minor in 1_u64..=99_999_999_999, zeros in 0_usize..30) {
+    fn written_amount_parses_to_the_same_amount(minor in 1_u64..=99_999_999_999, zeros in 0_usize..30) {
         let money = Money::from_minor(minor, Currency::USD);
         let text = format!("{}{}", money.amount(), "0".repeat(zeros));
         prop_assert_eq!(Money::from_major(&Decimal::parse(&text).unwrap(), Currency::USD), Ok(money));
     }
 
     #[test]
-    fn every_other_number_is_another_amount(a in 1_u64..1_000_000, b in 1_u64..1_000_000) {
+    fn only_the_same_number_equals_an_amount(a in 1_u64..1_000_000, b in 1_u64..1_000_000) {
         let other = Decimal::parse(&Money::from_minor(b, Currency::USD).amount().to_string()).unwrap();
         prop_assert_eq!(Money::from_minor(a, Currency::USD).equals_major(&other), a == b);
     }
-
 }

@@ -16,38 +16,41 @@ fn payment(provider: Provider) -> Payment {
 }
 
 #[test]
-fn a_version_is_new_and_later_where_something_changed_and_only_there() {
+fn version_and_time_increase_only_with_a_change() {
     let before = payment(Provider::FinvyPay);
     let fact = completion(Provider::FinvyPay, "p", "25.50", Some("USD"));
     let later = NOW.plus(Duration::from_secs(1));
     let after = before.apply(&fact, false, later);
     assert_eq!((after.version, after.updated_at), (before.version + 1, later));
-    // The same once more, by a clock that is behind.
+    // The same fact again, with a clock that is behind.
     assert_eq!(after.apply(&fact, false, NOW), after);
     let second = after.apply(&completion(Provider::FinvyPay, "q", "25.50", Some("USD")), false, NOW);
     assert_eq!(
         (second.version, second.updated_at),
         (after.version + 1, later),
-        "time does not go back"
+        "the time does not go back"
     );
     assert!(second.attention.contains(&AttentionReason::DuplicatePayment));
 }
 
 #[test]
-fn names_are_those_that_are_stored() {
+fn stored_names_match_the_displayed_names() {
     for attention in [AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch] {
         assert_eq!(serde_json::to_value(attention).unwrap(), attention.name());
     }
-    for receipt in CaptureReference::of(&completion(Provider::FinvyPay, "p", "1", None)) {
+    for reference in CaptureReference::of(&completion(Provider::FinvyPay, "p", "1", None)) {
         assert_eq!(
-            (receipt.to_string().as_str(), serde_json::to_value(&receipt).unwrap()),
+            (
+                reference.to_string().as_str(),
+                serde_json::to_value(&reference).unwrap()
+            ),
             ("payment:p", "payment:p".into())
         );
     }
 }
 
 #[test]
-fn a_moment_in_some_far_year_is_not_waited_for() {
+fn expiry_time_in_the_far_future_is_limited() {
     let named = |expires_at| {
         let checkout_session = CheckoutSession {
             reference: Reference::parse("x").unwrap(),
@@ -58,7 +61,7 @@ fn a_moment_in_some_far_year_is_not_waited_for() {
             .accept(checkout_session, [], NOW)
             .expires_at()
     };
-    let grace = Provider::FinvyPay.capabilities().grace;
+    let grace = Provider::FinvyPay.capabilities().expiry_grace;
     assert_eq!(MAX_PAYMENT_TTL.as_secs(), 2_592_000, "thirty days");
     for (expires_at, at) in [
         (NOW.plus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(60))),
@@ -85,7 +88,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
 }
 
 #[test]
-fn only_the_payments_own_money_completes_it() {
+fn completion_with_another_amount_or_currency_leads_to_review() {
     use Provider::{ApoloPay, FinvyPay};
     for (provider, amount, currency, status) in [
         (ApoloPay, "25.5", None, Status::Completed),
@@ -106,7 +109,7 @@ fn only_the_payments_own_money_completes_it() {
 }
 
 #[test]
-fn a_completion_under_another_payments_id_is_reviewed_and_takes_no_id() {
+fn completion_under_another_payments_id_leads_to_review_without_adding_the_id() {
     let fact = completion(Provider::ApoloPay, "x", "25.50", None);
     let after = payment(Provider::ApoloPay).apply(&fact, true, NOW);
     assert_eq!(after.status, Status::Review);
@@ -114,7 +117,7 @@ fn a_completion_under_another_payments_id_is_reviewed_and_takes_no_id() {
 }
 
 #[test]
-fn a_second_receipt_is_noticed_once_per_kind_of_id() {
+fn second_capture_is_flagged_once_per_kind_of_reference() {
     let paid =
         payment(Provider::FinvyPay).apply(&completion(Provider::FinvyPay, "a", "25.50", Some("USD")), false, NOW);
     assert!(paid.attention.is_empty());
@@ -126,7 +129,7 @@ fn a_second_receipt_is_noticed_once_per_kind_of_id() {
     let both = paid.apply(&by_transaction, false, NOW);
     assert!(
         both.attention.is_empty(),
-        "the transaction's id is the same receipt seen from the other side"
+        "the transaction's id identifies the same capture"
     );
     let twice = both.apply(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
     assert_eq!(twice.attention, BTreeSet::from([AttentionReason::DuplicatePayment]));
@@ -134,7 +137,7 @@ fn a_second_receipt_is_noticed_once_per_kind_of_id() {
     assert_eq!(
         twice.apply(&by_transaction, false, NOW),
         twice,
-        "what is known is no news"
+        "a known reference changes nothing"
     );
     let thrice = twice.apply(&completion(Provider::FinvyPay, "c", "25.50", Some("USD")), false, NOW);
     assert_eq!((&thrice.attention, thrice.noted.len()), (&twice.attention, 2));
@@ -145,11 +148,11 @@ fn a_second_receipt_is_noticed_once_per_kind_of_id() {
     );
     let again = wrong.apply(&completion(Provider::FinvyPay, "a", "2", Some("USD")), false, NOW);
     assert_eq!((&again.attention, again.noted.len()), (&wrong.attention, 2));
-    assert!(again.version > wrong.version, "it is news");
+    assert!(again.version > wrong.version, "a second mismatch is a change");
 }
 
 #[test]
-fn an_id_that_a_fact_gives_twice_counts_once() {
+fn id_given_twice_in_a_fact_counts_once() {
     let one = completion(Provider::FinvyPay, "a", "25.50", Some("USD"));
     let same = Fact {
         transaction: one.payment.clone(),
@@ -163,7 +166,7 @@ fn an_id_that_a_fact_gives_twice_counts_once() {
 }
 
 #[test]
-fn unrecognised_words_move_nothing() {
+fn unrecognised_status_does_not_change_the_status() {
     for status in Status::ALL {
         let before = Payment {
             status,
@@ -178,7 +181,7 @@ fn unrecognised_words_move_nothing() {
 }
 
 #[test]
-fn a_facts_identity_is_its_meaning() {
+fn digest_is_the_same_for_every_format_of_a_fact() {
     let a = completion(Provider::ApoloPay, "x", "25.5", None);
     let b = Fact {
         amount: Decimal::parse("25.50"),
@@ -225,7 +228,7 @@ fn fact() -> impl Strategy<Value = Fact> {
 
 proptest! {
     #[test]
-    fn the_same_facts_end_in_the_same_status_whatever_their_order_and_repetition(
+    fn facts_in_any_order_and_repetition_lead_to_the_same_status(
         facts in prop::collection::vec(fact(), 0..8),
         repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         seed in any::<prop::sample::Selector>(),
@@ -239,16 +242,16 @@ proptest! {
             shuffled.reverse();
         }
         let (one, other) = (fold(&facts), fold(&shuffled));
-        let other_money = facts.iter().filter(|fact| one.implied_status(fact, false) == Some(Status::Review));
-        let other_money = other_money.map(Fact::digest).collect();
-        prop_assert!(one.noted.is_superset(&other_money) && other.noted.is_superset(&other_money));
+        let mismatching = facts.iter().filter(|fact| one.implied_status(fact, false) == Some(Status::Review));
+        let mismatching = mismatching.map(Fact::digest).collect();
+        prop_assert!(one.noted.is_superset(&mismatching) && other.noted.is_superset(&mismatching));
         prop_assert_eq!(one.status, other.status);
         prop_assert_eq!(one.references, other.references);
         prop_assert_eq!(one.capture_references, other.capture_references);
     }
 
     #[test]
-    fn a_status_never_goes_down_and_a_version_never_stands_still(facts in prop::collection::vec(fact(), 0..12)) {
+    fn status_never_decreases_and_version_increases_with_each_change(facts in prop::collection::vec(fact(), 0..12)) {
         let mut payment = payment(Provider::ApoloPay);
         for fact in &facts {
             let after = payment.apply(fact, false, NOW);

@@ -25,135 +25,147 @@ fn pending(provider: Provider, expires_at: Option<Timestamp>) -> Payment {
     intent(provider).accept(checkout_session, [], NOW)
 }
 
-/// When a payment that stays as it is, but for expiring, is looked at: seconds after its creation.
-fn looks(payment: &Payment) -> Vec<u64> {
+/// Times of the checks of a payment that only expires, in seconds after its creation.
+fn checks(payment: &Payment) -> Vec<u64> {
     let mut payment = payment.clone();
     let mut times = Vec::new();
     let mut next = Some(first_check(&payment).1);
     while let Some(at) = next {
         times.push(at.since(NOW).as_secs());
-        assert!(times.len() < 100, "it ends: {times:?}");
+        assert!(times.len() < 100, "endless: {times:?}");
         payment = payment.expire(at);
-        next = next_check(&payment, true, at);
-        assert!(next.is_none_or(|next| next > at), "and goes on: {times:?}");
+        next = next_check_at(&payment, true, at);
+        assert!(next.is_none_or(|next| next > at), "not later: {times:?}");
     }
     times
 }
 
 #[test]
-fn every_queue_has_its_turn_a_name_and_a_share() {
+fn queues_have_an_order_names_and_shares() {
     let queues: Vec<(&str, u32)> = Queue::all().map(|queue| (queue.name(), queue.share())).collect();
-    // First what needs no provider, last what takes longest, and that has the most time.
-    assert_eq!(queues, [("review", 1), ("apolopay", 3), ("parked", 3), ("finvypay", 5)]);
+    // The slowest queue is last and has the largest share.
+    assert_eq!(
+        queues,
+        [("review", 1), ("apolopay", 3), ("unmatched", 3), ("finvypay", 5)]
+    );
 }
 
 #[test]
-fn promised_money_is_asked_about_for_thirty_days() {
+fn authorized_payment_is_polled_for_thirty_days() {
     let authorized = Payment {
         status: Status::Authorized,
         ..pending(Provider::FinvyPay, None)
     };
-    assert!(next_check(&authorized, true, NOW.plus(30 * DAY - MINUTE)).is_some());
-    assert_eq!(next_check(&authorized, true, NOW.plus(30 * DAY)), None);
+    assert!(next_check_at(&authorized, true, NOW.plus(30 * DAY - MINUTE)).is_some());
+    assert_eq!(next_check_at(&authorized, true, NOW.plus(30 * DAY)), None);
 }
 
 #[test]
-fn finvypay_is_asked_after_a_minute_then_five_then_slower_for_eight_days() {
+fn unpaid_finvypay_payment_is_polled_with_backoff_for_eight_days() {
     const HOUR: u64 = 3600;
     let expiry = Some(NOW.plus(30 * MINUTE));
-    let abandoned = looks(&pending(Provider::FinvyPay, expiry));
+    let abandoned = checks(&pending(Provider::FinvyPay, expiry));
     assert_eq!(
         abandoned[..6],
         [60, 360, 720, 1440, 2700, 5400],
-        "also when it expires, at 45 minutes"
+        "including the expiry at 45 minutes"
     );
     assert!(abandoned.windows(2).all(|pair| pair[1] - pair[0] <= 24 * HOUR));
     let last = abandoned.last().unwrap();
     assert!((8 * 24 * HOUR..9 * 24 * HOUR).contains(last), "{abandoned:?}");
     assert!(abandoned.len() <= 18, "{abandoned:?}");
-    // The same where the provider named no moment, or never answered.
-    assert_eq!(looks(&pending(Provider::FinvyPay, None)), abandoned);
-    assert_eq!(looks(&intent(Provider::FinvyPay)), abandoned);
+    // The same if the provider named no expiry time or never responded.
+    assert_eq!(checks(&pending(Provider::FinvyPay, None)), abandoned);
+    assert_eq!(checks(&intent(Provider::FinvyPay)), abandoned);
 }
 
-/// Only if it was not let expire first.
+/// Only possible if the payment was not expired first.
 #[test]
-fn what_can_be_paid_no_more_does_not_stay_due() {
+fn pending_payment_past_its_expiry_is_not_due_at_once() {
     let late = pending(Provider::FinvyPay, None);
     let expires_at = late.expires_at();
-    assert_eq!(next_check(&late, true, expires_at), Some(expires_at.plus(45 * MINUTE)));
+    assert_eq!(
+        next_check_at(&late, true, expires_at),
+        Some(expires_at.plus(45 * MINUTE))
+    );
 }
 
 #[test]
-fn money_may_come_after_a_failure_and_for_a_while_after_a_refusal() {
+fn failed_payment_is_polled_longer_than_rejected_payment() {
     let failed = Payment {
         status: Status::Failed,
         ..pending(Provider::FinvyPay, None)
     };
-    assert!(next_check(&failed, true, NOW.plus(DAY)).is_some());
-    let refused = intent(Provider::FinvyPay).refuse([], NOW);
-    assert_eq!(looks(&refused), [60, 360, 720, 1440, 2700]);
-    assert_eq!(next_check(&refused, true, NOW.plus(DAY)), None);
+    assert!(next_check_at(&failed, true, NOW.plus(DAY)).is_some());
+    let rejected = intent(Provider::FinvyPay).reject([], NOW);
+    assert_eq!(checks(&rejected), [60, 360, 720, 1440, 2700]);
+    assert_eq!(next_check_at(&rejected, true, NOW.plus(DAY)), None);
     assert!(
-        next_check(&refused, false, NOW.plus(DAY)).is_some(),
-        "nobody could be asked"
+        next_check_at(&rejected, false, NOW.plus(DAY)).is_some(),
+        "the provider could not be polled"
     );
-    assert_eq!(next_check(&refused, false, NOW.plus(8 * DAY)), None);
-    let made = refused.add_references([Reference::parse("x").unwrap()], NOW);
+    assert_eq!(next_check_at(&rejected, false, NOW.plus(8 * DAY)), None);
+    let created = rejected.add_references([Reference::parse("x").unwrap()], NOW);
     assert!(
-        next_check(&made, true, NOW.plus(DAY)).is_some(),
-        "an attempt at it has made a payment all the same"
+        next_check_at(&created, true, NOW.plus(DAY)).is_some(),
+        "an earlier attempt created the payment"
     );
 }
 
 #[test]
-fn apolopay_is_looked_at_once_when_it_expires() {
+fn apolopay_payment_is_checked_once_at_expiry() {
     for payment in [intent(Provider::ApoloPay), pending(Provider::ApoloPay, None)] {
-        assert_eq!(looks(&payment), [24 * 3600]);
+        assert_eq!(checks(&payment), [24 * 3600]);
     }
 }
 
 #[test]
-fn what_is_in_review_is_reported_daily_and_what_is_completed_never() {
+fn review_is_checked_daily_and_completed_never() {
     for provider in Provider::ALL {
         let review = Payment {
             status: Status::Review,
             ..intent(provider)
         };
         assert_eq!(
-            Change::between(&intent(provider), &review, NOW),
-            Change::At(Queue::Review, NOW)
+            ScheduleChange::between(&intent(provider), &review, NOW),
+            ScheduleChange::At(Queue::Review, NOW)
         );
         let more = Payment {
             noted: BTreeSet::from(["more".to_owned()]),
             ..review.clone()
         };
-        assert_eq!(Change::between(&review, &more, NOW), Change::Resume(Queue::Review, NOW));
-        assert_eq!(Change::between(&more, &more, NOW), Change::Keep);
-        assert_eq!(next_check(&review, true, NOW), Some(NOW.plus(DAY)));
+        assert_eq!(
+            ScheduleChange::between(&review, &more, NOW),
+            ScheduleChange::AtUnlessScheduled(Queue::Review, NOW)
+        );
+        assert_eq!(ScheduleChange::between(&more, &more, NOW), ScheduleChange::Keep);
+        assert_eq!(next_check_at(&review, true, NOW), Some(NOW.plus(DAY)));
         let later = NOW.plus(365 * DAY);
         assert_eq!(
-            next_check(&review, true, later),
+            next_check_at(&review, true, later),
             Some(later.plus(DAY)),
-            "it does not fall silent"
+            "still daily after a year"
         );
         let completed = Payment {
             status: Status::Completed,
             ..intent(provider)
         };
-        assert_eq!(Change::between(&review, &completed, NOW), Change::Never);
-        assert_eq!(next_check(&completed, true, NOW), None);
+        assert_eq!(
+            ScheduleChange::between(&review, &completed, NOW),
+            ScheduleChange::Remove
+        );
+        assert_eq!(next_check_at(&completed, true, NOW), None);
     }
 }
 
 #[test]
-fn whatever_is_not_settled_is_looked_at_again_while_it_is_young() {
+fn young_unresolved_payment_is_always_scheduled() {
     for status in Status::ALL {
         let payment = Payment {
             status,
             ..pending(Provider::FinvyPay, None)
         };
-        let is_looked_at = next_check(&payment, true, NOW.plus(MINUTE)).is_some();
-        assert_eq!(is_looked_at, status != Status::Completed, "{status}");
+        let is_scheduled = next_check_at(&payment, true, NOW.plus(MINUTE)).is_some();
+        assert_eq!(is_scheduled, status != Status::Completed, "{status}");
     }
 }

@@ -1,4 +1,4 @@
-//! HS256 for the JWT crate, and nothing else.
+//! HS256 for the JWT crate.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::Algorithm;
@@ -7,7 +7,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{self, Verifier};
 use sha2::Sha256;
 
-/// All the cryptography that the JWT crate gets: nothing for a token to choose from.
+/// The only cryptography of the JWT crate, so that a token cannot choose another algorithm.
 pub(super) static HS256: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: |algorithm, key| {
@@ -23,7 +23,7 @@ pub(super) static HS256: CryptoProvider = CryptoProvider {
 struct HmacSha256(Hmac<Sha256>);
 
 impl Verifier<Vec<u8>> for HmacSha256 {
-    /// In constant time.
+    /// Verifies in constant time.
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         let mac = self.0.clone().chain_update(message);
         mac.verify_slice(signature).map_err(|_| signature::Error::new())

@@ -1,11 +1,12 @@
-//! Quotes: where the shop's own backend decides the price, and not the browser.
+//! Quotes: prices that the shop's backend has signed, so that the browser cannot choose them.
 //!
-//! A quote is a JWT (RFC 7519) that the shop signed: `orderId`, `amount` (a decimal in a string), `currency` and `exp`.
+//! A quote is a JWT (RFC 7519) with the claims `orderId`, `amount` (a decimal in a string), `currency` and `exp`.
 //!
-//! Guarantees: the algorithm is HS256 whatever a token says of itself, since nothing else is linked; a claim counts only
-//! once the signature has verified, and is read strictly (no duplicates, no float); without a key nothing verifies, and
-//! where the key cannot be had nothing is waved through; no token and no key is shown by `Debug`, by an error or by a
-//! log.
+//! Guarantees:
+//! - The algorithm is HS256, whatever the token's header says: no other is linked.
+//! - Claims are read only after the signature has verified, and strictly: no duplicates, no floating point.
+//! - Without the key no quote is valid.
+//! - Tokens and keys never appear in `Debug` output, errors or logs.
 
 mod hs256;
 mod token;
@@ -25,14 +26,14 @@ use crate::platform::secrets::{
     FromVersions, ROTATION, SecretCache, SecretError, SecretSource, SecretsManager, Versions, member_of,
 };
 
-/// The request's field.
+/// The request field of the quote.
 pub const FIELD: &str = "quote";
 
-/// The fewest bytes of a key: as many as the hash has (RFC 7518, section 3.2).
+/// Minimum size of a key in bytes: the size of the hash (RFC 7518, section 3.2).
 const MIN_KEY: usize = 32;
 
-/// The keys that quotes are signed with: one member of a secret's JSON, now and before. Its bytes are the text's own.
-/// `Debug` does not show them, and dropping erases them.
+/// The keys that quotes are signed with: one member of a secret's JSON, in its current and previous version. A key's
+/// bytes are the UTF-8 text itself. `Debug` does not show them, and dropping erases them.
 #[derive(Clone, Debug)]
 pub struct QuoteKeys {
     current: DecodingKey,
@@ -59,7 +60,7 @@ impl FromVersions for QuoteKeys {
 }
 
 impl QuoteKeys {
-    /// Reads a token that is signed with one of the keys that are good at the moment.
+    /// Reads a token that is signed with the current key or, for [`ROTATION`] after a rotation, the previous one.
     fn read(&self, token: &Token, now: Timestamp) -> Result<Quote, QuoteError> {
         let previous = self.previous.as_ref().filter(|_| now < self.created_at.plus(ROTATION));
         match (read(token, &self.current, now), previous) {
@@ -69,31 +70,30 @@ impl QuoteKeys {
     }
 }
 
-/// The quotes of a shop, for a function that takes no payment without one.
+/// The quotes of a shop that requires them.
 #[derive(Debug)]
 pub struct Quotes<S = SecretsManager> {
     keys: SecretCache<QuoteKeys, S>,
 }
 
 impl<S: SecretSource> Quotes<S> {
-    /// Quotes signed with the `key` of a secret.
+    /// Quotes signed with the member `key` of a secret.
     pub fn new(source: S) -> Self {
         Self {
             keys: SecretCache::new(source, "key"),
         }
     }
 
-    /// Fetches the key before anybody asks for it.
+    /// Fetches the key before the first request needs it.
     pub async fn warm_up(&self, now: Timestamp) {
         self.keys.warm_up(now).await;
     }
 
-    /// Checks that a quote was made for just the payment that is asked for, and says whether it may begin at the
-    /// intent's time.
+    /// Checks that a quote is for exactly this intent, and whether it had expired when the intent was created.
     ///
     /// # Errors
-    /// 422 where there is no good quote, or one for another order, amount or currency. 503 where the key cannot be had,
-    /// or a newer one cannot be asked for, so that whether the quote is good is not known.
+    /// 422 if there is no valid quote, or it is for another order, amount or currency. 503 if the key, or a newer one
+    /// that the quote may be signed with, cannot be fetched.
     pub async fn check(&self, token: Option<&Token>, intent: &Payment) -> Result<QuoteValidity, Problem> {
         let now = intent.created_at;
         let read = match token {
@@ -103,9 +103,9 @@ impl<S: SecretSource> Quotes<S> {
                 .map_err(|_| Problem::unavailable(None, None))?,
             None => Err(QuoteError::Missing),
         };
-        let quote = read.map_err(|invalid| {
-            tracing::warn!(%invalid, "quote refused");
-            Problem::quote_invalid(&invalid)
+        let quote = read.map_err(|error| {
+            tracing::warn!(%error, "quote refused");
+            Problem::quote_invalid(&error)
         })?;
         let differences = quote.differences(intent);
         if differences.is_empty() {
@@ -121,7 +121,7 @@ impl<S: SecretSource> Quotes<S> {
         if read != Err(QuoteError::Forged) {
             return Ok(read);
         }
-        // The key may have been rotated since it was fetched.
+        // The key may have been rotated since the last fetch.
         let fresh = self.keys.refresh(now).await?;
         Ok(fresh.map_or(read, |fresh| fresh.read(token, now)))
     }

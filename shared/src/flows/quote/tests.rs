@@ -88,9 +88,9 @@ fn intent(now: Timestamp) -> Payment {
     }
 }
 
-/// RFC 7515, appendix A.1. Its key is no text and its claims are no quote's, so it is our HMAC that is tried.
+/// RFC 7515, appendix A.1. Its claims are not those of a quote, so this tests the HMAC alone.
 #[test]
-fn the_published_example_verifies() {
+fn published_hs256_example_verifies() {
     let _ = HS256.install_default();
     let published = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
     let published = key(URL_SAFE_NO_PAD.decode(published).unwrap());
@@ -103,16 +103,12 @@ fn the_published_example_verifies() {
     assert_eq!(verifies(&published, Algorithm::HS256), Some(true));
     assert_eq!(verifies(&key(KEY), Algorithm::HS256), Some(false));
     for algorithm in [Algorithm::HS384, Algorithm::HS512, Algorithm::RS256, Algorithm::EdDSA] {
-        assert_eq!(
-            verifies(&published, algorithm),
-            None,
-            "there is nothing else to verify with"
-        );
+        assert_eq!(verifies(&published, algorithm), None, "no other algorithm is linked");
     }
 }
 
 #[test]
-fn good_quotes() {
+fn valid_quote_is_read() {
     for header in [
         HEADER,
         r#"{"alg":"HS256"}"#,
@@ -136,7 +132,7 @@ fn good_quotes() {
 }
 
 #[test]
-fn what_is_no_jwt() {
+fn malformed_token_is_unsuitable() {
     let token = jwt(HEADER, CLAIMS);
     let [header, payload, signature] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
     let with_header = |header: &str| sign(&format!("{header}.{payload}"), KEY);
@@ -163,7 +159,7 @@ fn what_is_no_jwt() {
         format!("{header}.{payload}.{signature}="),
         format!("{header}.{payload}.*{signature}"),
         format!("{header}.{payload}.é"),
-        // Signed, but not in the one way that base64url is written.
+        // Signed, but not canonical base64url.
         with_header(&format!("{header}=")),
         with_header(&format!("{header}A")),
         with_header(&STANDARD.encode(r#"{"alg":"HS256","kid":"???>>>"}"#)),
@@ -185,9 +181,9 @@ fn what_is_no_jwt() {
     }
 }
 
-/// RFC 7519, section 4.1.3. Nothing but `aud` is wrong.
+/// RFC 7519, section 4.1.3. Only `aud` is invalid.
 #[test]
-fn any_audience_is_refused() {
+fn quote_with_audience_is_unsuitable() {
     for (name, aud) in [
         ("another service", r#""another-service""#),
         ("a list of services", r#"["another-service"]"#),
@@ -213,15 +209,15 @@ fn any_audience_is_refused() {
     }
 }
 
-/// RFC 7515, section 4.1.11, and RFC 7797 for `b64`. Nothing but the header is wrong.
+/// RFC 7515, section 4.1.11, and RFC 7797 for `b64`. Only the header is invalid.
 #[test]
-fn any_critical_header_is_refused() {
+fn quote_with_critical_header_is_unsuitable() {
     for header in [
         r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
         r#"{"alg":"HS256","crit":["alg"]}"#,
         r#"{"alg":"HS256","crit":["b64"]}"#,
         r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
-        // The crate accepts this one, which changes nothing.
+        // The crate accepts this one.
         r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
         r#"{"alg":"HS256","crit":["b64","b64"],"b64":true}"#,
         r#"{"alg":"HS256","crit":["b64","exp"],"b64":true,"exp":1}"#,
@@ -238,7 +234,7 @@ fn any_critical_header_is_refused() {
 }
 
 #[test]
-fn a_token_has_4096_bytes_at_most() {
+fn token_over_4096_bytes_is_too_long() {
     let of_length = |length: usize| {
         let rest = jwt(HEADER, CLAIMS).len() + r#""x":"","#.len() * 4 / 3;
         (length - rest - 8..)
@@ -258,15 +254,15 @@ fn a_token_has_4096_bytes_at_most() {
         longest.len()
     );
     assert_eq!(read_text(&of_length(MAX_TOKEN + 1)), Err(QuoteError::TooLong));
-    // The longest order, written as long as JSON can, needs no more.
+    // The longest order id fits, even if JSON escapes every character.
     let order = "\\ud83d\\ude00".repeat(128);
     let text = claims_with("orderId", Some(&format!("\"{order}\"")));
     assert_eq!(claims(&text).unwrap().order_id, "😀".repeat(128));
 }
 
-/// Each is signed with the right key, so that nothing but the algorithm is wrong.
+/// Each is signed with the right key, so only the algorithm is invalid.
 #[test]
-fn the_algorithm_is_not_the_tokens_to_choose() {
+fn other_algorithm_is_unsuitable() {
     for header in [
         r#"{"alg":"none"}"#,
         r#"{"alg":"None"}"#,
@@ -307,7 +303,7 @@ fn the_algorithm_is_not_the_tokens_to_choose() {
 }
 
 #[test]
-fn forged_quotes() {
+fn quote_without_valid_signature_is_forged() {
     let token = jwt(HEADER, CLAIMS);
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = message.split_once('.').unwrap();
@@ -330,7 +326,7 @@ fn forged_quotes() {
         (format!("{message}.{}", encode(mac!(Sha384, KEY, message))), "HS384's"),
         (format!("{message}.{}", encode(mac!(Sha512, KEY, message))), "HS512's"),
         (format!("{message}.{}", encode(hex::encode(&bytes))), "in hex"),
-        // What is wrong inside is not looked at, and not told, before it is known who says it.
+        // Claims are neither checked nor reported before the signature has verified.
         (sign(&format!("{header}.{}", encode("{}")), OTHER), "no claims"),
         (sign(&format!("{header}.{}", encode("not JSON")), OTHER), "not JSON"),
     ] {
@@ -339,7 +335,7 @@ fn forged_quotes() {
 }
 
 #[test]
-fn wrong_claims() {
+fn invalid_claim_is_reported() {
     for name in ["orderId", "amount", "currency", "exp"] {
         assert!(
             matches!(claims(&claims_with(name, None)), Err(QuoteError::Claim(_))),
@@ -349,7 +345,7 @@ fn wrong_claims() {
             let text = claims_with(name, Some(value));
             assert!(claims(&text).is_err(), "{text}");
         }
-        // However it is written, and whichever a reader might take.
+        // A duplicate member is refused, also if its name is escaped.
         let member = CLAIMS
             .trim_matches(['{', '}'])
             .split(',')
@@ -418,7 +414,7 @@ fn wrong_claims() {
 }
 
 #[test]
-fn a_quote_is_good_until_a_minute_after_its_time() {
+fn quote_expires_one_minute_after_exp() {
     let validity = |exp: &str, now: u64| {
         let token = Token(jwt(HEADER, &claims_with("exp", Some(exp))).as_str().into());
         let now = Timestamp::from_millis(now);
@@ -446,7 +442,7 @@ fn a_quote_is_good_until_a_minute_after_its_time() {
 }
 
 #[test]
-fn a_quote_is_for_one_order_one_amount_and_one_currency() {
+fn quote_for_another_payment_reports_the_differing_claims() {
     for (name, value, differences) in [
         ("orderId", "ORD-1", &[][..]),
         ("orderId", "ORD-2", &["orderId"]),
@@ -497,7 +493,7 @@ fn versions(current: &str, previous: Option<&str>) -> Versions {
 }
 
 #[test]
-fn a_key_has_32_bytes_at_least() {
+fn key_under_32_bytes_is_malformed() {
     for text in [
         "",
         KEY,
@@ -516,7 +512,7 @@ fn a_key_has_32_bytes_at_least() {
         let error = QuoteKeys::from_versions(&versions, "key").unwrap_err();
         assert!(!error.to_string().contains("quote_test"), "{error}");
     }
-    // Bytes, not characters.
+    // The limit counts bytes, not characters.
     for key in [KEY, &"é".repeat(16), &"x".repeat(1000)] {
         assert!(QuoteKeys::from_versions(&versions(key, None), "key").is_ok(), "{key}");
     }
@@ -529,7 +525,7 @@ fn a_key_has_32_bytes_at_least() {
 }
 
 #[test]
-fn the_key_before_is_good_for_a_day() {
+fn previous_key_verifies_for_one_day() {
     let keys = QuoteKeys::from_versions(&versions(OTHER, Some(KEY)), "key").unwrap();
     let token = Token(jwt(HEADER, CLAIMS).as_str().into());
     let last = NOW.plus(ROTATION - Duration::from_millis(1));
@@ -544,7 +540,7 @@ fn the_key_before_is_good_for_a_day() {
     assert_eq!(keys.read(&by_current, NOW.plus(ROTATION)), Ok(good()));
 }
 
-/// Gives scripted answers.
+/// A source that returns scripted results.
 struct Scripted(Mutex<VecDeque<Result<Versions, SecretError>>>);
 
 impl SecretSource for Scripted {
@@ -564,11 +560,11 @@ fn quotes(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Q
 async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<QuoteValidity, (Code, String)> {
     let token = token.map(|text| Token(text.into()));
     let checked = quotes.check(token.as_ref(), &intent(NOW)).await;
-    checked.map_err(|problem| (problem.code(), problem.to_answer().body))
+    checked.map_err(|problem| (problem.code(), problem.to_stored_response().body))
 }
 
 #[tokio::test]
-async fn what_a_caller_hears() {
+async fn problem_explains_why_a_quote_is_refused() {
     let quotes = quotes([Ok(versions(KEY, None)), Ok(versions(KEY, None))]);
     assert_eq!(
         check(&quotes, Some(&jwt(HEADER, CLAIMS))).await,
@@ -618,7 +614,7 @@ async fn what_a_caller_hears() {
 }
 
 #[tokio::test]
-async fn a_key_out_of_reach_lets_nothing_through() {
+async fn unavailable_key_refuses_every_quote() {
     let good = jwt(HEADER, CLAIMS);
     for error in [down(), SecretError::NotFound] {
         let quotes = quotes([Err(error)]);
@@ -630,14 +626,14 @@ async fn a_key_out_of_reach_lets_nothing_through() {
 }
 
 #[tokio::test]
-async fn a_quote_that_does_not_verify_has_the_key_fetched_anew() {
+async fn forged_quote_refreshes_the_key() {
     let message = format!("{}.{}", encode(HEADER), encode(CLAIMS));
     let [by_old, by_new, by_stranger] = [KEY, OTHER, "a stranger's"].map(|key| sign(&message, key));
     let quotes = quotes([Ok(versions(KEY, None)), Ok(versions(OTHER, Some(KEY)))]);
     assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
     assert_eq!(check(&quotes, Some(&by_new)).await, Ok(QuoteValidity::Valid));
     assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
-    // The script has no more answers, so nothing is asked for.
+    // The script is at its end, so any fetch would fail.
     assert_eq!(
         check(&quotes, Some(&by_stranger)).await.unwrap_err().0,
         Code::QuoteInvalid
@@ -649,7 +645,7 @@ async fn a_quote_that_does_not_verify_has_the_key_fetched_anew() {
         assert_eq!(refused, Code::Unavailable, "there may be a newer key");
     }
     assert_eq!(check(&quotes, Some(&by_old)).await, Ok(QuoteValidity::Valid));
-    // What no key can make good asks for none.
+    // A quote that no key can make valid fetches no key.
     let quotes = self::quotes([Ok(versions(KEY, None))]);
     for token in ["", "x.y.z", &jwt(r#"{"alg":"none"}"#, CLAIMS), &jwt(HEADER, "{}")] {
         assert_eq!(
@@ -662,7 +658,7 @@ async fn a_quote_that_does_not_verify_has_the_key_fetched_anew() {
 
 proptest! {
     #[test]
-    fn one_changed_character_is_refused(at in any::<prop::sample::Index>(), by in "[A-Za-z0-9_.=+/ -]") {
+    fn quote_with_one_changed_character_is_refused(at in any::<prop::sample::Index>(), by in "[A-Za-z0-9_.=+/ -]") {
         let mut token = jwt(HEADER, CLAIMS);
         let at = at.index(token.len());
         prop_assume!(token.as_bytes()[at] != by.as_bytes()[0]);
@@ -671,14 +667,14 @@ proptest! {
     }
 
     #[test]
-    fn any_token_is_read_without_a_panic(text in any::<String>(), header in any::<String>(), claims in any::<String>()) {
+    fn reading_any_token_does_not_panic(text in any::<String>(), header in any::<String>(), claims in any::<String>()) {
         let _ = read_text(&text);
         let _ = read_text(&jwt(&header, &claims));
         let _ = read_text(&jwt(HEADER, &claims));
     }
 
     #[test]
-    fn any_claim_is_read_without_a_panic(name in "orderId|amount|currency|exp|nbf|aud", value in "-?[0-9]{1,25}(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,5})?|\"[^\"\\\\]*\"") {
+    fn reading_any_claim_does_not_panic(name in "orderId|amount|currency|exp|nbf|aud", value in "-?[0-9]{1,25}(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,5})?|\"[^\"\\\\]*\"") {
         let _ = claims(&claims_with(&name, Some(&value)));
     }
 }

@@ -1,4 +1,4 @@
-//! A quote as a token, and the claims in it.
+//! The token of a quote, and its claims.
 
 use std::time::Duration;
 
@@ -14,59 +14,59 @@ use crate::domain::json::{Json, Object};
 use crate::domain::payment::Payment;
 use crate::domain::time::Timestamp;
 
-/// How long after its `exp`, or before its `nbf`, a quote is still or already good: clocks differ.
+/// Tolerance for clock differences when comparing `exp` and `nbf`.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// The most bytes of a token: room for any order id, however it is escaped.
+/// Maximum size of a token in bytes. Any order id fits, however it is escaped.
 pub(super) const MAX_TOKEN: usize = 4096;
 
-/// The last second of the year 9999. A time beyond it was given in milliseconds and would never come.
+/// The last second of the year 9999. A greater value is a time in milliseconds by mistake.
 const LATEST_SECOND: u64 = 253_402_300_799;
 
-/// What a caller gave as its quote.
+/// The quote of a request, not yet verified.
 #[derive(Clone, Debug)]
 pub struct Token(pub(super) SecretString);
 
 impl Token {
-    /// Reads the request's field.
+    /// Reads the request field.
     ///
     /// # Errors
-    /// Where it is not a string.
+    /// If it is not a string.
     pub fn read(value: &Json) -> Result<Self, FieldProblem> {
         let text = value.as_str().ok_or("must be a string")?;
         Ok(Self(text.into()))
     }
 }
 
-/// Why there is no good quote: a clause about "it".
+/// Why there is no valid quote: a clause about "it".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuoteError {
-    /// None was given.
+    /// The request has no quote.
     #[error("it is missing")]
     Missing,
-    /// More than 4096 bytes.
+    /// It has more than 4096 bytes.
     #[error("it is too long")]
     TooLong,
-    /// Not a JWT, or one with another algorithm, with critical headers or for another audience.
+    /// It is not a JWT, or it has another algorithm, critical headers or an audience.
     #[error("it is not a JWT for this purpose, signed with HS256")]
     Unsuitable,
-    /// Signed by somebody else.
+    /// Its signature does not verify.
     #[error("it is not signed with the shop's key")]
     Forged,
-    /// A claim is missing or wrong.
+    /// A claim is missing or invalid.
     #[error("its {0}")]
     Claim(&'static str),
-    /// Its `exp` is over.
+    /// Its `exp` has passed.
     #[error("it has expired")]
     Expired,
 }
 
-/// What a good quote is good for.
+/// Whether a verified quote may begin a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuoteValidity {
-    /// A payment may begin.
+    /// It may begin a payment.
     Valid,
-    /// Its time is over: no payment may begin, but one that has begun may go on.
+    /// It can no longer begin a payment, but continues one that has begun.
     Expired,
 }
 
@@ -88,7 +88,7 @@ impl Quote {
         }
     }
 
-    /// The claims in which it differs from a payment that is asked for. Amounts compare by value.
+    /// The names of the claims that differ from the intent. Amounts are compared by value.
     pub(super) fn differences(&self, intent: &Payment) -> Vec<&'static str> {
         let order_id = intent.order_id.as_ref().map(|order_id| order_id.as_str());
         [
@@ -102,16 +102,17 @@ impl Quote {
     }
 }
 
+/// Verifies a token and reads its claims. Does not check `exp`: see [`Quote::validity`].
 pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> Result<Quote, QuoteError> {
     let token = token.expose_secret();
     if token.len() > MAX_TOKEN {
         return Err(QuoteError::TooLong);
     }
     let mut validation = Validation::new(Algorithm::HS256);
-    // Read below, exactly and by our own clock: whoever replays a key may come with an expired quote.
+    // `exp` is checked later, by our own clock: a request that continues a payment may have an expired quote.
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
-    // Whoever was first has installed it.
+    // An error means that it is already installed.
     let _ = HS256.install_default();
     let jwt = decode::<Box<RawValue>>(token, key, &validation).map_err(|error| {
         if matches!(error.kind(), ErrorKind::InvalidSignature) {
@@ -120,13 +121,13 @@ pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> R
             QuoteError::Unsuitable
         }
     })?;
-    // We know no extension that a signer could insist on (RFC 7515, section 4.1.11). The crate accepts `b64`.
+    // We support no critical extension (RFC 7515, section 4.1.11), but the crate accepts `b64`.
     if jwt.header.crit.is_some() {
         return Err(QuoteError::Unsuitable);
     }
     let claims = Json::parse(jwt.claims.get().as_bytes()).map_err(|_| QuoteError::Unsuitable)?;
     let claims = claims.as_object().ok_or(QuoteError::Unsuitable)?;
-    // A quote names no audience (RFC 7519, section 4.1.3). The crate reads `null` as an absent claim.
+    // A quote must not have an audience (RFC 7519, section 4.1.3), but the crate ignores `null`.
     if claims.get("aud").is_some() {
         return Err(QuoteError::Unsuitable);
     }
@@ -136,9 +137,9 @@ pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> R
 fn quote(claims: &Object, now: Timestamp) -> Result<Quote, QuoteError> {
     const AMOUNT: &str = "amount must be a decimal number in a string";
     let text = |name, wrong| claims.str(name).ok_or(QuoteError::Claim(wrong));
-    let expires_at = claims.get("exp").and_then(moment);
+    let expires_at = claims.get("exp").and_then(numeric_date);
     if let Some(value) = claims.get("nbf")
-        && moment(value).is_none_or(|not_before| not_before > now.plus(SKEW))
+        && numeric_date(value).is_none_or(|not_before| not_before > now.plus(SKEW))
     {
         return Err(QuoteError::Claim(
             "nbf must be a number of seconds since 1970, and past",
@@ -152,11 +153,11 @@ fn quote(claims: &Object, now: Timestamp) -> Result<Quote, QuoteError> {
     })
 }
 
-/// A NumericDate (RFC 7519, section 2). A fraction of a second is dropped.
-fn moment(value: &Json) -> Option<Timestamp> {
+/// Reads a NumericDate (RFC 7519, section 2). Fractions of a second are dropped.
+fn numeric_date(value: &Json) -> Option<Timestamp> {
     let Json::Number(text) = value else { return None };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    // Anything but digits is an exponent.
+    // An exponent is refused.
     let is_plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = seconds
         .parse::<u64>()

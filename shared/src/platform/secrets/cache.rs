@@ -1,9 +1,8 @@
-//! Secrets from Secrets Manager, cached.
+//! A cache for secrets.
 //!
-//! Guarantees: one fetch at a time however many ask; a secret that cannot be fetched anew is used on (stale on error);
-//! at most one forced refresh a minute, whoever forces it, so that nobody's forgeries cost more; what is signed with a
-//! webhook secret that was stored a minute before verifies, whatever is forged meanwhile; no secret is shown by `Debug`
-//! or by an error.
+//! Guarantees: only one fetch runs at a time. If a secret cannot be renewed, the stale one stays in use. At most one
+//! refresh per minute is forced, so forged webhooks cannot cause more calls. A webhook signed with a secret that was
+//! stored at least a minute ago verifies, even if others were forged since. Neither `Debug` nor errors show a secret.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,51 +18,50 @@ use crate::platform::metrics;
 use crate::platform::secrets::keys::{FromVersions, WebhookSecrets};
 use crate::platform::secrets::manager::{SecretError, SecretSource, SecretsManager};
 
-/// How many seconds a secret is good before it is fetched anew; drawn from a range, so that environments do not ask all
-/// at once.
+/// How many seconds a secret is cached. Drawn at random, so that the environments do not all renew it at once.
 const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 
-/// How long to wait for a secret anew where there is a stale one: less than whoever asks waits for both.
+/// How long a renewal may take before the stale secret is used. Shorter than the callers' own time limits.
 const RENEWAL_LIMIT: Duration = Duration::from_millis(1200);
 
-/// How long to use a stale secret on before trying again.
+/// How long a stale secret stays in use before the next attempt to renew it.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(5);
 
-/// How often a refresh may be forced.
-const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Minimum time between two forced refreshes.
+const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A cached secret, read as `T` from one member of its JSON.
+/// A cached secret, read as `T` from one member of the secret's JSON.
 #[derive(Debug)]
 pub struct SecretCache<T, S = SecretsManager> {
     source: S,
     member: &'static str,
     state: Mutex<State<T>>,
-    /// Held by whoever fetches.
+    /// Held during a fetch.
     fetching: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State<T> {
     value: Option<Arc<T>>,
-    good_until: Timestamp,
-    /// When a refresh was last forced, and why it failed.
-    forced: Option<(Timestamp, Option<SecretError>)>,
+    fresh_until: Timestamp,
+    /// When a refresh was last forced, and the error if it failed.
+    last_forced: Option<(Timestamp, Option<SecretError>)>,
 }
 
 impl<T> State<T> {
     fn keep(&mut self, value: Arc<T>, now: Timestamp) {
         self.value = Some(value);
-        self.good_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
+        self.fresh_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
     }
 }
 
 impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
-    /// A cache of `member` of the secret that `source` fetches. Fetches nothing yet.
+    /// An empty cache for `member` of the secret from `source`.
     pub fn new(source: S, member: &'static str) -> Self {
         let state = State {
             value: None,
-            good_until: Timestamp::from_millis(0),
-            forced: None,
+            fresh_until: Timestamp::from_millis(0),
+            last_forced: None,
         };
         Self {
             source,
@@ -73,111 +71,115 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         }
     }
 
-    /// The secret.
+    /// The secret, fetched if it is not cached or its time is over.
     ///
     /// # Errors
-    /// Where it was never fetched and cannot be now.
+    /// [`SecretError`] if it cannot be fetched and none is cached.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
         if let Some(value) = self.fresh(now) {
             return Ok(value);
         }
         let _fetching = self.fetching.lock().await;
-        // Whoever held the lock before may have fetched it.
+        // The previous holder of the lock may have fetched it.
         if let Some(value) = self.fresh(now) {
             return Ok(value);
         }
         let Some(stale) = self.with_state(|state| state.value.clone()) else {
-            return self.fetch(now).await;
+            return self.renew(now).await;
         };
-        let renewed = timeout(RENEWAL_LIMIT * timeout_scale(&ENVIRONMENT), self.read(now)).await;
-        let renewed = renewed.unwrap_or_else(|_| Err(SecretError::Unavailable("no answer in time".to_owned())));
-        Ok(self.note(renewed, now).unwrap_or(stale))
+        let renewed = timeout(RENEWAL_LIMIT * timeout_scale(&ENVIRONMENT), self.fetch(now)).await;
+        let renewed = renewed.unwrap_or_else(|_| {
+            Err(SecretError::Unavailable(
+                "Secrets Manager did not respond in time".to_owned(),
+            ))
+        });
+        Ok(self.store(renewed, now).unwrap_or(stale))
     }
 
-    /// Fetches the secret anew although it is not old, because what was done with it failed; at most once a minute.
+    /// Fetches the secret before its time is over, because its use failed. At most once a minute.
     ///
-    /// `None` where it was fetched within the last minute: nothing newer is known then.
+    /// `None` if a refresh was already forced within the last minute and there is nothing newer.
     ///
     /// # Errors
-    /// Where it cannot be fetched, or could not be within the last minute: whether there is a newer one is not known
-    /// then.
+    /// [`SecretError`] if the fetch fails, or the last one within the same minute failed. Whether there is a newer
+    /// secret is unknown then.
     pub async fn refresh(&self, now: Timestamp) -> Result<Option<Arc<T>>, SecretError> {
         let _fetching = self.fetching.lock().await;
-        let last = self.with_state(|state| state.forced.clone());
-        if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_EVERY) {
+        let last = self.with_state(|state| state.last_forced.clone());
+        if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_INTERVAL) {
             return failure.map_or(Ok(None), Err);
         }
-        // Noted before, since whoever asks may give up waiting: it was asked for all the same.
-        let given_up = SecretError::Unavailable("given up".to_owned());
-        self.with_state(|state| state.forced = Some((now, Some(given_up))));
-        self.fetch(now).await.map(Some)
+        // Recorded before the fetch, so that it counts even if the caller stops waiting for it.
+        let abandoned = SecretError::Unavailable("the refresh was abandoned".to_owned());
+        self.with_state(|state| state.last_forced = Some((now, Some(abandoned))));
+        self.renew(now).await.map(Some)
     }
 
-    /// Fetches the secret before anybody asks for it. A failure harms nobody yet, so it is neither counted nor told.
+    /// Fetches the secret in advance. Errors are ignored: the first request will report them.
     pub async fn warm_up(&self, now: Timestamp) {
         let _fetching = self.fetching.lock().await;
-        if let Ok(value) = self.read(now).await {
+        if let Ok(value) = self.fetch(now).await {
             self.with_state(|state| state.keep(value, now));
         }
     }
 
-    async fn read(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+    async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
         let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
         let versions = self.source.fetch(previous_since).await?;
         T::from_versions(&versions, self.member).map(Arc::new)
     }
 
-    /// Fetches the secret and keeps it.
-    async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
-        let read = self.read(now).await;
-        self.note(read, now)
+    /// Fetches the secret and caches it.
+    async fn renew(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+        let result = self.fetch(now).await;
+        self.store(result, now)
     }
 
-    /// Keeps what was read, or goes on with what there is for a while.
-    fn note(&self, read: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
+    /// Caches a fetched secret. If the fetch failed, logs it and keeps the stale secret for a while.
+    fn store(&self, result: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
         self.with_state(|state| {
-            // Whatever fetches, a refresh asked for within its minute is answered by how the last fetch went.
-            if let Some((_, failure)) = &mut state.forced {
-                *failure = read.as_ref().err().cloned();
+            // Any later fetch also decides whether a forced refresh within the same minute succeeds.
+            if let Some((_, failure)) = &mut state.last_forced {
+                *failure = result.as_ref().err().cloned();
             }
-            match &read {
+            match &result {
                 Ok(value) => state.keep(Arc::clone(value), now),
                 Err(error) => {
                     tracing::error!(
                         secret = self.source.id(),
                         error = %error,
                         stale = state.value.is_some(),
-                        "secret not fetched"
+                        "failed to read secret"
                     );
-                    metrics::secret_unreadable();
-                    state.good_until = now.plus(RETRY_AFTER_ERROR);
+                    metrics::secret_found_unreadable();
+                    state.fresh_until = now.plus(RETRY_AFTER_ERROR);
                 }
             }
         });
-        read
+        result
     }
 
     fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
-        self.with_state(|state| state.value.clone().filter(|_| now < state.good_until))
+        self.with_state(|state| state.value.clone().filter(|_| now < state.fresh_until))
     }
 
-    /// No guarded code can panic, so a poisoned lock holds a good state.
+    /// The state is valid even if the lock is poisoned, because no code under the lock can panic.
     fn with_state<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> R {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
-    /// Whether there are `signatures`, and all of them are the body's under a secret that is good now. Where they are
-    /// not, the secret may have been rotated since it was fetched, and is looked up once more.
+    /// Whether there is at least one signature and all of them verify with the secrets valid at `now`. If one does not,
+    /// the secret is refreshed once, because it may have been rotated.
     ///
     /// # Errors
-    /// Where the secret cannot be fetched, so that nothing is known of the signatures.
+    /// [`SecretError`] if the secret cannot be fetched: nothing is known about the signatures then.
     pub async fn verifies(&self, body: &[u8], signatures: &[Signature], now: Timestamp) -> Result<bool, SecretError> {
         if signatures.is_empty() {
             return Ok(false);
         }
-        let are_good = |secrets: &WebhookSecrets| {
+        let are_valid = |secrets: &WebhookSecrets| {
             secrets
                 .verifier(now)
                 .is_some_and(|verifier| signatures.iter().all(|signature| verifier.verifies(body, signature)))
@@ -188,13 +190,13 @@ impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
             tracing::error!(
                 secret,
                 member,
-                "no webhook verifies: the secret has nothing in this member"
+                "webhooks cannot be verified: the secret has no value in this member"
             );
         }
-        if are_good(&secrets) {
+        if are_valid(&secrets) {
             return Ok(true);
         }
-        Ok(self.refresh(now).await?.is_some_and(|fresh| are_good(&fresh)))
+        Ok(self.refresh(now).await?.is_some_and(|fresh| are_valid(&fresh)))
     }
 }
 

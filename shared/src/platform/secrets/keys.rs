@@ -1,4 +1,4 @@
-//! What secrets are read as.
+//! The types that secrets are read as.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::domain::time::Timestamp;
 use crate::domain::webhook_signature::{Verifier, WebhookSecret};
 use crate::platform::secrets::manager::{SecretError, Versions};
 
-/// How long the previous version of a secret to verify with is good after the current one was made.
+/// How long the previous version of a verification secret stays valid after the current one was created.
 pub(crate) const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A key for calling a provider: one member of a secret's JSON.
+/// A key for calling a provider, from one member of a secret's JSON.
 #[derive(Clone, Debug)]
 pub struct ApiKey(pub SecretString);
 
-/// Not in constant time: both are ours.
+/// Not in constant time: both keys are our own.
 impl PartialEq for ApiKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
     }
 }
 
-/// The secrets that webhooks are signed with: one member of a secret's JSON, now and before.
+/// The secrets that verify webhooks, from one member of the current and previous version of a secret's JSON.
 #[derive(Clone, Debug)]
 pub struct WebhookSecrets {
     pub(super) current: Option<WebhookSecret>,
@@ -32,34 +32,37 @@ pub struct WebhookSecrets {
 }
 
 impl WebhookSecrets {
-    /// The verifier for this moment. `None` where there is no secret to verify with.
+    /// The verifier with the secrets valid at `now`. `None` if there is no current secret.
     pub fn verifier(&self, now: Timestamp) -> Option<Verifier> {
         let previous = self.previous.clone().filter(|_| now < self.created_at.plus(ROTATION));
         Some(Verifier::new(self.current.clone()?, previous))
     }
 }
 
-/// What a secret is read as.
+/// A type that a secret is read as.
 pub trait FromVersions: Sized {
-    /// How far back a rotation must lie for the previous version not to matter; `None` where it never does.
+    /// How long after a rotation the previous version is still needed; `None` if it never is.
     const PREVIOUS_WITHIN: Option<Duration>;
 
-    /// Reads it.
+    /// Reads the value from a member of the secret's JSON.
     ///
     /// # Errors
-    /// Where it has the wrong shape.
+    /// [`SecretError::Malformed`] if the secret does not have the required format.
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError>;
 }
 
-/// A member of a secret's JSON; `None` where there is none of that name.
+/// A string member of a secret's JSON; `None` if there is no such member.
+///
+/// # Errors
+/// [`SecretError::Malformed`] if the secret is not a JSON object, or the member not a string.
 pub(crate) fn member_of(secret: &SecretString, member: &'static str) -> Result<Option<String>, SecretError> {
-    let wrong = || SecretError::Malformed(member);
-    let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| wrong())?;
-    let object: &Object = json.as_object().ok_or_else(wrong)?;
+    let malformed = || SecretError::Malformed(member);
+    let json = Json::parse(secret.expose_secret().as_bytes()).map_err(|_| malformed())?;
+    let object: &Object = json.as_object().ok_or_else(malformed)?;
     match object.get(member) {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text.clone())),
-        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => Err(wrong()),
+        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => Err(malformed()),
     }
 }
 
@@ -75,7 +78,7 @@ impl FromVersions for ApiKey {
 impl FromVersions for WebhookSecrets {
     const PREVIOUS_WITHIN: Option<Duration> = Some(ROTATION);
 
-    /// An absent or empty secret is no error: nothing verifies then.
+    /// A missing or blank secret is no error: no webhook verifies then.
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
         let secret = |text: Option<String>| text.as_deref().and_then(WebhookSecret::new);
         let previous = versions

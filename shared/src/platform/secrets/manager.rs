@@ -1,4 +1,4 @@
-//! Secrets Manager.
+//! Fetching secrets from Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
@@ -8,43 +8,47 @@ use crate::domain::time::Timestamp;
 use crate::platform::aws;
 use crate::platform::failpoint::{ExternalCall, wrap};
 
-/// A secret could not be had. The text says what to do, and holds nothing of the secret.
+/// A secret could not be read. The text says what to do, and contains nothing of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager cannot be reached or refused.
+    /// Secrets Manager could not be reached, or refused the request.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no such secret, or it was never given a value.
-    #[error("it does not exist in this region, or has no value: create it, or give the function another id")]
+    /// The secret does not exist or has no value.
+    #[error("the secret does not exist in this region, or has no value: create it, or configure another id")]
     NotFound,
-    /// The secret is not what the function needs.
-    #[error("it must be a JSON object with a text in {0}: store that with aws secretsmanager put-secret-value")]
+    /// The secret does not have the required format.
+    #[error("the secret must be a JSON object with a string in {0}: store it with aws secretsmanager put-secret-value")]
     Malformed(&'static str),
 }
 
-/// The versions of a secret that can be good.
+/// The versions of a secret that can be valid.
 #[derive(Clone, Debug)]
 pub struct Versions {
     /// `AWSCURRENT`.
     pub current: SecretString,
-    /// When the current version was made.
+    /// When the current version was created.
     pub created_at: Timestamp,
-    /// `AWSPREVIOUS`, where there is one and it is asked for.
+    /// `AWSPREVIOUS`, if it was requested and exists.
     pub previous: Option<SecretString>,
 }
 
-/// Where secrets come from.
+/// A source of one secret.
 pub trait SecretSource: Send + Sync {
-    /// Fetches a secret's versions; the previous one only where `created_at` lies after `previous_since`.
+    /// Fetches the secret's versions. The previous version is included only if the current one was created after
+    /// `previous_since`.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the secret cannot be fetched.
     fn fetch(&self, previous_since: Option<Timestamp>) -> impl Future<Output = Result<Versions, SecretError>> + Send;
 
-    /// What whoever looks after it knows it by.
+    /// The secret's id, for logs.
     fn id(&self) -> &str {
         "secret"
     }
 }
 
-/// One secret in Secrets Manager.
+/// A secret in Secrets Manager.
 #[derive(Clone, Debug)]
 pub struct SecretsManager {
     client: Client,
@@ -52,12 +56,12 @@ pub struct SecretsManager {
 }
 
 impl SecretsManager {
-    /// The secret `id`, a name or an ARN.
+    /// The secret with this id: a name or an ARN.
     pub fn new(client: Client, id: String) -> Self {
         Self { client, id }
     }
 
-    /// A stage of the secret; `None` where there is no version at that stage.
+    /// The secret's version at a stage, with its creation time; `None` if there is no version at that stage.
     async fn stage(&self, call: ExternalCall, stage: &str) -> Result<Option<(SecretString, Timestamp)>, SecretError> {
         let request = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
         let output = match wrap(call, request.send()).await {
@@ -70,14 +74,14 @@ impl SecretsManager {
                 return Ok(None);
             }
             Err(error) => {
-                let why = match error.code() {
+                let reason = match error.code() {
                     None => "no connection to Secrets Manager".to_owned(),
                     Some(code) => match aws::hint(code) {
                         Some(hint) => format!("{code}: {hint} (secretsmanager:GetSecretValue)"),
                         None => code.to_owned(),
                     },
                 };
-                return Err(SecretError::Unavailable(why));
+                return Err(SecretError::Unavailable(reason));
             }
         };
         let created_at = output
@@ -85,7 +89,7 @@ impl SecretsManager {
             .and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
         let text = output
             .secret_string
-            .ok_or_else(|| SecretError::Unavailable("it is binary".to_owned()))?;
+            .ok_or_else(|| SecretError::Unavailable("the secret is binary, not text".to_owned()))?;
         Ok(Some((text.into(), Timestamp::from_millis(created_at.unwrap_or(0)))))
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets: fetched, cached, and read as what they are.
+//! Secrets: fetching, caching and reading them.
 
 mod cache;
 mod keys;
@@ -6,5 +6,6 @@ mod manager;
 
 pub use cache::SecretCache;
 pub use keys::{ApiKey, FromVersions, WebhookSecrets};
+#[cfg(feature = "creation")]
 pub(crate) use keys::{ROTATION, member_of};
 pub use manager::{SecretError, SecretSource, SecretsManager, Versions};

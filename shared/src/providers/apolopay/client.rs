@@ -1,7 +1,7 @@
 //! Creating a preorder at ApoloPay.
 //!
-//! ApoloPay knows no idempotency key and no status call: a preorder whose answer was lost may exist all the same.
-//! Unpaid it holds no money; paid, its webhook names our payment, because our id travels in the metadata.
+//! ApoloPay has neither idempotency keys nor a status query, so a preorder may exist although its response was lost. If
+//! it is paid, its webhook names our payment, because the metadata contains our id.
 
 use lambda_http::http::HeaderMap;
 use secrecy::SecretString;
@@ -15,19 +15,19 @@ use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
 use crate::providers::http_client::{HttpClient, Refusal, Reply, secret_header, shown_code};
 
-/// The provider's real host.
+/// The base URL of the real provider.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";
 
-/// A preorder about to be created.
+/// A call that creates a preorder.
 #[derive(Debug)]
 pub struct Preorder<'a> {
-    /// The client to call with.
+    /// The HTTP client.
     pub client: &'a HttpClient,
-    /// The provider's base URL, without a slash at its end.
+    /// The provider's base URL, without a trailing slash.
     pub base_url: &'a str,
-    /// The secret key.
+    /// The API key.
     pub secret_key: SecretString,
-    /// The metadata to send, our id in it.
+    /// The metadata to send, including our payment id.
     pub metadata: Redacted<Object>,
 }
 
@@ -48,26 +48,25 @@ impl Gateway for Preorder<'_> {
             amount: payment.money.amount(),
             metadata: self.metadata.expose(),
         };
-        let body = serde_json::to_string(&body).map_err(|_| CallError::unusable("our own request"))?;
+        let body = serde_json::to_string(&body).map_err(|_| CallError::unusable("request could not be built"))?;
         let url = format!("{}/payment-button/process/preorder", self.base_url);
-        read(self.client.post(&url, headers, body).await?)
+        read_response(self.client.post(&url, headers, body).await?)
     }
 }
 
-/// Reads what ApoloPay answered.
+/// Reads ApoloPay's response to the creation of a preorder.
 ///
 /// # Errors
-/// [`CallError`] where the answer is a refusal, or has no process id.
-pub fn read(reply: Reply) -> Result<Accepted, CallError> {
-    // Words like `message` stand in good replies too: what has no process id then is an error of the provider's, not a
-    // refusal.
+/// [`CallError`] if the request was rejected, or the response has no process id.
+pub fn read_response(reply: Reply) -> Result<Accepted, CallError> {
+    // A successful response can have a `message` too, so it is never a refusal.
     let refusal = if reply.status.is_success() {
         |_: &Object| None
     } else {
         refusal
     };
-    let reply = reply.accepted(refusal)?;
-    let reference = process_id(&reply).ok_or_else(|| CallError::unusable("no process id"))?;
+    let body = reply.into_success(refusal)?;
+    let reference = process_id(&body).ok_or_else(|| CallError::unusable("no process id"))?;
     Ok(Accepted {
         checkout_session: CheckoutSession {
             reference,
@@ -78,38 +77,38 @@ pub fn read(reply: Reply) -> Result<Accepted, CallError> {
     })
 }
 
-/// `result.id` is what every official client reads, `processId` what is documented.
-fn process_id(reply: &Object) -> Option<Reference> {
-    let result = reply.get("result").and_then(Json::as_object);
+/// The process id: in `result.id`, which the official clients read, or in `processId`, which is documented.
+fn process_id(body: &Object) -> Option<Reference> {
+    let result = body.get("result").and_then(Json::as_object);
     let places = [
         result.and_then(|result| result.str("id")),
-        reply.str("processId"),
+        body.str("processId"),
         result.and_then(|result| result.str("processId")),
     ];
     places.into_iter().flatten().find_map(Reference::parse_uuid)
 }
 
-/// The NestJS shape of an error: `statusCode`, `error`, and `message` as a string or an array of them.
-fn refusal(reply: &Object) -> Option<Refusal> {
-    let is_error = reply.get("statusCode").is_some() || reply.get("message").is_some();
-    is_error.then(|| Refusal(reply.str("code").or_else(|| reply.str("error")).and_then(shown_code)))
+/// Recognises NestJS's error format: `statusCode`, `error`, and `message` as a string or an array of strings.
+fn refusal(body: &Object) -> Option<Refusal> {
+    let is_error = body.get("statusCode").is_some() || body.get("message").is_some();
+    is_error.then(|| Refusal(body.str("code").or_else(|| body.str("error")).and_then(shown_code)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Object {
+    fn object(text: &str) -> Object {
         Json::parse(text.as_bytes()).unwrap().as_object().unwrap().clone()
     }
 
     #[test]
-    fn every_shape_of_reply_gives_its_process_id() {
+    fn process_id_is_read_from_every_response_format() {
         let (a, b) = (
             "a1b2c3d4-e5f6-7890-abcd-ef1234567890",
             "b1b2c3d4-e5f6-7890-abcd-ef1234567890",
         );
-        for (reply, id) in [
+        for (body, id) in [
             (format!(r#"{{"processId":"{a}"}}"#), Some(a)),
             (
                 format!(r#"{{"status":"success","message":"ok","result":{{"id":"{a}"}}}}"#),
@@ -123,13 +122,13 @@ mod tests {
             (r#"{"processId":42}"#.to_owned(), None),
             (r#"{"status":"success","result":null}"#.to_owned(), None),
         ] {
-            assert_eq!(process_id(&read(&reply)).as_ref().map(Reference::as_str), id, "{reply}");
+            assert_eq!(process_id(&object(&body)).as_ref().map(Reference::as_str), id, "{body}");
         }
     }
 
     #[test]
-    fn refusals() {
-        let code = |text: &str| refusal(&read(text)).map(|Refusal(code)| code);
+    fn error_body_is_a_refusal_with_its_code() {
+        let code = |text: &str| refusal(&object(text)).map(|Refusal(code)| code);
         assert_eq!(
             code(r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#),
             Some(None)

@@ -1,7 +1,7 @@
-//! ApoloPay SmartPay: US dollars paid in USDT, one call to create a preorder, and a webhook when it is paid.
+//! ApoloPay SmartPay: amounts in US dollars, paid in USDT. One call creates a preorder; a webhook reports the payment.
 //!
-//! The published documentation and the provider's own clients disagree on the reply, on the signature's header and on
-//! the webhook's body, so every shape of both is accepted.
+//! The documentation and the provider's own clients disagree about the response, the signature header and the webhook
+//! body, so all known formats are accepted.
 
 #[cfg(feature = "provider-client")]
 pub mod client;

@@ -1,13 +1,13 @@
 //! Creating an APM payment at FinvyPay.
 //!
-//! The answer is compared with what was asked: a payment of another amount, currency or order is never handed to a
-//! buyer. Nothing that the answer says makes a payment completed; only a webhook or the status call does.
+//! Guarantees: a buyer never gets a payment whose amount, currency or order differs from the request. The response
+//! alone never completes a payment; only a webhook or a status query does.
 
-use lambda_http::http::HeaderValue;
+use lambda_http::http::header::AUTHORIZATION;
+use lambda_http::http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::authorization;
 use crate::domain::fact::Outcome;
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
@@ -16,50 +16,51 @@ use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::Environment;
 use crate::domain::redacted::Redacted;
 use crate::domain::time::Timestamp;
+use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Refusal, Reply, is_web_page, shown_code};
+use crate::providers::http_client::{HttpClient, Refusal, Reply, is_web_page, secret_header, shown_code};
 use crate::providers::notification::read_amount;
 
-/// The provider's real host.
+/// The base URL of the real provider.
 pub const BASE_URL: &str = "https://api.finvypay.com";
 
-/// What the buyer and the shop gave, to be passed on and not stored.
+/// Data from the buyer and the shop that is sent to the provider but not stored.
 #[derive(Debug)]
 pub struct Details {
     /// The buyer's first name.
     pub first_name: Redacted<String>,
     /// The buyer's last name.
     pub last_name: Redacted<String>,
-    /// The buyer's e-mail address.
+    /// The buyer's email address.
     pub email: Redacted<String>,
-    /// The buyer's telephone number.
+    /// The buyer's phone number.
     pub phone_number: Option<Redacted<String>>,
-    /// What is bought.
+    /// A description of the order.
     pub description: Option<String>,
-    /// Where the buyer lands after success.
+    /// The page to which the buyer returns after paying.
     pub return_url: String,
-    /// Where the buyer lands after giving up.
+    /// The page to which the buyer returns after cancelling.
     pub cancel_url: Option<String>,
-    /// The shop's capabilities at the provider; its primary one by default.
+    /// The shop's merchant profile at the provider; by default the primary one.
     pub merchant_profile_id: Option<u64>,
 }
 
-/// An APM payment about to be created.
+/// A call that creates an APM payment.
 #[derive(Debug)]
 pub struct ApmPayment<'a> {
-    /// The client to call with.
+    /// The HTTP client.
     pub client: &'a HttpClient,
-    /// The provider's base URL, without a slash at its end.
+    /// The provider's base URL, without a trailing slash.
     pub base_url: &'a str,
-    /// Which of the provider's systems.
+    /// The provider's system to call.
     pub environment: Environment,
     /// The API key.
     pub api_key: SecretString,
-    /// Where the provider reports to.
+    /// The URL for the provider's webhooks.
     pub webhook_url: &'a str,
-    /// What to pass on.
+    /// Data from the buyer and the shop.
     pub details: &'a Details,
-    /// The metadata to send, our id in it.
+    /// The metadata to send, including our payment id.
     pub metadata: Redacted<Object>,
 }
 
@@ -115,82 +116,72 @@ impl Gateway for ApmPayment<'_> {
         let mut headers = authorization(&self.api_key)?;
         headers.insert(
             "idempotency-key",
-            key.map_err(|_| CallError::unusable("our own request"))?,
+            key.map_err(|_| CallError::unusable("request could not be built"))?,
         );
         let body = self
             .body(payment)
-            .ok_or_else(|| CallError::unusable("our own request"))?;
+            .ok_or_else(|| CallError::unusable("request could not be built"))?;
         let url = format!("{}/api/v1/{}/apm", self.base_url, self.environment);
-        read(self.client.post(&url, headers, body).await?, payment)
+        read_response(self.client.post(&url, headers, body).await?, payment)
     }
 }
 
-/// `{"success":false,"error":{"code":…}}`, or without `error` but with a `message`.
-fn refusal(reply: &Object) -> Option<Refusal> {
-    let error = reply.get("error").and_then(Json::as_object);
-    let success = reply.get("success");
-    // A message alone is a refusal only where nothing was made.
-    let only_talks = success.is_none() && reply.get("message").is_some() && reply.get("data").is_none();
-    let is_refusal = error.is_some() || only_talks || success.is_some_and(|success| *success != Json::Bool(true));
+/// The headers of every call.
+pub(super) fn authorization(api_key: &SecretString) -> Result<HeaderMap, CallError> {
+    let value = secret_header("Bearer ", api_key).ok_or(CallError::KeyRefused)?;
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
+/// Recognises an error body: `{"success":false,"error":{"code":…}}`, or only a `message`.
+fn refusal(body: &Object) -> Option<Refusal> {
+    let error = body.get("error").and_then(Json::as_object);
+    let success = body.get("success");
+    let is_only_message = success.is_none() && body.get("message").is_some() && body.get("data").is_none();
+    let is_refusal = error.is_some() || is_only_message || success.is_some_and(|success| *success != Json::Bool(true));
     is_refusal.then(|| Refusal(error.and_then(|error| error.str("code")).and_then(shown_code)))
 }
 
-/// Reads what FinvyPay answered when `payment` was to be created.
+/// Reads FinvyPay's response to the creation of `payment`.
 ///
 /// # Errors
-/// [`CallError`] where the answer is a refusal, has no id, or is not about what was asked for.
-pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
-    let reply = reply.accepted(refusal)?;
-    let data = reply
+/// [`CallError`] if the payment was rejected, the response has no payment id, or it does not match the request.
+pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
+    let body = reply.into_success(refusal)?;
+    let data = body
         .get("data")
         .and_then(Json::as_object)
-        .ok_or_else(|| CallError::unusable("no data"))?;
-    let [by_payment, by_transaction] =
-        ["paymentId", "transactionId"].map(|name| data.str(name).and_then(Reference::parse));
-    let references: Vec<Reference> = [&by_payment, &by_transaction].into_iter().flatten().cloned().collect();
+        .ok_or_else(|| CallError::unusable("no `data`"))?;
+    let references: Vec<Reference> = ["paymentId", "transactionId"]
+        .into_iter()
+        .filter_map(|name| data.str(name).and_then(Reference::parse))
+        .collect();
     let reference = references
         .first()
         .cloned()
         .ok_or_else(|| CallError::unusable("no payment id"))?;
-    let unusable = |reason| {
-        Err(CallError::Unusable {
-            reason,
-            references: references.clone(),
-        })
+    let unusable = |reason| CallError::Unusable {
+        reason,
+        references: references.clone(),
     };
-
-    let other =
-        |name, same: &dyn Fn(&Json) -> bool| data.get(name).is_some_and(|value| *value != Json::Null && !same(value));
-    let same_amount = |value: &Json| read_amount(Some(value)).is_some_and(|value| payment.money.equals_major(&value));
-    let order_id = payment.order_id.as_ref().map(|order_id| order_id.as_str());
-    if other("amount", &same_amount)
-        || other("currency", &|value| {
-            value
-                .as_str()
-                .is_some_and(|code| code.eq_ignore_ascii_case(payment.money.currency().code()))
-        })
-    {
-        return unusable("other money than asked for");
+    if !has_money_of(data, payment) {
+        return Err(unusable("another amount or currency than requested"));
     }
-    if other("orderId", &|value| value.as_str() == order_id) {
-        // Its ids may be that other order's payment: they are not claimed.
-        return Err(CallError::unusable("another order than asked for"));
+    if !has_order_of(data, payment) {
+        // The ids may belong to the payment of that other order, so they are not returned.
+        return Err(CallError::unusable("another order than requested"));
     }
-    let is_failure = |word: &&str| matches!(super::outcome(word), Some(Outcome::Failed | Outcome::Cancelled));
-    if let Some(word) = [reply.str("status"), data.str("status")]
-        .into_iter()
-        .flatten()
-        .find(is_failure)
-    {
+    let is_failure = |name: &&str| matches!(outcome(name), Some(Outcome::Failed | Outcome::Cancelled));
+    let mut statuses = [body.str("status"), data.str("status")].into_iter().flatten();
+    if let Some(name) = statuses.find(is_failure) {
         return Err(CallError::Rejected {
-            code: shown_code(word),
+            code: shown_code(name),
             references,
         });
     }
     let redirect_url = match data.get("redirectUrl") {
         None | Some(Json::Null) => None,
         Some(Json::String(url)) if is_web_page(url) => Some(url.clone()),
-        Some(_) => return unusable("a redirect to something else than a web page"),
+        Some(_) => return Err(unusable("the redirect URL is not a web page")),
     };
     let expires_at = data.str("expiresAt").and_then(Timestamp::parse_rfc3339);
     Ok(Accepted {
@@ -201,6 +192,25 @@ pub fn read(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
         },
         references,
     })
+}
+
+/// Whether the response has no amount and currency, or those of the payment.
+fn has_money_of(data: &Object, payment: &Payment) -> bool {
+    let code = payment.money.currency().code();
+    let same_amount = |value: &Json| read_amount(Some(value)).is_some_and(|amount| payment.money.equals_major(&amount));
+    let same_currency = |value: &Json| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case(code));
+    given(data, "amount").is_none_or(same_amount) && given(data, "currency").is_none_or(same_currency)
+}
+
+/// Whether the response has no order, or that of the payment.
+fn has_order_of(data: &Object, payment: &Payment) -> bool {
+    let order_id = payment.order_id.as_ref().map(|order_id| order_id.as_str());
+    given(data, "orderId").is_none_or(|value| value.as_str() == order_id)
+}
+
+/// The value of a member that is present and not `null`.
+fn given<'a>(data: &'a Object, name: &str) -> Option<&'a Json> {
+    data.get(name).filter(|value| **value != Json::Null)
 }
 
 #[cfg(test)]

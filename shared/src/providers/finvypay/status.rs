@@ -1,50 +1,51 @@
-//! Asking FinvyPay what has become of a payment: its status call, and the list of an order's transactions.
+//! FinvyPay's status queries: the status of one payment, and the list of an order's transactions.
 //!
-//! What it answers is a fact as good as a webhook's: it comes from the provider itself, over TLS, for our own key. It
-//! is read as strictly: an unknown word says nothing, and money counts only where it is readable.
+//! A response is a fact like a webhook's, because it comes from the provider over TLS and for our key. It is read just
+//! as strictly: an unrecognised status counts as none, and an unreadable amount as missing.
 
 use lambda_http::http::StatusCode;
 use secrecy::SecretString;
 use url::Url;
 
-use super::authorization;
 use crate::domain::fact::Fact;
 use crate::domain::id::{OrderId, Reference};
 use crate::domain::json::{Json, Object};
 use crate::domain::provider::{Environment, Provider};
+use crate::providers::finvypay::client::authorization;
+use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::CallError;
 use crate::providers::http_client::{HttpClient, Reply};
-use crate::providers::notification::{Notification, our_id, outcome_of, read_amount};
+use crate::providers::notification::{Notification, combined_outcome, payment_id_in, read_amount};
 
-/// The provider, to be asked.
+/// FinvyPay's status queries.
 #[derive(Debug)]
 pub struct StatusApi<'a> {
-    /// The client to call with.
+    /// The HTTP client.
     pub client: &'a HttpClient,
-    /// The provider's base URL, without a slash at its end.
+    /// The provider's base URL, without a trailing slash.
     pub base_url: &'a str,
-    /// Which of the provider's systems.
+    /// The provider's system to query.
     pub environment: Environment,
     /// The API key.
     pub api_key: SecretString,
 }
 
 impl StatusApi<'_> {
-    /// What is known under an id, be it a payment's or a transaction's. `None`: the provider does not know it.
+    /// Queries the status under a payment's or transaction's id. `None` if the provider does not know the id.
     ///
     /// # Errors
-    /// [`CallError`] where there is no answer that can be used.
+    /// [`CallError`] if there is no usable response.
     pub async fn status(&self, id: &Reference) -> Result<Option<Notification>, CallError> {
-        // No `/v1` here, unlike in the other paths.
+        // This path has no `/v1`, unlike the others.
         let url = self.url(&["api", &self.environment.to_string(), "status", id.as_str()])?;
         let reply = self.client.get(url, authorization(&self.api_key)?).await?;
         read_status(&reply, id)
     }
 
-    /// What is known under an order.
+    /// Lists the transactions of an order.
     ///
     /// # Errors
-    /// [`CallError`] where there is no answer that can be used.
+    /// [`CallError`] if there is no usable response.
     pub async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Notification>, CallError> {
         let mut url = self.url(&["api", "v1", &format!("{}-transactions", self.environment)])?;
         url.query_pairs_mut().append_pair("orderId", order_id.as_str());
@@ -53,9 +54,9 @@ impl StatusApi<'_> {
     }
 
     fn url(&self, segments: &[&str]) -> Result<Url, CallError> {
-        let unusable = || CallError::unusable("our own request");
+        let unusable = || CallError::unusable("request could not be built");
         let mut url = Url::parse(self.base_url).map_err(|_| unusable())?;
-        // Each segment is escaped, so an id is one whatever characters it has.
+        // Each segment is escaped, so an id with a slash stays one segment.
         url.path_segments_mut()
             .map_err(|()| unusable())?
             .pop_if_empty()
@@ -64,45 +65,48 @@ impl StatusApi<'_> {
     }
 }
 
-/// Reads the answer to the status call for `asked`.
+/// Reads the response to the status query for the id `queried`. `None` if the provider does not know the id.
 ///
 /// # Errors
-/// [`CallError::Unusable`] where it is neither a status of what was asked for nor the word that there is none.
-pub fn read_status(reply: &Reply, asked: &Reference) -> Result<Option<Notification>, CallError> {
+/// [`CallError::Unusable`] if the response is neither a status for this id nor `NOT_FOUND`.
+pub fn read_status(reply: &Reply, queried: &Reference) -> Result<Option<Notification>, CallError> {
     if reply.status == StatusCode::NOT_FOUND && error_code(reply) == Some("NOT_FOUND") {
         return Ok(None);
     }
     let data = data(reply)?;
     let [payment, transaction] = ids(data);
-    let event = if transaction.as_ref() == Some(asked) || payment.as_ref() == Some(asked) {
-        event(data, payment, transaction)
+    let notification = if transaction.as_ref() == Some(queried) || payment.as_ref() == Some(queried) {
+        notification(data, payment, transaction)
     } else if payment.is_none() {
-        // A payment's id, which is not repeated in the answer.
-        event(data, Some(asked.clone()), transaction)
+        // The response does not repeat a payment's id.
+        notification(data, Some(queried.clone()), transaction)
     } else {
         None
     };
-    event
+    notification
         .map(Some)
-        .ok_or_else(|| CallError::unusable("not what was asked for"))
+        .ok_or_else(|| CallError::unusable("no status for the queried id"))
 }
 
-/// Reads the list of an order's transactions; what is not of the order, or says nothing, is left out.
+/// Reads the list of the transactions of the order `queried`. Leaves out those of other orders, without an id or
+/// without a status.
 ///
 /// # Errors
-/// [`CallError::Unusable`] where it is no such list.
-pub fn read_transactions(reply: &Reply, asked: &OrderId) -> Result<Vec<Notification>, CallError> {
+/// [`CallError::Unusable`] if the response is not such a list.
+pub fn read_transactions(reply: &Reply, queried: &OrderId) -> Result<Vec<Notification>, CallError> {
     let transactions = data(reply)?.get("transactions").and_then(Json::as_array);
-    let transactions = transactions.ok_or_else(|| CallError::unusable("no list"))?;
-    let events = transactions
+    let transactions = transactions.ok_or_else(|| CallError::unusable("no list of transactions"))?;
+    let notifications = transactions
         .iter()
         .filter_map(Json::as_object)
         .filter_map(|transaction| {
-            let [by_payment, by_transaction] = ids(transaction);
-            event(transaction, by_payment, by_transaction)
+            let [payment_id, transaction_id] = ids(transaction);
+            notification(transaction, payment_id, transaction_id)
         });
-    Ok(events
-        .filter(|event| event.fact.order_id.as_ref() == Some(asked) && event.fact.references().next().is_some())
+    Ok(notifications
+        .filter(|Notification { fact, .. }| {
+            fact.order_id.as_ref() == Some(queried) && fact.references().next().is_some()
+        })
         .collect())
 }
 
@@ -111,23 +115,23 @@ fn error_code(reply: &Reply) -> Option<&str> {
     error?.str("code")
 }
 
-/// The `data` of a successful answer.
+/// The `data` of a successful response.
 fn data(reply: &Reply) -> Result<&Object, CallError> {
     let body = reply.body.as_ref().filter(|_| reply.status.is_success());
     let is_success = |body: &&Object| body.get("success") == Some(&Json::Bool(true));
     let data = body.filter(is_success).and_then(|body| body.get("data")?.as_object());
-    data.ok_or_else(|| CallError::unusable("not what is documented"))
+    data.ok_or_else(|| CallError::unusable("undocumented response"))
 }
 
-/// The payment's and the transaction's id.
+/// The payment's id and the transaction's id.
 fn ids(data: &Object) -> [Option<Reference>; 2] {
     ["paymentId", "transactionId"].map(|name| data.str(name).and_then(Reference::parse))
 }
 
-/// `None` where no status is given.
-fn event(data: &Object, payment: Option<Reference>, transaction: Option<Reference>) -> Option<Notification> {
-    let (outcome, raw_status) = outcome_of(&[data.str("status")?], super::outcome);
-    let payment_id = our_id(data.get("metadata").and_then(Json::as_object));
+/// The notification in a response or list entry. `None` if it has no status.
+fn notification(data: &Object, payment: Option<Reference>, transaction: Option<Reference>) -> Option<Notification> {
+    let (outcome, raw_status) = combined_outcome(&[data.str("status")?], outcome);
+    let payment_id = payment_id_in(data.get("metadata").and_then(Json::as_object));
     Some(Notification {
         payment_id,
         fact: Fact {
@@ -167,23 +171,20 @@ mod tests {
         "createdAt":"2026-01-01T00:00:00.000Z","completedAt":"2026-01-01T00:01:00.000Z","metadata":{"paymentFunctionsId":"67e55044-10b1-426f-9247-bb680e5fe0c8"}}"#;
 
     #[test]
-    fn a_status_is_a_fact_under_the_id_that_was_asked_for() {
+    fn status_is_a_fact_under_the_queried_id() {
         let reply = reply(200, &format!(r#"{{"success":true,"data":{DATA}}}"#));
-        for (asked, payment) in [("pay_apm_1", Some(id("pay_apm_1"))), ("FP1", None)] {
-            let event = read_status(&reply, &id(asked)).unwrap().unwrap();
-            assert_eq!(
-                event.payment_id.unwrap().to_string(),
-                "67e55044-10b1-426f-9247-bb680e5fe0c8"
-            );
-            assert_eq!((event.fact.payment, event.fact.transaction), (payment, Some(id("FP1"))));
-            assert_eq!(event.fact.outcome, Outcome::Completed);
-            assert_eq!(event.fact.currency.as_deref(), Some("USD"));
-            assert_eq!(event.fact.amount.unwrap().to_string(), "99.99");
+        for (queried, payment) in [("pay_apm_1", Some(id("pay_apm_1"))), ("FP1", None)] {
+            let Notification { payment_id, fact } = read_status(&reply, &id(queried)).unwrap().unwrap();
+            assert_eq!(payment_id.unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+            assert_eq!((fact.payment, fact.transaction), (payment, Some(id("FP1"))));
+            assert_eq!(fact.outcome, Outcome::Completed);
+            assert_eq!(fact.currency.as_deref(), Some("USD"));
+            assert_eq!(fact.amount.unwrap().to_string(), "99.99");
         }
     }
 
     #[test]
-    fn what_is_no_status() {
+    fn response_without_a_status_for_the_id_is_unusable() {
         let not_found = r#"{"success":false,"error":{"code":"NOT_FOUND","message":"Transaction not found"}}"#;
         assert_eq!(read_status(&reply(404, not_found), &id("x")), Ok(None));
         for (status, text) in [
@@ -201,21 +202,21 @@ mod tests {
             assert!(read_status(&reply(status, text), &id("x")).is_err(), "{status} {text}");
         }
         let unknown = r#"{"success":true,"data":{"status":"SETTLED","amount":1,"currency":"USD"}}"#;
-        let event = read_status(&reply(200, unknown), &id("x")).unwrap().unwrap();
-        assert_eq!(event.fact.outcome, Outcome::Unrecognised);
+        let notification = read_status(&reply(200, unknown), &id("x")).unwrap().unwrap();
+        assert_eq!(notification.fact.outcome, Outcome::Unrecognised);
     }
 
     #[test]
-    fn a_list_holds_what_is_of_the_order() {
+    fn list_contains_only_transactions_of_the_order() {
         let list = |transactions: &str| {
             let text = format!(r#"{{"success":true,"data":{{"transactions":[{transactions}]}}}}"#);
             read_transactions(&reply(200, &text), &OrderId::parse("o").unwrap())
         };
         let others = r#"{"transactionId":"FP2","orderId":"p","status":"COMPLETED"}, {"orderId":"o","status":"COMPLETED"},
             {"transactionId":"FP3","orderId":"o"}, 7"#;
-        let events = list(&format!("{others},{DATA}")).unwrap();
-        assert_eq!(events.len(), 1);
-        assert_eq!(events[0].fact.transaction, Some(id("FP1")));
+        let notifications = list(&format!("{others},{DATA}")).unwrap();
+        assert_eq!(notifications.len(), 1);
+        assert_eq!(notifications[0].fact.transaction, Some(id("FP1")));
         assert_eq!(list(""), Ok(Vec::new()));
         for text in [r#"{"success":true,"data":{}}"#, r#"{"success":true,"data":[]}"#] {
             assert!(read_transactions(&reply(200, text), &OrderId::parse("o").unwrap()).is_err());

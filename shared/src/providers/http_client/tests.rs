@@ -12,88 +12,88 @@ fn throttled(retry_after: Option<u64>) -> CallError {
 }
 
 #[test]
-fn what_an_answer_says_whoever_gives_it() {
-    let useless = CallError::unusable("a server error");
+fn status_of_a_response_is_classified_alike_for_every_provider() {
+    let unusable = CallError::unusable("server error");
     for (status, expected) in [
         (200, Ok(())),
         (201, Ok(())),
-        // What may be about the request is for its body to say.
+        // The body decides about these.
         (302, Ok(())),
         (400, Ok(())),
         (404, Ok(())),
         (422, Ok(())),
         (401, Err(CallError::KeyRefused)),
         (403, Err(CallError::KeyRefused)),
-        (408, Err(CallError::NoAnswer)),
-        (409, Err(CallError::NoAnswer)),
-        (425, Err(CallError::NoAnswer)),
+        (408, Err(CallError::NoResponse)),
+        (409, Err(CallError::NoResponse)),
+        (425, Err(CallError::NoResponse)),
         (429, Err(throttled(None))),
-        (500, Err(useless.clone())),
-        (501, Err(useless.clone())),
-        (502, Err(CallError::NoAnswer)),
-        (503, Err(CallError::NoAnswer)),
-        (504, Err(CallError::NoAnswer)),
-        (599, Err(useless)),
+        (500, Err(unusable.clone())),
+        (501, Err(unusable.clone())),
+        (502, Err(CallError::NoResponse)),
+        (503, Err(CallError::NoResponse)),
+        (504, Err(CallError::NoResponse)),
+        (599, Err(unusable)),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(check(status, &HeaderMap::new()), expected, "{status}");
+        assert_eq!(check_status(status, &HeaderMap::new()), expected, "{status}");
     }
     for (value, seconds) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-        let answer = check(StatusCode::TOO_MANY_REQUESTS, &headers);
-        assert_eq!(answer, Err(throttled(seconds)), "{value}");
+        let result = check_status(StatusCode::TOO_MANY_REQUESTS, &headers);
+        assert_eq!(result, Err(throttled(seconds)), "{value}");
     }
 }
 
 #[test]
-fn the_same_request_goes_again_only_where_no_answer_came() {
-    for (error, is_definite, counted_as) in [
+fn only_missing_responses_are_indefinite() {
+    for (error, is_definite, metric_name) in [
         (rejected(None), true, None),
         (throttled(None), true, Some("throttled")),
         (CallError::KeyRefused, true, Some("key_refused")),
-        (CallError::unusable("nonsense"), true, Some("unusable")),
-        (CallError::NoAnswer, false, Some("no_answer")),
+        (CallError::unusable("undocumented response"), true, Some("unusable")),
+        (CallError::NoResponse, false, Some("no_response")),
         (CallError::TimedOut, false, Some("timeout")),
     ] {
         assert_eq!(
-            (error.is_definite(), error.failure()),
-            (is_definite, counted_as),
+            (error.is_definite(), error.metric_name()),
+            (is_definite, metric_name),
             "{error}"
         );
     }
 }
 
 #[test]
-fn an_answer_is_what_its_status_and_its_body_say_together() {
+fn status_and_body_together_decide_the_result() {
     let refusal = |body: &Object| {
         let code = body.get("refused").and_then(Json::as_str);
         code.map(|code| Refusal(Some(code.to_owned())))
     };
-    let useless = CallError::unusable("not what is documented");
+    let unusable = CallError::unusable("undocumented response");
     for (status, body, expected) in [
         (200, r#"{"id":"p"}"#, Ok(())),
         (201, r#"{"id":"p"}"#, Ok(())),
         (200, r#"{"refused":"NO"}"#, Err(rejected(Some("NO")))),
         (404, r#"{"refused":"NO"}"#, Err(rejected(Some("NO")))),
         (400, r#"{"refused":"NO"}"#, Err(rejected(Some("NO")))),
-        // Of what is neither an answer nor a refusal, a body can say what it likes.
-        (302, r#"{"refused":"NO"}"#, Err(useless.clone())),
-        (302, r#"{"id":"p"}"#, Err(useless.clone())),
-        (404, r#"{"id":"p"}"#, Err(useless.clone())),
+        // With other statuses, the body does not matter.
+        (302, r#"{"refused":"NO"}"#, Err(unusable.clone())),
+        (302, r#"{"id":"p"}"#, Err(unusable.clone())),
+        (404, r#"{"id":"p"}"#, Err(unusable.clone())),
         (400, r#"{"id":"p"}"#, Err(rejected(None))),
         (400, "", Err(rejected(None))),
         (422, "<html>", Err(rejected(None))),
-        (404, "<html>", Err(useless.clone())),
-        (200, "<html>", Err(useless.clone())),
-        (200, "[]", Err(useless)),
+        (404, "<html>", Err(unusable.clone())),
+        (200, "<html>", Err(unusable.clone())),
+        (200, "[]", Err(unusable)),
     ] {
         let reply = Reply::new(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-        assert_eq!(reply.accepted(refusal).map(|_| ()), expected, "{status} {body}");
+        assert_eq!(reply.into_success(refusal).map(|_| ()), expected, "{status} {body}");
     }
 }
 
 #[test]
-fn a_key_goes_into_a_header_and_is_not_shown() {
+fn secret_header_carries_the_key_but_does_not_show_it() {
     let header = secret_header("Bearer ", &"sk_local".into()).unwrap();
     assert_eq!(header.to_str().unwrap(), "Bearer sk_local");
     assert!(header.is_sensitive());
@@ -102,7 +102,7 @@ fn a_key_goes_into_a_header_and_is_not_shown() {
 }
 
 #[test]
-fn a_browser_is_sent_to_web_pages_only() {
+fn only_http_and_https_urls_are_web_pages() {
     for (text, is_page) in [
         ("https://pay.example/1?a=b", true),
         ("http://127.0.0.1:9000/pay", true),

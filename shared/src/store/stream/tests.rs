@@ -36,7 +36,7 @@ fn without(mut record: Value, member: &str) -> Value {
 }
 
 #[test]
-fn images_are_read_as_the_table_is() {
+fn images_are_read_like_items_of_the_table() {
     let before = payment();
     let checkout_session = CheckoutSession {
         reference: Reference::parse("p").unwrap(),
@@ -61,7 +61,7 @@ fn images_are_read_as_the_table_is() {
 }
 
 #[test]
-fn other_items_are_none_of_it() {
+fn records_of_other_items_are_ignored() {
     let payment = payment();
     for (pk, sk) in [
         (format!("PAYMENT#{}", payment.id), "FACT#0"),
@@ -75,7 +75,7 @@ fn other_items_are_none_of_it() {
 }
 
 #[test]
-fn what_cannot_be_read_names_its_payment() {
+fn unreadable_record_names_its_payment() {
     let payment = payment();
     let good = image(&payment);
     let mut broken = good.clone();
@@ -90,7 +90,7 @@ fn what_cannot_be_read_names_its_payment() {
         record("INSERT", &payment, &good, &json!("no image")),
         record("MODIFY", &payment, &good, &json!({ "amount": { "Q": "1" } })),
         record("UPSERT", &payment, &good, &good),
-        // Another view of the stream.
+        // Another stream view type.
         without(whole.clone(), "OldImage"),
         without(whole.clone(), "NewImage"),
     ] {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A function that behaves as the variable BEHAVIOUR says, for the tests of what invokes functions."""
+"""A function that misbehaves as the variable BEHAVIOUR says, for the tests of Lambda."""
 
 import http.client
 import json
@@ -12,8 +12,8 @@ runtime = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 
 def call(method, path, body=None):
     runtime.request(method, PREFIX + path, body)
-    answer = runtime.getresponse()
-    return dict(answer.getheaders()), answer.read()
+    response = runtime.getresponse()
+    return dict(response.getheaders()), response.read()
 
 
 behaviour = os.environ["BEHAVIOUR"]
@@ -25,10 +25,10 @@ while True:
     headers, event = call("GET", "/invocation/next")
     invocation = "/invocation/" + headers["lambda-runtime-aws-request-id"]
     if behaviour == "fails":
-        call("POST", invocation + "/error", json.dumps({"errorType": "Fault", "errorMessage": "no answer"}))
-    elif behaviour == "never answers":
+        call("POST", invocation + "/error", json.dumps({"errorType": "Fault", "errorMessage": "no response"}))
+    elif behaviour == "never responds":
         time.sleep(600)
     else:
         call("POST", invocation + "/response", event)
-        if behaviour == "dies after answering":
+        if behaviour == "crashes after responding":
             os.abort()

@@ -1,4 +1,4 @@
-//! A real function in an environment as Lambda gives it, and one that misbehaves.
+//! [`Lambda`] with a real function and with a misbehaving one.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,13 +11,13 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::world::{AwsProxy, Lambda, NoAnswer};
+use crate::world::{AwsProxy, InvokeError, Lambda};
 use payment_functions_local::build::Binaries;
 use payment_functions_local::settings::{self, Addresses, FUNCTIONS, Function, Variables};
 
 const PAYMENT: &str = "/payments/00000000-0000-4000-8000-000000000000";
 
-/// A proxy before a table with nothing in it.
+/// A proxy in front of an empty table.
 async fn empty_table() -> AwsProxy {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -62,30 +62,30 @@ async fn misbehaving(behaviour: &str) -> Lambda {
         .unwrap()
 }
 
-fn died(outcome: Result<impl std::fmt::Debug, NoAnswer>) -> (Option<i32>, String) {
+fn died(outcome: Result<impl std::fmt::Debug, InvokeError>) -> (Option<i32>, String) {
     match outcome {
-        Err(NoAnswer::Died { status, log }) => (status.code(), log),
+        Err(InvokeError::Died { status, log }) => (status.code(), log),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_real_function_answers_again_and_again() {
+async fn function_handles_several_invocations() {
     let proxy = empty_table().await;
     let lambda = lambda(&proxy, &[]).await;
     lambda.ready().await;
     proxy.reset();
     for count in 1..=3 {
-        let answer = lambda.http("GET", PAYMENT, &[], b"").await.unwrap();
-        assert_eq!((answer.status, &answer.json()["code"]), (404, &"NOT_FOUND".into()));
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert_eq!(proxy.count("GetItem"), count, "the path's parameter reached it");
+        let response = lambda.http("GET", PAYMENT, &[], b"").await.unwrap();
+        assert_eq!((response.status, &response.json()["code"]), (404, &"NOT_FOUND".into()));
+        assert_eq!(response.headers["content-type"], "application/problem+json");
+        assert_eq!(proxy.count("GetItem"), count, "it received the path parameter");
     }
     assert_eq!(lambda.ended(), None);
 }
 
 #[tokio::test]
-async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
+async fn crash_ends_the_invocation_and_restart_recovers() {
     let proxy = empty_table().await;
     let mut lambda = lambda(&proxy, &[("FAILPOINTS", Some("after:read-payment=die"))]).await;
     let outcome = timeout(Duration::from_secs(10), lambda.http("GET", PAYMENT, &[], b"")).await;
@@ -94,7 +94,7 @@ async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
     assert_eq!(
         died(lambda.http("GET", PAYMENT, &[], b"").await).0,
         Some(134),
-        "it stays dead"
+        "it is still dead"
     );
 
     lambda.restart(&[("FAILPOINTS", Some("log"))]).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_death_ends_the_wait_at_once_and_a_restart_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_says_why() {
+async fn failed_start_reports_its_reason() {
     let proxy = empty_table().await;
     let lambda = lambda(&proxy, &[("PAYMENTS_TABLE", None)]).await;
     let (code, log) = died(lambda.http("GET", PAYMENT, &[], b"").await);
@@ -111,7 +111,7 @@ async fn a_function_that_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn it_can_be_killed_in_the_middle() {
+async fn kill_ends_the_invocation_in_progress() {
     let proxy = empty_table().await;
     let mut held = proxy.hold("GetItem");
     let lambda = lambda(&proxy, &[]).await;
@@ -124,7 +124,7 @@ async fn it_can_be_killed_in_the_middle() {
 }
 
 #[tokio::test]
-async fn one_invocation_at_a_time() {
+async fn second_invocation_waits_for_the_first() {
     let proxy = empty_table().await;
     let mut held = proxy.hold("GetItem");
     let lambda = lambda(&proxy, &[]).await;
@@ -132,47 +132,47 @@ async fn one_invocation_at_a_time() {
     let both = join(get(), get());
     tokio::pin!(both);
     tokio::select! {
-        _ = &mut both => panic!("the table has not answered"),
+        _ = &mut both => panic!("the table has not responded"),
         () = held.arrived(1) => {}
     }
     let more = timeout(Duration::from_millis(200), join(&mut both, held.arrived(2)));
-    assert!(more.await.is_err(), "the second waits for its turn");
+    assert!(more.await.is_err(), "the second invocation waits");
     held.release();
     let (first, second) = both.await;
     assert_eq!((first.unwrap().status, second.unwrap().status), (404, 404));
 }
 
 #[tokio::test]
-async fn an_answer_counts_though_its_function_dies_right_after() {
-    let lambda = misbehaving("dies after answering").await;
+async fn response_before_a_crash_is_returned() {
+    let lambda = misbehaving("crashes after responding").await;
     assert_eq!(lambda.invoke("[1]").await.unwrap(), "[1]");
     assert_eq!(died(lambda.invoke("[2]").await).0, Some(134));
 }
 
 #[tokio::test]
-async fn errors_are_the_functions_own_words() {
+async fn reported_error_is_returned() {
     let lambda = misbehaving("fails").await;
     for _ in 0..2 {
-        let NoAnswer::Failed(words) = lambda.invoke("{}").await.unwrap_err() else {
-            panic!("an error");
+        let InvokeError::Failed(error) = lambda.invoke("{}").await.unwrap_err() else {
+            panic!("expected an error");
         };
-        assert_eq!(words["errorMessage"], "no answer");
+        assert_eq!(error["errorMessage"], "no response");
     }
-    let NoAnswer::Failed(words) = misbehaving("fails to start").await.invoke("{}").await.unwrap_err() else {
-        panic!("an error");
+    let InvokeError::Failed(error) = misbehaving("fails to start").await.invoke("{}").await.unwrap_err() else {
+        panic!("expected an error");
     };
-    assert_eq!(words["errorMessage"], "no start");
-    let answer = misbehaving("echoes").await.http("GET", "/", &[], b"").await;
-    assert!(matches!(answer, Err(NoAnswer::Unreadable(_))), "{answer:?}");
+    assert_eq!(error["errorMessage"], "no start");
+    let response = misbehaving("echoes").await.http("GET", "/", &[], b"").await;
+    assert!(matches!(response, Err(InvokeError::Unreadable(_))), "{response:?}");
 }
 
 #[tokio::test]
-async fn a_function_that_does_not_answer_is_killed_at_its_limit() {
-    let lambda = misbehaving("never answers")
+async fn unresponsive_function_is_killed_at_its_time_limit() {
+    let lambda = misbehaving("never responds")
         .await
         .with_time_limit(Duration::from_millis(300));
-    let NoAnswer::TimedOut { log } = lambda.invoke("{}").await.unwrap_err() else {
-        panic!("too late");
+    let InvokeError::TimedOut { log } = lambda.invoke("{}").await.unwrap_err() else {
+        panic!("expected a timeout");
     };
     assert!(log.contains("started"), "{log}");
     assert_eq!(lambda.ended().unwrap().code(), Some(137));

@@ -1,4 +1,4 @@
-//! The table in memory is the template's, and the real store works on it.
+//! The table in memory matches the template, and the real store works on it.
 
 use futures_util::future::join;
 use payment_functions::domain::id::{PaymentId, Reference};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::world::MemoryTable;
 use payment_functions_local::{Error, template, workspace};
 
-/// An intent that its provider accepted under an id.
+/// Stores a payment that its provider has accepted under `reference`.
 async fn create(store: &Store, reference: &str) -> Payment {
     let now = clock::now();
     let money = Money::from_minor(2550, Currency::USD);
@@ -39,7 +39,7 @@ async fn create(store: &Store, reference: &str) -> Payment {
 }
 
 #[tokio::test]
-async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
+async fn store_works_on_table_in_memory_and_over_http() {
     let (table, other) = (MemoryTable::new().unwrap(), MemoryTable::new().unwrap());
     let payment = create(&table.store(), "id-1").await;
     let served = table.serve().await.unwrap();
@@ -62,7 +62,7 @@ async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
     assert_eq!(
         other.store().payment(payment.id).await.unwrap(),
         None,
-        "a table of its own"
+        "tables are separate"
     );
     let mut keys: Vec<Value> = table
         .items()
@@ -79,7 +79,7 @@ async fn the_store_works_on_it_and_on_the_same_table_from_another_process() {
 }
 
 #[tokio::test]
-async fn every_item_is_listed() {
+async fn items_lists_every_page() {
     let table = MemoryTable::new().unwrap();
     let client = table.client();
     for nth in 0..30 {
@@ -88,7 +88,7 @@ async fn every_item_is_listed() {
             .put_item()
             .table_name("payments")
             .item("pk", text(nth.to_string()));
-        // More than a page of a megabyte together.
+        // Together more than a page, which is a megabyte.
         put.item("sk", text("x".to_owned()))
             .item("filler", text("y".repeat(100_000)))
             .send()
@@ -98,13 +98,13 @@ async fn every_item_is_listed() {
     assert_eq!(table.items().unwrap().len(), 30);
     let refused = client.list_tables().send().await.unwrap_err();
     assert!(
-        format!("{refused:?}").contains("ListTables is not for a table in memory"),
+        format!("{refused:?}").contains("ListTables is not supported by a table in memory"),
         "{refused:?}"
     );
 }
 
 #[tokio::test]
-async fn flows_in_one_thread_take_turns() {
+async fn flows_on_one_thread_alternate_at_every_call() {
     let store = MemoryTable::new().unwrap().store();
     let order = std::sync::Mutex::new(Vec::new());
     let flow = async |name: char| {
@@ -118,7 +118,7 @@ async fn flows_in_one_thread_take_turns() {
 }
 
 #[test]
-fn the_table_is_the_templates() {
+fn table_in_memory_matches_the_template() {
     let keys = json!([{ "AttributeName": "pk", "KeyType": "HASH" }, { "AttributeName": "sk", "KeyType": "RANGE" }]);
     assert_eq!(template::create_table("x").unwrap()["KeySchema"], keys);
 
@@ -133,7 +133,7 @@ fn the_table_is_the_templates() {
         &format!("{index}      TimeToLiveSpecification:"),
         1,
     );
-    let table = template::of_text("x", &with_index).unwrap();
+    let table = template::create_table_from("x", &with_index).unwrap();
     assert_eq!(
         table["GlobalSecondaryIndexes"],
         json!([{
@@ -146,7 +146,7 @@ fn the_table_is_the_templates() {
     let none = text.replace("AWS::DynamoDB::Table", "AWS::SNS::Topic");
     for wrong in ["", "Resources: []", none.as_str()] {
         assert!(
-            matches!(template::of_text("x", wrong), Err(Error::Table(_))),
+            matches!(template::create_table_from("x", wrong), Err(Error::Table(_))),
             "{wrong:.20}"
         );
     }

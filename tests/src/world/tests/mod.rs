@@ -1,4 +1,4 @@
-//! The local world's own promises.
+//! Tests of the test environment itself.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! The proxy counts what passes, and fails, loses or holds it as told.
+//! The proxy counts requests, injects faults and holds requests back.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,33 +17,33 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::world::{AwsProxy, Fault, Moment};
+use crate::world::{AwsProxy, Fault, HoldPoint};
 use payment_functions_local::http;
 
-/// A stand-in for AWS that counts what reaches it.
+/// A fake AWS that counts requests.
 async fn upstream() -> (String, Arc<AtomicUsize>) {
     upstream_with("seen {body}").await
 }
 
-/// The same with an answer of one's own, in which `{body}` stands for what was sent.
-async fn upstream_with(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+/// A fake AWS with this response, in which `{body}` is replaced by the request's body.
+async fn upstream_with(response: &'static str) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let reached = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&reached);
-    let answer = move |body: String| async move {
+    let handle = move |body: String| async move {
         seen.fetch_add(1, Ordering::SeqCst);
-        answer.replace("{body}", &body)
+        response.replace("{body}", &body)
     };
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(answer))).await });
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(handle))).await });
     (url, reached)
 }
 
-/// A try of an operation, as an SDK marks it.
+/// Sends an attempt of an operation, with an SDK's headers.
 async fn attempt(proxy: &AwsProxy, action: &str, operation: &str, attempt: u32) -> reqwest::Result<(u16, String)> {
-    // Each test has a thread and a runtime of its own.
+    // Each test has its own thread and runtime.
     thread_local!(static CLIENT: reqwest::Client = http::client().unwrap());
-    let answer = CLIENT
+    let response = CLIENT
         .with(|client| client.post(proxy.url()))
         .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
         .header("amz-sdk-invocation-id", operation)
@@ -54,14 +54,14 @@ async fn attempt(proxy: &AwsProxy, action: &str, operation: &str, attempt: u32) 
         .body(json!({ "TableName": "payments" }).to_string())
         .send()
         .await?;
-    Ok((answer.status().as_u16(), answer.text().await?))
+    Ok((response.status().as_u16(), response.text().await?))
 }
 
 async fn call(proxy: &AwsProxy, action: &str) -> reqwest::Result<(u16, String)> {
     attempt(proxy, action, &uuid::Uuid::new_v4().to_string(), 1).await
 }
 
-/// The store of the crate under test, whose SDK tries again.
+/// The store of the crate under test, whose SDK retries.
 fn store(proxy: &AwsProxy) -> Store {
     let variables = |name: &str| match name {
         "AWS_ENDPOINT_URL" => Some(proxy.url().to_owned()),
@@ -74,13 +74,13 @@ fn store(proxy: &AwsProxy) -> Store {
     Store::open(&aws, "payments".to_owned())
 }
 
-/// Whether something is still under way after a while.
-async fn goes_on<T>(work: impl Future<Output = T>) -> bool {
+/// Whether something is still running after a while.
+async fn is_still_running<T>(work: impl Future<Output = T>) -> bool {
     timeout(Duration::from_millis(150), work).await.is_err()
 }
 
 #[tokio::test]
-async fn counts_what_passes() {
+async fn requests_are_counted() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     let (status, body) = call(&proxy, "PutItem").await.unwrap();
@@ -98,12 +98,12 @@ async fn counts_what_passes() {
 }
 
 #[tokio::test]
-async fn fails_what_it_is_told_to() {
+async fn requested_faults_are_injected() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     proxy.fail_times("PutItem", 1, Fault::THROTTLED);
     proxy.fail_times("PutItem", 1, Fault::Disconnect);
-    proxy.fail_times("PutItem", 1, Fault::LoseAnswer);
+    proxy.fail_times("PutItem", 1, Fault::LoseResponse);
 
     let (status, body) = call(&proxy, "PutItem").await.unwrap();
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -126,7 +126,7 @@ async fn fails_what_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn holds_until_released() {
+async fn held_requests_wait_until_released() {
     let (url, reached) = upstream().await;
     let proxy = Arc::new(AwsProxy::start(&url).await.unwrap());
     let mut held = proxy.hold("PutItem");
@@ -146,7 +146,7 @@ async fn holds_until_released() {
 }
 
 #[tokio::test]
-async fn strikes_the_nth_operation_in_every_try_of_an_sdk() {
+async fn nth_operation_fails_in_every_attempt() {
     let (url, reached) = upstream_with("{}").await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     let store = store(&proxy);
@@ -155,23 +155,26 @@ async fn strikes_the_nth_operation_in_every_try_of_an_sdk() {
     proxy.fail_operation("*", 2, Fault::UNAVAILABLE);
     proxy.fail_operation("GetItem", 3, Fault::Hang);
     assert_eq!(get().await.unwrap(), None);
-    assert!(get().await.is_err(), "the second, however often it is tried");
-    let tries = proxy.count("GetItem");
-    assert!(tries > 2, "{tries}: the SDK tries again");
+    assert!(get().await.is_err(), "the second operation fails in every attempt");
+    let attempts = proxy.count("GetItem");
+    assert!(attempts > 2, "{attempts}: the SDK retries");
     assert_eq!(proxy.operations("GetItem"), 2);
     let started = Instant::now();
-    assert!(get().await.is_err(), "the third, which another rule counts too");
+    assert!(
+        get().await.is_err(),
+        "the third operation, which the other rule counts too"
+    );
     assert!(started.elapsed() > Duration::from_millis(500), "it hung");
     assert_eq!(get().await.unwrap(), None);
     assert_eq!((proxy.operations("*"), proxy.operations("PutItem")), (4, 0));
     assert_eq!(reached.load(Ordering::SeqCst), 2);
     let injected = proxy.injected();
-    assert_eq!(injected["Error 503 ServiceUnavailable"], tries - 1);
+    assert_eq!(injected["Error 503 ServiceUnavailable"], attempts - 1);
     assert!(injected["Hang"] >= 1 && injected.len() == 2, "{injected:?}");
 }
 
 #[tokio::test]
-async fn does_it_and_hides_that_it_is_done() {
+async fn forwarded_request_can_appear_failed() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     let done = || reached.load(Ordering::SeqCst);
@@ -187,7 +190,7 @@ async fn does_it_and_hides_that_it_is_done() {
         (200, r#"seen {"TableName":"payments"}"#, 2)
     );
     assert!(started.elapsed() >= Duration::from_millis(120));
-    assert!(goes_on(call(&proxy, "PutItem")).await);
+    assert!(is_still_running(call(&proxy, "PutItem")).await);
     assert_eq!(done(), 3);
     let counted = [("ErrorAfter 500 InternalServerError", 1), ("HangAfter", 1), ("Late", 1)];
     assert_eq!(
@@ -198,11 +201,11 @@ async fn does_it_and_hides_that_it_is_done() {
 }
 
 #[tokio::test]
-async fn strikes_the_first_try_alone_and_lets_the_next_pass() {
+async fn first_attempt_fails_and_retry_passes() {
     let (url, reached) = upstream_with("{}").await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     let store = store(&proxy);
-    proxy.fail_first_try("GetItem", 2, Fault::UNAVAILABLE);
+    proxy.fail_first_attempt("GetItem", 2, Fault::UNAVAILABLE);
     for _ in 0..3 {
         assert_eq!(store.payment(PaymentId::random()).await.unwrap(), None);
     }
@@ -212,12 +215,12 @@ async fn strikes_the_first_try_alone_and_lets_the_next_pass() {
 }
 
 #[tokio::test]
-async fn does_it_when_nobody_waits_for_it_any_more() {
+async fn delayed_request_is_forwarded_after_client_has_given_up() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     proxy.fail_times("PutItem", 1, Fault::Delayed(Duration::from_millis(300)));
-    assert!(goes_on(call(&proxy, "PutItem")).await);
-    assert_eq!(reached.load(Ordering::SeqCst), 0, "given up before it is done");
+    assert!(is_still_running(call(&proxy, "PutItem")).await);
+    assert_eq!(reached.load(Ordering::SeqCst), 0, "the client gave up first");
     timeout(Duration::from_secs(10), async {
         while reached.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -229,28 +232,28 @@ async fn does_it_when_nobody_waits_for_it_any_more() {
 }
 
 #[tokio::test]
-async fn holds_one_operation_before_it_is_done_or_after() {
+async fn one_operation_is_held_before_or_after_forwarding() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
-    for (moment, done) in [(Moment::Before, 0), (Moment::After, 1)] {
+    for (at, forwarded) in [(HoldPoint::BeforeRequest, 0), (HoldPoint::BeforeResponse, 1)] {
         for discarded in [true, false] {
             reached.store(0, Ordering::SeqCst);
             proxy.reset();
-            let mut held = proxy.hold_operation("PutItem", 2, moment);
+            let mut held = proxy.hold_operation("PutItem", 2, at);
             assert_eq!(call(&proxy, "PutItem").await.unwrap().0, 200);
             assert_eq!(call(&proxy, "GetItem").await.unwrap().0, 200);
             let calling = attempt(&proxy, "PutItem", "second", 1);
             tokio::pin!(calling);
             tokio::select! {
-                answer = &mut calling => panic!("{answer:?}"),
+                response = &mut calling => panic!("{response:?}"),
                 () = held.arrived(1) => {}
             }
-            assert_eq!(reached.load(Ordering::SeqCst), 2 + done, "{moment:?}");
+            assert_eq!(reached.load(Ordering::SeqCst), 2 + forwarded, "{at:?}");
             assert_eq!(call(&proxy, "PutItem").await.unwrap().0, 200, "others pass");
             if discarded {
                 held.discard();
                 assert!(calling.await.is_err());
-                assert_eq!(reached.load(Ordering::SeqCst), 3 + done);
+                assert_eq!(reached.load(Ordering::SeqCst), 3 + forwarded);
             } else {
                 held.release();
                 assert_eq!(calling.await.unwrap().0, 200);
@@ -266,8 +269,8 @@ async fn holds_one_operation_before_it_is_done_or_after() {
 }
 
 #[tokio::test]
-async fn strikes_at_random_as_the_seed_says_and_counts() {
-    const FAULTS: [Fault; 2] = [Fault::UNAVAILABLE, Fault::LoseAnswer];
+async fn chaos_is_reproducible_and_counted() {
+    const FAULTS: [Fault; 2] = [Fault::UNAVAILABLE, Fault::LoseResponse];
     let (url, _) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     let run = async |seed| {
@@ -276,9 +279,9 @@ async fn strikes_at_random_as_the_seed_says_and_counts() {
         let mut outcomes = Vec::new();
         for nth in 0..150 {
             let operation = format!("{seed}-{nth}");
-            for try_ in 1..=2 {
+            for number in 1..=2 {
                 outcomes.push(
-                    attempt(&proxy, "PutItem", &operation, try_)
+                    attempt(&proxy, "PutItem", &operation, number)
                         .await
                         .map_or(0, |(status, _)| status),
                 );
@@ -288,22 +291,22 @@ async fn strikes_at_random_as_the_seed_says_and_counts() {
     };
     let outcomes = run(1).await;
     let both: Vec<&[u16]> = outcomes.chunks(2).collect();
-    let count = |wanted: [u16; 2]| both.iter().filter(|tries| ***tries == wanted).count();
-    let (good, mended, struck) = (
+    let count = |wanted: [u16; 2]| both.iter().filter(|attempts| ***attempts == wanted).count();
+    let (unaffected, retried, failed) = (
         count([200, 200]),
         count([503, 200]) + count([0, 200]),
         count([503, 503]) + count([0, 0]),
     );
-    assert_eq!(good + mended + struck, 150, "one fault an operation: {both:?}");
+    assert_eq!(unaffected + retried + failed, 150, "one fault per operation: {both:?}");
     assert!(
-        (80..130).contains(&good) && mended > 8 && struck > 8,
-        "{good} {mended} {struck}"
+        (80..130).contains(&unaffected) && retried > 8 && failed > 8,
+        "{unaffected} {retried} {failed}"
     );
     let injected = proxy.injected();
     let of = |status| outcomes.iter().filter(|outcome| **outcome == status).count();
     assert!(of(0) > 0 && of(503) > 0);
     assert_eq!(
-        (injected["LoseAnswer"], injected["Error 503 ServiceUnavailable"]),
+        (injected["LoseResponse"], injected["Error 503 ServiceUnavailable"]),
         (of(0), of(503))
     );
     assert_eq!(run(1).await, outcomes);
@@ -313,10 +316,10 @@ async fn strikes_at_random_as_the_seed_says_and_counts() {
     assert_eq!(
         call(&proxy, "PutItem").await.unwrap().0,
         400,
-        "rules come before chance"
+        "rules take precedence over chaos"
     );
     let before = proxy.injected();
-    proxy.calm();
+    proxy.end_chaos();
     for _ in 0..30 {
         assert_eq!(call(&proxy, "PutItem").await.unwrap().0, 200);
     }

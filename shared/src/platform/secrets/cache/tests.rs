@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::VecDeque;
 
-/// Gives scripted answers, counting how often it is asked.
+/// Returns scripted results and counts the fetches.
 #[derive(Debug, Default)]
 struct Scripted {
-    answers: Mutex<VecDeque<Result<Versions, SecretError>>>,
+    results: Mutex<VecDeque<Result<Versions, SecretError>>>,
     fetches: Mutex<u32>,
 }
 
@@ -15,7 +15,7 @@ impl SecretSource for &Scripted {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
         *self.fetches.lock().unwrap() += 1;
         tokio::task::yield_now().await;
-        self.answers
+        self.results
             .lock()
             .unwrap()
             .pop_front()
@@ -35,9 +35,9 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const ONE: &str = r#"{"key":"one"}"#;
 const TWO: &str = r#"{"key":"two"}"#;
 
-fn source(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Scripted {
+fn source(results: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Scripted {
     Scripted {
-        answers: Mutex::new(answers.into_iter().collect()),
+        results: Mutex::new(results.into_iter().collect()),
         fetches: Mutex::default(),
     }
 }
@@ -47,7 +47,7 @@ async fn key<S: SecretSource>(cache: &SecretCache<ApiKey, S>, now: Timestamp) ->
 }
 
 #[tokio::test]
-async fn is_fetched_once_until_it_is_old_and_used_on_when_it_cannot_be_fetched() {
+async fn secret_is_cached_until_it_is_old_and_stays_in_use_if_it_cannot_be_renewed() {
     let source = source([
         versions(ONE, None),
         Err(SecretError::Unavailable("down".into())),
@@ -63,15 +63,15 @@ async fn is_fetched_once_until_it_is_old_and_used_on_when_it_cannot_be_fetched()
     assert_eq!(
         key(&cache, later).await.as_deref(),
         Ok("one"),
-        "and not asked again at once"
+        "not fetched again at once"
     );
     assert_eq!(*source.fetches.lock().unwrap(), 2);
     assert_eq!(key(&cache, later.plus(RETRY_AFTER_ERROR)).await.as_deref(), Ok("two"));
 }
 
-/// What failed before anybody asked is asked for again at once, and holds up no forced refresh.
+/// A failed warm-up delays neither the next fetch nor a forced refresh.
 #[tokio::test]
-async fn what_is_fetched_beforehand_is_not_fetched_again() {
+async fn secret_fetched_by_warm_up_is_not_fetched_again() {
     let source = source([Err(SecretError::NotFound), versions(ONE, None), versions(TWO, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
     cache.warm_up(NOW).await;
@@ -82,7 +82,7 @@ async fn what_is_fetched_beforehand_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn many_askers_make_one_fetch() {
+async fn concurrent_requests_share_one_fetch() {
     let source = source([versions(ONE, None)]);
     let cache = SecretCache::new(&source, "key");
     let (a, b, c) = tokio::join!(key(&cache, NOW), key(&cache, NOW), key(&cache, NOW));
@@ -91,7 +91,7 @@ async fn many_askers_make_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_forced_once_a_minute_at_most() {
+async fn refresh_is_forced_at_most_once_a_minute() {
     let down = || Err(SecretError::Unavailable("down".into()));
     let source = source([versions(ONE, None), versions(TWO, None), down(), versions(ONE, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
@@ -106,14 +106,17 @@ async fn a_refresh_is_forced_once_a_minute_at_most() {
                 .is_none()
         );
     }
-    // A refresh that fails does not pass off the old secret as news, neither at once nor for the rest of its
-    // minute.
-    let [second, third] = [1, 2].map(|minutes| NOW.plus(FORCED_REFRESH_EVERY * minutes));
+    // A failed refresh does not return the old secret as a new one, neither at once nor within its minute.
+    let [second, third] = [1, 2].map(|minutes| NOW.plus(FORCED_REFRESH_INTERVAL * minutes));
     for millis in [0, 59_999] {
         assert!(cache.refresh(second.plus(Duration::from_millis(millis))).await.is_err());
     }
-    assert_eq!(key(&cache, second).await.as_deref(), Ok("two"), "it stays in use");
-    // Once it has been fetched all the same, it is known that there is nothing newer.
+    assert_eq!(
+        key(&cache, second).await.as_deref(),
+        Ok("two"),
+        "the old one stays in use"
+    );
+    // After a later successful fetch, it is known that there is nothing newer.
     let fetched = second.plus(RETRY_AFTER_ERROR);
     assert_eq!(key(&cache, fetched).await.as_deref(), Ok("one"));
     assert!(cache.refresh(fetched).await.unwrap().is_none());
@@ -121,24 +124,24 @@ async fn a_refresh_is_forced_once_a_minute_at_most() {
     assert_eq!(*source.fetches.lock().unwrap(), 5);
 }
 
-/// Never answers.
+/// Never responds.
 #[derive(Debug)]
-struct Silent;
+struct Hanging;
 
-impl SecretSource for Silent {
+impl SecretSource for Hanging {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
         std::future::pending().await
     }
 }
 
-/// Answers once, and then never.
+/// Responds once, then never again.
 #[derive(Debug)]
-struct Tired(Mutex<Option<Versions>>);
+struct HangingAfterFirst(Mutex<Option<Versions>>);
 
-impl SecretSource for Tired {
+impl SecretSource for HangingAfterFirst {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
-        let answer = self.0.lock().unwrap().take();
-        match answer {
+        let versions = self.0.lock().unwrap().take();
+        match versions {
             Some(versions) => Ok(versions),
             None => std::future::pending().await,
         }
@@ -146,28 +149,28 @@ impl SecretSource for Tired {
 }
 
 #[tokio::test]
-async fn a_stale_secret_is_used_on_before_whoever_asks_gives_up() {
-    let cache = SecretCache::<ApiKey, _>::new(Tired(Mutex::new(versions(ONE, None).ok())), "key");
+async fn stale_secret_is_used_if_the_renewal_takes_too_long() {
+    let cache = SecretCache::<ApiKey, _>::new(HangingAfterFirst(Mutex::new(versions(ONE, None).ok())), "key");
     key(&cache, NOW).await.unwrap();
     let later = NOW.plus(Duration::from_secs(*TIME_TO_LIVE.end()));
     assert_eq!(key(&cache, later).await.as_deref(), Ok("one"));
-    // For a while nobody waits at all; then somebody does again.
+    // For a while no request waits; then the next one does again.
     let at_once = async |now| timeout(Duration::ZERO, key(&cache, now)).await.ok();
     assert_eq!(at_once(later).await, Some(Ok("one".to_owned())));
     assert_eq!(at_once(later.plus(RETRY_AFTER_ERROR)).await, None);
 }
 
 #[tokio::test]
-async fn a_refresh_that_nobody_waited_for_counts() {
-    let cache = SecretCache::<ApiKey, _>::new(Silent, "key");
+async fn refresh_that_timed_out_counts_as_forced() {
+    let cache = SecretCache::<ApiKey, _>::new(Hanging, "key");
     let refresh = async |now| tokio::time::timeout(Duration::ZERO, cache.refresh(now)).await;
-    assert!(refresh(NOW).await.is_err(), "it has no end");
-    assert!(matches!(refresh(NOW).await, Ok(Err(_))), "and is not begun again");
-    assert!(refresh(NOW.plus(FORCED_REFRESH_EVERY)).await.is_err());
+    assert!(refresh(NOW).await.is_err(), "it hangs");
+    assert!(matches!(refresh(NOW).await, Ok(Err(_))), "not started again");
+    assert!(refresh(NOW.plus(FORCED_REFRESH_INTERVAL)).await.is_err());
 }
 
 #[test]
-fn shapes() {
+fn malformed_secret_is_refused_without_showing_it() {
     let api_key = |text: &str| ApiKey::from_versions(&versions(text, None).unwrap(), "key");
     for text in [
         "",
@@ -187,42 +190,42 @@ fn shapes() {
     for text in ["{}", r#"{"key":""}"#] {
         assert!(
             secrets(text).unwrap().verifier(NOW).is_none(),
-            "without a current secret nothing verifies: {text}"
+            "no verifier without a current secret: {text}"
         );
     }
     assert!(secrets("one").is_err());
 }
 
 #[tokio::test]
-async fn a_refresh_that_is_given_up_counts_all_the_same() {
+async fn abandoned_refresh_counts_as_forced() {
     let source = source([versions(ONE, None), versions(TWO, None), versions(TWO, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
     key(&cache, NOW).await.unwrap();
     tokio::select! {
         biased;
-        _ = cache.refresh(NOW) => panic!("it takes its time"),
+        _ = cache.refresh(NOW) => panic!("not abandoned"),
         () = std::future::ready(()) => {}
     }
     assert!(
         cache.refresh(NOW).await.is_err(),
-        "whether there is a newer one is not known"
+        "it is unknown whether there is a newer secret"
     );
     assert_eq!(*source.fetches.lock().unwrap(), 2);
-    let next = NOW.plus(FORCED_REFRESH_EVERY);
+    let next = NOW.plus(FORCED_REFRESH_INTERVAL);
     assert!(cache.refresh(next).await.unwrap().is_some());
 }
 
 #[tokio::test]
-async fn every_signature_must_verify_and_there_must_be_one() {
+async fn webhook_verifies_only_if_every_signature_does_and_there_is_one() {
     let source = source([versions(ONE, Some(TWO))]);
     let cache = SecretCache::<WebhookSecrets, _>::new(&source, "key");
     let [one, two, other] = ["one", "two", "other"].map(|secret| Signature::parse(&signed_by(secret)).unwrap());
     assert!(!cache.verifies(b"{}", &[], NOW).await.unwrap());
-    assert_eq!(*source.fetches.lock().unwrap(), 0, "nothing is looked up for nothing");
+    assert_eq!(*source.fetches.lock().unwrap(), 0, "no fetch without a signature");
     assert!(cache.verifies(b"{}", &[one, two], NOW).await.unwrap());
     assert!(
         cache.verifies(b"{}", &[one, other], NOW).await.is_err(),
-        "there may be a newer one"
+        "there may be a newer secret"
     );
     assert!(
         !cache
@@ -233,7 +236,7 @@ async fn every_signature_must_verify_and_there_must_be_one() {
     assert!(!cache.verifies(b"{ }", &[one], NOW).await.unwrap_or(false));
 }
 
-/// Secrets Manager, with a secret that is rotated: the versions so far, each with its time.
+/// A secret that is rotated: its versions so far, each with its creation time.
 struct Rotated {
     versions: Mutex<Vec<(String, Timestamp)>>,
     fetches: Mutex<u32>,
@@ -246,11 +249,11 @@ impl SecretSource for &Rotated {
         let json = |text: &str| SecretString::from(format!(r#"{{"key":"{text}"}}"#));
         let mut newest = versions.iter().rev();
         let (current, created_at) = newest.next().ok_or(SecretError::NotFound)?;
-        let asked = previous_since.is_some_and(|since| *created_at > since);
+        let is_recent = previous_since.is_some_and(|since| *created_at > since);
         Ok(Versions {
             current: json(current),
             created_at: *created_at,
-            previous: newest.next().filter(|_| asked).map(|(previous, _)| json(previous)),
+            previous: newest.next().filter(|_| is_recent).map(|(previous, _)| json(previous)),
         })
     }
 }
@@ -272,12 +275,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// What docs/rotation.md promises.
+    /// The guarantee of docs/rotation.md.
     #[test]
-    fn a_secret_that_was_stored_a_minute_ago_verifies_whatever_was_forged(steps in prop::collection::vec(step(), 1..40)) {
+    fn secret_stored_a_minute_ago_verifies_despite_forgeries(steps in prop::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let vault = Rotated { versions: Mutex::new(vec![("v0".to_owned(), NOW)]), fetches: Mutex::default() };
-        let cache = SecretCache::<WebhookSecrets, _>::new(&vault, "key");
+        let source = Rotated { versions: Mutex::new(vec![("v0".to_owned(), NOW)]), fetches: Mutex::default() };
+        let cache = SecretCache::<WebhookSecrets, _>::new(&source, "key");
         let verifies = |secret: &str, now| {
             let signature = [Signature::parse(&signed_by(secret)).unwrap()];
             runtime.block_on(cache.verifies(b"{}", &signature, now)).unwrap()
@@ -287,14 +290,14 @@ proptest! {
         for step in steps {
             match step {
                 Step::Wait(time) => now = now.plus(time),
-                Step::Forge => prop_assert!(!verifies("nobody's", now)),
+                Step::Forge => prop_assert!(!verifies("forged", now)),
                 Step::Rotate => {
-                    let mut versions = vault.versions.lock().unwrap();
+                    let mut versions = source.versions.lock().unwrap();
                     let name = format!("v{}", versions.len());
                     versions.push((name, now));
                 }
             }
-            let versions = vault.versions.lock().unwrap().clone();
+            let versions = source.versions.lock().unwrap().clone();
             let age = |since: Timestamp| now.since(since);
             for (at, (secret, stored)) in versions.iter().enumerate() {
                 let newer: Vec<Timestamp> = versions.iter().skip(at + 1).map(|(_, stored)| *stored).collect();
@@ -303,7 +306,8 @@ proptest! {
                 if age(*stored) >= minute && (is_current || is_previous) {
                     prop_assert!(verifies(secret, now), "{secret} of {versions:?}");
                 }
-                // A cache forgets what is good no longer as it renews itself; the day, at once.
+                // The end of the day counts at once; a version older than the previous one is dropped with the next
+                // renewal.
                 let is_over = newer.iter().any(|current| age(*current) >= day)
                     || newer.get(1).is_some_and(|after| age(*after) >= renewal);
                 if is_over {
@@ -311,10 +315,10 @@ proptest! {
                 }
             }
         }
-        // One at first, one a minute that is forced, and one each time that it is too old.
+        // The first fetch, one forced per minute, and one for each renewal.
         let minutes = now.since(NOW).as_secs() / 60;
         let renewals = now.since(NOW).as_secs() / TIME_TO_LIVE.start();
-        prop_assert!(u64::from(*vault.fetches.lock().unwrap()) <= 2 + minutes + renewals);
+        prop_assert!(u64::from(*source.fetches.lock().unwrap()) <= 2 + minutes + renewals);
     }
 }
 
@@ -325,7 +329,7 @@ fn signed_by(secret: &str) -> String {
 }
 
 #[test]
-fn the_previous_secret_is_good_for_a_day() {
+fn previous_secret_is_valid_for_a_day() {
     let secrets = WebhookSecrets::from_versions(&versions(ONE, Some(TWO)).unwrap(), "key").unwrap();
     let signature = Signature::parse(&signed_by("two")).unwrap();
     let verifies = |now| secrets.verifier(now).unwrap().verifies(b"{}", &signature);

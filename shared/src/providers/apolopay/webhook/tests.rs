@@ -1,16 +1,16 @@
-use crate::domain::fact::Outcome;
-use crate::domain::id::PaymentId;
-use crate::domain::provider::Provider;
-use crate::providers::notification::Unusable;
-use crate::providers::test_vectors as vectors;
-use crate::providers::webhooks;
+use lambda_http::http::{HeaderMap, HeaderValue};
 
-fn read(body: &str) -> Result<super::Notification, Unusable> {
-    webhooks(Provider::ApoloPay).read(body.as_bytes())
+use crate::domain::id::PaymentId;
+use crate::providers::test_vectors as vectors;
+
+use super::*;
+
+fn read(body: &str) -> Result<Notification, UnreadableWebhook> {
+    WEBHOOKS.read(body.as_bytes())
 }
 
 #[test]
-fn both_shapes_say_the_same() {
+fn both_formats_give_the_same_fact() {
     let (a, b) = (read(vectors::A).unwrap(), read(vectors::B).unwrap());
     assert_eq!(a.fact.digest(), b.fact.digest());
     assert_eq!(a.fact.outcome, Outcome::Completed);
@@ -21,7 +21,7 @@ fn both_shapes_say_the_same() {
 }
 
 #[test]
-fn any_mixture_is_read() {
+fn mixture_of_both_formats_is_read() {
     let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     for (body, outcome, amount) in [
         (
@@ -56,14 +56,14 @@ fn any_mixture_is_read() {
             None,
         ),
     ] {
-        let event = read(body).unwrap();
-        assert_eq!(event.fact.outcome, outcome, "{body}");
+        let fact = read(body).unwrap().fact;
+        assert_eq!(fact.outcome, outcome, "{body}");
         assert_eq!(
-            event.fact.amount.as_ref().map(|amount| amount.to_string()).as_deref(),
+            fact.amount.as_ref().map(|amount| amount.to_string()).as_deref(),
             amount,
             "{body}"
         );
-        assert_eq!(event.fact.references().count(), 1, "{body}");
+        assert_eq!(fact.references().count(), 1, "{body}");
     }
     let named = read(&format!(
         r#"{{"status":"completed","metadata":{{"paymentFunctionsId":"{ours}"}}}}"#
@@ -75,7 +75,7 @@ fn any_mixture_is_read() {
 }
 
 #[test]
-fn unusable_bodies() {
+fn body_without_payment_or_status_is_unreadable() {
     for body in [
         "",
         "[]",
@@ -86,5 +86,33 @@ fn unusable_bodies() {
         r#"{"id":"p","id":"q","status":"completed"}"#,
     ] {
         assert!(read(body).is_err(), "{body}");
+    }
+}
+
+/// The number of signatures read from these headers.
+fn signatures(headers: &[(&'static str, &str)]) -> Option<usize> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, HeaderValue::from_str(value).unwrap());
+    }
+    WEBHOOKS.signatures(&map).map(|signatures| signatures.len())
+}
+
+#[test]
+fn every_signature_is_read_or_none_is() {
+    let good = "0f".repeat(32);
+    let (good, bad) = (good.as_str(), "sha256=0f");
+    for (headers, expected) in [
+        (&[][..], None),
+        (&[("fs-webhook-hash", good)], None),
+        (&[("x-signature", good)], Some(1)),
+        (&[("x-apolopay-signature", good)], Some(1)),
+        (&[("x-signature", good), ("x-apolopay-signature", good)], Some(2)),
+        (&[("x-signature", good), ("x-signature", good)], Some(2)),
+        (&[("x-signature", bad)], None),
+        (&[("x-signature", good), ("x-apolopay-signature", bad)], None),
+        (&[("x-signature", ""), ("x-apolopay-signature", good)], None),
+    ] {
+        assert_eq!(signatures(headers), expected, "{headers:?}");
     }
 }

@@ -16,16 +16,16 @@ fn payment() -> Payment {
     }
 }
 
-fn answer(text: &str) -> Result<Accepted, CallError> {
-    read(
+fn response(text: &str) -> Result<Accepted, CallError> {
+    read_response(
         Reply::new(lambda_http::http::StatusCode::OK, text.as_bytes()),
         &payment(),
     )
 }
 
 #[test]
-fn the_documented_and_the_older_shape() {
-    let documented = answer(
+fn documented_and_older_format_are_read() {
+    let documented = response(
         r#"{"success":true,"status":"REDIRECT","data":{"paymentId":"pay_apm_1","orderId":"ORD-1","amount":99.99,"currency":"USD",
             "redirectUrl":"https://pay.example/1","expiresAt":"2026-01-01T00:30:00.000Z"}}"#,
     )
@@ -39,11 +39,11 @@ fn the_documented_and_the_older_shape() {
         documented.checkout_session.expires_at,
         Timestamp::parse_rfc3339("2026-01-01T00:30:00Z")
     );
-    for words in [r#""success":true,"message":"made","#, r#""message":"made","#, ""] {
-        let old = answer(&format!(r#"{{{words}"data":{{"transactionId":"FP1"}}}}"#));
-        assert_eq!(old.unwrap().checkout_session.reference.as_str(), "FP1", "{words}");
+    for members in [r#""success":true,"message":"made","#, r#""message":"made","#, ""] {
+        let old = response(&format!(r#"{{{members}"data":{{"transactionId":"FP1"}}}}"#));
+        assert_eq!(old.unwrap().checkout_session.reference.as_str(), "FP1", "{members}");
     }
-    let old = answer(r#"{"success":true,"data":{"transactionId":"FP1","status":"PENDING"}}"#).unwrap();
+    let old = response(r#"{"success":true,"data":{"transactionId":"FP1","status":"PENDING"}}"#).unwrap();
     assert_eq!(
         old.checkout_session,
         CheckoutSession {
@@ -55,14 +55,14 @@ fn the_documented_and_the_older_shape() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_not_handed_on_but_its_id_is_kept() {
+fn response_unlike_the_request_is_unusable_but_keeps_its_id() {
     for member in [
         r#""amount":9.99"#,
         r#""amount":"much""#,
         r#""currency":"EUR""#,
         r#""redirectUrl":"javascript:x""#,
     ] {
-        let error = answer(&format!(r#"{{"success":true,"data":{{"paymentId":"p",{member}}}}}"#)).unwrap_err();
+        let error = response(&format!(r#"{{"success":true,"data":{{"paymentId":"p",{member}}}}}"#)).unwrap_err();
         assert!(
             matches!(&error, CallError::Unusable { references, .. } if references.len() == 1),
             "{member}: {error:?}"
@@ -71,8 +71,8 @@ fn what_was_not_asked_for_is_not_handed_on_but_its_id_is_kept() {
 }
 
 #[test]
-fn the_ids_of_another_order_are_not_claimed() {
-    let error = answer(r#"{"success":true,"data":{"paymentId":"p","orderId":"ORD-2"}}"#).unwrap_err();
+fn ids_of_another_order_are_dropped() {
+    let error = response(r#"{"success":true,"data":{"paymentId":"p","orderId":"ORD-2"}}"#).unwrap_err();
     assert!(
         matches!(&error, CallError::Unusable { references, .. } if references.is_empty()),
         "{error:?}"
@@ -80,7 +80,7 @@ fn the_ids_of_another_order_are_not_claimed() {
 }
 
 #[test]
-fn refusals() {
+fn error_body_or_failed_status_is_a_rejection() {
     for (text, expected) in [
         (
             r#"{"success":false,"error":{"code":"INVALID_PAYMENT_METHOD","message":"m"}}"#,
@@ -93,14 +93,17 @@ fn refusals() {
             Some("DECLINED"),
         ),
     ] {
-        let Err(CallError::Rejected { code, .. }) = answer(text) else {
+        let Err(CallError::Rejected { code, .. }) = response(text) else {
             panic!("{text}")
         };
         assert_eq!(code.as_deref(), expected, "{text}");
     }
-    assert!(matches!(answer(r#"{"success":true}"#), Err(CallError::Unusable { .. })));
     assert!(matches!(
-        answer(r#"{"success":true,"data":{"paymentId":""}}"#),
+        response(r#"{"success":true}"#),
+        Err(CallError::Unusable { .. })
+    ));
+    assert!(matches!(
+        response(r#"{"success":true,"data":{"paymentId":""}}"#),
         Err(CallError::Unusable { .. })
     ));
 }

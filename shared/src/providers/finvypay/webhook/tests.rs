@@ -1,16 +1,16 @@
-use crate::domain::fact::Outcome;
-use crate::domain::id::PaymentId;
-use crate::domain::provider::Provider;
-use crate::providers::notification::{Notification, Unusable};
-use crate::providers::test_vectors as vectors;
-use crate::providers::webhooks;
+use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 
-fn read(body: &str) -> Result<Notification, Unusable> {
-    webhooks(Provider::FinvyPay).read(body.as_bytes())
+use crate::domain::id::PaymentId;
+use crate::providers::test_vectors as vectors;
+
+use super::*;
+
+fn read(body: &str) -> Result<Notification, UnreadableWebhook> {
+    WEBHOOKS.read(body.as_bytes())
 }
 
 #[test]
-fn w1_plain_and_wrapped() {
+fn w1_is_read_plain_and_wrapped() {
     let plain = read(vectors::W1).unwrap();
     assert_eq!(plain, read(&format!(r#"{{"request":{}}}"#, vectors::W1)).unwrap());
     let fact = plain.fact;
@@ -27,21 +27,22 @@ fn w1_plain_and_wrapped() {
 }
 
 #[test]
-fn w2() {
+fn w2_is_read() {
     let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     let body = vectors::W2.replace(
         r#""internal_ref""#,
         &format!(r#""paymentFunctionsId":"{ours}","internal_ref""#),
     );
-    let event = read(&body).unwrap();
-    assert_eq!(event.payment_id, PaymentId::parse(ours));
-    assert_eq!(event.fact.outcome, Outcome::Completed);
-    assert_eq!(event.fact.payment.unwrap().as_str(), "pay_apm_2K9xR3mN5pQ7sT1w");
-    assert_eq!(event.fact.occurred_at.as_deref(), Some("2024-03-07T14:35:22.000Z"));
+    let notification = read(&body).unwrap();
+    assert_eq!(notification.payment_id, PaymentId::parse(ours));
+    let fact = notification.fact;
+    assert_eq!(fact.outcome, Outcome::Completed);
+    assert_eq!(fact.payment.unwrap().as_str(), "pay_apm_2K9xR3mN5pQ7sT1w");
+    assert_eq!(fact.occurred_at.as_deref(), Some("2024-03-07T14:35:22.000Z"));
 }
 
 #[test]
-fn authorized_is_not_paid_and_success_true_says_nothing() {
+fn outcome_depends_on_status_and_event_but_not_on_success() {
     for (body, outcome) in [
         (
             r#"{"event":"payment.authorized","paymentId":"p","status":"AUTHORIZED"}"#,
@@ -80,7 +81,7 @@ fn authorized_is_not_paid_and_success_true_says_nothing() {
 }
 
 #[test]
-fn two_places_must_agree() {
+fn contradictory_members_are_not_used() {
     let body = |top: &str, inner: &str| format!(r#"{{"paymentId":"p",{top},"data":{{{inner}}}}}"#);
     let fact = |top: &str, inner: &str| read(&body(top, inner)).unwrap().fact;
     assert_eq!(
@@ -99,7 +100,7 @@ fn two_places_must_agree() {
 }
 
 #[test]
-fn metadata_is_found_in_either_place() {
+fn metadata_is_read_from_the_top_or_from_data() {
     let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     let body =
         format!(r#"{{"status":"SUCCESS","metadata":null,"data":{{"metadata":{{"paymentFunctionsId":"{ours}"}}}}}}"#);
@@ -107,7 +108,7 @@ fn metadata_is_found_in_either_place() {
 }
 
 #[test]
-fn unusable_bodies() {
+fn body_without_payment_or_status_is_unreadable() {
     for body in [
         "",
         "7",
@@ -117,5 +118,14 @@ fn unusable_bodies() {
         r#"{"status":"SUCCESS","data":{}}"#,
     ] {
         assert!(read(body).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn signature_is_read_only_from_its_header() {
+    for (name, is_read) in [("fs-webhook-hash", true), ("x-signature", false)] {
+        let value = HeaderValue::from_str(&"0f".repeat(32)).unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+        assert_eq!(WEBHOOKS.signatures(&headers).is_some(), is_read, "{name}");
     }
 }

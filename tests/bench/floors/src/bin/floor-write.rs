@@ -1,5 +1,5 @@
-//! A function that does nothing but the one write of a webhook: a transaction over a payment's fact and its state, by the
-//! SDK alone.
+//! A function that makes only the one write of a webhook, a transaction over a payment's fact and its state, with the SDK
+//! only.
 
 use std::env::var;
 
@@ -41,12 +41,12 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// The same transaction as a webhook of FinvyPay's that completes a payment.
+/// Makes the same transaction as the webhook-handler for a FinvyPay webhook that completes a payment.
 async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error> {
-    let given = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+    let member = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number = |number: u64| AttributeValue::N(number.to_string());
-    let payment = text(&format!("PAYMENT#{}", given("id")));
+    let payment = text(&format!("PAYMENT#{}", member("id")));
     let fact = Put::builder()
         .table_name(table)
         .item("pk", payment.clone())
@@ -55,10 +55,10 @@ async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error>
             text("FACT#9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         )
         .item("provider", text("finvypay"))
-        .item("payment", text(given("paymentId")))
-        .item("orderId", text(given("orderId")))
+        .item("payment", text(member("paymentId")))
+        .item("orderId", text(member("orderId")))
         .item("outcome", text("completed"))
-        .item("words", text("COMPLETED payment.completed"))
+        .item("rawStatus", text("COMPLETED payment.completed"))
         .item("amount", text("99.99"))
         .item("currency", text("USD"))
         .item("receivedAt", number(1_790_000_000_000))
@@ -69,7 +69,7 @@ async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error>
         .key("sk", text("STATE"))
         .update_expression(
             "SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one \
-             REMOVE #dueQueue, #dueAt ADD #receipts :receipts",
+             REMOVE #dueQueue, #dueAt ADD #captureReferences :captureReferences",
         )
         .condition_expression(
             "#provider = :provider AND #rank < :rank AND contains(#references, :reference) \
@@ -81,12 +81,12 @@ async fn write(client: &Client, table: &str, event: &Value) -> Result<(), Error>
         .expression_attribute_values(":now", number(1_790_000_000_000))
         .expression_attribute_values(":one", number(1))
         .expression_attribute_values(":provider", text("finvypay"))
-        .expression_attribute_values(":reference", text(given("paymentId")))
+        .expression_attribute_values(":reference", text(member("paymentId")))
         .expression_attribute_values(":amount", number(9999))
         .expression_attribute_values(":currency", text("USD"))
         .expression_attribute_values(
-            ":receipts",
-            AttributeValue::Ss(vec![format!("payment:{}", given("paymentId"))]),
+            ":captureReferences",
+            AttributeValue::Ss(vec![format!("payment:{}", member("paymentId"))]),
         );
     for name in [
         "status",

@@ -1,4 +1,4 @@
-// The body of a function that lists what is wrong with the page as it is shown: who cannot use it, and why.
+// The body of a function that lists the accessibility problems of the page as shown.
 const found = [];
 const isShown = (node) => node.checkVisibility({ visibilityProperty: true });
 const dialog = document.querySelector("dialog[open]");
@@ -37,7 +37,7 @@ for (const node of document.querySelectorAll("[aria-labelledby], [aria-described
   }
 }
 
-// Contrast, as WCAG 2 counts it, of every text on the colour behind it.
+// The WCAG 2 contrast of every text on its background.
 const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
 const luminance = ([red, green, blue]) => {
   const [r, g, b] = [red, green, blue].map((value) => {

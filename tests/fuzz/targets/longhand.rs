@@ -1,6 +1,6 @@
-//! Decimal numbers as on paper: written out in full, digit by digit. Slow and plain, to compare the real thing with.
+//! Decimal numbers written out digit by digit: a slow and simple implementation to compare with.
 
-/// A number written out, without zeros at its ends, so that equal numbers are equal texts.
+/// A number without leading and trailing zeros, so that equal numbers have equal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub negative: bool,
@@ -8,13 +8,13 @@ pub struct Written {
     pub fraction: String,
 }
 
-/// Whether a text is a number of JSON's grammar and nothing else, by serde_json's word.
+/// Whether a text is a JSON number, according to serde_json.
 pub fn is_number(text: &str) -> bool {
     let raw = serde_json::from_str::<&serde_json::value::RawValue>(text);
     raw.is_ok_and(|raw| raw.get() == text) && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-/// Writes out a number of JSON's grammar. `None` for one that would fill pages.
+/// Writes out a JSON number. `None` if its exponent is too large.
 pub fn write_out(number: &str) -> Option<Written> {
     let (negative, unsigned) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -41,7 +41,7 @@ pub fn write_out(number: &str) -> Option<Written> {
 }
 
 impl Written {
-    /// The minor units of a currency with so many decimals, where the contract's rules for amounts hold.
+    /// The amount in minor units of a currency with `decimals` decimals. `None` if it is not a valid amount.
     pub fn minor(&self, decimals: usize) -> Option<u64> {
         let is_zero = self.integer.is_empty() && self.fraction.is_empty();
         if self.negative || is_zero || self.integer.len() > 9 || self.fraction.len() > decimals.min(2) {
@@ -51,7 +51,7 @@ impl Written {
     }
 }
 
-/// The minor units that a number is, where it is an amount.
+/// The amount of a JSON number in minor units. `None` if it is not a valid amount.
 pub fn minor(number: &str, decimals: u32) -> Option<u64> {
     write_out(number)?.minor(usize::try_from(decimals).ok()?)
 }

@@ -1,18 +1,17 @@
-//! For everybody: with the keyboard alone, on a narrow screen, in both schemes of colours, and nothing that the policy
-//! forbids.
+//! Accessibility and security: keyboard use, narrow screens, both colour schemes, and the content security policy.
 
 use payment_functions_local::workspace;
 
 use super::*;
 
-/// WebDriver's characters for keys.
+/// WebDriver's key codes.
 const TAB: char = '\u{e004}';
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
 const DOWN: char = '\u{e015}';
 
 #[tokio::test]
-async fn the_keyboard_alone() {
+async fn checkout_works_by_keyboard_alone() {
     let Some(page) = Page::open().await else { return };
     page.run("document.getElementById('firstName').focus()").await;
     page.browser
@@ -26,7 +25,7 @@ async fn the_keyboard_alone() {
 }
 
 #[tokio::test]
-async fn the_dialog_takes_and_gives_back_the_focus() {
+async fn dialog_takes_and_returns_the_focus() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     page.run("document.querySelector('apolopay-button > button').focus()")
@@ -40,26 +39,26 @@ async fn the_dialog_takes_and_gives_back_the_focus() {
     page.quiet().await;
 }
 
-/// What changes by itself is told, and the focus is where the next thing is.
+/// Status changes are announced, and the focus moves to the next control.
 #[tokio::test]
-async fn what_is_said_aloud() {
+async fn status_changes_are_announced() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     assert_eq!(page.run("return document.activeElement.id").await, "payment-title");
     let live = page
-        .run("return document.getElementById('said').closest('[role=status][aria-live=polite]') !== null")
+        .run("return document.getElementById('explanation').closest('[role=status][aria-live=polite]') !== null")
         .await;
     assert_eq!(live, true);
     page.quiet().await;
 }
 
-/// In each view: no scrolling sideways, names for all that can be used, contrast, headings in order.
+/// Each view: no horizontal scrolling, names for all controls, contrast, headings in order.
 #[tokio::test]
-async fn every_view_on_every_screen() {
-    const AUDIT: &str = include_str!("audit.js");
+async fn every_view_fits_every_screen() {
+    const AUDIT: &str = include_str!("accessibility.js");
     for (width, scheme) in [(360, "light"), (1280, "dark")] {
         let Some(page) = Page::open().await else { return };
-        page.looks(width, scheme).await;
+        page.set_screen(width, scheme).await;
         let audit = async |view: &str| {
             let found = page.run(AUDIT).await;
             assert_eq!(found, json!([]), "{view}, {width}, {scheme}");
@@ -68,7 +67,8 @@ async fn every_view_on_every_screen() {
             .await;
         audit("shop").await;
         page.click("#pay").await;
-        page.until("told", "!document.getElementById('problem').hidden").await;
+        page.until("the message", "!document.getElementById('problem').hidden")
+            .await;
         audit("refused").await;
         page.begin(ApplePay).await;
         audit("FinvyPay").await;
@@ -91,9 +91,9 @@ async fn every_view_on_every_screen() {
     }
 }
 
-/// That a breach is heard of at all.
+/// A violation fails a test.
 #[tokio::test]
-async fn the_policy_is_enforced_and_breaches_are_noticed() {
+async fn csp_is_enforced_and_violations_are_noticed() {
     let Some(page) = Page::open().await else { return };
     page.run(
         "const style = document.createElement('style');
@@ -115,7 +115,7 @@ async fn the_policy_is_enforced_and_breaches_are_noticed() {
 }
 
 #[tokio::test]
-async fn every_file_has_the_headers() {
+async fn every_file_has_security_headers() {
     let shop = world().await.sandbox_url();
     for path in [
         "/",
@@ -124,16 +124,16 @@ async fn every_file_has_the_headers() {
         "/checkout/style.css",
         "/checkout/mug.svg",
     ] {
-        let answer = send(request(reqwest::Method::GET, &format!("{shop}{path}"))).await;
-        assert_eq!(answer.status, 200, "{path}");
-        let policy = answer.header("content-security-policy").unwrap();
+        let response = send(request(reqwest::Method::GET, &format!("{shop}{path}"))).await;
+        assert_eq!(response.status, 200, "{path}");
+        let policy = response.header("content-security-policy").unwrap();
         assert!(
             policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"),
             "{policy}"
         );
         assert!(!policy.contains("unsafe"), "{policy}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
     }
     for path in [
         "/checkout/..%2fCargo.toml",
@@ -141,14 +141,14 @@ async fn every_file_has_the_headers() {
         "/checkout/chromium",
         "/checkout/",
     ] {
-        let answer = send(request(reqwest::Method::GET, &format!("{shop}{path}"))).await;
-        assert_eq!(answer.status, 404, "{path}");
+        let response = send(request(reqwest::Method::GET, &format!("{shop}{path}"))).await;
+        assert_eq!(response.status, 404, "{path}");
     }
 }
 
 /// The client that shops copy, under Node.
 #[test]
-fn the_frontends_client() {
+fn frontend_client_passes_its_tests() {
     let node = workspace().join(".venv/bin/node");
     let tests = workspace().join("tests/checkout/payments.test.mjs");
     let ran = std::process::Command::new(node)

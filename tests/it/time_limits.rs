@@ -1,31 +1,31 @@
-//! What takes its time, side by side: a provider that never answers, and a function that dies at work.
+//! Slow cases, run concurrently: a provider that never responds, and a function that crashes.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use payment_functions_tests::world::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, PRODUCTION_TIMEOUTS};
 use tokio::time::sleep;
 
 use super::aws;
 use super::routes::*;
 use super::support::*;
 
-/// Every POST is answered within this.
-const LONGEST_ANSWER: Duration = Duration::from_secs(20);
-/// A key whose holder died is taken over within this.
+/// The time limit of the contract for every POST.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(20);
+/// A crashed holder's key is taken over within this.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_provider_that_never_answers_and_a_function_that_dies() {
+async fn silent_provider_and_crashed_function_stay_within_time_limits() {
     tokio::join!(
-        join_all(BOTH.map(never_answers)),
-        join_all(BOTH.map(never_answers_and_nor_does_the_store)),
-        join_all(BOTH.map(dies)),
+        join_all(BOTH.map(provider_timeout)),
+        join_all(BOTH.map(provider_and_store_timeout)),
+        join_all(BOTH.map(holder_crashes)),
     );
 }
 
-/// 504 in time; the payment is there, and the same key goes on with it.
-async fn never_answers(provider: Provider) {
+/// 504 in time; the payment is stored, and the same key resumes it.
+async fn provider_timeout(provider: Provider) {
     let (order, key) = (unique("ORD"), unique("key"));
     let body = body(provider, &order);
     let script = control().await;
@@ -39,25 +39,25 @@ async fn never_answers(provider: Provider) {
         until_called(provider, &order, 1).await;
         keyed(provider, &body, &key).await
     };
-    let (answer, meanwhile) = join(keyed(provider, &body, &key), meanwhile).await;
-    assert!(begin.elapsed() < LONGEST_ANSWER, "{:?}", begin.elapsed());
+    let (response, meanwhile) = join(keyed(provider, &body, &key), meanwhile).await;
+    assert!(begin.elapsed() < RESPONSE_LIMIT, "{:?}", begin.elapsed());
     assert_eq!(meanwhile.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
-    assert_eq!(answer.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
-    insta::allow_duplicates! { insta::assert_snapshot!(answer.whole(), @r#"
+    assert_eq!(response.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
+    insta::allow_duplicates! { insta::assert_snapshot!(response.whole(), @r#"
     504
     cache-control: no-store
     content-type: application/problem+json
 
     {
       "code": "PROVIDER_TIMEOUT",
-      "detail": "The payment provider may or may not have taken the payment. The same Idempotency-Key goes on with it.",
+      "detail": "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key.",
       "id": "[uuid]",
       "status": 504,
-      "title": "The payment provider did not answer in time",
+      "title": "The payment provider did not respond in time",
       "type": "urn:payment-functions:problem:provider-timeout"
     }
     "#); }
-    let id = answer.str("id");
+    let id = response.str("id");
     assert_eq!(status_of(&id).await, "creating");
 
     let second = keyed(provider, &body, &key).await;
@@ -65,28 +65,27 @@ async fn never_answers(provider: Provider) {
     let calls = calls(provider, &order).await;
     assert_eq!(calls.len(), 2);
     if provider == Provider::Finvypay {
-        // Whether the first was taken is not known: it is the same request again, and FinvyPay answers what it
-        // answered.
+        // The outcome of the first call is unknown, so the request is the same one and FinvyPay repeats its response.
         assert!(
             calls
                 .iter()
                 .all(|call| call.headers["idempotency-key"] == format!("{id}-1"))
         );
         let payments = control().await.payments(provider, &order).await.expect("the payments");
-        assert_eq!(payments.len(), 1, "never a second payment");
+        assert_eq!(payments.len(), 1, "one payment");
         assert_eq!(second.str("paymentId"), payments[0].id);
     }
 }
 
-/// Not even the lease can be given back then, and still the caller hears in time.
-async fn never_answers_and_nor_does_the_store(provider: Provider) {
+/// The lease cannot be released either, but the response is still in time.
+async fn provider_and_store_timeout(provider: Provider) {
     let (order, key) = (unique("ORD"), unique("key"));
     let script = control().await;
     script
         .replies(provider, &order, json!([{ "hang": true }]))
         .await
         .expect("a script");
-    let (proxy, alone) = aws::behind_proxy(function(provider), &[USUAL_LIMITS]).await;
+    let (proxy, alone) = aws::behind_proxy(function(provider), &[PRODUCTION_TIMEOUTS]).await;
 
     let begin = Instant::now();
     let text = body(provider, &order).to_string();
@@ -96,18 +95,15 @@ async fn never_answers_and_nor_does_the_store(provider: Provider) {
         proxy.reset();
         proxy.fail("TransactWriteItems", Fault::Hang);
     };
-    let (answer, ()) = join(post_to(alone.url(), route(provider), text, &headers), hang).await;
-    assert!(begin.elapsed() < LONGEST_ANSWER, "{:?}", begin.elapsed());
-    assert_eq!(answer.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
-    assert!(
-        proxy.count("TransactWriteItems") > 0,
-        "the lease was not to be given back"
-    );
-    assert_eq!(status_of(&answer.str("id")).await, "creating");
+    let (response, ()) = join(post_to(alone.url(), route(provider), text, &headers), hang).await;
+    assert!(begin.elapsed() < RESPONSE_LIMIT, "{:?}", begin.elapsed());
+    assert_eq!(response.problem(), (504, "PROVIDER_TIMEOUT".to_owned()));
+    assert!(proxy.count("TransactWriteItems") > 0, "the lease is released");
+    assert_eq!(status_of(&response.str("id")).await, "creating");
 }
 
-/// The key is in progress until the lease ends, and then goes on with the same payment.
-async fn dies(provider: Provider) {
+/// The key is in progress until the lease ends, and then resumes the same payment.
+async fn holder_crashes(provider: Provider) {
     let (order, key) = (unique("ORD"), unique("key"));
     let body = body(provider, &order);
     let script = control().await;
@@ -139,29 +135,29 @@ async fn dies(provider: Provider) {
             .expect("our id")
             .to_owned()
     };
-    let (answer, id) = join(post_to(&url, route(provider), body.to_string(), &headers), killed).await;
+    let (response, id) = join(post_to(&url, route(provider), body.to_string(), &headers), killed).await;
     assert_eq!(
-        (answer.status, answer.text.as_str()),
+        (response.status, response.text.as_str()),
         (500, r#"{"message":"Internal Server Error"}"#)
     );
     assert_eq!(status_of(&id).await, "creating");
 
     let mut refused = 0;
     let taken_over = loop {
-        let answer = keyed(provider, &body, &key).await;
-        if answer.status != 409 {
-            break answer;
+        let response = keyed(provider, &body, &key).await;
+        if response.status != 409 {
+            break response;
         }
-        assert_eq!(answer.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
+        assert_eq!(response.problem(), (409, "IDEMPOTENCY_IN_PROGRESS".to_owned()));
         refused += 1;
-        let seconds = answer
+        let seconds = response
             .header("retry-after")
             .expect("retry-after")
             .parse()
             .expect("seconds");
         sleep(Duration::from_secs(seconds)).await;
     };
-    assert!(refused > 0, "taken over while its lease ran");
+    assert!(refused > 0, "taken over during its lease");
     assert!(begin.elapsed() < LONGEST_LEASE, "{:?}", begin.elapsed());
     assert_eq!(
         (taken_over.status, taken_over.str("id")),

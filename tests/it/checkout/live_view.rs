@@ -1,27 +1,27 @@
-//! The live view: what happened to a payment, and nothing that is secret; and the pictures for the README.
+//! The live view of a payment, without secrets; and the screenshots for the README.
 
 use super::*;
 
 const SECRETS: [&str; 3] = ["sk_local_apolopay", "fp_local_finvypay", "whsec_test_secret"];
 
-async fn journal(order: &str) -> Answer {
+async fn journal(order: &str) -> Response {
     let url = format!("{}/_control/journal?orderId={order}", world().await.sandbox_url());
     send(request(reqwest::Method::GET, &url)).await
 }
 
-/// Each exchange of a payment, in its order, with everything in it that is not secret.
+/// Each exchange of a payment in order, without secrets.
 #[tokio::test]
-async fn every_exchange() {
+async fn every_exchange_is_shown() {
     let Some(page) = Page::open().await else { return };
     page.begin(ApplePay).await;
     page.act(ApplePay, "pay", "twice").await;
     page.shows("completed").await;
     let order = page.run("return JSON.parse(localStorage.checkout).order").await;
-    let answer = journal(order.as_str().unwrap()).await;
+    let response = journal(order.as_str().unwrap()).await;
     for secret in SECRETS {
-        assert!(!answer.text.contains(secret), "{secret}: {}", answer.text);
+        assert!(!response.text.contains(secret), "{secret}: {}", response.text);
     }
-    let journal = answer.json();
+    let journal = response.json();
     let legs: Vec<_> = journal["exchanges"].as_array().unwrap().iter().collect();
     let of = |leg: &str| {
         legs.iter()
@@ -41,7 +41,7 @@ async fn every_exchange() {
             .as_str()
             .unwrap()
             .contains("\"amount\":21.40"),
-        "the digits that were given"
+        "the digits as sent"
     );
     assert_eq!(webhooks.len(), 2);
     for webhook in webhooks {
@@ -65,9 +65,9 @@ async fn every_exchange() {
     page.quiet().await;
 }
 
-/// What the bus delivers to a subscriber.
+/// The events that the bus delivers to a subscriber.
 #[tokio::test]
-async fn the_events() {
+async fn published_events_are_shown() {
     let Some(page) = Page::open().await else { return };
     page.begin(SmartPay).await;
     let id = page.id().await;
@@ -82,26 +82,26 @@ async fn the_events() {
     page.until("both", "document.querySelectorAll('[data-key^=event-]').length >= 2")
         .await;
     let first = page.text("[data-key^=event-] summary").await;
-    assert_eq!(first, "payment.pending version 2", "in the order of their versions");
+    assert_eq!(first, "payment.pending version 2", "in version order");
     page.quiet().await;
 }
 
-/// Without a table to look into the view says so; and no page of another origin gets at anything.
+/// Without a table the view says so; and pages of other origins cannot read anything.
 #[tokio::test]
-async fn stand_ins_by_themselves() {
+async fn stand_ins_run_without_functions() {
     use payment_functions_local::sandbox::{Config, Sandbox};
     let alone = Sandbox::start(Config::default()).await.unwrap();
     let at = |path: &str| format!("{}{path}", alone.url());
-    let answer = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
-    assert!(answer.json()["ledger"]["unavailable"].is_string(), "{answer:?}");
-    assert!(answer.json()["events"]["unavailable"].is_string(), "{answer:?}");
+    let response = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
+    assert!(response.json()["ledger"]["unavailable"].is_string(), "{response:?}");
+    assert!(response.json()["events"]["unavailable"].is_string(), "{response:?}");
 
-    // Wherever a secret stands, it is hidden.
+    // Secrets are hidden wherever they occur.
     let body = r#"{"amount":1,"metadata":{"orderId":"ORD-1","note":"whsec_test_secret"}}"#;
     let key = [("x-secret-key", "sk_local_apolopay")];
     post_to(&at("/apolopay"), "/payment-button/process/preorder", body, &key).await;
-    let answer = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
-    let call = &answer.json()["exchanges"][0];
+    let response = send(request(reqwest::Method::GET, &at("/_control/journal?orderId=ORD-1"))).await;
+    let call = &response.json()["exchanges"][0];
     assert_eq!(call["request"]["headers"]["x-secret-key"], "(not shown)");
     assert!(
         call["request"]["body"]
@@ -130,9 +130,9 @@ async fn stand_ins_by_themselves() {
     }
 }
 
-/// The provider's page says what the shop gave it, as text; and its form may lead back to the shop.
+/// The provider's page shows the shop's input as text, and its form may lead back to the shop.
 #[tokio::test]
-async fn what_a_shop_says_is_no_html() {
+async fn shop_texts_are_escaped() {
     let sandbox = world().await.sandbox_url();
     let order = format!("<b onclick=\"x()\">{}</b>", unique("ORD"));
     let mut body = apm(&order);
@@ -160,9 +160,9 @@ async fn what_a_shop_says_is_no_html() {
     );
 }
 
-/// The switch that docs/frontend.md tells of: the element's hosts are let in, and its module is served.
+/// The switch in docs/frontend.md: the element's hosts are allowed, and its module is served.
 #[tokio::test]
-async fn the_real_element_stands_ready() {
+async fn real_element_is_ready() {
     use payment_functions_local::sandbox::{Config, Sandbox, SmartPay};
     let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smartpay-bundle.mjs");
     std::fs::write(&bundle, "export class ApoloPayClient {}").unwrap();
@@ -193,16 +193,16 @@ async fn the_real_element_stands_ready() {
     assert!(!plain.header("content-security-policy").unwrap().contains("apolopay"));
 }
 
-/// `make screenshots` writes them; without it they are not taken.
+/// Writes screenshots only for `make screenshots`.
 #[tokio::test]
-async fn pictures() {
+async fn screenshots() {
     let Some(folder) = std::env::var_os("SCREENSHOTS") else {
         return;
     };
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder).unwrap();
     let _feed = world().await.feed().await.unwrap();
-    for (name, way, deed, status, width) in [
+    for (name, way, action, status, width) in [
         ("completed", ApplePay, "pay", "completed", 1280),
         ("review", ApplePay, "payWrongAmount", "review", 1280),
         ("authorized", ApplePay, "authorize", "authorized", 1280),
@@ -214,26 +214,26 @@ async fn pictures() {
     ] {
         let Some(page) = Page::open().await else { return };
         let take = async |name: &str| {
-            let picture = page.browser.picture().await.unwrap();
+            let picture = page.browser.screenshot().await.unwrap();
             assert!(picture.len() <= 150_000, "{name}: {} bytes", picture.len());
             std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
         };
-        page.looks(width, "light").await;
+        page.set_screen(width, "light").await;
         if name == "completed" {
             page.fill_in(way).await;
             page.run("document.activeElement.blur()").await;
             take("shop").await;
         }
         page.begin(way).await;
-        if !deed.is_empty() {
-            page.act(way, deed, "atOnce").await;
+        if !action.is_empty() {
+            page.act(way, action, "atOnce").await;
         } else if status == "expired" {
             crate::aws::set_status(&page.id().await, "expired", 2).await;
         }
         page.shows(status).await;
         page.until(
-            "on its rung",
-            &format!("document.querySelector('.ladder .here')?.innerText.startsWith('{status}')"),
+            "its status",
+            &format!("document.querySelector('.ranks .here')?.innerText.startsWith('{status}')"),
         )
         .await;
         page.until(

@@ -1,4 +1,4 @@
-//! What a developer gets wrong first: the caller gets the contract's answer, and the log one line that says what to do.
+//! A developer's first mistakes: the caller gets the contract's response, and one log line says what to do.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::aws;
 use crate::support::*;
 use crate::webhooks::{SECRET, send_signed};
 
-/// What a function logged as errors.
+/// The errors in a function's log.
 fn errors(function: &Attached) -> Vec<Value> {
     entries(&function.log())
         .filter(|line| line["level"] == "ERROR")
         .collect()
 }
 
-/// The one error that a function logged. Its line may come after its answer.
-async fn the_error(function: &Attached) -> Value {
+/// The only error in a function's log. The line may come after the response.
+async fn only_error(function: &Attached) -> Value {
     let logged = async {
         while errors(function).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -28,7 +28,7 @@ async fn the_error(function: &Attached) -> Value {
         .await
         .expect("an error");
     let [error] = errors.as_slice() else {
-        panic!("not one error: {errors:?}");
+        panic!("expected one error: {errors:?}");
     };
     error.clone()
 }
@@ -39,8 +39,8 @@ async fn attach(function: &str, changes: &[(&str, Option<&str>)]) -> Attached {
     attached
 }
 
-/// Makes a request that needs everything that the function has.
-async fn ask(function: &Attached, name: &str) -> Answer {
+/// Sends a request that needs all of the function's dependencies.
+async fn send_request(function: &Attached, name: &str) -> Response {
     match name {
         "create-preorder" => post_to(function.url(), "/preorders", preorder(&unique("o")).to_string(), &[]).await,
         "create-apm" => post_to(function.url(), "/apm-payments", apm(&unique("o")).to_string(), &[]).await,
@@ -59,7 +59,7 @@ async fn ask(function: &Attached, name: &str) -> Answer {
 const ALL: [&str; 4] = ["create-preorder", "create-apm", "get-payment", "webhook-handler"];
 
 #[tokio::test]
-async fn the_table_is_missing() {
+async fn missing_table_is_reported() {
     let table = unique("missing");
     let aws = world().await.aws_url();
     let what_to_do = format!(
@@ -67,10 +67,10 @@ async fn the_table_is_missing() {
     );
     for name in ALL {
         let function = attach(name, &[("PAYMENTS_TABLE", Some(&table))]).await;
-        let answer = ask(&function, name).await;
-        assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{name}");
-        assert!(!answer.text.contains(&table), "{name}: {answer:?}");
-        let error = the_error(&function).await;
+        let response = send_request(&function, name).await;
+        assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()), "{name}");
+        assert!(!response.text.contains(&table), "{name}: {response:?}");
+        let error = only_error(&function).await;
         let text = error["error"].as_str().expect("a text");
         assert!(text.ends_with(&what_to_do), "{name}: {text}");
     }
@@ -87,45 +87,51 @@ async fn the_table_is_missing() {
 }
 
 #[tokio::test]
-async fn nothing_listens_where_the_table_is_looked_for() {
+async fn unreachable_dynamodb_is_reported() {
     let place = "in us-east-1 at http://127.0.0.1:9";
     let nowhere = ("AWS_ENDPOINT_URL_DYNAMODB", Some("http://127.0.0.1:9"));
     let function = attach("get-payment", &[nowhere]).await;
-    assert_eq!(ask(&function, "get-payment").await.problem().0, 503);
-    let error = the_error(&function).await["error"].as_str().expect("a text").to_owned();
-    // Where the tries take longer than they may together.
-    let reasons =
-        ["no connection", "no answer in time"].map(|reason| format!("DynamoDB GetItem failed: {reason} {place}"));
+    assert_eq!(send_request(&function, "get-payment").await.problem().0, 503);
+    let error = only_error(&function).await["error"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    // If the attempts exceed the operation timeout.
+    let reasons = ["no connection", "timed out"].map(|reason| format!("DynamoDB GetItem failed: {reason} {place}"));
     assert!(reasons.contains(&error), "{error}");
 }
 
 #[tokio::test]
-async fn aws_refuses_the_function_its_rights_or_does_not_know_it() {
+async fn aws_permission_errors_are_reported() {
     for (code, what_to_do) in [
         (
             "AccessDeniedException",
-            "give the function's role the rights that it has in template.yaml",
+            "grant the function's role the permissions listed in template.yaml",
         ),
         (
             "UnrecognizedClientException",
-            "the credentials are not good: give the function others",
+            "the credentials are invalid: give the function new ones",
         ),
         (
             "ExpiredTokenException",
-            "the credentials are not good: give the function others",
+            "the credentials are invalid: give the function new ones",
         ),
     ] {
         let (proxy, function) = aws::behind_proxy("get-payment", &[]).await;
         proxy.fail("GetItem", Fault::Error(400, code));
-        assert_eq!(ask(&function, "get-payment").await.problem().0, 503, "{code}");
+        assert_eq!(send_request(&function, "get-payment").await.problem().0, 503, "{code}");
         let place = format!("for the table payments in us-east-1 at {}", proxy.url());
         let expected = format!("DynamoDB GetItem failed: {code} {place}: {what_to_do}");
-        assert_eq!(the_error(&function).await["error"], expected);
+        assert_eq!(only_error(&function).await["error"], expected);
 
         let (proxy, function) = aws::without_secrets("create-preorder", &[]).await;
         proxy.fail("GetSecretValue", Fault::Error(400, code));
-        assert_eq!(ask(&function, "create-preorder").await.problem().0, 503, "{code}");
-        let error = the_error(&function).await;
+        assert_eq!(
+            send_request(&function, "create-preorder").await.problem().0,
+            503,
+            "{code}"
+        );
+        let error = only_error(&function).await;
         assert_eq!(error["secret"], "payment-functions/apolopay");
         assert_eq!(
             error["error"],
@@ -135,7 +141,7 @@ async fn aws_refuses_the_function_its_rights_or_does_not_know_it() {
 }
 
 #[tokio::test]
-async fn a_secret_has_the_wrong_shape() {
+async fn malformed_secret_is_reported() {
     let content = "sk_that_nobody_may_read";
     for (name, variable, member) in [
         ("create-preorder", "APOLOPAY_SECRET_ID", "secretKey"),
@@ -150,39 +156,39 @@ async fn a_secret_has_the_wrong_shape() {
             json!({ "other": content }),
         ];
         for value in wrong {
-            // Nothing to verify with is another matter.
+            // A missing webhook secret is a different case.
             if name == "webhook-handler" && value.get("other").is_some() {
                 continue;
             }
             let secret = aws::create_secret(&value).await;
             let function = attach(name, &[(variable, Some(&secret))]).await;
-            let answer = if variable == "QUOTE_SECRET_ID" {
+            let response = if variable == "QUOTE_SECRET_ID" {
                 let mut body = preorder(&unique("o"));
                 body["quote"] = json!("e30.e30.AAAA");
                 post_to(function.url(), "/preorders", body.to_string(), &[]).await
             } else {
-                ask(&function, name).await
+                send_request(&function, name).await
             };
-            assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{name} {value}");
-            let error = the_error(&function).await;
+            assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()), "{name} {value}");
+            let error = only_error(&function).await;
             assert_eq!(
                 (&error["message"], &error["secret"]),
-                (&json!("secret not fetched"), &json!(secret))
+                (&json!("failed to read secret"), &json!(secret))
             );
             let text = error["error"].as_str().expect("a text");
-            let member = format!("it must be a JSON object with a text in {member}");
+            let member = format!("the secret must be a JSON object with a string in {member}");
             assert!(text.starts_with(&member), "{name} {value}: {text}");
             assert!(
-                text.ends_with(": store that with aws secretsmanager put-secret-value"),
+                text.ends_with(": store it with aws secretsmanager put-secret-value"),
                 "{text}"
             );
-            assert!(!function.log().contains(content) && !answer.text.contains(content));
+            assert!(!function.log().contains(content) && !response.text.contains(content));
         }
     }
 }
 
 #[tokio::test]
-async fn a_secret_does_not_exist() {
+async fn missing_secret_is_reported() {
     let missing = unique("no-secret");
     for (name, variable, status) in [
         ("create-preorder", "APOLOPAY_SECRET_ID", 503),
@@ -190,39 +196,39 @@ async fn a_secret_does_not_exist() {
         ("webhook-handler", "FINVYPAY_SECRET_ID", 401),
     ] {
         let function = attach(name, &[(variable, Some(&missing))]).await;
-        assert_eq!(ask(&function, name).await.problem().0, status, "{name}");
-        let error = the_error(&function).await;
+        assert_eq!(send_request(&function, name).await.problem().0, status, "{name}");
+        let error = only_error(&function).await;
         assert_eq!(error["secret"], json!(missing));
         let what_to_do =
-            "it does not exist in this region, or has no value: create it, or give the function another id";
+            "the secret does not exist in this region, or has no value: create it, or configure another id";
         assert_eq!(error["error"], what_to_do);
     }
 }
 
 #[tokio::test]
-async fn a_secret_has_nothing_to_verify_webhooks_with() {
+async fn secret_without_webhook_secret_is_reported() {
     for value in [
         json!({ "apiKey": "k", "webhooksecret": SECRET }),
         json!({ "apiKey": "k", "webhookSecret": "" }),
     ] {
         let secret = aws::create_secret(&value).await;
         let function = attach("webhook-handler", &[("FINVYPAY_SECRET_ID", Some(&secret))]).await;
-        assert_eq!(ask(&function, "webhook-handler").await.problem().0, 401);
-        let error = the_error(&function).await;
+        assert_eq!(send_request(&function, "webhook-handler").await.problem().0, 401);
+        let error = only_error(&function).await;
         let said = (&error["message"], &error["secret"], &error["member"]);
-        let message = json!("no webhook verifies: the secret has nothing in this member");
+        let message = json!("webhooks cannot be verified: the secret has no value in this member");
         assert_eq!(said, (&message, &json!(secret), &json!("webhookSecret")));
     }
 }
 
-/// The alarm `UnusableWebhooks` sends whoever is woken up to this line.
+/// The runbook's section on the alarm `UnusableWebhooks` refers to this line.
 #[tokio::test]
-async fn a_provider_sends_webhooks_that_cannot_be_read() {
+async fn unreadable_webhook_is_reported() {
     let handler = attach("webhook-handler", &[]).await;
     let body = r#"{"event":"payment.completed","payer":"jane@example.com"}"#;
-    let answer = send_signed(handler.url(), Provider::Finvypay, body, SECRET).await;
-    assert_eq!(answer.problem(), (400, "WEBHOOK_UNUSABLE".to_owned()));
-    let error = the_error(&handler).await;
+    let response = send_signed(handler.url(), Provider::Finvypay, body, SECRET).await;
+    assert_eq!(response.problem(), (400, "WEBHOOK_UNUSABLE".to_owned()));
+    let error = only_error(&handler).await;
     let shown = ["message", "provider", "reason"].map(|name| error[name].as_str().expect("a text"));
     assert_eq!(
         shown,
@@ -232,5 +238,5 @@ async fn a_provider_sends_webhooks_that_cannot_be_read() {
             "the body names no payment"
         ]
     );
-    assert!(!handler.log().contains("jane@"), "never the body");
+    assert!(!handler.log().contains("jane@"), "the body is not logged");
 }

@@ -1,35 +1,35 @@
-//! What must hold after every case, whatever happened to it: in the table itself, and in the provider's record.
+//! Invariants that hold after every case, checked in the table and in the provider's record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use payment_functions::domain::decimal::Decimal;
 use payment_functions_local::sandbox::{Call, Outcome};
 
-use super::blows::Blow;
-use super::flows::Act;
+use super::fault::Fault;
+use super::flows::Action;
 use super::*;
 
-/// How far a case has come.
+/// How far the recovery of a case has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// What came next has come.
-    CarriedOn,
-    /// Everything has.
+    /// Its own recovery is done.
+    Recovered,
+    /// All recoveries are done.
     Everything,
-    /// After faults at random, every key has its answer, and the reconciler has run.
+    /// After random faults: every key has its response, and the reconciler has run.
     Calm,
 }
 
-/// A table, by what is in it.
+/// The items of a table.
 pub struct Table {
-    /// Payments by their order.
+    /// Payments by order id.
     payments: BTreeMap<String, Vec<Value>>,
-    /// Ledgers by payment.
+    /// Facts by payment id.
     facts: BTreeMap<String, Vec<Value>>,
-    /// Owners of the providers' ids, by `provider#id`.
+    /// Payment ids by `provider#reference`.
     owners: BTreeMap<String, String>,
-    /// What is parked, by `provider#place`.
-    parked: BTreeMap<String, Vec<Value>>,
+    /// Unmatched notifications by `provider#id`.
+    unmatched: BTreeMap<String, Vec<Value>>,
     keys: BTreeMap<String, Value>,
 }
 
@@ -39,7 +39,7 @@ impl Table {
             payments: BTreeMap::new(),
             facts: BTreeMap::new(),
             owners: BTreeMap::new(),
-            parked: BTreeMap::new(),
+            unmatched: BTreeMap::new(),
             keys: BTreeMap::new(),
         };
         for raw in aws::all_items(name).await {
@@ -58,13 +58,13 @@ impl Table {
                 ("UNMATCHED", _) => {
                     let events = item["facts"].as_array().expect("events").iter();
                     let events = events.map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap());
-                    table.parked.insert(rest, events.collect());
+                    table.unmatched.insert(rest, events.collect());
                 }
                 ("KEY", _) => {
                     table.keys.insert(rest, item);
                 }
                 ("ORDER" | "PACE", _) => {}
-                other => panic!("an item of an unknown kind: {other:?}"),
+                other => panic!("item of an unknown kind: {other:?}"),
             }
         }
         table
@@ -74,17 +74,16 @@ impl Table {
         self.payments.get(order).map_or(&[], Vec::as_slice)
     }
 
-    /// The orders of all payments.
     pub fn orders(&self) -> impl Iterator<Item = &String> {
         self.payments.keys()
     }
 
-    /// How many facts there are in all ledgers.
+    /// The number of facts.
     pub fn facts(&self) -> usize {
         self.facts.values().map(Vec::len).sum()
     }
 
-    /// The payments that a fact, an id or a key leads to, and that are not there.
+    /// Payment ids in facts, references and keys that have no payment.
     pub fn missing_payments(&self) -> BTreeSet<&str> {
         let there: BTreeSet<&str> = self
             .payments
@@ -98,23 +97,23 @@ impl Table {
         named.filter(|id| !there.contains(id)).collect()
     }
 
-    /// Each payment's id and the status that it has come to.
+    /// Payment ids and statuses.
     pub fn statuses(&self) -> impl Iterator<Item = (&str, &str)> {
         let payments = self.payments.values().flatten();
         payments.map(|payment| (text(payment, "id"), text(payment, "status")))
     }
 
-    pub fn is_nothing_parked(&self) -> bool {
-        self.parked.is_empty()
+    pub fn has_no_unmatched(&self) -> bool {
+        self.unmatched.is_empty()
     }
 
-    /// How many completions are in a payment's ledger.
+    /// The number of completions of a payment.
     pub fn completions(&self, payment: &Value) -> usize {
         let facts = self.facts.get(text(payment, "id")).map_or(&[][..], Vec::as_slice);
         facts.iter().filter(|fact| fact["outcome"] == "completed").count()
     }
 
-    /// What is amiss between the ids that a payment knows and those that lead to it.
+    /// A difference between a payment's references and the reference items that name it.
     pub fn stray_references(&self, payment: &Value) -> Option<String> {
         let id = text(payment, "id");
         let known: BTreeSet<&str> = payment["references"]
@@ -127,14 +126,14 @@ impl Table {
             .owners
             .iter()
             .filter(|(_, owner)| *owner == id)
-            .map(|(place, _)| place.split_once('#').expect("a provider").1)
+            .map(|(function_name, _)| function_name.split_once('#').expect("a provider").1)
             .collect();
-        (known != leading).then(|| format!("known {known:?}, leading here {leading:?}"))
+        (known != leading).then(|| format!("references {known:?} of the payment, reference items {leading:?}"))
     }
 
     fn unmatched(&self, provider: Provider, id: &str) -> &[Value] {
-        let parked = self.parked.get(&format!("{}#{id}", aws::name(provider)));
-        parked.map_or(&[], Vec::as_slice)
+        let unmatched = self.unmatched.get(&format!("{}#{id}", aws::name(provider)));
+        unmatched.map_or(&[], Vec::as_slice)
     }
 
     fn owner(&self, provider: Provider, id: &str) -> Option<&str> {
@@ -180,15 +179,15 @@ impl Record {
     }
 }
 
-/// Judges cases by the table that they were all in, and by the providers' records.
-pub fn judge(table: &Table, records: &[Record; 2], cases: &mut [Case], stage: Stage) {
+/// Audits cases, all of one table.
+pub fn audit(table: &Table, records: &[Record; 2], cases: &mut [Case], stage: Stage) {
     for case in cases {
         let record = match case.flow.provider {
             Provider::Apolopay => &records[0],
             Provider::Finvypay => &records[1],
         };
-        let before = case.wrongs.len();
-        Judge {
+        let before = case.violations.len();
+        Audit {
             table,
             stage,
             there: record.payments.get(&case.order).map_or(&[], Vec::as_slice),
@@ -196,68 +195,71 @@ pub fn judge(table: &Table, records: &[Record; 2], cases: &mut [Case], stage: St
             in_flight: record.in_flight.get(&case.order).copied().unwrap_or(1),
             case,
         }
-        .judge();
-        for wrong in &mut case.wrongs[before..] {
-            *wrong = format!("{stage:?}: {wrong}");
+        .audit();
+        for violation in &mut case.violations[before..] {
+            *violation = format!("{stage:?}: {violation}");
         }
     }
 }
 
-struct Judge<'a> {
+struct Audit<'a> {
     table: &'a Table,
     stage: Stage,
-    /// What exists at the provider.
+    /// The order's payments at the provider.
     there: &'a [Payment],
-    /// What the provider was asked for.
+    /// The create calls that the provider received.
     calls: &'a [Call],
-    /// How many calls to create it were under way at one time, at most.
+    /// The maximum of concurrent create calls.
     in_flight: usize,
     case: &'a mut Case,
 }
 
-impl Judge<'_> {
-    fn judge(mut self) {
+impl Audit<'_> {
+    fn audit(mut self) {
         let in_flight = self.in_flight;
-        self.case.check(in_flight <= 1, || format!("{in_flight} calls at once"));
+        self.case
+            .check(in_flight <= 1, || format!("{in_flight} concurrent calls"));
         self.calls();
         let payments = self.table.of_order(&self.case.order);
         let payment = match payments {
             [] => return self.nothing(),
             [payment] => payment,
-            _ => return self.case.wrong(format!("{} payments", payments.len())),
+            _ => return self.case.violation(format!("{} payments", payments.len())),
         };
         let id = text(payment, "id");
-        if let Some(told) = self.case.id.clone() {
+        if let Some(delivered) = self.case.id.clone() {
             self.case
-                .check(told == id, || format!("{told} was told, {id} is stored"));
+                .check(delivered == id, || format!("{delivered} was returned, {id} is stored"));
         }
         self.key(payment);
         self.references(payment);
         self.ledger(payment);
         self.unmatched();
-        self.timetable(payment);
+        self.due_index(payment);
     }
 
-    /// No intent was stored.
+    /// Checks an order without a stored payment.
     fn nothing(&mut self) {
         let case = &mut *self.case;
         let calls = self.calls.len();
-        case.check(calls == 0, || format!("{calls} calls, and no payment"));
+        case.check(calls == 0, || format!("{calls} calls, but no payment"));
         let promised = case.id.clone();
-        case.check(promised.is_none(), || format!("a payment was promised: {promised:?}"));
-        let came_again = case.cell.life == Life::SameKey || self.stage != Stage::CarriedOn;
-        case.check(case.key.is_none() || !came_again, || "no payment".to_owned());
+        case.check(promised.is_none(), || {
+            format!("no payment stored, but its id was returned: {promised:?}")
+        });
+        let came_again = case.cell.recovery == Recovery::SameKey || self.stage != Stage::Recovered;
+        case.check(case.key.is_none() || !came_again, || "no payment stored".to_owned());
     }
 
-    /// Each call is for the one payment, and a repeated one is known as such.
+    /// All calls concern the one payment, and repeated attempts use the same provider key.
     fn calls(&mut self) {
-        let (calls, callers) = (self.calls.len(), self.case.callers);
-        // With a key that is good no more it is called once in vain.
+        let (calls, possible_calls) = (self.calls.len(), self.case.possible_calls);
+        // The rotated API key costs one refused call.
         let is_rotated = self.case.flow.rotated;
         let is_in_vain = |call: &Call| is_rotated && call.status == Some(401);
-        let others = [self.case.is_dead, self.case.flow.has_dead_holder()];
+        let others = [self.case.has_crashed, self.case.flow.has_crashed_holder()];
         let in_vain = self.calls.iter().any(is_in_vain);
-        let most = callers + others.into_iter().chain([in_vain]).filter(|one| *one).count();
+        let most = possible_calls + others.into_iter().chain([in_vain]).filter(|one| *one).count();
         self.case
             .check(calls <= most, || format!("{calls} calls by {most} requests"));
         if self.case.flow.at_random {
@@ -269,7 +271,7 @@ impl Judge<'_> {
                 .filter(|call| ids_received(provider, call).is_empty())
                 .count();
             self.case.check(errors <= failed, || {
-                format!("the provider was blamed {errors} times for {failed} calls")
+                format!("{errors} responses blame the provider for {failed} failed calls")
             });
         }
         let our_id = |call: &Call| {
@@ -280,22 +282,24 @@ impl Judge<'_> {
         for call in self.calls {
             let id = our_id(call);
             let is_stored = stored.is_some_and(|payment| payment["id"] == id);
-            self.case
-                .check(is_stored, || format!("the provider was asked for {id}"));
+            self.case.check(is_stored, || {
+                format!("the provider was called for a payment that is not stored: {id}")
+            });
         }
         if self.case.flow.provider == Provider::Finvypay {
             for pair in self.calls.windows(2) {
                 let keys = [&pair[0], &pair[1]].map(|call| call.headers["idempotency-key"].clone());
-                // Nothing but an answer of the provider's own ends an attempt.
+                // Only a definite response of the provider ends an attempt.
                 let no_answer = [409, 408, 425, 502, 503, 504].map(Some);
-                let is_answered = pair[0].outcome == Outcome::Answered && !no_answer.contains(&pair[0].status);
+                let is_answered = pair[0].outcome == Outcome::Responded && !no_answer.contains(&pair[0].status);
                 let is_repeated = keys[0] == keys[1];
                 self.case.check(is_answered || is_repeated, || {
-                    format!("another attempt without an answer: {keys:?}")
+                    format!("new attempt without a definite response: {keys:?}")
                 });
-                if !self.case.is_struck_at_the_store() && is_answered && !is_in_vain(&pair[0]) {
-                    self.case
-                        .check(!is_repeated, || format!("an answered attempt again: {keys:?}"));
+                if !self.case.may_lose_store_state() && is_answered && !is_in_vain(&pair[0]) {
+                    self.case.check(!is_repeated, || {
+                        format!("attempt reused after a definite response: {keys:?}")
+                    });
                 }
             }
         }
@@ -305,56 +309,56 @@ impl Judge<'_> {
         let Some(key) = &self.case.key else { return };
         let name = format!("{}#{key}", function(self.case.flow.provider));
         let Some(record) = self.table.keys.get(&name) else {
-            return self.case.wrong("the key is not kept".to_owned());
+            return self.case.violation("no item for the idempotency key".to_owned());
         };
         let case = &mut *self.case;
         case.check(record["paymentId"] == payment["id"], || {
-            format!("the key leads elsewhere: {record}")
+            format!("the key names another payment: {record}")
         });
-        if let Some(answer) = &case.answer {
-            let is_kept = record["answer"]["body"] == answer.text.as_str();
-            let wrong = format!("the answer is not kept: {answer:?}, {record}");
-            case.check(is_kept, || wrong);
+        if let Some(response) = &case.response {
+            let is_kept = record["response"]["body"] == response.text.as_str();
+            let violation = format!("stored response differs: {response:?}, {record}");
+            case.check(is_kept, || violation);
         }
     }
 
-    /// Every id leads to the payment, and the payment knows it.
+    /// Every reference belongs to the payment, and the payment knows it.
     fn references(&mut self, payment: &Value) {
         let (provider, id) = (self.case.flow.provider, text(payment, "id"));
         if let Some(stray) = self.table.stray_references(payment) {
-            self.case.wrong(stray);
+            self.case.violation(stray);
         }
-        let mut must: Vec<String> = self.case.handed.clone();
-        if !self.case.is_struck_at_the_store() {
+        let mut must: Vec<String> = self.case.given_ids.clone();
+        if !self.case.may_lose_store_state() {
             must.extend(self.calls.iter().flat_map(|call| ids_received(provider, call)));
         }
         let ids = |there: &Payment| [Some(there.id.clone()), there.transaction_id.clone()];
-        let heard_of: Vec<Option<String>> = match (self.stage, self.case.cell.life) {
+        let known_later: Vec<Option<String>> = match (self.stage, self.case.cell.recovery) {
             (Stage::Everything, _) => self.there.iter().flat_map(ids).collect(),
-            (Stage::CarriedOn, Life::Webhook) => self.there.iter().map(|there| Some(there.id.clone())).collect(),
-            (Stage::CarriedOn, Life::Reconciler)
-                if provider == Provider::Finvypay && !self.is_settled_by_webhook(id) =>
+            (Stage::Recovered, Recovery::Webhook) => self.there.iter().map(|there| Some(there.id.clone())).collect(),
+            (Stage::Recovered, Recovery::Reconciler)
+                if provider == Provider::Finvypay && !self.is_resolved_by_webhook(id) =>
             {
-                // Its list tells nothing but the transactions'.
+                // FinvyPay's list contains only transaction ids.
                 self.there.iter().map(|there| there.transaction_id.clone()).collect()
             }
-            (Stage::CarriedOn, Life::SameKey | Life::Reconciler) | (Stage::Calm, _) => Vec::new(),
+            (Stage::Recovered, Recovery::SameKey | Recovery::Reconciler) | (Stage::Calm, _) => Vec::new(),
         };
-        must.extend(heard_of.into_iter().flatten());
+        must.extend(known_later.into_iter().flatten());
         for reference in must {
             let is_known = self.table.owner(provider, &reference) == Some(id);
             self.case
-                .check(is_known, || format!("{reference} does not lead to the payment"));
+                .check(is_known, || format!("{reference} is not a reference of the payment"));
         }
     }
 
-    /// FinvyPay is not asked about what a webhook has settled; its answers, unlike those webhooks, name transactions.
-    fn is_settled_by_webhook(&self, id: &str) -> bool {
+    /// The reconciler does not poll payments that a webhook completed, so their transactions may stay unknown.
+    fn is_resolved_by_webhook(&self, id: &str) -> bool {
         let mut facts = self.table.facts.get(id).into_iter().flatten();
         facts.any(|fact| fact["outcome"] == "completed" && fact["transaction"].is_null())
     }
 
-    /// The status is what the ledger says and what we know ourselves, and nothing that was taken is missing.
+    /// The status matches the facts and our own knowledge, and no accepted webhook is missing.
     fn ledger(&mut self, payment: &Value) {
         const ALL: [&str; 8] = [
             "creating",
@@ -369,7 +373,7 @@ impl Judge<'_> {
         let (provider, id) = (self.case.flow.provider, text(payment, "id"));
         let none = Vec::new();
         let facts = self.table.facts.get(id).unwrap_or(&none);
-        let rank = |status: &str| ALL.iter().position(|rung| *rung == status).expect("a rung");
+        let rank = |status: &str| ALL.iter().position(|known| *known == status).expect("a known status");
         let is_own_money = |amount: &Value, currency: &Value| {
             let (own, needs_currency) = match provider {
                 Provider::Apolopay => ("25.50", false),
@@ -378,34 +382,34 @@ impl Judge<'_> {
             let amount = Decimal::parse(&amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
             amount.is_some() && amount == Decimal::parse(own) && (!needs_currency || currency == "USD")
         };
-        let rung = |fact: &Value| match text(fact, "outcome") {
+        let fact_rank = |fact: &Value| match text(fact, "outcome") {
             "completed" if is_own_money(&fact["amount"], &fact["currency"]) => Some(rank("completed")),
             "completed" => Some(rank("review")),
             "unrecognised" => None,
             outcome => Some(rank(outcome)),
         };
-        let verified = facts.iter().filter_map(rung).max().unwrap_or(0);
+        let verified = facts.iter().filter_map(fact_rank).max().unwrap_or(0);
         let status = rank(text(payment, "status"));
-        let has_handoff = payment["checkoutSession"].is_object();
+        let has_checkout_session = payment["checkoutSession"].is_object();
         let is_refused = |call: &Call| {
             let said_so = matches!(call.status, Some(400 | 422));
-            said_so && call.outcome == Outcome::Answered
+            said_so && call.outcome == Outcome::Responded
         };
-        let was_swept = self.case.cell.life == Life::Reconciler || self.stage != Stage::CarriedOn;
+        let was_reconciled = self.case.cell.recovery == Recovery::Reconciler || self.stage != Stage::Recovered;
         let is_our_own = match ALL[status] {
-            "creating" => !has_handoff,
-            "pending" => has_handoff,
-            "expired" => was_swept,
-            "failed" => self.calls.iter().any(is_refused) && !has_handoff,
+            "creating" => !has_checkout_session,
+            "pending" => has_checkout_session,
+            "expired" => was_reconciled,
+            "failed" => self.calls.iter().any(is_refused) && !has_checkout_session,
             _ => false,
         };
         let case = &mut *self.case;
         let by_operator = facts.iter().filter(|fact| fact["operator"].is_object()).count();
         case.check(by_operator <= 1 && (by_operator == 1 || !case.is_closed), || {
-            format!("{by_operator} words of the operator's")
+            format!("{by_operator} operator facts")
         });
         case.check(!case.is_completed || status == rank("completed"), || {
-            format!("completed by an operator, and {}", ALL[status])
+            format!("completed by an operator, but the status is {}", ALL[status])
         });
         case.check(status >= verified, || {
             format!("{payment} is below its ledger {facts:?}")
@@ -413,33 +417,35 @@ impl Judge<'_> {
         case.check(status == verified || is_our_own, || {
             format!("{payment} is above its ledger {facts:?}")
         });
-        case.check(!has_handoff || status >= 1, || format!("accepted, and {}", ALL[status]));
+        case.check(!has_checkout_session || status >= 1, || {
+            format!("has a checkout session, but the status is {}", ALL[status])
+        });
         case.check(payment["rank"] == status.to_string().as_str(), || {
-            format!("the rank of {payment}")
+            format!("rank does not match the status: {payment}")
         });
 
-        // What a person should look at beside it: wrong money is noted only where it came later.
-        let has = |attention: &str| {
+        // `amount_mismatch` is set only if the wrong amount came later.
+        let has = |reason: &str| {
             let mut noted = payment["attention"].as_array().into_iter().flatten();
-            noted.any(|noted| noted == attention)
+            noted.any(|noted| noted == reason)
         };
         let is_paid = |fact: &&Value| {
-            fact["operator"].is_object() && fact["outcome"] == "completed" || rung(fact) == Some(rank("completed"))
+            fact["operator"].is_object() && fact["outcome"] == "completed" || fact_rank(fact) == Some(rank("completed"))
         };
-        let receipts = |kind: &str| {
+        let captures = |kind: &str| {
             let ids = facts.iter().filter(is_paid).filter_map(|fact| fact[kind].as_str());
             ids.collect::<BTreeSet<_>>().len()
         };
-        let came_twice = receipts("payment") > 1 || receipts("transaction") > 1;
-        case.check(has("duplicate_payment") == came_twice, || {
-            format!("paid twice, or not: {payment}, {facts:?}")
+        let is_duplicate = captures("payment") > 1 || captures("transaction") > 1;
+        case.check(has("duplicate_payment") == is_duplicate, || {
+            format!("duplicate_payment does not match the ledger: {payment}, {facts:?}")
         });
-        let is_other_money = |fact: &Value| rung(fact) == Some(rank("review"));
+        let is_other_money = |fact: &Value| fact_rank(fact) == Some(rank("review"));
         case.check(!has("amount_mismatch") || facts.iter().any(is_other_money), || {
-            format!("wrong money, or not: {payment}, {facts:?}")
+            format!("amount_mismatch without such a fact: {payment}, {facts:?}")
         });
 
-        let recorded = |said: &Said| {
+        let recorded = |said: &WebhookContent| {
             facts.iter().any(|fact| {
                 let same = |name: &str, said: &Option<String>| fact[name].as_str() == said.as_deref();
                 same("payment", &said.payment)
@@ -447,23 +453,23 @@ impl Judge<'_> {
                     && (fact["outcome"] == "completed") == said.is_completion
             })
         };
-        for said in case.taken.clone() {
+        for said in case.accepted.clone() {
             let kept = recorded(&said) || said.ids().all(|id| !self.table.unmatched(provider, id).is_empty());
-            case.check(kept, || format!("taken and forgotten: {said:?}"));
+            case.check(kept, || format!("accepted webhook is not stored: {said:?}"));
             let leads_here = said.names_ours || said.ids().any(|id| self.table.owner(provider, id).is_some());
             let is_paid = leads_here && said.is_completion && is_own_money(&said.amount, &json!("USD"));
             case.check(!is_paid || status == rank("completed"), || {
-                format!("paid, and {}: {said:?}", ALL[status])
+                format!("paid, but the status is {}: {said:?}", ALL[status])
             });
         }
-        if case.is_paid && was_swept {
+        if case.is_paid && was_reconciled {
             case.check(status == rank("completed"), || {
-                format!("paid at the provider, and {}", ALL[status])
+                format!("paid at the provider, but the status is {}", ALL[status])
             });
         }
     }
 
-    /// Nothing waits that could have been collected.
+    /// No notification of a known payment is left unmatched.
     fn unmatched(&mut self) {
         let provider = self.case.flow.provider;
         for id in self
@@ -474,40 +480,40 @@ impl Judge<'_> {
         {
             let events = self.table.unmatched(provider, id);
             let is_attached = self.table.owner(provider, id).is_some();
-            // FinvyPay is asked whose an id is, and each order has one payment.
-            let is_asked = self.stage == Stage::Calm && provider == Provider::Finvypay;
-            let must_be_empty = is_attached || is_asked || self.stage == Stage::Everything;
+            // The reconciler can ask FinvyPay for the owner of an id.
+            let is_polled = self.stage == Stage::Calm && provider == Provider::Finvypay;
+            let must_be_empty = is_attached || is_polled || self.stage == Stage::Everything;
             self.case.check(events.is_empty() || !must_be_empty, || {
-                format!("still parked: {events:?}")
+                format!("still unmatched: {events:?}")
             });
         }
     }
 
-    /// What is not settled is looked at, and what is settled is not.
-    fn timetable(&mut self, payment: &Value) {
+    /// Unresolved payments are in the due index, resolved ones are not.
+    fn due_index(&mut self, payment: &Value) {
         let is_due = payment["dueAt"].is_string();
         let expected = match text(payment, "status") {
             "review" if self.case.is_closed => Some(false),
-            // What was not told may have been done.
-            "review" if matches!(self.case.flow.act, Act::Close) => None,
+            // A command without a response may have been applied.
+            "review" if matches!(self.case.flow.action, Action::Close) => None,
             "creating" | "pending" | "review" => Some(true),
             "completed" => Some(false),
             "expired" => Some(self.case.flow.provider == Provider::Finvypay),
             _ => None,
         };
         self.case.check(expected.is_none_or(|expected| expected == is_due), || {
-            format!("the timetable of {payment}")
+            format!("due time does not match the status: {payment}")
         });
     }
 }
 
-/// The ids in an answer that reached whoever asked.
+/// The ids in a response that reached the caller.
 fn ids_received(provider: Provider, call: &Call) -> Vec<String> {
     let body = call
-        .answer
+        .response
         .as_deref()
         .and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let Some(body) = body.filter(|_| call.outcome == Outcome::Answered) else {
+    let Some(body) = body.filter(|_| call.outcome == Outcome::Responded) else {
         return Vec::new();
     };
     let ids = match provider {
@@ -523,10 +529,10 @@ fn ids_received(provider: Provider, call: &Call) -> Vec<String> {
 }
 
 impl Case {
-    /// Whether what is known now depends on a store that failed, or a process that died.
-    fn is_struck_at_the_store(&self) -> bool {
-        let blow = self.cell.blow.as_ref().map(|(_, blow)| blow);
-        let is_struck = matches!(blow, Some(Blow::Aws(..) | Blow::Die(_)));
-        is_struck || self.flow.has_dead_holder() || self.flow.at_random
+    /// Whether the expected state depends on a failed store call or a crashed process.
+    fn may_lose_store_state(&self) -> bool {
+        let fault = self.cell.fault.as_ref().map(|(_, fault)| fault);
+        let is_injected = matches!(fault, Some(Fault::Aws(..) | Fault::Crash(_)));
+        is_injected || self.flow.has_crashed_holder() || self.flow.at_random
     }
 }

@@ -1,24 +1,24 @@
-//! Holes that were found in the code of others, each closed here: one test a hole, in the order of this list.
+//! Known vulnerabilities of other implementations, one test each, in the order of this list.
 //!
-//! | hole | what it let through |
+//! | vulnerability | effect |
 //! |---|---|
-//! | signature header left out | what nobody signed |
-//! | empty secret | what anybody signs with nothing |
-//! | accepting default verifier | everything, where there is nothing to verify with |
-//! | malformed header giving 500 | errors of the function's own for the caller's mistake, and endless retries |
-//! | both header names with one wrong | what one good signature was copied to |
-//! | base64 body | nothing: genuine webhooks were refused |
-//! | success downgraded by a late failure | a paid order that is not delivered |
-//! | amount not compared | a cent for anything |
-//! | ghost row created by a webhook for an unknown payment | payments that nobody made |
-//! | duplicate delivery counted twice | one payment delivered twice |
-//! | `TransactionConflict` taken for a failed condition | a paid webhook dropped as known already |
+//! | signature header left out | unsigned webhooks are accepted |
+//! | empty secret | anyone can sign with an empty key |
+//! | accepting default verifier | everything is accepted if there is no secret |
+//! | malformed header giving 500 | a caller's mistake causes our errors and endless retries |
+//! | both header names with one wrong | a copied good signature is accepted |
+//! | base64 body | genuine webhooks are refused |
+//! | success downgraded by a late failure | a paid order is not delivered |
+//! | amount not compared | one cent buys anything |
+//! | ghost row created by a webhook for an unknown payment | payments that nobody created |
+//! | duplicate delivery counted twice | one payment is delivered twice |
+//! | `TransactionConflict` treated as failed condition | a paid webhook is dropped as a duplicate |
 
 use futures_util::future::join_all;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::clock;
 use payment_functions_local::sandbox::sign;
-use payment_functions_tests::world::{Fault, USUAL_LIMITS};
+use payment_functions_tests::world::{Fault, PRODUCTION_TIMEOUTS};
 use uuid::Uuid;
 
 use crate::aws;
@@ -26,13 +26,13 @@ use crate::support::{Provider, Value, control, create, get_payment, json, status
 use crate::webhooks::outcomes::{history, spec};
 use crate::webhooks::owners::fresh;
 use crate::webhooks::{
-    PROVIDERS, SECRET, completion, dynamodb_calls, header, invoke as call, reference, send_signed, send_with, taken,
+    PROVIDERS, SECRET, completion, deliver, dynamodb_calls, header, invoke as call, reference, send_signed, send_with,
 };
 use crate::{invoke, routes};
 
 const WRITE: &str = "TransactWriteItems";
 
-/// A right signature in a header that the provider does not use is none.
+/// A correct signature in another header does not count.
 #[tokio::test]
 async fn signature_header_left_out() {
     let (proxy, handler) = aws::behind_proxy("webhook-handler", &[]).await;
@@ -47,14 +47,14 @@ async fn signature_header_left_out() {
         };
         let without = elsewhere.iter().map(|name| vec![(*name, signature.as_str())]);
         for headers in std::iter::once(vec![]).chain(without) {
-            let answer = send_with(handler.url(), provider, &body, &headers).await;
-            assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+            let response = send_with(handler.url(), provider, &body, &headers).await;
+            assert_eq!(response.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
         }
         assert_eq!(dynamodb_calls(&proxy), [""; 0]);
         assert_eq!(status_of(&id).await, "pending");
 
         assert_eq!(send_signed(handler.url(), provider, &body, SECRET).await.status, 200);
-        assert_eq!(status_of(&id).await, "completed", "it was the header and nothing else");
+        assert_eq!(status_of(&id).await, "completed", "only the header was wrong");
         proxy.reset();
     }
 }
@@ -75,9 +75,9 @@ async fn empty_secret() {
             let created = create(provider, &unique("secretless")).await;
             let body = completion(&created, &json!({})).to_string();
             for secret in ["", " ", "  ", "null", SECRET] {
-                let answer = send_signed(handler.url(), provider, &body, secret).await;
+                let response = send_signed(handler.url(), provider, &body, secret).await;
                 assert_eq!(
-                    answer.problem(),
+                    response.problem(),
                     (401, "SIGNATURE_INVALID".to_owned()),
                     "{provider:?} {secret:?}"
                 );
@@ -89,7 +89,7 @@ async fn empty_secret() {
     }
 }
 
-/// What cannot be verified for the moment is neither believed nor refused for good.
+/// A webhook that cannot be verified right now is neither accepted nor refused for good.
 #[tokio::test]
 async fn accepting_default_verifier() {
     let faults = [
@@ -99,15 +99,15 @@ async fn accepting_default_verifier() {
         Fault::Error(400, "AccessDeniedException"),
     ];
     join_all(faults.into_iter().map(async |fault| {
-        let (proxy, handler) = aws::without_secrets("webhook-handler", &[USUAL_LIMITS]).await;
+        let (proxy, handler) = aws::without_secrets("webhook-handler", &[PRODUCTION_TIMEOUTS]).await;
         for provider in PROVIDERS {
             let created = create(provider, &unique("unfetched")).await;
             let body = completion(&created, &json!({})).to_string();
             proxy.fail("GetSecretValue", fault.clone());
             for secret in [SECRET, "whsec_of_someone_else", ""] {
-                let answer = send_signed(handler.url(), provider, &body, secret).await;
-                assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
-                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+                let response = send_signed(handler.url(), provider, &body, secret).await;
+                assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()), "{fault:?}");
+                assert!(response.header("retry-after").is_some(), "{response:?}");
             }
             assert_eq!(dynamodb_calls(&proxy), [""; 0]);
             assert_eq!(status_of(&created.str("id")).await, "pending");
@@ -120,7 +120,7 @@ async fn accepting_default_verifier() {
     .await;
 }
 
-/// A request that a function's own code would refuse calmly must not bring it down before that.
+/// Malformed headers must not crash the function before its own checks.
 #[tokio::test]
 async fn malformed_header_giving_500() {
     let base = world().await.functions_url();
@@ -154,8 +154,8 @@ async fn malformed_header_giving_500() {
             } else {
                 refused
             };
-            let answer = invoke::invoke(base, function, event.to_string()).await;
-            assert_eq!(answer.problem().0, expected, "{path} {header:?}");
+            let response = invoke::invoke(base, function, event.to_string()).await;
+            assert_eq!(response.problem().0, expected, "{path} {header:?}");
         }
         for query in ["a=<b>", "\"", "a b", "\u{e9}", "#", "%", "?/\\^`{|}", "\u{0}"] {
             let mut event = invoke::post_event(path, &[]);
@@ -170,7 +170,7 @@ async fn malformed_header_giving_500() {
     }
 }
 
-/// Each of the two alone is enough; where both are there, both count.
+/// Each header alone suffices; if both are present, both must verify.
 #[tokio::test]
 async fn both_header_names_with_one_wrong() {
     const SEEN: &str = "x-signature";
@@ -189,8 +189,8 @@ async fn both_header_names_with_one_wrong() {
     for wrong in &others {
         for (seen, documented) in [(wrong, &right), (&right, wrong), (wrong, wrong)] {
             let headers = [(SEEN, seen.as_str()), (DOCUMENTED, documented)];
-            let answer = send_with(base, Provider::Apolopay, &body, &headers).await;
-            assert_eq!(answer.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
+            let response = send_with(base, Provider::Apolopay, &body, &headers).await;
+            assert_eq!(response.problem(), (401, "SIGNATURE_INVALID".to_owned()), "{headers:?}");
         }
     }
     assert_eq!(status_of(&created.str("id")).await, "pending");
@@ -231,14 +231,14 @@ async fn base64_body() {
             let headers = json!({ header(provider): signature, "content-type": "application/json" });
             call("POST", &path, &headers, encoded, base64).await
         };
-        let answer = webhook(signature, true).await;
-        assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"received":true}"#));
+        let response = webhook(signature, true).await;
+        assert_eq!((response.status, response.text.as_str()), (200, r#"{"received":true}"#));
         assert_eq!(webhook(signature, false).await.status, 401, "other bytes");
         let of_the_text = sign(SECRET, encoded.as_bytes());
         assert_eq!(webhook(&of_the_text, true).await.status, 401);
         assert_eq!(webhook(&of_the_text, false).await.status, 400);
-        let parked = aws::unmatched(provider, id).await;
-        assert_eq!(parked.len(), 1, "{parked:?}");
+        let unmatched = aws::unmatched(provider, id).await;
+        assert_eq!(unmatched.len(), 1, "{unmatched:?}");
     }
 }
 
@@ -315,11 +315,7 @@ async fn amount_not_compared() {
             let (id, statuses) = history(provider, &[wrong.clone(), wrong.clone(), json!({}), wrong.clone()]).await;
             assert_eq!(statuses, ["review", "review", "completed", "completed"], "{wrong}");
             assert_eq!(aws::facts(&id).await.len(), 2, "{wrong}");
-            assert_eq!(
-                aws::attention(&id).await,
-                [""; 0],
-                "{wrong} was known before the payment was completed"
-            );
+            assert_eq!(aws::attention(&id).await, [""; 0], "{wrong} completed the payment");
         };
         for some in wrongs.chunks(6) {
             join_all(some.iter().map(|wrong| tell(wrong))).await;
@@ -327,31 +323,28 @@ async fn amount_not_compared() {
     }
 }
 
-/// How long a webhook of an unknown payment is kept at least; and at most, since it is of no use for ever.
+/// The minimum and maximum age of an unmatched webhook.
 const KEPT: [u64; 2] = [90 * DAY, 365 * DAY];
 const DAY: u64 = 24 * 60 * 60;
 
 #[tokio::test]
 async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
     let kept_long_enough = async |provider, place: &str, since: Timestamp| {
-        let until = aws::parked_until(provider, place).await;
+        let until = aws::unmatched_until(provider, place).await;
         let [least, most] = KEPT;
         let expected = since.as_seconds() + least..=clock::now().as_seconds() + most;
-        assert!(
-            expected.contains(&until),
-            "{place}: kept until {until}, not {expected:?}"
-        );
+        assert!(expected.contains(&until), "{place}: TTL {until} is not in {expected:?}");
     };
     for provider in PROVIDERS {
         let created = create(provider, &unique("ghost")).await;
         let (ghost, id) = (Uuid::new_v4().to_string(), fresh(provider));
-        // Where an id of ours is named the order does not count, though this one has a single payment.
+        // With our payment id in the metadata the order does not count, even if it has a single payment.
         let hook = json!({
             "provider": aws::name(provider), "payment": reference(&created), "id": id,
             "metadata": { "paymentFunctionsId": ghost, "orderId": created.str("orderId") },
         });
         let since = clock::now();
-        taken(hook).await;
+        deliver(hook).await;
         assert_eq!(get_payment(&ghost).await.problem(), (404, "NOT_FOUND".to_owned()));
         assert_eq!((aws::state(&ghost).await, aws::facts(&ghost).await.len()), (None, 0));
         assert_eq!(aws::owner(provider, &id).await, None);
@@ -359,11 +352,11 @@ async fn ghost_row_created_by_a_webhook_for_an_unknown_payment() {
         kept_long_enough(provider, &id, since).await;
         assert_eq!(status_of(&created.str("id")).await, "pending");
     }
-    // Not even where it is all that the webhook names.
+    // Not even if the webhook names only our id.
     let ghost = Uuid::new_v4().to_string();
     let body = json!({ "status": "completed", "amount": 25.5, "metadata": { "paymentFunctionsId": ghost } });
     let since = clock::now();
-    taken(json!({ "provider": "apolopay", "body": body.to_string() })).await;
+    deliver(json!({ "provider": "apolopay", "body": body.to_string() })).await;
     assert_eq!(get_payment(&ghost).await.status, 404);
     let place = format!("payment:{ghost}");
     assert_eq!(aws::unmatched(Provider::Apolopay, &place).await.len(), 1);
@@ -393,16 +386,16 @@ async fn duplicate_delivery_counted_twice() {
             );
             let version = |state: &Value| state["version"].as_str().unwrap().parse::<u32>().unwrap();
             let after = aws::state(&id).await.unwrap();
-            assert_eq!(version(&after), version(&before) + 1, "it changed once");
+            assert_eq!(version(&after), version(&before) + 1, "one change");
             assert_eq!(aws::attention(&id).await, [""; 0]);
         }
     }
 }
 
-/// At the level of the SDK's HTTP calls, since no emulator ever says it: others wrote the same items just then, no
-/// condition failed, and nothing was written.
+/// Injected at the HTTP level, because no emulator returns it: a concurrent writer caused a conflict, no condition
+/// failed, and nothing was written.
 #[tokio::test]
-async fn transaction_conflict_taken_for_a_failed_condition() {
+async fn transaction_conflict_treated_as_failed_condition() {
     let reason = |code: &str| json!({ "Code": code, "Message": "injected" });
     let conflicts = [
         ["TransactionConflict", "None"],
@@ -425,11 +418,11 @@ async fn transaction_conflict_taken_for_a_failed_condition() {
                 let body = completion(&created, &metadata).to_string();
                 proxy.reset();
                 proxy.fail(WRITE, fault.clone());
-                let answer = send_signed(handler.url(), provider, &body, SECRET).await;
+                let response = send_signed(handler.url(), provider, &body, SECRET).await;
                 assert_eq!(
-                    answer.problem(),
+                    response.problem(),
                     (503, "UNAVAILABLE".to_owned()),
-                    "without end: {fault:?}"
+                    "endless retries: {fault:?}"
                 );
                 assert_eq!(status_of(&id).await, "pending");
 
@@ -448,7 +441,7 @@ async fn transaction_conflict_taken_for_a_failed_condition() {
                 );
             }
         }
-        // Nor is an intent taken for one whose key is in use.
+        // Nor is a conflict reported as a key in use.
         for fault in &cancelled {
             let (proxy, creator) = aws::behind_proxy(routes::function(provider), &[]).await;
             proxy.fail_times(WRITE, 2, fault.clone());

@@ -1,4 +1,4 @@
-//! A shop: a table of its own, and the real functions over it, at several moments of their clocks.
+//! A stack: its own table, and the real functions with clocks at several times.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, Response, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use create_apm::handler::CreateApm;
 use create_preorder::handler::CreatePreorder;
-use lambda_http::http::Request;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::http::HeaderValue;
 use payment_functions::domain::provider::Environment;
 use payment_functions::lambda::Function as _;
 use payment_functions::platform::clock;
@@ -29,76 +30,86 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::*;
 
-/// How long a run of the reconciler goes on.
+/// Time limit of a reconciler run.
 const RUN: Duration = Duration::from_secs(40);
 
-/// Hands the stand-ins' webhooks to functions, as their function URLs do.
+/// Routes the stand-ins' webhooks to functions, like function URLs.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct FunctionUrls {
     url: String,
-    behind: Arc<Mutex<BTreeMap<String, Arc<Lambda>>>>,
+    functions: Arc<Mutex<BTreeMap<String, Arc<Lambda>>>>,
 }
 
-impl Gate {
+impl FunctionUrls {
     pub async fn open() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gate = Self {
+        let function_urls = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
-            behind: Arc::default(),
+            functions: Arc::default(),
         };
-        let routes = Router::new().fallback(pass).with_state(gate.clone());
+        let routes = Router::new().fallback(pass).with_state(function_urls.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        gate
+        function_urls
     }
 
-    /// The base URL of a function behind it.
+    /// The base URL of a function.
     pub fn url(&self, name: &str) -> String {
         format!("{}/{name}", self.url)
     }
 
     pub fn put(&self, name: &str, lambda: &Arc<Lambda>) {
-        self.behind.lock().unwrap().insert(name.to_owned(), Arc::clone(lambda));
+        self.functions
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Arc::clone(lambda));
     }
 
-    /// The function of this name.
     pub fn function(&self, name: &str) -> Arc<Lambda> {
-        self.behind.lock().unwrap().get(name).cloned().expect("a function")
+        self.functions.lock().unwrap().get(name).cloned().expect("a function")
     }
 
     pub fn remove(&self, name: &str) {
-        self.behind.lock().unwrap().remove(name);
+        self.functions.lock().unwrap().remove(name);
     }
 }
 
-/// A function that dies is a 502, as at a function URL. There, so is one that fails in any other way: a 500 here, so that it
-/// is not taken for a death.
-async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+/// A crashed function gives 502, as at a function URL. Any other failure gives 500 here, to tell them apart.
+async fn pass(
+    State(function_urls): State<FunctionUrls>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> axum::http::Response<Body> {
     let (name, path) = uri.path().trim_start_matches('/').split_once('/').unwrap();
-    let lambda = gate.function(name);
+    let lambda = function_urls.function(name);
     let headers: Vec<(&str, &str)> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
-    let answer = lambda.http(method.as_str(), &format!("/{path}"), &headers, &body).await;
-    let (status, body) = match answer {
-        Ok(answer) => (answer.status, answer.body),
+    let response = lambda.http(method.as_str(), &format!("/{path}"), &headers, &body).await;
+    let (status, body) = match response {
+        Ok(response) => (response.status, response.body),
         Err(error) => {
-            let is_dead = matches!(error, NoAnswer::Died { .. });
-            (if is_dead { 502 } else { 500 }, error.to_string().into_bytes())
+            let has_crashed = matches!(error, InvokeError::Died { .. });
+            (if has_crashed { 502 } else { 500 }, error.to_string().into_bytes())
         }
     };
-    Response::builder().status(status).body(Body::from(body)).unwrap()
+    axum::http::Response::builder()
+        .status(status)
+        .body(Body::from(body))
+        .unwrap()
 }
 
-/// A clock that is ahead, and the reconciler's turns: the time between two passes while the first is asked.
+/// A clock ahead of the real one. Each poll advances it by the interval between the reconciler's call slots.
 #[derive(Debug)]
-struct Ahead(AtomicU64);
+struct ClockAhead(AtomicU64);
 
-impl Hook for Ahead {
+impl Hook for ClockAhead {
     fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let is_asked = matches!(point.call, ExternalCall::QueryStatus | ExternalCall::ListTransactions)
+        let is_polled = matches!(point.call, ExternalCall::QueryStatus | ExternalCall::ListTransactions)
             && point.side == Side::After;
-        if is_asked {
+        if is_polled {
             self.0.fetch_add(1000, Ordering::Relaxed);
         }
         Box::pin(std::future::ready(()))
@@ -109,13 +120,13 @@ impl Hook for Ahead {
     }
 }
 
-/// Lets nobody past a point, and tells that somebody is there.
-struct Grave {
+/// Blocks at a point, and signals that it was reached.
+struct Barrier {
     point: Point,
     reached: Notify,
 }
 
-impl Hook for Grave {
+impl Hook for Barrier {
     fn reach(&self, point: Point) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             if point == self.point {
@@ -126,35 +137,34 @@ impl Hook for Grave {
     }
 }
 
-/// What all shops share.
-pub struct Town {
+/// Shared by all stacks.
+pub struct Harness {
     pub world: &'static World,
-    pub gate: Gate,
+    pub function_urls: FunctionUrls,
     /// The local AWS and the tables in memory, without faults.
     pub aws: AwsProxy,
-    /// Stand-ins of its own.
     sandbox: Sandbox,
     pub control: Control,
-    /// Whether the whole matrix is gone through.
+    /// Whether to run the full matrix.
     pub is_full: bool,
-    /// One certificate instead of the system's hundred and more: a process starts in a third of the time.
+    /// A bundle of one certificate instead of the system's: processes start three times as fast.
     trusted: String,
     http: HttpClient,
     key: SecretCache<ApiKey>,
-    /// The secret of quotes.
+    /// The id of the quote secret.
     quotes: String,
-    turns: Semaphore,
-    /// What was begun again that a busy machine had cut short, and how often.
-    again: Mutex<BTreeMap<&'static str, usize>>,
+    permits: Semaphore,
+    /// What was retried because of a busy machine, and how often.
+    retries: Mutex<BTreeMap<&'static str, usize>>,
 }
 
-/// How many at one time do what nothing goes wrong with. What is struck mostly waits, and takes no turn.
-const TURNS: usize = 4;
+/// Limits concurrent work that must succeed. Functions under test mostly wait and need no permit.
+const PERMITS: usize = 4;
 
-impl Town {
-    /// Waits for a turn, so that what should go well is not kept from it by too much at once: the SDK's limits are short.
-    pub async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("turns")
+impl Harness {
+    /// Waits for a permit, so that concurrent work does not exceed the SDK's short timeouts.
+    pub async fn permit(&self) -> SemaphorePermit<'_> {
+        self.permits.acquire().await.expect("permits")
     }
 
     pub async fn open(is_full: bool) -> Self {
@@ -167,7 +177,7 @@ impl Town {
         let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
         Self {
             world,
-            gate: Gate::open().await,
+            function_urls: FunctionUrls::open().await,
             aws: aws::proxy().await,
             control: Control::new(&sandbox.url()).expect("a control client"),
             sandbox,
@@ -176,19 +186,17 @@ impl Town {
             http: HttpClient::new(aws::tls()).unwrap(),
             key: SecretCache::new(SecretsManager::new(secrets, secret), "apiKey"),
             quotes: quotes::secret().await,
-            turns: Semaphore::new(TURNS),
-            again: Mutex::default(),
+            permits: Semaphore::new(PERMITS),
+            retries: Mutex::default(),
         }
     }
 
-    /// Counts that something is begun again.
-    pub fn goes_again(&self, what: &'static str) {
-        *self.again.lock().unwrap().entry(what).or_default() += 1;
+    pub fn count_retry(&self, what: &'static str) {
+        *self.retries.lock().unwrap().entry(what).or_default() += 1;
     }
 
-    /// What was begun again, and how often.
-    pub fn again(&self) -> BTreeMap<&'static str, usize> {
-        self.again.lock().unwrap().clone()
+    pub fn retries(&self) -> BTreeMap<&'static str, usize> {
+        self.retries.lock().unwrap().clone()
     }
 
     /// The variables with the providers' addresses.
@@ -197,9 +205,9 @@ impl Town {
         std::array::from_fn(|nth| (names[nth], format!("{}/{}", self.sandbox.url(), aws::name(BOTH[nth]))))
     }
 
-    /// Starts a function over a table, its clock so many seconds ahead.
+    /// Starts a function on a table, with its clock `ahead` seconds ahead.
     pub async fn lambda(&self, function: &str, table: &str, ahead: u64, changes: &[(&str, Option<&str>)]) -> Lambda {
-        let (ahead, webhooks) = (ahead.to_string(), self.gate.url(table));
+        let (ahead, webhooks) = (ahead.to_string(), self.function_urls.url(table));
         let providers = self.providers();
         let mut own = vec![
             ("PAYMENTS_TABLE", Some(table)),
@@ -215,8 +223,8 @@ impl Town {
         self.world.lambda(function, &own).await.expect("a function")
     }
 
-    /// Starts the function of a case that is struck.
-    pub async fn lambda_of(&self, case: &Case, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
+    /// Starts the function under test of a case.
+    pub async fn lambda_for(&self, case: &Case, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
         let mut changes = changes.to_vec();
         if case.flow.quoted {
             changes.push(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
@@ -228,15 +236,15 @@ impl Town {
             };
             changes.push((name, Some(secret.as_str())));
         }
-        self.lambda(case.flow.function(), table, STRUCK, &changes).await
+        self.lambda(case.flow.function(), table, DURING_FLOW, &changes).await
     }
 
-    /// Runs the reconciler over a table so many seconds ahead, as often as it takes until nothing is left to do. Nothing
-    /// goes wrong any more then; what is too much for one run is the next one's. Gives what it left to a person.
+    /// Runs the reconciler on a table, its clock `ahead` seconds ahead, until nothing is left to do. Returns what it
+    /// reported for manual review.
     pub async fn sweep(&self, table: &str, ahead: u64) -> Vec<ForAPerson> {
         let store = Store::open(&aws::clients(self.aws.url()), table.to_owned());
         let base_url = format!("{}/finvypay", self.sandbox.url());
-        let clock = Arc::new(Ahead(AtomicU64::new(ahead * 1000)));
+        let clock = Arc::new(ClockAhead(AtomicU64::new(ahead * 1000)));
         let mut for_a_person = Vec::new();
         loop {
             let run = async {
@@ -247,8 +255,8 @@ impl Town {
                     environment: Environment::Sandbox,
                     keys: &self.key,
                 };
-                let asker = RateLimitedPoller::new(&store, finvypay);
-                Sweep::new(&store, asker, now).run(RUN).await.map(|(report, _)| report)
+                let poller = RateLimitedPoller::new(&store, finvypay);
+                Sweep::new(&store, poller, now).run(RUN).await.map(|(report, _)| report)
             };
             let report = failpoint::scope(clock.clone(), run)
                 .await
@@ -258,35 +266,35 @@ impl Town {
             if !report.unfinished {
                 return for_a_person;
             }
-            assert!(report.checked > 0, "the reconciler does not come to an end: {report:?}");
-            // What it had claimed is free again.
+            assert!(report.checked > 0, "the reconciler makes no progress: {report:?}");
+            // Reserved items are free again.
             clock.0.fetch_add(121_000, Ordering::Relaxed);
         }
     }
 }
 
-/// A table, and the functions over it.
-pub struct Shop {
+/// A table and its functions.
+pub struct Stack {
     pub table: String,
-    pub life: Life,
+    pub recovery: Recovery,
     /// Before the flows.
     early: BTreeMap<&'static str, Arc<Lambda>>,
-    /// While the leases of the flows' holders run.
+    /// During the leases of the flows' holders.
     soon: BTreeMap<&'static str, Arc<Lambda>>,
-    /// After they ran out.
+    /// After those leases.
     later: BTreeMap<&'static str, Arc<Lambda>>,
     preorders: CreatePreorder,
     apms: CreateApm,
 }
 
-impl Shop {
-    pub async fn open(town: &Town, life: Life) -> Self {
+impl Stack {
+    pub async fn open(harness: &Harness, recovery: Recovery) -> Self {
         let table = unique("faults");
         aws::create_memory_table(&table).await;
         let start = async |functions: &[&'static str], ahead| {
             let mut started = BTreeMap::new();
             for function in functions {
-                let lambda = town.lambda(function, &table, ahead, &[]).await;
+                let lambda = harness.lambda(function, &table, ahead, &[]).await;
                 started.insert(*function, Arc::new(lambda));
             }
             started
@@ -294,15 +302,23 @@ impl Shop {
         let creating = ["create-preorder", "create-apm"];
         let others = ["webhook-handler", "get-payment", "reconcile-payments"];
         let early = start(&[&creating[..], &others[..]].concat(), 0).await;
-        let soon = start(&creating, STRUCK + 1).await;
-        let later = start(&creating, if life == Life::Reconciler { AFTER_SWEEPS } else { LATER }).await;
-        town.gate.put(&table, &early["webhook-handler"]);
+        let soon = start(&creating, DURING_FLOW + 1).await;
+        let later = start(
+            &creating,
+            if recovery == Recovery::Reconciler {
+                AFTER_SWEEPS
+            } else {
+                AFTER_LEASES
+            },
+        )
+        .await;
+        harness.function_urls.put(&table, &early["webhook-handler"]);
         let environment = |function: &str| {
-            let mut environment = town.world.environment(function).unwrap();
+            let mut environment = harness.world.environment(function).unwrap();
             environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
-            environment.insert("WEBHOOK_BASE_URL".to_owned(), town.gate.url(&table));
-            environment.insert("AWS_ENDPOINT_URL".to_owned(), town.aws.url().to_owned());
-            for (name, url) in town.providers() {
+            environment.insert("WEBHOOK_BASE_URL".to_owned(), harness.function_urls.url(&table));
+            environment.insert("AWS_ENDPOINT_URL".to_owned(), harness.aws.url().to_owned());
+            for (name, url) in harness.providers() {
                 environment.insert(name.to_owned(), url);
             }
             environment
@@ -316,15 +332,15 @@ impl Shop {
             preorders: CreatePreorder::configure(&Variables::from(&preorder)).unwrap(),
             apms: CreateApm::configure(&Variables::from(&apm)).unwrap(),
             table,
-            life,
+            recovery,
             early,
             soon,
             later,
         }
     }
 
-    /// Posts a case's request to create its payment.
-    pub async fn create(&self, case: &Case, when: When) -> Result<Answer, NoAnswer> {
+    /// Sends a case's create request.
+    pub async fn create(&self, case: &Case, when: When) -> Result<Response, InvokeError> {
         let functions = match when {
             When::Early => &self.early,
             When::Soon => &self.soon,
@@ -333,89 +349,93 @@ impl Shop {
         create_at(&functions[function(case.flow.provider)], case, &case.body()).await
     }
 
-    /// Somebody dies who created a case's payment, when the provider had answered; or gives the status of an answer.
-    pub async fn holder_dies(&self, case: &Case) -> Option<u16> {
-        let grave = Arc::new(Grave {
+    /// Creates a case's payment and crashes after the provider's response. Returns the status if there is a response
+    /// instead.
+    pub async fn crash_holder(&self, case: &Case) -> Option<u16> {
+        let barrier = Arc::new(Barrier {
             point: Point {
                 call: ExternalCall::CreateAtProvider,
                 side: Side::After,
             },
             reached: Notify::new(),
         });
-        let mut request = Request::post(route(case.flow.provider)).header("content-type", "application/json");
+        let mut event = ApiGatewayV2httpRequest::default();
+        event
+            .headers
+            .insert("content-type", HeaderValue::from_static("application/json"));
         if let Some(key) = &case.key {
-            request = request.header("idempotency-key", key);
+            event.headers.insert("idempotency-key", key.parse().unwrap());
         }
-        let request = request.body(lambda_http::Body::from(case.body().to_string())).unwrap();
-        let flow = failpoint::scope(grave.clone(), async {
+        event.body = Some(case.body().to_string());
+        let flow = failpoint::scope(barrier.clone(), async {
             match case.flow.provider {
-                Provider::Apolopay => self.preorders.handle(&request).await,
-                Provider::Finvypay => self.apms.handle(&request).await,
+                Provider::Apolopay => self.preorders.handle(event).await,
+                Provider::Finvypay => self.apms.handle(event).await,
             }
         });
         tokio::select! {
-            answer = flow => Some(answer.status().as_u16()),
-            () = grave.reached.notified() => None,
+            response = flow => Some(response.unwrap().status_code.try_into().unwrap()),
+            () = barrier.reached.notified() => None,
         }
     }
 
-    pub async fn get(&self, id: &str) -> Answer {
-        let answer = self.early["get-payment"]
+    pub async fn get(&self, id: &str) -> Response {
+        let response = self.early["get-payment"]
             .http("GET", &format!("/payments/{id}"), &[], b"")
             .await;
-        answer.expect("an answer").into()
+        response.expect("a response").into()
     }
 
-    /// The function to which an operator speaks.
-    pub fn operators(&self) -> &Lambda {
+    /// The function that gets operators' commands.
+    pub fn operator_function(&self) -> &Lambda {
         &self.early["reconcile-payments"]
     }
 }
 
-/// Posts a case's request with this body to one function.
-pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Answer, NoAnswer> {
+/// Sends a case's create request with this body to a function.
+pub async fn create_at(lambda: &Lambda, case: &Case, body: &Value) -> Result<Response, InvokeError> {
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(case.key.as_deref().map(|key| ("idempotency-key", key)));
     let (route, body) = (route(case.flow.provider), body.to_string());
-    let answer = lambda.http("POST", route, &headers, body.as_bytes()).await?;
-    Ok(answer.into())
+    let response = lambda.http("POST", route, &headers, body.as_bytes()).await?;
+    Ok(response.into())
 }
 
-/// An operator's word about a payment, to one function.
-pub async fn say_at(lambda: &Lambda, action: &str, id: &str) -> Result<Value, NoAnswer> {
-    let word = json!({ "action": action, "paymentId": id, "actor": "ops", "reason": "seen on the chain" });
-    let done = lambda.invoke(word.to_string()).await?;
+/// Sends an operator's command to a function.
+pub async fn command_at(lambda: &Lambda, action: &str, id: &str) -> Result<Value, InvokeError> {
+    let command = json!({ "action": action, "paymentId": id, "actor": "ops", "reason": "seen on the chain" });
+    let done = lambda.invoke(command.to_string()).await?;
     Ok(serde_json::from_slice(&done).unwrap())
 }
 
-/// A place for a function to be struck, with a proxy of its own before AWS.
-pub struct Station {
+/// Runs a function under test, with its own AWS proxy.
+pub struct Worker {
     pub name: String,
     pub proxy: AwsProxy,
     table: String,
     running: Option<(Setup, Arc<Lambda>)>,
 }
 
-/// What a station's function is started with.
+/// How a worker's function is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setup {
-    asks_for_quotes: bool,
+    requires_quotes: bool,
     has_usual_limits: bool,
-    /// Of its own, which is rotated once.
+    /// A secret of its own, which is rotated once.
     secret: Option<String>,
 }
 
 impl Setup {
-    fn of(case: &Case, blow: &Blow) -> Self {
+    fn of(case: &Case, fault: &Fault) -> Self {
         Self {
-            asks_for_quotes: case.flow.quoted,
-            has_usual_limits: blow.needs_usual_limits(),
+            requires_quotes: case.flow.quoted,
+            has_usual_limits: fault.needs_usual_limits(),
             secret: case.secret.clone(),
         }
     }
 }
 
-impl Station {
+impl Worker {
     pub async fn open(table: &str) -> Self {
         Self {
             name: unique("station"),
@@ -425,30 +445,28 @@ impl Station {
         }
     }
 
-    /// Whether a function runs as this case and blow need it.
-    pub fn suits(&self, case: &Case, blow: &Blow) -> bool {
+    /// Whether the running function has the setup for this case and fault.
+    pub fn matches(&self, case: &Case, fault: &Fault) -> bool {
         let running = self.running.as_ref();
-        running.is_some_and(|(setup, _)| *setup == Setup::of(case, blow))
+        running.is_some_and(|(setup, _)| *setup == Setup::of(case, fault))
     }
 
-    /// The function.
     pub fn lambda(&self) -> Arc<Lambda> {
         let (_, lambda) = self.running.as_ref().expect("a function");
         Arc::clone(lambda)
     }
 
-    /// Ends the process, if there is one, and starts another. Does not wait for what it does at its start.
-    pub async fn start_anew(&mut self, town: &Town, case: &Case, blow: &Blow) {
+    /// Replaces the process with a new one. Does not wait for its start.
+    pub async fn restart(&mut self, harness: &Harness, case: &Case, fault: &Fault) {
         let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
-        changes.extend(blow.needs_usual_limits().then_some(USUAL_LIMITS));
-        let lambda = Arc::new(town.lambda_of(case, &self.table, &changes).await);
-        town.gate.put(&self.name, &lambda);
-        self.running = Some((Setup::of(case, blow), lambda));
+        changes.extend(fault.needs_usual_limits().then_some(PRODUCTION_TIMEOUTS));
+        let lambda = Arc::new(harness.lambda_for(case, &self.table, &changes).await);
+        harness.function_urls.put(&self.name, &lambda);
+        self.running = Some((Setup::of(case, fault), lambda));
     }
 
-    /// Ends the process.
-    pub fn end(&mut self, town: &Town) {
-        town.gate.remove(&self.name);
+    pub fn end(&mut self, harness: &Harness) {
+        harness.function_urls.remove(&self.name);
         self.running = None;
     }
 }

@@ -1,4 +1,4 @@
-//! The reality check of our Runtime API: each package once in Amazon's own Runtime Interface Emulator.
+//! A check of our Runtime API: each package runs once in Amazon's Runtime Interface Emulator.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use tokio::time::{sleep, timeout};
 use super::Failure;
 use super::backends::Backends;
 use super::contestants::Contestant;
-use super::environment::{self, PATIENCE};
+use super::environment::{self, WAIT_LIMIT};
 use payment_functions_local::{free_port, http, payload, workspace};
 
-/// What the emulator saw.
+/// Durations in Amazon's emulator.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reality {
-    /// From the request to the first answer; the emulator starts the process in between, and takes its own time.
+pub struct EmulatorTimes {
+    /// From the first request to its response. Includes the start of the process and the emulator's own overhead.
     pub cold: Duration,
-    /// The second answer.
+    /// From the second request to its response.
     pub warm: Duration,
 }
 
-/// Starts a contestant in the emulator, and has it answer twice, as it must in ours.
-pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<Reality, Failure> {
+/// Starts a contestant in the emulator and invokes it twice. The responses must have the expected status.
+pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<EmulatorTimes, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure(format!("{contestant} in Amazon's emulator: {error}"));
     let table = backends.table().await?;
     let events = [table.event(contestant.job).await?, table.event(contestant.job).await?];
@@ -43,7 +43,7 @@ pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<Reali
         .args(&contestant.arguments);
     environment::prepare(&mut command, contestant, &backends.variables(contestant.job, &table));
     let mut emulator = command.stdin(Stdio::null()).spawn().map_err(|error| failed(&error))?;
-    let listens = timeout(PATIENCE, async {
+    let listens = timeout(WAIT_LIMIT, async {
         while TcpStream::connect(&address).await.is_err() {
             sleep(Duration::from_millis(5)).await;
         }
@@ -55,25 +55,27 @@ pub async fn check(backends: &Backends, contestant: &Contestant) -> Result<Reali
     let mut took = Vec::new();
     for event in events {
         let start = Instant::now();
-        let answer = client.post(&url).timeout(PATIENCE).body(event.bytes).send().await;
-        let answer = answer
+        let response = client.post(&url).timeout(WAIT_LIMIT).body(event.bytes).send().await;
+        let response = response
             .map_err(|error| failed(&error))?
             .bytes()
             .await
             .map_err(|error| failed(&error))?;
         took.push(start.elapsed());
-        let answer = payload::answer(&answer).ok_or_else(|| failed(&"not an HTTP answer"))?;
-        if answer.status != event.status {
-            return Err(failed(&format_args!("{} {}", answer.status, answer.text())));
+        let response = payload::parse_response(&response).ok_or_else(|| failed(&"not an HTTP response"))?;
+        if response.status != event.status {
+            return Err(failed(&format_args!("{} {}", response.status, response.text())));
         }
     }
-    // Asked to, it ends the process that it started too.
-    environment::end(&mut emulator).await.map_err(|error| failed(&error))?;
+    // This ends the emulator's child process too.
+    environment::terminate(&mut emulator)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(match took.as_slice() {
-        [cold, warm] => Reality {
+        [cold, warm] => EmulatorTimes {
             cold: *cold,
             warm: *warm,
         },
-        _ => Reality::default(),
+        _ => EmulatorTimes::default(),
     })
 }

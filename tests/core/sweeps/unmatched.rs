@@ -1,36 +1,36 @@
-//! Events that no payment was known for.
+//! Matching notifications whose payment is not known.
 
 use super::*;
 
 fn completion() -> Fact {
-    said(Outcome::Completed)
+    reported(Outcome::Completed)
 }
 
-/// FinvyPay's general webhook: an order and a transaction.
+/// FinvyPay's general webhook, which names only an order and a transaction.
 fn general(order: &str, transaction: &str) -> Notification {
     let fact = Fact {
         order_id: OrderId::parse(order),
         transaction: Reference::parse(transaction),
         ..completion()
     };
-    event(None, fact)
+    notification(None, fact)
 }
 
-async fn is_parked(shop: &Shop, provider: Provider, place: &str) -> bool {
-    shop.store.unmatched(provider, place).await.unwrap().is_some()
+async fn is_unmatched(shop: &Shop, provider: Provider, lookup_key: &str) -> bool {
+    shop.store.unmatched(provider, lookup_key).await.unwrap().is_some()
 }
 
 #[tokio::test]
-async fn the_provider_tells_by_our_own_id_whose_a_transaction_of_several_payments_is() {
+async fn transaction_is_matched_by_our_id_in_its_status() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
     shop.deliver(&general("o", "FP2")).await;
-    assert!(is_parked(&shop, Provider::FinvyPay, "FP2").await);
-    book.knows(
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
+    provider.set_status(
         "FP2",
-        event(
+        notification(
             Some(other.id),
             Fact {
                 transaction: Reference::parse("FP2"),
@@ -38,49 +38,49 @@ async fn the_provider_tells_by_our_own_id_whose_a_transaction_of_several_payment
             },
         ),
     );
-    let report = shop.sweep(MINUTE, &book).await;
+    let report = shop.sweep(MINUTE, &provider).await;
     assert_eq!(report.collected, 1, "{report:?}");
-    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    assert!(!is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
     assert_eq!(shop.status(one.id).await, Status::Pending);
     assert_eq!(shop.status(other.id).await, Status::Completed);
 }
 
 #[tokio::test]
-async fn the_provider_tells_by_the_payments_of_the_order_whose_a_transaction_is() {
+async fn transaction_is_matched_by_polling_the_payments_of_its_order() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
     shop.deliver(&general("o", "FP2")).await;
-    // The status call knows only payments' ids and gives no metadata.
-    book.knows(
+    // The status query knows only the payments' ids, and returns no metadata.
+    provider.set_status(
         "p2",
-        event(
+        notification(
             None,
             Fact {
                 payment: Reference::parse("p2"),
                 transaction: Reference::parse("FP2"),
-                ..said(Outcome::Authorized)
+                ..reported(Outcome::Authorized)
             },
         ),
     );
-    shop.sweep(MINUTE, &book).await;
-    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    shop.sweep(MINUTE, &provider).await;
+    assert!(!is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
     assert_eq!(shop.status(one.id).await, Status::Pending);
     assert_eq!(
         shop.status(other.id).await,
         Status::Completed,
-        "what was parked said so"
+        "the unmatched notification was a completion"
     );
 }
 
 #[tokio::test]
-async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider_says_it_of() {
+async fn notification_naming_only_an_order_is_matched_by_polled_status() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
-    let only_order = event(
+    let only_order = notification(
         None,
         Fact {
             order_id: OrderId::parse("o"),
@@ -88,12 +88,12 @@ async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider
         },
     );
     shop.deliver(&only_order).await;
-    let report = shop.sweep(MINUTE, &book).await;
-    assert_eq!(report.collected, 0, "neither is known to be paid");
-    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
-    book.knows(
+    let report = shop.sweep(MINUTE, &provider).await;
+    assert_eq!(report.collected, 0, "neither payment is known to be paid");
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
+    provider.set_status(
         "p2",
-        event(
+        notification(
             None,
             Fact {
                 payment: Reference::parse("p2"),
@@ -101,22 +101,22 @@ async fn an_event_that_names_only_an_order_goes_to_the_payment_that_the_provider
             },
         ),
     );
-    shop.sweep(6 * MINUTE, &book).await;
-    assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    shop.sweep(6 * MINUTE, &provider).await;
+    assert!(!is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
     assert_eq!(shop.status(one.id).await, Status::Pending);
     let after = shop.payment(other.id).await;
     assert_eq!((after.status, after.attention.len()), (Status::Completed, 0));
 }
 
 #[tokio::test]
-async fn what_two_payments_could_mean_stays_for_a_person() {
+async fn ambiguous_notification_stays_unmatched_and_needs_review() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     for id in ["p1", "p2"] {
         let payment = shop.pending(Provider::FinvyPay, "o", id).await;
-        book.knows(
+        provider.set_status(
             id,
-            event(
+            notification(
                 Some(payment.id),
                 Fact {
                     payment: Reference::parse(id),
@@ -125,7 +125,7 @@ async fn what_two_payments_could_mean_stays_for_a_person() {
             ),
         );
     }
-    shop.deliver(&event(
+    shop.deliver(&notification(
         None,
         Fact {
             order_id: OrderId::parse("o"),
@@ -133,22 +133,22 @@ async fn what_two_payments_could_mean_stays_for_a_person() {
         },
     ))
     .await;
-    shop.sweep(MINUTE, &book).await;
-    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
-    let report = shop.sweep(12 * MINUTE, &book).await;
+    shop.sweep(MINUTE, &provider).await;
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
+    let report = shop.sweep(12 * MINUTE, &provider).await;
     let matter = serde_json::to_value(&report.for_a_person[0]).unwrap();
     assert_eq!(
         matter,
-        serde_json::json!({ "matter": "parked", "provider": "finvypay", "parkedUnder": "order:o", "orderId": "o" })
+        serde_json::json!({ "matter": "unmatched", "provider": "finvypay", "unmatchedUnder": "order:o", "orderId": "o" })
     );
     assert_eq!(report.oldest_unmatched_seconds, Some(720));
 }
 
 #[tokio::test]
-async fn what_nobody_can_be_asked_about_is_reported_and_kept() {
+async fn unmatched_notification_of_unpolled_provider_is_reported_and_kept() {
     let shop = Shop::open();
-    let book = Book::default();
-    let stranger = event(
+    let provider = FakeProvider::default();
+    let unknown = notification(
         Some(PaymentId::random()),
         Fact {
             provider: Provider::ApoloPay,
@@ -156,37 +156,37 @@ async fn what_nobody_can_be_asked_about_is_reported_and_kept() {
             ..completion()
         },
     );
-    shop.deliver(&stranger).await;
+    shop.deliver(&unknown).await;
     let mut reported = Vec::new();
     for minute in 1..30 {
-        if shop.sweep(minute * MINUTE, &book).await.for_a_person_count > 0 {
+        if shop.sweep(minute * MINUTE, &provider).await.for_a_person_count > 0 {
             reported.push(minute);
         }
     }
-    assert_eq!(reported, [12, 24], "before, it may yet be attached");
+    assert_eq!(reported, [12, 24], "not before, since most are matched by then");
     reported.clear();
     for hour in 1..100 {
-        if shop.sweep(hour * HOUR, &book).await.for_a_person_count > 0 {
+        if shop.sweep(hour * HOUR, &provider).await.for_a_person_count > 0 {
             reported.push(hour);
         }
     }
     assert_eq!(
         reported,
         [1, 2, 4, 8, 16, 32, 56, 80],
-        "ever more slowly, and daily at last"
+        "ever more rarely, and daily in the end"
     );
-    assert_eq!(book.asked(), [""; 0], "ApoloPay has no status call");
-    assert!(is_parked(&shop, Provider::ApoloPay, "unknown").await);
+    assert_eq!(provider.take_calls(), [""; 0], "ApoloPay has no status query");
+    assert!(is_unmatched(&shop, Provider::ApoloPay, "unknown").await);
 }
 
 #[tokio::test]
-async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_the_same() {
+async fn finvypay_notification_without_turns_stays_due_and_apolopays_is_checked() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     shop.pending(Provider::FinvyPay, "o", "p1").await;
     shop.pending(Provider::FinvyPay, "o", "p2").await;
     shop.deliver(&general("o", "FP1")).await;
-    shop.deliver(&event(
+    shop.deliver(&notification(
         None,
         Fact {
             provider: Provider::ApoloPay,
@@ -195,8 +195,8 @@ async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_t
         },
     ))
     .await;
-    book.has_turns(0);
-    let report = shop.sweep(MINUTE, &book).await;
+    provider.limit_turns(0);
+    let report = shop.sweep(MINUTE, &provider).await;
     assert!(report.unfinished);
     assert_eq!(
         shop.due(Queue::Unmatched, MINUTE).await,
@@ -204,12 +204,11 @@ async fn without_turns_what_is_parked_stays_due_and_apolopays_is_looked_at_all_t
     );
 }
 
-/// One webhook of an order whose payments take longer to ask about than a run has: the payments that are due are asked
-/// about all the same.
+/// Polling the payments of one webhook's order takes longer than a run. The due payments are polled all the same.
 #[tokio::test]
-async fn what_takes_all_turns_of_its_queue_leaves_the_others_theirs() {
+async fn queue_that_uses_up_its_turns_leaves_others_theirs() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     for index in 0..8 {
         shop.pending(Provider::FinvyPay, "several", &format!("p{index}")).await;
     }
@@ -219,65 +218,68 @@ async fn what_takes_all_turns_of_its_queue_leaves_the_others_theirs() {
         payment: Reference::parse("behind"),
         ..completion()
     };
-    book.knows("behind", event(Some(behind.id), paid));
-    book.takes(Duration::from_millis(60));
-    // Seven of twelve parts of it have passed when the payments' turn comes.
+    provider.set_status("behind", notification(Some(behind.id), paid));
+    provider.delay_by(Duration::from_millis(60));
+    // The payments' queue begins after seven twelfths of it.
     let limit = Duration::from_millis(450);
     let mut minutes = 0;
     while shop.status(behind.id).await != Status::Completed {
         minutes += 1;
-        assert!(minutes < 10, "nobody asks about it");
-        let report = shop.sweep_for(minutes * MINUTE, &book, limit).await;
-        // At first everything is due; later runs have less to do, and may come to an end.
+        assert!(minutes < 10, "it is never polled");
+        let report = shop.sweep_for(minutes * MINUTE, &provider, limit).await;
+        // Everything is due in the first run. Later ones have less to do, and may finish.
         assert!(report.unfinished || minutes > 1, "{report:?}");
     }
-    // Nor is it left to itself.
-    let report = shop.sweep_for(HOUR, &book, limit).await;
+    // The webhook itself is reported.
+    let report = shop.sweep_for(HOUR, &provider, limit).await;
     assert!(matters(&report).contains(&(Matter::Unmatched, None)), "{report:?}");
 }
 
-/// An event that names nothing but an order is not given to the one that is known to be paid, where the other could not be
-/// asked about.
+/// A notification that names only an order is not matched with the payment known to be paid while the other cannot be
+/// polled.
 #[tokio::test]
-async fn whose_an_event_is_is_not_decided_without_asking_about_all() {
+async fn notification_is_not_matched_before_every_candidate_was_polled() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
-    let told = Fact {
+    let report = Fact {
         payment: Reference::parse("p1"),
         ..completion()
     };
-    shop.deliver(&event(Some(paid.id), told)).await;
+    shop.deliver(&notification(Some(paid.id), report)).await;
     let of_order = Fact {
         order_id: OrderId::parse("o"),
         ..completion()
     };
-    shop.deliver(&event(None, of_order)).await;
-    let failures: [(u32, fn() -> PollError); 3] = [(1, down), (12, closed), (24, out_of_turns)];
+    shop.deliver(&notification(None, of_order)).await;
+    let failures: [(u32, fn() -> PollError); 3] = [(1, unreachable), (12, closed), (24, out_of_turns)];
     for (minute, failure) in failures {
-        book.fails(Some(failure));
-        shop.sweep(minute * MINUTE, &book).await;
-        assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await, "minute {minute}");
+        provider.fail_with(Some(failure));
+        shop.sweep(minute * MINUTE, &provider).await;
+        assert!(
+            is_unmatched(&shop, Provider::FinvyPay, "order:o").await,
+            "minute {minute}"
+        );
     }
-    // It was the other's.
-    book.fails(None);
-    let told = Fact {
+    // It was about the other payment.
+    provider.fail_with(None);
+    let report = Fact {
         payment: Reference::parse("p2"),
         ..completion()
     };
-    book.knows("p2", event(Some(other.id), told));
-    shop.sweep(DAY, &book).await;
+    provider.set_status("p2", notification(Some(other.id), report));
+    shop.sweep(DAY, &provider).await;
     assert_eq!(shop.status(other.id).await, Status::Completed);
     assert!(
-        is_parked(&shop, Provider::FinvyPay, "order:o").await,
-        "two are paid now"
+        is_unmatched(&shop, Provider::FinvyPay, "order:o").await,
+        "two payments are paid now"
     );
 }
 
-/// Of an order of many not all are asked about, and so nobody knows that it is no other's.
+/// Of many payments of one order not all are polled, so that the notification may be about any other.
 #[tokio::test]
-async fn an_event_of_an_order_of_many_is_left_to_a_person() {
+async fn notification_of_order_with_many_payments_needs_review() {
     let shop = Shop::open();
     let (order, mut payments) = ("o", Vec::new());
     for nth in 0..11 {
@@ -289,61 +291,61 @@ async fn an_event_of_an_order_of_many_is_left_to_a_person() {
         .await
         .unwrap()[0];
     let nth = payments.iter().position(|payment| *payment == first).unwrap();
-    let told = Fact {
+    let report = Fact {
         payment: Some(reference(&format!("p{nth}"))),
         ..completion()
     };
-    shop.deliver(&event(Some(first), told)).await;
+    shop.deliver(&notification(Some(first), report)).await;
     let of_order = Fact {
         order_id: OrderId::parse(order),
         ..completion()
     };
-    shop.deliver(&event(None, of_order)).await;
-    let report = shop.sweep(HOUR, &Book::default()).await;
+    shop.deliver(&notification(None, of_order)).await;
+    let report = shop.sweep(HOUR, &FakeProvider::default()).await;
     assert!(matters(&report).contains(&(Matter::Unmatched, None)), "{report:?}");
-    assert!(is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
 }
 
-/// The list of an order names the money of a payment that is paid already, under an id that nobody has heard of yet.
+/// The list of an order has the money of a completed payment, under an id that is not known yet.
 #[tokio::test]
-async fn money_of_a_payment_that_is_paid_is_found_by_asking_about_that_one() {
+async fn money_of_completed_payment_is_matched_by_polling_it() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     shop.pending(Provider::FinvyPay, "o", "p1").await;
     let paid = shop.pending(Provider::FinvyPay, "o", "p2").await;
-    let told = Fact {
+    let report = Fact {
         payment: Reference::parse("p2"),
         ..completion()
     };
-    shop.deliver(&event(None, told.clone())).await;
-    book.lists("o", vec![general("o", "FP2")]);
-    shop.sweep(MINUTE, &book).await;
-    assert!(is_parked(&shop, Provider::FinvyPay, "FP2").await);
+    shop.deliver(&notification(None, report.clone())).await;
+    provider.set_transactions("o", vec![general("o", "FP2")]);
+    shop.sweep(MINUTE, &provider).await;
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
     let both = Fact {
         transaction: Reference::parse("FP2"),
-        ..told
+        ..report
     };
-    book.knows("p2", event(None, both));
-    shop.sweep(3 * MINUTE, &book).await;
-    assert!(!is_parked(&shop, Provider::FinvyPay, "FP2").await);
-    assert_eq!(shop.payment(paid.id).await.attention.len(), 0, "it came once");
+    provider.set_status("p2", notification(None, both));
+    shop.sweep(3 * MINUTE, &provider).await;
+    assert!(!is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
+    assert_eq!(shop.payment(paid.id).await.attention.len(), 0, "the money came once");
 }
 
 #[tokio::test]
-async fn what_is_parked_again_is_looked_at_no_sooner_and_what_is_added_is() {
+async fn repeated_notification_keeps_its_schedule_and_a_new_one_is_due_soon() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     shop.deliver(&general("o", "FP1")).await;
     for minute in [1, 12, 24] {
-        shop.sweep(minute * MINUTE, &book).await;
+        shop.sweep(minute * MINUTE, &provider).await;
     }
     shop.deliver(&general("o", "FP1")).await;
     assert_eq!(shop.due(Queue::Unmatched, 30 * MINUTE).await.len(), 0);
-    let added = event(
+    let added = notification(
         None,
         Fact {
             transaction: Reference::parse("FP1"),
-            ..said(Outcome::Failed)
+            ..reported(Outcome::Failed)
         },
     );
     shop.deliver(&added).await;
@@ -351,23 +353,23 @@ async fn what_is_parked_again_is_looked_at_no_sooner_and_what_is_added_is() {
 }
 
 #[tokio::test]
-async fn what_was_added_meanwhile_is_not_forgotten() {
+async fn notification_added_meanwhile_is_not_deleted() {
     let shop = Shop::open();
-    let parked = event(
+    let first = notification(
         None,
         Fact {
             order_id: OrderId::parse("o"),
             ..completion()
         },
     );
-    let added = event(
+    let added = notification(
         None,
         Fact {
             order_id: OrderId::parse("o"),
-            ..said(Outcome::Failed)
+            ..reported(Outcome::Failed)
         },
     );
-    shop.deliver(&parked).await;
+    shop.deliver(&first).await;
     let seen = shop
         .store
         .unmatched(Provider::FinvyPay, "order:o")
@@ -385,32 +387,33 @@ async fn what_was_added_meanwhile_is_not_forgotten() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(kept.events.len(), 2);
+    assert_eq!(kept.notifications.len(), 2);
     shop.store
         .delete_unmatched(Provider::FinvyPay, "order:o", &kept)
         .await
         .unwrap();
-    assert!(!is_parked(&shop, Provider::FinvyPay, "order:o").await);
+    assert!(!is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
 }
 
 #[tokio::test]
-async fn what_is_parked_is_asked_about_soon_after_the_provider_answered_nobody() {
+async fn unmatched_notification_is_polled_soon_after_provider_was_closed() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     shop.deliver(&general("o", "FP1")).await;
-    book.fails(Some(closed));
-    let report = shop.sweep(HOUR, &book).await;
+    provider.fail_with(Some(closed));
+    let report = shop.sweep(HOUR, &provider).await;
     assert_eq!((report.checked, report.unfinished), (1, true));
-    // One that is reported is looked at an hour later; this one was not asked about.
+    // A reported one would be due an hour later. This one was not polled.
     assert_eq!(report.for_a_person_count, 0);
     assert_eq!(shop.due(Queue::Unmatched, HOUR + MINUTE).await.len(), 1);
 }
 
-/// Where an event names a transaction, that decides: a payment of its order that was paid may have been paid otherwise.
+/// A notification with a transaction is matched only by that: a completed payment of its order may have been paid
+/// otherwise.
 #[tokio::test]
-async fn a_transaction_that_nobody_knows_is_not_given_to_a_payment_for_its_order() {
+async fn unknown_transaction_is_not_matched_by_its_order() {
     let shop = Shop::open();
-    let book = Book::default();
+    let provider = FakeProvider::default();
     let one = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
     shop.deliver(&general("o", "FP1")).await;
@@ -418,17 +421,17 @@ async fn a_transaction_that_nobody_knows_is_not_given_to_a_payment_for_its_order
         payment: Reference::parse("p1"),
         ..completion()
     };
-    book.knows("p1", event(Some(one.id), paid));
-    shop.sweep(MINUTE, &book).await;
+    provider.set_status("p1", notification(Some(one.id), paid));
+    shop.sweep(MINUTE, &provider).await;
     assert_eq!(shop.status(one.id).await, Status::Completed);
     assert_eq!(shop.status(other.id).await, Status::Pending);
-    assert!(is_parked(&shop, Provider::FinvyPay, "FP1").await);
+    assert!(is_unmatched(&shop, Provider::FinvyPay, "FP1").await);
     let fp = Reference::parse("FP1").unwrap();
     assert_eq!(shop.store.owner(Provider::FinvyPay, &fp).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn what_is_parked_is_counted_and_kept_for_120_days() {
+async fn unmatched_notifications_are_counted_and_kept_for_120_days() {
     let shop = Shop::open();
     assert_eq!(shop.store.oldest_unmatched().await.unwrap(), None);
     assert_eq!(shop.store.count(Queue::Unmatched).await.unwrap(), 0);

@@ -1,0 +1,87 @@
+//! Checks one payment: polls its provider, expires it when its time is over, and reports it if a person must review it.
+
+use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::schedule;
+use payment_functions::domain::status::Status;
+use payment_functions::store::{Attempt, CommitExtras, CommitResult, StoreError, retry_on_conflict};
+
+use super::manual_review::{self, Findings};
+use super::poll_payment::Heard;
+use super::{CheckResult, Sweep};
+use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
+use crate::report::{ForAPerson, increment};
+
+impl<S: StatusSource> Sweep<'_, S> {
+    pub(super) async fn check_payment(&mut self, id: PaymentId) -> Result<CheckResult, StoreError> {
+        let Some(payment) = self.store.payment(id).await? else {
+            return Ok(CheckResult::Done(None));
+        };
+        let (payment, polled) = self.poll_if_open(payment).await?;
+        let was_payable = payment.status.is_payable();
+        let payment = self.expire(payment).await?;
+        match polled {
+            Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
+            // A payment that used some turns yields to those that had none. A payment in review is reported daily, even
+            // if its provider cannot be polled.
+            Err(PollError::OutOfTurns | PollError::Closed) if payment.status != Status::Review => {
+                return Ok(CheckResult::NotPolled);
+            }
+            _ => {}
+        }
+        let heard = polled.ok();
+        let next = schedule::next_check_at(&payment, heard.is_some(), self.now);
+        let findings = Findings {
+            provider: payment.provider,
+            status: payment.status,
+            was_payable,
+            heard,
+            next_in: next.map(|next| next.since(self.now)),
+        };
+        if let Some(matter) = manual_review::reason_for(&findings) {
+            self.report.add_matter(ForAPerson::about(&payment, matter));
+        }
+        Ok(CheckResult::Done(next))
+    }
+
+    /// Polls the provider about a payment that is not completed. Returns the payment as it is afterwards, and the result
+    /// of polling: [`Heard::Known`] if there was no need to poll.
+    async fn poll_if_open(&mut self, payment: Payment) -> Result<(Payment, Result<Heard, PollError>), StoreError> {
+        if payment.provider != POLLED_PROVIDER || payment.status == Status::Completed {
+            return Ok((payment, Ok(Heard::Known)));
+        }
+        let before = payment.status;
+        let polled = match self.poll_payment(&payment).await {
+            Err(PollError::Store(error)) => return Err(error),
+            polled => polled,
+        };
+        let payment = self.store.payment(payment.id).await?.unwrap_or(payment);
+        if payment.status != before {
+            tracing::info!(payment = %payment.id, status = %payment.status, "payment status changed by polling");
+            increment(&mut self.report.resolved);
+        }
+        Ok((payment, polled))
+    }
+
+    /// Expires a payment whose time to be paid is over. Returns it as it is afterwards.
+    async fn expire(&mut self, payment: Payment) -> Result<Payment, StoreError> {
+        let (store, now) = (self.store, self.now);
+        let (payment, has_expired) = retry_on_conflict(payment, |payment| async move {
+            let after = payment.expire(now);
+            if after == payment {
+                return Ok(Attempt::Done((after, false)));
+            }
+            let extras = CommitExtras::default();
+            Ok::<_, StoreError>(match store.commit(&payment, &after, &extras, now).await? {
+                CommitResult::Done => Attempt::Done((after, true)),
+                CommitResult::Conflict(conflict) => Attempt::Conflict(conflict.current.ok_or(StoreError::Corrupt)?),
+            })
+        })
+        .await?;
+        if has_expired {
+            tracing::info!(payment = %payment.id, "payment expired");
+            increment(&mut self.report.expired);
+        }
+        Ok(payment)
+    }
+}

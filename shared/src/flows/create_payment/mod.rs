@@ -1,0 +1,140 @@
+//! Creating a payment: store the intent, call the provider, store the outcome.
+//!
+//! Guarantees:
+//! - The intent is stored before the provider is called.
+//! - At most one call to the provider is in flight for an idempotency key.
+//! - After a crash at any point, the same key, a webhook or the reconciler continues the payment.
+//! - Every provider id is attached to the payment before it is returned to the caller.
+//! - A final response never changes: every later request with the key gets it, also one that lost its lease meanwhile.
+//! - Rotating the key to the provider fails no request.
+//! - If quotes are required, no payment begins without a valid quote for exactly this payment.
+
+mod creation;
+mod intent;
+mod outcome;
+mod provider_call;
+
+pub use creation::Creation;
+pub use intent::IdempotentRequest;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use self::creation::store_unavailable;
+use self::intent::{NextStep, store_intent_or_resume};
+use self::outcome::store_outcome;
+use self::provider_call::call_provider;
+use crate::api::problem::Problem;
+use crate::domain::id::PaymentId;
+use crate::domain::payment::Payment;
+use crate::flows::quote::{QuoteValidity, Quotes, Token};
+use crate::platform::aws::timeout_scale;
+use crate::platform::clock;
+use crate::platform::config::ENVIRONMENT;
+use crate::platform::metrics;
+use crate::platform::secrets::{ApiKey, SecretCache, SecretSource};
+use crate::providers::gateway::Gateway;
+use crate::store::{Store, StoreError};
+
+/// Time limit of storing the intent, and of storing the outcome. Together with the limits of the secrets and of the
+/// provider, every request gets its response within 20 s.
+const STORE_LIMIT: Duration = Duration::from_millis(1600);
+
+/// Time limit of fetching the key to the provider and, at the same time, the keys of the quotes.
+const SECRETS_LIMIT: Duration = Duration::from_millis(1600);
+
+/// The quote of a request, if quotes are required.
+#[derive(Clone, Copy, Debug)]
+pub struct QuoteCheck<'a> {
+    /// The shop's quotes.
+    pub quotes: &'a Quotes,
+    /// The request's quote, if it has one.
+    pub token: Option<&'a Token>,
+}
+
+/// Opens the connections and fetches the secrets that [`create`] needs. `provider` opens the provider's connection.
+pub async fn warm_up<S: SecretSource>(
+    store: &Store,
+    keys: &SecretCache<ApiKey, S>,
+    quotes: Option<&Quotes>,
+    provider: impl Future<Output = ()>,
+) {
+    let now = clock::now();
+    let quotes = async {
+        if let Some(quotes) = quotes {
+            quotes.warm_up(now).await;
+        }
+    };
+    tokio::join!(store.warm_up(), keys.warm_up(now), quotes, provider);
+}
+
+/// Creates the payment `intent` at its provider, or continues the payment that its idempotency key belongs to.
+///
+/// `gateway` is called with the id of the payment that is really created: after a take-over that is the key's payment,
+/// not `intent`.
+///
+/// Nothing is stored without the key to the provider or, if quotes are required, without a quote for exactly this
+/// payment. An expired quote cannot begin a payment, but it continues one: then the idempotency key is looked up first,
+/// which takes one more round trip. If another request stores an intent under that key after the lookup, this request
+/// is refused, and repeating it returns the other's response.
+///
+/// # Errors
+/// The [`Problem`] to respond with. It has the payment's id once the intent is stored.
+pub async fn create<G: Gateway, S: SecretSource>(
+    store: &Store,
+    keys: &SecretCache<ApiKey, S>,
+    intent: Payment,
+    idempotency: Option<&IdempotentRequest>,
+    quote: Option<QuoteCheck<'_>>,
+    gateway: impl Fn(PaymentId, ApiKey) -> G,
+) -> Result<Creation, Problem> {
+    // Boxed: the compiler cannot lay out a future that is nested any deeper.
+    let (key, validity) = Box::pin(check_preconditions(keys, quote, &intent)).await?;
+    let store_limit = STORE_LIMIT * timeout_scale(&ENVIRONMENT);
+    let deadline = Instant::now() + store_limit;
+    let step = store_intent_or_resume(store, intent, idempotency, validity, deadline).await?;
+    let (payment, lease, result) = match step {
+        NextStep::Replay(creation) => {
+            metrics::response_replayed();
+            return Ok(creation);
+        }
+        NextStep::AlreadyResolved(payment, lease) => (payment, Some(lease), None),
+        NextStep::CallProvider(payment, lease) => {
+            let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
+            let result = call_provider(keys, &key, gateway, &payment, attempt).await;
+            (payment, lease, Some(result))
+        }
+    };
+    let id = payment.id;
+    let stored = timeout(store_limit, store_outcome(store, payment, lease, result.as_ref())).await;
+    let creation = stored.unwrap_or_else(|_| Err(store_unavailable(Some(id), &StoreError::TimedOut)))?;
+    if creation.replayed {
+        metrics::response_replayed();
+    }
+    Ok(creation)
+}
+
+/// Fetches the key to the provider and, at the same time, checks the quote.
+async fn check_preconditions<S: SecretSource>(
+    keys: &SecretCache<ApiKey, S>,
+    quote: Option<QuoteCheck<'_>>,
+    intent: &Payment,
+) -> Result<(Arc<ApiKey>, QuoteValidity), Problem> {
+    let validity = async {
+        match quote {
+            Some(QuoteCheck { quotes, token }) => quotes.check(token, intent).await,
+            None => Ok(QuoteValidity::Valid),
+        }
+    };
+    let both = async { tokio::join!(keys.get(intent.created_at), validity) };
+    let Ok((key, validity)) = timeout(SECRETS_LIMIT * timeout_scale(&ENVIRONMENT), both).await else {
+        tracing::error!("timed out fetching secrets");
+        metrics::secret_found_unreadable();
+        return Err(Problem::unavailable(None, None));
+    };
+    // An invalid request is reported before an unavailable secret.
+    let validity = validity?;
+    Ok((key.map_err(|_| Problem::unavailable(None, None))?, validity))
+}

@@ -1,0 +1,134 @@
+//! Expiring payments, also while the provider cannot be polled.
+
+use super::*;
+
+#[tokio::test]
+async fn unreachable_provider_is_polled_ever_more_rarely_and_payment_expires() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    provider.fail_with(Some(unreachable));
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let mut checks = Vec::new();
+    for minute in 1..=120 {
+        if shop.sweep(minute * MINUTE, &provider).await.checked > 0 {
+            checks.push(minute);
+        }
+        let expected = if minute < 45 { Status::Pending } else { Status::Expired };
+        assert_eq!(shop.status(payment.id).await, expected, "minute {minute}");
+    }
+    assert_eq!(checks, [1, 6, 12, 24, 45, 90]);
+    // The provider is back, and the expired payment is completed.
+    provider.fail_with(None);
+    provider.set_status("p", notification(Some(payment.id), paid("p")));
+    shop.sweep(180 * MINUTE, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn expiry_time_depends_on_provider_and_late_money_completes() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let card = shop.pending(Provider::FinvyPay, "o1", "p1").await;
+    let intent = shop.intent(Provider::FinvyPay, "o2").await;
+    let crypto = shop
+        .pending(Provider::ApoloPay, "o3", "a3b2c3d4-e5f6-7890-abcd-ef1234567890")
+        .await;
+    shop.sweep(44 * MINUTE, &provider).await;
+    assert_eq!(
+        shop.status(card.id).await,
+        Status::Pending,
+        "it can be paid for half an hour, and its grace is 15 minutes"
+    );
+    shop.sweep(45 * MINUTE, &provider).await;
+    assert_eq!(shop.status(card.id).await, Status::Expired);
+    assert_eq!(shop.status(intent.id).await, Status::Expired);
+    shop.sweep(DAY - MINUTE, &provider).await;
+    assert_eq!(shop.status(crypto.id).await, Status::Pending);
+    let report = shop.sweep(DAY, &provider).await;
+    assert_eq!(shop.status(crypto.id).await, Status::Expired);
+    assert_eq!(
+        matters(&report),
+        [(Matter::Unconfirmed, Some(crypto.id))],
+        "a lost webhook looks the same"
+    );
+    assert!(shop.is_resolved(crypto.id).await);
+    for payment in [&card, &intent, &crypto] {
+        let late = Fact {
+            provider: payment.provider,
+            ..reported(Outcome::Completed)
+        };
+        shop.deliver(&notification(Some(payment.id), late)).await;
+        assert_eq!(
+            shop.status(payment.id).await,
+            Status::Completed,
+            "money counts whenever it comes"
+        );
+    }
+}
+
+#[tokio::test]
+async fn expiry_written_by_a_dead_run_is_reported() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
+    shop.commit(&payment, &payment.expire(shop.after(DAY))).await;
+    let report = shop.sweep(DAY + MINUTE, &FakeProvider::default()).await;
+    assert_eq!(matters(&report), [(Matter::Unconfirmed, Some(payment.id))]);
+    assert!(shop.is_resolved(payment.id).await);
+}
+
+/// A webhook that arrives after the run has read the payment is not overwritten.
+#[tokio::test]
+async fn webhook_during_expiry_wins() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
+    let expired = payment.expire(shop.after(DAY));
+    let fact = Fact {
+        provider: Provider::ApoloPay,
+        payment: Some(reference("p")),
+        ..reported(Outcome::Completed)
+    };
+    shop.deliver(&notification(Some(payment.id), fact)).await;
+    let commit = shop
+        .store
+        .commit(&payment, &expired, &CommitExtras::default(), shop.after(DAY))
+        .await
+        .unwrap();
+    assert!(matches!(commit, CommitResult::Conflict(_)), "{commit:?}");
+    shop.sweep(2 * DAY, &FakeProvider::default()).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+/// More payments than are read at once.
+#[tokio::test]
+async fn payments_expire_while_provider_rejects_every_call() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let mut payments = Vec::new();
+    for index in 0..120 {
+        let (order, id) = (format!("o{index}"), format!("p{index}"));
+        payments.push(shop.pending(Provider::FinvyPay, &order, &id).await.id);
+    }
+    let review = shop.pending(Provider::FinvyPay, "reviewed", "reviewed").await;
+    let wrong = Fact {
+        payment: Some(reference("reviewed")),
+        amount: Decimal::parse("1"),
+        ..reported(Outcome::Completed)
+    };
+    shop.deliver(&notification(Some(review.id), wrong)).await;
+    provider.fail_with(Some(closed));
+    let report = shop.sweep(HOUR, &provider).await;
+    assert_eq!((report.expired, report.failed, report.unfinished), (120, 0, true));
+    assert_eq!(
+        provider.take_calls(),
+        ["reviewed"],
+        "polling stops at the first rejected call"
+    );
+    assert_eq!(matters(&report), [(Matter::Review, Some(review.id))]);
+    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), HOUR).await.len(), 0);
+
+    // All of them are polled soon. The payment in review is reported daily, and no sooner.
+    provider.fail_with(None);
+    let report = shop.sweep(HOUR + MINUTE, &provider).await;
+    assert_eq!((report.checked, report.for_a_person_count), (120, 0));
+    assert_eq!(shop.sweep(DAY + HOUR, &provider).await.for_a_person_count, 1);
+}

@@ -1,0 +1,270 @@
+//! Polling payments, and recording what the provider reports.
+
+use payment_functions::domain::payment::AttentionReason;
+
+use super::*;
+
+#[tokio::test]
+async fn lost_webhook_is_replaced_by_polling() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    provider.set_status("p", notification(Some(payment.id), paid("p")));
+    assert_eq!(
+        shop.sweep(30 * MINUTE / 60, &provider).await.checked,
+        0,
+        "the webhook may still come"
+    );
+    let report = shop.sweep(MINUTE, &provider).await;
+    assert_eq!((report.checked, report.resolved), (1, 1));
+    let after = shop.payment(payment.id).await;
+    assert_eq!(after.status, Status::Completed);
+    assert!(
+        after.references.contains(&reference("FP-p")),
+        "the transaction's id is attached"
+    );
+    assert!(shop.is_resolved(payment.id).await);
+    assert_eq!(provider.take_calls(), ["p"]);
+    // The webhook comes after all. It is about the same money.
+    let late = notification(
+        Some(payment.id),
+        Fact {
+            transaction: None,
+            ..paid("p")
+        },
+    );
+    shop.deliver(&late).await;
+    assert_eq!(shop.payment(payment.id).await.attention.len(), 0);
+}
+
+#[tokio::test]
+async fn payment_without_known_id_is_found_by_its_order() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    // The call to create it timed out, so no id is known. Another payment of the order is pending.
+    let lost = shop.intent(Provider::FinvyPay, "o").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let transaction = Fact {
+        transaction: Some(reference("FP1")),
+        order_id: OrderId::parse("o"),
+        ..reported(Outcome::Completed)
+    };
+    provider.set_transactions("o", vec![notification(Some(lost.id), transaction)]);
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(shop.status(lost.id).await, Status::Completed);
+    assert_eq!(shop.status(other.id).await, Status::Pending);
+    assert_eq!(
+        shop.store.owner(Provider::FinvyPay, &reference("FP1")).await.unwrap(),
+        Some(lost.id)
+    );
+}
+
+/// The response to the first attempt was lost, and the second was rejected. The payment of the first can still be paid.
+#[tokio::test]
+async fn rejected_payment_is_polled_by_its_order() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let rejected = shop.rejected("o").await;
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(shop.status(rejected.id).await, Status::Failed);
+    assert_eq!(provider.take_calls(), ["order o"], "the order is not known there yet");
+
+    // The provider cannot be reached when the payment would have expired, so it is polled again later.
+    provider.fail_with(Some(unreachable));
+    shop.sweep(DAY, &provider).await;
+    assert!(!shop.is_resolved(rejected.id).await);
+    provider.fail_with(None);
+    let transaction = Fact {
+        transaction: Some(reference("FP1")),
+        order_id: OrderId::parse("o"),
+        ..reported(Outcome::Completed)
+    };
+    provider.set_transactions("o", vec![notification(Some(rejected.id), transaction)]);
+    shop.sweep(3 * DAY, &provider).await;
+    assert_eq!(shop.status(rejected.id).await, Status::Completed);
+}
+
+/// The provider lists it as authorized at a time when an unknown rejected payment would be resolved.
+#[tokio::test]
+async fn rejected_payment_known_to_provider_is_polled_like_any_other() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let rejected = shop.rejected("o").await;
+    let listed = |outcome| {
+        let transaction = Fact {
+            transaction: Some(reference("FP1")),
+            order_id: OrderId::parse("o"),
+            ..reported(outcome)
+        };
+        notification(Some(rejected.id), transaction)
+    };
+    provider.set_transactions("o", vec![listed(Outcome::Authorized)]);
+    shop.sweep(45 * MINUTE, &provider).await;
+    assert_eq!(shop.status(rejected.id).await, Status::Failed, "it is not paid");
+    provider.set_transactions("o", vec![listed(Outcome::Completed)]);
+    shop.sweep(2 * HOUR, &provider).await;
+    assert_eq!(shop.status(rejected.id).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn rejected_payment_unknown_to_provider_is_resolved() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let rejected = shop.rejected("o").await;
+    let report = shop.sweep(DAY, &provider).await;
+    assert_eq!(provider.take_calls(), ["order o"]);
+    assert!(shop.is_resolved(rejected.id).await);
+    assert_eq!(matters(&report), [], "nobody must review a rejected payment");
+
+    // If the provider is never reached, the payment is resolved too, but a person must review it.
+    let rejected = shop.rejected("p").await;
+    provider.fail_with(Some(unreachable));
+    let report = shop.sweep(9 * DAY, &provider).await;
+    assert!(shop.is_resolved(rejected.id).await);
+    assert_eq!(matters(&report), [(Matter::Unanswered, Some(rejected.id))]);
+}
+
+#[tokio::test]
+async fn webhook_ids_are_polled_first_and_the_order_last() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "a-given").await;
+    let authorized = Fact {
+        transaction: Some(reference("z-webhook")),
+        ..reported(Outcome::Authorized)
+    };
+    shop.deliver(&notification(Some(payment.id), authorized)).await;
+    shop.sweep(6 * MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), ["z-webhook", "a-given", "order o"]);
+}
+
+#[tokio::test]
+async fn polled_status_counts_like_a_webhook() {
+    for (fact, status) in [
+        (reported(Outcome::Completed), Status::Completed),
+        (reported(Outcome::Pending), Status::Pending),
+        (reported(Outcome::Authorized), Status::Authorized),
+        (reported(Outcome::Cancelled), Status::Cancelled),
+        (reported(Outcome::Failed), Status::Failed),
+        (
+            Fact {
+                raw_status: "SETTLED".to_owned(),
+                ..reported(Outcome::Unrecognised)
+            },
+            Status::Pending,
+        ),
+        (
+            Fact {
+                amount: Decimal::parse("25.49"),
+                ..reported(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        (
+            Fact {
+                currency: Some("EUR".to_owned()),
+                ..reported(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        (
+            Fact {
+                amount: None,
+                ..reported(Outcome::Completed)
+            },
+            Status::Review,
+        ),
+        // A report about another order is ignored.
+        (
+            Fact {
+                order_id: OrderId::parse("another"),
+                ..reported(Outcome::Completed)
+            },
+            Status::Pending,
+        ),
+    ] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let fact = Fact {
+            payment: Some(reference("p")),
+            ..fact
+        };
+        provider.set_status("p", notification(Some(payment.id), fact.clone()));
+        shop.sweep(MINUTE, &provider).await;
+        assert_eq!(shop.status(payment.id).await, status, "{fact:?}");
+        let is_resolved = shop.is_resolved(payment.id).await;
+        assert_eq!(is_resolved, status == Status::Completed, "{fact:?}");
+        let has_polled_order = provider.take_calls().contains(&"order o".to_owned());
+        assert_eq!(has_polled_order, status < Status::Review, "{fact:?}");
+    }
+}
+
+#[tokio::test]
+async fn report_late_in_a_run_has_its_own_time() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let delay = Duration::from_millis(50);
+    provider.delay_by(delay);
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    provider.set_status("p", notification(Some(payment.id), paid("p")));
+    shop.sweep(MINUTE, &provider).await;
+    let paid = shop.payment(payment.id).await;
+    assert_eq!(paid.status, Status::Completed);
+    assert!(paid.updated_at >= shop.after(MINUTE + delay), "{paid:?}");
+}
+
+#[tokio::test]
+async fn polled_second_capture_is_flagged() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let pending = Fact {
+        payment: Some(reference("p2")),
+        ..reported(Outcome::Pending)
+    };
+    shop.deliver(&notification(Some(payment.id), pending)).await;
+    for id in ["p1", "p2"] {
+        provider.set_status(id, notification(Some(payment.id), paid(id)));
+    }
+    shop.sweep(MINUTE, &provider).await;
+    let after = shop.payment(payment.id).await;
+    assert_eq!(after.status, Status::Completed);
+    assert!(
+        after.attention.contains(&AttentionReason::DuplicatePayment),
+        "{after:?}"
+    );
+}
+
+#[tokio::test]
+async fn run_out_of_turns_stops_polling_and_the_rest_stays_due() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    for index in 0..6 {
+        shop.pending(Provider::FinvyPay, &format!("o{index}"), &format!("p{index}"))
+            .await;
+    }
+    // Each payment takes two calls: for its id and for its order.
+    provider.limit_turns(5);
+    let report = shop.sweep(MINUTE, &provider).await;
+    assert_eq!((provider.take_calls().len(), report.unfinished), (5, true));
+    assert_eq!(report.checked, 3, "the third ran out of turns halfway");
+    assert_eq!(
+        shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(),
+        3,
+        "payments without any turn stay due, and the third yields to them"
+    );
+    provider.limit_turns(100);
+    assert_eq!(shop.sweep(MINUTE, &provider).await.checked, 3);
+    assert_eq!(shop.sweep(2 * MINUTE, &provider).await.checked, 1);
+    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
+
+    provider.take_calls();
+    provider.fail_with(Some(out_of_turns));
+    let report = shop.sweep(6 * MINUTE, &provider).await;
+    assert_eq!(
+        (report.checked, provider.take_calls().len()),
+        (1, 1),
+        "polling stops at the first refused turn"
+    );
+}
