@@ -8,23 +8,7 @@
 //!   the current state is returned.
 //! - Contention is not a failed condition: conflicting transactions are retried here, failed conditions are not.
 //!
-//! Layout:
-//!
-//! | `pk` | `sk` | item |
-//! |---|---|---|
-//! | `PAYMENT#id` | `STATE` | a payment |
-//! | `PAYMENT#id` | `FACT#digest` | an entry of the payment's ledger: one distinct fact |
-//! | `REF#provider#reference` | `REF` | the payment that a provider id belongs to |
-//! | `ORDER#provider#order` | `PAYMENT#id` | a payment of an order, if its webhooks may omit the payment id |
-//! | `UNMATCHED#provider#lookup_key` | `UNMATCHED` | notifications whose payment is not known yet |
-//! | `KEY#route#key` | `KEY` | an idempotency key |
-//! | `PACE#provider` | `PACE` | when a provider may be polled next |
-//!
-//! The lookup key of an unmatched notification is the provider id in it, or else `order:…`, or else `payment:…`. One
-//! with two provider ids is stored under both.
-//!
-//! Payments that are not resolved, and unmatched notifications, also have `dueQueue` and `dueAt`. These put them into the
-//! sparse index `due`, for the reconciler.
+//! docs/architecture.md, "The table", lists every item and attribute.
 
 mod commit;
 mod create;
