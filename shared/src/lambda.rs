@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::platform::aws::timeout_scale;
-use crate::platform::config::{ConfigError, ENVIRONMENT, Variables};
+use crate::platform::aws::test_timeout_factor;
+use crate::platform::config::{ConfigError, PROCESS_ENVIRONMENT, Variables};
 use crate::platform::logging;
 use crate::platform::metrics::{self, Invocation};
 
@@ -65,9 +65,9 @@ pub fn run<F: Function>() -> ExitCode {
 }
 
 fn start<F: Function>() -> Result<(), lambda_runtime::Error> {
-    logging::init(&ENVIRONMENT, F::NAME);
-    metrics::init(ENVIRONMENT.metrics_namespace()?);
-    let function = F::configure(&ENVIRONMENT)?;
+    logging::init(&PROCESS_ENVIRONMENT, F::NAME);
+    metrics::init(PROCESS_ENVIRONMENT.metrics_namespace()?);
+    let function = F::configure(&PROCESS_ENVIRONMENT)?;
     // One thread, since Lambda sends one invocation at a time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&function))
@@ -84,7 +84,7 @@ async fn serve<F: Function>(function: &F) -> Result<(), lambda_runtime::Error> {
     });
     let mut warm_up = pin!(function.warm_up());
     // On a slow test machine the limit grows with the square, so that tests do not race the warm-up.
-    let limit = WARM_UP_LIMIT * timeout_scale(&ENVIRONMENT).pow(2);
+    let limit = WARM_UP_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT).pow(2);
     let is_warm = timeout(limit, &mut warm_up).await.is_ok();
     tracing::info!("ready");
     let invocations = lambda_runtime::run(service);

@@ -1,12 +1,12 @@
-//! The rooms of the common crate: each file imports only from its own room and from the rooms below it, and no files
-//! import each other in a circle.
+//! The layers of the common crate: each file imports only from its own folder and from lower layers, no files import
+//! each other in a circle, and no file grows too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The rooms, lowest first. Rooms on one level do not import each other.
-const LEVELS: [&[&str]; 5] = [
+/// The folders of each layer, lowest layer first. Folders of one layer do not import each other.
+const LAYERS: [&[&str]; 5] = [
     &["domain"],
     &["platform"],
     &["providers"],
@@ -24,6 +24,20 @@ fn imports_point_downwards_without_a_circle() {
     read(&root, "", &mut sources);
     assert!(sources.contains_key("store::commit"), "{:?}", sources.keys());
     assert_eq!(violations(&sources), [""; 0]);
+}
+
+#[test]
+fn file_without_its_tests_has_at_most_450_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = Sources::new();
+    read(&root.join("shared/src"), "", &mut sources);
+    for function in fs::read_dir(root.join("functions")).unwrap() {
+        read(&function.unwrap().path().join("src"), "", &mut sources);
+    }
+    for (module, text) in sources {
+        let lines = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().count();
+        assert!(lines <= 450, "{module}: {lines} lines");
+    }
 }
 
 #[test]
@@ -121,22 +135,22 @@ fn read(folder: &Path, module: &str, sources: &mut Sources) {
 
 /// Each import that does not point downwards, and each circle, in plain words.
 fn violations(sources: &Sources) -> Vec<String> {
-    let level = |module: &str| {
-        let room = module.split("::").next().unwrap();
-        LEVELS.iter().position(|rooms| rooms.contains(&room))
+    let layer = |module: &str| {
+        let folder = module.split("::").next().unwrap();
+        LAYERS.iter().position(|folders| folders.contains(&folder))
     };
-    let room = |module: &str| module.split("::").next().unwrap().to_owned();
+    let folder = |module: &str| module.split("::").next().unwrap().to_owned();
     let mut found = BTreeSet::new();
     let mut graph = BTreeMap::new();
     for (importer, text) in sources {
         let imports = imports(importer, text, sources);
         for imported in &imports {
-            if level(importer).is_none() {
-                found.insert(format!("{importer} is in no room"));
-            } else if room(importer) != room(imported) && level(importer) <= level(imported) {
+            if layer(importer).is_none() {
+                found.insert(format!("{importer} is in no layer"));
+            } else if folder(importer) != folder(imported) && layer(importer) <= layer(imported) {
                 found.insert(format!(
                     "{importer} imports from {}, which is not below it",
-                    room(imported)
+                    folder(imported)
                 ));
             }
         }

@@ -166,8 +166,8 @@ fn paid(payment: &Payment) -> Notification {
     }
 }
 
-/// The partition of a key, if each partition has an equal range of hashes. DynamoDB's own hash function is not public, but
-/// any good one spreads keys alike.
+/// The partition of a key, if each partition has an equal range of hashes. DynamoDB's own hash function is not public,
+/// but any good one spreads keys alike.
 fn partition(key: &str, partitions: usize) -> usize {
     let mut hasher = DefaultHasher::new();
     hasher.write(key.as_bytes());
@@ -334,7 +334,7 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
         let intent = intent(Provider::ApoloPay, clock::now());
         store.insert_payment(&intent, None, intent.created_at).await.unwrap();
         let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
-        let shard = Value::from(format!("{}#{other}", Queue::Of(Provider::ApoloPay).name()));
+        let shard = Value::from(format!("{}#{other}", Queue::Payments(Provider::ApoloPay).name()));
         let moved = recorded.table.client().update_item().table_name("payments");
         let moved = moved.key("pk", AttributeValue::S(format!("PAYMENT#{}", intent.id)));
         let moved = moved.key("sk", AttributeValue::S("STATE".to_owned()));
@@ -349,7 +349,7 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
             record_notification(&store, &webhook, clock::now()).await.unwrap();
         } else {
             let due = store
-                .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
+                .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
                 .await
                 .unwrap();
             let reserved = store.reserve(&due[0], intent.expires_at()).await.unwrap().unwrap();
@@ -408,7 +408,7 @@ async fn throughput_of_the_reconciler_matches_the_scale_page() {
     let intent = intent(Provider::ApoloPay, clock::now());
     store.insert_payment(&intent, None, intent.created_at).await.unwrap();
     let due = store
-        .due(Queue::Of(Provider::ApoloPay), intent.expires_at(), BATCH)
+        .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
         .await
         .unwrap();
     recorded.take();

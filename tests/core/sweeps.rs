@@ -287,6 +287,6 @@ fn out_of_turns() -> PollError {
     PollError::OutOfTurns
 }
 
-fn closed() -> PollError {
-    PollError::Closed
+fn provider_refuses_all() -> PollError {
+    PollError::ProviderRefusesAll
 }

@@ -18,7 +18,7 @@ use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
-use payment_functions::platform::config::{ENVIRONMENT, Variables};
+use payment_functions::platform::config::{PROCESS_ENVIRONMENT, Variables};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
 use payment_functions::platform::tls::Tls;
 use payment_functions::providers::finvypay::client::{ApmPayment, Details};
@@ -92,7 +92,7 @@ impl Server {
 }
 
 fn tls() -> Tls {
-    Tls::from_environment(&ENVIRONMENT).unwrap()
+    Tls::from_environment(&PROCESS_ENVIRONMENT).unwrap()
 }
 
 fn secret(server: &Server) -> SecretsManager {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use payment_functions::platform::aws::Aws;
-use payment_functions::platform::config::{ENVIRONMENT, Variables};
+use payment_functions::platform::config::{PROCESS_ENVIRONMENT, Variables};
 use payment_functions::platform::tls::Tls;
 use payment_functions::store::Store;
 use payment_functions_local::TableStream;
@@ -184,7 +184,7 @@ fn clients_of(endpoint: &str, slow_machine: Option<&str>) -> Aws {
 /// The trusted certificates of this machine, read once.
 pub fn tls() -> &'static Tls {
     static TLS: OnceLock<Tls> = OnceLock::new();
-    TLS.get_or_init(|| Tls::from_environment(&ENVIRONMENT).expect("certificates"))
+    TLS.get_or_init(|| Tls::from_environment(&PROCESS_ENVIRONMENT).expect("certificates"))
 }
 
 /// The store of the crate under test at `endpoint`.

@@ -833,7 +833,7 @@ mod in_process {
     use payment_functions::domain::money::{Currency, Money};
     use payment_functions::domain::payment::{CheckoutSession, Payment};
     use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest, QuoteCheck};
-    use payment_functions::flows::quote::{Quotes, Token};
+    use payment_functions::flows::quote::{QuoteToken, Quotes};
     use payment_functions::platform::clock;
     use payment_functions::platform::failpoint::{ExternalCall, Hook, Point, Side, scope};
     use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
@@ -885,7 +885,7 @@ mod in_process {
 
         async fn pay(&self, exp: i64) -> Result<Creation, Problem> {
             let claims = json!({ "orderId": self.order_id, "amount": "1", "currency": "USD", "exp": exp });
-            let token = Token::read(&Json::String(jwt(&claims, LOCAL))).expect("a token");
+            let token = QuoteToken::read(&Json::String(jwt(&claims, LOCAL))).expect("a token");
             let quoted = QuoteCheck {
                 quotes: &self.quotes,
                 token: Some(&token),

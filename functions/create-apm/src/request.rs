@@ -1,4 +1,5 @@
-//! The body of `POST /apm-payments`: FinvyPay's own request, without `webhookUrl`.
+//! The body of `POST /apm-payments`: FinvyPay's own request, without `webhookUrl`, and with `quote` if quotes are
+//! required.
 
 use payment_functions::api::metadata;
 use payment_functions::api::problem::Problem;
@@ -12,7 +13,7 @@ use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::quote::{FIELD as QUOTE, Token};
+use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
 use payment_functions::providers::finvypay::client::Details;
 
 /// A valid request for an APM (alternative payment method) payment.
@@ -26,7 +27,7 @@ pub struct ApmRequest {
     /// The caller's metadata.
     pub metadata: Object,
     /// The quote, if quotes are required and the request has one.
-    pub quote: Option<Token>,
+    pub quote: Option<QuoteToken>,
     fingerprint: Fingerprint,
 }
 
@@ -37,7 +38,7 @@ impl ApmRequest {
     /// # Errors
     /// 422 with every invalid field.
     pub fn read(body: &Json, origins: &ReturnOrigins, quotes_required: bool) -> Result<Self, Problem> {
-        let name = |value| personal(validation::text(value, 100));
+        let name = |value| redact(validation::text(value, 100));
         let url = |value| {
             let text = validation::text(value, 2048)?;
             origins
@@ -52,17 +53,19 @@ impl ApmRequest {
         let payment_method = fields.required("paymentMethod", |value| validation::text(value, 64).map(str::to_owned));
         let first_name = fields.required("firstName", name);
         let last_name = fields.required("lastName", name);
-        let email = fields.required("email", |value| personal(validation::email(value)));
+        let email = fields.required("email", |value| redact(validation::email(value)));
         let return_url = fields.required("returnUrl", url);
         let cancel_url = fields.optional("cancelUrl", url);
         let description = fields.optional("description", |value| validation::text(value, 1000).map(str::to_owned));
-        let phone_number = fields.optional("phoneNumber", |value| personal(validation::text(value, 32)));
+        let phone_number = fields.optional("phoneNumber", |value| redact(validation::text(value, 32)));
         let merchant_profile_id = fields.optional("merchantProfileId", whole_number);
         let metadata = fields
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
-        let quote = quotes_required.then(|| fields.optional(QUOTE, Token::read)).flatten();
+        let quote = quotes_required
+            .then(|| fields.optional(QUOTE_FIELD, QuoteToken::read))
+            .flatten();
         fields.forbidden("webhookUrl", "is set by the server");
         metadata::check(&mut fields, &metadata);
         let read = || {
@@ -104,10 +107,10 @@ impl ApmRequest {
     }
 }
 
-/// The form that all equivalent requests share: every field but the quote, without empty metadata.
+/// The form that all equivalent requests share: the body without `quote`, and without `metadata` if that is empty.
 fn canonical_form(body: &Json) -> Json {
     let mut canonical = body.as_object().cloned().unwrap_or_default();
-    canonical.remove(QUOTE);
+    canonical.remove(QUOTE_FIELD);
     if canonical
         .get("metadata")
         .and_then(Json::as_object)
@@ -118,7 +121,7 @@ fn canonical_form(body: &Json) -> Json {
     Json::Object(canonical)
 }
 
-fn personal(text: Result<&str, FieldProblem>) -> Result<Redacted<String>, FieldProblem> {
+fn redact(text: Result<&str, FieldProblem>) -> Result<Redacted<String>, FieldProblem> {
     text.map(|text| Redacted::new(text.to_owned()))
 }
 

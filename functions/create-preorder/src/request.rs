@@ -10,7 +10,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::quote::{FIELD as QUOTE, Token};
+use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
 
 const ORDER_ID: &str = "orderId";
 
@@ -24,7 +24,7 @@ pub struct PreorderRequest {
     /// The metadata for the provider: the caller's, with the order id and the buyer's e-mail address.
     pub provider_metadata: Object,
     /// The quote, if quotes are required and the request has one.
-    pub quote: Option<Token>,
+    pub quote: Option<QuoteToken>,
 }
 
 impl PreorderRequest {
@@ -45,7 +45,9 @@ impl PreorderRequest {
             validation::text(value, 128)
         });
         read_into_metadata(&mut fields, &mut provider_metadata, CUSTOMER_EMAIL, validation::email);
-        let quote = quotes_required.then(|| fields.optional(QUOTE, Token::read)).flatten();
+        let quote = quotes_required
+            .then(|| fields.optional(QUOTE_FIELD, QuoteToken::read))
+            .flatten();
         let has_order_id = |object: &Object| object.get(ORDER_ID).is_some();
         if quotes_required && !has_order_id(&metadata) && !body.as_object().is_some_and(has_order_id) {
             fields.wrong(&[ORDER_ID], "is required");

@@ -55,7 +55,7 @@ impl GetPayment {
         let payment = self.store.payment(id).await.map_err(|error| {
             tracing::error!(payment = %id, error = %error, "DynamoDB unavailable");
             metrics::store_failed();
-            Problem::unavailable(None, None)
+            Problem::unavailable()
         })?;
         let payment = payment.ok_or_else(Problem::no_such_payment)?;
         let body = response::to_json(&PaymentView::current(&payment));

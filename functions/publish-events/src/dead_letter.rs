@@ -9,7 +9,7 @@ use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::payment_event::Entry;
+use crate::payment_event::EventEntry;
 
 /// The body of a message in the dead-letter queue.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl std::fmt::Debug for DeadLetterEntry {
 
 impl DeadLetterMessage {
     /// A message about a payment, with the event that was not published.
-    pub fn new(payment_id: Option<String>, reason: String, entry: Option<&Entry>) -> Self {
+    pub fn new(payment_id: Option<String>, reason: String, entry: Option<&EventEntry>) -> Self {
         let entry = entry.and_then(|entry| {
             Some(DeadLetterEntry {
                 detail_type: entry.detail_type.clone(),
@@ -69,8 +69,8 @@ impl DeadLetterMessage {
 
 impl DeadLetterEntry {
     /// The original event of this payment. `None` if its time is malformed.
-    pub fn into_entry(self, payment_id: PaymentId) -> Option<Entry> {
-        Some(Entry {
+    pub fn into_entry(self, payment_id: PaymentId) -> Option<EventEntry> {
+        Some(EventEntry {
             payment_id,
             detail_type: self.detail_type,
             time: Timestamp::parse_rfc3339(&self.time)?,

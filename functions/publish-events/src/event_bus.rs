@@ -11,7 +11,7 @@ use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::platform::metrics;
 
-use crate::payment_event::{Entry, SOURCE};
+use crate::payment_event::{EventEntry, SOURCE};
 use crate::retry_policy::Failure;
 
 /// The HTTP status of a request that is too large.
@@ -31,7 +31,7 @@ impl EventBus {
     }
 
     /// Publishes at most ten events, no two of them of one payment. Returns the result of each, in order.
-    pub async fn put(&self, entries: &[&Entry]) -> Vec<Result<(), Failure>> {
+    pub async fn put(&self, entries: &[&EventEntry]) -> Vec<Result<(), Failure>> {
         let outcomes = match self.call(entries).await {
             // One bad entry makes AWS reject the whole call; find out which.
             Err(Failure::Permanent(_)) if entries.len() > 1 => {
@@ -55,11 +55,11 @@ impl EventBus {
         outcomes
     }
 
-    async fn put_alone(&self, entry: &Entry) -> Vec<Result<(), Failure>> {
+    async fn put_alone(&self, entry: &EventEntry) -> Vec<Result<(), Failure>> {
         self.call(&[entry]).await.unwrap_or_else(|failure| vec![Err(failure)])
     }
 
-    async fn call(&self, entries: &[&Entry]) -> Result<Vec<Result<(), Failure>>, Failure> {
+    async fn call(&self, entries: &[&EventEntry]) -> Result<Vec<Result<(), Failure>>, Failure> {
         let put = self.client.put_events().set_entries(Some(
             entries
                 .iter()
@@ -85,7 +85,7 @@ impl EventBus {
 }
 
 /// Logs and counts a published event; once more if Lambda retries its batch.
-fn record_published(entry: &Entry) {
+fn record_published(entry: &EventEntry) {
     tracing::info!(payment = %entry.payment_id, detail_type = entry.detail_type, "event published");
     if let Some(reached) = entry.reached {
         metrics::payment_published(reached.provider, reached.status, reached.age);

@@ -25,7 +25,7 @@ pub const SOURCE: &str = "payment-functions";
 
 /// One event for the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct EventEntry {
     /// The payment.
     pub payment_id: PaymentId,
     /// `payment.<status>` or `payment.attention`.
@@ -71,7 +71,7 @@ struct Detail<'a> {
 ///
 /// # Errors
 /// [`Unpublishable`].
-pub fn from_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
+pub fn from_change(change: &Change) -> Result<Vec<EventEntry>, Unpublishable> {
     let Change { before, after } = change;
     let before = before.as_ref();
     let is_new_status = before.map(|before| before.status) != Some(after.status);
@@ -83,32 +83,32 @@ pub fn from_change(change: &Change) -> Result<Vec<Entry>, Unpublishable> {
 ///
 /// # Errors
 /// [`Unpublishable`].
-pub fn from_payment(payment: &Payment) -> Result<Vec<Entry>, Unpublishable> {
+pub fn from_payment(payment: &Payment) -> Result<Vec<EventEntry>, Unpublishable> {
     entries(payment, true, true)
 }
 
-fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<Entry>, Unpublishable> {
+fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<EventEntry>, Unpublishable> {
     let status = (status && payment.status >= Status::Pending).then(|| status_event(payment));
     let attention = (attention && !payment.attention.is_empty()).then(|| attention_event(payment));
     status.into_iter().chain(attention).collect()
 }
 
 /// A payment reaches each status once, so the status identifies the change in every later version.
-fn status_event(payment: &Payment) -> Result<Entry, Unpublishable> {
+fn status_event(payment: &Payment) -> Result<EventEntry, Unpublishable> {
     let reached = Reached {
         provider: payment.provider,
         status: payment.status,
         age: payment.updated_at.since(payment.created_at),
     };
     let entry = entry(payment, payment.status.name(), payment.status.name(), None)?;
-    Ok(Entry {
+    Ok(EventEntry {
         reached: Some(reached),
         ..entry
     })
 }
 
 /// The set of noted facts only grows, so its size identifies the change.
-fn attention_event(payment: &Payment) -> Result<Entry, Unpublishable> {
+fn attention_event(payment: &Payment) -> Result<EventEntry, Unpublishable> {
     let change = format!("attention:{}", payment.noted.len());
     entry(payment, "attention", &change, Some(&payment.attention))
 }
@@ -118,7 +118,7 @@ fn entry(
     kind: &str,
     change: &str,
     attention: Option<&BTreeSet<AttentionReason>>,
-) -> Result<Entry, Unpublishable> {
+) -> Result<EventEntry, Unpublishable> {
     let metadata = payment.metadata.as_ref();
     let metadata = metadata
         .map(|metadata| serde_json::from_str(metadata.expose()))
@@ -131,7 +131,7 @@ fn entry(
         metadata,
         attention,
     };
-    Ok(Entry {
+    Ok(EventEntry {
         payment_id: payment.id,
         detail_type: format!("payment.{kind}"),
         time: payment.updated_at,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::DeadLetterMessage;
 use crate::event_bus::EventBus;
-use crate::payment_event::{self, Entry, Unpublishable};
-use crate::retry_policy::{Failure, call_length};
+use crate::payment_event::{self, EventEntry, Unpublishable};
+use crate::retry_policy::{Failure, events_for_next_call};
 
 /// A message of the dead-letter queue, as Lambda delivers it.
 #[derive(Debug, Deserialize)]
@@ -72,7 +72,7 @@ pub async fn republish(store: &Store, bus: &EventBus, id: PaymentId) -> Result<P
 /// the ids of the messages that stay in the queue.
 pub async fn redrive(store: &Store, bus: &EventBus, messages: Vec<SqsMessage>) -> Vec<String> {
     let mut failed = Vec::new();
-    let mut entries: Vec<(&SqsMessage, Entry)> = Vec::new();
+    let mut entries: Vec<(&SqsMessage, EventEntry)> = Vec::new();
     for message in &messages {
         match entries_of(store, message).await {
             Ok(events) => entries.extend(events.into_iter().map(|entry| (message, entry))),
@@ -84,8 +84,8 @@ pub async fn redrive(store: &Store, bus: &EventBus, messages: Vec<SqsMessage>) -
     }
     let mut rest = entries.as_slice();
     while !rest.is_empty() {
-        let length = call_length(rest.iter().map(|(_, entry)| entry.payment_id));
-        let (call, remaining) = rest.split_at(length);
+        let count = events_for_next_call(rest.iter().map(|(_, entry)| entry.payment_id));
+        let (call, remaining) = rest.split_at(count);
         rest = remaining;
         let outcomes = bus.put(&call.iter().map(|(_, entry)| entry).collect::<Vec<_>>()).await;
         for ((message, _), outcome) in call.iter().zip(outcomes) {
@@ -97,7 +97,7 @@ pub async fn redrive(store: &Store, bus: &EventBus, messages: Vec<SqsMessage>) -
     failed
 }
 
-async fn entries_of(store: &Store, message: &SqsMessage) -> Result<Vec<Entry>, RepublishError> {
+async fn entries_of(store: &Store, message: &SqsMessage) -> Result<Vec<EventEntry>, RepublishError> {
     let message: DeadLetterMessage = serde_json::from_str(&message.body).map_err(|_| RepublishError::NotADeadLetter)?;
     let id = message.parse_payment_id().ok_or(RepublishError::NotADeadLetter)?;
     match message.entry {
@@ -106,7 +106,7 @@ async fn entries_of(store: &Store, message: &SqsMessage) -> Result<Vec<Entry>, R
     }
 }
 
-async fn current_entries(store: &Store, id: PaymentId) -> Result<Vec<Entry>, RepublishError> {
+async fn current_entries(store: &Store, id: PaymentId) -> Result<Vec<EventEntry>, RepublishError> {
     let payment = store.payment(id).await?.ok_or(RepublishError::NoPayment(id))?;
     let entries = payment_event::from_payment(&payment)?;
     if entries.is_empty() {

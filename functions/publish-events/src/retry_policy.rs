@@ -38,16 +38,16 @@ impl Failure {
     }
 }
 
-/// One attempt to publish an event.
+/// The result of publishing an event.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Its result.
+pub struct PublishResult {
+    /// Whether it was published.
     pub outcome: Result<(), Failure>,
     /// The age of the event's stream record.
     pub age: Duration,
 }
 
-/// What to do after the attempts of one call, by their indices.
+/// What to do after one call, by the indices of its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchPlan {
     /// Events for the dead-letter queue. Each is done once it is in the queue.
@@ -56,10 +56,10 @@ pub struct BatchPlan {
     pub retry_from: Option<usize>,
 }
 
-/// Plans what to do after these attempts, which are in the order of the stream.
-pub fn plan_batch(attempts: impl IntoIterator<Item = Attempt>) -> BatchPlan {
+/// Plans what to do after one call, from the results of its events in the order of the stream.
+pub fn plan_batch(results: impl IntoIterator<Item = PublishResult>) -> BatchPlan {
     let mut plan = BatchPlan::default();
-    for (index, Attempt { outcome, age }) in attempts.into_iter().enumerate() {
+    for (index, PublishResult { outcome, age }) in results.into_iter().enumerate() {
         match outcome {
             Ok(()) => {}
             Err(Failure::Transient(_)) if age <= RETRY_WINDOW => {
@@ -72,9 +72,9 @@ pub fn plan_batch(attempts: impl IntoIterator<Item = Attempt>) -> BatchPlan {
     plan
 }
 
-/// How many of the next events one call may take, given the payment of each. A call has at most one event of a payment,
-/// since EventBridge may accept one entry and reject another: a payment's events would get out of order.
-pub fn call_length(payments: impl IntoIterator<Item = PaymentId>) -> usize {
+/// How many of the next events the next call may take, given the payment of each. A call has at most one event of a
+/// payment, since EventBridge may accept one entry and reject another: a payment's events would get out of order.
+pub fn events_for_next_call(payments: impl IntoIterator<Item = PaymentId>) -> usize {
     let mut seen = HashSet::new();
     let distinct = payments.into_iter().take_while(|payment| seen.insert(*payment));
     distinct.take(MAX_ENTRIES_PER_CALL).count()

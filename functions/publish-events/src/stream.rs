@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::dead_letter::{DeadLetterMessage, DeadLetterQueue, SendError};
 use crate::event_bus::EventBus;
-use crate::payment_event::{self, Entry};
-use crate::retry_policy::{Attempt, Failure, call_length, plan_batch};
+use crate::payment_event::{self, EventEntry};
+use crate::retry_policy::{Failure, PublishResult, events_for_next_call, plan_batch};
 
 /// A record's position in the stream, and its time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -29,10 +29,10 @@ pub struct Position {
 
 /// One event of a record, or the reason why there is none.
 #[derive(Debug)]
-struct Task<'a> {
+struct RecordEvent<'a> {
     position: &'a Position,
     payment_id: Option<String>,
-    entry: Result<Entry, String>,
+    entry: Result<EventEntry, String>,
 }
 
 /// Publishes the records of a batch in order, and starts no further call after `time_limit`. Returns the sequence
@@ -45,46 +45,46 @@ pub async fn publish<'a>(
     time_limit: Duration,
 ) -> Option<&'a str> {
     let started = Instant::now();
-    let tasks: Vec<_> = records
+    let events: Vec<_> = records
         .iter()
-        .flat_map(|(position, record)| tasks(position, record))
+        .flat_map(|(position, record)| events_of(position, record))
         .collect();
-    let mut rest = tasks.as_slice();
+    let mut rest = events.as_slice();
     while let Some(first) = rest.first() {
         if started.elapsed() > time_limit {
             tracing::warn!("out of time; Lambda will retry the rest of the batch");
             return Some(&first.position.sequence_number);
         }
-        let entries = rest.iter().map_while(|task| task.entry.as_ref().ok());
-        let length = call_length(entries.clone().map(|entry| entry.payment_id));
+        let entries = rest.iter().map_while(|event| event.entry.as_ref().ok());
+        let count = events_for_next_call(entries.clone().map(|entry| entry.payment_id));
         let outcomes = match &first.entry {
-            Ok(_) => bus.put(&entries.take(length).collect::<Vec<_>>()).await,
+            Ok(_) => bus.put(&entries.take(count).collect::<Vec<_>>()).await,
             Err(reason) => vec![Err(Failure::Permanent(reason.clone()))],
         };
         let (attempted, remaining) = rest.split_at(outcomes.len());
         rest = remaining;
-        let attempts = attempted.iter().zip(outcomes).map(|(task, outcome)| Attempt {
+        let results = attempted.iter().zip(outcomes).map(|(event, outcome)| PublishResult {
             outcome,
-            age: task.position.age(now),
+            age: event.position.age(now),
         });
-        let plan = plan_batch(attempts);
+        let plan = plan_batch(results);
         for (index, failure) in plan.dead_letters {
-            if let Some(task) = attempted.get(index)
-                && task.send_to_dead_letters(dead_letters, &failure).await.is_err()
+            if let Some(event) = attempted.get(index)
+                && event.send_to_dead_letters(dead_letters, &failure).await.is_err()
             {
-                return Some(&task.position.sequence_number);
+                return Some(&event.position.sequence_number);
             }
         }
-        if let Some(task) = plan.retry_from.and_then(|index| attempted.get(index)) {
-            return Some(&task.position.sequence_number);
+        if let Some(event) = plan.retry_from.and_then(|index| attempted.get(index)) {
+            return Some(&event.position.sequence_number);
         }
     }
     None
 }
 
 /// The events of a record.
-fn tasks<'a>(position: &'a Position, record: &Value) -> Vec<Task<'a>> {
-    let task = |payment_id, entry| Task {
+fn events_of<'a>(position: &'a Position, record: &Value) -> Vec<RecordEvent<'a>> {
+    let event = |payment_id, entry| RecordEvent {
         position,
         payment_id,
         entry,
@@ -94,18 +94,18 @@ fn tasks<'a>(position: &'a Position, record: &Value) -> Vec<Task<'a>> {
         Ok(Some(change)) => {
             let id = || Some(change.after.id.to_string());
             match payment_event::from_change(&change) {
-                Ok(entries) => entries.into_iter().map(|entry| task(id(), Ok(entry))).collect(),
-                Err(error) => vec![task(id(), Err(error.to_string()))],
+                Ok(entries) => entries.into_iter().map(|entry| event(id(), Ok(entry))).collect(),
+                Err(error) => vec![event(id(), Err(error.to_string()))],
             }
         }
         Err(error) => {
             let reason = error.to_string();
-            vec![task(error.payment_id, Err(reason))]
+            vec![event(error.payment_id, Err(reason))]
         }
     }
 }
 
-impl Task<'_> {
+impl RecordEvent<'_> {
     async fn send_to_dead_letters(&self, queue: &DeadLetterQueue, failure: &Failure) -> Result<(), SendError> {
         let entry = self.entry.as_ref().ok();
         let message = DeadLetterMessage::new(self.payment_id.clone(), failure.to_string(), entry);

@@ -145,7 +145,7 @@ impl ReconcilePayments {
         metrics::reconciler_lag_measured(Duration::from_secs(report.lag_seconds));
         if poller.is_key_refused() {
             // The key may have been rotated. The next run uses the new one.
-            let refreshed = self.keys.refresh(clock::now()).await;
+            let refreshed = self.keys.force_refresh(clock::now()).await;
             let refreshed = matches!(refreshed, Ok(Some(_)));
             tracing::info!(refreshed, "provider refused our API key");
         }

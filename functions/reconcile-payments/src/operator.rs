@@ -11,7 +11,7 @@ use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::{self, RecordResult};
 use payment_functions::providers::Notification;
-use payment_functions::store::{Attempt, CommitExtras, CommitResult, Conflict, Store, StoreError, retry_on_conflict};
+use payment_functions::store::{CommitExtras, CommitResult, Conflict, Retry, Store, StoreError, retry_on_conflict};
 use serde::{Deserialize, Serialize};
 
 /// A command about one payment.
@@ -92,8 +92,8 @@ pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Resul
     Ok(result(&payment, changed))
 }
 
-/// Closes the review of a payment that was dealt with otherwise, for instance by a refund. The payment keeps its status,
-/// and is not reported again unless more money comes.
+/// Closes the review of a payment that was dealt with otherwise, for instance by a refund. The payment keeps its
+/// status, and is not reported again unless more money comes.
 ///
 /// # Errors
 /// [`CommandError`]; nothing is changed then.
@@ -114,18 +114,18 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
         }
         let extras = CommitExtras {
             new_fact: Some(fact(command, &payment, Outcome::Unrecognised, raw_status)),
-            closed: true,
+            close_review: true,
             ..CommitExtras::default()
         };
         let changed = match store.commit(&payment, &payment, &extras, now).await? {
             CommitResult::Done => true,
             CommitResult::Conflict(Conflict {
                 current: Some(current), ..
-            }) => return Ok(Attempt::Conflict(current)),
+            }) => return Ok(Retry::Again(current)),
             CommitResult::Conflict(_) => false,
         };
         tracing::warn!(payment = %payment.id, changed, "review closed by an operator");
-        Ok(Attempt::Done(result(&payment, changed)))
+        Ok(Retry::Done(result(&payment, changed)))
     })
     .await
 }
@@ -186,9 +186,9 @@ async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> 
             }
         }
         Ok(
-            match record_notification::record_for(store, notification, &payment, false, now).await? {
-                Some(result) => Attempt::Done(result),
-                None => Attempt::Conflict(store.payment(id).await?.ok_or(StoreError::Corrupt)?),
+            match record_notification::record_with_payment(store, notification, &payment, false, now).await? {
+                Some(result) => Retry::Done(result),
+                None => Retry::Again(store.payment(id).await?.ok_or(StoreError::Corrupt)?),
             },
         )
     })

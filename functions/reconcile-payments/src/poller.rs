@@ -1,8 +1,8 @@
 //! Polls a provider for payment statuses. Only this module knows whether the provider may be polled, and how many calls
 //! were made.
 //!
-//! Each call needs a *turn* of the rate limiter. A run may use up its turns, or the provider may reject every call: then
-//! polling stops, and the run goes on without it.
+//! Each call needs a *turn* of the rate limiter. A run may use up its turns, or the provider may refuse every call:
+//! then polling stops, and the run goes on without it.
 
 mod rate_limited;
 
@@ -24,9 +24,9 @@ pub enum PollError {
     /// No turn is left for now. The provider itself would respond.
     #[error("no turn left to call the provider")]
     OutOfTurns,
-    /// The provider rejects every call for now: it throttles us or rejects our key, or there is no key.
-    #[error("the provider rejects every call for now")]
-    Closed,
+    /// The provider refuses every call for now: it throttles us or refuses our API key, or there is no key.
+    #[error("the provider refuses every call for now")]
+    ProviderRefusesAll,
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -59,7 +59,7 @@ pub trait StatusSource {
 enum Silence {
     /// The queue has used up its turns. Polling starts again with the next queue; unpolled items stay due.
     NoTurns,
-    /// The provider rejects every call. Polling stops for this run, but payments still expire.
+    /// The provider refuses every call. Polling stops for this run, but payments still expire.
     Closed,
 }
 
@@ -67,7 +67,7 @@ impl From<Silence> for PollError {
     fn from(silence: Silence) -> Self {
         match silence {
             Silence::NoTurns => Self::OutOfTurns,
-            Silence::Closed => Self::Closed,
+            Silence::Closed => Self::ProviderRefusesAll,
         }
     }
 }
@@ -121,7 +121,7 @@ impl<S: StatusSource> PollSession<S> {
     /// Checks that polling has not stopped.
     ///
     /// # Errors
-    /// [`PollError::OutOfTurns`] or [`PollError::Closed`] if it has.
+    /// [`PollError::OutOfTurns`] or [`PollError::ProviderRefusesAll`] if it has.
     pub fn check_open(&self) -> Result<(), PollError> {
         self.silence.map_or(Ok(()), |silence| Err(silence.into()))
     }
@@ -151,7 +151,7 @@ impl<S: StatusSource> PollSession<S> {
                 self.silence = Some(Silence::NoTurns);
                 return result;
             }
-            Err(PollError::Closed) => self.silence = Some(Silence::Closed),
+            Err(PollError::ProviderRefusesAll) => self.silence = Some(Silence::Closed),
             Err(PollError::Call(_) | PollError::Store(_)) | Ok(_) => {}
         }
         self.turns = self.turns.saturating_add(1);

@@ -102,7 +102,7 @@ impl ForAPerson {
 pub struct Report {
     /// Items checked: payments, and lookup keys with unmatched notifications.
     pub checked: u32,
-    /// Payments whose status changed by polling.
+    /// Payments whose status changed by polling, to any other status.
     pub resolved: u32,
     /// Payments that expired.
     pub expired: u32,

@@ -1,7 +1,7 @@
 //! A run over everything that is due.
 //!
-//! Each item is reserved before it is checked and rescheduled afterwards. So concurrent runs share the work, and an item
-//! of a run that died is checked again two minutes later.
+//! Each item is reserved before it is checked and rescheduled afterwards. So concurrent runs share the work, and an
+//! item of a run that died is checked again two minutes later.
 
 mod check_payment;
 mod manual_review;
@@ -54,8 +54,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         }
     }
 
-    /// Checks the due items of each queue. A queue has its [share](Queue::share) of `time`, and what the queues before it
-    /// did not use.
+    /// Checks the due items of each queue. A queue has its [share](Queue::share) of `time`, and what the queues before
+    /// it did not use.
     ///
     /// # Errors
     /// [`StoreError`] if the due index cannot be read. An item that fails is counted in the report and stays due.
@@ -80,7 +80,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                 self.report.note_lag(self.now.since(due.at));
             }
             for due in batch {
-                let needs_next_run = queue == Queue::Of(POLLED_PROVIDER) && self.poller.is_out_of_turns();
+                let needs_next_run = queue == Queue::Payments(POLLED_PROVIDER) && self.poller.is_out_of_turns();
                 if Instant::now() >= until || needs_next_run {
                     self.report.unfinished = true;
                     return Ok(());
@@ -101,8 +101,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         }
     }
 
-    /// Checks one item. Returns whether it is done for now: `false` if another run has it, or if it is left for the next
-    /// run.
+    /// Checks one item. Returns whether it is done for now: `false` if another run has it, or if it is left for the
+    /// next run.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written. The item is checked again when its reservation ends.

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 const MAX_BODY: usize = 256 * 1024;
 
 /// Time limit of recording a webhook, including all retries of the slow path.
-const STORE_LIMIT: Duration = Duration::from_secs(10);
+const RECORD_TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The function's clients and settings.
 pub struct WebhookHandler {
@@ -94,7 +94,7 @@ impl WebhookHandler {
             metrics::unusable_webhook_refused();
             Problem::webhook_unusable(unusable.0)
         })?;
-        let recorded = timeout(STORE_LIMIT, record_notification(&self.store, &notification, now)).await;
+        let recorded = timeout(RECORD_TIME_LIMIT, record_notification(&self.store, &notification, now)).await;
         let result = match recorded {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => return Err(not_stored(&error)),
@@ -142,14 +142,14 @@ fn cannot_verify(error: SecretError) -> Problem {
     match error {
         // Without the secret no signature is valid, and sending the webhook again would not help.
         SecretError::NotFound => Problem::signature_invalid(),
-        SecretError::Unavailable(_) | SecretError::Malformed(_) => Problem::unavailable(None, None),
+        SecretError::Unavailable(_) | SecretError::Malformed(_) => Problem::unavailable(),
     }
 }
 
 fn not_stored(error: &dyn std::fmt::Display) -> Problem {
     tracing::error!(%error, "webhook not stored");
     metrics::store_failed();
-    Problem::unavailable(None, None)
+    Problem::unavailable()
 }
 
 /// Logs and counts the result of a webhook.

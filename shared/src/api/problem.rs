@@ -257,15 +257,27 @@ impl Problem {
         }
     }
 
-    /// 503: the table or a secret is unavailable, or the provider throttles. `payment` once its intent is stored,
-    /// `retry_after` in seconds.
-    pub fn unavailable(payment: Option<PaymentId>, retry_after: Option<u64>) -> Self {
+    /// 503: the table or a secret is unavailable, or the provider throttles. The caller may retry after 5 s.
+    pub fn unavailable() -> Self {
         let detail = "Try again in a moment, with the same Idempotency-Key if there was one.";
-        let retry_after = Some(retry_after.unwrap_or(5).clamp(1, 300));
+        Self::new(Code::Unavailable, detail).retry_after(5)
+    }
+
+    /// The problem with the id of the payment, whose intent is stored.
+    #[must_use]
+    pub fn for_payment(self, payment: PaymentId) -> Self {
         Self {
-            payment,
-            retry_after,
-            ..Self::new(Code::Unavailable, detail)
+            payment: Some(payment),
+            ..self
+        }
+    }
+
+    /// The problem with another `Retry-After`, in seconds: from 1 to 300.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds.clamp(1, 300)),
+            ..self
         }
     }
 
@@ -341,9 +353,6 @@ mod tests {
             String::from_utf8_lossy(response.body()),
             r#"{"type":"urn:payment-functions:problem:validation-failed","title":"The request is not valid","status":422,"detail":"Some fields are wrong; see errors.","code":"VALIDATION_FAILED","errors":[{"pointer":"/amount","detail":"is required"}]}"#,
         );
-        assert_eq!(
-            Problem::unavailable(None, None).to_response().headers()["retry-after"],
-            "5"
-        );
+        assert_eq!(Problem::unavailable().to_response().headers()["retry-after"], "5");
     }
 }

@@ -89,7 +89,7 @@ pub struct Lease {
     pub key: IdempotencyKey,
     /// Increases with every takeover. A holder with an older fence cannot write.
     pub fence: u64,
-    /// The number of the attempt at the provider. It increases only after a definite response.
+    /// The number of the attempt at the provider. It increases only after a response of the provider.
     pub attempt: u32,
 }
 

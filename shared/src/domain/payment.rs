@@ -25,7 +25,8 @@ pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub enum AttentionReason {
     /// A second matching completion arrived, under a different provider id of the same kind.
     DuplicatePayment,
-    /// After the payment was completed, a completion arrived that does not match it.
+    /// After the payment was completed, a completion arrived that does not match it: with another amount, another
+    /// currency or an unreadable amount, or with an id of another payment.
     AmountMismatch,
 }
 
@@ -72,7 +73,7 @@ pub struct Payment {
     pub metadata: Option<Redacted<String>>,
     /// When the intent was stored.
     pub created_at: Timestamp,
-    /// When anything below last changed.
+    /// When the payment last changed.
     pub updated_at: Timestamp,
     /// Increases with every change. The store compares it, and consumers of events keep the highest.
     pub version: u64,
@@ -126,8 +127,8 @@ impl Payment {
         self.with_new_version(after, now)
     }
 
-    /// Whether the provider rejected the payment and no attempt yielded a provider id.
-    pub fn is_only_rejected(&self) -> bool {
+    /// Whether the provider rejected the payment, and no call to it returned a provider id.
+    pub fn is_rejected_without_provider_id(&self) -> bool {
         self.status == Status::Failed && self.checkout_session.is_none() && self.references.is_empty()
     }
 

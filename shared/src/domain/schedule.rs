@@ -1,13 +1,13 @@
 //! The reconciler's schedule: when it checks a payment or an unmatched notification.
 //!
 //! Guarantee: everything that the reconciler must still check has a time for its next check, and nothing else has one.
-//! The write that changes a payment's status also changes that time.
+//! The write that changes a payment's status may also change that time.
 //!
 //! | item | checks |
 //! |---|---|
 //! | unpaid, provider without status query (ApoloPay) | once, when it expires |
 //! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days; also when it expires |
-//! | the same, but rejected without a provider id | the same until it would have expired; longer if the provider cannot be polled then |
+//! | the same, but rejected without a provider id | the same until it would have expired; if the provider cannot be polled then, until it can be, for at most eight days |
 //! | the same, but authorized | the same for thirty days |
 //! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
 //! | unmatched notification | after one minute, five minutes later, then each time its age doubles, at least daily, until it is deleted |
@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Time from the creation of a payment, or the arrival of an unmatched notification, to its first check.
 const FIRST_CHECK_AFTER: Duration = MINUTE;
-/// Minimum time between two checks.
+/// Minimum backoff after a check that polled.
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// Maximum time between two checks.
 pub const MAX_BACKOFF: Duration = DAY;
@@ -37,7 +37,7 @@ const AUTHORIZED_POLL_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// A provider's payments, to poll or to expire.
-    Of(Provider),
+    Payments(Provider),
     /// Payments that need manual review.
     Review,
     /// Notifications without a known payment.
@@ -45,25 +45,25 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// Every queue, in processing order: those without provider calls first, the slowest last.
+    /// Every queue, in processing order: those with few provider calls first, the slowest last.
     pub fn all() -> impl Iterator<Item = Self> {
-        let of = |supports_status_query| {
+        let payments = |supports_status_query| {
             let providers = Provider::ALL.into_iter();
             providers
                 .filter(move |provider| provider.capabilities().supports_status_query == supports_status_query)
-                .map(Self::Of)
+                .map(Self::Payments)
         };
         [Self::Review]
             .into_iter()
-            .chain(of(false))
+            .chain(payments(false))
             .chain([Self::Unmatched])
-            .chain(of(true))
+            .chain(payments(true))
     }
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Of(provider) => provider.name(),
+            Self::Payments(provider) => provider.name(),
             Self::Review => "review",
             Self::Unmatched => "unmatched",
         }
@@ -73,8 +73,8 @@ impl Queue {
     pub const fn share(self) -> u32 {
         match self {
             Self::Review => 1,
-            Self::Of(provider) if provider.capabilities().supports_status_query => 5,
-            Self::Of(_) | Self::Unmatched => 3,
+            Self::Payments(provider) if provider.capabilities().supports_status_query => 5,
+            Self::Payments(_) | Self::Unmatched => 3,
         }
     }
 }
@@ -98,7 +98,7 @@ impl ScheduleChange {
         match status {
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
             // The schedule may have ended before the authorization.
-            Status::Authorized => Self::At(Queue::Of(provider), now.plus(MIN_BACKOFF)),
+            Status::Authorized => Self::At(Queue::Payments(provider), now.plus(MIN_BACKOFF)),
             Status::Review => Self::At(Queue::Review, now),
             Status::Completed => Self::Remove,
         }
@@ -123,11 +123,12 @@ pub fn first_check(payment: &Payment) -> (Queue, Timestamp) {
     } else {
         payment.expires_at()
     };
-    (Queue::Of(payment.provider), at)
+    (Queue::Payments(payment.provider), at)
 }
 
-/// Time of the check after one at `now`. `None` if there is no further one. `polled`: the provider could be polled.
-pub fn next_check_at(payment: &Payment, polled: bool, now: Timestamp) -> Option<Timestamp> {
+/// Time of the check after one at `now`. `None` if there is no further one. `check_is_conclusive`: the provider
+/// responded, or there was no need to poll it.
+pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
     match (payment.status, payment.provider.capabilities().supports_status_query) {
@@ -137,7 +138,7 @@ pub fn next_check_at(payment: &Payment, polled: bool, now: Timestamp) -> Option<
         (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
         (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
         (Status::Authorized, true) => (age < AUTHORIZED_POLL_WINDOW).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_only_rejected() && polled => {
+        (Status::Failed, true) if payment.is_rejected_without_provider_id() && check_is_conclusive => {
             (now < expires_at).then(|| by_age(age, now).min(expires_at))
         }
         (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
@@ -146,8 +147,8 @@ pub fn next_check_at(payment: &Payment, polled: bool, now: Timestamp) -> Option<
     }
 }
 
-/// Time of the check after one that could not poll the provider, or not completely: in the next run, behind the items
-/// that this run did not reach.
+/// Time of the check after one at `now` that polled the provider incompletely or not at all: in the next run, after the
+/// items that this run did not reach.
 pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
 }

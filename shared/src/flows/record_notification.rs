@@ -8,14 +8,14 @@
 //! 2. the payment whose id is in the metadata;
 //! 3. for a fact with neither kind of id, the only payment of its order.
 
-use crate::domain::id::{PaymentId, Reference};
+use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
 use crate::store::{
-    Attempt, CommitExtras, CommitResult, FastPathResult, KeepResult, OrderPayments, Store, StoreError,
-    retry_on_conflict,
+    CommitExtras, CommitResult, FastPathResult, OrderPayments, Retry, Store, StoreError, StoreUnmatchedResult,
+    StoredNotifications, retry_on_conflict,
 };
 
 /// The result of recording a notification.
@@ -47,11 +47,11 @@ pub async fn record_notification(
 ) -> Result<RecordResult, StoreError> {
     retry_on_conflict((), |()| async move {
         if let Some(result) = record_if_matched(store, notification, now).await? {
-            return Ok(Attempt::Done(result));
+            return Ok(Retry::Done(result));
         }
         Ok(match store.store_unmatched(notification, now).await? {
-            KeepResult::Kept => Attempt::Done(RecordResult::Unmatched),
-            KeepResult::Attached(_) => Attempt::Conflict(()),
+            StoreUnmatchedResult::Stored => Retry::Done(RecordResult::Unmatched),
+            StoreUnmatchedResult::OwnerKnown(_) => Retry::Again(()),
         })
     })
     .await
@@ -90,10 +90,10 @@ pub async fn record_if_matched(
             None => find_payment(store, notification).await?,
         };
         let Some(found) = found else {
-            return Ok(Attempt::Done(None));
+            return Ok(Retry::Done(None));
         };
-        let result = record_for(store, notification, &found.payment, found.owned_by_other, now).await?;
-        Ok(result.map_or(Attempt::Conflict(None), |result| Attempt::Done(Some(result))))
+        let result = record_with_payment(store, notification, &found.payment, found.owned_by_other, now).await?;
+        Ok(result.map_or(Retry::Again(None), |result| Retry::Done(Some(result))))
     })
     .await
 }
@@ -127,12 +127,15 @@ async fn find_payment(store: &Store, notification: &Notification) -> Result<Opti
     }))
 }
 
-/// Writes a fact into the ledger of the payment `before`, with the changes that follow from it. `None` if the payment
-/// was changed meanwhile, or one of the fact's ids belongs to another payment: find the payment again.
+/// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it.
+/// `owned_by_other`: one of the fact's ids belongs to another payment.
+///
+/// `None` if nothing was written, because the payment was changed meanwhile or a new id of it belongs to another
+/// payment. The caller must then read them again.
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be written.
-pub async fn record_for(
+pub async fn record_with_payment(
     store: &Store,
     notification: &Notification,
     before: &Payment,
@@ -148,18 +151,18 @@ pub async fn record_for(
         let conflict = match store.commit(before, &after, &extras, now).await? {
             CommitResult::Done => {
                 let raised = (after.status != before.status).then_some(after.status);
-                return Ok(Attempt::Done(Some(RecordResult::Recorded(after.id, raised))));
+                return Ok(Retry::Done(Some(RecordResult::Recorded(after.id, raised))));
             }
             CommitResult::Conflict(conflict) => conflict,
         };
         if conflict.already_recorded {
-            return Ok(Attempt::Done(Some(RecordResult::Duplicate(after.id))));
+            return Ok(Retry::Done(Some(RecordResult::Duplicate(after.id))));
         }
-        if conflict.current.is_some() || !conflict.owned_by_other.is_empty() {
-            return Ok(Attempt::Done(None));
+        if conflict.current.is_some() || !conflict.references_of_others.is_empty() {
+            return Ok(Retry::Done(None));
         }
         apply_unmatched(&mut extras, &mut after, conflict.unmatched, now)?;
-        Ok(Attempt::Conflict((after, extras)))
+        Ok(Retry::Again((after, extras)))
     })
     .await
 }
@@ -171,11 +174,11 @@ pub async fn record_for(
 pub fn apply_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
-    unmatched: Vec<(Reference, Vec<String>)>,
+    unmatched: Vec<StoredNotifications>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (reference, texts) in unmatched {
-        for fact in Store::read_unmatched(&texts)? {
+    for stored in unmatched {
+        for fact in Store::read_unmatched(&stored)? {
             *after = after.apply(&fact, false, now);
             let is_included = extras
                 .new_fact
@@ -186,8 +189,10 @@ pub fn apply_unmatched(
                 extras.other_facts.push(fact);
             }
         }
-        extras.collected.retain(|(collected, _)| *collected != reference);
-        extras.collected.push((reference, texts));
+        extras
+            .collected
+            .retain(|collected| collected.reference != stored.reference);
+        extras.collected.push(stored);
     }
     Ok(())
 }

@@ -18,9 +18,9 @@ const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
 /// Time limit of one attempt, so that a lost packet does not fail the whole operation.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(700);
 
-/// Factor for the time limits of AWS calls. Tests set `SLOW_MACHINE` when the whole suite runs at once; release builds
-/// ignore it.
-pub(crate) fn timeout_scale(variables: &Variables<'_>) -> u32 {
+/// Factor for time limits: 1, or more in tests, which set `SLOW_MACHINE` when the whole suite runs at once. Always 1 in
+/// release builds.
+pub(crate) fn test_timeout_factor(variables: &Variables<'_>) -> u32 {
     if cfg!(debug_assertions) && variables.optional("SLOW_MACHINE").is_some() {
         10
     } else {
@@ -81,10 +81,10 @@ impl Aws {
             None,
             "environment",
         );
-        let timeout_scale = timeout_scale(variables);
+        let factor = test_timeout_factor(variables);
         let timeouts = TimeoutConfig::builder()
-            .operation_timeout(OPERATION_LIMIT.saturating_mul(timeout_scale))
-            .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(timeout_scale))
+            .operation_timeout(OPERATION_LIMIT.saturating_mul(factor))
+            .operation_attempt_timeout(ATTEMPT_LIMIT.saturating_mul(factor))
             .build();
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

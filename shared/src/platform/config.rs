@@ -37,7 +37,7 @@ impl fmt::Debug for Variables<'_> {
 /// The process environment.
 ///
 /// Invalid Unicode is replaced, so that the variable still counts as set.
-pub const ENVIRONMENT: Variables<'static> =
+pub const PROCESS_ENVIRONMENT: Variables<'static> =
     Variables(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
 
 impl<'a> Variables<'a> {

@@ -18,7 +18,7 @@ pub const CALL_TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// Creates a payment at its provider.
 pub trait Gateway {
-    /// Makes the call of one attempt. `attempt` starts at 1 and increases only after a definite response.
+    /// Makes the call of one attempt. `attempt` starts at 1 and increases only after a response of the provider.
     ///
     /// # Errors
     /// [`CallError`] if the provider did not accept the payment, or its response is missing or unusable.
@@ -52,7 +52,7 @@ pub enum CallError {
         retry_after: Option<u64>,
     },
     /// The provider refused our API key.
-    #[error("the provider refused our key")]
+    #[error("the provider refused our API key")]
     KeyRefused,
     /// The response cannot be used: 5xx, undocumented, or about another payment.
     #[error("the provider's response cannot be used: {reason}")]
@@ -80,7 +80,7 @@ impl CallError {
     }
 
     /// Whether the provider itself responded. If not, the next attempt must repeat the same request.
-    pub fn is_definite(&self) -> bool {
+    pub fn provider_responded(&self) -> bool {
         match self {
             Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
             Self::NoResponse | Self::TimedOut => false,

@@ -54,7 +54,7 @@ impl HttpClient {
             .timeout(CALL_TIME_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // After an environment was frozen, the provider has closed older connections.
+            // After an instance was frozen, the provider has closed older connections.
             .pool_idle_timeout(Duration::from_secs(5))
             .user_agent(concat!("payment-functions/", env!("CARGO_PKG_VERSION")))
             .build();

@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
 use super::transaction::Transaction;
+use super::unmatched::StoredNotifications;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
@@ -24,12 +25,13 @@ pub struct CommitExtras {
     pub new_fact: Option<Fact>,
     /// Further facts for the ledger. They may already be in it.
     pub other_facts: Vec<Fact>,
-    /// The unmatched notifications that this change applies and deletes, by provider id: from [`Conflict::unmatched`].
-    pub collected: Vec<(Reference, Vec<String>)>,
+    /// The unmatched notifications that this change applies and deletes, from [`Conflict::unmatched`]. They may already
+    /// be deleted.
+    pub collected: Vec<StoredNotifications>,
     /// The final response of an idempotency key.
     pub response: Option<(Lease, StoredResponse)>,
-    /// Whether to remove the payment from the due index, whatever else changes.
-    pub closed: bool,
+    /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
+    pub close_review: bool,
 }
 
 /// The result of a commit.
@@ -41,7 +43,7 @@ pub enum CommitResult {
     Conflict(Conflict),
 }
 
-/// The conditions of a commit that failed.
+/// The failed conditions of a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Conflict {
     /// The new fact is already in the ledger.
@@ -49,28 +51,38 @@ pub struct Conflict {
     /// The payment was changed meanwhile; this is its current state.
     pub current: Option<Payment>,
     /// New provider ids that belong to another payment, with that payment.
-    pub owned_by_other: Vec<(Reference, PaymentId)>,
+    pub references_of_others: Vec<(Reference, PaymentId)>,
     /// Unmatched notifications under new provider ids, as stored.
-    pub unmatched: Vec<(Reference, Vec<String>)>,
+    pub unmatched: Vec<StoredNotifications>,
     /// The idempotency key has a new holder or a response; this is its current record.
     pub key: Option<KeyRecord>,
 }
 
+/// The steps of a commit.
 enum Step {
-    State,
-    New,
-    Fact,
+    /// Updates the payment, or checks that it is unchanged.
+    Payment,
+    /// Inserts the new fact.
+    NewFact,
+    /// Inserts one of the other facts. Has no condition.
+    OtherFact,
+    /// Attaches a provider id.
     Reference(Reference),
+    /// Deletes the unmatched notifications under a provider id, or checks that there are none.
     Unmatched(Reference),
+    /// Stores the response of the idempotency key.
     Key,
 }
 
 impl Store {
     /// Writes the change of a payment from `before` to `after`, in one transaction.
     ///
-    /// Conditions: the payment is still `before`; the new fact is not in the ledger; the ids that are new in `after`
-    /// belong to no other payment; the unmatched notifications under those ids are exactly the collected ones; the
-    /// lease on the key is still held.
+    /// Conditions:
+    /// - The payment is still `before`. Not checked if nothing of it changes and there is no new fact.
+    /// - The new fact is not in the ledger.
+    /// - The ids that are new in `after` belong to no other payment.
+    /// - The unmatched notifications under each of those ids are exactly the collected ones, or are already deleted.
+    /// - The lease on the key is still held.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written. Whether the change was stored is then unknown.
@@ -82,34 +94,34 @@ impl Store {
         now: Timestamp,
     ) -> Result<CommitResult, StoreError> {
         let mut transaction = Transaction::new(ExternalCall::Commit);
-        let change = if extras.closed {
+        let change = if extras.close_review {
             ScheduleChange::Remove
         } else {
             ScheduleChange::between(before, after, now)
         };
         if after != before || change != ScheduleChange::Keep {
-            transaction.add(Step::State, self.update_state(before, after, change)?);
+            transaction.add(Step::Payment, self.update_state(before, after, change)?);
         } else if extras.new_fact.is_some() {
-            transaction.add(Step::State, self.check_state(before)?);
+            transaction.add(Step::Payment, self.check_state(before)?);
         }
         if let Some(fact) = &extras.new_fact {
-            transaction.add(Step::New, self.insert_fact(after.id, fact, now)?);
+            transaction.add(Step::NewFact, self.insert_fact(after.id, fact, now)?);
         }
         for fact in &extras.other_facts {
-            transaction.add(Step::Fact, self.upsert_fact(after.id, fact, now)?);
+            transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact, now)?);
         }
         for reference in after.references.difference(&before.references) {
             transaction.add(
                 Step::Reference(reference.clone()),
                 self.attach_reference(after, reference)?,
             );
-            let seen = extras
+            let collected = extras
                 .collected
                 .iter()
-                .find_map(|(collected, seen)| (collected == reference).then_some(seen));
+                .find(|collected| collected.reference == *reference);
             transaction.add(
                 Step::Unmatched(reference.clone()),
-                self.collect_unmatched(after, reference, seen)?,
+                self.collect_unmatched(after, reference, collected)?,
             );
         }
         if let Some((lease, response)) = &extras.response {
@@ -124,11 +136,16 @@ impl Store {
         let mut conflict = Conflict::default();
         for (step, item) in refused {
             match step {
-                Step::State => conflict.current = Some(schema::payment_of(item)?),
-                Step::New => conflict.already_recorded = true,
-                Step::Fact => return Err(StoreError::Corrupt),
-                Step::Reference(reference) => conflict.owned_by_other.push((reference, schema::owner_of(&item)?)),
-                Step::Unmatched(reference) => conflict.unmatched.push((reference, schema::unmatched_texts_of(&item))),
+                Step::Payment => conflict.current = Some(schema::payment_of(item)?),
+                Step::NewFact => conflict.already_recorded = true,
+                Step::OtherFact => return Err(StoreError::Corrupt),
+                Step::Reference(reference) => conflict
+                    .references_of_others
+                    .push((reference, schema::owner_of(&item)?)),
+                Step::Unmatched(reference) => conflict.unmatched.push(StoredNotifications {
+                    reference,
+                    notifications: schema::unmatched_texts_of(&item),
+                }),
                 Step::Key => conflict.key = Some(schema::key_record_of(item)?),
             }
         }
@@ -198,7 +215,12 @@ impl Store {
     }
 
     /// Adds a fact to the ledger, or leaves the existing entry as it is.
-    fn upsert_fact(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<TransactWriteItem, StoreError> {
+    fn insert_fact_unless_present(
+        &self,
+        id: PaymentId,
+        fact: &Fact,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
         let key = schema::fact_key(id, &fact.digest());
         let mut update = self.update(key.clone());
         let mut assignments = Vec::new();
@@ -225,17 +247,18 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Deletes the unmatched notifications if they are exactly `seen`, or checks that there are none.
+    /// Deletes the `collected` unmatched notifications, unless others were added; they may already be deleted. Without
+    /// `collected`, checks that there are none.
     fn collect_unmatched(
         &self,
         payment: &Payment,
         reference: &Reference,
-        seen: Option<&Vec<String>>,
+        collected: Option<&StoredNotifications>,
     ) -> Result<TransactWriteItem, StoreError> {
         let key = Some(schema::unmatched_key(payment.provider, reference.as_str()));
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let step = TransactWriteItem::builder();
-        let step = match seen {
+        let step = match collected {
             None => step.condition_check(
                 ConditionCheck::builder()
                     .table_name(&self.table)
@@ -244,12 +267,12 @@ impl Store {
                     .return_values_on_condition_check_failure(all_old)
                     .build()?,
             ),
-            Some(seen) => step.delete(
+            Some(collected) => step.delete(
                 Delete::builder()
                     .table_name(&self.table)
                     .set_key(key)
                     .condition_expression("attribute_not_exists(pk) OR facts = :seen")
-                    .expression_attribute_values(":seen", AttributeValue::Ss(seen.clone()))
+                    .expression_attribute_values(":seen", AttributeValue::Ss(collected.notifications.clone()))
                     .return_values_on_condition_check_failure(all_old)
                     .build()?,
             ),

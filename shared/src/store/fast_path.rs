@@ -29,7 +29,7 @@ pub enum FastPathResult {
 }
 
 enum Step {
-    State,
+    Payment,
     Fact,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         };
         let mut transaction = Transaction::new(ExternalCall::ApplyFast);
         transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
-        transaction.add(Step::State, TransactWriteItem::builder().update(update).build());
+        transaction.add(Step::Payment, TransactWriteItem::builder().update(update).build());
         let Err(refused) = transaction.run(self).await? else {
             return Ok(FastPathResult::Applied);
         };

@@ -29,6 +29,6 @@ pub use create::InsertResult;
 pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
-pub use retry::{Attempt, retry_on_conflict};
+pub use retry::{Retry, retry_on_conflict};
 pub use table::{OrderPayments, Store};
-pub use unmatched::{KeepResult, UnmatchedNotifications};
+pub use unmatched::{StoreUnmatchedResult, StoredNotifications, UnmatchedNotifications};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::error::StoreError;
-use super::retry::{Attempt, retry_on_conflict};
+use super::retry::{Retry, retry_on_conflict};
 use super::schema::{self, number};
 use super::table::Store;
 use crate::domain::provider::Provider;
@@ -27,13 +27,13 @@ impl Store {
         retry_on_conflict(None, |next: Option<Timestamp>| async move {
             let turn = next.map_or(now, |next| next.max(now));
             if turn > latest {
-                return Ok(Attempt::Done(None));
+                return Ok(Retry::Done(None));
             }
             let update = self
                 .update(schema::pace_key(provider))
                 .update_expression("SET nextAt = :next")
                 .expression_attribute_values(":next", number(turn.plus(interval).as_millis()));
-            // The first attempt assumes that the last slot is over, which holds while only one reconciler runs.
+            // The first write assumes that the last slot is over, which holds while only one reconciler runs.
             let update = match next {
                 Some(seen) => update
                     .condition_expression("nextAt = :seen")
@@ -43,8 +43,8 @@ impl Store {
                     .expression_attribute_values(":now", number(now.as_millis())),
             };
             Ok(match self.update_alone(ExternalCall::Pace, update).await? {
-                None => Attempt::Done(Some(turn)),
-                Some(item) => Attempt::Conflict(Some(schema::time_of(&item, "nextAt")?)),
+                None => Retry::Done(Some(turn)),
+                Some(item) => Retry::Again(Some(schema::time_of(&item, "nextAt")?)),
             })
         })
         .await

@@ -2,30 +2,32 @@
 
 use super::error::StoreError;
 
-/// Maximum attempts of [`retry_on_conflict`]. After each conflict, some other writer has made progress.
-const MAX_CONFLICT_RETRIES: u32 = 32;
+/// How often [`retry_on_conflict`] runs its operation at most. After each conflict, some other writer has made
+/// progress.
+const MAX_ATTEMPTS: u32 = 32;
 
-/// The result of one attempt.
+/// Whether an operation must be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt<T, S> {
-    /// The attempt ended with this result.
+pub enum Retry<T, S> {
+    /// No, it ended with this result.
     Done(T),
-    /// A concurrent write came first. Try again from this state.
-    Conflict(S),
+    /// Yes, from this state: a concurrent write came first.
+    Again(S),
 }
 
-/// Runs `attempt` until it is done: first from `state`, then from the state that the last conflict returned.
+/// Runs `operation` until it returns [`Retry::Done`]: first from `state`, then from the state of the last
+/// [`Retry::Again`].
 ///
 /// # Errors
-/// The first error of `attempt`, or [`StoreError::Contended`] if every attempt met a conflict.
-pub async fn retry_on_conflict<T, S, E: From<StoreError>, F: Future<Output = Result<Attempt<T, S>, E>>>(
+/// The first error of `operation`, or [`StoreError::Contended`] if it meets a conflict every time.
+pub async fn retry_on_conflict<T, S, E: From<StoreError>, F: Future<Output = Result<Retry<T, S>, E>>>(
     mut state: S,
-    mut attempt: impl FnMut(S) -> F,
+    mut operation: impl FnMut(S) -> F,
 ) -> Result<T, E> {
-    for _ in 0..MAX_CONFLICT_RETRIES {
-        match attempt(state).await? {
-            Attempt::Done(result) => return Ok(result),
-            Attempt::Conflict(next) => state = next,
+    for _ in 0..MAX_ATTEMPTS {
+        match operation(state).await? {
+            Retry::Done(result) => return Ok(result),
+            Retry::Again(next) => state = next,
         }
     }
     Err(StoreError::Contended.into())

@@ -12,7 +12,7 @@ use super::schema::{self, number};
 use super::table::Store;
 use super::transaction::Transaction;
 use crate::domain::fact::Fact;
-use crate::domain::id::PaymentId;
+use crate::domain::id::{PaymentId, Reference};
 use crate::domain::provider::Provider;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
@@ -24,11 +24,20 @@ const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
 /// The result of storing an unmatched notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepResult {
+pub enum StoreUnmatchedResult {
     /// It is stored under each of its lookup keys.
-    Kept,
+    Stored,
     /// Nothing was written: one of its provider ids now belongs to this payment.
-    Attached(PaymentId),
+    OwnerKnown(PaymentId),
+}
+
+/// The unmatched notifications under a provider id, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredNotifications {
+    /// The provider id.
+    pub reference: Reference,
+    /// The text of each notification. Conditions compare these texts byte for byte.
+    pub notifications: Vec<String>,
 }
 
 /// The unmatched notifications under one lookup key.
@@ -53,7 +62,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
-    pub async fn store_unmatched(&self, notification: &Notification, now: Timestamp) -> Result<KeepResult, StoreError> {
+    pub async fn store_unmatched(
+        &self,
+        notification: &Notification,
+        now: Timestamp,
+    ) -> Result<StoreUnmatchedResult, StoreError> {
         let fact = &notification.fact;
         let text = schema::notification_text(notification)?;
         let mut transaction = Transaction::new(ExternalCall::StoreUnmatched);
@@ -89,15 +102,15 @@ impl Store {
             );
         }
         let Err(refused) = transaction.run(self).await? else {
-            return Ok(KeepResult::Kept);
+            return Ok(StoreUnmatchedResult::Stored);
         };
         let attached = refused
             .into_iter()
             .find_map(|(step, item)| matches!(step, Step::Reference).then_some(item));
         Ok(match attached {
-            Some(reference) => KeepResult::Attached(schema::owner_of(&reference)?),
+            Some(reference) => StoreUnmatchedResult::OwnerKnown(schema::owner_of(&reference)?),
             // The notification is already stored.
-            None => KeepResult::Kept,
+            None => StoreUnmatchedResult::Stored,
         })
     }
 
@@ -153,9 +166,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if one cannot be read.
-    pub fn read_unmatched(texts: &[String]) -> Result<Vec<Fact>, StoreError> {
+    pub fn read_unmatched(stored: &StoredNotifications) -> Result<Vec<Fact>, StoreError> {
+        let texts = stored.notifications.iter();
         texts
-            .iter()
             .map(|text| schema::notification_of(text).map(|notification| notification.fact))
             .collect()
     }

@@ -410,7 +410,7 @@ async fn expiry_racing_a_webhook_or_the_key_never_undoes_a_completion() {
                 task_later(LEASE_OVER, scenario.created())
             };
             let status_api = FakeProvider::default();
-            let check = check_later(&scenario, Queue::Of(provider), later, &status_api).await;
+            let check = check_later(&scenario, Queue::Payments(provider), later, &status_api).await;
             assert_eq!(run_interleaved(vec![check, other], scheduler, 0).await?, [true; 2]);
             // A completion wins. A retry of the key after the expiry changes nothing.
             let expected = if is_paid { Status::Completed } else { Status::Expired };

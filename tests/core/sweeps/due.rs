@@ -14,18 +14,18 @@ async fn unresolved_payment_is_due_and_resolved_one_is_not() {
     let intent = shop.intent(Provider::FinvyPay, "o2").await;
     let crypto = shop.pending(Provider::ApoloPay, "o3", "p3").await;
     let due = |queue, time| shop.due(queue, time);
-    assert_eq!(due(Queue::Of(Provider::FinvyPay), 59 * MINUTE / 60).await, []);
+    assert_eq!(due(Queue::Payments(Provider::FinvyPay), 59 * MINUTE / 60).await, []);
     let due_at_finvypay = BTreeSet::from_iter(
-        due(Queue::Of(Provider::FinvyPay), MINUTE)
+        due(Queue::Payments(Provider::FinvyPay), MINUTE)
             .await
             .iter()
             .map(|due| format!("{due:?}")),
     );
     let expected = [pending.id, intent.id].map(|id| format!("{:?}", Subject::Payment(id)));
     assert_eq!(due_at_finvypay, BTreeSet::from(expected));
-    assert_eq!(due(Queue::Of(Provider::ApoloPay), DAY - MINUTE).await, []);
+    assert_eq!(due(Queue::Payments(Provider::ApoloPay), DAY - MINUTE).await, []);
     assert_eq!(
-        due(Queue::Of(Provider::ApoloPay), DAY).await,
+        due(Queue::Payments(Provider::ApoloPay), DAY).await,
         [Subject::Payment(crypto.id)]
     );
 
@@ -168,7 +168,7 @@ async fn provider_is_polled_only_while_time_is_left() {
     assert_eq!(
         (
             orders.count(),
-            shop.due(Queue::Of(Provider::FinvyPay), 2 * MINUTE).await.len()
+            shop.due(Queue::Payments(Provider::FinvyPay), 2 * MINUTE).await.len()
         ),
         (60, 0)
     );
@@ -196,7 +196,7 @@ async fn items_reserved_by_a_dead_run_are_checked_later() {
     let payment = shop.intent(Provider::ApoloPay, "o").await;
     let due = shop
         .store
-        .due(Queue::Of(Provider::ApoloPay), shop.after(2 * DAY), 1)
+        .due(Queue::Payments(Provider::ApoloPay), shop.after(2 * DAY), 1)
         .await
         .unwrap();
     let reserved = shop.store.reserve(&due[0], shop.after(2 * DAY)).await.unwrap();

@@ -115,7 +115,7 @@ async fn payments_expire_while_provider_rejects_every_call() {
         ..reported(Outcome::Completed)
     };
     shop.deliver(&notification(Some(review.id), wrong)).await;
-    provider.fail_with(Some(closed));
+    provider.fail_with(Some(provider_refuses_all));
     let report = shop.sweep(HOUR, &provider).await;
     assert_eq!((report.expired, report.failed, report.unfinished), (120, 0, true));
     assert_eq!(
@@ -124,7 +124,7 @@ async fn payments_expire_while_provider_rejects_every_call() {
         "polling stops at the first rejected call"
     );
     assert_eq!(matters(&report), [(Matter::Review, Some(review.id))]);
-    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), HOUR).await.len(), 0);
+    assert_eq!(shop.due(Queue::Payments(Provider::FinvyPay), HOUR).await.len(), 0);
 
     // All of them are polled soon. The payment in review is reported daily, and no sooner.
     provider.fail_with(None);

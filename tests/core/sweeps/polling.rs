@@ -250,14 +250,14 @@ async fn run_out_of_turns_stops_polling_and_the_rest_stays_due() {
     assert_eq!((provider.take_calls().len(), report.unfinished), (5, true));
     assert_eq!(report.checked, 3, "the third ran out of turns halfway");
     assert_eq!(
-        shop.due(Queue::Of(Provider::FinvyPay), MINUTE).await.len(),
+        shop.due(Queue::Payments(Provider::FinvyPay), MINUTE).await.len(),
         3,
         "payments without any turn stay due, and the third yields to them"
     );
     provider.limit_turns(100);
     assert_eq!(shop.sweep(MINUTE, &provider).await.checked, 3);
     assert_eq!(shop.sweep(2 * MINUTE, &provider).await.checked, 1);
-    assert_eq!(shop.due(Queue::Of(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
+    assert_eq!(shop.due(Queue::Payments(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
 
     provider.take_calls();
     provider.fail_with(Some(out_of_turns));

@@ -253,7 +253,7 @@ async fn notification_is_not_matched_before_every_candidate_was_polled() {
         ..completion()
     };
     shop.deliver(&notification(None, of_order)).await;
-    let failures: [(u32, fn() -> PollError); 3] = [(1, unreachable), (12, closed), (24, out_of_turns)];
+    let failures: [(u32, fn() -> PollError); 3] = [(1, unreachable), (12, provider_refuses_all), (24, out_of_turns)];
     for (minute, failure) in failures {
         provider.fail_with(Some(failure));
         shop.sweep(minute * MINUTE, &provider).await;
@@ -396,11 +396,11 @@ async fn notification_added_meanwhile_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn unmatched_notification_is_polled_soon_after_provider_was_closed() {
+async fn unmatched_notification_is_polled_soon_after_provider_refused_all() {
     let shop = Shop::open();
     let provider = FakeProvider::default();
     shop.deliver(&general("o", "FP1")).await;
-    provider.fail_with(Some(closed));
+    provider.fail_with(Some(provider_refuses_all));
     let report = shop.sweep(HOUR, &provider).await;
     assert_eq!((report.checked, report.unfinished), (1, true));
     // A reported one would be due an hour later. This one was not polled.

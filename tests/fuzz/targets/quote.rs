@@ -16,7 +16,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::quote::{QuoteValidity, Quotes, Token};
+use payment_functions::flows::quote::{QuoteToken, QuoteValidity, Quotes};
 use payment_functions::platform::secrets::{SecretError, SecretSource, Versions};
 use payment_functions_local::sandbox::sign;
 use serde_json::{Value, json};
@@ -44,8 +44,8 @@ const USUAL_HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
 
 pub fn check(bytes: &[u8]) -> bool {
     let token = token(bytes);
-    let given = Token::read(&Json::String(token.clone())).unwrap();
-    let other = Token::read(&Json::String("another".to_owned())).unwrap();
+    let given = QuoteToken::read(&Json::String(token.clone())).unwrap();
+    let other = QuoteToken::read(&Json::String("another".to_owned())).unwrap();
     assert_eq!(format!("{given:?}"), format!("{other:?}"), "the token is not shown");
     let intent = Payment {
         order_id: OrderId::parse(ORDER_ID),

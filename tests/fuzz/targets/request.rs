@@ -14,7 +14,7 @@ use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::flows::quote::FIELD as QUOTE;
+use payment_functions::flows::quote::QUOTE_FIELD;
 use payment_functions::providers::PAYMENT_ID_MEMBER;
 
 use super::json::{compact, pretty, reversed};
@@ -198,10 +198,10 @@ fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>
 /// If quotes are configured, a body needs an order, and its quote changes nothing else. Otherwise a quote is an unknown
 /// field.
 fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, Problem>) {
-    let given = json.as_object().and_then(|body| body.get(QUOTE));
+    let given = json.as_object().and_then(|body| body.get(QUOTE_FIELD));
     let mut bare = json.clone();
     if let Json::Object(body) = &mut bare {
-        body.remove(QUOTE);
+        body.remove(QUOTE_FIELD);
     }
     let plain = read(&bare, false);
     let is_text = |value: &Json| value.as_str().is_some();

@@ -9,7 +9,7 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
-use payment_functions::store::{CommitExtras, CommitResult, InsertResult, KeepResult, Store, StoreError};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store, StoreError, StoreUnmatchedResult};
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Fault};
 
@@ -85,7 +85,7 @@ async fn assert_every_write_succeeds(fault: &Fault, times: usize) {
     inject();
     assert_eq!(
         store.store_unmatched(&nobodys, now).await.unwrap(),
-        KeepResult::Kept,
+        StoreUnmatchedResult::Stored,
         "{fault:?}"
     );
     tried();
@@ -194,7 +194,7 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
         panic!("a condition failed");
     };
     assert_eq!(
-        (met.current, met.owned_by_other, proxy.count(WRITE)),
+        (met.current, met.references_of_others, proxy.count(WRITE)),
         (Some(intent.clone()), vec![], 1)
     );
 

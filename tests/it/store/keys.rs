@@ -136,7 +136,7 @@ async fn former_holder_writes_no_response_and_releases_no_lease() {
         conflict.key.map(|record| (record.fence, record.response)),
         Some((2, None))
     );
-    assert!(conflict.current.is_none() && conflict.owned_by_other.is_empty() && conflict.unmatched.is_empty());
+    assert!(conflict.current.is_none() && conflict.references_of_others.is_empty() && conflict.unmatched.is_empty());
     assert_eq!(
         store.payment(intent.id).await.unwrap(),
         Some(intent.clone()),

@@ -17,15 +17,15 @@ fn payment(status: Status, attention: &[AttentionReason]) -> Payment {
     }
 }
 
-fn types(entries: &[Entry]) -> Vec<&str> {
+fn types(entries: &[EventEntry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.detail_type.as_str()).collect()
 }
 
-fn detail(entry: &Entry) -> Value {
+fn detail(entry: &EventEntry) -> Value {
     serde_json::from_str(entry.detail.expose()).unwrap()
 }
 
-fn of(before: &Payment, after: &Payment) -> Vec<Entry> {
+fn of(before: &Payment, after: &Payment) -> Vec<EventEntry> {
     let change = Change {
         before: Some(before.clone()),
         after: after.clone(),
@@ -192,7 +192,7 @@ proptest! {
             entries.extend(of(&payment, &after));
             payment = after;
         }
-        let member = |entry: &Entry, name: &str| detail(entry)[name].clone();
+        let member = |entry: &EventEntry, name: &str| detail(entry)[name].clone();
         let ids: BTreeSet<_> = entries.iter().map(|entry| member(entry, "eventId").to_string()).collect();
         prop_assert_eq!(ids.len(), entries.len(), "one id for each change");
         let versions: Vec<_> = entries.iter().map(|entry| member(entry, "version").as_u64()).collect();

@@ -40,7 +40,12 @@ fn transient_failure_is_retried_until_the_window_ends_permanent_failure_is_dead_
         ),
     ];
     for (results, dead_letters, retry_from) in cases {
-        let plan = plan_batch(results.iter().cloned().map(|(outcome, age)| Attempt { outcome, age }));
+        let plan = plan_batch(
+            results
+                .iter()
+                .cloned()
+                .map(|(outcome, age)| PublishResult { outcome, age }),
+        );
         let indices: Vec<_> = plan.dead_letters.iter().map(|(index, _)| *index).collect();
         assert_eq!((indices, plan.retry_from), (dead_letters, retry_from), "{results:?}");
         for (index, failure) in plan.dead_letters {
@@ -74,13 +79,13 @@ fn error_code_is_permanent_only_if_it_blames_the_event() {
 }
 
 #[test]
-fn call_length_is_at_most_ten_and_stops_at_a_repeated_payment() {
+fn events_for_next_call_is_at_most_ten_and_stops_at_a_repeated_payment() {
     let ids: Vec<_> = std::iter::repeat_with(PaymentId::random).take(11).collect();
-    let length = |indices: &[usize]| call_length(indices.iter().map(|index| ids[*index]));
-    assert_eq!(length(&[]), 0);
-    assert_eq!(length(&[0]), 1);
-    assert_eq!(length(&[0, 0]), 1);
-    assert_eq!(length(&[0, 1, 2, 0, 3]), 3);
-    assert_eq!(length(&[0, 1, 1, 2]), 2);
-    assert_eq!(length(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), 10);
+    let count = |indices: &[usize]| events_for_next_call(indices.iter().map(|index| ids[*index]));
+    assert_eq!(count(&[]), 0);
+    assert_eq!(count(&[0]), 1);
+    assert_eq!(count(&[0, 0]), 1);
+    assert_eq!(count(&[0, 1, 2, 0, 3]), 3);
+    assert_eq!(count(&[0, 1, 1, 2]), 2);
+    assert_eq!(count(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), 10);
 }

@@ -22,8 +22,8 @@ use super::{POLLED_PROVIDER, PollError, StatusSource};
 /// the rest.
 pub const INTERVAL: Duration = Duration::from_millis(750);
 
-/// After so many refusals in a row our key counts as rejected. Fewer may be about one payment, which takes several calls:
-/// one for each of its ids and one for its order.
+/// After so many refusals in a row our API key counts as refused. Fewer may be about one payment, which takes several
+/// calls: one for each of its ids and one for its order.
 const MAX_KEY_REFUSALS: u32 = 6;
 
 /// The connection to FinvyPay.
@@ -47,7 +47,7 @@ pub struct RateLimitedPoller<'a> {
     api: Api<'a>,
     /// The time of the last possible turn.
     latest: Timestamp,
-    /// How often in a row the provider has refused our key.
+    /// How often in a row the provider has refused our API key.
     key_refusals: u32,
 }
 
@@ -71,7 +71,7 @@ impl<'a> RateLimitedPoller<'a> {
         }
     }
 
-    /// Whether the provider refused our key at the last call that it responded to.
+    /// Whether the provider refused our API key at the last call that it responded to.
     pub fn is_key_refused(&self) -> bool {
         self.key_refusals > 0
     }
@@ -82,7 +82,7 @@ impl<'a> RateLimitedPoller<'a> {
             self.api = self.open().await;
         }
         let Api::Ready(api) = &self.api else {
-            return Err(PollError::Closed);
+            return Err(PollError::ProviderRefusesAll);
         };
         let turn = self
             .store
@@ -110,7 +110,7 @@ impl<'a> RateLimitedPoller<'a> {
         }
     }
 
-    /// Stops calling a provider that throttles us or rejects our key.
+    /// Stops calling a provider that throttles us or refuses our API key.
     fn note<T>(&mut self, result: Result<T, CallError>) -> Result<T, PollError> {
         let error = match result {
             Ok(reply) => {
@@ -123,7 +123,7 @@ impl<'a> RateLimitedPoller<'a> {
         match error {
             CallError::Throttled { .. } => {
                 self.api = Api::Closed;
-                Err(PollError::Closed)
+                Err(PollError::ProviderRefusesAll)
             }
             CallError::KeyRefused => {
                 self.key_refusals = self.key_refusals.saturating_add(1);

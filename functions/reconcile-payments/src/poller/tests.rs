@@ -47,9 +47,9 @@ async fn session_out_of_turns_polls_again_in_next_queue() {
 
 #[tokio::test]
 async fn session_with_closed_provider_stays_closed() {
-    let mut session = session_after(|| PollError::Closed).await;
+    let mut session = session_after(|| PollError::ProviderRefusesAll).await;
     session.begin_queue(Instant::now());
-    assert!(matches!(session.check_open(), Err(PollError::Closed)));
+    assert!(matches!(session.check_open(), Err(PollError::ProviderRefusesAll)));
     assert!(!session.is_out_of_turns());
 }
 

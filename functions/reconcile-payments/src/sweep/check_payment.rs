@@ -4,7 +4,7 @@ use payment_functions::domain::id::PaymentId;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::schedule;
 use payment_functions::domain::status::Status;
-use payment_functions::store::{Attempt, CommitExtras, CommitResult, StoreError, retry_on_conflict};
+use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, retry_on_conflict};
 
 use super::manual_review::{self, Findings};
 use super::poll_payment::Heard;
@@ -22,9 +22,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         let payment = self.expire(payment).await?;
         match polled {
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
-            // A payment that used some turns yields to those that had none. A payment in review is reported daily, even
-            // if its provider cannot be polled.
-            Err(PollError::OutOfTurns | PollError::Closed) if payment.status != Status::Review => {
+            // A payment that used some turns is checked again after those that had none. A payment in review is
+            // reported all the same.
+            Err(PollError::OutOfTurns | PollError::ProviderRefusesAll) if payment.status != Status::Review => {
                 return Ok(CheckResult::NotPolled);
             }
             _ => {}
@@ -44,8 +44,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(CheckResult::Done(next))
     }
 
-    /// Polls the provider about a payment that is not completed. Returns the payment as it is afterwards, and the result
-    /// of polling: [`Heard::Known`] if there was no need to poll.
+    /// Polls the provider about a payment, unless it is completed or its provider has no status query. Returns the
+    /// payment as it is afterwards, and the result of polling: [`Heard::Known`] if the provider was not polled for
+    /// these reasons.
     async fn poll_if_open(&mut self, payment: Payment) -> Result<(Payment, Result<Heard, PollError>), StoreError> {
         if payment.provider != POLLED_PROVIDER || payment.status == Status::Completed {
             return Ok((payment, Ok(Heard::Known)));
@@ -69,12 +70,12 @@ impl<S: StatusSource> Sweep<'_, S> {
         let (payment, has_expired) = retry_on_conflict(payment, |payment| async move {
             let after = payment.expire(now);
             if after == payment {
-                return Ok(Attempt::Done((after, false)));
+                return Ok(Retry::Done((after, false)));
             }
             let extras = CommitExtras::default();
             Ok::<_, StoreError>(match store.commit(&payment, &after, &extras, now).await? {
-                CommitResult::Done => Attempt::Done((after, true)),
-                CommitResult::Conflict(conflict) => Attempt::Conflict(conflict.current.ok_or(StoreError::Corrupt)?),
+                CommitResult::Done => Retry::Done((after, true)),
+                CommitResult::Conflict(conflict) => Retry::Again(conflict.current.ok_or(StoreError::Corrupt)?),
             })
         })
         .await?;

@@ -1,5 +1,5 @@
-//! Finds the payments of unmatched notifications, which are stored under a lookup key: one of their ids, their order, or
-//! the payment that they name.
+//! Finds the payments of unmatched notifications, which are stored under a lookup key: one of their ids, their order,
+//! or the payment that they name.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         match polled {
             // It has used some of the run's turns, and more would not help: its next check is as after a failed poll.
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
-            Err(PollError::Closed) => return Ok(CheckResult::NotPolled),
+            Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::NotPolled),
             _ => {}
         }
         if age >= REPORT_AFTER {
@@ -64,8 +64,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         ))))
     }
 
-    /// Polls the provider by the ids of unmatched notifications, and about every payment of their order. Recording a report
-    /// attaches its ids to the payment, which takes the notifications stored under them along.
+    /// Polls the provider by the ids of unmatched notifications, and about every payment of their order. Recording a
+    /// report attaches its ids to the payment, which takes the notifications stored under them along.
     async fn poll_candidates(&mut self, lookup_key: &str, unmatched: &UnmatchedNotifications) -> Result<(), PollError> {
         self.poller.check_open()?;
         let ids: BTreeSet<&Reference> = unmatched
@@ -122,8 +122,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(all_recorded)
     }
 
-    /// Names the payment of a notification that names only an order: the one payment of the order for which the provider
-    /// reports the same. None if there are several, or more payments than were polled.
+    /// Names the payment of a notification that names only an order: the one payment of the order for which the
+    /// provider reports the same. None if there are several, or more payments than were polled.
     async fn match_by_order(&self, notification: &Notification) -> Result<Notification, StoreError> {
         let fact = &notification.fact;
         let names_only_an_order = notification.payment_id.is_none() && fact.references().next().is_none();

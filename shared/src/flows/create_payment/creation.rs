@@ -38,5 +38,9 @@ pub(super) fn in_progress(remaining: Duration) -> Problem {
 pub(super) fn store_unavailable(payment: Option<PaymentId>, error: &StoreError) -> Problem {
     tracing::error!(payment = payment.map(tracing::field::display), error = %error, "DynamoDB unavailable");
     metrics::store_failed();
-    Problem::unavailable(payment, None)
+    let problem = Problem::unavailable();
+    match payment {
+        Some(payment) => problem.for_payment(payment),
+        None => problem,
+    }
 }

@@ -9,7 +9,7 @@ use crate::domain::payment::Payment;
 use crate::domain::time::Timestamp;
 use crate::flows::quote::{QuoteError, QuoteValidity};
 use crate::platform::clock;
-use crate::store::{Attempt, InsertResult, Store, StoreError, retry_on_conflict};
+use crate::store::{InsertResult, Retry, Store, StoreError, retry_on_conflict};
 
 /// The idempotency of a request.
 #[derive(Clone, Debug)]
@@ -94,10 +94,10 @@ async fn resume(
             NextAction::Wait(remaining) => Err(in_progress(remaining)),
             NextAction::TakeOver => match store.take_over(key, &record, now).await? {
                 Ok(lease) => Ok(continue_payment(store, record, lease).await?),
-                Err(current) => return Ok(Attempt::Conflict(current)),
+                Err(current) => return Ok(Retry::Again(current)),
             },
         };
-        Ok(Attempt::Done(step))
+        Ok(Retry::Done(step))
     })
     .await
 }

@@ -29,10 +29,10 @@ use self::provider_call::call_provider;
 use crate::api::problem::Problem;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
-use crate::flows::quote::{QuoteValidity, Quotes, Token};
-use crate::platform::aws::timeout_scale;
+use crate::flows::quote::{QuoteToken, QuoteValidity, Quotes};
+use crate::platform::aws::test_timeout_factor;
 use crate::platform::clock;
-use crate::platform::config::ENVIRONMENT;
+use crate::platform::config::PROCESS_ENVIRONMENT;
 use crate::platform::metrics;
 use crate::platform::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::providers::gateway::Gateway;
@@ -51,7 +51,7 @@ pub struct QuoteCheck<'a> {
     /// The shop's quotes.
     pub quotes: &'a Quotes,
     /// The request's quote, if it has one.
-    pub token: Option<&'a Token>,
+    pub token: Option<&'a QuoteToken>,
 }
 
 /// Opens the connections and fetches the secrets that [`create`] needs. `provider` opens the provider's connection.
@@ -92,7 +92,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
 ) -> Result<Creation, Problem> {
     // Boxed: the compiler cannot lay out a future that is nested any deeper.
     let (key, validity) = Box::pin(check_preconditions(keys, quote, &intent)).await?;
-    let store_limit = STORE_LIMIT * timeout_scale(&ENVIRONMENT);
+    let store_limit = STORE_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT);
     let deadline = Instant::now() + store_limit;
     let step = store_intent_or_resume(store, intent, idempotency, validity, deadline).await?;
     let (payment, lease, result) = match step {
@@ -129,12 +129,12 @@ async fn check_preconditions<S: SecretSource>(
         }
     };
     let both = async { tokio::join!(keys.get(intent.created_at), validity) };
-    let Ok((key, validity)) = timeout(SECRETS_LIMIT * timeout_scale(&ENVIRONMENT), both).await else {
+    let Ok((key, validity)) = timeout(SECRETS_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT), both).await else {
         tracing::error!("timed out fetching secrets");
         metrics::secret_found_unreadable();
-        return Err(Problem::unavailable(None, None));
+        return Err(Problem::unavailable());
     };
     // An invalid request is reported before an unavailable secret.
     let validity = validity?;
-    Ok((key.map_err(|_| Problem::unavailable(None, None))?, validity))
+    Ok((key.map_err(|_| Problem::unavailable())?, validity))
 }

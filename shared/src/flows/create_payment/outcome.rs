@@ -11,12 +11,13 @@ use crate::domain::time::Timestamp;
 use crate::flows::record_notification::apply_unmatched;
 use crate::platform::clock;
 use crate::providers::gateway::{Accepted, CallError};
-use crate::store::{Attempt, CommitExtras, CommitResult, Store, StoreError, retry_on_conflict};
+use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, StoredNotifications, retry_on_conflict};
 
 /// Stores the result of the call to the provider, if there was one, and returns the response.
 ///
 /// # Errors
-/// The [`Problem`] to respond with. It is stored only if the provider rejected the payment.
+/// The [`Problem`] to respond with, which is not stored. A rejection is no error but a [`Creation`], whose response is
+/// stored.
 pub(super) async fn store_outcome(
     store: &Store,
     payment: Payment,
@@ -58,7 +59,13 @@ pub(super) async fn store_outcome(
         return Ok(replay);
     }
     Err(match error {
-        CallError::Throttled { retry_after } => Problem::unavailable(Some(id), *retry_after),
+        CallError::Throttled { retry_after } => {
+            let problem = Problem::unavailable().for_payment(id);
+            match retry_after {
+                Some(seconds) => problem.retry_after(*seconds),
+                None => problem,
+            }
+        }
         CallError::TimedOut => Problem::provider_timeout(id),
         CallError::KeyRefused | CallError::NoResponse | CallError::Unusable { .. } | CallError::Rejected { .. } => {
             Problem::provider_error(id)
@@ -67,7 +74,7 @@ pub(super) async fn store_outcome(
 }
 
 /// Releases the lease after a failed call, so that the next request can retry at once. If another request has taken the
-/// key over and has its final response, returns that one.
+/// key over, returns the final response of the key, if there is one.
 async fn release_lease(
     store: &Store,
     payment: PaymentId,
@@ -75,7 +82,7 @@ async fn release_lease(
     error: &CallError,
     now: Timestamp,
 ) -> Option<Creation> {
-    let attempt = lease.attempt.saturating_add(u32::from(error.is_definite()));
+    let attempt = lease.attempt.saturating_add(u32::from(error.provider_responded()));
     match store.release(lease, attempt, now).await {
         Ok(None) => None,
         Ok(Some(record)) => {
@@ -96,7 +103,7 @@ async fn release_lease(
 /// What the call to the provider means for the payment.
 #[derive(Clone, Copy)]
 enum ProviderOutcome<'a> {
-    /// There was no call.
+    /// There was no call: the key's payment was already accepted, or its status has moved on.
     NotCalled,
     /// The provider accepted the payment.
     Accepted(&'a Accepted),
@@ -139,7 +146,7 @@ impl ProviderOutcome<'_> {
 
     fn response(&self, payment: &Payment) -> StoredResponse {
         match self {
-            // A payment that an earlier attempt got paid is shown, although this attempt was rejected.
+            // If an earlier attempt has moved money, the response shows the payment, not this rejection.
             Self::Rejected { code, .. } if payment.status <= Status::Failed => {
                 Problem::provider_rejected(code.map(str::to_owned)).to_stored_response()
             }
@@ -150,7 +157,7 @@ impl ProviderOutcome<'_> {
     }
 }
 
-/// The state of [`commit_outcome`] between attempts.
+/// The state of [`commit_outcome`] between its commits.
 struct CommitState {
     /// The payment before the outcome.
     payment: Payment,
@@ -159,7 +166,7 @@ struct CommitState {
     /// The key's record, once another request has taken the key over.
     taken_over: Option<KeyRecord>,
     /// The unmatched notifications under the outcome's ids.
-    unmatched: Vec<(Reference, Vec<String>)>,
+    unmatched: Vec<StoredNotifications>,
 }
 
 /// Writes the outcome, the key's response, and the unmatched notifications under the ids that the outcome attaches.
@@ -181,13 +188,13 @@ async fn commit_outcome(
     committed.unwrap_or_else(|error| Err(store_unavailable(Some(id), &error)))
 }
 
-/// One attempt of [`commit_outcome`].
+/// One commit of [`commit_outcome`].
 async fn try_commit(
     store: &Store,
     outcome: ProviderOutcome<'_>,
     mut state: CommitState,
     now: Timestamp,
-) -> Result<Attempt<Result<Creation, Problem>, CommitState>, StoreError> {
+) -> Result<Retry<Result<Creation, Problem>, CommitState>, StoreError> {
     let id = state.payment.id;
     let mut after = outcome.apply(&state.payment, state.taken_over.is_some(), now);
     let mut extras = CommitExtras::default();
@@ -197,17 +204,17 @@ async fn try_commit(
     let conflict = match store.commit(&state.payment, &after, &extras, now).await? {
         CommitResult::Done => {
             tracing::info!(payment = %id, status = %after.status, "outcome stored");
-            return Ok(Attempt::Done(final_response(id, response, state.taken_over)));
+            return Ok(Retry::Done(final_response(id, response, state.taken_over)));
         }
         CommitResult::Conflict(conflict) => conflict,
     };
-    if !conflict.owned_by_other.is_empty() {
+    if !conflict.references_of_others.is_empty() {
         // Never return this id: a buyer who pays under it would pay for the other payment.
         tracing::error!(payment = %id, "the provider gave an id that belongs to another payment");
         if let Some(lease) = &state.lease {
             store.release(lease, lease.attempt.saturating_add(1), now).await?;
         }
-        return Ok(Attempt::Done(Err(Problem::provider_error(id))));
+        return Ok(Retry::Done(Err(Problem::provider_error(id))));
     }
     if let Some(record) = conflict.key {
         tracing::warn!(payment = %id, "another request took the idempotency key over meanwhile");
@@ -217,11 +224,11 @@ async fn try_commit(
     if let Some(current) = conflict.current {
         state.payment = current;
     }
-    for (reference, texts) in conflict.unmatched {
-        state.unmatched.retain(|(known, _)| *known != reference);
-        state.unmatched.push((reference, texts));
+    for stored in conflict.unmatched {
+        state.unmatched.retain(|known| known.reference != stored.reference);
+        state.unmatched.push(stored);
     }
-    Ok(Attempt::Conflict(state))
+    Ok(Retry::Again(state))
 }
 
 /// The response of a committed outcome: our own or, after losing the lease, the one of the new holder.

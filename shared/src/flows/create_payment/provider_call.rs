@@ -10,7 +10,7 @@ use crate::platform::metrics::Operation;
 use crate::platform::secrets::{ApiKey, SecretCache, SecretSource};
 use crate::providers::gateway::{Accepted, CALL_TIME_LIMIT, CallError, Gateway, measured};
 
-/// Calls the provider. If it refuses our key and there is a newer one, calls it again with that one.
+/// Calls the provider. If it refuses our API key and there is a newer one, calls it again with that one.
 ///
 /// Both calls are one attempt, since the provider did not process the first request. Together with fetching the newer
 /// key, they have [`CALL_TIME_LIMIT`].
@@ -33,12 +33,12 @@ pub(super) async fn call_provider<G: Gateway, S: SecretSource>(
     if !matches!(result, Err(CallError::KeyRefused)) {
         return result;
     }
-    let refreshed = timeout_at(deadline, keys.refresh(clock::now())).await;
+    let refreshed = timeout_at(deadline, keys.force_refresh(clock::now())).await;
     let newer = refreshed
         .ok()
         .and_then(|refreshed| refreshed.ok().flatten())
         .filter(|fresh| **fresh != *key);
-    tracing::warn!(payment = %payment.id, rotated = newer.is_some(), "the provider refused our key");
+    tracing::warn!(payment = %payment.id, rotated = newer.is_some(), "provider refused our API key");
     match newer {
         Some(newer) => call_with(&newer).await,
         None => result,

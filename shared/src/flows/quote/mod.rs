@@ -11,7 +11,7 @@
 mod hs256;
 mod token;
 
-pub use token::{QuoteError, QuoteValidity, Token};
+pub use token::{QuoteError, QuoteToken, QuoteValidity};
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use crate::api::problem::Problem;
 use crate::domain::payment::Payment;
 use crate::domain::time::Timestamp;
 use crate::platform::secrets::{
-    FromVersions, ROTATION, SecretCache, SecretError, SecretSource, SecretsManager, Versions, member_of,
+    ROTATION, SecretCache, SecretError, SecretSource, SecretValue, SecretsManager, Versions, member_of,
 };
 
 /// The request field of the quote.
-pub const FIELD: &str = "quote";
+pub const QUOTE_FIELD: &str = "quote";
 
 /// Minimum size of a key in bytes: the size of the hash (RFC 7518, section 3.2).
 const MIN_KEY: usize = 32;
@@ -41,8 +41,8 @@ pub struct QuoteKeys {
     created_at: Timestamp,
 }
 
-impl FromVersions for QuoteKeys {
-    const PREVIOUS_WITHIN: Option<Duration> = Some(ROTATION);
+impl SecretValue for QuoteKeys {
+    const PREVIOUS_VALID_FOR: Option<Duration> = Some(ROTATION);
 
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
         let key = |secret| {
@@ -61,7 +61,7 @@ impl FromVersions for QuoteKeys {
 
 impl QuoteKeys {
     /// Reads a token that is signed with the current key or, for [`ROTATION`] after a rotation, the previous one.
-    fn read(&self, token: &Token, now: Timestamp) -> Result<Quote, QuoteError> {
+    fn read(&self, token: &QuoteToken, now: Timestamp) -> Result<Quote, QuoteError> {
         let previous = self.previous.as_ref().filter(|_| now < self.created_at.plus(ROTATION));
         match (read(token, &self.current, now), previous) {
             (Err(QuoteError::Forged), Some(previous)) => read(token, previous, now),
@@ -94,13 +94,10 @@ impl<S: SecretSource> Quotes<S> {
     /// # Errors
     /// 422 if there is no valid quote, or it is for another order, amount or currency. 503 if the key, or a newer one
     /// that the quote may be signed with, cannot be fetched.
-    pub async fn check(&self, token: Option<&Token>, intent: &Payment) -> Result<QuoteValidity, Problem> {
+    pub async fn check(&self, token: Option<&QuoteToken>, intent: &Payment) -> Result<QuoteValidity, Problem> {
         let now = intent.created_at;
         let read = match token {
-            Some(token) => self
-                .read(token, now)
-                .await
-                .map_err(|_| Problem::unavailable(None, None))?,
+            Some(token) => self.read(token, now).await.map_err(|_| Problem::unavailable())?,
             None => Err(QuoteError::Missing),
         };
         let quote = read.map_err(|error| {
@@ -116,13 +113,13 @@ impl<S: SecretSource> Quotes<S> {
         }
     }
 
-    async fn read(&self, token: &Token, now: Timestamp) -> Result<Result<Quote, QuoteError>, SecretError> {
+    async fn read(&self, token: &QuoteToken, now: Timestamp) -> Result<Result<Quote, QuoteError>, SecretError> {
         let read = self.keys.get(now).await?.read(token, now);
         if read != Err(QuoteError::Forged) {
             return Ok(read);
         }
         // The key may have been rotated since the last fetch.
-        let fresh = self.keys.refresh(now).await?;
+        let fresh = self.keys.force_refresh(now).await?;
         Ok(fresh.map_or(read, |fresh| fresh.read(token, now)))
     }
 }

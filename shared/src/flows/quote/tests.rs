@@ -52,7 +52,7 @@ fn key(bytes: impl AsRef<[u8]>) -> DecodingKey {
 }
 
 fn read_text(text: &str) -> Result<Quote, QuoteError> {
-    read(&Token(text.into()), &key(KEY), NOW)
+    read(&QuoteToken(text.into()), &key(KEY), NOW)
 }
 
 fn claims(text: &str) -> Result<Quote, QuoteError> {
@@ -416,7 +416,7 @@ fn invalid_claim_is_reported() {
 #[test]
 fn quote_expires_one_minute_after_exp() {
     let validity = |exp: &str, now: u64| {
-        let token = Token(jwt(HEADER, &claims_with("exp", Some(exp))).as_str().into());
+        let token = QuoteToken(jwt(HEADER, &claims_with("exp", Some(exp))).as_str().into());
         let now = Timestamp::from_millis(now);
         read(&token, &key(KEY), now).unwrap().validity(now)
     };
@@ -519,7 +519,7 @@ fn key_under_32_bytes_is_malformed() {
     let keys = QuoteKeys::from_versions(&versions(KEY, Some("short")), "key").unwrap();
     assert!(keys.previous.is_none(), "an unusable key before is none");
     let keys = QuoteKeys::from_versions(&versions(KEY, Some(OTHER)), "key").unwrap();
-    let token = Token(jwt(HEADER, CLAIMS).as_str().into());
+    let token = QuoteToken(jwt(HEADER, CLAIMS).as_str().into());
     let shown = format!("{keys:?} {token:?}");
     assert!(!shown.contains("quote_test") && !shown.contains("eyJ"), "{shown}");
 }
@@ -527,12 +527,12 @@ fn key_under_32_bytes_is_malformed() {
 #[test]
 fn previous_key_verifies_for_one_day() {
     let keys = QuoteKeys::from_versions(&versions(OTHER, Some(KEY)), "key").unwrap();
-    let token = Token(jwt(HEADER, CLAIMS).as_str().into());
+    let token = QuoteToken(jwt(HEADER, CLAIMS).as_str().into());
     let last = NOW.plus(ROTATION - Duration::from_millis(1));
     assert_eq!(keys.read(&token, NOW), Ok(good()));
     assert_eq!(keys.read(&token, last), Ok(good()));
     assert_eq!(keys.read(&token, NOW.plus(ROTATION)), Err(QuoteError::Forged));
-    let by_current = Token(
+    let by_current = QuoteToken(
         sign(&format!("{}.{}", encode(HEADER), encode(CLAIMS)), OTHER)
             .as_str()
             .into(),
@@ -558,7 +558,7 @@ fn quotes(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Q
 }
 
 async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<QuoteValidity, (Code, String)> {
-    let token = token.map(|text| Token(text.into()));
+    let token = token.map(|text| QuoteToken(text.into()));
     let checked = quotes.check(token.as_ref(), &intent(NOW)).await;
     checked.map_err(|problem| (problem.code(), problem.to_stored_response().body))
 }

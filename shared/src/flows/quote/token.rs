@@ -25,9 +25,9 @@ const LATEST_SECOND: u64 = 253_402_300_799;
 
 /// The quote of a request, not yet verified.
 #[derive(Clone, Debug)]
-pub struct Token(pub(super) SecretString);
+pub struct QuoteToken(pub(super) SecretString);
 
-impl Token {
+impl QuoteToken {
     /// Reads the request field.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Quote {
 }
 
 /// Verifies a token and reads its claims. Does not check `exp`: see [`Quote::validity`].
-pub(super) fn read(Token(token): &Token, key: &DecodingKey, now: Timestamp) -> Result<Quote, QuoteError> {
+pub(super) fn read(QuoteToken(token): &QuoteToken, key: &DecodingKey, now: Timestamp) -> Result<Quote, QuoteError> {
     let token = token.expose_secret();
     if token.len() > MAX_TOKEN {
         return Err(QuoteError::TooLong);

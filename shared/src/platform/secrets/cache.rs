@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use crate::domain::time::Timestamp;
 use crate::domain::webhook_signature::Signature;
-use crate::platform::aws::timeout_scale;
-use crate::platform::config::ENVIRONMENT;
+use crate::platform::aws::test_timeout_factor;
+use crate::platform::config::PROCESS_ENVIRONMENT;
 use crate::platform::metrics;
-use crate::platform::secrets::keys::{FromVersions, WebhookSecrets};
+use crate::platform::secrets::keys::{SecretValue, WebhookSecrets};
 use crate::platform::secrets::manager::{SecretError, SecretSource, SecretsManager};
 
-/// How many seconds a secret is cached. Drawn at random, so that the environments do not all renew it at once.
+/// How many seconds a secret is cached. Drawn at random, so that the instances do not all renew it at once.
 const TIME_TO_LIVE: RangeInclusive<u64> = 270..=330;
 
 /// How long a renewal may take before the stale secret is used. Shorter than the callers' own time limits.
@@ -49,13 +49,14 @@ struct State<T> {
 }
 
 impl<T> State<T> {
-    fn keep(&mut self, value: Arc<T>, now: Timestamp) {
+    /// Caches `value` as fresh.
+    fn set_fresh(&mut self, value: Arc<T>, now: Timestamp) {
         self.value = Some(value);
         self.fresh_until = now.plus(Duration::from_secs(fastrand::u64(TIME_TO_LIVE)));
     }
 }
 
-impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
+impl<T: SecretValue, S: SecretSource> SecretCache<T, S> {
     /// An empty cache for `member` of the secret from `source`.
     pub fn new(source: S, member: &'static str) -> Self {
         let state = State {
@@ -85,25 +86,29 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
             return Ok(value);
         }
         let Some(stale) = self.with_state(|state| state.value.clone()) else {
-            return self.renew(now).await;
+            return self.fetch_and_cache(now).await;
         };
-        let renewed = timeout(RENEWAL_LIMIT * timeout_scale(&ENVIRONMENT), self.fetch(now)).await;
+        let renewed = timeout(
+            RENEWAL_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT),
+            self.fetch(now),
+        )
+        .await;
         let renewed = renewed.unwrap_or_else(|_| {
             Err(SecretError::Unavailable(
                 "Secrets Manager did not respond in time".to_owned(),
             ))
         });
-        Ok(self.store(renewed, now).unwrap_or(stale))
+        Ok(self.cache_result(renewed, now).unwrap_or(stale))
     }
 
     /// Fetches the secret before its time is over, because its use failed. At most once a minute.
     ///
-    /// `None` if a refresh was already forced within the last minute and there is nothing newer.
+    /// `None` if a refresh was forced within the last minute.
     ///
     /// # Errors
     /// [`SecretError`] if the fetch fails, or the last one within the same minute failed. Whether there is a newer
     /// secret is unknown then.
-    pub async fn refresh(&self, now: Timestamp) -> Result<Option<Arc<T>>, SecretError> {
+    pub async fn force_refresh(&self, now: Timestamp) -> Result<Option<Arc<T>>, SecretError> {
         let _fetching = self.fetching.lock().await;
         let last = self.with_state(|state| state.last_forced.clone());
         if let Some((_, failure)) = last.filter(|(at, _)| now.since(*at) < FORCED_REFRESH_INTERVAL) {
@@ -112,38 +117,38 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         // Recorded before the fetch, so that it counts even if the caller stops waiting for it.
         let abandoned = SecretError::Unavailable("the refresh was abandoned".to_owned());
         self.with_state(|state| state.last_forced = Some((now, Some(abandoned))));
-        self.renew(now).await.map(Some)
+        self.fetch_and_cache(now).await.map(Some)
     }
 
     /// Fetches the secret in advance. Errors are ignored: the first request will report them.
     pub async fn warm_up(&self, now: Timestamp) {
         let _fetching = self.fetching.lock().await;
         if let Ok(value) = self.fetch(now).await {
-            self.with_state(|state| state.keep(value, now));
+            self.with_state(|state| state.set_fresh(value, now));
         }
     }
 
     async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
-        let previous_since = T::PREVIOUS_WITHIN.map(|within| now.minus(within));
+        let previous_since = T::PREVIOUS_VALID_FOR.map(|valid_for| now.minus(valid_for));
         let versions = self.source.fetch(previous_since).await?;
         T::from_versions(&versions, self.member).map(Arc::new)
     }
 
     /// Fetches the secret and caches it.
-    async fn renew(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+    async fn fetch_and_cache(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
         let result = self.fetch(now).await;
-        self.store(result, now)
+        self.cache_result(result, now)
     }
 
-    /// Caches a fetched secret. If the fetch failed, logs it and keeps the stale secret for a while.
-    fn store(&self, result: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
+    /// Caches the result of a fetch. If it failed, logs it and keeps the stale secret for a while.
+    fn cache_result(&self, result: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
         self.with_state(|state| {
-            // Any later fetch also decides whether a forced refresh within the same minute succeeds.
+            // The result of the last fetch counts until the next refresh may be forced.
             if let Some((_, failure)) = &mut state.last_forced {
                 *failure = result.as_ref().err().cloned();
             }
             match &result {
-                Ok(value) => state.keep(Arc::clone(value), now),
+                Ok(value) => state.set_fresh(Arc::clone(value), now),
                 Err(error) => {
                     tracing::error!(
                         secret = self.source.id(),
@@ -163,7 +168,7 @@ impl<T: FromVersions, S: SecretSource> SecretCache<T, S> {
         self.with_state(|state| state.value.clone().filter(|_| now < state.fresh_until))
     }
 
-    /// The state is valid even if the lock is poisoned, because no code under the lock can panic.
+    /// Poisoning is ignored: no code under the lock leaves the state half-changed.
     fn with_state<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> R {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -196,7 +201,7 @@ impl<S: SecretSource> SecretCache<WebhookSecrets, S> {
         if are_valid(&secrets) {
             return Ok(true);
         }
-        Ok(self.refresh(now).await?.is_some_and(|fresh| are_valid(&fresh)))
+        Ok(self.force_refresh(now).await?.is_some_and(|fresh| are_valid(&fresh)))
     }
 }
 

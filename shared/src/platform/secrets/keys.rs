@@ -39,10 +39,10 @@ impl WebhookSecrets {
     }
 }
 
-/// A type that a secret is read as.
-pub trait FromVersions: Sized {
-    /// How long after a rotation the previous version is still needed; `None` if it never is.
-    const PREVIOUS_WITHIN: Option<Duration>;
+/// The value of a secret.
+pub trait SecretValue: Sized {
+    /// How long the previous version stays valid after a rotation; `None` if it is never used.
+    const PREVIOUS_VALID_FOR: Option<Duration>;
 
     /// Reads the value from a member of the secret's JSON.
     ///
@@ -66,8 +66,8 @@ pub(crate) fn member_of(secret: &SecretString, member: &'static str) -> Result<O
     }
 }
 
-impl FromVersions for ApiKey {
-    const PREVIOUS_WITHIN: Option<Duration> = None;
+impl SecretValue for ApiKey {
+    const PREVIOUS_VALID_FOR: Option<Duration> = None;
 
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {
         let key = member_of(&versions.current, member)?.filter(|key| !key.trim().is_empty());
@@ -75,8 +75,8 @@ impl FromVersions for ApiKey {
     }
 }
 
-impl FromVersions for WebhookSecrets {
-    const PREVIOUS_WITHIN: Option<Duration> = Some(ROTATION);
+impl SecretValue for WebhookSecrets {
+    const PREVIOUS_VALID_FOR: Option<Duration> = Some(ROTATION);
 
     /// A missing or blank secret is no error: no webhook verifies then.
     fn from_versions(versions: &Versions, member: &'static str) -> Result<Self, SecretError> {

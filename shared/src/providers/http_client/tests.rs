@@ -46,8 +46,8 @@ fn status_of_a_response_is_classified_alike_for_every_provider() {
 }
 
 #[test]
-fn only_missing_responses_are_indefinite() {
-    for (error, is_definite, metric_name) in [
+fn provider_responded_unless_response_is_missing() {
+    for (error, provider_responded, metric_name) in [
         (rejected(None), true, None),
         (throttled(None), true, Some("throttled")),
         (CallError::KeyRefused, true, Some("key_refused")),
@@ -56,8 +56,8 @@ fn only_missing_responses_are_indefinite() {
         (CallError::TimedOut, false, Some("timeout")),
     ] {
         assert_eq!(
-            (error.is_definite(), error.metric_name()),
-            (is_definite, metric_name),
+            (error.provider_responded(), error.metric_name()),
+            (provider_responded, metric_name),
             "{error}"
         );
     }

@@ -78,7 +78,7 @@ async fn secret_fetched_by_warm_up_is_not_fetched_again() {
     cache.warm_up(NOW).await;
     assert_eq!(key(&cache, NOW).await.as_deref(), Ok("one"));
     assert_eq!(*source.fetches.lock().unwrap(), 2);
-    assert!(cache.refresh(NOW).await.unwrap().is_some());
+    assert!(cache.force_refresh(NOW).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -96,11 +96,11 @@ async fn refresh_is_forced_at_most_once_a_minute() {
     let source = source([versions(ONE, None), versions(TWO, None), down(), versions(ONE, None)]);
     let cache = SecretCache::<ApiKey, _>::new(&source, "key");
     key(&cache, NOW).await.unwrap();
-    assert!(cache.refresh(NOW).await.unwrap().is_some());
+    assert!(cache.force_refresh(NOW).await.unwrap().is_some());
     for millis in [0, 1, 59_999] {
         assert!(
             cache
-                .refresh(NOW.plus(Duration::from_millis(millis)))
+                .force_refresh(NOW.plus(Duration::from_millis(millis)))
                 .await
                 .unwrap()
                 .is_none()
@@ -109,7 +109,12 @@ async fn refresh_is_forced_at_most_once_a_minute() {
     // A failed refresh does not return the old secret as a new one, neither at once nor within its minute.
     let [second, third] = [1, 2].map(|minutes| NOW.plus(FORCED_REFRESH_INTERVAL * minutes));
     for millis in [0, 59_999] {
-        assert!(cache.refresh(second.plus(Duration::from_millis(millis))).await.is_err());
+        assert!(
+            cache
+                .force_refresh(second.plus(Duration::from_millis(millis)))
+                .await
+                .is_err()
+        );
     }
     assert_eq!(
         key(&cache, second).await.as_deref(),
@@ -119,8 +124,8 @@ async fn refresh_is_forced_at_most_once_a_minute() {
     // After a later successful fetch, it is known that there is nothing newer.
     let fetched = second.plus(RETRY_AFTER_ERROR);
     assert_eq!(key(&cache, fetched).await.as_deref(), Ok("one"));
-    assert!(cache.refresh(fetched).await.unwrap().is_none());
-    assert!(cache.refresh(third).await.is_err());
+    assert!(cache.force_refresh(fetched).await.unwrap().is_none());
+    assert!(cache.force_refresh(third).await.is_err());
     assert_eq!(*source.fetches.lock().unwrap(), 5);
 }
 
@@ -163,7 +168,7 @@ async fn stale_secret_is_used_if_the_renewal_takes_too_long() {
 #[tokio::test]
 async fn refresh_that_timed_out_counts_as_forced() {
     let cache = SecretCache::<ApiKey, _>::new(Hanging, "key");
-    let refresh = async |now| tokio::time::timeout(Duration::ZERO, cache.refresh(now)).await;
+    let refresh = async |now| tokio::time::timeout(Duration::ZERO, cache.force_refresh(now)).await;
     assert!(refresh(NOW).await.is_err(), "it hangs");
     assert!(matches!(refresh(NOW).await, Ok(Err(_))), "not started again");
     assert!(refresh(NOW.plus(FORCED_REFRESH_INTERVAL)).await.is_err());
@@ -203,16 +208,16 @@ async fn abandoned_refresh_counts_as_forced() {
     key(&cache, NOW).await.unwrap();
     tokio::select! {
         biased;
-        _ = cache.refresh(NOW) => panic!("not abandoned"),
+        _ = cache.force_refresh(NOW) => panic!("not abandoned"),
         () = std::future::ready(()) => {}
     }
     assert!(
-        cache.refresh(NOW).await.is_err(),
+        cache.force_refresh(NOW).await.is_err(),
         "it is unknown whether there is a newer secret"
     );
     assert_eq!(*source.fetches.lock().unwrap(), 2);
     let next = NOW.plus(FORCED_REFRESH_INTERVAL);
-    assert!(cache.refresh(next).await.unwrap().is_some());
+    assert!(cache.force_refresh(next).await.unwrap().is_some());
 }
 
 #[tokio::test]
