@@ -21,7 +21,7 @@ use payment_functions::platform::clock;
 use payment_functions::platform::config::{PROCESS_ENVIRONMENT, Variables};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretError, SecretSource, SecretsManager};
 use payment_functions::platform::tls::Tls;
-use payment_functions::providers::finvypay::client::{ApmPayment, Details};
+use payment_functions::providers::finvypay::client::{ApmPaymentCall, Details};
 use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, Gateway};
 use payment_functions::providers::http_client::HttpClient;
@@ -212,7 +212,7 @@ async fn apm_request_matches_finvypays_documentation() {
         merchant_profile_id: Some(7),
     };
     let metadata = Json::parse(br#"{"paymentFunctionsId":"x"}"#).unwrap();
-    let call = ApmPayment {
+    let call = ApmPaymentCall {
         client: &HttpClient::new(&tls()).unwrap(),
         base_url: &server.url,
         environment: Environment::Production,

@@ -1,4 +1,4 @@
-//! The test environment ([`world`]) and the benchmark ([`bench`]).
+//! The test environment ([`world`]) and the benchmark ([`mod@bench`]).
 
 pub mod bench;
 pub mod world;

@@ -17,7 +17,7 @@ use payment_functions::platform::clock;
 use payment_functions::platform::config::{ConfigError, Variables};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::platform::tls::Tls;
-use payment_functions::providers::finvypay::client::{ApmPayment, BASE_URL};
+use payment_functions::providers::finvypay::client::{ApmPaymentCall, BASE_URL};
 use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::Store;
 
@@ -85,7 +85,7 @@ impl CreateApm {
             quotes,
             token: apm.quote.as_ref(),
         });
-        let gateway = |id, ApiKey(api_key)| ApmPayment {
+        let gateway = |id, ApiKey(api_key)| ApmPaymentCall {
             client: &self.client,
             base_url: &self.base_url,
             environment: self.environment,

@@ -15,7 +15,7 @@ use payment_functions::platform::clock;
 use payment_functions::platform::config::{ConfigError, Variables};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::platform::tls::Tls;
-use payment_functions::providers::apolopay::client::{BASE_URL, Preorder};
+use payment_functions::providers::apolopay::client::{BASE_URL, PreorderCall};
 use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::Store;
 
@@ -77,7 +77,7 @@ impl CreatePreorder {
             quotes,
             token: preorder.quote.as_ref(),
         });
-        let gateway = |id, ApiKey(secret_key)| Preorder {
+        let gateway = |id, ApiKey(secret_key)| PreorderCall {
             client: &self.client,
             base_url: &self.base_url,
             secret_key,

@@ -23,7 +23,7 @@ pub struct SqsMessage {
 /// Why an event was not republished.
 #[derive(Debug, thiserror::Error)]
 pub enum RepublishError {
-    /// The message was not sent by this function.
+    /// The message is not a dead-letter message with a valid payment id and time.
     #[error("not a dead-letter message")]
     NotADeadLetter,
     /// The payment does not exist.

@@ -153,7 +153,7 @@ impl ReconcilePayments {
             checked = report.checked,
             resolved = report.resolved,
             expired = report.expired,
-            collected = report.collected,
+            unmatched_resolved = report.unmatched_resolved,
             failed = report.failed,
             unfinished = report.unfinished,
             for_a_person = report.for_a_person_count,

@@ -1,4 +1,5 @@
-//! An operator's commands: *complete* a payment whose provider does not report that it was paid, *close* one in review.
+//! An operator's commands: *complete* a payment that was paid, although its provider did not report it or the money does
+//! not match; *close* one in review.
 //!
 //! Guarantees: a command changes one payment, with the operator's fact in its ledger, or nothing. Repeating it changes
 //! nothing. IAM decides who may send commands, since they are invocations of the function.
@@ -37,7 +38,8 @@ pub struct CommandResult {
     pub payment_id: PaymentId,
     /// Its status after the command.
     pub status: Status,
-    /// Whether the command changed anything.
+    /// Whether the command gave the payment a new status, or closed its review. `false` for a *complete* that only adds
+    /// a reference to a completed payment.
     pub changed: bool,
 }
 
@@ -50,14 +52,19 @@ pub enum CommandError {
     /// The reference belongs to another payment.
     #[error("the reference belongs to payment {0}")]
     ReferenceOwnedByOther(PaymentId),
-    /// The field of this name is empty, longer than so many characters, or has control characters.
-    #[error("{0} must have 1 to {1} characters, no control characters, and not only blanks")]
-    InvalidText(&'static str, usize),
+    /// This field is blank, too long, or has control characters.
+    #[error("{field} must have 1 to {max_chars} characters, no control characters, and not only blanks")]
+    InvalidText {
+        /// The field's name.
+        field: &'static str,
+        /// The maximum number of characters.
+        max_chars: usize,
+    },
     /// The reference is empty, too long, or has control characters.
     #[error("reference must have 1 to 256 bytes and no control characters")]
     InvalidReference,
-    /// A *close* has a reference, although no money came under it.
-    #[error("a payment is closed without a reference")]
+    /// A *close* names a reference. It takes none, because it records no money.
+    #[error("close takes no reference")]
     ReferenceNotAllowed,
     /// A *close* is about a payment that is not in review.
     #[error("the payment is {0}; only a payment in review can be closed")]
@@ -73,7 +80,8 @@ pub enum CommandError {
 /// Completes a payment that was paid, although its provider did not report it or the money does not match.
 ///
 /// # Errors
-/// [`CommandError`]; nothing is changed then.
+/// [`CommandError`]. Nothing is changed then, except that [`CommandError::Store`] leaves it open. The command can be
+/// repeated.
 pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Result<CommandResult, CommandError> {
     let payment = payment_of(store, command).await?;
     // A new reference of a completed payment is recorded all the same: unmatched notifications may be stored under it.
@@ -85,7 +93,10 @@ pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Resul
     let (id, previous_status) = (payment.id, payment.status);
     let changed = matches!(
         record(store, payment, fact, now).await?,
-        RecordResult::Recorded(_, Some(_))
+        RecordResult::Recorded {
+            new_status: Some(_),
+            ..
+        }
     );
     tracing::warn!(payment = %id, %previous_status, changed, "payment completed by an operator");
     let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
@@ -96,13 +107,15 @@ pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Resul
 /// status, and is not reported again unless more money comes.
 ///
 /// # Errors
-/// [`CommandError`]; nothing is changed then.
+/// [`CommandError`]. Nothing is changed then, except that [`CommandError::Store`] leaves it open. The command can be
+/// repeated.
 pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<CommandResult, CommandError> {
     let payment = payment_of(store, command).await?;
     if command.reference.is_some() {
         return Err(CommandError::ReferenceNotAllowed);
     }
-    // The count makes a later close, after more money came, another fact.
+    // Facts with equal texts count once. The count distinguishes a second close, after more money came, from a
+    // repetition of the first.
     let raw_status = &format!("closed by an operator; facts noted: {}", payment.noted.len());
     let noted = &payment.noted.clone();
     retry_on_conflict(payment, |payment| async move {
@@ -132,9 +145,9 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
 
 /// Validates a command and reads its payment.
 async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
-    for (name, text, max_chars) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
+    for (field, text, max_chars) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
         if text.trim().is_empty() || text.chars().count() > max_chars || text.chars().any(char::is_control) {
-            return Err(CommandError::InvalidText(name, max_chars));
+            return Err(CommandError::InvalidText { field, max_chars });
         }
     }
     if let Some(reference) = &command.reference
@@ -148,16 +161,17 @@ async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Command
 
 /// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
 fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str) -> Fact {
-    // Where the provider has transactions, any reference but the one it gave at creation is a transaction's id.
-    let is_given = |id: &Reference| {
+    // If the provider has transactions, we take a reference for a transaction's id, unless it is the payment id that the
+    // provider gave at creation.
+    let is_checkout_id = |id: &Reference| {
         let session = payment.checkout_session.as_ref();
         session.is_some_and(|session| session.reference == *id)
     };
-    let is_payments = |id: &Reference| !payment.provider.capabilities().has_transactions || is_given(id);
+    let is_payment_id = |id: &Reference| !payment.provider.capabilities().has_transactions || is_checkout_id(id);
     Fact {
         provider: payment.provider,
-        payment: command.reference.clone().filter(is_payments),
-        transaction: command.reference.clone().filter(|id| !is_payments(id)),
+        payment: command.reference.clone().filter(is_payment_id),
+        transaction: command.reference.clone().filter(|id| !is_payment_id(id)),
         order_id: payment.order_id.clone(),
         outcome,
         raw_status: raw_status.to_owned(),
@@ -185,8 +199,9 @@ async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> 
                 return Err(CommandError::ReferenceOwnedByOther(owner));
             }
         }
+        let owned_by_other = false;
         Ok(
-            match record_notification::record_with_payment(store, notification, &payment, false, now).await? {
+            match record_notification::record_with_payment(store, notification, &payment, owned_by_other, now).await? {
                 Some(result) => Retry::Done(result),
                 None => Retry::Again(store.payment(id).await?.ok_or(StoreError::Corrupt)?),
             },

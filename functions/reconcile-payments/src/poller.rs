@@ -1,8 +1,8 @@
 //! Polls a provider for payment statuses. Only this module knows whether the provider may be polled, and how many calls
 //! were made.
 //!
-//! Each call needs a *turn* of the rate limiter. A run may use up its turns, or the provider may refuse every call:
-//! then polling stops, and the run goes on without it.
+//! Each call needs a *turn*: a call slot, reserved with the rate limiter. A run may use up its turns, or the provider
+//! may refuse every call: then polling stops, and the run goes on without it.
 
 mod rate_limited;
 
@@ -21,7 +21,7 @@ pub const POLLED_PROVIDER: Provider = Provider::FinvyPay;
 /// Why polling returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
-    /// No turn is left for now. The provider itself would respond.
+    /// No turn (call slot) is left for now. The provider itself would respond.
     #[error("no turn left to call the provider")]
     OutOfTurns,
     /// The provider refuses every call for now: it throttles us or refuses our API key, or there is no key.
@@ -118,11 +118,11 @@ impl<S: StatusSource> PollSession<S> {
         self.silence == Some(Silence::NoTurns)
     }
 
-    /// Checks that polling has not stopped.
+    /// Returns an error if polling has stopped.
     ///
     /// # Errors
     /// [`PollError::OutOfTurns`] or [`PollError::ProviderRefusesAll`] if it has.
-    pub fn check_open(&self) -> Result<(), PollError> {
+    pub fn error_if_stopped(&self) -> Result<(), PollError> {
         self.silence.map_or(Ok(()), |silence| Err(silence.into()))
     }
 

@@ -107,7 +107,7 @@ pub struct Report {
     /// Payments that expired.
     pub expired: u32,
     /// Lookup keys whose unmatched notifications were all recorded with payments.
-    pub collected: u32,
+    pub unmatched_resolved: u32,
     /// Items that could not be checked because of an error. A later run retries them.
     pub failed: u32,
     /// How overdue the oldest due item was when the run began, in seconds. Zero if nothing was due.

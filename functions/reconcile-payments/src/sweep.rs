@@ -36,9 +36,10 @@ pub struct Sweep<'a, S> {
 enum CheckResult {
     /// The check is done. The next one is at this time, if there is one.
     Done(Option<Timestamp>),
-    /// The provider could not be polled, or not about all of the item. It is checked again soon, after the others.
-    NotPolled,
-    /// No turn was left to begin polling. The item stays due for the next run.
+    /// The provider could not be polled, or not about all of the item. It is due again a minute later, after the
+    /// others.
+    RetryAfterOthers,
+    /// No turn was left to begin polling. The item stays due at its old time, so the next run begins with it.
     Postponed,
 }
 
@@ -119,7 +120,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         self.report.unfinished |= !matches!(result, CheckResult::Done(_));
         let (is_done, next) = match result {
             CheckResult::Done(next) => (true, next),
-            CheckResult::NotPolled => (true, Some(schedule::retry_check_at(self.now))),
+            CheckResult::RetryAfterOthers => (true, Some(schedule::retry_check_at(self.now))),
             CheckResult::Postponed => (false, Some(due.at)),
         };
         self.store.reschedule(&reserved, next).await?;

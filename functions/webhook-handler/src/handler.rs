@@ -160,8 +160,11 @@ fn report(notification: &Notification, result: RecordResult) {
         tracing::warn!(%provider, raw_status, "unrecognised provider status ignored");
     }
     match result {
-        RecordResult::Recorded(id, raised) => {
-            let raised_to = raised.map(tracing::field::display);
+        RecordResult::Recorded {
+            payment: id,
+            new_status,
+        } => {
+            let raised_to = new_status.map(tracing::field::display);
             tracing::info!(%provider, payment = %id, raw_status, raised_to, "webhook recorded");
         }
         RecordResult::Duplicate(id) => {

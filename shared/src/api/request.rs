@@ -50,15 +50,15 @@ pub fn read_json(request: &Request) -> Result<Json, Problem> {
     Json::parse(body).map_err(|_| Problem::malformed_json())
 }
 
-/// Reads the `Idempotency-Key` header. The same key on another `route` is a different key.
+/// Reads the `Idempotency-Key` header. The same key for another `function` is a different key.
 ///
 /// # Errors
 /// 400 if it is not a valid key, or there is more than one.
-pub fn idempotency_key(request: &Request, route: &'static str) -> Result<Option<IdempotencyKey>, Problem> {
+pub fn idempotency_key(request: &Request, function: &'static str) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = request.headers().get_all("idempotency-key").iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => IdempotencyKey::parse(route, value.as_bytes())
+        (Some(value), None) => IdempotencyKey::parse(function, value.as_bytes())
             .map(Some)
             .map_err(|_| Problem::idempotency_key_invalid()),
         (Some(_), Some(_)) => Err(Problem::idempotency_key_invalid()),

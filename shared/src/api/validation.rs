@@ -122,7 +122,8 @@ pub fn number(value: &Json) -> Result<Decimal, FieldProblem> {
     }
 }
 
-/// Reads an amount in major units. Without a currency, it is checked as an amount in USD.
+/// Reads an amount in major units. Without a `currency`, because the currency itself is invalid, it is checked as an
+/// amount in USD: the request is refused anyway.
 ///
 /// # Errors
 /// If it is not a number, or not an amount of the currency.

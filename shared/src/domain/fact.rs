@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::decimal::Decimal;
 use crate::domain::id::{OrderId, Reference};
-use crate::domain::json::feed;
+use crate::domain::json::feed_text;
 use crate::domain::money::Money;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
@@ -26,7 +26,8 @@ pub enum Outcome {
     Failed,
     /// Paid.
     Completed,
-    /// An undocumented status, or several that contradict one another. Stored, but changes no status.
+    /// An undocumented status, several that contradict one another, or an operator's *close*. Stored, but changes no
+    /// status.
     Unrecognised,
 }
 
@@ -82,7 +83,7 @@ pub struct Fact {
     /// The shop's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
-    /// What happened.
+    /// The status that the fact reports, in our terms.
     pub outcome: Outcome,
     /// The status names that the provider sent, joined by spaces.
     pub raw_status: String,
@@ -133,10 +134,7 @@ impl Fact {
             self.operator.as_ref().map(|operator| operator.actor.as_str()),
             self.operator.as_ref().map(|operator| operator.reason.as_str()),
         ] {
-            match part {
-                Some(text) => feed(&mut hash, b's', text),
-                None => feed(&mut hash, b'n', ""),
-            }
+            feed_text(&mut hash, part);
         }
         hex::encode(hash.finalize())
     }
@@ -155,8 +153,8 @@ impl Fact {
 pub struct CaptureReference(String);
 
 impl CaptureReference {
-    /// The references in a fact, one of each kind. The two kinds identify the same capture, so references are only
-    /// compared within their kind.
+    /// The references in a fact, at most one of each kind. The two kinds identify the same capture, so references are
+    /// only compared within their kind.
     pub fn of(fact: &Fact) -> BTreeSet<Self> {
         let kinds = [("payment", &fact.payment), ("transaction", &fact.transaction)];
         let reference = |(kind, id): (&str, &Option<Reference>)| Some(Self(format!("{kind}:{}", id.as_ref()?)));

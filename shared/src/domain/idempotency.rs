@@ -21,10 +21,10 @@ pub const LEASE: Duration = Duration::from_secs(30);
 /// How long a key is kept. Callers are promised 24 hours.
 pub const RETENTION: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// A caller's `Idempotency-Key` on one route: 1 to 255 visible ASCII characters.
+/// A caller's `Idempotency-Key` for one function: 1 to 255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    route: &'static str,
+    function: &'static str,
     key: String,
 }
 
@@ -38,12 +38,12 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// [`InvalidKey`] if it is empty, too long, or contains blanks, control characters or non-ASCII characters.
-    pub fn parse(route: &'static str, value: &[u8]) -> Result<Self, InvalidKey> {
+    pub fn parse(function: &'static str, value: &[u8]) -> Result<Self, InvalidKey> {
         let fits = (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
         let key = std::str::from_utf8(value).map_err(|_| InvalidKey)?;
         if fits {
             Ok(Self {
-                route,
+                function,
                 key: key.to_owned(),
             })
         } else {
@@ -52,10 +52,10 @@ impl IdempotencyKey {
     }
 }
 
-/// `route#key`, the form in the table.
+/// `function#key`, the form in the table.
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.route, self.key)
+        write!(f, "{}#{}", self.function, self.key)
     }
 }
 
@@ -167,8 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn same_key_on_two_routes_is_two_keys() {
-        let [one, other] = ["one", "other"].map(|route| IdempotencyKey::parse(route, b"k").unwrap().to_string());
+    fn same_key_for_two_functions_is_two_keys() {
+        let [one, other] = ["one", "other"].map(|function| IdempotencyKey::parse(function, b"k").unwrap().to_string());
         assert_ne!(one, other);
     }
 

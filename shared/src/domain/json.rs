@@ -129,13 +129,13 @@ impl Json {
     /// different values never feed the same bytes, because each part is preceded by its kind and length.
     pub fn feed(&self, hash: &mut impl Update) {
         match self {
-            Self::Null => feed(hash, b'n', ""),
+            Self::Null => feed_text(hash, None),
             Self::Bool(value) => feed(hash, b'b', if *value { "true" } else { "false" }),
             Self::Number(text) => match Decimal::parse(text) {
                 Some(value) => feed(hash, b'd', &value.to_string()),
                 None => feed(hash, b'd', text),
             },
-            Self::String(text) => feed(hash, b's', text),
+            Self::String(text) => feed_text(hash, Some(text)),
             Self::Array(items) => {
                 feed(hash, b'a', &items.len().to_string());
                 items.iter().for_each(|item| item.feed(hash));
@@ -144,7 +144,7 @@ impl Json {
                 let sorted: BTreeMap<&str, &Self> = object.iter().collect();
                 feed(hash, b'o', &sorted.len().to_string());
                 for (name, value) in sorted {
-                    feed(hash, b's', name);
+                    feed_text(hash, Some(name));
                     value.feed(hash);
                 }
             }
@@ -152,8 +152,16 @@ impl Json {
     }
 }
 
+/// Feeds a text to a hash, or its absence, like a JSON string or `null`.
+pub fn feed_text(hash: &mut impl Update, text: Option<&str>) {
+    match text {
+        Some(text) => feed(hash, b's', text),
+        None => feed(hash, b'n', ""),
+    }
+}
+
 /// Feeds one text to a hash, with its kind and its length in bytes.
-pub fn feed(hash: &mut impl Update, kind: u8, text: &str) {
+fn feed(hash: &mut impl Update, kind: u8, text: &str) {
     hash.update(&[kind]);
     hash.update(format!("{}:", text.len()).as_bytes());
     hash.update(text.as_bytes());

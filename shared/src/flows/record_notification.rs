@@ -6,7 +6,10 @@
 //! A fact belongs to the first of these that exists:
 //! 1. the payment that owns one of the fact's provider ids, whatever the metadata says;
 //! 2. the payment whose id is in the metadata;
-//! 3. for a fact with neither kind of id, the only payment of its order.
+//! 3. the only payment of its order, if the provider's webhooks may omit our payment id.
+//!
+//! So the order decides for a fact without any id, and for one whose ids are all unknown: FinvyPay's general webhook
+//! carries a transaction id that nobody knows yet.
 
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
@@ -15,14 +18,19 @@ use crate::domain::time::Timestamp;
 use crate::providers::Notification;
 use crate::store::{
     CommitExtras, CommitResult, FastPathResult, OrderPayments, Retry, Store, StoreError, StoreUnmatchedResult,
-    StoredNotifications, retry_on_conflict,
+    UnmatchedTexts, retry_on_conflict,
 };
 
 /// The result of recording a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordResult {
-    /// It is recorded with this payment; the status is the new one, if it changed.
-    Recorded(PaymentId, Option<Status>),
+    /// It is recorded with a payment.
+    Recorded {
+        /// The payment.
+        payment: PaymentId,
+        /// The payment's new status. `None` if the status did not change.
+        new_status: Option<Status>,
+    },
     /// It was recorded before.
     Duplicate(PaymentId),
     /// No payment is known for it yet.
@@ -70,7 +78,12 @@ pub async fn record_if_matched(
     let mut known = None;
     if let Some(id) = notification.payment_id {
         match store.apply_fast(id, fact, now).await? {
-            FastPathResult::Applied => return Ok(Some(RecordResult::Recorded(id, fact.outcome.implied_status()))),
+            FastPathResult::Applied => {
+                return Ok(Some(RecordResult::Recorded {
+                    payment: id,
+                    new_status: fact.outcome.implied_status(),
+                }));
+            }
             FastPathResult::AlreadyRecorded => return Ok(Some(RecordResult::Duplicate(id))),
             FastPathResult::NeedsSlowPath(payment) => known = Some(payment),
             FastPathResult::NoPayment => {}
@@ -150,8 +163,10 @@ pub async fn record_with_payment(
     retry_on_conflict((after, extras), |(mut after, mut extras)| async move {
         let conflict = match store.commit(before, &after, &extras, now).await? {
             CommitResult::Done => {
-                let raised = (after.status != before.status).then_some(after.status);
-                return Ok(Retry::Done(Some(RecordResult::Recorded(after.id, raised))));
+                return Ok(Retry::Done(Some(RecordResult::Recorded {
+                    payment: after.id,
+                    new_status: (after.status != before.status).then_some(after.status),
+                })));
             }
             CommitResult::Conflict(conflict) => conflict,
         };
@@ -174,11 +189,11 @@ pub async fn record_with_payment(
 pub fn apply_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
-    unmatched: Vec<StoredNotifications>,
+    unmatched: Vec<UnmatchedTexts>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for stored in unmatched {
-        for fact in Store::read_unmatched(&stored)? {
+        for fact in stored.facts()? {
             *after = after.apply(&fact, false, now);
             let is_included = extras
                 .new_fact
@@ -190,9 +205,9 @@ pub fn apply_unmatched(
             }
         }
         extras
-            .collected
-            .retain(|collected| collected.reference != stored.reference);
-        extras.collected.push(stored);
+            .applied_unmatched
+            .retain(|applied| applied.reference != stored.reference);
+        extras.applied_unmatched.push(stored);
     }
     Ok(())
 }

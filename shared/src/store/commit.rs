@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
 use super::transaction::Transaction;
-use super::unmatched::StoredNotifications;
+use super::unmatched::UnmatchedTexts;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
@@ -27,7 +27,7 @@ pub struct CommitExtras {
     pub other_facts: Vec<Fact>,
     /// The unmatched notifications that this change applies and deletes, from [`Conflict::unmatched`]. They may already
     /// be deleted.
-    pub collected: Vec<StoredNotifications>,
+    pub applied_unmatched: Vec<UnmatchedTexts>,
     /// The final response of an idempotency key.
     pub response: Option<(Lease, StoredResponse)>,
     /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
@@ -53,7 +53,7 @@ pub struct Conflict {
     /// New provider ids that belong to another payment, with that payment.
     pub references_of_others: Vec<(Reference, PaymentId)>,
     /// Unmatched notifications under new provider ids, as stored.
-    pub unmatched: Vec<StoredNotifications>,
+    pub unmatched: Vec<UnmatchedTexts>,
     /// The idempotency key has a new holder or a response; this is its current record.
     pub key: Option<KeyRecord>,
 }
@@ -81,7 +81,8 @@ impl Store {
     /// - The payment is still `before`. Not checked if nothing of it changes and there is no new fact.
     /// - The new fact is not in the ledger.
     /// - The ids that are new in `after` belong to no other payment.
-    /// - The unmatched notifications under each of those ids are exactly the collected ones, or are already deleted.
+    /// - The unmatched notifications under each of those ids are exactly those in `extras.applied_unmatched`, or are
+    ///   already deleted.
     /// - The lease on the key is still held.
     ///
     /// # Errors
@@ -115,13 +116,13 @@ impl Store {
                 Step::Reference(reference.clone()),
                 self.attach_reference(after, reference)?,
             );
-            let collected = extras
-                .collected
+            let applied = extras
+                .applied_unmatched
                 .iter()
-                .find(|collected| collected.reference == *reference);
+                .find(|applied| applied.reference == *reference);
             transaction.add(
                 Step::Unmatched(reference.clone()),
-                self.collect_unmatched(after, reference, collected)?,
+                self.delete_applied_unmatched(after, reference, applied)?,
             );
         }
         if let Some((lease, response)) = &extras.response {
@@ -142,9 +143,9 @@ impl Store {
                 Step::Reference(reference) => conflict
                     .references_of_others
                     .push((reference, schema::owner_of(&item)?)),
-                Step::Unmatched(reference) => conflict.unmatched.push(StoredNotifications {
+                Step::Unmatched(reference) => conflict.unmatched.push(UnmatchedTexts {
                     reference,
-                    notifications: schema::unmatched_texts_of(&item),
+                    texts: schema::unmatched_texts_of(&item),
                 }),
                 Step::Key => conflict.key = Some(schema::key_record_of(item)?),
             }
@@ -247,18 +248,18 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Deletes the `collected` unmatched notifications, unless others were added; they may already be deleted. Without
-    /// `collected`, checks that there are none.
-    fn collect_unmatched(
+    /// Deletes the `applied` unmatched notifications, unless others were added; they may already be deleted. Without
+    /// `applied`, checks that there are none.
+    fn delete_applied_unmatched(
         &self,
         payment: &Payment,
         reference: &Reference,
-        collected: Option<&StoredNotifications>,
+        applied: Option<&UnmatchedTexts>,
     ) -> Result<TransactWriteItem, StoreError> {
         let key = Some(schema::unmatched_key(payment.provider, reference.as_str()));
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let step = TransactWriteItem::builder();
-        let step = match collected {
+        let step = match applied {
             None => step.condition_check(
                 ConditionCheck::builder()
                     .table_name(&self.table)
@@ -267,12 +268,12 @@ impl Store {
                     .return_values_on_condition_check_failure(all_old)
                     .build()?,
             ),
-            Some(collected) => step.delete(
+            Some(applied) => step.delete(
                 Delete::builder()
                     .table_name(&self.table)
                     .set_key(key)
                     .condition_expression("attribute_not_exists(pk) OR facts = :seen")
-                    .expression_attribute_values(":seen", AttributeValue::Ss(collected.notifications.clone()))
+                    .expression_attribute_values(":seen", AttributeValue::Ss(applied.texts.clone()))
                     .return_values_on_condition_check_failure(all_old)
                     .build()?,
             ),

@@ -65,8 +65,8 @@ impl Store {
         })
     }
 
-    /// The conditional update of the payment. `None` for a fact that implies no status, or a completion without an
-    /// amount.
+    /// The conditional update of the payment. `None` for a fact that implies no status, or a completion without a
+    /// readable amount and currency.
     fn fast_update(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
         let Some(status) = fact.outcome.implied_status() else {
             return Ok(None);

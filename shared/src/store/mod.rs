@@ -31,4 +31,4 @@ pub use error::StoreError;
 pub use fast_path::FastPathResult;
 pub use retry::{Retry, retry_on_conflict};
 pub use table::{OrderPayments, Store};
-pub use unmatched::{StoreUnmatchedResult, StoredNotifications, UnmatchedNotifications};
+pub use unmatched::{StoreUnmatchedResult, UnmatchedNotifications, UnmatchedTexts};

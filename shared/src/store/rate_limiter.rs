@@ -13,7 +13,8 @@ use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
 impl Store {
-    /// Reserves the next call slot, at least `interval` after the last one. `None` if there is none before `latest`.
+    /// Reserves the next turn, which is a call slot at least `interval` after the last one. `None` if there is none
+    /// before `latest`.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.

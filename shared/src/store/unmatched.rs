@@ -33,11 +33,22 @@ pub enum StoreUnmatchedResult {
 
 /// The unmatched notifications under a provider id, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredNotifications {
+pub struct UnmatchedTexts {
     /// The provider id.
     pub reference: Reference,
     /// The text of each notification. Conditions compare these texts byte for byte.
-    pub notifications: Vec<String>,
+    pub texts: Vec<String>,
+}
+
+impl UnmatchedTexts {
+    /// Parses the facts of these notifications.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if one cannot be read.
+    pub fn facts(&self) -> Result<Vec<Fact>, StoreError> {
+        let notifications = self.texts.iter().map(|text| schema::notification_of(text));
+        notifications.map(|notification| Ok(notification?.fact)).collect()
+    }
 }
 
 /// The unmatched notifications under one lookup key.
@@ -57,8 +68,8 @@ enum Step {
 }
 
 impl Store {
-    /// Stores a notification until one of its provider ids is attached to a payment. Repeating it changes nothing, not
-    /// even the time of its next check.
+    /// Stores a notification until its payment is known, for 120 days after the last new one under the same key.
+    /// Repeating it changes nothing, not even the time of its next check.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -160,17 +171,6 @@ impl Store {
         self.write_alone(ExternalCall::DeleteUnmatched, step.build())
             .await
             .map(|_| ())
-    }
-
-    /// Reads the facts in [`Conflict::unmatched`](super::Conflict::unmatched).
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] if one cannot be read.
-    pub fn read_unmatched(stored: &StoredNotifications) -> Result<Vec<Fact>, StoreError> {
-        let texts = stored.notifications.iter();
-        texts
-            .map(|text| schema::notification_of(text).map(|notification| notification.fact))
-            .collect()
     }
 }
 

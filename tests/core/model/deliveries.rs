@@ -51,7 +51,10 @@ async fn result_reports_the_status_change_and_duplicates() {
                 let result = record(&shop, &webhook).await;
                 assert_eq!(
                     result,
-                    RecordResult::Recorded(payment.id, raised),
+                    RecordResult::Recorded {
+                        payment: payment.id,
+                        new_status: raised
+                    },
                     "{provider} {outcome:?}"
                 );
                 assert_eq!(record(&shop, &webhook).await, RecordResult::Duplicate(payment.id));
@@ -68,7 +71,10 @@ async fn order_alone_matches_only_if_the_provider_may_omit_our_id() {
         let payment = shop.pending(provider, "o", "p").await;
         let webhook = notification(provider, Outcome::Completed, None, Some("o"));
         let expected = if is_matched {
-            RecordResult::Recorded(payment.id, Some(Status::Completed))
+            RecordResult::Recorded {
+                payment: payment.id,
+                new_status: Some(Status::Completed),
+            }
         } else {
             RecordResult::Unmatched
         };
@@ -105,7 +111,13 @@ async fn provider_reference_takes_precedence_over_our_id() {
     };
     let paid = with_other_id(notification(Provider::FinvyPay, Outcome::Completed, Some("p1"), None));
     let result = record(&shop, &paid).await;
-    assert_eq!(result, RecordResult::Recorded(one.id, Some(Status::Completed)));
+    assert_eq!(
+        result,
+        RecordResult::Recorded {
+            payment: one.id,
+            new_status: Some(Status::Completed)
+        }
+    );
     let foreign = with_other_id(notification(Provider::ApoloPay, Outcome::Completed, Some("p3"), None));
     assert_eq!(record(&shop, &foreign).await, RecordResult::Unmatched);
     assert_eq!(shop.status(other.id).await, Status::Pending);

@@ -60,7 +60,7 @@ async fn command_without_valid_actor_and_reason_is_refused() {
         let result = shop.complete(&sent).await;
         match (invalid, result) {
             (None, Ok(result)) => assert!(result.changed),
-            (Some(name), Err(CommandError::InvalidText(named, _))) => assert_eq!(named, name),
+            (Some(name), Err(CommandError::InvalidText { field, .. })) => assert_eq!(field, name),
             (_, result) => panic!("{sent:?}: {result:?}"),
         }
         assert_eq!(

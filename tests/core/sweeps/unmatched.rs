@@ -39,7 +39,7 @@ async fn transaction_is_matched_by_our_id_in_its_status() {
         ),
     );
     let report = shop.sweep(MINUTE, &provider).await;
-    assert_eq!(report.collected, 1, "{report:?}");
+    assert_eq!(report.unmatched_resolved, 1, "{report:?}");
     assert!(!is_unmatched(&shop, Provider::FinvyPay, "FP2").await);
     assert_eq!(shop.status(one.id).await, Status::Pending);
     assert_eq!(shop.status(other.id).await, Status::Completed);
@@ -89,7 +89,7 @@ async fn notification_naming_only_an_order_is_matched_by_polled_status() {
     );
     shop.deliver(&only_order).await;
     let report = shop.sweep(MINUTE, &provider).await;
-    assert_eq!(report.collected, 0, "neither payment is known to be paid");
+    assert_eq!(report.unmatched_resolved, 0, "neither payment is known to be paid");
     assert!(is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
     provider.set_status(
         "p2",

@@ -74,7 +74,10 @@ async fn assert_every_write_succeeds(fault: &Fault, times: usize) {
         .unwrap();
     assert_eq!(
         delivery,
-        RecordResult::Recorded(payment.id, Some(Status::Completed)),
+        RecordResult::Recorded {
+            payment: payment.id,
+            new_status: Some(Status::Completed)
+        },
         "{fault:?}"
     );
     tried();
@@ -142,7 +145,13 @@ async fn endless_contention_is_an_error_and_stores_nothing() {
     assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 0);
     let recorded = record_notification(&store, &fact, now).await.unwrap();
-    assert_eq!(recorded, RecordResult::Recorded(payment.id, Some(Status::Completed)));
+    assert_eq!(
+        recorded,
+        RecordResult::Recorded {
+            payment: payment.id,
+            new_status: Some(Status::Completed)
+        }
+    );
 }
 
 /// A cancellation reason of DynamoDB, with the conflicting item.
@@ -206,7 +215,13 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     proxy.fail_times(WRITE, 1, Fault::Cancelled(vec![conflict, state]));
     let fact = notification(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
     let delivery = record_notification(&store, &fact, now).await.unwrap();
-    assert_eq!(delivery, RecordResult::Recorded(payment.id, Some(Status::Completed)));
+    assert_eq!(
+        delivery,
+        RecordResult::Recorded {
+            payment: payment.id,
+            new_status: Some(Status::Completed)
+        }
+    );
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 1);
 }
 

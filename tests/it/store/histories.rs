@@ -176,7 +176,7 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
     );
     let recorded: Vec<&RecordResult> = results
         .iter()
-        .filter(|delivery| matches!(delivery, RecordResult::Recorded(..)))
+        .filter(|delivery| matches!(delivery, RecordResult::Recorded { .. }))
         .collect();
     prop_assert_eq!(
         recorded.len(),

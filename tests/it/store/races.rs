@@ -141,7 +141,10 @@ async fn create_attaches_before_the_webhook_is_stored_unmatched() {
     held.release();
     assert_eq!(
         delivering.await.unwrap(),
-        RecordResult::Recorded(crossing.id, Some(Status::Completed))
+        RecordResult::Recorded {
+            payment: crossing.id,
+            new_status: Some(Status::Completed)
+        }
     );
     Crossing::ends(crossing.id, &crossing.reference, 1).await;
 }
@@ -165,7 +168,10 @@ async fn create_and_webhook_write_in_either_order() {
             create_held.release();
             assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
             webhook_held.release();
-            let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
+            let recorded = RecordResult::Recorded {
+                payment: crossing.id,
+                new_status: Some(Status::Completed),
+            };
             assert_eq!(delivering.await.unwrap(), recorded);
         }
         Crossing::ends(crossing.id, &crossing.reference, 1).await;
@@ -212,7 +218,10 @@ async fn webhook_with_our_id_completes_before_the_create_attaches() {
     let mut held = crossing.create_proxy.hold(WRITE);
     crossing.response.notify_one();
     arrived(&mut held).await;
-    let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
+    let recorded = RecordResult::Recorded {
+        payment: crossing.id,
+        new_status: Some(Status::Completed),
+    };
     assert_eq!(
         crossing.delivering(crossing.notification(true)).await.unwrap(),
         recorded
@@ -235,7 +244,10 @@ async fn create_attaches_before_the_webhook_with_our_id_does() {
     crossing.response.notify_one();
     assert_eq!(crossing.creating.await.unwrap()["status"], "pending");
     writing.release();
-    let recorded = RecordResult::Recorded(crossing.id, Some(Status::Completed));
+    let recorded = RecordResult::Recorded {
+        payment: crossing.id,
+        new_status: Some(Status::Completed),
+    };
     assert_eq!(delivering.await.unwrap(), recorded);
     Crossing::ends(crossing.id, &crossing.reference, 1).await;
 }
@@ -280,6 +292,12 @@ async fn id_of_another_payment_is_not_attached() {
     let delivery = record_notification(&store, &notification(Some(second.id), fact), now)
         .await
         .unwrap();
-    assert_eq!(delivery, RecordResult::Recorded(first.id, Some(Status::Completed)));
+    assert_eq!(
+        delivery,
+        RecordResult::Recorded {
+            payment: first.id,
+            new_status: Some(Status::Completed)
+        }
+    );
     assert_eq!(store.payment(second.id).await.unwrap(), Some(second));
 }

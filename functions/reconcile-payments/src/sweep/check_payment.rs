@@ -25,7 +25,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             // A payment that used some turns is checked again after those that had none. A payment in review is
             // reported all the same.
             Err(PollError::OutOfTurns | PollError::ProviderRefusesAll) if payment.status != Status::Review => {
-                return Ok(CheckResult::NotPolled);
+                return Ok(CheckResult::RetryAfterOthers);
             }
             _ => {}
         }

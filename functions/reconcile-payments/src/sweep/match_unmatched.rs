@@ -37,21 +37,22 @@ impl<S: StatusSource> Sweep<'_, S> {
             };
         }
         let Some(unmatched) = self.store.unmatched(provider, lookup_key).await? else {
-            increment(&mut self.report.collected);
+            increment(&mut self.report.unmatched_resolved);
             return Ok(CheckResult::Done(None));
         };
         if self.record_all(&unmatched, polled.is_ok()).await? {
             self.store.delete_unmatched(provider, lookup_key, &unmatched).await?;
             tracing::info!(%provider, lookup_key, "unmatched notifications recorded with their payments");
-            increment(&mut self.report.collected);
+            increment(&mut self.report.unmatched_resolved);
             return Ok(CheckResult::Done(None));
         }
         let age = self.now.since(unmatched.unmatched_since);
         self.report.note_unmatched(age);
         match polled {
-            // It has used some of the run's turns, and more would not help: its next check is as after a failed poll.
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
-            Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::NotPolled),
+            Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::RetryAfterOthers),
+            // Includes an item that used some turns: at once, it would only use them up again. It goes on like after a
+            // failed poll.
             _ => {}
         }
         if age >= REPORT_AFTER {
@@ -64,10 +65,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         ))))
     }
 
-    /// Polls the provider by the ids of unmatched notifications, and about every payment of their order. Recording a
-    /// report attaches its ids to the payment, which takes the notifications stored under them along.
+    /// Polls the provider by the ids of unmatched notifications, and about every payment of their order. Recording the
+    /// provider's response attaches its ids to the payment. The same commit moves the notifications stored under those
+    /// ids to that payment.
     async fn poll_candidates(&mut self, lookup_key: &str, unmatched: &UnmatchedNotifications) -> Result<(), PollError> {
-        self.poller.check_open()?;
+        self.poller.error_if_stopped()?;
         let ids: BTreeSet<&Reference> = unmatched
             .notifications
             .iter()
@@ -94,7 +96,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             .payments_of(POLLED_PROVIDER, order_id, MAX_CANDIDATES)
             .await?
         {
-            // Completed payments too: the notification may be about another id of the same money.
+            // Completed payments too: the notification may report the same money under another id.
             if let Some(payment) = self.store.payment(id).await? {
                 match self.poll_payment(&payment).await {
                     Ok(_) => {}
@@ -108,11 +110,11 @@ impl<S: StatusSource> Sweep<'_, S> {
 
     /// Records the notifications whose payment is known now. Returns whether that is all of them.
     ///
-    /// A notification that names only an order is matched only if every candidate `was_polled`.
-    async fn record_all(&self, unmatched: &UnmatchedNotifications, was_polled: bool) -> Result<bool, StoreError> {
+    /// A notification that names only an order is matched only if polling the candidates did not fail (`polled_ok`).
+    async fn record_all(&self, unmatched: &UnmatchedNotifications, polled_ok: bool) -> Result<bool, StoreError> {
         let mut all_recorded = true;
         for notification in &unmatched.notifications {
-            let notification = if was_polled {
+            let notification = if polled_ok {
                 self.match_by_order(notification).await?
             } else {
                 notification.clone()
@@ -122,8 +124,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(all_recorded)
     }
 
-    /// Names the payment of a notification that names only an order: the one payment of the order for which the
-    /// provider reports the same. None if there are several, or more payments than were polled.
+    /// Names the payment of a notification that names only an order: the one payment of the order whose status, after
+    /// polling, is the one that the notification implies. None if there are several, or more payments than were polled.
     async fn match_by_order(&self, notification: &Notification) -> Result<Notification, StoreError> {
         let fact = &notification.fact;
         let names_only_an_order = notification.payment_id.is_none() && fact.references().next().is_none();
@@ -140,7 +142,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         let mut matches = Vec::new();
         for id in candidates {
             let payment = self.store.payment(id).await?;
-            let has_same_status = |payment: &Payment| payment.implied_status(fact, false) == Some(payment.status);
+            let owned_by_other = false; // The fact has no id.
+            let has_same_status =
+                |payment: &Payment| payment.implied_status(fact, owned_by_other) == Some(payment.status);
             if payment.as_ref().is_some_and(has_same_status) {
                 matches.push(id);
             }

@@ -35,7 +35,7 @@ impl Heard {
 impl<S: StatusSource> Sweep<'_, S> {
     /// Polls the provider by each id of a payment and, unless money has moved by then, by its order.
     pub(super) async fn poll_payment(&mut self, payment: &Payment) -> Result<Heard, PollError> {
-        self.poller.check_open()?;
+        self.poller.error_if_stopped()?;
         let mut heard = Heard::Nothing;
         let mut failure = None;
         for id in ids_to_poll(payment) {
@@ -72,7 +72,7 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Records a report of the provider. Returns what it says of `payment`.
     async fn record_report(&self, notification: &Notification, payment: &Payment) -> Result<Heard, StoreError> {
         match self.record_matched(notification).await? {
-            Some(RecordResult::Recorded(id, _) | RecordResult::Duplicate(id)) if id == payment.id => {
+            Some(RecordResult::Recorded { payment: id, .. } | RecordResult::Duplicate(id)) if id == payment.id => {
                 Ok(Heard::of(&notification.fact))
             }
             Some(_) => Ok(Heard::Nothing),
@@ -92,8 +92,12 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Records a notification with its payment. `None` if no payment is known for it; nothing is stored then.
     pub(super) async fn record_matched(&self, notification: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let result = record_if_matched(self.store, notification, self.time()).await?;
-        if let Some(RecordResult::Recorded(id, raised)) = &result {
-            let raised_to = raised.map(tracing::field::display);
+        if let Some(RecordResult::Recorded {
+            payment: id,
+            new_status,
+        }) = &result
+        {
+            let raised_to = new_status.map(tracing::field::display);
             let raw_status = notification.fact.raw_status.as_str();
             tracing::info!(payment = %id, raw_status, raised_to, "notification recorded");
         }

@@ -25,7 +25,7 @@ pub(super) enum NextStep {
     /// Call the provider for this payment.
     CallProvider(Payment, Option<Lease>),
     /// Respond with this payment: it was already accepted, or its status has moved on.
-    AlreadyResolved(Payment, Lease),
+    NoCallNeeded(Payment, Lease),
     /// Return the final response of an earlier request.
     Replay(Creation),
 }
@@ -111,7 +111,7 @@ async fn continue_payment(store: &Store, record: KeyRecord, lease: Lease) -> Res
     Ok(if needs_call {
         NextStep::CallProvider(payment, Some(lease))
     } else {
-        NextStep::AlreadyResolved(payment, lease)
+        NextStep::NoCallNeeded(payment, lease)
     })
 }
 

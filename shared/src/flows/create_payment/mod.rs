@@ -100,7 +100,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
             metrics::response_replayed();
             return Ok(creation);
         }
-        NextStep::AlreadyResolved(payment, lease) => (payment, Some(lease), None),
+        NextStep::NoCallNeeded(payment, lease) => (payment, Some(lease), None),
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
             let result = call_provider(keys, &key, gateway, &payment, attempt).await;

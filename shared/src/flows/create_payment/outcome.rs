@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::flows::record_notification::apply_unmatched;
 use crate::platform::clock;
 use crate::providers::gateway::{Accepted, CallError};
-use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, StoredNotifications, retry_on_conflict};
+use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, UnmatchedTexts, retry_on_conflict};
 
 /// Stores the result of the call to the provider, if there was one, and returns the response.
 ///
@@ -166,7 +166,7 @@ struct CommitState {
     /// The key's record, once another request has taken the key over.
     taken_over: Option<KeyRecord>,
     /// The unmatched notifications under the outcome's ids.
-    unmatched: Vec<StoredNotifications>,
+    unmatched: Vec<UnmatchedTexts>,
 }
 
 /// Writes the outcome, the key's response, and the unmatched notifications under the ids that the outcome attaches.

@@ -20,7 +20,7 @@ pub const BASE_URL: &str = "https://pb-api.apolopay.app";
 
 /// A call that creates a preorder.
 #[derive(Debug)]
-pub struct Preorder<'a> {
+pub struct PreorderCall<'a> {
     /// The HTTP client.
     pub client: &'a HttpClient,
     /// The provider's base URL, without a trailing slash.
@@ -37,7 +37,7 @@ struct Body<'a> {
     metadata: &'a Object,
 }
 
-impl Gateway for Preorder<'_> {
+impl Gateway for PreorderCall<'_> {
     async fn create(&self, payment: &Payment, _attempt: u32) -> Result<Accepted, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(

@@ -47,7 +47,7 @@ pub struct Details {
 
 /// A call that creates an APM payment.
 #[derive(Debug)]
-pub struct ApmPayment<'a> {
+pub struct ApmPaymentCall<'a> {
     /// The HTTP client.
     pub client: &'a HttpClient,
     /// The provider's base URL, without a trailing slash.
@@ -87,7 +87,7 @@ struct Body<'a> {
     metadata: &'a Object,
 }
 
-impl ApmPayment<'_> {
+impl ApmPaymentCall<'_> {
     fn body(&self, payment: &Payment) -> Option<String> {
         let details = self.details;
         let body = Body {
@@ -110,7 +110,7 @@ impl ApmPayment<'_> {
     }
 }
 
-impl Gateway for ApmPayment<'_> {
+impl Gateway for ApmPaymentCall<'_> {
     async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
         let key = HeaderValue::from_str(&format!("{}-{attempt}", payment.id));
         let mut headers = authorization(&self.api_key)?;
