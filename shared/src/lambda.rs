@@ -83,7 +83,8 @@ async fn serve<F: Function>(function: &F) -> Result<(), lambda_runtime::Error> {
         })
     });
     let mut warm_up = pin!(function.warm_up());
-    // On a slow test machine the limit grows with the square, so that tests do not race the warm-up.
+    // With the tests' long time limits this one is a hundred times as long, so that the warm-up ends before the first
+    // invocation.
     let limit = WARM_UP_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT).pow(2);
     let is_warm = timeout(limit, &mut warm_up).await.is_ok();
     tracing::info!("ready");

@@ -280,7 +280,7 @@ impl StatusSource for FakeProvider {
 }
 
 fn unreachable() -> PollError {
-    CallError::NoResponse.into()
+    CallError::OutcomeUnknown.into()
 }
 
 fn out_of_turns() -> PollError {

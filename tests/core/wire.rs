@@ -194,7 +194,7 @@ async fn provider_call_is_not_retried_and_its_reply_is_limited() {
     assert_eq!(server.take().len(), 4);
     server.queue(503, "");
     let reply = client.post(&server.url, HeaderMap::new(), "{}".to_owned()).await;
-    assert_eq!(reply.map(|_| ()), Err(CallError::NoResponse));
+    assert_eq!(reply.map(|_| ()), Err(CallError::OutcomeUnknown));
     assert_eq!(server.take().len(), 1, "there is no retry");
 }
 

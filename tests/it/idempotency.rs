@@ -219,7 +219,7 @@ async fn twenty_concurrent_requests_make_one_call() {
 }
 
 #[tokio::test]
-async fn provider_refusal_is_replayed() {
+async fn provider_rejection_is_replayed() {
     for (provider, error) in [
         (Provider::Apolopay, "BAD_REQUEST"),
         (Provider::Finvypay, "INVALID_PAYMENT_METHOD"),

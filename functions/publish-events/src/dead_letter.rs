@@ -75,7 +75,7 @@ impl DeadLetterEntry {
             detail_type: self.detail_type,
             time: Timestamp::parse_rfc3339(&self.time)?,
             detail: Redacted::new(self.detail.get().to_owned()),
-            reached: None,
+            status_change: None,
         })
     }
 }

@@ -87,8 +87,8 @@ impl EventBus {
 /// Logs and counts a published event; once more if Lambda retries its batch.
 fn record_published(entry: &EventEntry) {
     tracing::info!(payment = %entry.payment_id, detail_type = entry.detail_type, "event published");
-    if let Some(reached) = entry.reached {
-        metrics::payment_published(reached.provider, reached.status, reached.age);
+    if let Some(change) = entry.status_change {
+        metrics::payment_published(change.provider, change.status, change.age);
     }
 }
 

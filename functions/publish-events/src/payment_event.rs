@@ -35,12 +35,12 @@ pub struct EventEntry {
     /// A JSON object. It holds the caller's metadata, so it must not be logged.
     pub detail: Redacted<String>,
     /// The status change, for the metrics; `None` for `payment.attention` and for redriven events.
-    pub reached: Option<Reached>,
+    pub status_change: Option<StatusChange>,
 }
 
 /// A payment reached a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct StatusChange {
     /// The payment's provider.
     pub provider: Provider,
     /// The new status.
@@ -95,14 +95,14 @@ fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<Event
 
 /// A payment reaches each status once, so the status identifies the change in every later version.
 fn status_event(payment: &Payment) -> Result<EventEntry, Unpublishable> {
-    let reached = Reached {
+    let change = StatusChange {
         provider: payment.provider,
         status: payment.status,
         age: payment.updated_at.since(payment.created_at),
     };
     let entry = entry(payment, payment.status.name(), payment.status.name(), None)?;
     Ok(EventEntry {
-        reached: Some(reached),
+        status_change: Some(change),
         ..entry
     })
 }
@@ -136,7 +136,7 @@ fn entry(
         detail_type: format!("payment.{kind}"),
         time: payment.updated_at,
         detail: Redacted::new(serde_json::to_string(&detail).map_err(|_| Unpublishable)?),
-        reached: None,
+        status_change: None,
     })
 }
 

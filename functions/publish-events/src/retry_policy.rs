@@ -49,7 +49,7 @@ pub struct PublishResult {
 
 /// What to do after one call, by the indices of its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BatchPlan {
+pub struct CallPlan {
     /// Events for the dead-letter queue. Each is done once it is in the queue.
     pub dead_letters: Vec<(usize, Failure)>,
     /// The first event to retry, together with everything after it.
@@ -57,8 +57,8 @@ pub struct BatchPlan {
 }
 
 /// Plans what to do after one call, from the results of its events in the order of the stream.
-pub fn plan_batch(results: impl IntoIterator<Item = PublishResult>) -> BatchPlan {
-    let mut plan = BatchPlan::default();
+pub fn plan_after_call(results: impl IntoIterator<Item = PublishResult>) -> CallPlan {
+    let mut plan = CallPlan::default();
     for (index, PublishResult { outcome, age }) in results.into_iter().enumerate() {
         match outcome {
             Ok(()) => {}

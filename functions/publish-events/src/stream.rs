@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::dead_letter::{DeadLetterMessage, DeadLetterQueue, SendError};
 use crate::event_bus::EventBus;
 use crate::payment_event::{self, EventEntry};
-use crate::retry_policy::{Failure, PublishResult, events_for_next_call, plan_batch};
+use crate::retry_policy::{Failure, PublishResult, events_for_next_call, plan_after_call};
 
 /// A record's position in the stream, and its time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -67,7 +67,7 @@ pub async fn publish<'a>(
             outcome,
             age: event.position.age(now),
         });
-        let plan = plan_batch(results);
+        let plan = plan_after_call(results);
         for (index, failure) in plan.dead_letters {
             if let Some(event) = attempted.get(index)
                 && event.send_to_dead_letters(dead_letters, &failure).await.is_err()

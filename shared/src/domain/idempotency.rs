@@ -14,8 +14,7 @@ use crate::domain::id::PaymentId;
 use crate::domain::json::Json;
 use crate::domain::time::Timestamp;
 
-/// How long a holder may work on a request: longer than a function can run (25 s), and shorter than the 60 s promised
-/// to callers.
+/// How long a holder may work on a request: longer than a function can run (25 s).
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// How long a key is kept. Callers are promised 24 hours.

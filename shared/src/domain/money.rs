@@ -89,7 +89,8 @@ pub struct Money {
 }
 
 impl Money {
-    /// The maximum number of decimals of an amount in any currency.
+    /// The maximum number of decimals of an amount in any currency, also one with three such as BHD: FinvyPay's API
+    /// takes two.
     const MAX_DECIMALS: u32 = 2;
     /// The maximum number of digits before the decimal point.
     const MAX_INTEGER_DIGITS: i64 = 9;

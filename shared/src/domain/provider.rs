@@ -83,7 +83,7 @@ const APOLOPAY: Capabilities = Capabilities {
     webhooks_may_omit_payment_id: false,
 };
 
-/// FinvyPay's response usually names an expiry time, and its general webhook names only the order.
+/// FinvyPay's response usually names an expiry time, and its general webhook names no payment id.
 const FINVYPAY: Capabilities = Capabilities {
     only_currency: None,
     shown_id: ShownId::PaymentId,

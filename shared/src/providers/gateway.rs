@@ -62,9 +62,10 @@ pub enum CallError {
         /// Provider ids in the response.
         references: Vec<Reference>,
     },
-    /// The connection failed, or an intermediary responded. It is unknown whether the provider received the request.
-    #[error("no response from the provider")]
-    NoResponse,
+    /// The connection failed, or the status says that the request may still be running. It is unknown whether the
+    /// provider processes it.
+    #[error("the outcome of the provider call is unknown")]
+    OutcomeUnknown,
     /// The time limit passed. It is unknown whether the provider received the request.
     #[error("the provider call timed out")]
     TimedOut,
@@ -83,7 +84,7 @@ impl CallError {
     pub fn provider_responded(&self) -> bool {
         match self {
             Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
-            Self::NoResponse | Self::TimedOut => false,
+            Self::OutcomeUnknown | Self::TimedOut => false,
         }
     }
 
@@ -94,7 +95,7 @@ impl CallError {
             Self::Throttled { .. } => Some("throttled"),
             Self::KeyRefused => Some("key_refused"),
             Self::Unusable { .. } => Some("unusable"),
-            Self::NoResponse => Some("no_response"),
+            Self::OutcomeUnknown => Some("no_response"),
             Self::TimedOut => Some("timeout"),
         }
     }

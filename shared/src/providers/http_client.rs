@@ -71,8 +71,8 @@ impl HttpClient {
     /// Posts a JSON body, once.
     ///
     /// # Errors
-    /// [`CallError`] for a timeout, a failed connection, throttling, a refused key, a 5xx status or an oversized
-    /// response.
+    /// [`CallError`] for a timeout, a failed connection, a status after which the request may still be running, throttling,
+    /// a refused key, another 5xx status or an oversized response.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
         let request = self
             .0
@@ -109,7 +109,8 @@ impl HttpClient {
 /// Checks that a response is the provider's own and concerns the request.
 ///
 /// # Errors
-/// [`CallError`] for throttling, a refused key, a 5xx status or a status of an intermediary.
+/// [`CallError`] for throttling, a refused key, a status after which the request may still be running, or another 5xx
+/// status.
 pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return Err(CallError::KeyRefused);
@@ -121,7 +122,7 @@ pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallE
         return Err(CallError::Throttled { retry_after: seconds });
     }
     if INDEFINITE.contains(&status) {
-        return Err(CallError::NoResponse);
+        return Err(CallError::OutcomeUnknown);
     }
     if status.is_server_error() {
         return Err(CallError::unusable("server error"));
@@ -133,7 +134,7 @@ fn failure(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::TimedOut
     } else {
-        CallError::NoResponse
+        CallError::OutcomeUnknown
     }
 }
 
@@ -155,10 +156,10 @@ impl Reply {
     /// # Errors
     /// [`CallError::Rejected`] for a 2xx or 4xx response with an error body, or for status 400 or 422 with any body;
     /// [`CallError::Unusable`] for any other response.
-    pub fn into_success(self, refusal: fn(&Object) -> Option<Refusal>) -> Result<Object, CallError> {
+    pub fn into_success(self, refusal: fn(&Object) -> Option<Rejection>) -> Result<Object, CallError> {
         let refusal = self.body.as_ref().and_then(refusal);
         match (self.body, refusal) {
-            (_, Some(Refusal(code))) if self.status.is_success() || self.status.is_client_error() => {
+            (_, Some(Rejection(code))) if self.status.is_success() || self.status.is_client_error() => {
                 Err(CallError::Rejected {
                     code,
                     references: Vec::new(),
@@ -178,7 +179,7 @@ impl Reply {
 
 /// An error body, with the provider's code if there is one.
 #[derive(Debug)]
-pub struct Refusal(pub Option<String>);
+pub struct Rejection(pub Option<String>);
 
 /// A header value with a secret, which `Debug` does not show. `None` if the secret has characters that are invalid in a
 /// header.

@@ -224,7 +224,7 @@ async fn failed_call_is_resumed_with_the_same_payment() {
         (unusable(&[]), 502, &[], 2),
         (unusable(&["p0"]), 502, &["p0"], 2),
         // The provider may have processed the call: repeat the same attempt, so that it returns the same payment.
-        (CallError::NoResponse, 502, &[], 1),
+        (CallError::OutcomeUnknown, 502, &[], 1),
         (CallError::TimedOut, 504, &[], 1),
     ] {
         let setup = Setup::new([Err(error.clone()), accepts(&["p"])]);

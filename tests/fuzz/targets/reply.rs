@@ -148,7 +148,7 @@ fn read(
         }
         CallError::Throttled { .. } => assert_eq!(status, 429),
         CallError::KeyRefused => assert!([401, 403].contains(&status.as_u16()), "{status}"),
-        CallError::NoResponse => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
+        CallError::OutcomeUnknown => assert!([408, 409, 425, 502, 503, 504].contains(&status.as_u16()), "{status}"),
         CallError::Unusable { references, .. } => {
             assert!(!is_not_about_payment, "{status}");
             assert_eq!(payment.add_references(references.clone(), NOW).status, Status::Creating);

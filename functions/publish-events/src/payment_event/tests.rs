@@ -139,12 +139,12 @@ fn event_detail_is_the_payment_view_with_metadata_version_and_event_id() {
         "numbers keep their stored digits"
     );
     assert_eq!((entries[0].payment_id, entries[0].time), (id, NOW));
-    let reached = Reached {
+    let change = StatusChange {
         provider: pending.provider,
         status: Status::Pending,
         age: Duration::ZERO,
     };
-    assert_eq!(entries[0].reached, Some(reached));
+    assert_eq!(entries[0].status_change, Some(change));
 
     let view = serde_json::to_value(PaymentView::current(&pending)).unwrap();
     let mut seen = detail(&entries[0]);
@@ -198,8 +198,8 @@ proptest! {
         let versions: Vec<_> = entries.iter().map(|entry| member(entry, "version").as_u64()).collect();
         prop_assert!(versions.is_sorted());
         let statuses: Vec<_> = entries.iter().filter(|entry| entry.detail_type != "payment.attention").collect();
-        let reached = statuses.last().map(|entry| entry.detail_type.clone());
-        prop_assert_eq!(reached, (payment.status > Status::Creating).then(|| format!("payment.{}", payment.status)));
+        let change = statuses.last().map(|entry| entry.detail_type.clone());
+        prop_assert_eq!(change, (payment.status > Status::Creating).then(|| format!("payment.{}", payment.status)));
 
         // A republished event has a higher version and the id of the original.
         payment.version += 1;

@@ -40,7 +40,7 @@ fn transient_failure_is_retried_until_the_window_ends_permanent_failure_is_dead_
         ),
     ];
     for (results, dead_letters, retry_from) in cases {
-        let plan = plan_batch(
+        let plan = plan_after_call(
             results
                 .iter()
                 .cloned()

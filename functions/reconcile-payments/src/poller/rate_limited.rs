@@ -132,9 +132,10 @@ impl<'a> RateLimitedPoller<'a> {
                 }
                 Err(error.into())
             }
-            CallError::Rejected { .. } | CallError::TimedOut | CallError::NoResponse | CallError::Unusable { .. } => {
-                Err(error.into())
-            }
+            CallError::Rejected { .. }
+            | CallError::TimedOut
+            | CallError::OutcomeUnknown
+            | CallError::Unusable { .. } => Err(error.into()),
         }
     }
 }

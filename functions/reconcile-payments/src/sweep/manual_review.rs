@@ -16,9 +16,10 @@ pub(super) struct Findings {
     pub provider: Provider,
     /// The payment's status after the check.
     pub status: Status,
-    /// Whether the payment could still be paid until the check expired it.
+    /// Whether the buyer could still pay just before this check's expiry step.
     pub was_payable: bool,
-    /// The provider's report. `None` if it could not be reached.
+    /// What the provider said: that it does not know the payment, a documented status, or an undocumented one. `None` if
+    /// polling failed, `Known` if there was no need to poll.
     pub heard: Option<Heard>,
     /// The time until the next check. `None` if this was the last.
     pub next_in: Option<Duration>,

@@ -5,7 +5,8 @@
 //! - At most one call to the provider is in flight for an idempotency key.
 //! - After a crash at any point, the same key, a webhook or the reconciler continues the payment.
 //! - Every provider id is attached to the payment before it is returned to the caller.
-//! - A final response never changes: every later request with the key gets it, also one that lost its lease meanwhile.
+//! - A final response never changes. Every later request with the key gets it, and so does an earlier one that lost its
+//!   lease.
 //! - Rotating the key to the provider fails no request.
 //! - If quotes are required, no payment begins without a valid quote for exactly this payment.
 
@@ -70,9 +71,10 @@ pub async fn warm_up<S: SecretSource>(
     tokio::join!(store.warm_up(), keys.warm_up(now), quotes, provider);
 }
 
-/// Creates the payment `intent` at its provider, or continues the payment that its idempotency key belongs to.
+/// Creates the payment `intent` at its provider, or continues the payment that its idempotency key belongs to. Returns
+/// the final response, which may be a rejection.
 ///
-/// `gateway` is called with the id of the payment that is really created: after a take-over that is the key's payment,
+/// `make_gateway` is called with the id of the payment that is really created: after a take-over that is the key's payment,
 /// not `intent`.
 ///
 /// Nothing is stored without the key to the provider or, if quotes are required, without a quote for exactly this
@@ -81,14 +83,14 @@ pub async fn warm_up<S: SecretSource>(
 /// is refused, and repeating it returns the other's response.
 ///
 /// # Errors
-/// The [`Problem`] to respond with. It has the payment's id once the intent is stored.
+/// The [`Problem`] to respond with. A 502, 503 or 504 has the payment's id once the intent is known to be stored.
 pub async fn create<G: Gateway, S: SecretSource>(
     store: &Store,
     keys: &SecretCache<ApiKey, S>,
     intent: Payment,
     idempotency: Option<&IdempotentRequest>,
     quote: Option<QuoteCheck<'_>>,
-    gateway: impl Fn(PaymentId, ApiKey) -> G,
+    make_gateway: impl Fn(PaymentId, ApiKey) -> G,
 ) -> Result<Creation, Problem> {
     // Boxed: the compiler cannot lay out a future that is nested any deeper.
     let (key, validity) = Box::pin(check_preconditions(keys, quote, &intent)).await?;
@@ -103,7 +105,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
         NextStep::NoCallNeeded(payment, lease) => (payment, Some(lease), None),
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
-            let result = call_provider(keys, &key, gateway, &payment, attempt).await;
+            let result = call_provider(keys, &key, make_gateway, &payment, attempt).await;
             (payment, lease, Some(result))
         }
     };

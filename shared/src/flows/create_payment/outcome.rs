@@ -50,7 +50,7 @@ pub(super) async fn store_outcome(
         CallError::Unusable { .. }
         | CallError::Throttled { .. }
         | CallError::KeyRefused
-        | CallError::NoResponse
+        | CallError::OutcomeUnknown
         | CallError::TimedOut => {}
     }
     if let Some(lease) = &lease
@@ -67,7 +67,7 @@ pub(super) async fn store_outcome(
             }
         }
         CallError::TimedOut => Problem::provider_timeout(id),
-        CallError::KeyRefused | CallError::NoResponse | CallError::Unusable { .. } | CallError::Rejected { .. } => {
+        CallError::KeyRefused | CallError::OutcomeUnknown | CallError::Unusable { .. } | CallError::Rejected { .. } => {
             Problem::provider_error(id)
         }
     })

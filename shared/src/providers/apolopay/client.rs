@@ -13,7 +13,7 @@ use crate::domain::money::Amount;
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Refusal, Reply, secret_header, shown_code};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, secret_header, shown_code};
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";
@@ -89,9 +89,9 @@ fn process_id(body: &Object) -> Option<Reference> {
 }
 
 /// Recognises NestJS's error format: `statusCode`, `error`, and `message` as a string or an array of strings.
-fn refusal(body: &Object) -> Option<Refusal> {
+fn refusal(body: &Object) -> Option<Rejection> {
     let is_error = body.get("statusCode").is_some() || body.get("message").is_some();
-    is_error.then(|| Refusal(body.str("code").or_else(|| body.str("error")).and_then(shown_code)))
+    is_error.then(|| Rejection(body.str("code").or_else(|| body.str("error")).and_then(shown_code)))
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn error_body_is_a_refusal_with_its_code() {
-        let code = |text: &str| refusal(&object(text)).map(|Refusal(code)| code);
+        let code = |text: &str| refusal(&object(text)).map(|Rejection(code)| code);
         assert_eq!(
             code(r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#),
             Some(None)

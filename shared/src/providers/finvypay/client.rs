@@ -18,7 +18,7 @@ use crate::domain::redacted::Redacted;
 use crate::domain::time::Timestamp;
 use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Refusal, Reply, is_web_page, secret_header, shown_code};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, is_web_page, secret_header, shown_code};
 use crate::providers::notification::read_amount;
 
 /// The base URL of the real provider.
@@ -133,12 +133,12 @@ pub(super) fn authorization(api_key: &SecretString) -> Result<HeaderMap, CallErr
 }
 
 /// Recognises an error body: `{"success":false,"error":{"code":…}}`, or only a `message`.
-fn refusal(body: &Object) -> Option<Refusal> {
+fn refusal(body: &Object) -> Option<Rejection> {
     let error = body.get("error").and_then(Json::as_object);
     let success = body.get("success");
     let is_only_message = success.is_none() && body.get("message").is_some() && body.get("data").is_none();
     let is_refusal = error.is_some() || is_only_message || success.is_some_and(|success| *success != Json::Bool(true));
-    is_refusal.then(|| Refusal(error.and_then(|error| error.str("code")).and_then(shown_code)))
+    is_refusal.then(|| Rejection(error.and_then(|error| error.str("code")).and_then(shown_code)))
 }
 
 /// Reads FinvyPay's response to the creation of `payment`.

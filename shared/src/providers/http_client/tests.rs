@@ -24,15 +24,15 @@ fn status_of_a_response_is_classified_alike_for_every_provider() {
         (422, Ok(())),
         (401, Err(CallError::KeyRefused)),
         (403, Err(CallError::KeyRefused)),
-        (408, Err(CallError::NoResponse)),
-        (409, Err(CallError::NoResponse)),
-        (425, Err(CallError::NoResponse)),
+        (408, Err(CallError::OutcomeUnknown)),
+        (409, Err(CallError::OutcomeUnknown)),
+        (425, Err(CallError::OutcomeUnknown)),
         (429, Err(throttled(None))),
         (500, Err(unusable.clone())),
         (501, Err(unusable.clone())),
-        (502, Err(CallError::NoResponse)),
-        (503, Err(CallError::NoResponse)),
-        (504, Err(CallError::NoResponse)),
+        (502, Err(CallError::OutcomeUnknown)),
+        (503, Err(CallError::OutcomeUnknown)),
+        (504, Err(CallError::OutcomeUnknown)),
         (599, Err(unusable)),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
@@ -52,7 +52,7 @@ fn provider_responded_unless_response_is_missing() {
         (throttled(None), true, Some("throttled")),
         (CallError::KeyRefused, true, Some("key_refused")),
         (CallError::unusable("undocumented response"), true, Some("unusable")),
-        (CallError::NoResponse, false, Some("no_response")),
+        (CallError::OutcomeUnknown, false, Some("no_response")),
         (CallError::TimedOut, false, Some("timeout")),
     ] {
         assert_eq!(
@@ -67,7 +67,7 @@ fn provider_responded_unless_response_is_missing() {
 fn status_and_body_together_decide_the_result() {
     let refusal = |body: &Object| {
         let code = body.get("refused").and_then(Json::as_str);
-        code.map(|code| Refusal(Some(code.to_owned())))
+        code.map(|code| Rejection(Some(code.to_owned())))
     };
     let unusable = CallError::unusable("undocumented response");
     for (status, body, expected) in [
