@@ -58,7 +58,7 @@ impl GetPayment {
             Problem::unavailable()
         })?;
         let payment = payment.ok_or_else(Problem::no_such_payment)?;
-        let body = response::to_json(&PaymentView::current(&payment));
+        let body = response::to_json(&PaymentView::for_get(&payment));
         Ok(response::response(StatusCode::OK, response::JSON, body))
     }
 }

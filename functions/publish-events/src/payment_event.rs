@@ -127,7 +127,7 @@ fn entry(
     let detail = Detail {
         event_id: &format!("{}:{change}", payment.id),
         version: payment.version,
-        payment: PaymentView::current(payment),
+        payment: PaymentView::for_get(payment),
         metadata,
         attention,
     };

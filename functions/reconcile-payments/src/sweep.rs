@@ -39,7 +39,7 @@ enum CheckResult {
     /// The provider could not be polled, or not about all of the item. It is due again a minute later, after the
     /// others.
     RetryAfterOthers,
-    /// No turn was left to begin polling. The item stays due at its old time, so the next run begins with it.
+    /// No turn (call slot) was left to begin polling. The item stays due at its old time, so the next run begins with it.
     Postponed,
 }
 
@@ -59,7 +59,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// it did not use.
     ///
     /// # Errors
-    /// [`StoreError`] if the due index cannot be read. An item that fails is counted in the report and stays due.
+    /// [`StoreError`] if the due index cannot be read. An item that fails is counted in
+    /// the report and is due again when its reservation ends.
     pub async fn run(mut self, time: Duration) -> Result<(Report, S), StoreError> {
         let start = Instant::now();
         let total: u32 = Queue::all().map(Queue::share).sum();
@@ -76,7 +77,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         loop {
             let mut done = 0_u32;
             let batch = self.store.due(queue, self.now, BATCH).await?;
-            let is_complete = batch.len() < usize::from(BATCH);
+            let is_last_batch = batch.len() < usize::from(BATCH);
             for due in &batch {
                 self.report.note_lag(self.now.since(due.at));
             }
@@ -95,8 +96,9 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                     }
                 }
             }
-            // If nothing was done, the rest belongs to another run or the next one, or the index is not up to date yet.
-            if is_complete || done == 0 {
+            // If nothing was done, reading again would return the same items: another run has reserved them, they are left
+            // for the next run, or the index is stale.
+            if is_last_batch || done == 0 {
                 return Ok(());
             }
         }

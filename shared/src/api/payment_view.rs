@@ -40,7 +40,7 @@ pub struct PaymentView<'a> {
 
 impl<'a> PaymentView<'a> {
     /// The response of `GET /payments/{id}`. Has the checkout session while the payment is payable.
-    pub fn current(payment: &'a Payment) -> Self {
+    pub fn for_get(payment: &'a Payment) -> Self {
         let checkout_session = payment
             .checkout_session
             .as_ref()
@@ -78,7 +78,7 @@ impl<'a> PaymentView<'a> {
             },
             payment_method: payment.payment_method.as_deref(),
             updated_at: None,
-            ..Self::current(payment)
+            ..Self::for_get(payment)
         }
     }
 }

@@ -248,7 +248,7 @@ impl Problem {
         }
     }
 
-    /// 502: the provider failed, or refused our account.
+    /// 502: the provider failed, or refused our key.
     pub fn provider_error(payment: PaymentId) -> Self {
         let detail = "The payment provider gave no usable response. Try again with the same Idempotency-Key.";
         Self {
@@ -263,7 +263,7 @@ impl Problem {
         Self::new(Code::Unavailable, detail).retry_after(5)
     }
 
-    /// The problem with the id of the payment, whose intent is stored.
+    /// Adds the id of the payment. Use it only once the intent is stored.
     #[must_use]
     pub fn for_payment(self, payment: PaymentId) -> Self {
         Self {
@@ -272,7 +272,7 @@ impl Problem {
         }
     }
 
-    /// The problem with another `Retry-After`, in seconds: from 1 to 300.
+    /// Sets `Retry-After`, in seconds, limited to 1 to 300.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         Self {
@@ -281,7 +281,7 @@ impl Problem {
         }
     }
 
-    /// 504: the provider did not respond in time. The payment stays `creating`.
+    /// 504: the provider did not respond in time. The call changes no status.
     pub fn provider_timeout(payment: PaymentId) -> Self {
         let detail =
             "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key.";

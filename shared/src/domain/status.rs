@@ -1,7 +1,7 @@
 //! The statuses of a payment and their order.
 //!
-//! Guarantee: a payment has the status of the highest rank that any verified fact about it implies. The *join* of two
-//! statuses is the one of higher rank. [`Status::join`] is commutative, associative and idempotent, so neither the
+//! Guarantee: a payment has the status of the highest rank that any verified fact about it, the provider's response to
+//! the create call, or our own clock has reached. The *join* of two statuses is the one of higher rank. [`Status::join`] is commutative, associative and idempotent, so neither the
 //! order nor the repetition of facts matters.
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub enum Status {
     Creating,
     /// The provider accepted the payment.
     Pending,
-    /// The payment expired by our clock. Not final: any verified fact but `pending` overrides it.
+    /// The payment expired by our clock. Not final: any fact that implies a higher status overrides it.
     Expired,
     /// The buyer's bank authorized the payment. Not paid yet.
     Authorized,

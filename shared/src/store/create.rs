@@ -16,7 +16,7 @@ use crate::platform::failpoint::ExternalCall;
 /// The result of storing an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InsertResult {
-    /// It is stored, with a lease on its key that permits the call to the provider.
+    /// It is stored. If it has a key, the caller now holds the lease that permits the call to the provider.
     Inserted,
     /// Nothing was stored: its key is in use.
     KeyInUse(KeyRecord),
@@ -29,11 +29,11 @@ enum Step {
 }
 
 impl Store {
-    /// Stores an intent together with its key, before the provider is called. One round trip.
+    /// Stores an intent, together with its key if it has one, before the provider is called. One round trip.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be written. Whether the intent was stored is then unknown. It is harmless
-    /// without the call to the provider.
+    /// [`StoreError`] if the table cannot be written. Whether the intent was stored is then unknown. A stored
+    /// intent is harmless without the call to the provider.
     pub async fn insert_payment(
         &self,
         payment: &Payment,

@@ -146,7 +146,7 @@ fn event_detail_is_the_payment_view_with_metadata_version_and_event_id() {
     };
     assert_eq!(entries[0].status_change, Some(change));
 
-    let view = serde_json::to_value(PaymentView::current(&pending)).unwrap();
+    let view = serde_json::to_value(PaymentView::for_get(&pending)).unwrap();
     let mut seen = detail(&entries[0]);
     for own in ["eventId", "version", "metadata"] {
         seen.as_object_mut().unwrap().remove(own);
