@@ -75,6 +75,7 @@ impl DeadLetterEntry {
             detail_type: self.detail_type,
             time: Timestamp::parse_rfc3339(&self.time)?,
             detail: Redacted::new(self.detail.get().to_owned()),
+            // Only for the metrics, which do not count a redriven event again.
             status_change: None,
         })
     }

@@ -1,13 +1,13 @@
 //! Exact decimal numbers.
 //!
 //! Guarantee: numbers are compared by value (`2.500`, `25e-1` and `2.5` are equal), never pass through a float, and are
-//! never rounded.
+//! never rounded. The exponent alone has a limit, which no amount reaches.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// An exact decimal number of any size. It is normalised, so equal values compare equal.
+/// An exact decimal number. It is normalised, so equal values compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
     negative: bool,
@@ -18,8 +18,8 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// Bound of the exponent in both directions. Larger exponents are reduced to it: such numbers are no amounts
-    /// anyway, and must still be written and read back unchanged.
+    /// Limit of the exponent in both directions. `parse` clamps the exponent to it, so that every `Decimal` can be written
+    /// and read back. No amount is that large or that small.
     const MAX_EXPONENT: i64 = 1_000_000_000_000;
 
     /// Reads a number in JSON's grammar (RFC 8259, section 6). `None` if the text is anything else.
@@ -79,7 +79,7 @@ impl Decimal {
         digits.parse::<u64>().ok()?.checked_mul(10_u64.checked_pow(zeros)?)
     }
 
-    /// The number of digits before the decimal point; zero or less for a number below one.
+    /// The number of digits before the decimal point; zero or less for an absolute value below one.
     pub fn integer_digits(&self) -> i64 {
         i64::try_from(self.digits.len())
             .unwrap_or(i64::MAX)

@@ -3,7 +3,7 @@
 //! A quote is a JWT (RFC 7519) with the claims `orderId`, `amount` (a decimal in a string), `currency` and `exp`.
 //!
 //! Guarantees:
-//! - The algorithm is HS256, whatever the token's header says: no other is linked.
+//! - Only HS256 is accepted and linked. A token that names another algorithm is refused.
 //! - Claims are read only after the signature has verified, and strictly: no duplicates, no floating point.
 //! - Without the key no quote is valid.
 //! - Tokens and keys never appear in `Debug` output, errors or logs.
