@@ -122,7 +122,7 @@ impl<S: StatusSource> PollSession<S> {
     ///
     /// # Errors
     /// [`PollError::OutOfTurns`] or [`PollError::ProviderRefusesAll`] if it has.
-    pub fn error_if_stopped(&self) -> Result<(), PollError> {
+    pub fn check_may_poll(&self) -> Result<(), PollError> {
         self.silence.map_or(Ok(()), |silence| Err(silence.into()))
     }
 

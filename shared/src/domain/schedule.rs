@@ -7,8 +7,8 @@
 //! |---|---|
 //! | unpaid, provider without status query (ApoloPay) | once, when it expires |
 //! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days; also when it expires |
-//! | the same, but rejected without a provider id | the same until it would have expired; if the provider cannot be polled then, until it can be, for at most eight days |
-//! | the same, but authorized | the same for thirty days |
+//! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
+//! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
 //! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
 //! | unmatched notification | after one minute, five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
@@ -147,7 +147,7 @@ pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestam
     }
 }
 
-/// Time of the check after one at `now` that polled the provider incompletely or not at all: in the next run, after the
+/// Time of the retry if the check at `now` could not finish polling the provider. The next run retries it, after the
 /// items that this run did not reach.
 pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)

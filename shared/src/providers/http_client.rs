@@ -190,7 +190,7 @@ pub fn secret_header(prefix: &str, secret: &SecretString) -> Option<HeaderValue>
 }
 
 /// A provider's error code, if it is safe to show: at most 64 ASCII letters, digits, `_`, `-` and `.`.
-pub fn shown_code(code: &str) -> Option<String> {
+pub fn code_if_safe_to_show(code: &str) -> Option<String> {
     let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
     ((1..=64).contains(&code.len()) && code.chars().all(is_code)).then(|| code.to_owned())
 }

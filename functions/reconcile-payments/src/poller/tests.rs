@@ -40,23 +40,23 @@ async fn session_after(failure: fn() -> PollError) -> PollSession<Failing> {
 async fn session_out_of_turns_polls_again_in_next_queue() {
     let mut session = session_after(|| PollError::OutOfTurns).await;
     assert!(session.is_out_of_turns() && !session.has_used_turns());
-    assert!(matches!(session.error_if_stopped(), Err(PollError::OutOfTurns)));
+    assert!(matches!(session.check_may_poll(), Err(PollError::OutOfTurns)));
     session.begin_queue(Instant::now());
-    assert!(session.error_if_stopped().is_ok());
+    assert!(session.check_may_poll().is_ok());
 }
 
 #[tokio::test]
 async fn session_with_closed_provider_stays_closed() {
     let mut session = session_after(|| PollError::ProviderRefusesAll).await;
     session.begin_queue(Instant::now());
-    assert!(matches!(session.error_if_stopped(), Err(PollError::ProviderRefusesAll)));
+    assert!(matches!(session.check_may_poll(), Err(PollError::ProviderRefusesAll)));
     assert!(!session.is_out_of_turns());
 }
 
 #[tokio::test]
 async fn failed_call_uses_a_turn_and_polling_goes_on() {
     let mut session = session_after(|| CallError::OutcomeUnknown.into()).await;
-    assert!(session.has_used_turns() && session.error_if_stopped().is_ok());
+    assert!(session.has_used_turns() && session.check_may_poll().is_ok());
     session.begin_item();
     assert!(!session.has_used_turns());
 }

@@ -69,7 +69,7 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// provider's response attaches its ids to the payment. The same commit moves the notifications stored under those
     /// ids to that payment.
     async fn poll_candidates(&mut self, lookup_key: &str, unmatched: &UnmatchedNotifications) -> Result<(), PollError> {
-        self.poller.error_if_stopped()?;
+        self.poller.check_may_poll()?;
         let ids: BTreeSet<&Reference> = unmatched
             .notifications
             .iter()

@@ -33,9 +33,9 @@ impl Heard {
 }
 
 impl<S: StatusSource> Sweep<'_, S> {
-    /// Polls the provider by each id of a payment and, unless money has moved by then, by its order.
+    /// Polls the provider by each id of a payment and, unless money has come by then, by its order.
     pub(super) async fn poll_payment(&mut self, payment: &Payment) -> Result<Heard, PollError> {
-        self.poller.error_if_stopped()?;
+        self.poller.check_may_poll()?;
         let mut heard = Heard::Nothing;
         let mut failure = None;
         for id in ids_to_poll(payment) {
@@ -51,8 +51,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
         // The buyer may have given up under one id and paid under another, which only the order's list shows.
         let current = self.store.payment(payment.id).await?;
-        let has_moved_money = current.is_some_and(|payment| payment.status >= Status::Review);
-        if let (false, Some(order_id)) = (has_moved_money, &payment.order_id) {
+        let has_money_come = current.is_some_and(|payment| payment.status >= Status::Review);
+        if let (false, Some(order_id)) = (has_money_come, &payment.order_id) {
             match self.poller.transactions(order_id).await {
                 Ok(notifications) => {
                     for notification in notifications {
@@ -77,7 +77,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             }
             Some(_) => Ok(Heard::Nothing),
             None => {
-                // Money of an unknown payment is stored as that of a webhook is. Any other report can be polled again.
+                // Store money of an unknown payment as unmatched, as for a webhook. Drop any other report: the next poll
+                // returns it again.
                 if notification.fact.outcome == Outcome::Completed {
                     let result = record_notification(self.store, notification, self.time()).await?;
                     if result == RecordResult::Unmatched {

@@ -129,6 +129,7 @@ impl<T: SecretValue, S: SecretSource> SecretCache<T, S> {
     }
 
     async fn fetch(&self, now: Timestamp) -> Result<Arc<T>, SecretError> {
+        // The previous version is fetched only if the current one was created after this time.
         let previous_since = T::PREVIOUS_VALID_FOR.map(|valid_for| now.minus(valid_for));
         let versions = self.source.fetch(previous_since).await?;
         T::from_versions(&versions, self.member).map(Arc::new)
@@ -143,7 +144,7 @@ impl<T: SecretValue, S: SecretSource> SecretCache<T, S> {
     /// Caches the result of a fetch. If it failed, logs it and keeps the stale secret for a while.
     fn cache_result(&self, result: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
         self.with_state(|state| {
-            // The result of the last fetch counts until the next refresh may be forced.
+            // Until the next refresh may be forced, `force_refresh` reports the result of the last fetch, forced or not.
             if let Some((_, failure)) = &mut state.last_forced {
                 *failure = result.as_ref().err().cloned();
             }

@@ -13,7 +13,7 @@ use crate::domain::money::Amount;
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Rejection, Reply, secret_header, shown_code};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, code_if_safe_to_show, secret_header};
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";
@@ -91,7 +91,13 @@ fn process_id(body: &Object) -> Option<Reference> {
 /// Recognises NestJS's error format: `statusCode`, `error`, and `message` as a string or an array of strings.
 fn refusal(body: &Object) -> Option<Rejection> {
     let is_error = body.get("statusCode").is_some() || body.get("message").is_some();
-    is_error.then(|| Rejection(body.str("code").or_else(|| body.str("error")).and_then(shown_code)))
+    is_error.then(|| {
+        Rejection(
+            body.str("code")
+                .or_else(|| body.str("error"))
+                .and_then(code_if_safe_to_show),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::domain::redacted::Redacted;
 use crate::domain::time::Timestamp;
 use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Rejection, Reply, is_web_page, secret_header, shown_code};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, code_if_safe_to_show, is_web_page, secret_header};
 use crate::providers::notification::read_amount;
 
 /// The base URL of the real provider.
@@ -138,7 +138,7 @@ fn refusal(body: &Object) -> Option<Rejection> {
     let success = body.get("success");
     let is_only_message = success.is_none() && body.get("message").is_some() && body.get("data").is_none();
     let is_refusal = error.is_some() || is_only_message || success.is_some_and(|success| *success != Json::Bool(true));
-    is_refusal.then(|| Rejection(error.and_then(|error| error.str("code")).and_then(shown_code)))
+    is_refusal.then(|| Rejection(error.and_then(|error| error.str("code")).and_then(code_if_safe_to_show)))
 }
 
 /// Reads FinvyPay's response to the creation of `payment`.
@@ -174,7 +174,7 @@ pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallEr
     let mut statuses = [body.str("status"), data.str("status")].into_iter().flatten();
     if let Some(name) = statuses.find(is_failure) {
         return Err(CallError::Rejected {
-            code: shown_code(name),
+            code: code_if_safe_to_show(name),
             references,
         });
     }
