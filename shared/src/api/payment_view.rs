@@ -65,7 +65,7 @@ impl<'a> PaymentView<'a> {
         }
     }
 
-    /// The response of the creating functions. Like [`Self::current`], but with `paymentMethod` and the provider's
+    /// The response of the creating functions. Like [`Self::for_get`], but with `paymentMethod` and the provider's
     /// `paymentId`, and without `updatedAt`.
     pub fn created(payment: &'a Payment) -> Self {
         Self {
