@@ -158,7 +158,7 @@ fn read(
     // Errors are logged, so they have only fixed texts.
     let text = error.to_string();
     assert!(
-        text.len() < 100 && text.starts_with("the provider") || text.starts_with("no response"),
+        text.len() < 100 && text.starts_with("the provider") || text.starts_with("the outcome of the provider call"),
         "{text}"
     );
     None
