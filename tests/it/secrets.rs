@@ -22,8 +22,8 @@ fn value(webhook_secret: &str) -> Value {
     json!({ "apiKey": "k", "webhookSecret": webhook_secret })
 }
 
-/// A webhook-handler with its own FinvyPay secret. It keeps the long AWS timeouts of tests, so that a busy machine does not
-/// fail a call without a fault.
+/// A webhook-handler with its own FinvyPay secret. It keeps the long AWS timeouts of tests, so that a busy machine does
+/// not fail a call without a fault.
 struct Handler {
     secret: String,
     proxy: AwsProxy,

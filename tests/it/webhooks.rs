@@ -201,7 +201,8 @@ async fn body_over_256_kib_is_refused() {
     }
 }
 
-/// Every kind of bad signature ([`vulnerabilities`](crate::vulnerabilities) has the missing one), for a body that would complete a payment.
+/// Every kind of bad signature ([`vulnerabilities`](crate::vulnerabilities) has the missing one), for a body that would
+/// complete a payment.
 fn bad_signatures(provider: Provider, body: &str) -> Vec<Vec<(&'static str, String)>> {
     let right = sign(SECRET, body.as_bytes());
     let first_changed = format!("{}{}", if right.starts_with('0') { '1' } else { '0' }, &right[1..]);

@@ -1,8 +1,8 @@
 //! Reconciles payments on a schedule, so that a lost webhook does no harm, and carries out an operator's commands.
 //!
 //! Guarantees: a run writes what a webhook would have written, under the same conditions. It may be late, run twice at
-//! once, or die halfway. It reads only what is due, never the whole table. It ends in time, and the next run goes on. All
-//! runs together call FinvyPay at most 80 times a minute.
+//! once, or die halfway. It reads only what is due, never the whole table. It ends in time, and the next run goes on.
+//! All runs together call FinvyPay at most 80 times a minute.
 //!
 //! | module | holds |
 //! |---|---|

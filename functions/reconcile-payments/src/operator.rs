@@ -1,5 +1,5 @@
-//! An operator's commands: *complete* a payment that was paid, although its provider did not report it or the money does
-//! not match; *close* one in review.
+//! An operator's commands: *complete* a payment that was paid, although its provider did not report it or the money
+//! does not match; *close* one in review.
 //!
 //! Guarantees: a command changes one payment, with the operator's fact in its ledger, or nothing. Repeating it changes
 //! nothing. IAM decides who may send commands, since they are invocations of the function.
@@ -161,8 +161,8 @@ async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Command
 
 /// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
 fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str) -> Fact {
-    // If the provider has transactions, we take a reference for a transaction's id, unless it is the payment id that the
-    // provider gave at creation.
+    // If the provider has transactions, we take a reference for a transaction's id, unless it is the payment id that
+    // the provider gave at creation.
     let is_checkout_id = |id: &Reference| {
         let session = payment.checkout_session.as_ref();
         session.is_some_and(|session| session.reference == *id)

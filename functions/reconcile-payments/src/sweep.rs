@@ -39,7 +39,8 @@ enum CheckResult {
     /// The provider could not be polled, or not about all of the item. It is due again a minute later, after the
     /// others.
     RetryAfterOthers,
-    /// No turn (call slot) was left to begin polling. The item stays due at its old time, so the next run begins with it.
+    /// No turn (call slot) was left to begin polling. The item stays due at its old time, so the next run begins with
+    /// it.
     Postponed,
 }
 
@@ -59,8 +60,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// it did not use.
     ///
     /// # Errors
-    /// [`StoreError`] if the due index cannot be read. An item that fails is counted in
-    /// the report and is due again when its reservation ends.
+    /// [`StoreError`] if the due index cannot be read. An item that fails is counted in the report and is due again
+    /// when its reservation ends.
     pub async fn run(mut self, time: Duration) -> Result<(Report, S), StoreError> {
         let start = Instant::now();
         let total: u32 = Queue::all().map(Queue::share).sum();
@@ -96,8 +97,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                     }
                 }
             }
-            // If nothing was done, reading again would return the same items: another run has reserved them, they are left
-            // for the next run, or the index is stale.
+            // If nothing was done, reading again would return the same items: another run has reserved them, they are
+            // left for the next run, or the index is stale.
             if is_last_batch || done == 0 {
                 return Ok(());
             }

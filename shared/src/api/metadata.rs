@@ -15,8 +15,9 @@ const MAX_BYTES: usize = 10_000;
 /// Maximum nesting of arrays and objects. A webhook nests the metadata some levels deeper and must stay readable.
 const MAX_DEPTH: usize = 32;
 
-/// Metadata as sent to the provider. Adds our payment id to `provider_metadata`: the caller's metadata, with the members
-/// that the function adds for this provider (`orderId` and `customerEmail` at ApoloPay). May hold personal data.
+/// Metadata as sent to the provider. Adds our payment id to `provider_metadata`: the caller's metadata, with the
+/// members that the function adds for this provider (`orderId` and `customerEmail` at ApoloPay). May hold personal
+/// data.
 pub fn with_payment_id(provider_metadata: &Object, id: PaymentId) -> Redacted<Object> {
     let mut metadata = provider_metadata.clone();
     metadata.set(PAYMENT_ID_MEMBER, Json::String(id.to_string()));

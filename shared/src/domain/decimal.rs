@@ -18,8 +18,8 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// Limit of the exponent in both directions. `parse` clamps the exponent to it, so that every `Decimal` can be written
-    /// and read back. No amount is that large or that small.
+    /// Limit of the exponent in both directions. `parse` clamps the exponent to it, so that every `Decimal` can be
+    /// written and read back. No amount is that large or that small.
     const MAX_EXPONENT: i64 = 1_000_000_000_000;
 
     /// Reads a number in JSON's grammar (RFC 8259, section 6). `None` if the text is anything else.

@@ -1,8 +1,9 @@
 //! The statuses of a payment and their order.
 //!
 //! Guarantee: a payment has the status of the highest rank that any verified fact about it, the provider's response to
-//! the create call, or our own clock has reached. The *join* of two statuses is the one of higher rank. [`Status::join`] is commutative, associative and idempotent, so neither the
-//! order nor the repetition of facts matters.
+//! the create call, or our own clock has reached. The *join* of two statuses is the one of higher rank.
+//! [`Status::join`] is commutative, associative and idempotent, so neither the order nor the repetition of facts
+//! matters.
 
 use serde::{Deserialize, Serialize};
 

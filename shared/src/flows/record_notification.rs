@@ -3,13 +3,13 @@
 //! Guarantees: once [`record_notification`] returns without an error, the fact is stored durably, in its payment's
 //! ledger or as unmatched. Repeating a notification, in any order with others, ends in the same status.
 //!
-//! A fact belongs to the first of these that exists:
-//! 1. the payment that owns one of the fact's provider ids, whatever the metadata says;
-//! 2. the payment whose id is in the metadata;
+//! A notification belongs to the first of these that exists:
+//! 1. the payment that owns one of its provider ids, whatever the metadata says;
+//! 2. the payment whose id is in its metadata;
 //! 3. the only payment of its order, if the provider's webhooks may omit our payment id.
 //!
-//! So the order decides for a fact without any id, and for one whose ids are all unknown: FinvyPay's general webhook
-//! carries a transaction id that nobody knows yet.
+//! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
+//! general webhook is the usual case: its transaction id is new to us.
 
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;

@@ -71,8 +71,8 @@ impl HttpClient {
     /// Posts a JSON body, once.
     ///
     /// # Errors
-    /// [`CallError`] for a timeout, a failed connection, a status after which the request may still be running, throttling,
-    /// a refused key, another 5xx status or an oversized response.
+    /// [`CallError`] for a timeout, a failed connection, a status after which the request may still be running,
+    /// throttling, a refused key, another 5xx status or an oversized response.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
         let request = self
             .0

@@ -97,8 +97,8 @@ impl Store {
 
     /// Writes one item under its condition. Returns the current item if the condition failed.
     ///
-    /// This is a transaction of one step, for two reasons: `run` retries contention, and the SDK's own retries reuse the
-    /// request's token. So a retry after a lost response does not fail on its own write.
+    /// This is a transaction of one step, for two reasons: `run` retries contention, and the SDK's own retries reuse
+    /// the request's token. So a retry after a lost response does not fail on its own write.
     pub(super) async fn write_alone(
         &self,
         call: ExternalCall,

@@ -26,8 +26,8 @@ async fn payment_authorized_at_last_check_needs_review() {
     assert!(shop.is_resolved(payment.id).await);
 }
 
-/// What is reported for manual review in forty days, each with its hour. There is a run each hour of the first day, then
-/// one a day.
+/// What is reported for manual review in forty days, each with its hour. There is a run each hour of the first day,
+/// then one a day.
 async fn matters_of_forty_days(shop: &Shop, provider: &FakeProvider) -> Vec<(u32, Matter, Option<PaymentId>)> {
     let mut all = Vec::new();
     for hour in (0..24).chain((1..40).map(|day| 24 * day)) {
@@ -37,8 +37,8 @@ async fn matters_of_forty_days(shop: &Shop, provider: &FakeProvider) -> Vec<(u32
     all
 }
 
-/// The order's list has two transactions without our ids. The order has two payments: one is known by its transaction, and
-/// the webhook of the other was lost.
+/// The order's list has two transactions without our ids. The order has two payments: one is known by its transaction,
+/// and the webhook of the other was lost.
 #[tokio::test]
 async fn listed_money_of_unknown_payment_is_stored_and_needs_review() {
     let shop = Shop::open();

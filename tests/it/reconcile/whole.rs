@@ -239,7 +239,8 @@ async fn refused_key_is_refreshed_for_the_next_run() {
     assert_eq!(shop.status(&created.str("id")).await, "completed");
 }
 
-/// For instance a firewall before the provider takes the order for an attack: 403 is about the order, not about our key.
+/// For instance a firewall before the provider takes the order for an attack: 403 is about the order, not about our
+/// key.
 #[tokio::test]
 async fn payment_whose_polls_are_refused_does_not_block_the_others() {
     let shop = Shop::open().await;

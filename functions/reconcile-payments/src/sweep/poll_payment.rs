@@ -77,8 +77,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             }
             Some(_) => Ok(Heard::Nothing),
             None => {
-                // Store money of an unknown payment as unmatched, as for a webhook. Drop any other report: the next poll
-                // returns it again.
+                // Store money of an unknown payment as unmatched, as for a webhook. Drop any other report: the next
+                // poll returns it again.
                 if notification.fact.outcome == Outcome::Completed {
                     let result = record_notification(self.store, notification, self.time()).await?;
                     if result == RecordResult::Unmatched {

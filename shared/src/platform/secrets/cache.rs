@@ -144,7 +144,8 @@ impl<T: SecretValue, S: SecretSource> SecretCache<T, S> {
     /// Caches the result of a fetch. If it failed, logs it and keeps the stale secret for a while.
     fn cache_result(&self, result: Result<Arc<T>, SecretError>, now: Timestamp) -> Result<Arc<T>, SecretError> {
         self.with_state(|state| {
-            // Until the next refresh may be forced, `force_refresh` reports the result of the last fetch, forced or not.
+            // Until the next refresh may be forced, `force_refresh` reports the result of the last fetch, forced or
+            // not.
             if let Some((_, failure)) = &mut state.last_forced {
                 *failure = result.as_ref().err().cloned();
             }

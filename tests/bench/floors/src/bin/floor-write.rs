@@ -1,5 +1,5 @@
-//! A function that makes only the one write of a webhook, a transaction over a payment's fact and its state, with the SDK
-//! only.
+//! A function that makes only the one write of a webhook, a transaction over a payment's fact and its state, with the
+//! SDK only.
 
 use std::env::var;
 
