@@ -36,7 +36,7 @@ use crate::platform::clock;
 use crate::platform::config::PROCESS_ENVIRONMENT;
 use crate::platform::metrics;
 use crate::platform::secrets::{ApiKey, SecretCache, SecretSource};
-use crate::providers::gateway::Gateway;
+use crate::providers::gateway::{Accepted, CallError, Gateway};
 use crate::store::{Store, StoreError};
 
 /// Time limit of storing the intent, and of storing the outcome. Together with the limits of the secrets and of the
@@ -74,8 +74,8 @@ pub async fn warm_up<S: SecretSource>(
 /// Creates the payment `intent` at its provider, or continues the payment that its idempotency key belongs to. Returns
 /// the final response, which may be a rejection.
 ///
-/// `make_gateway` is called with the id of the payment that is really created: after a take-over that is the key's payment,
-/// not `intent`.
+/// `make_gateway` is called with the id of the payment that is really created: after a take-over that is the key's
+/// payment, not `intent`.
 ///
 /// Nothing is stored without the key to the provider or, if quotes are required, without a quote for exactly this
 /// payment. An expired quote cannot begin a payment, but it continues one: then the idempotency key is looked up first,
@@ -97,21 +97,20 @@ pub async fn create<G: Gateway, S: SecretSource>(
     let store_limit = STORE_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT);
     let deadline = Instant::now() + store_limit;
     let step = store_intent_or_resume(store, intent, idempotency, validity, deadline).await?;
-    let (payment, lease, result) = match step {
-        NextStep::Replay(creation) => {
-            metrics::response_replayed();
-            return Ok(creation);
-        }
-        NextStep::NoCallNeeded(payment, lease) => (payment, Some(lease), None),
+    let store_in_time = async |payment: Payment, lease, result: Option<Result<Accepted, CallError>>| {
+        let id = payment.id;
+        let stored = timeout(store_limit, store_outcome(store, payment, lease, result.as_ref())).await;
+        stored.unwrap_or_else(|_| Err(store_unavailable(Some(id), &StoreError::TimedOut)))
+    };
+    let creation = match step {
+        NextStep::Replay(creation) => creation,
+        NextStep::NoCallNeeded(payment, lease) => store_in_time(payment, Some(lease), None).await?,
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
             let result = call_provider(keys, &key, make_gateway, &payment, attempt).await;
-            (payment, lease, Some(result))
+            store_in_time(payment, lease, Some(result)).await?
         }
     };
-    let id = payment.id;
-    let stored = timeout(store_limit, store_outcome(store, payment, lease, result.as_ref())).await;
-    let creation = stored.unwrap_or_else(|_| Err(store_unavailable(Some(id), &StoreError::TimedOut)))?;
     if creation.replayed {
         metrics::response_replayed();
     }
