@@ -159,7 +159,7 @@ async fn invalid_or_refused_command_changes_nothing_and_returns_one_line() {
         (
             complete(json!({ "action": "close", "reference": others_reference })),
             "REFUSED",
-            "without a reference",
+            "takes no reference",
         ),
     ] {
         let error = send(&reconciler, command.clone())
