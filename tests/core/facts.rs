@@ -4,6 +4,7 @@ use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
 use proptest::prelude::*;
 
 /// A fact without references.
@@ -18,6 +19,7 @@ pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
         amount: Decimal::parse("25.50"),
         currency: Some("USD".to_owned()),
         occurred_at: None,
+        received_at: Timestamp::from_millis(1_800_000_000_000),
         operator: None,
     }
 }
@@ -39,7 +41,7 @@ pub fn implied_status(fact: &Fact) -> Option<Status> {
         Outcome::Failed => Some(Status::Failed),
         Outcome::Completed if has_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
         Outcome::Completed => Some(Status::Review),
-        Outcome::Unrecognised => None,
+        Outcome::Unrecognised | Outcome::Contradictory => None,
     }
 }
 
@@ -54,5 +56,6 @@ pub fn outcomes() -> impl Strategy<Value = Outcome> + Clone {
         Outcome::Completed,
         Outcome::Completed,
         Outcome::Unrecognised,
+        Outcome::Contradictory,
     ])
 }

@@ -8,7 +8,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::platform::clock;
-use payment_functions::store::{InsertResult, StoreError};
+use payment_functions::store::{InsertResult, MAX_MOVED, StoreError};
 use serde_json::{Value, json};
 
 use crate::recorded::{Override, Recorded};
@@ -155,7 +155,7 @@ async fn deciding_reads_are_strongly_consistent() {
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
         .await
         .unwrap();
-    store.unmatched(Provider::FinvyPay, "x").await.unwrap();
+    store.unmatched(Provider::FinvyPay, "x", MAX_MOVED).await.unwrap();
     store.key(&key, clock::now()).await.unwrap();
     let reads = recorded.take();
     assert_eq!(reads.len(), 5);

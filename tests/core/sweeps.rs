@@ -6,6 +6,7 @@
 mod due;
 mod expiry;
 mod manual_review;
+mod many_unmatched;
 mod operator;
 mod polling;
 mod unmatched;
@@ -28,7 +29,7 @@ use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store, Subject};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, MAX_MOVED, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::poller::{PollError, StatusSource};
 use reconcile_payments::report::{Matter, Report};
@@ -280,7 +281,7 @@ impl StatusSource for FakeProvider {
 }
 
 fn unreachable() -> PollError {
-    CallError::OutcomeUnknown.into()
+    CallError::OutcomeUnknown { references: Vec::new() }.into()
 }
 
 fn out_of_turns() -> PollError {

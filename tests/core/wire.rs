@@ -28,6 +28,7 @@ use payment_functions::providers::http_client::HttpClient;
 use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::poller::{FinvyPay, PollError, RateLimitedPoller, StatusSource};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -192,10 +193,42 @@ async fn provider_call_is_not_retried_and_its_reply_is_limited() {
         assert_eq!(reply.map(|reply| reply.body.is_some()), expected, "{length}");
     }
     assert_eq!(server.take().len(), 4);
-    server.queue(503, "");
-    let reply = client.post(&server.url, HeaderMap::new(), "{}".to_owned()).await;
-    assert_eq!(reply.map(|_| ()), Err(CallError::OutcomeUnknown));
-    assert_eq!(server.take().len(), 1, "there is no retry");
+    // A failed response is read too, because it may contain ids, but its status decides however long it is.
+    for (body, is_read) in [
+        (String::new(), false),
+        (of_length(262_144), true),
+        (of_length(262_145), false),
+    ] {
+        server.queue(503, &body);
+        let reply = client
+            .post(&server.url, HeaderMap::new(), "{}".to_owned())
+            .await
+            .unwrap();
+        assert_eq!(reply.failure(), Some(CallError::outcome_unknown()));
+        assert_eq!(reply.body.is_some(), is_read, "{}", body.len());
+    }
+    assert_eq!(server.take().len(), 3, "there is no retry");
+}
+
+#[tokio::test]
+async fn failed_response_that_breaks_off_is_judged_by_its_status() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let client = HttpClient::new(&tls()).unwrap();
+    for (status, expected) in [(500, Some(CallError::unusable("server error"))), (200, None)] {
+        let serve = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            connection.read(&mut request).await.unwrap();
+            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 100\r\n\r\n{{");
+            connection.write_all(head.as_bytes()).await.unwrap();
+        };
+        let (reply, ()) = tokio::join!(client.post(&url, HeaderMap::new(), "{}".to_owned()), serve);
+        match expected {
+            Some(error) => assert_eq!(reply.unwrap().failure(), Some(error)),
+            None => assert_eq!(reply.map(|_| ()), Err(CallError::outcome_unknown())),
+        }
+    }
 }
 
 #[tokio::test]
@@ -243,6 +276,15 @@ async fn apm_request_matches_finvypays_documentation() {
         "metadata": { "paymentFunctionsId": "x" },
     });
     assert_eq!(received[0].json(), expected);
+
+    // An id in a failed response is attached: the buyer may pay under it.
+    server.queue(
+        500,
+        json!({ "success": false, "data": { "paymentId": "pay_apm_2", "orderId": "ORD-1" } }),
+    );
+    let ids = vec![Reference::parse("pay_apm_2").unwrap()];
+    let error = CallError::unusable("server error").with_references(ids);
+    assert_eq!(call.create(&payment, 3).await, Err(error));
 }
 
 #[tokio::test]

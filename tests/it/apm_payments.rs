@@ -260,8 +260,12 @@ async fn each_wrong_value_is_refused() {
         (json!({ "currency": "usd" }), "/currency"),
         (json!({ "currency": "XYZ" }), "/currency"),
         (json!({ "currency": 840 }), "/currency"),
+        (json!({ "currency": "ANG" }), "/currency"),
+        (json!({ "currency": "HRK" }), "/currency"),
         (json!({ "orderId": long(129) }), "/orderId"),
         (json!({ "orderId": "" }), "/orderId"),
+        (json!({ "orderId": " " }), "/orderId"),
+        (json!({ "firstName": "Jane " }), "/firstName"),
         (json!({ "paymentMethod": "" }), "/paymentMethod"),
         (json!({ "firstName": long(101) }), "/firstName"),
         (json!({ "lastName": "Smith\n" }), "/lastName"),
@@ -272,7 +276,6 @@ async fn each_wrong_value_is_refused() {
         (json!({ "description": "a\u{1b}[0m" }), "/description"),
     ];
     let urls = [
-        String::new(),
         "/success".to_owned(),
         "//your-domain.com/success".to_owned(),
         "http://your-domain.com/success".to_owned(),
@@ -293,6 +296,7 @@ async fn each_wrong_value_is_refused() {
         "http://localhost:1/".to_owned(),
         format!("https://your-domain.com/{}", long(2025)),
     ];
+    cases.push((json!({ "returnUrl": "" }), "/returnUrl"));
     for url in &urls {
         cases.push((json!({ "returnUrl": url }), "/returnUrl"));
         cases.push((json!({ "cancelUrl": url }), "/cancelUrl"));
@@ -304,6 +308,34 @@ async fn each_wrong_value_is_refused() {
         assert_eq!(response.pointers(), [pointer], "{members}");
     }
     assert!(calls(PROVIDER, &order).await.is_empty());
+}
+
+#[tokio::test]
+async fn blank_fields_are_left_out() {
+    let order = unique("ORD");
+    let blank = json!({
+        "email": "  customer@example.com ", "cancelUrl": "", "description": "", "phoneNumber": "", "quote": "",
+    });
+    let response = post("/apm-payments", &with(apm(&order), blank), &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    let sent: Value = serde_json::from_str(&calls(PROVIDER, &order).await[0].body).expect("JSON");
+    assert_eq!(sent["email"], "customer@example.com");
+    for name in ["cancelUrl", "description", "phoneNumber", "quote"] {
+        assert_eq!(sent.get(name), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn many_wrong_fields_make_a_small_response() {
+    let members: serde_json::Map<_, _> = (0..5_000).map(|index| (format!("{index}"), json!(1))).collect();
+    let response = post("/apm-payments", &Value::Object(members), &[]).await;
+    assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()));
+    assert_eq!(response.pointers().len(), 100);
+    assert_eq!(
+        response.str("detail"),
+        "More than 100 fields are wrong; errors shows the first 100."
+    );
+    assert!(response.text.len() < 20_000, "{}", response.text.len());
 }
 
 #[tokio::test]

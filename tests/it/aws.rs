@@ -264,22 +264,33 @@ pub async fn attention(id: &str) -> Vec<String> {
     serde_json::from_value(state["attention"].clone()).unwrap_or_default()
 }
 
-/// The item of unmatched notifications under one of a provider's ids.
-async fn unmatched_item(provider: Provider, place: &str) -> Option<Value> {
-    items(&format!("UNMATCHED#{}#{place}", name(provider))).await.pop()
+/// The items of unmatched notifications under one of a provider's ids.
+async fn unmatched_items(provider: Provider, lookup_key: &str) -> Vec<Value> {
+    items(&format!("UNMATCHED#{}#{lookup_key}", name(provider))).await
 }
 
-/// The facts stored unmatched under one of a provider's ids.
-pub async fn unmatched(provider: Provider, reference: &str) -> Vec<String> {
-    let item = unmatched_item(provider, reference).await;
-    let facts = item.map(|item| item["facts"].clone()).unwrap_or_default();
-    serde_json::from_value(facts).unwrap_or_default()
+/// The notifications stored unmatched under one of a provider's ids. Panics if their group does not count them.
+pub async fn unmatched(provider: Provider, reference: &str) -> Vec<Value> {
+    let mut notifications = unmatched_items(provider, reference).await;
+    let group = notifications.iter().position(|item| item["sk"] == "GROUP");
+    let group = group.map(|group| notifications.remove(group));
+    assert!(
+        group.is_some() || notifications.is_empty(),
+        "no group of {notifications:?}"
+    );
+    notifications
 }
 
-/// The TTL of unmatched notifications, in seconds since 1970.
-pub async fn unmatched_until(provider: Provider, place: &str) -> u64 {
-    let item = unmatched_item(provider, place).await.expect("unmatched notifications");
-    item["ttl"].as_str().expect("its end").parse().expect("seconds")
+/// The earliest TTL of unmatched notifications and their group, in seconds since 1970.
+pub async fn unmatched_until(provider: Provider, lookup_key: &str) -> u64 {
+    let items = unmatched_items(provider, lookup_key).await;
+    let ttl = |item: &Value| item["ttl"].as_str().expect("its end").parse().expect("seconds");
+    items.iter().map(ttl).min().expect("unmatched notifications")
+}
+
+/// The webhooks in a provider's quarantine.
+pub async fn quarantined(provider: Provider) -> Vec<Value> {
+    items(&format!("QUARANTINE#{}", name(provider))).await
 }
 
 /// The payment that owns a provider's id.

@@ -423,7 +423,15 @@ async fn malformed_key_is_refused() {
         let order = unique("ORD");
         let good = body(provider, "ORD-form");
         let body = body(provider, &order).to_string();
-        for form in ["", "a b", "a\tb", &"x".repeat(256)] {
+        for form in [
+            "",
+            "a b",
+            "a\tb",
+            &"x".repeat(256),
+            "\"\"",
+            "\"a b\"",
+            &format!("\"{}\"", "x".repeat(256)),
+        ] {
             let response = post_text(provider, body.as_str(), &[("idempotency-key", form)]).await;
             assert_eq!(
                 response.problem(),
@@ -437,7 +445,7 @@ async fn malformed_key_is_refused() {
 
             {
               "code": "IDEMPOTENCY_KEY_INVALID",
-              "detail": "Idempotency-Key must be 1 to 255 visible ASCII characters.",
+              "detail": "Idempotency-Key must be 1 to 255 visible ASCII characters, not counting double quotes around them.",
               "status": 400,
               "title": "The idempotency key is not valid",
               "type": "urn:payment-functions:problem:idempotency-key-invalid"
@@ -457,13 +465,29 @@ async fn malformed_key_is_refused() {
         for form in [
             "!",
             "~",
-            "\"quoted\\\"",
+            "\"unbalanced",
+            "\"",
+            &format!("\"{}\"", "z".repeat(255)),
             "a,b;c=d",
             &format!("{}{}", unique("key"), "y".repeat(255 - 36)),
         ] {
             // Short keys may belong to another test.
             let response = keyed(provider, &good, form).await;
             assert_eq!(response.status, 201, "{form}: {response:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn quoted_key_is_the_key_between_the_quotes() {
+    for provider in BOTH {
+        let (key, body) = (unique("key"), body(provider, &unique("ORD")));
+        let first = keyed(provider, &body, &format!("\"{key}\"")).await;
+        assert_eq!(first.status, 201, "{first:?}");
+        for (form, is_same) in [(key.clone(), true), (format!("\"{key}"), false)] {
+            let response = keyed(provider, &body, &form).await;
+            assert_eq!(response.status, 201, "{form}: {response:?}");
+            assert_eq!(response.str("id") == first.str("id"), is_same, "{form}");
         }
     }
 }

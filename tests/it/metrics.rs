@@ -348,13 +348,22 @@ async fn refused_and_unmatched_webhooks() -> Vec<String> {
     for provider in BOTH {
         let forged = watched.send(provider, &unknown_completion("x"), "whsec_forged").await;
         assert_eq!(forged.status, 401);
-        let unusable = watched.send(provider, &json!({}), SECRET).await;
-        assert_eq!(unusable.status, 400);
+        let unreadable = watched.send(provider, &json!({ "x": unique("metrics") }), SECRET).await;
+        assert_eq!(unreadable.status, 200);
+        let test = json!({ "event": "webhook.test", "timestamp": "2026-11-29T00:00:00Z" });
+        assert_eq!(watched.send(provider, &test, SECRET).await.status, 200, "it counts nowhere");
+        let signature = sign(SECRET, b"{}");
+        let headers = [(header(provider), signature.as_str())];
+        let misrouted = watched.0.http("POST", "/webhooks/ApoloPay", &headers, b"{}").await.unwrap();
+        assert_eq!(misrouted.status, 404);
     }
     let unsigned = watched.0.http("POST", "/webhooks/apolopay", &[], b"{}").await.unwrap();
     assert_eq!(unsigned.status, 401);
     let elsewhere = watched.0.http("POST", "/webhooks/x", &[], b"{}").await.unwrap();
     assert_eq!(elsewhere.status, 404);
+    let huge = vec![b' '; 256 * 1024 + 1];
+    let oversized = watched.0.http("POST", "/webhooks/apolopay", &[], &huge).await.unwrap();
+    assert_eq!(oversized.status, 413);
     for _ in 0..2 {
         let response = watched
             .send(Provider::Apolopay, &unknown_completion(&unique("metrics")), SECRET)
@@ -368,7 +377,9 @@ async fn refused_and_unmatched_webhooks() -> Vec<String> {
     }
     watched.counted().await.assert_is(&[
         ("SignatureFailures", &[1.0, 1.0, 1.0]),
-        ("UnusableWebhooks", &[1.0, 1.0]),
+        ("QuarantinedWebhooks", &[1.0, 1.0]),
+        ("MisroutedWebhooks", &[1.0, 1.0]),
+        ("OversizedWebhooks", &[1.0]),
         ("UnmatchedWebhooks", &[1.0, 1.0]),
     ])
 }

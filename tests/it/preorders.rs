@@ -138,14 +138,14 @@ async fn all_wrong_fields_are_named_at_once() {
         (json!({ "amount": null }), vec!["/amount"]),
         (json!({ "orderId": null }), vec!["/amount", "/orderId"]),
         (
-            json!({ "amount": 0, "orderId": "", "customerEmail": "nobody", "metadata": [], "quote": "x", "currency": "USD" }),
+            json!({ "amount": 0, "orderId": " ", "customerEmail": "nobody", "metadata": [], "quote": "x", "currency": "USD" }),
             vec![
                 "/amount",
                 "/metadata",
                 "/orderId",
                 "/customerEmail",
-                "/currency",
                 "/quote",
+                "/currency",
             ],
         ),
         (json!({ "amount": 1, "orderId": 9821 }), vec!["/orderId"]),
@@ -198,7 +198,7 @@ async fn all_wrong_fields_are_named_at_once() {
     }
     let response = post(
         "/preorders",
-        &json!({ "orderId": "", "customerEmail": null, "x": 1 }),
+        &json!({ "orderId": " o", "customerEmail": null, "quote": "x", "x": 1 }),
         &[],
     )
     .await;
@@ -216,12 +216,16 @@ async fn all_wrong_fields_are_named_at_once() {
           "pointer": "/amount"
         },
         {
-          "detail": "must have 1 to 128 characters",
+          "detail": "must not begin or end with a blank",
           "pointer": "/orderId"
         },
         {
           "detail": "must not be null; leave it out",
           "pointer": "/customerEmail"
+        },
+        {
+          "detail": "must be left out, because quotes are not configured",
+          "pointer": "/quote"
         },
         {
           "detail": "is not a field of this request",
@@ -233,6 +237,37 @@ async fn all_wrong_fields_are_named_at_once() {
       "type": "urn:payment-functions:problem:validation-failed"
     }
     "#);
+}
+
+#[tokio::test]
+async fn blank_fields_are_left_out() {
+    let order = unique("ORD");
+    let body = json!({
+        "amount": 1, "orderId": "", "customerEmail": " jane@example.com ", "quote": "",
+        "metadata": { "orderId": order, "customerEmail": "", "note": "" },
+    });
+    let response = post("/preorders", &body, &[]).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    let sent: Value = serde_json::from_str(&calls(PROVIDER, &order).await[0].body).expect("JSON");
+    let expected = json!({
+        "orderId": order, "customerEmail": "jane@example.com", "note": "", "paymentFunctionsId": response.str("id"),
+    });
+    assert_eq!(sent["metadata"], expected);
+}
+
+#[tokio::test]
+async fn unreadable_value_is_named() {
+    for (text, pointer) in [
+        (r#"{"amount":1,"metadata":{"a":[1e400]}}"#, "/metadata/a/0"),
+        (r#"{"amount":1,"metadata":{"a":-1e400}}"#, "/metadata/a"),
+        (r#"{"amount":1,"metadata":{"a":"\ud800"}}"#, "/metadata/a"),
+        (r#"{"amount":1,"orderId":"a\udc00"}"#, "/orderId"),
+        (r#"{"amount":1,"\ud800":1}"#, "/\u{fffd}"),
+    ] {
+        let response = post_text(PROVIDER, text, &[]).await;
+        assert_eq!(response.problem(), (422, "VALIDATION_FAILED".to_owned()), "{text}");
+        assert_eq!(response.pointers(), [pointer], "{text}");
+    }
 }
 
 #[tokio::test]

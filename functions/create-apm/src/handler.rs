@@ -75,7 +75,7 @@ impl CreateApm {
     async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
         let body = request::read_json(request)?;
         let key = request::idempotency_key(request, Self::NAME)?;
-        let apm = ApmRequest::read(&body, &self.return_origins, self.quotes.is_some())?;
+        let apm = ApmRequest::read(body, &self.return_origins, self.quotes.is_some())?;
         let intent = apm.intent(PaymentId::random(), clock::now());
         let idempotency = key.map(|key| IdempotentRequest {
             key,

@@ -3,8 +3,9 @@
 
 use payment_functions::api::metadata;
 use payment_functions::api::problem::Problem;
+use payment_functions::api::request::RequestBody;
 use payment_functions::api::return_url::ReturnOrigins;
-use payment_functions::api::validation::{self, FieldProblem, Fields};
+use payment_functions::api::validation::{self, FieldProblem, Fields, QUOTES_NOT_CONFIGURED};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
@@ -15,6 +16,11 @@ use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
 use payment_functions::providers::finvypay::client::Details;
+
+const EMAIL: &str = "email";
+
+/// The optional fields that are texts: `""` counts as left out.
+const OPTIONAL_TEXTS: [&str; 4] = ["cancelUrl", "description", "phoneNumber", QUOTE_FIELD];
 
 /// A valid request for an APM (alternative payment method) payment.
 #[derive(Debug)]
@@ -32,13 +38,16 @@ pub struct ApmRequest {
 }
 
 impl ApmRequest {
-    /// Reads a body. Return URLs must be on `origins`. The field for a quote exists only if `quotes_required`; the
-    /// quote is verified later.
+    /// Reads a body. Return URLs must be on `origins`. A quote is an invalid field unless `quotes_required`; it is
+    /// verified later.
     ///
     /// # Errors
     /// 422 with every invalid field.
-    pub fn read(body: &Json, origins: &ReturnOrigins, quotes_required: bool) -> Result<Self, Problem> {
-        let name = |value| redact(validation::text(value, 100));
+    pub fn read(mut body: RequestBody, origins: &ReturnOrigins, quotes_required: bool) -> Result<Self, Problem> {
+        if let Json::Object(object) = &mut body.json {
+            validation::normalise(object, EMAIL, &OPTIONAL_TEXTS);
+        }
+        let name = |value| redact(validation::trimmed_text(value, 100));
         let url = |value| {
             let text = validation::text(value, 2048)?;
             origins
@@ -46,14 +55,14 @@ impl ApmRequest {
                 .map(|()| text.to_owned())
                 .map_err(FieldProblem::from)
         };
-        let mut fields = Fields::of(body)?;
-        let order_id = fields.required("orderId", |value| order_id(validation::text(value, 128)?));
+        let mut fields = Fields::of(&body)?;
+        let order_id = fields.required("orderId", |value| order_id(validation::trimmed_text(value, 128)?));
         let currency = fields.required("currency", currency);
         let money = fields.required("amount", |value| validation::money(value, currency));
         let payment_method = fields.required("paymentMethod", |value| validation::text(value, 64).map(str::to_owned));
         let first_name = fields.required("firstName", name);
         let last_name = fields.required("lastName", name);
-        let email = fields.required("email", |value| redact(validation::email(value)));
+        let email = fields.required(EMAIL, |value| redact(validation::email(value)));
         let return_url = fields.required("returnUrl", url);
         let cancel_url = fields.optional("cancelUrl", url);
         let description = fields.optional("description", |value| validation::text(value, 1000).map(str::to_owned));
@@ -63,9 +72,12 @@ impl ApmRequest {
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
-        let quote = quotes_required
-            .then(|| fields.optional(QUOTE_FIELD, QuoteToken::read))
-            .flatten();
+        let quote = if quotes_required {
+            fields.optional(QUOTE_FIELD, QuoteToken::read)
+        } else {
+            fields.forbidden(QUOTE_FIELD, QUOTES_NOT_CONFIGURED);
+            None
+        };
         fields.forbidden("webhookUrl", "is set by the server");
         metadata::check(&mut fields, &metadata);
         let read = || {
@@ -85,7 +97,7 @@ impl ApmRequest {
                 },
                 metadata,
                 quote,
-                fingerprint: Fingerprint::of(&canonical_form(body)),
+                fingerprint: Fingerprint::of(&canonical_form(&body.json)),
             })
         };
         fields.finish(read())
@@ -107,7 +119,8 @@ impl ApmRequest {
     }
 }
 
-/// The form that all equivalent requests share: the body without `quote`, and without `metadata` if that is empty.
+/// The form that all equivalent requests share: the normalised body without `quote`, and without `metadata` if that is
+/// empty.
 fn canonical_form(body: &Json) -> Json {
     let mut canonical = body.as_object().cloned().unwrap_or_default();
     canonical.remove(QUOTE_FIELD);

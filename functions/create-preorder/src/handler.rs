@@ -67,7 +67,7 @@ impl CreatePreorder {
     async fn create(&self, request: &Request) -> Result<Response<Body>, Problem> {
         let body = request::read_json(request)?;
         let key = request::idempotency_key(request, Self::NAME)?;
-        let preorder = PreorderRequest::read(&body, self.quotes.is_some())?;
+        let preorder = PreorderRequest::read(body, self.quotes.is_some())?;
         let intent = preorder.intent(PaymentId::random(), clock::now());
         let idempotency = key.map(|key| IdempotentRequest {
             key,

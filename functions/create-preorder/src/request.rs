@@ -2,7 +2,8 @@
 
 use payment_functions::api::metadata::{self, CUSTOMER_EMAIL};
 use payment_functions::api::problem::Problem;
-use payment_functions::api::validation::{self, Fields};
+use payment_functions::api::request::RequestBody;
+use payment_functions::api::validation::{self, Fields, QUOTES_NOT_CONFIGURED};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
@@ -13,6 +14,12 @@ use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
 
 const ORDER_ID: &str = "orderId";
+
+/// The optional fields that are texts: `""` counts as left out.
+const OPTIONAL_TEXTS: [&str; 3] = [ORDER_ID, CUSTOMER_EMAIL, QUOTE_FIELD];
+
+/// The same for the members of `metadata` that are fields of the request.
+const OPTIONAL_TEXTS_IN_METADATA: [&str; 2] = [ORDER_ID, CUSTOMER_EMAIL];
 
 /// A valid request for a preorder.
 #[derive(Debug)]
@@ -28,28 +35,35 @@ pub struct PreorderRequest {
 }
 
 impl PreorderRequest {
-    /// Reads a body. The field for a quote exists only if `quotes_required`, and then `orderId` is required; the quote
-    /// is verified later.
+    /// Reads a body. If `quotes_required`, `orderId` is required; otherwise a quote is an invalid field. The quote is
+    /// verified later.
     ///
     /// # Errors
     /// 422 with every invalid field.
-    pub fn read(body: &Json, quotes_required: bool) -> Result<Self, Problem> {
-        let mut fields = Fields::of(body)?;
+    pub fn read(mut body: RequestBody, quotes_required: bool) -> Result<Self, Problem> {
+        if let Json::Object(object) = &mut body.json {
+            validation::normalise(object, CUSTOMER_EMAIL, &OPTIONAL_TEXTS);
+        }
+        let mut fields = Fields::of(&body)?;
         let money = fields.required("amount", |value| validation::money(value, Some(Currency::USD)));
-        let metadata = fields
+        let mut metadata = fields
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
+        validation::normalise(&mut metadata, CUSTOMER_EMAIL, &OPTIONAL_TEXTS_IN_METADATA);
         let mut provider_metadata = metadata.clone();
         let order_id = read_into_metadata(&mut fields, &mut provider_metadata, ORDER_ID, |value| {
-            validation::text(value, 128)
+            validation::trimmed_text(value, 128)
         });
         read_into_metadata(&mut fields, &mut provider_metadata, CUSTOMER_EMAIL, validation::email);
-        let quote = quotes_required
-            .then(|| fields.optional(QUOTE_FIELD, QuoteToken::read))
-            .flatten();
+        let quote = if quotes_required {
+            fields.optional(QUOTE_FIELD, QuoteToken::read)
+        } else {
+            fields.forbidden(QUOTE_FIELD, QUOTES_NOT_CONFIGURED);
+            None
+        };
         let has_order_id = |object: &Object| object.get(ORDER_ID).is_some();
-        if quotes_required && !has_order_id(&metadata) && !body.as_object().is_some_and(has_order_id) {
+        if quotes_required && !has_order_id(&metadata) && !body.json.as_object().is_some_and(has_order_id) {
             fields.wrong(&[ORDER_ID], "is required");
         }
         metadata::check(&mut fields, &provider_metadata);

@@ -5,6 +5,7 @@
 //! | `{"action":"sweep"}` | the schedule | a run over everything that is due |
 //! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator | completes a payment |
 //! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator | closes the review of a payment |
+//! | `{"action":"replay", "provider", "digest"?, "after"?, "actor", "reason"}` | an operator | reads webhooks in quarantine again |
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::backlog_metrics;
 use crate::operator::{self, Command, CommandError, CommandResult};
 use crate::poller::{FinvyPay, RateLimitedPoller};
+use crate::replay::{self, ReplayCommand, ReplayReport};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
@@ -49,6 +52,7 @@ enum Request {
     Sweep,
     Complete(Command),
     Close(Command),
+    Replay(ReplayCommand),
 }
 
 /// The function's response. It is serialized directly, not as a [`Value`], so that amounts stay exact.
@@ -57,6 +61,7 @@ enum Request {
 enum Response {
     Report(Report),
     CommandResult(CommandResult),
+    ReplayReport(ReplayReport),
 }
 
 /// Why an event failed.
@@ -127,6 +132,10 @@ impl ReconcilePayments {
                 Response::CommandResult(operator::complete(&self.store, &command, now).await?)
             }
             Request::Close(command) => Response::CommandResult(operator::close(&self.store, &command, now).await?),
+            Request::Replay(command) => {
+                let end = Instant::now() + RUN_TIME;
+                Response::ReplayReport(replay::replay(&self.store, &command, now, end).await?)
+            }
         })
     }
 

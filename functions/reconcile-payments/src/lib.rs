@@ -10,11 +10,12 @@
 //! | [`sweep`] | a run over everything that is due |
 //! | [`poller`] | polling FinvyPay |
 //! | [`backlog_metrics`] | metrics of the backlog |
-//! | [`operator`] | an operator's commands |
+//! | [`operator`], [`replay`] | an operator's commands |
 
 pub mod backlog_metrics;
 pub mod handler;
 pub mod operator;
 pub mod poller;
+pub mod replay;
 pub mod report;
 pub mod sweep;

@@ -69,6 +69,9 @@ pub enum CommandError {
     /// A *close* is about a payment that is not in review.
     #[error("the payment is {0}; only a payment in review can be closed")]
     NotInReview(Status),
+    /// No webhook with this digest is in the provider's quarantine.
+    #[error("no webhook with the digest {0} is in quarantine")]
+    NotInQuarantine(String),
     /// More money came while a *close* was written, so that the operator has not seen it.
     #[error("more money came meanwhile: check the payment again")]
     MoreMoneyCame,
@@ -89,7 +92,7 @@ pub async fn complete(store: &Store, command: &Command, now: Timestamp) -> Resul
     if payment.status == Status::Completed && !command.reference.as_ref().is_some_and(is_new) {
         return Ok(result(&payment, false));
     }
-    let fact = fact(command, &payment, Outcome::Completed, "completed by an operator");
+    let fact = fact(command, &payment, Outcome::Completed, "completed by an operator", now);
     let (id, previous_status) = (payment.id, payment.status);
     let changed = matches!(
         record(store, payment, fact, now).await?,
@@ -126,7 +129,7 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
             return Err(CommandError::MoreMoneyCame);
         }
         let extras = CommitExtras {
-            new_fact: Some(fact(command, &payment, Outcome::Unrecognised, raw_status)),
+            new_fact: Some(fact(command, &payment, Outcome::Unrecognised, raw_status, now)),
             close_review: true,
             ..CommitExtras::default()
         };
@@ -143,13 +146,22 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
     .await
 }
 
-/// Validates a command and reads its payment.
-async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
-    for (field, text, max_chars) in [("actor", &command.actor, 200), ("reason", &command.reason, 1000)] {
+/// Validates the texts of a command.
+///
+/// # Errors
+/// [`CommandError::InvalidText`].
+pub fn check_texts(actor: &str, reason: &str) -> Result<(), CommandError> {
+    for (field, text, max_chars) in [("actor", actor, 200), ("reason", reason, 1000)] {
         if text.trim().is_empty() || text.chars().count() > max_chars || text.chars().any(char::is_control) {
             return Err(CommandError::InvalidText { field, max_chars });
         }
     }
+    Ok(())
+}
+
+/// Validates a command and reads its payment.
+async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
+    check_texts(&command.actor, &command.reason)?;
     if let Some(reference) = &command.reference
         && Reference::parse(reference.as_str()).as_ref() != Some(reference)
     {
@@ -160,7 +172,7 @@ async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Command
 }
 
 /// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
-fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str) -> Fact {
+fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str, now: Timestamp) -> Fact {
     // If the provider has transactions, we take a reference for a transaction's id, unless it is the payment id that
     // the provider gave at creation.
     let is_checkout_id = |id: &Reference| {
@@ -178,6 +190,7 @@ fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str
         amount: Decimal::parse(&payment.money.amount().to_string()),
         currency: Some(payment.money.currency().code().to_owned()),
         occurred_at: None,
+        received_at: now,
         operator: Some(Operator {
             actor: command.actor.clone(),
             reason: command.reason.clone(),

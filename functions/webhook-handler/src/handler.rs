@@ -1,10 +1,11 @@
 //! Verify the signature, read the notification, record it, respond. Nothing in the body is read before its signature
-//! has verified.
+//! has verified. What cannot be read is put into quarantine.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::http::{HeaderMap, Method, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::api::problem::{Code, Problem};
@@ -12,6 +13,7 @@ use payment_functions::api::{request, response};
 use payment_functions::domain::fact::Outcome;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::quarantine::quarantine;
 use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::lambda::Function;
 use payment_functions::platform::aws::Aws;
@@ -19,8 +21,8 @@ use payment_functions::platform::config::{ConfigError, Variables};
 use payment_functions::platform::secrets::{SecretCache, SecretError, SecretsManager, WebhookSecrets};
 use payment_functions::platform::tls::Tls;
 use payment_functions::platform::{clock, metrics};
-use payment_functions::providers::{Notification, webhooks};
-use payment_functions::store::Store;
+use payment_functions::providers::{Notification, UnreadableWebhook, webhooks};
+use payment_functions::store::{Store, StoreError};
 use tokio::time::timeout;
 
 /// Maximum size of a webhook's body, in bytes.
@@ -79,30 +81,60 @@ impl Function for WebhookHandler {
 
 impl WebhookHandler {
     async fn receive(&self, request: &Request) -> Result<Response<Body>, Problem> {
-        let provider = provider_at(request.raw_http_path()).ok_or_else(Problem::no_such_path)?;
+        let now = clock::now();
+        let body: &[u8] = request.body();
+        let Some(provider) = provider_at(request.raw_http_path()) else {
+            self.report_if_misrouted(request, now).await;
+            return Err(Problem::no_such_path());
+        };
         if request.method() != Method::POST {
             return Err(Problem::only_post());
         }
-        let body: &[u8] = request.body();
         if body.len() > MAX_BODY {
+            tracing::error!(%provider, bytes = body.len(), "webhook is too large to be read");
+            metrics::oversized_webhook_refused();
             return Err(Problem::payload_too_large(MAX_BODY));
         }
-        let now = clock::now();
         self.verify(provider, request.headers(), body, now).await?;
-        let notification = webhooks(provider).read(body).map_err(|unusable| {
-            tracing::error!(%provider, reason = unusable.0, "a signed webhook cannot be read");
-            metrics::unusable_webhook_refused();
-            Problem::webhook_unusable(unusable.0)
-        })?;
-        let recorded = timeout(RECORD_TIME_LIMIT, record_notification(&self.store, &notification, now)).await;
-        let result = match recorded {
-            Ok(Ok(result)) => result,
+        let stored = timeout(RECORD_TIME_LIMIT, self.store(provider, request, now)).await;
+        match stored {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(not_stored(&error)),
             Err(elapsed) => return Err(not_stored(&elapsed)),
-        };
-        report(&notification, result);
+        }
         let body = r#"{"received":true}"#.to_owned();
         Ok(response::response(StatusCode::OK, response::JSON, body))
+    }
+
+    /// Records a webhook whose signature has been verified, or puts it into quarantine if it cannot be read.
+    async fn store(&self, provider: Provider, request: &Request, now: Timestamp) -> Result<(), StoreError> {
+        match webhooks(provider).read(request.body(), now) {
+            Ok(notification) => {
+                let result = record_notification(&self.store, &notification, now).await?;
+                report(&notification, result);
+            }
+            Err(reason) => {
+                let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                quarantine(&self.store, provider, request.body(), content_type, reason, now).await?;
+                report_quarantined(provider, reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs and counts a webhook that was sent to a path where there is nothing: a POST with a valid signature of a
+    /// provider.
+    async fn report_if_misrouted(&self, request: &Request, now: Timestamp) {
+        if request.method() != Method::POST || request.body().len() > MAX_BODY {
+            return;
+        }
+        for provider in Provider::ALL {
+            if self.verify(provider, request.headers(), request.body(), now).await.is_ok() {
+                tracing::error!(%provider, "a signed webhook was sent to another path");
+                metrics::misrouted_webhook_refused();
+                return;
+            }
+        }
     }
 
     /// Verifies the provider's signature of a body: at least one signature header must exist, and all of them must
@@ -133,8 +165,13 @@ impl WebhookHandler {
     }
 }
 
+/// The provider whose webhooks are sent to a path. Repeated slashes, and slashes at the end, do not matter: the function
+/// URL ends in a slash, to which some append another.
 fn provider_at(path: &str) -> Option<Provider> {
-    let name = path.strip_prefix("/webhooks/")?;
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let (Some("webhooks"), Some(name), None) = (segments.next(), segments.next(), segments.next()) else {
+        return None;
+    };
     Provider::ALL.into_iter().find(|provider| provider.name() == name)
 }
 
@@ -156,8 +193,10 @@ fn not_stored(error: &dyn std::fmt::Display) -> Problem {
 fn report(notification: &Notification, result: RecordResult) {
     let provider = notification.fact.provider;
     let raw_status = notification.fact.raw_status.as_str();
-    if notification.fact.outcome == Outcome::Unrecognised {
-        tracing::warn!(%provider, raw_status, "unrecognised provider status ignored");
+    match notification.fact.outcome {
+        Outcome::Unrecognised => tracing::warn!(%provider, raw_status, "unrecognised provider status ignored"),
+        Outcome::Contradictory => tracing::warn!(%provider, raw_status, "contradictory webhook changes no status"),
+        Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {}
     }
     match result {
         RecordResult::Recorded {
@@ -174,5 +213,15 @@ fn report(notification: &Notification, result: RecordResult) {
             tracing::warn!(%provider, raw_status, "webhook stored as unmatched: its payment is not known");
             metrics::unmatched_webhook_stored();
         }
+    }
+}
+
+/// Logs and counts a webhook that was put into quarantine. A test message is only logged.
+fn report_quarantined(provider: Provider, reason: UnreadableWebhook) {
+    if reason == UnreadableWebhook::TestMessage {
+        tracing::info!(%provider, "the provider's test message was stored");
+    } else {
+        tracing::error!(%provider, %reason, "a signed webhook cannot be read: it is in quarantine");
+        metrics::webhook_quarantined();
     }
 }

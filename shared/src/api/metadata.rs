@@ -2,7 +2,7 @@
 
 use crate::api::validation::Fields;
 use crate::domain::id::PaymentId;
-use crate::domain::json::{Json, Object};
+use crate::domain::json::{Json, Object, push_pointer};
 use crate::domain::redacted::Redacted;
 use crate::providers::PAYMENT_ID_MEMBER;
 
@@ -32,7 +32,8 @@ pub fn without_email(metadata: &Object) -> Option<Redacted<String>> {
     (!metadata.is_empty()).then(|| Redacted::new(metadata.to_compact()))
 }
 
-/// Checks the limits that apply at every provider: nesting, size, and no member under the name of our payment id.
+/// Checks the limits that apply at every provider: nesting, size, numbers in the range of a double, and no member under
+/// the name of our payment id.
 pub fn check(fields: &mut Fields<'_>, provider_metadata: &Object) {
     if provider_metadata.get(PAYMENT_ID_MEMBER).is_some() {
         fields.wrong(&["metadata", PAYMENT_ID_MEMBER], "is set by the server");
@@ -46,5 +47,33 @@ pub fn check(fields: &mut Fields<'_>, provider_metadata: &Object) {
             &["metadata"],
             format!("must be at most {MAX_BYTES} bytes as compact JSON, including the members that the server adds"),
         );
+    }
+    for (name, value) in provider_metadata.iter() {
+        let mut pointer = "/metadata".to_owned();
+        push_pointer(&mut pointer, name);
+        check_numbers(fields, value, &pointer);
+    }
+}
+
+/// Rejects numbers beyond the range of a double, such as `1e400`: other programs read them as infinite, or not at all.
+fn check_numbers(fields: &mut Fields<'_>, value: &Json, pointer: &str) {
+    let mut check = |name: &str, value| {
+        let mut pointer = pointer.to_owned();
+        push_pointer(&mut pointer, name);
+        check_numbers(fields, value, &pointer);
+    };
+    match value {
+        Json::Number(text) => {
+            let is_finite = text.parse::<f64>().is_ok_and(f64::is_finite);
+            if !is_finite && !fields.is_wrong(pointer) {
+                fields.wrong_at(pointer, "must be a number in the range of a double");
+            }
+        }
+        Json::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(index, item)| check(&index.to_string(), item));
+        }
+        Json::Object(object) => object.iter().for_each(|(name, value)| check(name, value)),
+        Json::Null | Json::Bool(_) | Json::String(_) => {}
     }
 }

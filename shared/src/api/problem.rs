@@ -14,6 +14,9 @@ use crate::api::response;
 use crate::domain::id::PaymentId;
 use crate::domain::idempotency::StoredResponse;
 
+/// Maximum number of invalid fields in a response. A body of 64 KiB can have thousands.
+pub const MAX_ERRORS: usize = 100;
+
 /// The error code, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -22,7 +25,6 @@ pub enum Code {
     MalformedJson,
     IdempotencyKeyInvalid,
     SignatureInvalid,
-    WebhookUnusable,
     NotFound,
     MethodNotAllowed,
     IdempotencyInProgress,
@@ -42,7 +44,7 @@ impl Code {
     /// The HTTP status.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::MalformedJson | Self::IdempotencyKeyInvalid | Self::WebhookUnusable => StatusCode::BAD_REQUEST,
+            Self::MalformedJson | Self::IdempotencyKeyInvalid => StatusCode::BAD_REQUEST,
             Self::SignatureInvalid => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -65,7 +67,6 @@ impl Code {
             Self::MalformedJson => "The body is not JSON",
             Self::IdempotencyKeyInvalid => "The idempotency key is not valid",
             Self::SignatureInvalid => "The webhook's signature is not valid",
-            Self::WebhookUnusable => "The webhook cannot be used",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::IdempotencyInProgress => "The first request with this idempotency key is still running",
@@ -154,13 +155,8 @@ impl Problem {
     pub fn idempotency_key_invalid() -> Self {
         Self::new(
             Code::IdempotencyKeyInvalid,
-            "Idempotency-Key must be 1 to 255 visible ASCII characters.",
+            "Idempotency-Key must be 1 to 255 visible ASCII characters, not counting double quotes around them.",
         )
-    }
-
-    /// 400: a signed webhook that cannot be used.
-    pub fn webhook_unusable(detail: &'static str) -> Self {
-        Self::new(Code::WebhookUnusable, detail)
     }
 
     /// 401: a webhook without a valid signature. The detail gives no hint about which part is invalid.
@@ -213,11 +209,17 @@ impl Problem {
         )
     }
 
-    /// 422: `errors` has all invalid fields.
-    pub fn validation_failed(errors: Vec<FieldError>) -> Self {
+    /// 422: `errors` has all invalid fields. The response shows the first [`MAX_ERRORS`], and says if there are more.
+    pub fn validation_failed(mut errors: Vec<FieldError>) -> Self {
+        let detail = if errors.len() > MAX_ERRORS {
+            format!("More than {MAX_ERRORS} fields are wrong; errors shows the first {MAX_ERRORS}.").into()
+        } else {
+            Cow::Borrowed("Some fields are wrong; see errors.")
+        };
+        errors.truncate(MAX_ERRORS);
         Self {
             errors,
-            ..Self::new(Code::ValidationFailed, "Some fields are wrong; see errors.")
+            ..Self::new(Code::ValidationFailed, detail)
         }
     }
 
@@ -354,5 +356,23 @@ mod tests {
             r#"{"type":"urn:payment-functions:problem:validation-failed","title":"The request is not valid","status":422,"detail":"Some fields are wrong; see errors.","code":"VALIDATION_FAILED","errors":[{"pointer":"/amount","detail":"is required"}]}"#,
         );
         assert_eq!(Problem::unavailable().to_response().headers()["retry-after"], "5");
+    }
+
+    #[test]
+    fn response_shows_100_errors_and_says_if_there_are_more() {
+        for (count, detail) in [
+            (100, "Some fields are wrong; see errors."),
+            (101, "More than 100 fields are wrong; errors shows the first 100."),
+        ] {
+            let errors = (0..count).map(|index| FieldError {
+                pointer: format!("/{index}"),
+                detail: "is not a field of this request".into(),
+            });
+            let problem = Problem::validation_failed(errors.collect());
+            let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
+            assert_eq!(body["detail"], detail);
+            assert_eq!(body["errors"].as_array().unwrap().len(), 100);
+            assert_eq!(body["errors"][99]["pointer"], "/99");
+        }
     }
 }

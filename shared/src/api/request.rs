@@ -7,10 +7,34 @@ use lambda_http::{Body, Request, RequestExt};
 use crate::api::problem::Problem;
 use crate::api::response::JSON;
 use crate::domain::idempotency::IdempotencyKey;
-use crate::domain::json::Json;
+use crate::domain::json::{Json, Malformed};
+use crate::domain::redacted::Redacted;
 
 /// Maximum size of a request's body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// A JSON body.
+#[derive(Clone, Debug)]
+pub struct RequestBody {
+    /// The body, with each lone surrogate replaced by U+FFFD.
+    pub json: Json,
+    /// JSON pointers of the texts and members with a lone surrogate. They make the request invalid.
+    pub lone_surrogates: Redacted<Vec<String>>,
+}
+
+impl RequestBody {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is not JSON, or has a byte order mark or a duplicate member.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (json, lone_surrogates) = Json::parse_request(bytes)?;
+        Ok(Self {
+            json,
+            lone_surrogates: Redacted::new(lone_surrogates),
+        })
+    }
+}
 
 /// Reads the request in an event of API Gateway or a function URL.
 ///
@@ -33,7 +57,7 @@ pub fn from_api_gateway(event: ApiGatewayV2httpRequest) -> Request {
 ///
 /// # Errors
 /// 415 for another media type, 413 for more than [`MAX_BODY`] bytes, 400 for a body that is not JSON.
-pub fn read_json(request: &Request) -> Result<Json, Problem> {
+pub fn read_json(request: &Request) -> Result<RequestBody, Problem> {
     let media_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -47,7 +71,7 @@ pub fn read_json(request: &Request) -> Result<Json, Problem> {
     if body.len() > MAX_BODY {
         return Err(Problem::payload_too_large(MAX_BODY));
     }
-    Json::parse(body).map_err(|_| Problem::malformed_json())
+    RequestBody::parse(body).map_err(|_| Problem::malformed_json())
 }
 
 /// Reads the `Idempotency-Key` header. The same key for another `function` is a different key.

@@ -2,13 +2,42 @@
 
 use std::borrow::Cow;
 
-use crate::api::problem::{FieldError, Problem};
+use crate::api::problem::{FieldError, MAX_ERRORS, Problem};
+use crate::api::request::RequestBody;
+use crate::api::response;
 use crate::domain::decimal::Decimal;
-use crate::domain::json::{Json, Object};
+use crate::domain::json::{self, Json, Object};
 use crate::domain::money::{AmountError, Currency, Money};
 
 /// Why a field is invalid: a predicate of it, such as "is required".
 pub type FieldProblem = Cow<'static, str>;
+
+/// The problem of a quote that the deployment does not use.
+pub const QUOTES_NOT_CONFIGURED: &str = "must be left out, because quotes are not configured";
+
+/// Maximum length of a pointer in a response, in bytes of JSON. Names in the body can be almost as long as the body.
+const MAX_POINTER: usize = 256;
+
+/// Brings an object into the form that is validated, compared and sent on: cuts off the outer blanks of the e-mail
+/// address in the member `email`, and removes each member of `optional_texts` that is `""`, such as a form's blank
+/// field.
+pub fn normalise(object: &mut Object, email: &str, optional_texts: &[&str]) {
+    let address = object.str(email).map(str::to_owned).unwrap_or_default();
+    let trimmed = address.trim_matches(is_blank);
+    if trimmed != address {
+        object.set(email, Json::String(trimmed.to_owned()));
+    }
+    for name in optional_texts {
+        if object.str(name) == Some("") {
+            object.remove(name);
+        }
+    }
+}
+
+/// Whether a character is a blank. Control characters such as tabs are not: they are invalid everywhere.
+fn is_blank(char: char) -> bool {
+    char.is_whitespace() && !char.is_control()
+}
 
 /// Reads the members of an object and collects the invalid ones.
 #[derive(Debug)]
@@ -19,23 +48,27 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a body.
+    /// The fields of a body. Its lone surrogates are recorded as invalid.
     ///
     /// # Errors
     /// 422 with the pointer `""` if the body is not an object.
-    pub fn of(body: &'a Json) -> Result<Self, Problem> {
+    pub fn of(body: &'a RequestBody) -> Result<Self, Problem> {
         let whole = || {
             vec![FieldError {
                 pointer: String::new(),
                 detail: "must be a JSON object".into(),
             }]
         };
-        let object = body.as_object().ok_or_else(|| Problem::validation_failed(whole()))?;
-        Ok(Self {
-            object,
+        let object = body.json.as_object();
+        let mut fields = Self {
+            object: object.ok_or_else(|| Problem::validation_failed(whole()))?,
             known: Vec::new(),
             errors: Vec::new(),
-        })
+        };
+        for pointer in body.lone_surrogates.expose() {
+            fields.wrong_at(pointer, "must not have a lone surrogate");
+        }
+        Ok(fields)
     }
 
     /// Reads a required field.
@@ -78,14 +111,45 @@ impl<'a> Fields<'a> {
 
     /// Records that the value at `path` is invalid.
     pub fn wrong(&mut self, path: &[&str], detail: impl Into<FieldProblem>) {
-        let pointer = path
-            .iter()
-            .map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")))
-            .collect();
-        self.errors.push(FieldError {
-            pointer,
-            detail: detail.into(),
-        });
+        let mut pointer = String::new();
+        path.iter().for_each(|name| json::push_pointer(&mut pointer, name));
+        self.wrong_at(&pointer, detail);
+    }
+
+    /// Records that the value at a JSON pointer is invalid. A pointer that is too long to show is replaced by that of
+    /// the nearest enclosing value. Ignores what a response would not show anyway.
+    pub fn wrong_at(&mut self, pointer: &str, detail: impl Into<FieldProblem>) {
+        if self.errors.len() > MAX_ERRORS {
+            return;
+        }
+        let is_short = |pointer: &str| response::to_json(&pointer).len() <= MAX_POINTER;
+        let error = if is_short(pointer) {
+            FieldError {
+                pointer: pointer.to_owned(),
+                detail: detail.into(),
+            }
+        } else {
+            let mut enclosing = pointer;
+            while !is_short(enclosing) {
+                enclosing = enclosing.rsplit_once('/').map_or("", |(enclosing, _)| enclosing);
+            }
+            FieldError {
+                pointer: enclosing.to_owned(),
+                detail: format!(
+                    "contains a value whose path is too long to show, which {}",
+                    detail.into()
+                )
+                .into(),
+            }
+        };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    /// Whether the value at a JSON pointer has already been recorded as invalid.
+    pub fn is_wrong(&self, pointer: &str) -> bool {
+        self.errors.iter().any(|error| error.pointer == pointer)
     }
 
     /// Returns `value` if no field is invalid or unknown.
@@ -93,14 +157,12 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// 422 with every invalid field.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
-        let unknown: Vec<&str> = self
-            .object
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| !self.known.contains(name))
-            .collect();
-        for name in unknown {
-            self.wrong(&[name], "is not a field of this request");
+        for (name, _) in self.object.iter() {
+            let mut pointer = String::new();
+            json::push_pointer(&mut pointer, name);
+            if !self.known.contains(&name) && !self.is_wrong(&pointer) {
+                self.wrong_at(&pointer, "is not a field of this request");
+            }
         }
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
@@ -150,8 +212,20 @@ pub fn text(value: &Json, max: usize) -> Result<&str, FieldProblem> {
     Ok(text)
 }
 
-/// Reads an e-mail address of at most 254 characters. The check is loose: it accepts every address that a browser
-/// accepts.
+/// Reads a [`text`] that must not begin or end with a blank, such as a name.
+///
+/// # Errors
+/// If it is anything else.
+pub fn trimmed_text(value: &Json, max: usize) -> Result<&str, FieldProblem> {
+    let text = text(value, max)?;
+    if text.starts_with(is_blank) || text.ends_with(is_blank) {
+        return Err("must not begin or end with a blank".into());
+    }
+    Ok(text)
+}
+
+/// Reads a [normalised](normalise) e-mail address of at most 254 characters. The check is loose: it accepts every
+/// address that a browser accepts.
 ///
 /// # Errors
 /// If it is not an e-mail address.

@@ -11,6 +11,7 @@ use crate::domain::json::feed_text;
 use crate::domain::money::Money;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
+use crate::domain::time::Timestamp;
 
 /// A provider's status of a payment, in our terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,9 +27,11 @@ pub enum Outcome {
     Failed,
     /// Paid.
     Completed,
-    /// An undocumented status, several that contradict one another, or an operator's *close*. Stored, but changes no
-    /// status.
+    /// An undocumented status, or an operator's *close*. Stored, but changes no status.
     Unrecognised,
+    /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the provider
+    /// is polled, if it can be.
+    Contradictory,
 }
 
 impl Outcome {
@@ -41,10 +44,11 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Completed => "completed",
             Self::Unrecognised => "unrecognised",
+            Self::Contradictory => "contradictory",
         }
     }
 
-    /// The status that the outcome implies if the money matches; `None` for an unrecognised one.
+    /// The status that the outcome implies if the money matches; `None` for an unrecognised or contradictory one.
     pub const fn implied_status(self) -> Option<Status> {
         match self {
             Self::Pending => Some(Status::Pending),
@@ -52,7 +56,7 @@ impl Outcome {
             Self::Cancelled => Some(Status::Cancelled),
             Self::Failed => Some(Status::Failed),
             Self::Completed => Some(Status::Completed),
-            Self::Unrecognised => None,
+            Self::Unrecognised | Self::Contradictory => None,
         }
     }
 }
@@ -96,6 +100,8 @@ pub struct Fact {
     /// When it happened, as the provider wrote it. For information only: no decision depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
+    /// When we received it, in milliseconds since 1970. No part of the fact's identity.
+    pub received_at: Timestamp,
     /// The operator; absent if the fact is from the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operator>,
@@ -115,8 +121,8 @@ impl Fact {
     /// whatever their format.
     pub fn digest(&self) -> String {
         let (amount, outcome) = (self.amount.as_ref().map(ToString::to_string), self.outcome.name());
-        // Recognised status names count as their outcome; an unrecognised one counts as itself.
-        let unrecognised = if self.outcome == Outcome::Unrecognised {
+        // Recognised status names count as their outcome; others count as themselves.
+        let unrecognised = if self.outcome.implied_status().is_none() {
             self.raw_status.as_str()
         } else {
             ""

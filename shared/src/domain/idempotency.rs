@@ -33,13 +33,15 @@ pub struct IdempotencyKey {
 pub struct InvalidKey;
 
 impl IdempotencyKey {
-    /// Reads the header's value.
+    /// Reads the header's value. Double quotes around the whole value, as in the IETF draft, are no part of the key.
     ///
     /// # Errors
-    /// [`InvalidKey`] if it is empty, too long, or contains blanks, control characters or non-ASCII characters.
+    /// [`InvalidKey`] if the key is empty, too long, or contains blanks, control characters or non-ASCII characters.
     pub fn parse(function: &'static str, value: &[u8]) -> Result<Self, InvalidKey> {
-        let fits = (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
-        let key = std::str::from_utf8(value).map_err(|_| InvalidKey)?;
+        let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        let key = unquoted.unwrap_or(value);
+        let fits = (1..=255).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+        let key = std::str::from_utf8(key).map_err(|_| InvalidKey)?;
         if fits {
             Ok(Self {
                 function,
@@ -162,6 +164,30 @@ mod tests {
             &[b'a'; 256],
         ] {
             assert_eq!(parse(value), Err(InvalidKey), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn key_in_double_quotes_is_the_text_between_them() {
+        let long = "a".repeat(255);
+        for (value, key) in [
+            (r#""k""#.to_owned(), "k"),
+            (format!("\"{long}\""), &long),
+            (r#"""a"""#.to_owned(), r#""a""#),
+            (r#"""""#.to_owned(), r#"""#),
+            // Not wholly in quotes.
+            (r#"""#.to_owned(), r#"""#),
+            (r#""k"#.to_owned(), r#""k"#),
+            (r#"k""#.to_owned(), r#"k""#),
+            (r#""k";a=1"#.to_owned(), r#""k";a=1"#),
+            ("'k'".to_owned(), "'k'"),
+        ] {
+            let parsed = IdempotencyKey::parse("r", value.as_bytes());
+            assert_eq!(parsed.map(|key| key.to_string()), Ok(format!("r#{key}")), "{value}");
+        }
+        let too_long = format!("\"{}\"", "a".repeat(256));
+        for value in ["\"\"", "\" \"", "\"a b\"", "\"é\"", &too_long] {
+            assert_eq!(IdempotencyKey::parse("r", value.as_bytes()), Err(InvalidKey), "{value}");
         }
     }
 

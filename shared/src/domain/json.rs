@@ -1,22 +1,21 @@
-//! A strict JSON parser that preserves numbers exactly.
+//! A JSON parser that preserves numbers exactly, strict with callers and liberal with providers.
 //!
 //! Guarantees: a text with a duplicate member is malformed, because two readers could see two different amounts
 //! (RFC 8259 does not define which one counts). A number keeps its decimal text, so no amount passes through a float.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+mod parser;
+
+use std::collections::BTreeMap;
+#[cfg(not(test))]
 use std::fmt;
 
-use serde::de::{self, MapAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::digest::Update;
 
+use self::parser::{Mode, Parser};
 use crate::domain::decimal::Decimal;
-
-/// Maximum nesting depth of arrays and objects.
-const MAX_DEPTH: usize = 64;
 
 /// A JSON value. A number keeps its text, an object the order of its members.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,51 +41,42 @@ pub enum Json {
 pub struct Malformed;
 
 impl Json {
-    /// Reads one JSON text.
+    /// Reads one JSON text strictly: in UTF-8, without a byte order mark, a duplicate member or a lone surrogate.
     ///
     /// # Errors
     /// [`Malformed`], which does not quote the text.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
-        Self::parse_value(raw.get(), MAX_DEPTH)
+        Parser::new(Mode::Strict).parse(bytes)
     }
 
-    fn parse_value(text: &str, depth: usize) -> Result<Self, Malformed> {
-        let deeper = || depth.checked_sub(1).ok_or(Malformed);
-        let json = match text.as_bytes().first() {
-            Some(b'n') => Self::Null,
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'"') => Self::String(serde_json::from_str(text).map_err(|_| Malformed)?),
-            Some(b'[') => {
-                let depth = deeper()?;
-                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Malformed)?;
-                Self::Array(
-                    items
-                        .into_iter()
-                        .map(|item| Self::parse_value(item.get(), depth))
-                        .collect::<Result<_, _>>()?,
-                )
-            }
-            Some(b'{') => {
-                let depth = deeper()?;
-                let RawMembers(members) = serde_json::from_str(text).map_err(|_| Malformed)?;
-                let mut names = BTreeSet::new();
-                if !members.iter().all(|(name, _)| names.insert(name.as_ref())) {
-                    return Err(Malformed);
-                }
-                let parse = |(name, value): &(Cow<'_, str>, &RawValue)| {
-                    Ok((name.as_ref().to_owned(), Self::parse_value(value.get(), depth)?))
-                };
-                Self::Object(Object {
-                    members: members.iter().map(parse).collect::<Result<_, _>>()?,
-                })
-            }
-            Some(_) => Self::Number(text.to_owned()),
-            None => return Err(Malformed),
-        };
-        Ok(json)
+    /// Reads a request's body as strictly as [`Json::parse`], with one exception: a lone surrogate in a text or in a
+    /// member's name becomes U+FFFD. Returns the JSON pointers of these texts and members, each once, the first 128 at
+    /// most.
+    ///
+    /// # Errors
+    /// [`Malformed`], which does not quote the text.
+    pub fn parse_request(bytes: &[u8]) -> Result<(Self, Vec<String>), Malformed> {
+        let mut parser = Parser::new(Mode::Request);
+        let json = parser.parse(bytes)?;
+        Ok((json, parser.into_lone_surrogates()))
+    }
+
+    /// Reads what a provider sent. Skips one byte order mark before the text, and replaces a lone surrogate with
+    /// U+FFFD.
+    ///
+    /// # Errors
+    /// [`Malformed`], which does not quote the text.
+    pub fn parse_liberal(bytes: &[u8]) -> Result<Self, Malformed> {
+        Parser::new(Mode::Liberal).parse(bytes)
+    }
+
+    /// Reads as much as possible, for the redaction only: like [`Json::parse_liberal`], but an object keeps duplicate
+    /// members, and an array or object that is nested too deeply becomes `null`.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the text is not JSON or not UTF-8.
+    pub fn parse_any(bytes: &[u8]) -> Result<Self, Malformed> {
+        Parser::new(Mode::Any).parse(bytes)
     }
 
     /// The nesting depth of arrays and objects: 0 for a number, 1 for an array of numbers.
@@ -126,7 +116,8 @@ impl Json {
     }
 
     /// Feeds the value to a hash in a canonical form. The order of members and the notation of numbers do not matter;
-    /// different values never feed the same bytes, because each part is preceded by its kind and length.
+    /// different values without duplicate members never feed the same bytes, because each part is preceded by its kind
+    /// and length.
     pub fn feed(&self, hash: &mut impl Update) {
         match self {
             Self::Null => feed_text(hash, None),
@@ -167,7 +158,14 @@ fn feed(hash: &mut impl Update, kind: u8, text: &str) {
     hash.update(text.as_bytes());
 }
 
-/// A JSON object: members in the order they were written, each name once.
+/// Appends a member's name or an item's index to a JSON pointer (RFC 6901).
+pub fn push_pointer(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+}
+
+/// A JSON object: members in the order they were written. Each name occurs once, except that [`Json::parse_any`] keeps
+/// duplicates, and that names which differ only in lone surrogates look alike once these are replaced.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Object {
@@ -261,56 +259,6 @@ impl Serialize for Json {
             Self::Array(items) => serializer.collect_seq(items),
             Self::Object(object) => object.serialize(serializer),
         }
-    }
-}
-
-/// The unparsed members of an object, including duplicates.
-struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for RawMembers<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = RawMembers<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    members.push((name, value));
-                }
-                Ok(RawMembers(members))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// A member's name, borrowed unless it contains escapes.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
     }
 }
 

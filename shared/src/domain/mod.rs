@@ -9,6 +9,7 @@ pub mod money;
 pub mod payment;
 pub mod provider;
 pub mod redacted;
+pub mod redaction;
 pub mod schedule;
 pub mod status;
 pub mod time;

@@ -12,7 +12,14 @@ use serde_json::value::RawValue;
 
 use crate::domain::decimal::Decimal;
 
+/// Currencies that `iso_currency` calls superseded although ISO 4217 still lists them. VES and VED are two scales of the
+/// bolívar, and both are valid.
+const STILL_VALID: [iso_currency::Currency; 1] = [iso_currency::Currency::VES];
+
 /// An ISO 4217 currency with a minor unit. Codes without one, such as gold and the testing code, are not accepted.
+///
+/// [`FromStr`] refuses a currency that ISO 4217 has withdrawn. [`Deserialize`], which reads stored payments, accepts it:
+/// a payment stays readable after its currency is withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
@@ -29,22 +36,35 @@ impl Currency {
     pub fn decimals(self) -> u32 {
         self.0.exponent().map_or(0, u32::from)
     }
+
+    /// Reads the code of a current or withdrawn currency.
+    fn current_or_withdrawn(code: &str) -> Result<Self, UnknownCurrency> {
+        let currency = iso_currency::Currency::from_code(code).ok_or(UnknownCurrency)?;
+        if currency.exponent().is_none() || currency.code() != code {
+            return Err(UnknownCurrency);
+        }
+        Ok(Self(currency))
+    }
+
+    fn is_withdrawn(self) -> bool {
+        self.0.is_superseded().is_some() && !STILL_VALID.contains(&self.0)
+    }
 }
 
-/// The text is not the upper-case code of a currency with a minor unit.
+/// The text is not the upper-case code of a current currency with a minor unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be an upper-case ISO 4217 currency code, such as USD")]
+#[error("must be the upper-case ISO 4217 code of a current currency, such as USD")]
 pub struct UnknownCurrency;
 
 impl FromStr for Currency {
     type Err = UnknownCurrency;
 
     fn from_str(code: &str) -> Result<Self, UnknownCurrency> {
-        let currency = iso_currency::Currency::from_code(code).ok_or(UnknownCurrency)?;
-        if currency.exponent().is_none() || currency.code() != code {
+        let currency = Self::current_or_withdrawn(code)?;
+        if currency.is_withdrawn() {
             return Err(UnknownCurrency);
         }
-        Ok(Self(currency))
+        Ok(currency)
     }
 }
 
@@ -63,7 +83,7 @@ impl Serialize for Currency {
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let code = String::deserialize(deserializer)?;
-        code.parse().map_err(serde::de::Error::custom)
+        Self::current_or_withdrawn(&code).map_err(serde::de::Error::custom)
     }
 }
 

@@ -9,11 +9,13 @@
 //! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days; also when it expires |
 //! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
 //! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
+//! | unresolved FinvyPay payment with a contradictory fact | at once, then as above |
 //! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
 //! | unmatched notification | after one minute, five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
 
+use crate::domain::fact::{Fact, Outcome};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
@@ -104,10 +106,14 @@ impl ScheduleChange {
         }
     }
 
-    /// The change when a payment changes from `before` to `after` at `now`.
-    pub fn between(before: &Payment, after: &Payment, now: Timestamp) -> Self {
+    /// The change when a payment changes from `before` to `after` at `now`, because of `new_fact` if there is one.
+    pub fn between(before: &Payment, after: &Payment, new_fact: Option<&Fact>, now: Timestamp) -> Self {
+        let is_contradictory = new_fact.is_some_and(|fact| fact.outcome == Outcome::Contradictory);
+        let can_be_polled = after.provider.capabilities().supports_status_query;
         if before.status != after.status {
             Self::for_status(after.provider, after.status, now)
+        } else if is_contradictory && can_be_polled && after.status < Status::Review {
+            Self::At(Queue::Payments(after.provider), now)
         } else if after.status == Status::Review && before.noted != after.noted {
             Self::AtUnlessScheduled(Queue::Review, now)
         } else {

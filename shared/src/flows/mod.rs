@@ -2,6 +2,7 @@
 
 #[cfg(feature = "creation")]
 pub mod create_payment;
+pub mod quarantine;
 #[cfg(feature = "creation")]
 pub mod quote;
 pub mod record_notification;

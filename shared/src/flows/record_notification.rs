@@ -11,14 +11,15 @@
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
 
-use crate::domain::id::PaymentId;
+use crate::domain::id::{PaymentId, Reference};
 use crate::domain::payment::Payment;
+use crate::domain::provider::Provider;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
 use crate::store::{
-    CommitExtras, CommitResult, FastPathResult, OrderPayments, Retry, Store, StoreError, StoreUnmatchedResult,
-    UnmatchedTexts, retry_on_conflict,
+    CommitExtras, CommitResult, FastPathResult, MAX_MOVED, OrderPayments, Retry, Store, StoreError,
+    StoreUnmatchedResult, UnmatchedGroup, retry_on_conflict,
 };
 
 /// The result of recording a notification.
@@ -155,12 +156,13 @@ pub async fn record_with_payment(
     owned_by_other: bool,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
-    let after = before.apply(&notification.fact, owned_by_other, now);
-    let extras = CommitExtras {
-        new_fact: Some(notification.fact.clone()),
-        ..CommitExtras::default()
-    };
-    retry_on_conflict((after, extras), |(mut after, mut extras)| async move {
+    retry_on_conflict(Vec::new(), |groups| async move {
+        let mut after = before.apply(&notification.fact, owned_by_other, now);
+        let mut extras = CommitExtras {
+            new_fact: Some(notification.fact.clone()),
+            ..CommitExtras::default()
+        };
+        move_unmatched(&mut extras, &mut after, &groups, now);
         let conflict = match store.commit(before, &after, &extras, now).await? {
             CommitResult::Done => {
                 return Ok(Retry::Done(Some(RecordResult::Recorded {
@@ -176,38 +178,49 @@ pub async fn record_with_payment(
         if conflict.current.is_some() || !conflict.references_of_others.is_empty() {
             return Ok(Retry::Done(None));
         }
-        apply_unmatched(&mut extras, &mut after, conflict.unmatched, now)?;
-        Ok(Retry::Again((after, extras)))
+        let groups = read_unmatched(store, after.provider, groups, &conflict.unmatched).await?;
+        Ok(Retry::Again(groups))
     })
     .await
 }
 
-/// Adds unmatched facts to a change that attaches the ids they are stored under.
+/// Moves unmatched notifications to a payment that gets the ids they are stored under: applies their facts to `after`,
+/// and adds them to what is written with it. A group that is too large is left to the reconciler.
 ///
-/// # Errors
-/// [`StoreError::Corrupt`] if one cannot be read.
-pub fn apply_unmatched(
+/// No id of such a notification belongs to another payment: none is stored as unmatched under an id with an owner.
+pub(super) fn move_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
-    unmatched: Vec<UnmatchedTexts>,
+    groups: &[UnmatchedGroup],
     now: Timestamp,
-) -> Result<(), StoreError> {
-    for stored in unmatched {
-        for fact in stored.facts()? {
-            *after = after.apply(&fact, false, now);
-            let is_included = extras
-                .new_fact
-                .iter()
-                .chain(&extras.other_facts)
-                .any(|included| included.digest() == fact.digest());
-            if !is_included {
-                extras.other_facts.push(fact);
-            }
+) {
+    for fact in groups.iter().flat_map(UnmatchedGroup::moved_facts) {
+        *after = after.apply(fact, false, now);
+        let is_included = extras
+            .new_fact
+            .iter()
+            .chain(&extras.other_facts)
+            .any(|included| included.digest() == fact.digest());
+        if !is_included {
+            extras.other_facts.push(fact.clone());
         }
-        extras
-            .applied_unmatched
-            .retain(|applied| applied.reference != stored.reference);
-        extras.applied_unmatched.push(stored);
     }
-    Ok(())
+    extras.unmatched = groups.to_vec();
+}
+
+/// `groups` with those under the provider ids `changed` read again.
+///
+/// # Errors
+/// [`StoreError`] if the table cannot be read.
+pub(super) async fn read_unmatched(
+    store: &Store,
+    provider: Provider,
+    mut groups: Vec<UnmatchedGroup>,
+    changed: &[Reference],
+) -> Result<Vec<UnmatchedGroup>, StoreError> {
+    for reference in changed {
+        groups.retain(|group| !group.is_under(reference));
+        groups.extend(store.unmatched(provider, reference.as_str(), MAX_MOVED).await?);
+    }
+    Ok(groups)
 }

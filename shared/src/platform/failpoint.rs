@@ -41,6 +41,12 @@ pub enum ExternalCall {
     Commit,
     /// Stores a notification without a known payment.
     StoreUnmatched,
+    /// Puts a webhook that cannot be read into quarantine.
+    Quarantine,
+    /// Reads webhooks in quarantine.
+    ReadQuarantine,
+    /// Marks a webhook in quarantine as replayed.
+    MarkReplayed,
     /// Fetches the current version of a secret.
     CurrentSecret,
     /// Fetches the previous version of a secret.
@@ -73,7 +79,7 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
@@ -85,6 +91,9 @@ impl ExternalCall {
         Self::ApplyFast,
         Self::Commit,
         Self::StoreUnmatched,
+        Self::Quarantine,
+        Self::ReadQuarantine,
+        Self::MarkReplayed,
         Self::CurrentSecret,
         Self::PreviousSecret,
         Self::CreateAtProvider,
@@ -115,6 +124,9 @@ impl ExternalCall {
             Self::ApplyFast => "apply-fast",
             Self::Commit => "commit",
             Self::StoreUnmatched => "store-unmatched",
+            Self::Quarantine => "quarantine",
+            Self::ReadQuarantine => "read-quarantine",
+            Self::MarkReplayed => "mark-replayed",
             Self::CurrentSecret => "current-secret",
             Self::PreviousSecret => "previous-secret",
             Self::CreateAtProvider => "create-at-provider",

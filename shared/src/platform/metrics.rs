@@ -38,7 +38,9 @@ const PROVIDER_ERRORS: Metric = Metric::new("ProviderErrors", Unit::Count, &["Pr
 const PROVIDER_KEY_REFUSED: Metric = Metric::new("ProviderKeyRefused", Unit::Count, &[]);
 const SECRETS_UNREADABLE: Metric = Metric::new("SecretsUnreadable", Unit::Count, &[]);
 const SIGNATURE_FAILURES: Metric = Metric::new("SignatureFailures", Unit::Count, &[]);
-const UNUSABLE_WEBHOOKS: Metric = Metric::new("UnusableWebhooks", Unit::Count, &[]);
+const QUARANTINED_WEBHOOKS: Metric = Metric::new("QuarantinedWebhooks", Unit::Count, &[]);
+const MISROUTED_WEBHOOKS: Metric = Metric::new("MisroutedWebhooks", Unit::Count, &[]);
+const OVERSIZED_WEBHOOKS: Metric = Metric::new("OversizedWebhooks", Unit::Count, &[]);
 const UNMATCHED_WEBHOOKS: Metric = Metric::new("UnmatchedWebhooks", Unit::Count, &[]);
 const STORE_ERRORS: Metric = Metric::new("StoreErrors", Unit::Count, &[]);
 const REPLAYS: Metric = Metric::new("Replays", Unit::Count, &[]);
@@ -47,7 +49,7 @@ const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, 
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
 /// Every metric.
-pub const ALL: [Metric; 14] = [
+pub const ALL: [Metric; 16] = [
     PAYMENTS,
     TIME_TO_COMPLETION,
     PROVIDER_LATENCY,
@@ -55,7 +57,9 @@ pub const ALL: [Metric; 14] = [
     PROVIDER_KEY_REFUSED,
     SECRETS_UNREADABLE,
     SIGNATURE_FAILURES,
-    UNUSABLE_WEBHOOKS,
+    QUARANTINED_WEBHOOKS,
+    MISROUTED_WEBHOOKS,
+    OVERSIZED_WEBHOOKS,
     UNMATCHED_WEBHOOKS,
     STORE_ERRORS,
     REPLAYS,
@@ -121,9 +125,20 @@ pub fn signature_failed() {
     SIGNATURE_FAILURES.count(&[]);
 }
 
-/// `UnusableWebhooks`, a count: a correctly signed webhook was refused because it could not be read.
-pub fn unusable_webhook_refused() {
-    UNUSABLE_WEBHOOKS.count(&[]);
+/// `QuarantinedWebhooks`, a count: a correctly signed webhook could not be read and was put into quarantine. The
+/// providers' test messages do not count.
+pub fn webhook_quarantined() {
+    QUARANTINED_WEBHOOKS.count(&[]);
+}
+
+/// `MisroutedWebhooks`, a count: a correctly signed webhook was sent to a path where there is nothing.
+pub fn misrouted_webhook_refused() {
+    MISROUTED_WEBHOOKS.count(&[]);
+}
+
+/// `OversizedWebhooks`, a count: a webhook was refused because of its size, before its signature was verified.
+pub fn oversized_webhook_refused() {
+    OVERSIZED_WEBHOOKS.count(&[]);
 }
 
 /// `UnmatchedWebhooks`, a count: a webhook without a known payment was stored as unmatched.

@@ -65,7 +65,10 @@ pub enum CallError {
     /// The connection failed, or the status says that the request may still be running. It is unknown whether the
     /// provider processes it.
     #[error("the outcome of the provider call is unknown")]
-    OutcomeUnknown,
+    OutcomeUnknown {
+        /// Provider ids in the response, if there was one.
+        references: Vec<Reference>,
+    },
     /// The time limit passed. It is unknown whether the provider received the request.
     #[error("the provider call timed out")]
     TimedOut,
@@ -80,11 +83,27 @@ impl CallError {
         }
     }
 
+    /// An unknown outcome without provider ids.
+    pub fn outcome_unknown() -> Self {
+        Self::OutcomeUnknown { references: Vec::new() }
+    }
+
+    /// The error with the provider ids of its response. Throttling, a refused key and a timeout have none.
+    pub fn with_references(mut self, ids: Vec<Reference>) -> Self {
+        match &mut self {
+            Self::Rejected { references, .. }
+            | Self::Unusable { references, .. }
+            | Self::OutcomeUnknown { references } => *references = ids,
+            Self::Throttled { .. } | Self::KeyRefused | Self::TimedOut => {}
+        }
+        self
+    }
+
     /// Whether the provider itself responded. If not, the next attempt must repeat the same request.
     pub fn provider_responded(&self) -> bool {
         match self {
             Self::Rejected { .. } | Self::Throttled { .. } | Self::KeyRefused | Self::Unusable { .. } => true,
-            Self::OutcomeUnknown | Self::TimedOut => false,
+            Self::OutcomeUnknown { .. } | Self::TimedOut => false,
         }
     }
 
@@ -95,7 +114,7 @@ impl CallError {
             Self::Throttled { .. } => Some("throttled"),
             Self::KeyRefused => Some("key_refused"),
             Self::Unusable { .. } => Some("unusable"),
-            Self::OutcomeUnknown => Some("no_response"),
+            Self::OutcomeUnknown { .. } => Some("no_response"),
             Self::TimedOut => Some("timeout"),
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lambda_http::http::{HeaderMap, StatusCode};
-use reqwest::RequestBuilder;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -12,6 +12,8 @@ use crate::domain::json::{Json, Object};
 use crate::platform::config::ConfigError;
 use crate::platform::tls::Tls;
 use crate::providers::gateway::{CALL_TIME_LIMIT, CallError};
+
+pub(super) use crate::providers::members::code_if_safe_to_show;
 
 /// Time limit of a status query. The caller can repeat it safely.
 const STATUS_TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -30,7 +32,7 @@ const INDEFINITE: [StatusCode; 6] = [
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
-/// A provider's HTTP response with a status that [`check_status`] accepts.
+/// A provider's HTTP response that [`check_status`] accepts.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -71,8 +73,8 @@ impl HttpClient {
     /// Posts a JSON body, once.
     ///
     /// # Errors
-    /// [`CallError`] for a timeout, a failed connection, a status after which the request may still be running,
-    /// throttling, a refused key, another 5xx status or an oversized response.
+    /// [`CallError`] for a timeout, a failed connection, throttling, a refused key or an oversized response. A response
+    /// that [failed](Reply::failure) otherwise is returned, because its body may contain ids.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<Reply, CallError> {
         let request = self
             .0
@@ -92,25 +94,39 @@ impl HttpClient {
     }
 
     async fn send(request: RequestBuilder) -> Result<Reply, CallError> {
-        let mut response = request.send().await.map_err(|error| failure(&error))?;
+        let response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
         check_status(status, response.headers())?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_BODY {
-                return Err(CallError::unusable("response too large"));
+        match read_body(response).await {
+            Ok(body) => Ok(Reply::new(status, &body)),
+            Err(error) => {
+                // A failed response needs no body: its status decides.
+                let reply = Reply { status, body: None };
+                if reply.failure().is_some() {
+                    Ok(reply)
+                } else {
+                    Err(error)
+                }
             }
         }
-        Ok(Reply::new(status, &bytes))
     }
 }
 
-/// Checks that a response is the provider's own and concerns the request.
+async fn read_body(mut response: Response) -> Result<Vec<u8>, CallError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MAX_BODY {
+            return Err(CallError::unusable("response too large"));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Checks that a response concerns the request, and not our use of the API.
 ///
 /// # Errors
-/// [`CallError`] for throttling, a refused key, a status after which the request may still be running, or another 5xx
-/// status.
+/// [`CallError`] for throttling or a refused key.
 pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return Err(CallError::KeyRefused);
@@ -121,12 +137,6 @@ pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallE
             .and_then(|value| value.to_str().ok()?.parse().ok());
         return Err(CallError::Throttled { retry_after: seconds });
     }
-    if INDEFINITE.contains(&status) {
-        return Err(CallError::OutcomeUnknown);
-    }
-    if status.is_server_error() {
-        return Err(CallError::unusable("server error"));
-    }
     Ok(())
 }
 
@@ -134,14 +144,15 @@ fn failure(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::TimedOut
     } else {
-        CallError::OutcomeUnknown
+        CallError::outcome_unknown()
     }
 }
 
 impl Reply {
-    /// A response with this status and body. A body that is not a JSON object is dropped.
+    /// A response with this status and body, read as liberally as [`Json::parse_liberal`]. A body that is not a JSON
+    /// object is dropped.
     pub fn new(status: StatusCode, body: &[u8]) -> Self {
-        let body = Json::parse(body).ok().and_then(|json| {
+        let body = Json::parse_liberal(body).ok().and_then(|json| {
             if let Json::Object(object) = json {
                 Some(object)
             } else {
@@ -151,12 +162,28 @@ impl Reply {
         Self { status, body }
     }
 
+    /// The error of a status that decides without the body: one after which the request may still be running, or
+    /// another 5xx. `None` for any other status.
+    pub fn failure(&self) -> Option<CallError> {
+        if INDEFINITE.contains(&self.status) {
+            Some(CallError::outcome_unknown())
+        } else if self.status.is_server_error() {
+            Some(CallError::unusable("server error"))
+        } else {
+            None
+        }
+    }
+
     /// The JSON object in the body of a successful response. `refusal` recognises the provider's error bodies.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] for a 2xx or 4xx response with an error body, or for status 400 or 422 with any body;
-    /// [`CallError::Unusable`] for any other response.
+    /// The error of a [failed](Reply::failure) status; [`CallError::Rejected`] for a 2xx or 4xx response with an error
+    /// body, or for status 400 or 422 with any body; [`CallError::Unusable`] for any other response. None of them has
+    /// ids: see [`CallError::with_references`].
     pub fn into_success(self, refusal: fn(&Object) -> Option<Rejection>) -> Result<Object, CallError> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         let refusal = self.body.as_ref().and_then(refusal);
         match (self.body, refusal) {
             (_, Some(Rejection(code))) if self.status.is_success() || self.status.is_client_error() => {
@@ -189,10 +216,38 @@ pub fn secret_header(prefix: &str, secret: &SecretString) -> Option<HeaderValue>
     Some(value)
 }
 
-/// A provider's error code, if it is safe to show: at most 64 ASCII letters, digits, `_`, `-` and `.`.
-pub fn code_if_safe_to_show(code: &str) -> Option<String> {
-    let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
-    ((1..=64).contains(&code.len()) && code.chars().all(is_code)).then(|| code.to_owned())
+/// What a response to a create call says by its `success`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Success {
+    /// There is none.
+    Absent,
+    /// `true`, also as a text in any case, or 1.
+    True,
+    /// `false`, also as a text in any case, or 0.
+    False,
+    /// Anything else.
+    Unclear,
+}
+
+impl Success {
+    /// Reads the `success` of a body.
+    pub fn of(body: &Object) -> Self {
+        let text = match body.get("success") {
+            None => return Self::Absent,
+            Some(Json::Bool(true)) => return Self::True,
+            Some(Json::Bool(false)) => return Self::False,
+            Some(Json::Number(text)) => text,
+            Some(Json::String(text)) => text.trim(),
+            Some(Json::Null | Json::Array(_) | Json::Object(_)) => return Self::Unclear,
+        };
+        if text == "1" || text.eq_ignore_ascii_case("true") {
+            Self::True
+        } else if text == "0" || text.eq_ignore_ascii_case("false") {
+            Self::False
+        } else {
+            Self::Unclear
+        }
+    }
 }
 
 /// Whether the text is an absolute http or https URL, so that a browser may be redirected to it.

@@ -10,6 +10,7 @@ pub mod finvypay;
 pub mod gateway;
 #[cfg(feature = "provider-client")]
 pub mod http_client;
+mod members;
 mod notification;
 #[cfg(test)]
 mod test_vectors;

@@ -7,6 +7,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Fact, Outcome};
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object};
+use crate::domain::time::Timestamp;
 use crate::domain::webhook_signature::Signature;
 
 /// The member of the provider's `metadata` that contains our payment id.
@@ -23,17 +24,33 @@ pub struct Notification {
     pub fact: Fact,
 }
 
-/// A signed webhook body cannot be read. The text says what is missing.
+/// Why a signed webhook body is not a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UnreadableWebhook(pub &'static str);
+pub enum UnreadableWebhook {
+    /// It is not JSON, or has a duplicate member.
+    #[error("the body is not JSON")]
+    NotJson,
+    /// It is other JSON than an object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// It names no payment, no transaction and no order in a readable way.
+    #[error("the body names no payment")]
+    NoPayment,
+    /// It names no status.
+    #[error("the body names neither a status nor an event")]
+    NoStatus,
+    /// It is the provider's test message: a part of its status, event or type is `test` or `ping`, and it does not name
+    /// our payment id.
+    #[error("the body is a test message")]
+    TestMessage,
+}
 
 /// How to read a provider's webhooks.
 #[derive(Debug)]
 pub struct Webhooks {
     /// The headers that may contain a signature. Each one that is present must verify.
     pub signature_headers: &'static [&'static str],
-    pub(super) read: fn(&Object) -> Result<Notification, UnreadableWebhook>,
+    pub(super) read: fn(&Object, Timestamp) -> Result<Notification, UnreadableWebhook>,
 }
 
 impl Webhooks {
@@ -46,22 +63,29 @@ impl Webhooks {
         (!signatures.is_empty()).then_some(signatures)
     }
 
-    /// Reads a body whose signature has been verified.
+    /// Reads a body whose signature has been verified, as liberally as [`Json::parse_liberal`].
     ///
     /// # Errors
-    /// [`UnreadableWebhook`] if the body is not a JSON object, names neither a payment nor an order, or has no status.
-    pub fn read(&self, body: &[u8]) -> Result<Notification, UnreadableWebhook> {
-        let json = Json::parse(body).map_err(|_| UnreadableWebhook("the body is not JSON"))?;
-        let object = json
-            .as_object()
-            .ok_or(UnreadableWebhook("the body is not a JSON object"))?;
-        let notification = (self.read)(object)?;
+    /// [`UnreadableWebhook`] if the body is not a JSON object, names neither a payment nor an order, has no status, or
+    /// is a test message.
+    pub fn read(&self, body: &[u8], received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
+        let json = Json::parse_liberal(body).map_err(|_| UnreadableWebhook::NotJson)?;
+        self.read_json(&json, received_at)
+    }
+
+    /// Reads a parsed body.
+    ///
+    /// # Errors
+    /// As for [`Webhooks::read`].
+    pub fn read_json(&self, json: &Json, received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
+        let object = json.as_object().ok_or(UnreadableWebhook::NotAnObject)?;
+        let notification = (self.read)(object, received_at)?;
         let fact = &notification.fact;
         if notification.payment_id.is_none() && fact.references().next().is_none() && fact.order_id.is_none() {
-            return Err(UnreadableWebhook("the body names no payment"));
+            return Err(UnreadableWebhook::NoPayment);
         }
         if fact.raw_status.is_empty() {
-            return Err(UnreadableWebhook("the body names neither a status nor an event"));
+            return Err(UnreadableWebhook::NoStatus);
         }
         Ok(notification)
     }
@@ -70,28 +94,59 @@ impl Webhooks {
 /// The maximum number of characters of a notification's status names that are stored.
 const MAX_RAW_STATUS_LENGTH: usize = 100;
 
+/// The maximum number of characters of an amount in its shortest notation. No amount has as many.
+const MAX_AMOUNT_LENGTH: usize = 64;
+
 /// The outcome of all status names in a notification, and the names joined by spaces.
 ///
-/// `outcome` maps one name to its outcome. Unrecognised or contradictory names count as [`Outcome::Unrecognised`].
+/// `outcome` maps one name to its outcome. An unrecognised name makes the whole unrecognised; names that contradict one
+/// another make it contradictory. At most 100 characters of the names are kept, and control characters become spaces.
 pub(super) fn combined_outcome(names: &[&str], outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
-    let mut outcomes = names.iter().map(|name| outcome(name));
-    let first = outcomes.next().flatten();
-    let agreed = first.filter(|_| outcomes.all(|outcome| outcome == first));
-    (
-        agreed.unwrap_or(Outcome::Unrecognised),
-        names.join(" ").chars().take(MAX_RAW_STATUS_LENGTH).collect(),
-    )
+    let outcomes: Option<Vec<Outcome>> = names.iter().map(|name| outcome(name)).collect();
+    let combined = match outcomes.as_deref() {
+        None | Some([]) => Outcome::Unrecognised,
+        Some([first, others @ ..]) if others.iter().all(|other| other == first) => *first,
+        Some(_) => Outcome::Contradictory,
+    };
+    let joined = names.join(" ");
+    let plain = joined.chars().map(|char| if char.is_control() { ' ' } else { char });
+    (combined, plain.take(MAX_RAW_STATUS_LENGTH).collect())
 }
 
-/// Reads an amount in major units from a number or a string.
+/// As [`combined_outcome`], but a completion or an authorization beside `contradictions` is contradictory. They are then
+/// appended to the names, so that such a fact differs from any other. `contradictions` is empty or begins with a space.
+pub(super) fn believed_outcome(
+    names: &[&str],
+    contradictions: &str,
+    outcome: fn(&str) -> Option<Outcome>,
+) -> (Outcome, String) {
+    let (combined, names) = combined_outcome(names, outcome);
+    let is_contradicted = matches!(
+        combined,
+        Outcome::Completed | Outcome::Authorized | Outcome::Contradictory
+    );
+    if contradictions.is_empty() || !is_contradicted {
+        return (combined, names);
+    }
+    let room = MAX_RAW_STATUS_LENGTH.saturating_sub(contradictions.chars().count());
+    let shown = names.chars().take(room).chain(contradictions.chars());
+    (Outcome::Contradictory, shown.take(MAX_RAW_STATUS_LENGTH).collect())
+}
+
+/// Reads an amount in major units from a number or a string. `None` if it is neither, or absurdly long.
 pub(super) fn read_amount(value: Option<&Json>) -> Option<Decimal> {
     match value? {
-        Json::Number(text) | Json::String(text) => Decimal::parse(text),
+        Json::Number(text) | Json::String(text) => {
+            Decimal::parse(text).filter(|amount| amount.to_string().len() <= MAX_AMOUNT_LENGTH)
+        }
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     }
 }
 
-/// Our payment id in the provider's metadata.
+/// Our payment id in the provider's metadata, without outer blanks.
 pub(super) fn payment_id_in(metadata: Option<&Object>) -> Option<PaymentId> {
-    PaymentId::parse(metadata?.str(PAYMENT_ID_MEMBER)?)
+    PaymentId::parse(metadata?.str(PAYMENT_ID_MEMBER)?.trim())
 }
+
+#[cfg(test)]
+mod tests;

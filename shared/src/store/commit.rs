@@ -1,7 +1,7 @@
 //! Writing a change of a payment together with everything that follows from it.
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
 use super::due_index;
@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
 use super::transaction::Transaction;
-use super::unmatched::UnmatchedTexts;
+use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
@@ -25,9 +25,9 @@ pub struct CommitExtras {
     pub new_fact: Option<Fact>,
     /// Further facts for the ledger. They may already be in it.
     pub other_facts: Vec<Fact>,
-    /// The unmatched notifications that this change applies and deletes, from [`Conflict::unmatched`]. They may already
-    /// be deleted.
-    pub applied_unmatched: Vec<UnmatchedTexts>,
+    /// The groups of unmatched notifications under ids that this change attaches, as they were read. A complete group
+    /// is deleted: `other_facts` must have its facts. An incomplete one stays, and the reconciler moves it.
+    pub unmatched: Vec<UnmatchedGroup>,
     /// The final response of an idempotency key.
     pub response: Option<(Lease, StoredResponse)>,
     /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
@@ -52,8 +52,9 @@ pub struct Conflict {
     pub current: Option<Payment>,
     /// New provider ids that belong to another payment, with that payment.
     pub references_of_others: Vec<(Reference, PaymentId)>,
-    /// Unmatched notifications under new provider ids, as stored.
-    pub unmatched: Vec<UnmatchedTexts>,
+    /// New provider ids with a group of unmatched notifications that is not, or no longer, as in
+    /// [`CommitExtras::unmatched`].
+    pub unmatched: Vec<Reference>,
     /// The idempotency key has a new holder or a response; this is its current record.
     pub key: Option<KeyRecord>,
 }
@@ -68,8 +69,10 @@ enum Step {
     OtherFact,
     /// Attaches a provider id.
     Reference(Reference),
-    /// Deletes the unmatched notifications under a provider id, or checks that there are none.
-    Unmatched(Reference),
+    /// Deletes the group of unmatched notifications under a provider id, or checks that there is none.
+    Group(Reference),
+    /// Deletes an unmatched notification. Has no condition.
+    Notification,
     /// Stores the response of the idempotency key.
     Key,
 }
@@ -81,8 +84,8 @@ impl Store {
     /// - The payment is still `before`. Not checked if nothing of it changes and there is no new fact.
     /// - The new fact is not in the ledger.
     /// - The ids that are new in `after` belong to no other payment.
-    /// - The unmatched notifications under each of those ids are exactly those in `extras.applied_unmatched`, or are
-    ///   already deleted.
+    /// - The groups of unmatched notifications under those ids are the ones in `extras.unmatched`, or are already
+    ///   deleted. A group that is too large to be moved must still exist.
     /// - The lease on the key is still held.
     ///
     /// # Errors
@@ -98,7 +101,7 @@ impl Store {
         let change = if extras.close_review {
             ScheduleChange::Remove
         } else {
-            ScheduleChange::between(before, after, now)
+            ScheduleChange::between(before, after, extras.new_fact.as_ref(), now)
         };
         if after != before || change != ScheduleChange::Keep {
             transaction.add(Step::Payment, self.update_state(before, after, change)?);
@@ -106,24 +109,27 @@ impl Store {
             transaction.add(Step::Payment, self.check_state(before)?);
         }
         if let Some(fact) = &extras.new_fact {
-            transaction.add(Step::NewFact, self.insert_fact(after.id, fact, now)?);
+            transaction.add(Step::NewFact, self.insert_fact(after.id, fact)?);
         }
         for fact in &extras.other_facts {
-            transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact, now)?);
+            transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact)?);
         }
         for reference in after.references.difference(&before.references) {
             transaction.add(
                 Step::Reference(reference.clone()),
                 self.attach_reference(after, reference)?,
             );
-            let applied = extras
-                .applied_unmatched
-                .iter()
-                .find(|applied| applied.reference == *reference);
-            transaction.add(
-                Step::Unmatched(reference.clone()),
-                self.delete_applied_unmatched(after, reference, applied)?,
-            );
+            let step = Step::Group(reference.clone());
+            match extras.unmatched.iter().find(|group| group.is_under(reference)) {
+                None => transaction.add(step, self.check_no_group(after.provider, reference)?),
+                Some(group) => {
+                    let steps = self.move_group(group, now)?;
+                    transaction.add(step, steps.group);
+                    for delete in steps.notifications {
+                        transaction.add(Step::Notification, delete);
+                    }
+                }
+            }
         }
         if let Some((lease, response)) = &extras.response {
             transaction.add(Step::Key, self.complete_key(lease, response)?);
@@ -139,14 +145,11 @@ impl Store {
             match step {
                 Step::Payment => conflict.current = Some(schema::payment_of(item)?),
                 Step::NewFact => conflict.already_recorded = true,
-                Step::OtherFact => return Err(StoreError::Corrupt),
+                Step::OtherFact | Step::Notification => return Err(StoreError::Corrupt),
                 Step::Reference(reference) => conflict
                     .references_of_others
                     .push((reference, schema::owner_of(&item)?)),
-                Step::Unmatched(reference) => conflict.unmatched.push(UnmatchedTexts {
-                    reference,
-                    texts: schema::unmatched_texts_of(&item),
-                }),
+                Step::Group(reference) => conflict.unmatched.push(reference),
                 Step::Key => conflict.key = Some(schema::key_record_of(item)?),
             }
         }
@@ -202,30 +205,20 @@ impl Store {
     }
 
     /// Adds a fact to the ledger, if it is not in it yet.
-    pub(super) fn insert_fact(
-        &self,
-        id: PaymentId,
-        fact: &Fact,
-        now: Timestamp,
-    ) -> Result<TransactWriteItem, StoreError> {
+    pub(super) fn insert_fact(&self, id: PaymentId, fact: &Fact) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(schema::fact_item(id, fact, now)?))
+            .set_item(Some(schema::fact_item(id, fact)?))
             .condition_expression("attribute_not_exists(pk)");
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
     /// Adds a fact to the ledger, or leaves the existing entry as it is.
-    fn insert_fact_unless_present(
-        &self,
-        id: PaymentId,
-        fact: &Fact,
-        now: Timestamp,
-    ) -> Result<TransactWriteItem, StoreError> {
+    fn insert_fact_unless_present(&self, id: PaymentId, fact: &Fact) -> Result<TransactWriteItem, StoreError> {
         let key = schema::fact_key(id, &fact.digest());
         let mut update = self.update(key.clone());
         let mut assignments = Vec::new();
-        for (name, value) in schema::fact_item(id, fact, now)? {
+        for (name, value) in schema::fact_item(id, fact)? {
             if !key.contains_key(&name) {
                 assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
                 update = update.expression_attribute_values(format!(":{name}"), value);
@@ -246,39 +239,6 @@ impl Store {
             .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         Ok(TransactWriteItem::builder().put(put.build()?).build())
-    }
-
-    /// Deletes the `applied` unmatched notifications, unless others were added; they may already be deleted. Without
-    /// `applied`, checks that there are none.
-    fn delete_applied_unmatched(
-        &self,
-        payment: &Payment,
-        reference: &Reference,
-        applied: Option<&UnmatchedTexts>,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let key = Some(schema::unmatched_key(payment.provider, reference.as_str()));
-        let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
-        let step = TransactWriteItem::builder();
-        let step = match applied {
-            None => step.condition_check(
-                ConditionCheck::builder()
-                    .table_name(&self.table)
-                    .set_key(key)
-                    .condition_expression("attribute_not_exists(pk)")
-                    .return_values_on_condition_check_failure(all_old)
-                    .build()?,
-            ),
-            Some(applied) => step.delete(
-                Delete::builder()
-                    .table_name(&self.table)
-                    .set_key(key)
-                    .condition_expression("attribute_not_exists(pk) OR facts = :seen")
-                    .expression_attribute_values(":seen", AttributeValue::Ss(applied.texts.clone()))
-                    .return_values_on_condition_check_failure(all_old)
-                    .build()?,
-            ),
-        };
-        Ok(step.build())
     }
 
     /// Stores the final response of a key, if the lease is still held.

@@ -38,7 +38,7 @@ pub(super) const UNMATCHED_SINCE: &str = "unmatchedSince";
 pub enum Subject {
     /// A payment.
     Payment(PaymentId),
-    /// The unmatched notifications of a provider under a lookup key.
+    /// The group of a provider's unmatched notifications under a lookup key.
     Unmatched(Provider, String),
 }
 
@@ -55,7 +55,7 @@ impl Subject {
     fn key(&self) -> Item {
         match self {
             Self::Payment(id) => schema::state_key(*id),
-            Self::Unmatched(provider, lookup_key) => schema::unmatched_key(*provider, lookup_key),
+            Self::Unmatched(provider, lookup_key) => schema::unmatched_group_key(*provider, lookup_key),
         }
     }
 }

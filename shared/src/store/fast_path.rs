@@ -47,7 +47,7 @@ impl Store {
                 .map_or(FastPathResult::NoPayment, FastPathResult::NeedsSlowPath));
         };
         let mut transaction = Transaction::new(ExternalCall::ApplyFast);
-        transaction.add(Step::Fact, self.insert_fact(id, fact, now)?);
+        transaction.add(Step::Fact, self.insert_fact(id, fact)?);
         transaction.add(Step::Payment, TransactWriteItem::builder().update(update).build());
         let Err(refused) = transaction.run(self).await? else {
             return Ok(FastPathResult::Applied);

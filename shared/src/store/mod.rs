@@ -1,4 +1,5 @@
-//! The payments table: payments, the facts about them, idempotency keys and unmatched notifications.
+//! The payments table: payments, the facts about them, idempotency keys, unmatched notifications and webhooks in
+//! quarantine.
 //!
 //! Guarantees:
 //! - A payment and the ledger of its facts never disagree: one transaction writes both.
@@ -16,6 +17,7 @@ mod due_index;
 mod error;
 mod fast_path;
 mod idempotency_keys;
+mod quarantine;
 mod rate_limiter;
 mod retry;
 mod schema;
@@ -29,6 +31,7 @@ pub use create::InsertResult;
 pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
+pub use quarantine::{QuarantinedWebhook, ReplayMark};
 pub use retry::{Retry, retry_on_conflict};
 pub use table::{OrderPayments, Store};
-pub use unmatched::{StoreUnmatchedResult, UnmatchedNotifications, UnmatchedTexts};
+pub use unmatched::{MAX_MOVED, StoreUnmatchedResult, UnmatchedGroup};

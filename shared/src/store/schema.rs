@@ -48,8 +48,27 @@ pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
     format!("ORDER#{provider}#{}", order_id.as_str())
 }
 
-pub(super) fn unmatched_key(provider: Provider, lookup_key: &str) -> Item {
-    key(format!("UNMATCHED#{provider}#{lookup_key}"), "UNMATCHED".to_owned())
+/// The sort key of a group of unmatched notifications, which comes before those of the notifications.
+const GROUP: &str = "GROUP";
+
+pub(super) fn unmatched_pk(provider: Provider, lookup_key: &str) -> String {
+    format!("UNMATCHED#{provider}#{lookup_key}")
+}
+
+pub(super) fn unmatched_group_key(provider: Provider, lookup_key: &str) -> Item {
+    key(unmatched_pk(provider, lookup_key), GROUP.to_owned())
+}
+
+pub(super) fn unmatched_key(provider: Provider, lookup_key: &str, digest: &str) -> Item {
+    key(unmatched_pk(provider, lookup_key), format!("NOTIFICATION#{digest}"))
+}
+
+pub(super) fn quarantine_pk(provider: Provider) -> String {
+    format!("QUARANTINE#{provider}")
+}
+
+pub(super) fn quarantine_key(provider: Provider, digest: &str) -> Item {
+    key(quarantine_pk(provider), digest.to_owned())
 }
 
 pub(super) fn pace_key(provider: Provider) -> Item {
@@ -153,9 +172,8 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
     })
 }
 
-pub(super) fn fact_item(id: PaymentId, fact: &Fact, received_at: Timestamp) -> Result<Item, StoreError> {
+pub(super) fn fact_item(id: PaymentId, fact: &Fact) -> Result<Item, StoreError> {
     let mut item = to_item(fact)?;
-    item.insert("receivedAt".to_owned(), number(received_at.as_millis()));
     item.extend(fact_key(id, &fact.digest()));
     Ok(item)
 }
@@ -187,30 +205,37 @@ pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Tim
 
 /// A time attribute, in milliseconds since 1970.
 pub(super) fn time_of(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
+    number_of(item, name).map(Timestamp::from_millis)
+}
+
+/// A whole number.
+pub(super) fn number_of(item: &Item, name: &str) -> Result<u64, StoreError> {
     let text = item.get(name).and_then(|value| value.as_n().ok());
-    text.and_then(|text| text.parse().ok())
-        .map(Timestamp::from_millis)
-        .ok_or(StoreError::Corrupt)
+    text.and_then(|text| text.parse().ok()).ok_or(StoreError::Corrupt)
 }
 
 pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
     from_item(item)
 }
 
-/// The unmatched notifications of an item, as stored. Conditions compare these texts byte for byte.
-pub(super) fn unmatched_texts_of(item: &Item) -> Vec<String> {
-    item.get("facts")
-        .and_then(|value| value.as_ss().ok())
-        .cloned()
-        .unwrap_or_default()
+/// Whether the item is a group of unmatched notifications, not one of them.
+pub(super) fn is_unmatched_group(item: &Item) -> bool {
+    let sk = item.get("sk").and_then(|value| value.as_s().ok());
+    sk.is_some_and(|sk| sk == GROUP)
 }
 
-pub(super) fn notification_text(notification: &Notification) -> Result<String, StoreError> {
-    serde_json::to_string(notification).map_err(|_| StoreError::Corrupt)
+pub(super) fn unmatched_item(
+    lookup_key: &str,
+    notification: &Notification,
+    digest: &str,
+) -> Result<Item, StoreError> {
+    let mut item = to_item(notification)?;
+    item.extend(unmatched_key(notification.fact.provider, lookup_key, digest));
+    Ok(item)
 }
 
-pub(super) fn notification_of(text: &str) -> Result<Notification, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::Corrupt)
+pub(super) fn unmatched_notification_of(item: &Item) -> Result<Notification, StoreError> {
+    from_item(item.clone())
 }
 
 pub(super) fn number(value: u64) -> AttributeValue {
@@ -221,7 +246,7 @@ pub(super) fn to_item<T: Serialize>(value: T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|_| StoreError::Corrupt)
 }
 
-fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dynamo::Item>) -> Result<T, StoreError> {
+pub(super) fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dynamo::Item>) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(|_| StoreError::Corrupt)
 }
 

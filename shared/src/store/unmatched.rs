@@ -1,26 +1,35 @@
 //! Unmatched notifications: their payment is not known yet.
+//!
+//! All notifications under one lookup key are a group. The group has an item of its own, which has the time of the next
+//! check and counts the notifications; each notification has another item. So a group has no maximum size.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
+use sha2::{Digest, Sha256};
 
 use super::due_index;
 use super::error::StoreError;
-use super::schema::{self, number};
+use super::schema::{self, Item, number};
 use super::table::Store;
 use super::transaction::Transaction;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
+use crate::domain::json::feed_text;
 use crate::domain::provider::Provider;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::ExternalCall;
+use crate::platform::failpoint::{ExternalCall, wrap};
 use crate::providers::Notification;
 
 /// How long an unmatched notification is kept. 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
+
+/// Maximum number of notifications of a group that one commit moves to a payment. A transaction has at most 100 steps,
+/// and each notification takes two for each of the ids that the commit attaches.
+pub const MAX_MOVED: u16 = 8;
 
 /// The result of storing an unmatched notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,45 +40,46 @@ pub enum StoreUnmatchedResult {
     OwnerKnown(PaymentId),
 }
 
-/// The unmatched notifications under a provider id, as stored.
+/// Unmatched notifications under one lookup key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnmatchedTexts {
-    /// The provider id.
-    pub reference: Reference,
-    /// The text of each notification. Conditions compare these texts byte for byte.
-    pub texts: Vec<String>,
+pub struct UnmatchedGroup {
+    /// The payment provider.
+    pub provider: Provider,
+    /// The lookup key: a provider id, or else `order:` and the order, or else `payment:` and our payment id.
+    pub lookup_key: String,
+    /// Notifications of the group, as many as were asked for.
+    pub notifications: Vec<Notification>,
+    /// Whether no others follow these.
+    pub is_complete: bool,
+    /// When the first one was stored.
+    pub unmatched_since: Timestamp,
+    /// How many were ever stored. It increases with each new one, so conditions compare it.
+    count: u64,
 }
 
-impl UnmatchedTexts {
-    /// Parses the facts of these notifications.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] if one cannot be read.
-    pub fn facts(&self) -> Result<Vec<Fact>, StoreError> {
-        let notifications = self.texts.iter().map(|text| schema::notification_of(text));
-        notifications.map(|notification| Ok(notification?.fact)).collect()
+impl UnmatchedGroup {
+    /// Whether the group is the one under this provider id.
+    pub fn is_under(&self, reference: &Reference) -> bool {
+        self.lookup_key == reference.as_str()
+    }
+
+    /// The facts that a commit moves to the payment which gets the group's id. None if there are more than
+    /// [`MAX_MOVED`]: those stay, and the reconciler moves them one by one.
+    pub fn moved_facts(&self) -> impl Iterator<Item = &Fact> {
+        let moved: &[Notification] = if self.is_complete { &self.notifications } else { &[] };
+        moved.iter().map(|notification| &notification.fact)
     }
 }
 
-/// The unmatched notifications under one lookup key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnmatchedNotifications {
-    /// The notifications.
-    pub notifications: Vec<Notification>,
-    /// When the first one was stored.
-    pub unmatched_since: Timestamp,
-    /// As stored, for comparison.
-    texts: Vec<String>,
-}
-
 enum Step {
-    Unmatched,
+    Group,
+    Notification,
     Reference,
 }
 
 impl Store {
-    /// Stores a notification until its payment is known, for 120 days after the last new one under the same key.
-    /// Repeating it changes nothing, not even the time of its next check.
+    /// Stores a notification until its payment is known, for 120 days. Repeating it changes nothing, not even the time
+    /// of the group's next check.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -78,33 +88,42 @@ impl Store {
         notification: &Notification,
         now: Timestamp,
     ) -> Result<StoreUnmatchedResult, StoreError> {
-        let fact = &notification.fact;
-        let text = schema::notification_text(notification)?;
+        let provider = notification.fact.provider;
+        let ttl = number(now.plus(RETENTION).as_seconds());
         let mut transaction = Transaction::new(ExternalCall::StoreUnmatched);
         for lookup_key in lookup_keys(notification) {
-            let update = self.update(schema::unmatched_key(fact.provider, &lookup_key));
+            let mut item = schema::unmatched_item(&lookup_key, notification, &digest(notification))?;
+            item.insert("ttl".to_owned(), ttl.clone());
+            let put = Put::builder()
+                .table_name(&self.table)
+                .set_item(Some(item))
+                .condition_expression("attribute_not_exists(pk)");
+            transaction.add(
+                Step::Notification,
+                TransactWriteItem::builder().put(put.build()?).build(),
+            );
+            let update = self.update(schema::unmatched_group_key(provider, &lookup_key));
             let check_at = schedule::first_unmatched_check_at(now);
             let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, check_at);
             let update = update
                 .update_expression(format!(
-                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD facts :fact"
+                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD #count :one"
                 ))
-                .condition_expression("NOT contains(facts, :text)")
                 .expression_attribute_names("#unmatchedSince", due_index::UNMATCHED_SINCE)
                 .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":text", AttributeValue::S(text.clone()))
+                .expression_attribute_names("#count", "count")
                 .expression_attribute_values(":now", number(now.as_millis()))
-                .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()))
-                .expression_attribute_values(":fact", AttributeValue::Ss(vec![text.clone()]));
+                .expression_attribute_values(":ttl", ttl.clone())
+                .expression_attribute_values(":one", number(1));
             transaction.add(
-                Step::Unmatched,
+                Step::Group,
                 TransactWriteItem::builder().update(update.build()?).build(),
             );
         }
-        for reference in fact.references() {
+        for reference in notification.fact.references() {
             let check = ConditionCheck::builder()
                 .table_name(&self.table)
-                .set_key(Some(schema::reference_key(fact.provider, reference)))
+                .set_key(Some(schema::reference_key(provider, reference)))
                 .condition_expression("attribute_not_exists(pk)")
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             transaction.add(
@@ -125,7 +144,8 @@ impl Store {
         })
     }
 
-    /// The unmatched notifications under a lookup key, if any.
+    /// The group under a lookup key, with its first notifications, at most `limit` of them (strongly consistent read).
+    /// `None` if there is no group.
     ///
     /// # Errors
     /// [`StoreError`] if the table or a notification in it cannot be read.
@@ -133,45 +153,180 @@ impl Store {
         &self,
         provider: Provider,
         lookup_key: &str,
-    ) -> Result<Option<UnmatchedNotifications>, StoreError> {
-        let item = self
-            .get(ExternalCall::ReadUnmatched, schema::unmatched_key(provider, lookup_key))
-            .await?;
-        item.map(|item| {
-            let texts = schema::unmatched_texts_of(&item);
-            Ok(UnmatchedNotifications {
-                notifications: texts
-                    .iter()
-                    .map(|text| schema::notification_of(text))
-                    .collect::<Result<_, _>>()?,
-                unmatched_since: schema::time_of(&item, due_index::UNMATCHED_SINCE)?,
-                texts,
-            })
-        })
-        .transpose()
+        limit: u16,
+    ) -> Result<Option<UnmatchedGroup>, StoreError> {
+        // One more for the group's own item.
+        let items = self.unmatched_items(provider, lookup_key, limit.saturating_add(1), None);
+        let (items, is_complete) = items.await?;
+        let Some((group, notifications)) = items.split_first() else {
+            return Ok(None);
+        };
+        if !schema::is_unmatched_group(group) {
+            return Err(StoreError::Corrupt);
+        }
+        Ok(Some(UnmatchedGroup {
+            provider,
+            lookup_key: lookup_key.to_owned(),
+            notifications: notifications
+                .iter()
+                .map(schema::unmatched_notification_of)
+                .collect::<Result<_, _>>()?,
+            is_complete,
+            unmatched_since: schema::time_of(group, due_index::UNMATCHED_SINCE)?,
+            count: schema::number_of(group, "count")?,
+        }))
     }
 
-    /// Deletes the unmatched notifications under a lookup key, after all of them are recorded with payments. Does
-    /// nothing if one was added since they were `seen`.
+    /// The group with the notifications that follow `group.notifications`, at most `limit` of them (strongly consistent
+    /// read). `None` if there are none.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be written.
-    pub async fn delete_unmatched(
+    /// [`StoreError`] if the table or a notification in it cannot be read.
+    pub async fn more_unmatched(
+        &self,
+        group: &UnmatchedGroup,
+        limit: u16,
+    ) -> Result<Option<UnmatchedGroup>, StoreError> {
+        let Some(last) = group.notifications.last().filter(|_| !group.is_complete) else {
+            return Ok(None);
+        };
+        let last = schema::unmatched_key(group.provider, &group.lookup_key, &digest(last));
+        let items = self.unmatched_items(group.provider, &group.lookup_key, limit, Some(last));
+        let (items, is_complete) = items.await?;
+        Ok(Some(UnmatchedGroup {
+            notifications: items
+                .iter()
+                .map(schema::unmatched_notification_of)
+                .collect::<Result<_, _>>()?,
+            is_complete,
+            ..group.clone()
+        }))
+    }
+
+    /// The items of a group after the one with the key `after`, at most `limit`, and whether they are the last ones.
+    async fn unmatched_items(
         &self,
         provider: Provider,
         lookup_key: &str,
-        seen: &UnmatchedNotifications,
-    ) -> Result<(), StoreError> {
+        limit: u16,
+        after: Option<Item>,
+    ) -> Result<(Vec<Item>, bool), StoreError> {
+        let pk = AttributeValue::S(schema::unmatched_pk(provider, lookup_key));
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            // One more, which shows whether there are others.
+            .limit(i32::from(limit).saturating_add(1))
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", pk)
+            .set_exclusive_start_key(after);
+        let output = wrap(ExternalCall::ReadUnmatched, query.send())
+            .await
+            .map_err(|error| self.failed("Query", &error))?;
+        let mut items = output.items.unwrap_or_default();
+        let is_last = items.len() <= limit.into() && output.last_evaluated_key.is_none();
+        items.truncate(limit.into());
+        Ok((items, is_last))
+    }
+
+    /// Deletes notifications of a group after they are recorded with payments.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn delete_unmatched(&self, group: &UnmatchedGroup, recorded: &[Notification]) -> Result<(), StoreError> {
+        let mut transaction = Transaction::new(ExternalCall::DeleteUnmatched);
+        for notification in recorded {
+            transaction.add((), self.delete_notification(group, notification)?);
+        }
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        // The steps have no conditions.
+        transaction.run(self).await?.map_err(|_| StoreError::Corrupt)
+    }
+
+    /// Deletes a group without notifications, unless one was stored since it was read.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn delete_unmatched_group(&self, group: &UnmatchedGroup) -> Result<(), StoreError> {
+        let delete = self.delete_group(group)?;
+        self.write_alone(ExternalCall::DeleteUnmatched, delete).await.map(|_| ())
+    }
+
+    /// The steps of a commit that attaches the id of a group which was read before: deletes the group with its
+    /// notifications, or, if there are too many to move with the commit, makes the group due at `now`.
+    pub(super) fn move_group(&self, group: &UnmatchedGroup, now: Timestamp) -> Result<GroupSteps, StoreError> {
+        if !group.is_complete {
+            let update = self.update(schema::unmatched_group_key(group.provider, &group.lookup_key));
+            let (update, set) = due_index::schedule_unmatched_check(update, &group.lookup_key, now);
+            let update = update
+                .update_expression(format!("SET {}", set.trim_start_matches(", ")))
+                .condition_expression("attribute_exists(pk)");
+            return Ok(GroupSteps {
+                group: TransactWriteItem::builder().update(update.build()?).build(),
+                notifications: Vec::new(),
+            });
+        }
+        let delete = |notification| self.delete_notification(group, notification);
+        Ok(GroupSteps {
+            group: self.delete_group(group)?,
+            notifications: group.notifications.iter().map(delete).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Checks that there is no group under a provider id.
+    pub(super) fn check_no_group(
+        &self,
+        provider: Provider,
+        reference: &Reference,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(schema::unmatched_group_key(provider, reference.as_str())))
+            .condition_expression("attribute_not_exists(pk)");
+        Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
+    }
+
+    /// Deletes a group, unless a notification was added; it may already be deleted.
+    fn delete_group(&self, group: &UnmatchedGroup) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(schema::unmatched_key(provider, lookup_key)))
-            .condition_expression("facts = :seen")
-            .expression_attribute_values(":seen", AttributeValue::Ss(seen.texts.clone()));
-        let step = TransactWriteItem::builder().delete(delete.build()?);
-        self.write_alone(ExternalCall::DeleteUnmatched, step.build())
-            .await
-            .map(|_| ())
+            .set_key(Some(schema::unmatched_group_key(group.provider, &group.lookup_key)))
+            .condition_expression("attribute_not_exists(pk) OR #count = :seen")
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":seen", number(group.count));
+        Ok(TransactWriteItem::builder().delete(delete.build()?).build())
     }
+
+    fn delete_notification(
+        &self,
+        group: &UnmatchedGroup,
+        notification: &Notification,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let key: Item = schema::unmatched_key(group.provider, &group.lookup_key, &digest(notification));
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key));
+        Ok(TransactWriteItem::builder().delete(delete.build()?).build())
+    }
+}
+
+/// The steps of [`Store::move_group`].
+pub(super) struct GroupSteps {
+    /// Has a condition.
+    pub(super) group: TransactWriteItem,
+    /// Have none.
+    pub(super) notifications: Vec<TransactWriteItem>,
+}
+
+/// The identity of an unmatched notification: what it means, not when it was sent or received.
+fn digest(notification: &Notification) -> String {
+    let payment_id = notification.payment_id.map(|id| id.to_string());
+    let mut hash = Sha256::default();
+    feed_text(&mut hash, Some(&notification.fact.digest()));
+    feed_text(&mut hash, payment_id.as_deref());
+    hex::encode(hash.finalize())
 }
 
 /// The keys under which a notification is stored: its provider ids, or else its order, or else its payment.

@@ -15,7 +15,7 @@ use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest};
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::providers::Notification;
-use payment_functions::store::InsertResult;
+use payment_functions::store::{InsertResult, MAX_MOVED};
 
 use super::*;
 use crate::facts;
@@ -224,7 +224,7 @@ async fn failed_call_is_resumed_with_the_same_payment() {
         (unusable(&[]), 502, &[], 2),
         (unusable(&["p0"]), 502, &["p0"], 2),
         // The provider may have processed the call: repeat the same attempt, so that it returns the same payment.
-        (CallError::OutcomeUnknown, 502, &[], 1),
+        (CallError::OutcomeUnknown { references: Vec::new() }, 502, &[], 1),
         (CallError::TimedOut, 504, &[], 1),
     ] {
         let setup = Setup::new([Err(error.clone()), accepts(&["p"])]);
@@ -329,7 +329,7 @@ async fn unmatched_notifications_are_collected_under_each_reference() {
     raw_statuses.sort_unstable();
     assert_eq!(raw_statuses, ["authorized", "completed"]);
     for id in ["p", "FP"] {
-        let unmatched = setup.table.store.unmatched(Provider::FinvyPay, id).await.unwrap();
+        let unmatched = setup.table.store.unmatched(Provider::FinvyPay, id, MAX_MOVED).await.unwrap();
         assert!(unmatched.is_none(), "{id}");
     }
     assert!(setup.payment(created.payment).await.attention.is_empty());

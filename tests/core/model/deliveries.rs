@@ -7,6 +7,7 @@ use payment_functions::domain::status::Status;
 use payment_functions::flows::record_notification::{RecordResult, record_if_matched, record_notification};
 use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
+use payment_functions::store::MAX_MOVED;
 
 use super::*;
 use crate::facts::fact;
@@ -81,7 +82,7 @@ async fn order_alone_matches_only_if_the_provider_may_omit_our_id() {
         assert_eq!(record(&shop, &webhook).await, expected, "{provider}");
         let status = if is_matched { Status::Completed } else { Status::Pending };
         assert_eq!(shop.status(payment.id).await, status, "{provider}");
-        let unmatched = shop.store.unmatched(provider, "order:o").await.unwrap();
+        let unmatched = shop.store.unmatched(provider, "order:o", MAX_MOVED).await.unwrap();
         assert_eq!(unmatched.is_some(), !is_matched, "{provider}");
     }
 }
@@ -96,7 +97,7 @@ async fn notification_of_unknown_payment_is_stored_only_as_unmatched() {
     assert_eq!(matched.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
     assert_eq!(record(&shop, &unknown).await, RecordResult::Unmatched);
-    assert_eq!(shop.table.items().unwrap().len(), before + 1);
+    assert_eq!(shop.table.items().unwrap().len(), before + 2, "a group and its notification");
 }
 
 /// Our id in the metadata of another payment's notification, and of another provider's.

@@ -448,7 +448,7 @@ impl Simulation {
                 });
                 let read = |id: &str| {
                     let reply = reply(&json!({ "success": true, "data": data }));
-                    finvypay::status::read_status(&reply, &Reference::parse(id).unwrap())
+                    finvypay::status::read_status(&reply, &Reference::parse(id).unwrap(), clock::now())
                         .unwrap()
                         .unwrap()
                 };
@@ -567,23 +567,27 @@ impl Simulation {
                 assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
             }
         }
-        let stored: usize = items
+        let is_unmatched =
+            |item: &&Value| item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("NOTIFICATION#"));
+        let stored: BTreeSet<(&str, String)> = items
             .iter()
-            .filter(|item| item["sk"]["S"] == "UNMATCHED")
-            .map(|item| digests(item).len())
-            .sum();
-        assert_eq!(stored, unmatched, "only unmatched facts are kept");
+            .filter(is_unmatched)
+            .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
+            .collect();
+        assert_eq!(stored.len(), unmatched, "only unmatched facts are kept");
         requested
     }
 }
 
-/// Reads a fact from its item in a ledger.
+/// Reads a fact from its attributes.
 fn fact_in(item: &Value) -> Fact {
     let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
     let reference = |name: &str| Reference::parse(&text(name)?);
     Fact {
         payment: reference("payment"),
         transaction: reference("transaction"),
+        order_id: text("orderId").and_then(|text| OrderId::parse(&text)),
+        raw_status: text("rawStatus").unwrap(),
         amount: text("amount").and_then(|text| Decimal::parse(&text)),
         currency: text("currency"),
         ..facts::fact(
@@ -602,18 +606,6 @@ fn was_captured_twice(facts: &[Fact]) -> bool {
         paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
     };
     under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
-}
-
-/// The digests of the distinct facts in an item of unmatched notifications.
-fn digests(item: &Value) -> BTreeSet<String> {
-    let texts = item["facts"]["SS"].as_array().unwrap();
-    let read = |text: &Value| {
-        serde_json::from_str::<Notification>(text.as_str().unwrap())
-            .unwrap()
-            .fact
-            .digest()
-    };
-    texts.iter().map(read).collect()
 }
 
 /// A call to the provider in progress.
@@ -737,7 +729,7 @@ fn webhook(
             "orderId": order, "amount": amount, "currency": currency, "metadata": metadata,
         }),
     };
-    webhooks(provider).read(body.to_string().as_bytes()).unwrap()
+    webhooks(provider).read(body.to_string().as_bytes(), clock::now()).unwrap()
 }
 
 /// FinvyPay's name of a status.

@@ -16,7 +16,7 @@ use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::providers::Notification;
-use payment_functions::store::{Store, Subject};
+use payment_functions::store::{MAX_MOVED, Store, Subject};
 use payment_functions_tests::print_uncaptured;
 use reconcile_payments::operator::{self, Command, CommandError};
 use reconcile_payments::sweep::Sweep;
@@ -133,7 +133,7 @@ impl<'a> Scenario<'a> {
     }
 
     async fn is_unmatched(&self, key: &str) -> bool {
-        self.store.unmatched(self.provider, key).await.unwrap().is_some()
+        self.store.unmatched(self.provider, key, MAX_MOVED).await.unwrap().is_some()
     }
 
     /// Checks the payment's status, its number of facts, and that nothing is unmatched or needs attention.

@@ -268,3 +268,74 @@ async fn run_out_of_turns_stops_polling_and_the_rest_stays_due() {
         "polling stops at the first refused turn"
     );
 }
+
+/// Its next regular check would be hours later.
+#[tokio::test]
+async fn contradictory_webhook_changes_nothing_and_the_provider_is_polled() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    shop.sweep(5 * HOUR, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Expired);
+    provider.take_calls();
+    shop.sweep(5 * HOUR + 2 * MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), [""; 0], "it is not due");
+
+    let contradictory = Fact {
+        payment: Some(reference("p")),
+        raw_status: "SUCCESS success:false".to_owned(),
+        ..reported(Outcome::Contradictory)
+    };
+    let received_at = shop.after(5 * HOUR + 3 * MINUTE);
+    record_notification(&shop.store, &notification(None, contradictory), received_at)
+        .await
+        .unwrap();
+    assert_eq!(shop.status(payment.id).await, Status::Expired);
+    provider.set_status(
+        "p",
+        notification(
+            None,
+            Fact {
+                payment: Some(reference("p")),
+                ..reported(Outcome::Completed)
+            },
+        ),
+    );
+    shop.sweep(5 * HOUR + 4 * MINUTE, &provider).await;
+    assert_eq!(provider.take_calls().first().map(String::as_str), Some("p"));
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+/// ApoloPay cannot be polled, a completed payment needs no polling, and one in review is polled daily anyway.
+#[tokio::test]
+async fn contradictory_webhook_reschedules_only_an_unresolved_payment_that_can_be_polled() {
+    for (provider, outcome, reschedules) in [
+        (Provider::FinvyPay, None, true),
+        (Provider::FinvyPay, Some(Outcome::Failed), true),
+        (Provider::FinvyPay, Some(Outcome::Completed), false),
+        (Provider::ApoloPay, None, false),
+    ] {
+        let shop = Shop::open();
+        let payment = shop.pending(provider, "o", "p").await;
+        let about = |outcome| {
+            let fact = Fact {
+                provider,
+                payment: Some(reference("p")),
+                ..reported(outcome)
+            };
+            notification(Some(payment.id), fact)
+        };
+        if let Some(outcome) = outcome {
+            shop.deliver(&about(outcome)).await;
+        }
+        let due_at = |shop: &Shop| {
+            let items = shop.table.items().unwrap();
+            let state = items.into_iter().find(|item| item["sk"]["S"] == "STATE").unwrap();
+            state["dueAt"]["N"].as_str().map(str::to_owned)
+        };
+        let before = due_at(&shop);
+        shop.deliver(&about(Outcome::Contradictory)).await;
+        let now = Some(shop.start.as_millis().to_string());
+        assert_eq!(due_at(&shop), if reschedules { now } else { before }, "{provider} {outcome:?}");
+    }
+}

@@ -17,7 +17,7 @@ fn general(order: &str, transaction: &str) -> Notification {
 }
 
 async fn is_unmatched(shop: &Shop, provider: Provider, lookup_key: &str) -> bool {
-    shop.store.unmatched(provider, lookup_key).await.unwrap().is_some()
+    shop.store.unmatched(provider, lookup_key, MAX_MOVED).await.unwrap().is_some()
 }
 
 #[tokio::test]
@@ -372,26 +372,22 @@ async fn notification_added_meanwhile_is_not_deleted() {
     shop.deliver(&first).await;
     let seen = shop
         .store
-        .unmatched(Provider::FinvyPay, "order:o")
+        .unmatched(Provider::FinvyPay, "order:o", MAX_MOVED)
         .await
         .unwrap()
         .unwrap();
     shop.deliver(&added).await;
-    shop.store
-        .delete_unmatched(Provider::FinvyPay, "order:o", &seen)
-        .await
-        .unwrap();
+    shop.store.delete_unmatched(&seen, &seen.notifications).await.unwrap();
+    shop.store.delete_unmatched_group(&seen).await.unwrap();
     let kept = shop
         .store
-        .unmatched(Provider::FinvyPay, "order:o")
+        .unmatched(Provider::FinvyPay, "order:o", MAX_MOVED)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(kept.notifications.len(), 2);
-    shop.store
-        .delete_unmatched(Provider::FinvyPay, "order:o", &kept)
-        .await
-        .unwrap();
+    assert_eq!(kept.notifications.len(), 1, "the one that was added");
+    shop.store.delete_unmatched(&kept, &kept.notifications).await.unwrap();
+    shop.store.delete_unmatched_group(&kept).await.unwrap();
     assert!(!is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
 }
 

@@ -9,6 +9,7 @@ mod headers;
 mod json;
 mod longhand;
 mod quote;
+mod redaction;
 mod reply;
 mod request;
 mod return_url;
@@ -27,7 +28,7 @@ pub struct Target {
 }
 
 /// Every fuzz target.
-pub const ALL: [Target; 15] = [
+pub const ALL: [Target; 16] = [
     target("create_apm", request::apm),
     target("create_preorder", request::preorder),
     target("decimal", decimal::check),
@@ -35,6 +36,7 @@ pub const ALL: [Target; 15] = [
     target("headers", headers::check),
     target("json", json::check),
     target("quote", quote::check),
+    target("redaction", redaction::check),
     target("reply_apolopay", reply::apolopay),
     target("reply_finvypay", reply::finvypay),
     target("return_url", return_url::check),

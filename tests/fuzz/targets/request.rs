@@ -7,12 +7,14 @@ use create_preorder::request::PreorderRequest;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::http::{self as http_types, HeaderValue};
 use lambda_http::{Body, Request};
-use payment_functions::api::problem::Problem;
+use payment_functions::api::problem::{MAX_ERRORS, Problem};
+use payment_functions::api::request::RequestBody;
 use payment_functions::api::{metadata, request};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::payment::Payment;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::QUOTE_FIELD;
 use payment_functions::providers::PAYMENT_ID_MEMBER;
@@ -25,8 +27,8 @@ const ORDER_ID: &str = "orderId";
 const CUSTOMER_EMAIL: &str = "customerEmail";
 
 pub fn preorder(bytes: &[u8]) -> bool {
-    let read = |json: &Json, quoted| {
-        let request = PreorderRequest::read(json, quoted)?;
+    let read = |body, quoted| {
+        let request = PreorderRequest::read(body, quoted)?;
         let payment = request.intent(PaymentId::random(), NOW);
         let fingerprint = request.fingerprint();
         Ok(Read {
@@ -39,20 +41,30 @@ pub fn preorder(bytes: &[u8]) -> bool {
     let Some((body, payment, provider_metadata)) = valid(bytes, read) else {
         return false;
     };
-    let metadata = body
+    let mut metadata = body
         .get("metadata")
         .and_then(Json::as_object)
         .cloned()
         .unwrap_or_default();
-    for name in [ORDER_ID, CUSTOMER_EMAIL] {
-        let given: BTreeSet<&str> = [body.str(name), metadata.str(name)].into_iter().flatten().collect();
+    for (name, max) in [(ORDER_ID, 128), (CUSTOMER_EMAIL, 254)] {
+        let given = [body.str(name), metadata.str(name)].into_iter().flatten();
+        let given: BTreeSet<&str> = given
+            .map(|text| {
+                if name == CUSTOMER_EMAIL {
+                    without_outer_blanks(text)
+                } else {
+                    text
+                }
+            })
+            .filter(|text| !text.is_empty())
+            .collect();
         assert!(given.len() <= 1, "{name} in two places");
         assert_eq!(provider_metadata.str(name), given.first().copied(), "{name}");
-        assert!(
-            given
-                .iter()
-                .all(|text| is_short(text, if name == ORDER_ID { 128 } else { 254 }))
-        );
+        assert_eq!(provider_metadata.get(name).is_some(), !given.is_empty(), "{name}");
+        assert!(given.iter().all(|text| is_short(text, max) && is_trimmed(text)));
+    }
+    if metadata.str(ORDER_ID) == Some("") {
+        metadata.remove(ORDER_ID);
     }
     assert_eq!(
         payment.order_id.as_ref().map(OrderId::as_str),
@@ -75,8 +87,8 @@ pub fn preorder(bytes: &[u8]) -> bool {
 
 pub fn apm(bytes: &[u8]) -> bool {
     let origins = return_url::origins();
-    let read = |json: &Json, quoted| {
-        let request = ApmRequest::read(json, &origins, quoted)?;
+    let read = |body, quoted| {
+        let request = ApmRequest::read(body, &origins, quoted)?;
         Ok(Read {
             payment: request.intent(PaymentId::random(), NOW),
             fingerprint: request.fingerprint(),
@@ -89,10 +101,18 @@ pub fn apm(bytes: &[u8]) -> bool {
     };
     let details = &request.details;
     let text = |name: &str, max: usize| {
-        let text = body.str(name);
+        let text = body.str(name).filter(|text| !text.is_empty());
+        let text = if name == "email" {
+            text.map(without_outer_blanks)
+        } else {
+            text
+        };
         assert!(text.is_none_or(|text| is_short(text, max)), "{name}");
         text
     };
+    for name in [ORDER_ID, "firstName", "lastName"] {
+        assert!(text(name, 128).is_some_and(is_trimmed), "{name}");
+    }
     assert_eq!(payment.order_id.as_ref().map(OrderId::as_str), text(ORDER_ID, 128));
     assert_eq!(Some(payment.money.currency().code()), text("currency", 3));
     assert_eq!(payment.payment_method.as_deref(), text("paymentMethod", 64));
@@ -145,27 +165,35 @@ struct Read<T> {
 
 /// Reads a body. Equal requests must have equal fingerprints, and different amounts different ones. The second argument
 /// of `read` is whether quotes are configured.
-fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>) -> Option<(Object, Payment, T)> {
+fn valid<T>(
+    bytes: &[u8],
+    read: impl Fn(RequestBody, bool) -> Result<Read<T>, Problem>,
+) -> Option<(Object, Payment, T)> {
     let mut request = Request::new(Body::from(bytes));
     let media_type = HeaderValue::from_static("application/json");
     request.headers_mut().insert(CONTENT_TYPE, media_type);
-    let json = match request::read_json(&request) {
-        Ok(json) => json,
+    let body = match request::read_json(&request) {
+        Ok(body) => body,
         Err(problem) => {
             let is_large = bytes.len() > request::MAX_BODY;
             check_problem(&problem, None, if is_large { 413 } else { 400 });
             return None;
         }
     };
-    check_quoted(&json, &read);
-    let plain = |json: &Json| read(json, false);
+    check_quoted(&body, &read);
+    let has_lone_surrogate = Json::parse(bytes).is_err();
+    let json = body.json.clone();
+    let plain = |json: &Json| read(well_formed(json), false);
     let Read {
         payment,
         fingerprint,
         rest: valid,
         ..
-    } = match plain(&json) {
-        Ok(valid) => valid,
+    } = match read(body, false) {
+        Ok(valid) => {
+            assert!(!has_lone_surrogate);
+            valid
+        }
         Err(problem) => {
             check_problem(&problem, Some(&json), 422);
             return None;
@@ -195,19 +223,31 @@ fn valid<T>(bytes: &[u8], read: impl Fn(&Json, bool) -> Result<Read<T>, Problem>
     Some((body, payment, valid))
 }
 
-/// If quotes are configured, a body needs an order, and its quote changes nothing else. Otherwise a quote is an unknown
-/// field.
-fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, Problem>) {
+/// If quotes are configured, a body needs an order, and its quote changes nothing else. Otherwise a quote is wrong. An
+/// empty quote is none.
+fn check_quoted<T>(body: &RequestBody, read: &impl Fn(RequestBody, bool) -> Result<Read<T>, Problem>) {
+    let json = &body.json;
     let given = json.as_object().and_then(|body| body.get(QUOTE_FIELD));
-    let mut bare = json.clone();
-    if let Json::Object(body) = &mut bare {
+    let mut bare = body.clone();
+    if let Json::Object(body) = &mut bare.json {
         body.remove(QUOTE_FIELD);
     }
-    let plain = read(&bare, false);
+    let is_elsewhere = |pointer: &&String| *pointer != "/quote" && !pointer.starts_with("/quote/");
+    let elsewhere: Vec<String> = body
+        .lone_surrogates
+        .expose()
+        .iter()
+        .filter(is_elsewhere)
+        .cloned()
+        .collect();
+    let is_well_formed = elsewhere.len() == body.lone_surrogates.expose().len();
+    bare.lone_surrogates = Redacted::new(elsewhere);
+    let plain = read(bare, false);
     let is_text = |value: &Json| value.as_str().is_some();
     let is_for_an_order = |read: &Read<T>| read.payment.order_id.is_some();
-    let is_valid = plain.as_ref().is_ok_and(is_for_an_order) && given.is_none_or(is_text);
-    match (read(json, true), plain) {
+    let is_valid = plain.as_ref().is_ok_and(is_for_an_order) && given.is_none_or(is_text) && is_well_formed;
+    let given = given.filter(|quote| quote.as_str() != Some(""));
+    match (read(body.clone(), true), plain) {
         (Ok(quoted), Ok(plain)) => {
             assert!(is_valid, "{json:?}");
             assert_eq!(quoted.has_quote, given.is_some());
@@ -225,8 +265,9 @@ fn check_quoted<T>(json: &Json, read: &impl Fn(&Json, bool) -> Result<Read<T>, P
         }
     }
     if given.is_some() {
-        let problem = read(json, false).err().expect("an unknown field");
-        assert!(problem.errors().iter().any(|error| error.pointer == "/quote"));
+        let problem = read(body.clone(), false).err().expect("a wrong field");
+        let errors = problem.errors();
+        assert!(errors.len() == MAX_ERRORS || errors.iter().any(|error| error.pointer == "/quote"));
     }
 }
 
@@ -235,6 +276,8 @@ fn check_metadata(metadata: &Object, provider_metadata: &Object, payment: &Payme
     let with_our_id = metadata::with_payment_id(provider_metadata, payment.id);
     let text = with_our_id.expose().to_compact();
     assert!(text.len() <= 10_000, "{}", text.len());
+    let in_range = serde_json::from_str::<serde_json::Value>(&text);
+    assert!(in_range.is_ok(), "serde_json refuses numbers beyond a double");
     let sent = Json::parse(text.as_bytes()).unwrap();
     let sent = sent.as_object().unwrap();
     assert_eq!(sent.str(PAYMENT_ID_MEMBER), Some(payment.id.to_string().as_str()));
@@ -257,6 +300,23 @@ fn is_short(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
+fn is_trimmed(text: &str) -> bool {
+    text.trim() == text
+}
+
+/// A control character is no blank, but it makes an address invalid, so a valid one has none.
+fn without_outer_blanks(address: &str) -> &str {
+    address.trim()
+}
+
+/// A body without lone surrogates.
+fn well_formed(json: &Json) -> RequestBody {
+    RequestBody {
+        json: json.clone(),
+        lone_surrogates: Redacted::new(Vec::new()),
+    }
+}
+
 /// The possible details of errors without digits. They contain nothing of the request.
 const DETAILS: [&str; 22] = [
     "differs from /customerEmail",
@@ -271,7 +331,7 @@ const DETAILS: [&str; 22] = [
     "must be an absolute URL",
     "must be an e-mail address",
     "must be an object",
-    "must be an upper-case ISO  currency code, such as USD",
+    "must be the upper-case ISO  code of a current currency, such as USD",
     "must be at most  bytes as compact JSON, including the members that the server adds",
     "must be at most .",
     "must be greater than ",
@@ -282,7 +342,20 @@ const DETAILS: [&str; 22] = [
     "must not be null; leave it out",
     "must not have blanks, backslashes or control characters",
 ];
-const MORE_DETAILS: [&str; 2] = ["must not have control characters", "must not have user information"];
+const MORE_DETAILS: [&str; 6] = [
+    "must be a number in the range of a double",
+    "must be left out, because quotes are not configured",
+    "must not begin or end with a blank",
+    "must not have a lone surrogate",
+    "must not have control characters",
+    "must not have user information",
+];
+
+/// The start of the detail if the pointer is that of an enclosing value.
+const LONG_PATH: &str = "contains a value whose path is too long to show, which ";
+
+/// The maximum size of an error response, in bytes.
+const MAX_RESPONSE: usize = 45_000;
 
 /// An error response follows RFC 9457 and the API, and repeats nothing of the body but the names of its fields.
 pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
@@ -290,6 +363,8 @@ pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
     assert_eq!(response.status(), http_types::StatusCode::from_u16(status).unwrap());
     assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     let text: &[u8] = response.body();
+    assert!(text.len() <= MAX_RESPONSE, "{}", text.len());
+    assert!(problem.errors().len() <= MAX_ERRORS);
     let json: serde_json::Value = serde_json::from_slice(text).unwrap();
     assert_eq!(json["status"], status);
     let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
@@ -303,26 +378,47 @@ pub fn check_problem(problem: &Problem, body: Option<&Json>, status: u16) {
     assert_eq!(problem.errors().is_empty(), status != 422);
     for error in problem.errors() {
         let detail: String = error.detail.chars().filter(|char| !char.is_ascii_digit()).collect();
+        let (is_enclosing, detail) = match detail.strip_prefix(LONG_PATH) {
+            Some(detail) => (true, detail),
+            None => (false, detail.as_str()),
+        };
         let decimals = detail.strip_prefix("must have at most  decimals in ");
         let is_code = |code: &str| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
         assert!(
-            decimals.is_some_and(is_code) || [&DETAILS[..], &MORE_DETAILS].concat().contains(&detail.as_str()),
+            decimals.is_some_and(is_code) || [&DETAILS[..], &MORE_DETAILS].concat().contains(&detail),
             "{detail}"
         );
-        let is_there = body.is_some_and(|body| points_into(&error.pointer, body));
-        assert_eq!(is_there, detail != "is required", "{} {detail}", error.pointer);
+        let values = body.map_or(Vec::new(), |body| values_at(&error.pointer, body));
+        let is_left_out = values.iter().all(|value| value.as_str() == Some(""));
+        let is_expected = if detail == "is required" && !is_enclosing {
+            is_left_out
+        } else {
+            !values.is_empty()
+        };
+        assert!(is_expected, "{} {detail}", error.pointer);
     }
 }
 
-/// Whether a JSON pointer refers to a value.
-fn points_into(pointer: &str, json: &Json) -> bool {
+/// The values to which a JSON pointer refers. There can be several, as names that differ only in lone surrogates look
+/// alike.
+fn values_at<'a>(pointer: &str, json: &'a Json) -> Vec<&'a Json> {
     let Some(rest) = pointer.strip_prefix('/') else {
-        return pointer.is_empty();
+        return if pointer.is_empty() { vec![json] } else { Vec::new() };
     };
     let (name, rest) = rest
         .split_once('/')
         .map_or((rest, String::new()), |(name, rest)| (name, format!("/{rest}")));
     let name = name.replace("~1", "/").replace("~0", "~");
-    let member = json.as_object().and_then(|object| object.get(&name));
-    member.is_some_and(|member| points_into(&rest, member))
+    let next: Vec<&Json> = match json {
+        Json::Object(object) => object
+            .iter()
+            .filter_map(|(member, value)| (member == name).then_some(value))
+            .collect(),
+        Json::Array(items) => {
+            let index = name.parse::<usize>().ok();
+            index.and_then(|index| items.get(index)).into_iter().collect()
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Vec::new(),
+    };
+    next.into_iter().flat_map(|value| values_at(&rest, value)).collect()
 }

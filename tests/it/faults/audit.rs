@@ -55,11 +55,9 @@ impl Table {
                 ("REF", _) => {
                     table.owners.insert(rest, text(&item, "paymentId").to_owned());
                 }
-                ("UNMATCHED", _) => {
-                    let events = item["facts"].as_array().expect("events").iter();
-                    let events = events.map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap());
-                    table.unmatched.insert(rest, events.collect());
-                }
+                // A group whose notifications were all moved is no longer needed, but may be left by a crash.
+                ("UNMATCHED", "GROUP") => {}
+                ("UNMATCHED", _) => table.unmatched.entry(rest).or_default().push(item),
                 ("KEY", _) => {
                     table.keys.insert(rest, item);
                 }

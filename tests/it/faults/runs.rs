@@ -259,7 +259,7 @@ impl RunResult {
                     ),
                 };
                 let event = webhooks(reader)
-                    .read(body.to_string().as_bytes())
+                    .read(body.to_string().as_bytes(), clock::now())
                     .expect("a notification");
                 if let Err(error) = record_notification(&store, &event, clock::now()).await {
                     self.violations.push(format!("late webhook: {error}"));

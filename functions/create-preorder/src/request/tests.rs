@@ -5,7 +5,7 @@ fn read(text: &str) -> Result<PreorderRequest, Problem> {
 }
 
 fn read_as(text: &str, quotes_required: bool) -> Result<PreorderRequest, Problem> {
-    PreorderRequest::read(&Json::parse(text.as_bytes()).unwrap(), quotes_required)
+    PreorderRequest::read(RequestBody::parse(text.as_bytes()).unwrap(), quotes_required)
 }
 
 fn pointers(text: &str) -> Vec<String> {
@@ -42,7 +42,7 @@ fn invalid_fields_are_reported_at_once() {
         ("{}", vec!["/amount"]),
         (r#"{"amount":"25.50"}"#, vec!["/amount"]),
         (
-            r#"{"amount":null,"orderId":"","customerEmail":"x","metadata":[],"webhookUrl":1}"#,
+            r#"{"amount":null,"orderId":" ","customerEmail":"x","metadata":[],"webhookUrl":1}"#,
             vec!["/amount", "/metadata", "/orderId", "/customerEmail", "/webhookUrl"],
         ),
         (
@@ -61,6 +61,112 @@ fn invalid_fields_are_reported_at_once() {
         (r#"{"amount":1,"quote":"x"}"#, vec!["/quote"]),
     ] {
         assert_eq!(pointers(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn empty_optional_text_counts_as_left_out_at_both_places() {
+    let plain = read(r#"{"amount":1}"#).unwrap();
+    for blank in [
+        r#"{"amount":1,"orderId":"","customerEmail":"","quote":""}"#,
+        r#"{"amount":1,"metadata":{"orderId":"","customerEmail":""}}"#,
+        r#"{"amount":1,"orderId":"","customerEmail":"  ","metadata":{"orderId":"","customerEmail":" "}}"#,
+    ] {
+        let request = read(blank).unwrap();
+        assert_eq!(request.provider_metadata.to_compact(), "{}", "{blank}");
+        assert_eq!(request.fingerprint(), plain.fingerprint(), "{blank}");
+        let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
+        assert_eq!((payment.order_id, payment.metadata), (None, None), "{blank}");
+    }
+    let given = read(r#"{"amount":1,"orderId":"o","customerEmail":"a@b"}"#).unwrap();
+    for one_is_blank in [
+        r#"{"amount":1,"orderId":"o","customerEmail":"","metadata":{"orderId":"","customerEmail":"a@b"}}"#,
+        r#"{"amount":1,"orderId":"","customerEmail":"a@b","metadata":{"orderId":"o","customerEmail":""}}"#,
+    ] {
+        let request = read(one_is_blank).unwrap();
+        assert_eq!(request.provider_metadata, given.provider_metadata, "{one_is_blank}");
+        assert_eq!(request.fingerprint(), given.fingerprint(), "{one_is_blank}");
+    }
+    let other = read(r#"{"amount":1,"metadata":{"a":"","quote":"","b":{"orderId":""}}}"#).unwrap();
+    assert_eq!(
+        other.provider_metadata.to_compact(),
+        r#"{"a":"","quote":"","b":{"orderId":""}}"#,
+        "the caller's own texts stay"
+    );
+    assert!(
+        read_as(r#"{"amount":1,"orderId":"o","quote":""}"#, true)
+            .unwrap()
+            .quote
+            .is_none()
+    );
+}
+
+#[test]
+fn outer_blanks_are_cut_off_an_email_and_refused_in_an_order_id() {
+    let plain = read(r#"{"amount":1,"customerEmail":"a@b"}"#).unwrap();
+    for blanks in [
+        r#"{"amount":1,"customerEmail":" a@b\u00a0"}"#,
+        r#"{"amount":1,"metadata":{"customerEmail":"  a@b "}}"#,
+        r#"{"amount":1,"customerEmail":"a@b ","metadata":{"customerEmail":" a@b"}}"#,
+    ] {
+        let request = read(blanks).unwrap();
+        assert_eq!(request.provider_metadata, plain.provider_metadata, "{blanks}");
+        assert_eq!(request.fingerprint(), plain.fingerprint(), "{blanks}");
+    }
+    for blank in [" ", " o", "o ", "\u{a0}o", "o\u{3000}"] {
+        for (text, pointer) in [
+            (format!(r#"{{"amount":1,"orderId":"{blank}"}}"#), "/orderId"),
+            (
+                format!(r#"{{"amount":1,"metadata":{{"orderId":"{blank}"}}}}"#),
+                "/metadata/orderId",
+            ),
+        ] {
+            let problem = read(&text).unwrap_err();
+            assert_eq!(pointers(&text), [pointer], "{blank:?}");
+            assert_eq!(problem.errors()[0].detail, "must not begin or end with a blank");
+        }
+    }
+    assert!(read(r#"{"amount":1,"orderId":"a b"}"#).is_ok());
+    assert_eq!(pointers(r#"{"amount":1,"customerEmail":"a@b\n"}"#), ["/customerEmail"]);
+}
+
+#[test]
+fn unreadable_numbers_and_texts_are_reported_where_they_are() {
+    for (text, expected) in [
+        (
+            r#"{"amount":1,"metadata":{"a":1e400,"b":[{"c":[-1e400]}]}}"#,
+            vec!["/metadata/a", "/metadata/b/0/c/0"],
+        ),
+        (
+            r#"{"amount":1,"metadata":{"orderId":1e400}}"#,
+            vec!["/metadata/orderId"],
+        ),
+        (r#"{"amount":1e400}"#, vec!["/amount"]),
+        (r#"{"amount":1,"orderId":"\ud800"}"#, vec!["/orderId"]),
+        (
+            r#"{"amount":1,"metadata":{"orderId":"a\udc00"}}"#,
+            vec!["/metadata/orderId"],
+        ),
+        (r#"{"amount":1,"metadata":{"a":["\ud800"]}}"#, vec!["/metadata/a/0"]),
+        (
+            r#"{"amount":1,"metadata":{"\ud800":1e400}}"#,
+            vec!["/metadata/\u{fffd}"],
+        ),
+        (r#"{"amount":1,"\ud800":1,"\udc00":2}"#, vec!["/\u{fffd}"]),
+        (r#"["\ud800"]"#, vec![""]),
+    ] {
+        assert_eq!(pointers(text), expected, "{text}");
+    }
+    assert!(read(r#"{"amount":1,"metadata":{"a":[1.7e308,-1.7e308,1e-400,"\ud83d\ude00"]}}"#).is_ok());
+}
+
+#[test]
+fn quote_that_is_not_configured_is_refused_with_its_reason() {
+    for quote in [r#""x""#, "null", "7", r#"" ""#] {
+        let problem = read(&format!(r#"{{"amount":1,"quote":{quote}}}"#)).unwrap_err();
+        let errors = problem.errors();
+        assert_eq!((errors.len(), errors[0].pointer.as_str()), (1, "/quote"), "{quote}");
+        assert_eq!(errors[0].detail, "must be left out, because quotes are not configured");
     }
 }
 
@@ -106,7 +212,12 @@ fn order_id_is_required_if_quotes_are() {
             r#"{"amount":1,"quote":null,"metadata":[]}"#,
             vec!["/metadata", "/quote", "/orderId"],
         ),
-        (r#"{"amount":1,"orderId":"","quote":7}"#, vec!["/orderId", "/quote"]),
+        // Blank fields count as left out, wherever they are.
+        (r#"{"amount":1,"orderId":"","quote":7}"#, vec!["/quote", "/orderId"]),
+        (
+            r#"{"amount":1,"orderId":"","metadata":{"orderId":""}}"#,
+            vec!["/orderId"],
+        ),
         (
             r#"{"amount":1,"orderId":"o","metadata":{"orderId":7},"quote":{}}"#,
             vec!["/metadata/orderId", "/quote"],

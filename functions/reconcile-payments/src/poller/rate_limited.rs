@@ -134,7 +134,7 @@ impl<'a> RateLimitedPoller<'a> {
             }
             CallError::Rejected { .. }
             | CallError::TimedOut
-            | CallError::OutcomeUnknown
+            | CallError::OutcomeUnknown { .. }
             | CallError::Unusable { .. } => Err(error.into()),
         }
     }

@@ -55,7 +55,7 @@ async fn session_with_closed_provider_stays_closed() {
 
 #[tokio::test]
 async fn failed_call_uses_a_turn_and_polling_goes_on() {
-    let mut session = session_after(|| CallError::OutcomeUnknown.into()).await;
+    let mut session = session_after(|| CallError::OutcomeUnknown { references: Vec::new() }.into()).await;
     assert!(session.has_used_turns() && session.check_may_poll().is_ok());
     session.begin_item();
     assert!(!session.has_used_turns());

@@ -1,15 +1,14 @@
 //! Finds the payments of unmatched notifications, which are stored under a lookup key: one of their ids, their order,
 //! or the payment that they name.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use payment_functions::domain::id::{OrderId, Reference};
+use payment_functions::domain::id::OrderId;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
 use payment_functions::providers::Notification;
-use payment_functions::store::{StoreError, UnmatchedNotifications};
+use payment_functions::store::{StoreError, UnmatchedGroup};
 
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
@@ -17,6 +16,8 @@ use crate::report::{ForAPerson, increment};
 
 /// Maximum number of payments of one order that are polled to match a notification.
 const MAX_CANDIDATES: u16 = 10;
+/// Maximum number of notifications of a group that are read, and deleted, at once.
+const PAGE: u16 = 50;
 /// The age from which unmatched notifications are reported. Most are matched long before.
 const REPORT_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -26,27 +27,26 @@ impl<S: StatusSource> Sweep<'_, S> {
         provider: Provider,
         lookup_key: &str,
     ) -> Result<CheckResult, StoreError> {
-        let Some(unmatched) = self.store.unmatched(provider, lookup_key).await? else {
+        let Some(group) = self.store.unmatched(provider, lookup_key, PAGE).await? else {
             return Ok(CheckResult::Done(None));
         };
+        // If the group's id meanwhile belongs to a payment, there is no need to poll.
+        let mut left = self.record_group(&group).await?;
         let mut polled = Ok(());
-        if provider == POLLED_PROVIDER {
-            polled = match self.poll_candidates(lookup_key, &unmatched).await {
+        if !left.is_empty() && provider == POLLED_PROVIDER {
+            polled = match self.poll_candidates(&group, &left).await {
                 Err(PollError::Store(error)) => return Err(error),
                 polled => polled,
             };
+            left = self.record(&group, left, polled.is_ok()).await?;
         }
-        let Some(unmatched) = self.store.unmatched(provider, lookup_key).await? else {
-            increment(&mut self.report.unmatched_resolved);
-            return Ok(CheckResult::Done(None));
-        };
-        if self.record_all(&unmatched, polled.is_ok()).await? {
-            self.store.delete_unmatched(provider, lookup_key, &unmatched).await?;
+        if left.is_empty() {
+            self.store.delete_unmatched_group(&group).await?;
             tracing::info!(%provider, lookup_key, "unmatched notifications recorded with their payments");
             increment(&mut self.report.unmatched_resolved);
             return Ok(CheckResult::Done(None));
         }
-        let age = self.now.since(unmatched.unmatched_since);
+        let age = self.now.since(group.unmatched_since);
         self.report.note_unmatched(age);
         match polled {
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
@@ -56,38 +56,33 @@ impl<S: StatusSource> Sweep<'_, S> {
             _ => {}
         }
         if age >= REPORT_AFTER {
-            let matter = ForAPerson::about_unmatched(provider, lookup_key, orders(&unmatched).next().cloned());
+            let matter = ForAPerson::about_unmatched(provider, lookup_key, orders(&left).next().cloned());
             self.report.add_matter(matter);
         }
         Ok(CheckResult::Done(Some(schedule::next_unmatched_check_at(
-            unmatched.unmatched_since,
+            group.unmatched_since,
             self.now,
         ))))
     }
 
-    /// Polls the provider by the ids of unmatched notifications, and about every payment of their order. Recording the
-    /// provider's response attaches its ids to the payment. The same commit moves the notifications stored under those
-    /// ids to that payment.
-    async fn poll_candidates(&mut self, lookup_key: &str, unmatched: &UnmatchedNotifications) -> Result<(), PollError> {
+    /// Polls the provider by the id that a group is stored under, and about every payment of its order. Recording the
+    /// provider's response attaches its ids to the payment. The other ids of the notifications have groups of their own.
+    async fn poll_candidates(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<(), PollError> {
         self.poller.check_may_poll()?;
-        let ids: BTreeSet<&Reference> = unmatched
-            .notifications
-            .iter()
-            .flat_map(|notification| notification.fact.references())
-            .collect();
-        for id in ids {
+        let mut references = left.iter().flat_map(|notification| notification.fact.references());
+        if let Some(id) = references.find(|reference| group.is_under(reference)) {
             match self.poller.status(id).await {
                 Ok(Some(notification)) => {
                     self.record_matched(&notification).await?;
+                    if self.store.owner(group.provider, id).await?.is_some() {
+                        return Ok(());
+                    }
                 }
                 Ok(None) | Err(PollError::Call(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        if self.store.unmatched(POLLED_PROVIDER, lookup_key).await?.is_none() {
-            return Ok(());
-        }
-        let Some(order_id) = orders(unmatched).next() else {
+        let Some(order_id) = orders(left).next() else {
             return Ok(());
         };
         let mut failure = None;
@@ -108,20 +103,46 @@ impl<S: StatusSource> Sweep<'_, S> {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Records the notifications whose payment is known now. Returns whether that is all of them.
+    /// Records the notifications of a group whose payment is known now, and deletes them from the group. Returns the
+    /// others.
+    async fn record_group(&self, group: &UnmatchedGroup) -> Result<Vec<Notification>, StoreError> {
+        let mut left = self.record(group, group.notifications.clone(), false).await?;
+        let mut page = self.store.more_unmatched(group, PAGE).await?;
+        while let Some(current) = page {
+            left.extend(self.record(group, current.notifications.clone(), false).await?);
+            page = self.store.more_unmatched(&current, PAGE).await?;
+        }
+        Ok(left)
+    }
+
+    /// Records those of a group's notifications whose payment is known now, and deletes them from the group. Returns
+    /// the others.
     ///
-    /// A notification that names only an order is matched only if polling the candidates did not fail (`polled_ok`).
-    async fn record_all(&self, unmatched: &UnmatchedNotifications, polled_ok: bool) -> Result<bool, StoreError> {
-        let mut all_recorded = true;
-        for notification in &unmatched.notifications {
-            let notification = if polled_ok {
-                self.match_by_order(notification).await?
+    /// A notification that names only an order is matched by the status of the order's payments only if they were just
+    /// polled (`candidates_polled`).
+    async fn record(
+        &self,
+        group: &UnmatchedGroup,
+        notifications: Vec<Notification>,
+        candidates_polled: bool,
+    ) -> Result<Vec<Notification>, StoreError> {
+        let (mut recorded, mut left) = (Vec::new(), Vec::new());
+        for notification in notifications {
+            let matched = if candidates_polled {
+                self.match_by_order(&notification).await?
             } else {
                 notification.clone()
             };
-            all_recorded &= self.record_matched(&notification).await?.is_some();
+            if self.record_matched(&matched).await?.is_some() {
+                recorded.push(notification);
+            } else {
+                left.push(notification);
+            }
         }
-        Ok(all_recorded)
+        for page in recorded.chunks(PAGE.into()) {
+            self.store.delete_unmatched(group, page).await?;
+        }
+        Ok(left)
     }
 
     /// Names the payment of a notification that names only an order: the one payment of the order whose status, after
@@ -160,8 +181,8 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 }
 
-/// The orders that unmatched notifications name.
-fn orders(unmatched: &UnmatchedNotifications) -> impl Iterator<Item = &OrderId> {
-    let notifications = unmatched.notifications.iter();
+/// The orders that notifications name.
+fn orders(notifications: &[Notification]) -> impl Iterator<Item = &OrderId> {
+    let notifications = notifications.iter();
     notifications.filter_map(|notification| notification.fact.order_id.as_ref())
 }

@@ -18,13 +18,13 @@ pub(super) enum Heard {
     Nothing,
     /// A documented status.
     Known,
-    /// An undocumented status, which may mean that it was paid.
+    /// An undocumented status or a contradiction, which may mean that it was paid.
     Unrecognised,
 }
 
 impl Heard {
     fn of(fact: &Fact) -> Self {
-        if fact.outcome == Outcome::Unrecognised {
+        if fact.outcome.implied_status().is_none() {
             Self::Unrecognised
         } else {
             Self::Known

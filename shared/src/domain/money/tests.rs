@@ -63,6 +63,36 @@ fn currency_must_be_upper_case_iso_4217_with_a_minor_unit() {
 }
 
 #[test]
+fn withdrawn_currency_is_refused_and_stays_readable_in_stored_payments() {
+    // Withdrawn recently: `iso_currency` still knows them.
+    for code in ["BGN", "CUC", "HRK", "SLL", "ZWL"] {
+        assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency), "{code}");
+        let stored: Currency = serde_json::from_str(&format!("\"{code}\"")).unwrap();
+        assert_eq!(stored.code(), code);
+    }
+    // Withdrawn longer ago, or unknown to `iso_currency` for another reason.
+    for code in [
+        "ANG", "BYR", "CSK", "DEM", "EEK", "FRF", "GHC", "ITL", "LTL", "LVL", "MRO", "ROL", "SDD", "SKK", "STD", "TRL",
+        "USS", "VEB", "VEF", "YUM", "ZMK", "ZWD", "ZWR",
+    ] {
+        assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency), "{code}");
+        assert!(
+            serde_json::from_str::<Currency>(&format!("\"{code}\"")).is_err(),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn successors_and_currencies_that_only_look_superseded_are_accepted() {
+    for code in [
+        "BYN", "CHE", "CUP", "EUR", "GHS", "MRU", "SLE", "STN", "SVC", "USN", "UYW", "VED", "VES", "XAD", "XCG", "ZWG",
+    ] {
+        assert_eq!(code.parse::<Currency>().map(Currency::code), Ok(code));
+    }
+}
+
+#[test]
 fn decimal_outside_the_json_grammar_is_refused() {
     for text in [
         "", "-", "+1", "01", "1.", ".5", "1e", "1e+", "0x1", "1 ", " 1", "1,5", "NaN", "٣", "1e1.5", "--1",

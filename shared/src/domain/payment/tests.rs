@@ -83,6 +83,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         amount: Decimal::parse(amount),
         currency: currency.map(str::to_owned),
         occurred_at: None,
+        received_at: NOW,
         operator: None,
     }
 }

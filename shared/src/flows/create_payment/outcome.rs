@@ -8,10 +8,10 @@ use crate::domain::idempotency::{KeyRecord, LEASE, Lease, StoredResponse};
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
-use crate::flows::record_notification::apply_unmatched;
+use crate::flows::record_notification::{move_unmatched, read_unmatched};
 use crate::platform::clock;
 use crate::providers::gateway::{Accepted, CallError};
-use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, UnmatchedTexts, retry_on_conflict};
+use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, UnmatchedGroup, retry_on_conflict};
 
 /// Stores the result of the call to the provider, if there was one, and returns the response.
 ///
@@ -40,7 +40,7 @@ pub(super) async fn store_outcome(
             let outcome = ProviderOutcome::Rejected { code, references };
             return commit_outcome(store, payment, lease, outcome, now).await;
         }
-        CallError::Unusable { references, .. } if !references.is_empty() => {
+        CallError::Unusable { references, .. } | CallError::OutcomeUnknown { references } if !references.is_empty() => {
             let outcome = ProviderOutcome::Unusable { references };
             if commit_outcome(store, payment, None, outcome, now).await.is_err() {
                 // A webhook still finds the payment, by our id in the metadata.
@@ -50,7 +50,7 @@ pub(super) async fn store_outcome(
         CallError::Unusable { .. }
         | CallError::Throttled { .. }
         | CallError::KeyRefused
-        | CallError::OutcomeUnknown
+        | CallError::OutcomeUnknown { .. }
         | CallError::TimedOut => {}
     }
     if let Some(lease) = &lease
@@ -67,9 +67,10 @@ pub(super) async fn store_outcome(
             }
         }
         CallError::TimedOut => Problem::provider_timeout(id),
-        CallError::KeyRefused | CallError::OutcomeUnknown | CallError::Unusable { .. } | CallError::Rejected { .. } => {
-            Problem::provider_error(id)
-        }
+        CallError::KeyRefused
+        | CallError::OutcomeUnknown { .. }
+        | CallError::Unusable { .. }
+        | CallError::Rejected { .. } => Problem::provider_error(id),
     })
 }
 
@@ -166,7 +167,7 @@ struct CommitState {
     /// The key's record, once another request has taken the key over.
     taken_over: Option<KeyRecord>,
     /// The unmatched notifications under the outcome's ids.
-    unmatched: Vec<UnmatchedTexts>,
+    unmatched: Vec<UnmatchedGroup>,
 }
 
 /// Writes the outcome, the key's response, and the unmatched notifications under the ids that the outcome attaches.
@@ -198,7 +199,7 @@ async fn try_commit(
     let id = state.payment.id;
     let mut after = outcome.apply(&state.payment, state.taken_over.is_some(), now);
     let mut extras = CommitExtras::default();
-    apply_unmatched(&mut extras, &mut after, state.unmatched.clone(), now)?;
+    move_unmatched(&mut extras, &mut after, &state.unmatched, now);
     let response = outcome.response(&after);
     extras.response = state.lease.clone().map(|lease| (lease, response.clone()));
     let conflict = match store.commit(&state.payment, &after, &extras, now).await? {
@@ -224,10 +225,7 @@ async fn try_commit(
     if let Some(current) = conflict.current {
         state.payment = current;
     }
-    for stored in conflict.unmatched {
-        state.unmatched.retain(|known| known.reference != stored.reference);
-        state.unmatched.push(stored);
-    }
+    state.unmatched = read_unmatched(store, after.provider, state.unmatched, &conflict.unmatched).await?;
     Ok(Retry::Again(state))
 }
 

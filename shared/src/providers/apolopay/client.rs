@@ -13,7 +13,8 @@ use crate::domain::money::Amount;
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Rejection, Reply, code_if_safe_to_show, secret_header};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, Success, code_if_safe_to_show, secret_header};
+use crate::providers::members::Members;
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";
@@ -57,16 +58,27 @@ impl Gateway for PreorderCall<'_> {
 /// Reads ApoloPay's response to the creation of a preorder.
 ///
 /// # Errors
-/// [`CallError`] if the request was rejected, or the response has no process id.
+/// [`CallError`] if the request was rejected, or the response has no process id or contradicts itself. It has the
+/// process id in the response, if there is one.
 pub fn read_response(reply: Reply) -> Result<Accepted, CallError> {
+    let id = reply.body.as_ref().and_then(process_id);
+    let references: Vec<Reference> = id.clone().into_iter().collect();
     // A successful response can have a `message` too, so it is never a refusal.
     let refusal = if reply.status.is_success() {
         |_: &Object| None
     } else {
         refusal
     };
-    let body = reply.into_success(refusal)?;
-    let reference = process_id(&body).ok_or_else(|| CallError::unusable("no process id"))?;
+    let body = reply
+        .into_success(refusal)
+        .map_err(|error| error.with_references(references.clone()))?;
+    let reference = id.ok_or_else(|| CallError::unusable("no process id"))?;
+    if is_contradictory(&body) {
+        return Err(CallError::Unusable {
+            reason: "a process id beside an error",
+            references,
+        });
+    }
     Ok(Accepted {
         checkout_session: CheckoutSession {
             reference,
@@ -77,6 +89,14 @@ pub fn read_response(reply: Reply) -> Result<Accepted, CallError> {
     })
 }
 
+/// Whether a response has an error, or says that it is no success.
+fn is_contradictory(body: &Object) -> bool {
+    let is_success = matches!(Success::of(body), Success::Absent | Success::True);
+    let is_failure = |word: &str| ["error", "fail", "failed"].contains(&word.to_ascii_lowercase().as_str());
+    let members = Members::of([body]);
+    !is_success || members.given(&["error"]).next().is_some() || members.status_words().into_iter().any(is_failure)
+}
+
 /// The process id: in `result.id`, which the official clients read, or in `processId`, which is documented.
 fn process_id(body: &Object) -> Option<Reference> {
     let result = body.get("result").and_then(Json::as_object);
@@ -85,7 +105,8 @@ fn process_id(body: &Object) -> Option<Reference> {
         body.str("processId"),
         result.and_then(|result| result.str("processId")),
     ];
-    places.into_iter().flatten().find_map(Reference::parse_uuid)
+    let mut ids = places.into_iter().flatten().map(str::trim);
+    ids.find_map(Reference::parse_uuid)
 }
 
 /// Recognises NestJS's error format: `statusCode`, `error`, and `message` as a string or an array of strings.
@@ -130,6 +151,62 @@ mod tests {
         ] {
             assert_eq!(process_id(&object(&body)).as_ref().map(Reference::as_str), id, "{body}");
         }
+    }
+
+    const ID: &str = "a1b2c3d4-e5f6-7890-abcd-ef1234567890";
+
+    fn response(status: u16, text: &str) -> Result<Accepted, CallError> {
+        let status = lambda_http::http::StatusCode::from_u16(status).unwrap();
+        read_response(Reply::new(status, text.as_bytes()))
+    }
+
+    #[test]
+    fn process_id_of_a_failed_response_is_attached() {
+        let id = vec![Reference::parse(ID).unwrap()];
+        let body = format!(r#"{{"statusCode":500,"message":"m","result":{{"id":" {ID}"}}}}"#);
+        for (status, expected) in [
+            (500, CallError::unusable("server error")),
+            (503, CallError::outcome_unknown()),
+            (409, CallError::outcome_unknown()),
+            (302, CallError::unusable("undocumented response")),
+            (
+                400,
+                CallError::Rejected {
+                    code: None,
+                    references: Vec::new(),
+                },
+            ),
+        ] {
+            assert_eq!(
+                response(status, &body),
+                Err(expected.with_references(id.clone())),
+                "{status}"
+            );
+        }
+        assert_eq!(response(500, "{}"), Err(CallError::unusable("server error")));
+    }
+
+    #[test]
+    fn response_that_contradicts_itself_is_unusable_with_its_id() {
+        for (beside, is_accepted) in [
+            (r#""status":"success","message":"ok""#, true),
+            (r#""success":"true","error":null"#, true),
+            (r#""success":1"#, true),
+            (r#""note":"\ud800""#, true),
+            (r#""success":false"#, false),
+            (r#""success":"no""#, false),
+            (r#""error":"Bad Request""#, false),
+            (r#""status":"error""#, false),
+        ] {
+            let result = response(201, &format!(r#"{{"processId":"{ID}",{beside}}}"#));
+            let has_id = match &result {
+                Ok(accepted) => accepted.checkout_session.reference.as_str() == ID,
+                Err(CallError::Unusable { references, .. }) => references.len() == 1,
+                Err(_) => false,
+            };
+            assert!(has_id && result.is_ok() == is_accepted, "{beside} {result:?}");
+        }
+        assert!(response(200, &format!("\u{feff}{{\"processId\":\"{ID}\"}}")).is_ok());
     }
 
     #[test]

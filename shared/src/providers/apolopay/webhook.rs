@@ -1,12 +1,11 @@
 //! ApoloPay's webhooks: format A (seen in production), format B (documented), and mixtures of both.
 
 use crate::domain::fact::{Fact, Outcome};
-use crate::domain::id::{OrderId, Reference};
-use crate::domain::json::{Json, Object};
+use crate::domain::json::Object;
 use crate::domain::provider::Provider;
-use crate::providers::notification::{
-    Notification, UnreadableWebhook, Webhooks, combined_outcome, payment_id_in, read_amount,
-};
+use crate::domain::time::Timestamp;
+use crate::providers::members::Members;
+use crate::providers::notification::{Notification, UnreadableWebhook, Webhooks, believed_outcome};
 
 /// Format A has its signature in `X-Signature`, format B in `x-apolopay-signature`.
 pub(in crate::providers) const WEBHOOKS: Webhooks = Webhooks {
@@ -20,32 +19,36 @@ fn outcome(name: &str) -> Option<Outcome> {
     matches!(name.as_str(), "completed" | "payment.completed").then_some(Outcome::Completed)
 }
 
-fn read_body(body: &Object) -> Result<Notification, UnreadableWebhook> {
-    let statuses: Vec<&str> = ["status", "event"].iter().filter_map(|name| body.str(name)).collect();
-    let (outcome, raw_status) = combined_outcome(&statuses, outcome);
-    let metadata = body.get("metadata").and_then(Json::as_object);
+/// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory.
+fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
+    let members = Members::of([body]);
+    let payment_id = members.payment_id();
+    if members.is_test() && payment_id.value.is_none() {
+        return Err(UnreadableWebhook::TestMessage);
+    }
     // If both ids are present and differ, either may be the payment's. Both are stored; the known one decides.
-    let [process_id, id] = ["processId", "id"].map(|name| body.str(name).and_then(Reference::parse));
+    let [process_id, id] = ["processId", "id"].map(|name| members.reference(&[name]));
+    let order_id = members.order_id_in_metadata();
+    // The order must not stand in for an id that cannot be read.
+    let is_doubtful = [process_id.is_unreadable, id.is_unreadable, payment_id.is_unreadable].contains(&true);
     let other = id
+        .value
         .clone()
-        .filter(|id| process_id.as_ref().is_some_and(|process_id| process_id != id));
+        .filter(|id| process_id.value.as_ref().is_some_and(|process_id| process_id != id));
+    let (outcome, raw_status) = believed_outcome(&members.status_words(), &members.contradictions(), outcome);
     Ok(Notification {
-        payment_id: payment_id_in(metadata),
+        payment_id: payment_id.value,
         fact: Fact {
             provider: Provider::ApoloPay,
-            payment: process_id.or(id),
+            payment: process_id.value.or(id.value),
             transaction: other,
-            order_id: metadata
-                .and_then(|metadata| metadata.str("orderId"))
-                .and_then(OrderId::parse),
+            order_id: order_id.value.filter(|_| !is_doubtful),
             outcome,
             raw_status,
-            amount: read_amount(body.get("amount")),
+            amount: members.amount(),
             currency: None,
-            occurred_at: ["finalizedAt", "timestamp"]
-                .iter()
-                .find_map(|name| body.str(name))
-                .map(str::to_owned),
+            occurred_at: members.time(&["finalizedAt", "timestamp"]),
+            received_at,
             operator: None,
         },
     })

@@ -9,16 +9,22 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::domain::fact::Outcome;
-use crate::domain::id::Reference;
+use crate::domain::id::{OrderId, Reference};
 use crate::domain::json::{Json, Object};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::Environment;
 use crate::domain::redacted::Redacted;
 use crate::domain::time::Timestamp;
+use crate::providers::finvypay::message::{ORDER, PAYMENT, TRANSACTION};
 use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Rejection, Reply, code_if_safe_to_show, is_web_page, secret_header};
+use crate::providers::http_client::{
+    HttpClient, Rejection, Reply, Success, code_if_safe_to_show, is_web_page, secret_header,
+};
+use crate::providers::members::{
+    Members, error_code, is_blank, is_placeholder, read_order_id, read_reference, says_something,
+};
 use crate::providers::notification::read_amount;
 
 /// The base URL of the real provider.
@@ -132,54 +138,61 @@ pub(super) fn authorization(api_key: &SecretString) -> Result<HeaderMap, CallErr
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
-/// Recognises an error body: `{"success":false,"error":{"code":…}}`, or only a `message`.
+/// Recognises a body that clearly refuses: `success` is false; or it has an error, and no `success` that is true; or it
+/// has only a `message`.
 fn refusal(body: &Object) -> Option<Rejection> {
-    let error = body.get("error").and_then(Json::as_object);
-    let success = body.get("success");
-    let is_only_message = success.is_none() && body.get("message").is_some() && body.get("data").is_none();
-    let is_refusal = error.is_some() || is_only_message || success.is_some_and(|success| *success != Json::Bool(true));
-    is_refusal.then(|| Rejection(error.and_then(|error| error.str("code")).and_then(code_if_safe_to_show)))
+    let error = body.get("error").filter(|error| says_something(error));
+    let has_error = matches!(error, Some(Json::Object(_) | Json::String(_)));
+    let is_only_message = error.is_none() && body.get("message").is_some() && body.get("data").is_none();
+    let is_refusal = match Success::of(body) {
+        Success::True => false,
+        Success::False => true,
+        Success::Absent => has_error || is_only_message,
+        Success::Unclear => has_error,
+    };
+    is_refusal.then(|| Rejection(error.and_then(error_code)))
 }
 
 /// Reads FinvyPay's response to the creation of `payment`.
 ///
 /// # Errors
-/// [`CallError`] if the payment was rejected, the response has no payment id, or it does not match the request.
+/// [`CallError`] if the payment was rejected, the response has no payment id, contradicts itself, or does not match the
+/// request. It has the ids in the response, unless that is about another order.
 pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallError> {
-    let body = reply.into_success(refusal)?;
-    let data = body
-        .get("data")
-        .and_then(Json::as_object)
-        .ok_or_else(|| CallError::unusable("no `data`"))?;
-    let references: Vec<Reference> = ["paymentId", "transactionId"]
-        .into_iter()
-        .filter_map(|name| data.str(name).and_then(Reference::parse))
-        .collect();
-    let reference = references
-        .first()
-        .cloned()
-        .ok_or_else(|| CallError::unusable("no payment id"))?;
+    let body = reply.body.as_ref();
+    let is_of_the_order = body.is_none_or(|body| has_order_of(body, payment));
+    let references = body.filter(|_| is_of_the_order).map(references_in).unwrap_or_default();
     let unusable = |reason| CallError::Unusable {
         reason,
         references: references.clone(),
     };
+    let body = reply
+        .into_success(refusal)
+        .map_err(|error| error.with_references(references.clone()))?;
+    let data = body
+        .get("data")
+        .and_then(Json::as_object)
+        .ok_or_else(|| unusable("no `data`"))?;
+    if !is_of_the_order {
+        // The ids may belong to the payment of that other order, so they are not returned.
+        return Err(unusable("another order than requested"));
+    }
+    let reference = reference_in(data).ok_or_else(|| unusable("no payment id"))?;
     if !has_money_of(data, payment) {
         return Err(unusable("another amount or currency than requested"));
     }
-    if !has_order_of(data, payment) {
-        // The ids may belong to the payment of that other order, so they are not returned.
-        return Err(CallError::unusable("another order than requested"));
+    if is_contradictory(&body, data) {
+        return Err(unusable("a success beside an error"));
     }
-    let is_failure = |name: &&str| matches!(outcome(name), Some(Outcome::Failed | Outcome::Cancelled));
-    let mut statuses = [body.str("status"), data.str("status")].into_iter().flatten();
-    if let Some(name) = statuses.find(is_failure) {
+    if let Some(name) = failure(&body, data).map_err(|Contradictory| unusable("a success beside a failure"))? {
         return Err(CallError::Rejected {
             code: code_if_safe_to_show(name),
             references,
         });
     }
-    let redirect_url = match data.get("redirectUrl") {
-        None | Some(Json::Null) => None,
+    let redirect_url = match data.get("redirectUrl").filter(|url| says_something(url)) {
+        None => None,
+        Some(Json::String(url)) if url.trim().is_empty() => None,
         Some(Json::String(url)) if is_web_page(url) => Some(url.clone()),
         Some(_) => return Err(unusable("the redirect URL is not a web page")),
     };
@@ -194,6 +207,53 @@ pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallEr
     })
 }
 
+/// The id under which the buyer pays: the payment's or, in the older format, the transaction's.
+fn reference_in(data: &Object) -> Option<Reference> {
+    let ids = [PAYMENT, TRANSACTION].map(|names| Members::of([data]).reference(names).value);
+    ids.into_iter().flatten().next()
+}
+
+/// All provider ids in a response, each once.
+fn references_in(body: &Object) -> Vec<Reference> {
+    let names = [PAYMENT, TRANSACTION].concat();
+    let members = parts(body);
+    let ids = members.given(&names).filter(|id| !is_placeholder(id));
+    let mut references = Vec::new();
+    for id in ids.filter_map(read_reference) {
+        if !references.contains(&id) {
+            references.push(id);
+        }
+    }
+    references
+}
+
+/// The members of a response: those of its data, and those at its top.
+fn parts(body: &Object) -> Members<'_> {
+    let data = body.get("data").and_then(Json::as_object);
+    Members::of(data.into_iter().chain([body]))
+}
+
+/// Whether a response speaks of success and of an error at once, at its top or in its data.
+fn is_contradictory(body: &Object, data: &Object) -> bool {
+    let is_success = |object: &Object| matches!(Success::of(object), Success::Absent | Success::True);
+    let has_error = parts(body).given(&["error", "errors"]).next().is_some();
+    has_error || !is_success(body) || !is_success(data)
+}
+
+/// Two statuses of a response contradict one another.
+struct Contradictory;
+
+/// The first status of a response, if all its statuses mean that the payment has failed. `None` if none does.
+fn failure<'a>(body: &'a Object, data: &'a Object) -> Result<Option<&'a str>, Contradictory> {
+    let statuses = Members::of([body, data]).status_words();
+    let is_failure = |name: &&str| matches!(outcome(name), Some(Outcome::Failed | Outcome::Cancelled));
+    match statuses.iter().filter(|name| is_failure(name)).count() {
+        0 => Ok(None),
+        count if count == statuses.len() => Ok(statuses.first().copied()),
+        _ => Err(Contradictory),
+    }
+}
+
 /// Whether the response has no amount and currency, or those of the payment.
 fn has_money_of(data: &Object, payment: &Payment) -> bool {
     let code = payment.money.currency().code();
@@ -202,10 +262,12 @@ fn has_money_of(data: &Object, payment: &Payment) -> bool {
     given(data, "amount").is_none_or(same_amount) && given(data, "currency").is_none_or(same_currency)
 }
 
-/// Whether the response has no order, or that of the payment.
-fn has_order_of(data: &Object, payment: &Payment) -> bool {
-    let order_id = payment.order_id.as_ref().map(|order_id| order_id.as_str());
-    given(data, "orderId").is_none_or(|value| value.as_str() == order_id)
+/// Whether the response names no order, or only that of the payment. An order id of digits may come back as a number,
+/// and any order id without outer blanks.
+fn has_order_of(body: &Object, payment: &Payment) -> bool {
+    let ours = payment.order_id.as_ref().map(|order_id| order_id.as_str().trim());
+    let is_ours = |value: &Json| read_order_id(value).as_ref().map(OrderId::as_str) == ours;
+    parts(body).given(ORDER).filter(|value| !is_blank(value)).all(is_ours)
 }
 
 /// The value of a member that is present and not `null`.

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "provider-client")]
 pub mod client;
+mod message;
 mod raw_status;
 #[cfg(feature = "provider-client")]
 pub mod status;

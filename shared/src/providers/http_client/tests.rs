@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::id::Reference;
 
 fn rejected(code: Option<&str>) -> CallError {
     CallError::Rejected {
@@ -14,29 +15,30 @@ fn throttled(retry_after: Option<u64>) -> CallError {
 #[test]
 fn status_of_a_response_is_classified_alike_for_every_provider() {
     let unusable = CallError::unusable("server error");
-    for (status, expected) in [
-        (200, Ok(())),
-        (201, Ok(())),
+    for (status, checked, failure) in [
+        (200, Ok(()), None),
+        (201, Ok(()), None),
         // The body decides about these.
-        (302, Ok(())),
-        (400, Ok(())),
-        (404, Ok(())),
-        (422, Ok(())),
-        (401, Err(CallError::KeyRefused)),
-        (403, Err(CallError::KeyRefused)),
-        (408, Err(CallError::OutcomeUnknown)),
-        (409, Err(CallError::OutcomeUnknown)),
-        (425, Err(CallError::OutcomeUnknown)),
-        (429, Err(throttled(None))),
-        (500, Err(unusable.clone())),
-        (501, Err(unusable.clone())),
-        (502, Err(CallError::OutcomeUnknown)),
-        (503, Err(CallError::OutcomeUnknown)),
-        (504, Err(CallError::OutcomeUnknown)),
-        (599, Err(unusable)),
+        (302, Ok(()), None),
+        (400, Ok(()), None),
+        (404, Ok(()), None),
+        (422, Ok(()), None),
+        (401, Err(CallError::KeyRefused), None),
+        (403, Err(CallError::KeyRefused), None),
+        (408, Ok(()), Some(CallError::outcome_unknown())),
+        (409, Ok(()), Some(CallError::outcome_unknown())),
+        (425, Ok(()), Some(CallError::outcome_unknown())),
+        (429, Err(throttled(None)), None),
+        (500, Ok(()), Some(unusable.clone())),
+        (501, Ok(()), Some(unusable.clone())),
+        (502, Ok(()), Some(CallError::outcome_unknown())),
+        (503, Ok(()), Some(CallError::outcome_unknown())),
+        (504, Ok(()), Some(CallError::outcome_unknown())),
+        (599, Ok(()), Some(unusable)),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(check_status(status, &HeaderMap::new()), expected, "{status}");
+        assert_eq!(check_status(status, &HeaderMap::new()), checked, "{status}");
+        assert_eq!(Reply::new(status, b"{}").failure(), failure, "{status}");
     }
     for (value, seconds) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
@@ -52,7 +54,7 @@ fn provider_responded_unless_response_is_missing() {
         (throttled(None), true, Some("throttled")),
         (CallError::KeyRefused, true, Some("key_refused")),
         (CallError::unusable("undocumented response"), true, Some("unusable")),
-        (CallError::OutcomeUnknown, false, Some("no_response")),
+        (CallError::outcome_unknown(), false, Some("no_response")),
         (CallError::TimedOut, false, Some("timeout")),
     ] {
         assert_eq!(
@@ -86,10 +88,62 @@ fn status_and_body_together_decide_the_result() {
         (404, "<html>", Err(unusable.clone())),
         (200, "<html>", Err(unusable.clone())),
         (200, "[]", Err(unusable)),
+        (500, r#"{"refused":"NO"}"#, Err(CallError::unusable("server error"))),
+        (500, r#"{"id":"p"}"#, Err(CallError::unusable("server error"))),
+        (409, r#"{"refused":"NO"}"#, Err(CallError::outcome_unknown())),
     ] {
         let reply = Reply::new(StatusCode::from_u16(status).unwrap(), body.as_bytes());
         assert_eq!(reply.into_success(refusal).map(|_| ()), expected, "{status} {body}");
     }
+}
+
+#[test]
+fn ids_are_attached_to_errors_that_have_a_response() {
+    let ids = vec![Reference::parse("p").unwrap()];
+    for (error, has_ids) in [
+        (rejected(Some("X")), true),
+        (CallError::unusable("server error"), true),
+        (CallError::outcome_unknown(), true),
+        (throttled(None), false),
+        (CallError::KeyRefused, false),
+        (CallError::TimedOut, false),
+    ] {
+        let with_ids = error.clone().with_references(ids.clone());
+        assert_eq!(with_ids != error, has_ids, "{error}");
+        assert_eq!(with_ids.with_references(Vec::new()), error);
+    }
+}
+
+#[test]
+fn success_is_read_in_every_notation() {
+    for (body, expected) in [
+        ("{}", Success::Absent),
+        (r#"{"success":true}"#, Success::True),
+        (r#"{"success":"true"}"#, Success::True),
+        (r#"{"success":" TRUE "}"#, Success::True),
+        (r#"{"success":1}"#, Success::True),
+        (r#"{"success":"1"}"#, Success::True),
+        (r#"{"success":false}"#, Success::False),
+        (r#"{"success":"False"}"#, Success::False),
+        (r#"{"success":0}"#, Success::False),
+        (r#"{"success":"0"}"#, Success::False),
+        (r#"{"success":null}"#, Success::Unclear),
+        (r#"{"success":""}"#, Success::Unclear),
+        (r#"{"success":"yes"}"#, Success::Unclear),
+        (r#"{"success":1.0}"#, Success::Unclear),
+        (r#"{"success":2}"#, Success::Unclear),
+        (r#"{"success":{}}"#, Success::Unclear),
+    ] {
+        let reply = Reply::new(StatusCode::OK, body.as_bytes());
+        assert_eq!(Success::of(&reply.body.unwrap()), expected, "{body}");
+    }
+}
+
+#[test]
+fn body_is_read_with_a_byte_order_mark() {
+    assert!(Reply::new(StatusCode::OK, b"\xef\xbb\xbf{}").body.is_some());
+    assert!(Reply::new(StatusCode::OK, br#"{"note":"\ud800"}"#).body.is_some());
+    assert!(Reply::new(StatusCode::OK, br#"{"id":"p","id":"q"}"#).body.is_none());
 }
 
 #[test]

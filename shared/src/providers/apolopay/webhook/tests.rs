@@ -1,12 +1,15 @@
 use lambda_http::http::{HeaderMap, HeaderValue};
 
-use crate::domain::id::PaymentId;
+use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::providers::test_vectors as vectors;
 
 use super::*;
 
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const OURS: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+
 fn read(body: &str) -> Result<Notification, UnreadableWebhook> {
-    WEBHOOKS.read(body.as_bytes())
+    WEBHOOKS.read(body.as_bytes(), NOW)
 }
 
 #[test]
@@ -22,7 +25,6 @@ fn both_formats_give_the_same_fact() {
 
 #[test]
 fn mixture_of_both_formats_is_read() {
-    let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     for (body, outcome, amount) in [
         (
             r#"{"status":"completed","processId":"p","amount":"25.50"}"#,
@@ -41,7 +43,7 @@ fn mixture_of_both_formats_is_read() {
         ),
         (
             r#"{"event":"payment.completed","status":"failed","id":"p","amount":1}"#,
-            Outcome::Unrecognised,
+            Outcome::Unrecognised, // No documented word of ApoloPay's says that a payment failed.
             Some("1"),
         ),
         (r#"{"status":"expired","id":"p"}"#, Outcome::Unrecognised, None),
@@ -66,27 +68,97 @@ fn mixture_of_both_formats_is_read() {
         assert_eq!(fact.references().count(), 1, "{body}");
     }
     let named = read(&format!(
-        r#"{{"status":"completed","metadata":{{"paymentFunctionsId":"{ours}"}}}}"#
+        r#"{{"status":"completed","metadata":{{"paymentFunctionsId":"{OURS}"}}}}"#
     ))
     .unwrap();
-    assert_eq!(named.payment_id, PaymentId::parse(ours));
+    assert_eq!(named.payment_id, PaymentId::parse(OURS));
     let two = read(r#"{"status":"completed","id":"a","processId":"b"}"#).unwrap();
     assert_eq!(two.fact.references().count(), 2);
 }
 
 #[test]
-fn body_without_payment_or_status_is_unreadable() {
-    for body in [
-        "",
-        "[]",
-        "null",
-        "{}",
-        r#"{"status":"completed"}"#,
-        r#"{"id":"p"}"#,
-        r#"{"id":"p","id":"q","status":"completed"}"#,
+fn completion_beside_an_error_is_contradictory() {
+    for (beside, raw_status) in [
+        (r#""success":true"#, "completed"),
+        (r#""error":null"#, "completed"),
+        (r#""success":false"#, "completed success:false"),
+        (r#""success":"true""#, "completed success:string"),
+        (r#""error":"EXPIRED""#, "completed error:EXPIRED"),
+        (r#""error":{"message":"m"}"#, "completed error"),
     ] {
-        assert!(read(body).is_err(), "{body}");
+        let fact = read(&format!(r#"{{"id":"p","status":"completed","amount":1,{beside}}}"#))
+            .unwrap()
+            .fact;
+        let is_believed = raw_status == "completed";
+        assert_eq!(fact.outcome == Outcome::Completed, is_believed, "{beside}");
+        assert_eq!(fact.outcome == Outcome::Contradictory, !is_believed, "{beside}");
+        assert_eq!(fact.raw_status, raw_status);
     }
+}
+
+#[test]
+fn webhook_after_a_lost_response_names_our_payment_in_a_json_text() {
+    let metadata = serde_json::to_string(&format!(r#"{{"orderId":"ORD-1","paymentFunctionsId":"{OURS}"}}"#)).unwrap();
+    let body = format!(
+        r#"{{"id":"a1b2c3d4-e5f6-7890-abcd-ef1234567890","status":"completed","amount":25.5,"metadata":{metadata}}}"#
+    );
+    let notification = read(&body).unwrap();
+    assert_eq!(notification.payment_id, PaymentId::parse(OURS));
+    assert_eq!(notification.fact.order_id, OrderId::parse("ORD-1"));
+    assert_eq!(notification.fact.outcome, Outcome::Completed);
+}
+
+#[test]
+fn byte_order_mark_and_lone_surrogates_do_not_matter() {
+    let plain = read(vectors::A).unwrap();
+    assert_eq!(read(&format!("\u{feff}{}", vectors::A)).unwrap(), plain);
+    assert_eq!(read(&vectors::A.replace("apolopay", r"\udfff")).unwrap(), plain);
+    assert_eq!(plain.fact.received_at, NOW);
+}
+
+#[test]
+fn numeric_id_is_kept_digit_by_digit() {
+    let fact = read(r#"{"processId":12345678901234567890,"status":"COMPLETED","metadata":{"orderId":42}}"#)
+        .unwrap()
+        .fact;
+    assert_eq!(fact.payment, Reference::parse("12345678901234567890"));
+    assert_eq!(fact.order_id, OrderId::parse("42"));
+}
+
+#[test]
+fn body_without_payment_or_status_is_unreadable() {
+    use UnreadableWebhook::{NoPayment, NoStatus, NotAnObject, NotJson, TestMessage};
+    for (body, expected) in [
+        ("", NotJson),
+        (r#"{"id":"p","id":"q","status":"completed"}"#, NotJson),
+        ("[]", NotAnObject),
+        ("null", NotAnObject),
+        ("{}", NoPayment),
+        (r#"{"status":"completed"}"#, NoPayment),
+        (r#"{"result":{"id":"p","status":"completed"}}"#, NoPayment),
+        (r#"{"data":{"id":"p","event":"payment.completed"}}"#, NoPayment),
+        (
+            r#"{"id":1e3,"status":"completed","metadata":{"orderId":"o"}}"#,
+            NoPayment,
+        ),
+        (r#"{"id":"p"}"#, NoStatus),
+        (r#"{"id":"p","type":"payment.completed"}"#, NoStatus),
+        (
+            r#"{"event":"webhook.test","timestamp":"2026-11-29T00:00:00Z"}"#,
+            TestMessage,
+        ),
+        (
+            r#"{"id":"11111111-1111-4111-8111-111111110001","status":"test","amount":0,"metadata":{}}"#,
+            TestMessage,
+        ),
+    ] {
+        assert_eq!(read(body), Err(expected), "{body}");
+    }
+    let named = read(&format!(
+        r#"{{"status":"test","metadata":{{"paymentFunctionsId":"{OURS}"}}}}"#
+    ))
+    .unwrap();
+    assert_eq!(named.fact.outcome, Outcome::Unrecognised);
 }
 
 /// The number of signatures read from these headers.

@@ -1,12 +1,16 @@
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::id::PaymentId;
+use crate::domain::fact::Outcome;
+use crate::domain::id::{OrderId, PaymentId};
 use crate::providers::test_vectors as vectors;
 
 use super::*;
 
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const OURS: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+
 fn read(body: &str) -> Result<Notification, UnreadableWebhook> {
-    WEBHOOKS.read(body.as_bytes())
+    WEBHOOKS.read(body.as_bytes(), NOW)
 }
 
 #[test]
@@ -28,13 +32,12 @@ fn w1_is_read_plain_and_wrapped() {
 
 #[test]
 fn w2_is_read() {
-    let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     let body = vectors::W2.replace(
         r#""internal_ref""#,
-        &format!(r#""paymentFunctionsId":"{ours}","internal_ref""#),
+        &format!(r#""paymentFunctionsId":"{OURS}","internal_ref""#),
     );
     let notification = read(&body).unwrap();
-    assert_eq!(notification.payment_id, PaymentId::parse(ours));
+    assert_eq!(notification.payment_id, PaymentId::parse(OURS));
     let fact = notification.fact;
     assert_eq!(fact.outcome, Outcome::Completed);
     assert_eq!(fact.payment.unwrap().as_str(), "pay_apm_2K9xR3mN5pQ7sT1w");
@@ -42,7 +45,7 @@ fn w2_is_read() {
 }
 
 #[test]
-fn outcome_depends_on_status_and_event_but_not_on_success() {
+fn outcome_depends_on_status_and_event() {
     for (body, outcome) in [
         (
             r#"{"event":"payment.authorized","paymentId":"p","status":"AUTHORIZED"}"#,
@@ -71,7 +74,7 @@ fn outcome_depends_on_status_and_event_but_not_on_success() {
         ),
         (
             r#"{"event":"payment.completed","paymentId":"p","status":"FAILED"}"#,
-            Outcome::Unrecognised,
+            Outcome::Contradictory,
         ),
         (r#"{"event":"payment.settled","paymentId":"p"}"#, Outcome::Unrecognised),
         (r#"{"paymentId":"p","status":"CAPTURED"}"#, Outcome::Unrecognised),
@@ -86,7 +89,7 @@ fn contradictory_members_are_not_used() {
     let fact = |top: &str, inner: &str| read(&body(top, inner)).unwrap().fact;
     assert_eq!(
         fact(r#""status":"SUCCESS""#, r#""status":"PENDING""#).outcome,
-        Outcome::Unrecognised
+        Outcome::Contradictory
     );
     assert_eq!(
         fact(r#""status":"SUCCESS""#, r#""status":"COMPLETED""#).outcome,
@@ -101,24 +104,101 @@ fn contradictory_members_are_not_used() {
 
 #[test]
 fn metadata_is_read_from_the_top_or_from_data() {
-    let ours = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     let body =
-        format!(r#"{{"status":"SUCCESS","metadata":null,"data":{{"metadata":{{"paymentFunctionsId":"{ours}"}}}}}}"#);
-    assert_eq!(read(&body).unwrap().payment_id, PaymentId::parse(ours));
+        format!(r#"{{"status":"SUCCESS","metadata":null,"data":{{"metadata":{{"paymentFunctionsId":"{OURS}"}}}}}}"#);
+    assert_eq!(read(&body).unwrap().payment_id, PaymentId::parse(OURS));
 }
 
 #[test]
 fn body_without_payment_or_status_is_unreadable() {
-    for body in [
-        "",
-        "7",
-        "{}",
-        r#"{"success":true}"#,
-        r#"{"paymentId":"p"}"#,
-        r#"{"status":"SUCCESS","data":{}}"#,
+    use UnreadableWebhook::{NoPayment, NoStatus, NotAnObject, NotJson};
+    for (body, expected) in [
+        ("", NotJson),
+        ("<html>", NotJson),
+        (r#"{"paymentId":"p","paymentId":"p","status":"SUCCESS"}"#, NotJson),
+        ("\u{feff}\u{feff}{}", NotJson),
+        ("7", NotAnObject),
+        (r#"[{"paymentId":"p","status":"SUCCESS"}]"#, NotAnObject),
+        ("{}", NoPayment),
+        (r#"{"success":true}"#, NoPayment),
+        (r#"{"status":"SUCCESS","data":{}}"#, NoPayment),
+        (r#"{"status":"SUCCESS","data":[{"txn_id":"t"}]}"#, NoPayment),
+        (r#"{"result":{"paymentId":"p","status":"SUCCESS"}}"#, NoPayment),
+        (r#"{"paymentId":"p"}"#, NoStatus),
+        // `type` is not documented as the status.
+        (r#"{"paymentId":"p","type":"payment.completed"}"#, NoStatus),
+        (r#"{"paymentId":"p","status":{"code":"SUCCESS"}}"#, NoStatus),
+        // The order alone does not stand in for an id that cannot be read.
+        (r#"{"status":"SUCCESS","orderId":"o","txn_id":2.6e7}"#, NoPayment),
+        (r#"{"status":"SUCCESS","orderId":"o","txn_id":{"id":"t"}}"#, NoPayment),
+        (
+            r#"{"status":"SUCCESS","orderId":"o","metadata":{"paymentFunctionsId":"67e5"}}"#,
+            NoPayment,
+        ),
     ] {
-        assert!(read(body).is_err(), "{body}");
+        assert_eq!(read(body), Err(expected), "{body}");
     }
+    let long = format!(r#"{{"status":"SUCCESS","orderId":"o","txn_id":"{}"}}"#, "x".repeat(300));
+    assert_eq!(read(&long), Err(NoPayment));
+}
+
+#[test]
+fn test_message_is_recognised_unless_it_names_our_payment() {
+    for (body, expected) in [
+        (r#"{"event":"webhook.test"}"#.to_owned(), None),
+        (r#"{"success":true,"status":"PING","data":{}}"#.to_owned(), None),
+        (r#"{"type":"test","request":{"status":"SUCCESS","data":{"txn_id":"t"}}}"#.to_owned(), None),
+        (
+            r#"{"event":"payment.test","paymentId":"pay_apm_test_1","orderId":"TEST-1","status":"COMPLETED","amount":1,"currency":"USD","metadata":{}}"#
+                .to_owned(),
+            None,
+        ),
+        (
+            format!(r#"{{"event":"payment.test","status":"COMPLETED","metadata":{{"paymentFunctionsId":"{OURS}"}}}}"#),
+            Some("COMPLETED payment.test"),
+        ),
+        (
+            format!(r#"{{"type":"Test","status":"COMPLETED","metadata":{{"paymentFunctionsId":"{OURS}"}}}}"#),
+            Some("COMPLETED Test"),
+        ),
+    ] {
+        match expected {
+            None => assert_eq!(read(&body), Err(UnreadableWebhook::TestMessage), "{body}"),
+            Some(raw_status) => {
+                let fact = read(&body).unwrap().fact;
+                assert_eq!((fact.outcome, fact.raw_status.as_str()), (Outcome::Unrecognised, raw_status), "{body}");
+            }
+        }
+    }
+}
+
+#[test]
+fn byte_order_mark_and_lone_surrogates_do_not_matter() {
+    let plain = read(vectors::W1).unwrap();
+    assert_eq!(read(&format!("\u{feff}{}", vectors::W1)).unwrap(), plain);
+    assert_eq!(read(&vectors::W1.replace("Jane", r"J\ud800ne")).unwrap(), plain);
+    // In an id it matters: two different ids would look the same.
+    let order = vectors::W1.replace("ORD-APM-78901", r"ORD-\ud800");
+    let notification = read(&order).unwrap();
+    assert_eq!(notification.fact.order_id, None);
+    assert_eq!(notification.fact.transaction, plain.fact.transaction);
+}
+
+#[test]
+fn metadata_is_read_from_a_json_text() {
+    let metadata = serde_json::to_string(&format!(r#"{{"paymentFunctionsId":"{OURS}"}}"#)).unwrap();
+    let notification = read(&format!(
+        r#"{{"paymentId":"p","status":"SUCCESS","metadata":{metadata}}}"#
+    ))
+    .unwrap();
+    assert_eq!(notification.payment_id, PaymentId::parse(OURS));
+    let notification = read(r#"{"orderId":"o","status":"SUCCESS","metadata":"a note"}"#).unwrap();
+    assert_eq!(notification.fact.order_id, OrderId::parse("o"));
+}
+
+#[test]
+fn time_of_receipt_is_kept() {
+    assert_eq!(read(vectors::W2).unwrap().fact.received_at, NOW);
 }
 
 #[test]
