@@ -219,7 +219,8 @@ async fn failed_response_that_breaks_off_is_judged_by_its_status() {
         let serve = async {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
-            connection.read(&mut request).await.unwrap();
+            let read = connection.read(&mut request).await.unwrap();
+            assert!(read > 0);
             let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 100\r\n\r\n{{");
             connection.write_all(head.as_bytes()).await.unwrap();
         };

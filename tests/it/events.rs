@@ -148,7 +148,11 @@ async fn every_event_gets_its_response() {
         .map(|item| (&item["pk"]["S"], &item["count"]["N"]))
         .collect();
     let id = json!("UNMATCHED#apolopay#a1b2c3d4-e5f6-7890-abcd-ef1234567890");
-    assert_eq!(unmatched, [(&id, &json!("1"))], "A and B have different times, but one meaning");
+    assert_eq!(
+        unmatched,
+        [(&id, &json!("1"))],
+        "A and B have different times, but one meaning"
+    );
     let mut states: Vec<_> = items
         .iter()
         .filter(|item| item["sk"]["S"] == "STATE")

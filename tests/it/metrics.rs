@@ -17,7 +17,7 @@ use super::aws;
 use super::clock::Clock;
 use super::routes::*;
 use super::support::*;
-use super::webhooks::{SECRET, completion};
+use super::webhooks::{SECRET, completion, header};
 
 const NAMESPACE: &str = "payment-functions";
 
@@ -351,10 +351,18 @@ async fn refused_and_unmatched_webhooks() -> Vec<String> {
         let unreadable = watched.send(provider, &json!({ "x": unique("metrics") }), SECRET).await;
         assert_eq!(unreadable.status, 200);
         let test = json!({ "event": "webhook.test", "timestamp": "2026-11-29T00:00:00Z" });
-        assert_eq!(watched.send(provider, &test, SECRET).await.status, 200, "it counts nowhere");
+        assert_eq!(
+            watched.send(provider, &test, SECRET).await.status,
+            200,
+            "it counts nowhere"
+        );
         let signature = sign(SECRET, b"{}");
         let headers = [(header(provider), signature.as_str())];
-        let misrouted = watched.0.http("POST", "/webhooks/ApoloPay", &headers, b"{}").await.unwrap();
+        let misrouted = watched
+            .0
+            .http("POST", "/webhooks/ApoloPay", &headers, b"{}")
+            .await
+            .unwrap();
         assert_eq!(misrouted.status, 404);
     }
     let unsigned = watched.0.http("POST", "/webhooks/apolopay", &[], b"{}").await.unwrap();

@@ -226,7 +226,7 @@ async fn slow_path_webhooks_cost_as_documented() {
 }
 
 #[tokio::test]
-async fn create_after_an_early_webhook_costs_one_more() {
+async fn create_after_an_early_webhook_costs_two_more() {
     let counted = Counted::start().await;
     for provider in PROVIDERS {
         for early in [
@@ -238,7 +238,7 @@ async fn create_after_an_early_webhook_costs_one_more() {
             control().await.replies(provider, &order_id, replies).await.unwrap();
             assert_eq!(
                 counted.of(counted.create(provider, &order_id, &[])).await,
-                [WRITE, WRITE, WRITE]
+                [WRITE, WRITE, "Query", WRITE]
             );
             let calls = control().await.calls(provider, &order_id).await.unwrap().calls;
             assert_eq!(calls[0].webhooks[0].status, Some(200));

@@ -75,7 +75,9 @@ pub async fn replay(
     }
     let mut after = command.after.clone();
     loop {
-        let page = store.quarantined_after(command.provider, after.as_deref(), PAGE).await?;
+        let page = store
+            .quarantined_after(command.provider, after.as_deref(), PAGE)
+            .await?;
         let is_last = page.len() < PAGE.into();
         for webhook in page {
             if Instant::now() >= end {

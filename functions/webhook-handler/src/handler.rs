@@ -114,7 +114,10 @@ impl WebhookHandler {
                 report(&notification, result);
             }
             Err(reason) => {
-                let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let content_type = request
+                    .headers()
+                    .get(CONTENT_TYPE)
+                    .and_then(|value| value.to_str().ok());
                 quarantine(&self.store, provider, request.body(), content_type, reason, now).await?;
                 report_quarantined(provider, reason);
             }
@@ -129,7 +132,11 @@ impl WebhookHandler {
             return;
         }
         for provider in Provider::ALL {
-            if self.verify(provider, request.headers(), request.body(), now).await.is_ok() {
+            if self
+                .verify(provider, request.headers(), request.body(), now)
+                .await
+                .is_ok()
+            {
                 tracing::error!(%provider, "a signed webhook was sent to another path");
                 metrics::misrouted_webhook_refused();
                 return;

@@ -88,3 +88,26 @@ pub fn idempotency_key(request: &Request, function: &'static str) -> Result<Opti
         (Some(_), Some(_)) => Err(Problem::idempotency_key_invalid()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &[u8]) -> Result<RequestBody, Problem> {
+        let mut request = Request::new(Body::from(body));
+        let media_type = header::HeaderValue::from_static("application/json; charset=utf-8");
+        request.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        read_json(&request)
+    }
+
+    #[test]
+    fn body_with_a_lone_surrogate_is_read_and_one_with_a_byte_order_mark_is_not() {
+        let body = read(br#"{"a":["\ud800"]}"#).unwrap();
+        assert_eq!(body.lone_surrogates.expose(), &["/a/0"]);
+        assert_eq!(Json::parse("{\"a\":[\"\u{fffd}\"]}".as_bytes()), Ok(body.json));
+        assert!(read(b"{}").unwrap().lone_surrogates.expose().is_empty());
+        for malformed in [&b"\xef\xbb\xbf{}"[..], br#"{"a":1,"a":1}"#, b"", b"{"] {
+            assert_eq!(read(malformed).err(), Some(Problem::malformed_json()), "{malformed:?}");
+        }
+    }
+}

@@ -248,3 +248,6 @@ pub fn email(value: &Json) -> Result<&str, FieldProblem> {
 pub fn object(value: &Json) -> Result<&Object, FieldProblem> {
     value.as_object().ok_or_else(|| "must be an object".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::digest::Update;
 
-use self::parser::{Mode, Parser};
 use crate::domain::decimal::Decimal;
 
 /// A JSON value. A number keeps its text, an object the order of its members.
@@ -41,44 +40,6 @@ pub enum Json {
 pub struct Malformed;
 
 impl Json {
-    /// Reads one JSON text strictly: in UTF-8, without a byte order mark, a duplicate member or a lone surrogate.
-    ///
-    /// # Errors
-    /// [`Malformed`], which does not quote the text.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        Parser::new(Mode::Strict).parse(bytes)
-    }
-
-    /// Reads a request's body as strictly as [`Json::parse`], with one exception: a lone surrogate in a text or in a
-    /// member's name becomes U+FFFD. Returns the JSON pointers of these texts and members, each once, the first 128 at
-    /// most.
-    ///
-    /// # Errors
-    /// [`Malformed`], which does not quote the text.
-    pub fn parse_request(bytes: &[u8]) -> Result<(Self, Vec<String>), Malformed> {
-        let mut parser = Parser::new(Mode::Request);
-        let json = parser.parse(bytes)?;
-        Ok((json, parser.into_lone_surrogates()))
-    }
-
-    /// Reads what a provider sent. Skips one byte order mark before the text, and replaces a lone surrogate with
-    /// U+FFFD.
-    ///
-    /// # Errors
-    /// [`Malformed`], which does not quote the text.
-    pub fn parse_liberal(bytes: &[u8]) -> Result<Self, Malformed> {
-        Parser::new(Mode::Liberal).parse(bytes)
-    }
-
-    /// Reads as much as possible, for the redaction only: like [`Json::parse_liberal`], but an object keeps duplicate
-    /// members, and an array or object that is nested too deeply becomes `null`.
-    ///
-    /// # Errors
-    /// [`Malformed`] if the text is not JSON or not UTF-8.
-    pub fn parse_any(bytes: &[u8]) -> Result<Self, Malformed> {
-        Parser::new(Mode::Any).parse(bytes)
-    }
-
     /// The nesting depth of arrays and objects: 0 for a number, 1 for an array of numbers.
     pub fn depth(&self) -> usize {
         match self {

@@ -18,8 +18,8 @@ const STILL_VALID: [iso_currency::Currency; 1] = [iso_currency::Currency::VES];
 
 /// An ISO 4217 currency with a minor unit. Codes without one, such as gold and the testing code, are not accepted.
 ///
-/// [`FromStr`] refuses a currency that ISO 4217 has withdrawn. [`Deserialize`], which reads stored payments, accepts it:
-/// a payment stays readable after its currency is withdrawn.
+/// [`FromStr`] refuses a currency that ISO 4217 has withdrawn. [`Deserialize`](trait@Deserialize) accepts it: it reads
+/// stored payments, which stay readable after their currency is withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 

@@ -114,7 +114,12 @@ impl Store {
         let output = wrap(ExternalCall::ReadQuarantine, query.send())
             .await
             .map_err(|error| self.failed("Query", &error))?;
-        output.items.unwrap_or_default().into_iter().map(schema::from_item).collect()
+        output
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(schema::from_item)
+            .collect()
     }
 
     /// Marks a webhook in quarantine as replayed. Does nothing if it is no longer there.
@@ -129,6 +134,8 @@ impl Store {
             .expression_attribute_names("#replay", "replay")
             .expression_attribute_values(":replay", AttributeValue::M(schema::to_item(mark)?));
         let step = TransactWriteItem::builder().update(update.build()?);
-        self.write_alone(ExternalCall::MarkReplayed, step.build()).await.map(|_| ())
+        self.write_alone(ExternalCall::MarkReplayed, step.build())
+            .await
+            .map(|_| ())
     }
 }

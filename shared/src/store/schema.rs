@@ -224,11 +224,7 @@ pub(super) fn is_unmatched_group(item: &Item) -> bool {
     sk.is_some_and(|sk| sk == GROUP)
 }
 
-pub(super) fn unmatched_item(
-    lookup_key: &str,
-    notification: &Notification,
-    digest: &str,
-) -> Result<Item, StoreError> {
+pub(super) fn unmatched_item(lookup_key: &str, notification: &Notification, digest: &str) -> Result<Item, StoreError> {
     let mut item = to_item(notification)?;
     item.extend(unmatched_key(notification.fact.provider, lookup_key, digest));
     Ok(item)

@@ -253,7 +253,9 @@ impl Store {
     /// [`StoreError`] if the table cannot be written.
     pub async fn delete_unmatched_group(&self, group: &UnmatchedGroup) -> Result<(), StoreError> {
         let delete = self.delete_group(group)?;
-        self.write_alone(ExternalCall::DeleteUnmatched, delete).await.map(|_| ())
+        self.write_alone(ExternalCall::DeleteUnmatched, delete)
+            .await
+            .map(|_| ())
     }
 
     /// The steps of a commit that attaches the id of a group which was read before: deletes the group with its

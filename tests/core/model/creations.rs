@@ -329,7 +329,12 @@ async fn unmatched_notifications_are_collected_under_each_reference() {
     raw_statuses.sort_unstable();
     assert_eq!(raw_statuses, ["authorized", "completed"]);
     for id in ["p", "FP"] {
-        let unmatched = setup.table.store.unmatched(Provider::FinvyPay, id, MAX_MOVED).await.unwrap();
+        let unmatched = setup
+            .table
+            .store
+            .unmatched(Provider::FinvyPay, id, MAX_MOVED)
+            .await
+            .unwrap();
         assert!(unmatched.is_none(), "{id}");
     }
     assert!(setup.payment(created.payment).await.attention.is_empty());

@@ -97,7 +97,11 @@ async fn notification_of_unknown_payment_is_stored_only_as_unmatched() {
     assert_eq!(matched.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
     assert_eq!(record(&shop, &unknown).await, RecordResult::Unmatched);
-    assert_eq!(shop.table.items().unwrap().len(), before + 2, "a group and its notification");
+    assert_eq!(
+        shop.table.items().unwrap().len(),
+        before + 2,
+        "a group and its notification"
+    );
 }
 
 /// Our id in the metadata of another payment's notification, and of another provider's.

@@ -567,8 +567,11 @@ impl Simulation {
                 assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
             }
         }
-        let is_unmatched =
-            |item: &&Value| item["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("NOTIFICATION#"));
+        let is_unmatched = |item: &&Value| {
+            item["sk"]["S"]
+                .as_str()
+                .is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
+        };
         let stored: BTreeSet<(&str, String)> = items
             .iter()
             .filter(is_unmatched)
@@ -729,7 +732,9 @@ fn webhook(
             "orderId": order, "amount": amount, "currency": currency, "metadata": metadata,
         }),
     };
-    webhooks(provider).read(body.to_string().as_bytes(), clock::now()).unwrap()
+    webhooks(provider)
+        .read(body.to_string().as_bytes(), clock::now())
+        .unwrap()
 }
 
 /// FinvyPay's name of a status.

@@ -133,7 +133,11 @@ impl<'a> Scenario<'a> {
     }
 
     async fn is_unmatched(&self, key: &str) -> bool {
-        self.store.unmatched(self.provider, key, MAX_MOVED).await.unwrap().is_some()
+        self.store
+            .unmatched(self.provider, key, MAX_MOVED)
+            .await
+            .unwrap()
+            .is_some()
     }
 
     /// Checks the payment's status, its number of facts, and that nothing is unmatched or needs attention.

@@ -60,7 +60,12 @@ async fn listed_money_of_unknown_payment_is_stored_and_needs_review() {
         ],
     );
     let matters = matters_of_forty_days(&shop, &provider).await;
-    let unmatched = shop.store.unmatched(Provider::FinvyPay, "FP1", MAX_MOVED).await.unwrap().unwrap();
+    let unmatched = shop
+        .store
+        .unmatched(Provider::FinvyPay, "FP1", MAX_MOVED)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(unmatched.notifications.len(), 1);
     assert!(matters.contains(&(1, Matter::Unmatched, None)), "{matters:?}");
     let about_payments = matters

@@ -31,7 +31,11 @@ async fn many_unmatched_notifications_under_one_id_do_not_block_its_payment() {
     for number in 0..MANY {
         shop.deliver(&failure("p9", number)).await;
     }
-    assert_eq!(count(&shop, "NOTIFICATION#"), 2 * MANY, "under the payment's and the transaction's id");
+    assert_eq!(
+        count(&shop, "NOTIFICATION#"),
+        2 * MANY,
+        "under the payment's and the transaction's id"
+    );
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     let completion = Fact {
         payment: Some(reference("p9")),
@@ -94,17 +98,23 @@ async fn unknown_id_with_many_unmatched_notifications_is_polled_once() {
 #[tokio::test]
 async fn unmatched_notification_with_another_time_or_status_word_is_stored_once() {
     let shop = Shop::open();
-    for number in 0..5 {
+    let words = ["COMPLETED", "SUCCESS", "APPROVED", "SUCCEEDED", "completed"];
+    for (minute, word) in (0..).zip(words) {
         let fact = Fact {
             payment: Some(reference("p9")),
-            occurred_at: Some(format!("2026-11-30T00:00:0{number}Z")),
-            raw_status: ["COMPLETED", "SUCCESS", "APPROVED", "SUCCEEDED", "completed"][number].to_owned(),
-            received_at: shop.after(number as u32 * MINUTE),
+            occurred_at: Some(format!("2026-11-30T00:0{minute}:00Z")),
+            raw_status: word.to_owned(),
+            received_at: shop.after(minute * MINUTE),
             ..reported(Outcome::Completed)
         };
         shop.deliver(&notification(None, fact)).await;
     }
-    let group = shop.store.unmatched(Provider::FinvyPay, "p9", MAX_MOVED).await.unwrap().unwrap();
+    let group = shop
+        .store
+        .unmatched(Provider::FinvyPay, "p9", MAX_MOVED)
+        .await
+        .unwrap()
+        .unwrap();
     let [kept] = group.notifications.as_slice() else {
         panic!("expected one: {group:?}");
     };

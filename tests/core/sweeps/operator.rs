@@ -168,7 +168,13 @@ async fn unmatched_money_is_recorded_with_the_completed_payment_an_operator_name
         ..reported(Outcome::Completed)
     };
     shop.deliver(&notification(None, listed)).await;
-    let is_unmatched = async || shop.store.unmatched(Provider::FinvyPay, "FP1", MAX_MOVED).await.unwrap().is_some();
+    let is_unmatched = async || {
+        shop.store
+            .unmatched(Provider::FinvyPay, "FP1", MAX_MOVED)
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert!(is_unmatched().await);
     for _ in 0..2 {
         let result = shop.complete(&command(&payment, Some("FP1"))).await.unwrap();

@@ -336,6 +336,10 @@ async fn contradictory_webhook_reschedules_only_an_unresolved_payment_that_can_b
         let before = due_at(&shop);
         shop.deliver(&about(Outcome::Contradictory)).await;
         let now = Some(shop.start.as_millis().to_string());
-        assert_eq!(due_at(&shop), if reschedules { now } else { before }, "{provider} {outcome:?}");
+        assert_eq!(
+            due_at(&shop),
+            if reschedules { now } else { before },
+            "{provider} {outcome:?}"
+        );
     }
 }

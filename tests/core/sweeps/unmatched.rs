@@ -17,7 +17,11 @@ fn general(order: &str, transaction: &str) -> Notification {
 }
 
 async fn is_unmatched(shop: &Shop, provider: Provider, lookup_key: &str) -> bool {
-    shop.store.unmatched(provider, lookup_key, MAX_MOVED).await.unwrap().is_some()
+    shop.store
+        .unmatched(provider, lookup_key, MAX_MOVED)
+        .await
+        .unwrap()
+        .is_some()
 }
 
 #[tokio::test]

@@ -17,18 +17,26 @@ pub enum Wire {
     Events(&'static str),
 }
 
-/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`.
-pub const NOT_IN_A_FLOW: [ExternalCall; 2] = [ExternalCall::PublishEvents, ExternalCall::SendDeadLetter];
+/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`, and a replay
+/// is an operator's command that can be repeated.
+pub const NOT_IN_A_FLOW: [ExternalCall; 4] = [
+    ExternalCall::PublishEvents,
+    ExternalCall::SendDeadLetter,
+    ExternalCall::ReadQuarantine,
+    ExternalCall::MarkReplayed,
+];
 
 impl Wire {
     pub const fn of(call: ExternalCall) -> Self {
         match call {
-            ExternalCall::Connect
-            | ExternalCall::ReadPayment
-            | ExternalCall::ReadOwner
-            | ExternalCall::ReadKey
-            | ExternalCall::ReadUnmatched => Self::DynamoDb("GetItem"),
-            ExternalCall::ReadOrder | ExternalCall::ReadDue | ExternalCall::ReadQueue => Self::DynamoDb("Query"),
+            ExternalCall::Connect | ExternalCall::ReadPayment | ExternalCall::ReadOwner | ExternalCall::ReadKey => {
+                Self::DynamoDb("GetItem")
+            }
+            ExternalCall::ReadOrder
+            | ExternalCall::ReadUnmatched
+            | ExternalCall::ReadQuarantine
+            | ExternalCall::ReadDue
+            | ExternalCall::ReadQueue => Self::DynamoDb("Query"),
             ExternalCall::InsertPayment
             | ExternalCall::TakeOver
             | ExternalCall::ReleaseLease
@@ -38,6 +46,8 @@ impl Wire {
             | ExternalCall::Reserve
             | ExternalCall::Reschedule
             | ExternalCall::DeleteUnmatched
+            | ExternalCall::Quarantine
+            | ExternalCall::MarkReplayed
             | ExternalCall::Pace => Self::DynamoDb("TransactWriteItems"),
             ExternalCall::CurrentSecret | ExternalCall::PreviousSecret => Self::SecretsManager,
             ExternalCall::CreateAtProvider => Self::Provider(Kind::Create),

@@ -206,7 +206,12 @@ async fn webhook_stored_unmatched_during_collection() {
     let payment = store().await.payment(crossing.id).await.unwrap().unwrap();
     assert_eq!(payment.status, Status::Completed);
     assert_eq!(aws::facts(&crossing.id.to_string()).await.len(), 2);
-    assert_eq!(aws::unmatched(Sandbox::Apolopay, crossing.reference.as_str()).await.len(), 0);
+    assert_eq!(
+        aws::unmatched(Sandbox::Apolopay, crossing.reference.as_str())
+            .await
+            .len(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

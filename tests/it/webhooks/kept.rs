@@ -70,9 +70,17 @@ async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
             // A repetition adds nothing.
             for _ in 0..2 {
                 let response = send_signed(handler.url(), provider, body, SECRET).await;
-                assert_eq!((response.status, response.json()), (200, json!({ "received": true })), "{body}");
+                assert_eq!(
+                    (response.status, response.json()),
+                    (200, json!({ "received": true })),
+                    "{body}"
+                );
             }
-            assert_eq!(send_with(handler.url(), provider, body, &[]).await.status, 401, "{body}");
+            assert_eq!(
+                send_with(handler.url(), provider, body, &[]).await.status,
+                401,
+                "{body}"
+            );
         }
         let kept = quarantined(&table, provider).await;
         assert_eq!(kept.len(), bodies.len(), "{kept:?}");
@@ -82,7 +90,10 @@ async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
                 assert!(!text.contains(word), "{text}");
             }
         }
-        let has = |part: &str| kept.iter().any(|webhook| webhook["content"].as_str().unwrap().contains(part));
+        let has = |part: &str| {
+            kept.iter()
+                .any(|webhook| webhook["content"].as_str().unwrap().contains(part))
+        };
         assert!(has(r#""id":"p2","status":"completed","amount":25.5"#), "{kept:?}");
         // Not UTF-8, which the local gateway passes on only with this content type.
         let bytes: &[u8] = b"{\"id\":\"p\",\"status\":\"completed\",\"note\":\"\xff\"}";
@@ -101,12 +112,25 @@ async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
 async fn provider_test_message_is_kept_and_is_no_error() {
     let (table, handler) = own_table().await;
     for (provider, body) in [
-        (Provider::Apolopay, r#"{"id":"11111111-1111-4111-8111-111111110001","status":"test","amount":0,"metadata":{}}"#),
-        (Provider::Apolopay, r#"{"event":"webhook.test","timestamp":"2026-11-29T00:00:00Z"}"#),
-        (Provider::Finvypay, r#"{"event":"payment.test","paymentId":"pay_apm_test_1","orderId":"TEST-1","status":"COMPLETED","amount":1,"currency":"USD","metadata":{}}"#),
+        (
+            Provider::Apolopay,
+            r#"{"id":"11111111-1111-4111-8111-111111110001","status":"test","amount":0,"metadata":{}}"#,
+        ),
+        (
+            Provider::Apolopay,
+            r#"{"event":"webhook.test","timestamp":"2026-11-29T00:00:00Z"}"#,
+        ),
+        (
+            Provider::Finvypay,
+            r#"{"event":"payment.test","paymentId":"pay_apm_test_1","orderId":"TEST-1","status":"COMPLETED","amount":1,"currency":"USD","metadata":{}}"#,
+        ),
         (Provider::Finvypay, r#"{"type":"PING"}"#),
     ] {
-        assert_eq!(send_signed(handler.url(), provider, body, SECRET).await.status, 200, "{body}");
+        assert_eq!(
+            send_signed(handler.url(), provider, body, SECRET).await.status,
+            200,
+            "{body}"
+        );
     }
     for provider in PROVIDERS {
         let kept = quarantined(&table, provider).await;
@@ -115,7 +139,10 @@ async fn provider_test_message_is_kept_and_is_no_error() {
     }
     assert_eq!(aws::all_items(&table).await.len(), 4, "nothing is unmatched");
     let log = handler.log();
-    assert!(!log.contains("\"ERROR\"") && !log.contains("QuarantinedWebhooks"), "{log}");
+    assert!(
+        !log.contains("\"ERROR\"") && !log.contains("QuarantinedWebhooks"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +158,10 @@ async fn unquarantined_webhook_gets_503() {
         assert_eq!(again.status, 200, "{fault:?}");
         let id = serde_json::from_str::<Value>(&body).unwrap()["result"]["id"].to_string();
         let kept = aws::quarantined(Provider::Apolopay).await;
-        let count = kept.iter().filter(|webhook| webhook["content"].as_str().unwrap().contains(&id)).count();
+        let count = kept
+            .iter()
+            .filter(|webhook| webhook["content"].as_str().unwrap().contains(&id))
+            .count();
         assert_eq!(count, 1, "{fault:?}");
     }
 }
@@ -150,7 +180,11 @@ async fn slashes_in_the_path_do_not_matter() {
         assert_eq!(invoke("POST", path, &headers, &body, false).await.status, 200, "{path}");
         assert_eq!(status_of(&created.str("id")).await, "completed", "{path}");
         assert_eq!(invoke("GET", path, &headers, &body, false).await.status, 405, "{path}");
-        assert_eq!(invoke("POST", path, &json!({}), &body, false).await.status, 401, "{path}");
+        assert_eq!(
+            invoke("POST", path, &json!({}), &body, false).await.status,
+            401,
+            "{path}"
+        );
     }
 }
 
@@ -176,16 +210,25 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
             received_at,
             replay: None,
         };
-        aws::store_at(world().await.aws_url()).quarantine(&webhook, received_at).await.unwrap();
+        aws::store_at(world().await.aws_url())
+            .quarantine(&webhook, received_at)
+            .await
+            .unwrap();
         digests.push(webhook.digest);
     }
-    let reconciler = world().await.lambda("reconcile-payments", &[]).await.expect("a function");
+    let reconciler = world()
+        .await
+        .lambda("reconcile-payments", &[])
+        .await
+        .expect("a function");
     let replay = async |digest: &str| {
         let command = json!({
             "action": "replay", "provider": "finvypay", "digest": digest, "actor": "on call", "reason": "new version",
         });
         let response = reconciler.invoke(command.to_string()).await;
-        response.map(|response| serde_json::from_slice::<Value>(&response).expect("JSON")).map_err(|error| error.to_string())
+        response
+            .map(|response| serde_json::from_slice::<Value>(&response).expect("JSON"))
+            .map_err(|error| error.to_string())
     };
     let report = |recorded: u32, duplicate: u32, unreadable: u32| {
         json!({
@@ -196,17 +239,28 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
     assert_eq!(status_of(&id).await, "completed");
     let [fact] = aws::facts(&id).await.try_into().expect("one fact");
     assert_eq!(fact["receivedAt"], received_at.as_millis().to_string());
-    assert_eq!(replay(&digests[0]).await.unwrap(), report(0, 1, 0), "a repetition changes nothing");
+    assert_eq!(
+        replay(&digests[0]).await.unwrap(),
+        report(0, 1, 0),
+        "a repetition changes nothing"
+    );
     assert_eq!(replay(&digests[1]).await.unwrap(), report(0, 0, 1));
     let missing = replay("nothing").await.unwrap_err();
     assert!(missing.contains("REFUSED") && missing.contains("nothing"), "{missing}");
     let kept = aws::quarantined(Provider::Finvypay).await;
     for (digest, result) in digests.iter().zip(["duplicate", "unreadable"]) {
-        let webhook = kept.iter().find(|webhook| webhook["digest"] == digest.as_str()).expect("it stays");
+        let webhook = kept
+            .iter()
+            .find(|webhook| webhook["digest"] == digest.as_str())
+            .expect("it stays");
         let mark = &webhook["replay"];
         assert_eq!(
             (&mark["result"], &mark["operator"]["actor"], &webhook["receivedAt"]),
-            (&json!(result), &json!("on call"), &json!(received_at.as_millis().to_string())),
+            (
+                &json!(result),
+                &json!("on call"),
+                &json!(received_at.as_millis().to_string())
+            ),
         );
     }
 }

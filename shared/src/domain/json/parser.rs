@@ -1,4 +1,4 @@
-//! The parser behind all modes of reading JSON.
+//! Reading JSON: one parser for all modes.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,9 +19,49 @@ pub(super) const MAX_POINTERS: usize = 128;
 /// The UTF-8 byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+impl Json {
+    /// Reads one JSON text strictly: in UTF-8, without a byte order mark, a duplicate member or a lone surrogate.
+    ///
+    /// # Errors
+    /// [`Malformed`], which does not quote the text.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        Parser::new(Mode::Strict).parse(bytes)
+    }
+
+    /// Reads a request's body as strictly as [`Json::parse`], with one exception: a lone surrogate in a text or in a
+    /// member's name becomes U+FFFD. Returns the JSON pointers of these texts and members, each once, the first 128 at
+    /// most.
+    ///
+    /// # Errors
+    /// [`Malformed`], which does not quote the text.
+    pub fn parse_request(bytes: &[u8]) -> Result<(Self, Vec<String>), Malformed> {
+        let mut parser = Parser::new(Mode::Request);
+        let json = parser.parse(bytes)?;
+        Ok((json, parser.lone_surrogates))
+    }
+
+    /// Reads what a provider sent. Skips one byte order mark before the text, and replaces a lone surrogate with
+    /// U+FFFD.
+    ///
+    /// # Errors
+    /// [`Malformed`], which does not quote the text.
+    pub fn parse_liberal(bytes: &[u8]) -> Result<Self, Malformed> {
+        Parser::new(Mode::Liberal).parse(bytes)
+    }
+
+    /// Reads as much as possible, for the redaction only: like [`Json::parse_liberal`], but an object keeps duplicate
+    /// members, and an array or object that is nested too deeply becomes `null`.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the text is not JSON or not UTF-8.
+    pub fn parse_any(bytes: &[u8]) -> Result<Self, Malformed> {
+        Parser::new(Mode::Any).parse(bytes)
+    }
+}
+
 /// What a parser forgives.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+enum Mode {
     /// Nothing.
     Strict,
     /// Lone surrogates, whose pointers are recorded.
@@ -33,16 +73,16 @@ pub(super) enum Mode {
 }
 
 /// Reads one JSON text.
-pub(super) struct Parser {
+struct Parser {
     mode: Mode,
     /// The JSON pointer of the current value.
     pointer: String,
-    /// See [`Self::into_lone_surrogates`].
+    /// The JSON pointers of texts and members with a lone surrogate, in [`Mode::Request`] only.
     lone_surrogates: Vec<String>,
 }
 
 impl Parser {
-    pub(super) const fn new(mode: Mode) -> Self {
+    const fn new(mode: Mode) -> Self {
         Self {
             mode,
             pointer: String::new(),
@@ -50,7 +90,7 @@ impl Parser {
         }
     }
 
-    pub(super) fn parse(&mut self, bytes: &[u8]) -> Result<Json, Malformed> {
+    fn parse(&mut self, bytes: &[u8]) -> Result<Json, Malformed> {
         let bytes = match self.mode {
             Mode::Strict | Mode::Request => bytes,
             Mode::Liberal | Mode::Any => bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes),
@@ -58,11 +98,6 @@ impl Parser {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
         let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
         self.value(raw.get(), MAX_DEPTH)
-    }
-
-    /// The JSON pointers of texts and members with a lone surrogate, in [`Mode::Request`] only.
-    pub(super) fn into_lone_surrogates(self) -> Vec<String> {
-        self.lone_surrogates
     }
 
     /// Reads a value in which arrays and objects may be nested `depth` levels deep.
