@@ -75,7 +75,8 @@ fn start<F: Function>() -> Result<(), lambda_runtime::Error> {
 
 /// Warms the function up and has it handle invocations.
 async fn serve<F: Function>(function: &F) -> Result<(), lambda_runtime::Error> {
-    // Boxed: the compiler cannot lay out a future that has both the function and the runtime in it.
+    // Boxed, because the code does not compile otherwise: the type of the future is nested too deeply for the compiler
+    // to compute its layout.
     let service = service_fn(move |event: LambdaEvent<F::Event>| {
         Box::pin(async move {
             let _invocation = Invocation::begin(&event.context.request_id);
@@ -83,8 +84,8 @@ async fn serve<F: Function>(function: &F) -> Result<(), lambda_runtime::Error> {
         })
     });
     let mut warm_up = pin!(function.warm_up());
-    // With the tests' long time limits this one is a hundred times as long, so that the warm-up ends before the first
-    // invocation.
+    // The factor is 1, but 10 in tests on a slow machine. Squared, it gives the warm-up 15 seconds there, so that it
+    // ends before the first invocation.
     let limit = WARM_UP_LIMIT * test_timeout_factor(&PROCESS_ENVIRONMENT).pow(2);
     let is_warm = timeout(limit, &mut warm_up).await.is_ok();
     tracing::info!("ready");

@@ -143,11 +143,11 @@ impl Request {
         let Some(records) = event.get("Records").and_then(Value::as_array) else {
             return Command::deserialize(event).map(Self::Operator);
         };
-        let is_from = |source: &str| {
+        let are_from = |source: &str| {
             let is_from = |record: &Value| record.get("eventSource").and_then(Value::as_str) == Some(source);
             !records.is_empty() && records.iter().all(is_from)
         };
-        if is_from("aws:dynamodb") {
+        if are_from("aws:dynamodb") {
             let with_position = |record: &Value| {
                 let position = record.get("dynamodb").unwrap_or(&Value::Null);
                 Ok((Position::deserialize(position)?, record.clone()))
@@ -157,7 +157,7 @@ impl Request {
                 .map(with_position)
                 .collect::<Result<_, _>>()
                 .map(Self::Stream)
-        } else if is_from("aws:sqs") {
+        } else if are_from("aws:sqs") {
             let messages = records.iter().map(SqsMessage::deserialize);
             messages.collect::<Result<_, _>>().map(Self::DeadLetters)
         } else {

@@ -117,8 +117,8 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
     if command.reference.is_some() {
         return Err(CommandError::ReferenceNotAllowed);
     }
-    // Facts with equal texts count once. The count distinguishes a second close, after more money came, from a
-    // repetition of the first.
+    // A fact is recorded once, and `raw_status` is part of its identity. So the number of noted facts makes a second
+    // close, after more money came, another fact than the first. A repetition of the first close is the same fact.
     let raw_status = &format!("closed by an operator; facts noted: {}", payment.noted.len());
     let noted = &payment.noted.clone();
     retry_on_conflict(payment, |payment| async move {
@@ -138,6 +138,7 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
             CommitResult::Conflict(Conflict {
                 current: Some(current), ..
             }) => return Ok(Retry::Again(current)),
+            // The fact is already in the ledger: a repetition.
             CommitResult::Conflict(_) => false,
         };
         tracing::warn!(payment = %payment.id, changed, "review closed by an operator");
@@ -173,8 +174,8 @@ async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Command
 
 /// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
 fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str, now: Timestamp) -> Fact {
-    // If the provider has transactions, we take a reference for a transaction's id, unless it is the payment id that
-    // the provider gave at creation.
+    // If the provider's transactions have ids of their own, the reference counts as one of these, unless it is the id
+    // that the provider gave at creation. Otherwise it counts as the payment's id.
     let is_checkout_id = |id: &Reference| {
         let session = payment.checkout_session.as_ref();
         session.is_some_and(|session| session.reference == *id)

@@ -3,10 +3,10 @@
 //! Guarantees: once [`record_notification`] returns without an error, the fact is stored durably, in its payment's
 //! ledger or as unmatched. Repeating a notification, in any order with others, ends in the same status.
 //!
-//! A notification belongs to the first of these that exists:
-//! 1. the payment that owns one of its provider ids, whatever the metadata says;
-//! 2. the payment whose id is in its metadata;
-//! 3. the only payment of its order, if the provider's webhooks may omit our payment id.
+//! The first of these rules that applies decides which payment a notification belongs to:
+//! 1. If a payment owns one of its provider ids: that payment, whatever the metadata says.
+//! 2. If its metadata names a payment: that payment. If it does not exist, the notification is unmatched.
+//! 3. If the provider's webhooks may omit our payment id, and its order has only one payment: that payment.
 //!
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
@@ -90,7 +90,8 @@ pub async fn record_if_matched(
             FastPathResult::NoPayment => {}
         }
     }
-    // A payment that owns all ids of the fact needs no lookup of their owners.
+    // A payment that owns all ids of the fact needs no lookup of their owners. It is only tried first: after a
+    // conflict, `Again(None)` looks the payment up.
     let known = known
         .filter(|payment| payment.provider == fact.provider)
         .filter(|payment| fact.references().all(|id| payment.references.contains(id)))
@@ -175,6 +176,7 @@ pub async fn record_with_payment(
         if conflict.already_recorded {
             return Ok(Retry::Done(Some(RecordResult::Duplicate(after.id))));
         }
+        // Another write has changed the payment, or has given one of the ids to another payment.
         if conflict.current.is_some() || !conflict.references_of_others.is_empty() {
             return Ok(Retry::Done(None));
         }
@@ -184,31 +186,32 @@ pub async fn record_with_payment(
     .await
 }
 
-/// Moves unmatched notifications to a payment that gets the ids they are stored under: applies their facts to `after`,
-/// and adds them to what is written with it. A group that is too large is left to the reconciler.
-///
-/// No id of such a notification belongs to another payment: none is stored as unmatched under an id with an owner.
+/// Moves unmatched notifications to a payment that gets the ids they are stored under. Applies their facts to `after`,
+/// and adds them to `extras`, which is written with it. A group that is too large is left to the reconciler.
 pub(super) fn move_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
     groups: &[UnmatchedGroup],
     now: Timestamp,
 ) {
+    // Nothing is stored as unmatched under an id that a payment owns.
+    let owned_by_other = false;
     for fact in groups.iter().flat_map(UnmatchedGroup::moved_facts) {
-        *after = after.apply(fact, false, now);
+        *after = after.apply(fact, owned_by_other, now);
         let is_included = extras
             .new_fact
             .iter()
             .chain(&extras.other_facts)
             .any(|included| included.digest() == fact.digest());
         if !is_included {
+            // Not `new_fact`: this one may already be in the ledger.
             extras.other_facts.push(fact.clone());
         }
     }
     extras.unmatched = groups.to_vec();
 }
 
-/// `groups` with those under the provider ids `changed` read again.
+/// Reads the groups under the provider ids `changed` again. Returns all `groups`, with these replaced.
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be read.

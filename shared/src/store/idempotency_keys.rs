@@ -1,4 +1,5 @@
-//! Leases and responses of idempotency keys.
+//! Reads idempotency keys, and takes over and releases their leases. `create.rs` stores the keys with their first
+//! lease, `commit.rs` stores their responses.
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 
@@ -25,8 +26,8 @@ impl Store {
         schema::key_record_of(item).map(Some)
     }
 
-    /// Takes over a key whose lease has ended. Returns the key's current record instead if another request did so
-    /// first. Restarts the key's retention, so that it cannot expire during the lease.
+    /// Takes over a key whose lease has ended. Restarts the key's retention, so that it cannot expire during the lease.
+    /// Returns the key's current record instead if another request took it over first.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -58,7 +59,9 @@ impl Store {
         }
     }
 
-    /// Ends a lease without a response, so that the next request with the key continues at once, as attempt `attempt`.
+    /// Ends a lease without a response, so that the next request with the key continues at once. `attempt` is the
+    /// number of its call to the provider: see [`Lease::attempt`].
+    ///
     /// Returns the key's current record if another request has taken it over; nothing is written then.
     ///
     /// # Errors

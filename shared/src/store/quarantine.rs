@@ -30,7 +30,7 @@ pub struct QuarantinedWebhook {
     pub content: String,
     /// Whether the webhook was JSON. If not, the content describes it.
     pub is_json: bool,
-    /// Whether something more was left out of the content, because it was too large.
+    /// Whether values were left out of the content because it was too large.
     pub truncated: bool,
     /// Why the webhook could not be read.
     pub reason: String,

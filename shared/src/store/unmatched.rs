@@ -27,8 +27,8 @@ use crate::providers::Notification;
 /// How long an unmatched notification is kept. 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
-/// Maximum number of notifications of a group that one commit moves to a payment. A transaction has at most 100 steps,
-/// and each notification takes two for each of the ids that the commit attaches.
+/// Maximum number of notifications of a group that one commit moves to a payment. A transaction has at most 100 steps.
+/// Each notification takes two of them for each id that the commit attaches and under which it is stored.
 pub const MAX_MOVED: u16 = 8;
 
 /// The result of storing an unmatched notification.
@@ -45,11 +45,11 @@ pub enum StoreUnmatchedResult {
 pub struct UnmatchedGroup {
     /// The payment provider.
     pub provider: Provider,
-    /// The lookup key: a provider id, or else `order:` and the order, or else `payment:` and our payment id.
+    /// The lookup key: a provider id, `order:` and the order, or `payment:` and our payment id.
     pub lookup_key: String,
-    /// Notifications of the group, as many as were asked for.
+    /// The notifications of the group that were read.
     pub notifications: Vec<Notification>,
-    /// Whether no others follow these.
+    /// Whether these are the last ones of the group.
     pub is_complete: bool,
     /// When the first one was stored.
     pub unmatched_since: Timestamp,
@@ -63,8 +63,8 @@ impl UnmatchedGroup {
         self.lookup_key == reference.as_str()
     }
 
-    /// The facts that a commit moves to the payment which gets the group's id. None if there are more than
-    /// [`MAX_MOVED`]: those stay, and the reconciler moves them one by one.
+    /// The facts that a commit moves to the payment that gets the group's id. None if the group is not complete: it has
+    /// more than [`MAX_MOVED`] notifications, which stay until the reconciler moves them one by one.
     pub fn moved_facts(&self) -> impl Iterator<Item = &Fact> {
         let moved: &[Notification] = if self.is_complete { &self.notifications } else { &[] };
         moved.iter().map(|notification| &notification.fact)
@@ -331,7 +331,8 @@ fn digest(notification: &Notification) -> String {
     hex::encode(hash.finalize())
 }
 
-/// The keys under which a notification is stored: its provider ids, or else its order, or else its payment.
+/// The keys under which a notification is stored: each of its provider ids. Without any, its order or, without an
+/// order, its payment.
 fn lookup_keys(notification: &Notification) -> Vec<String> {
     let ids: Vec<String> = notification.fact.references().map(ToString::to_string).collect();
     if !ids.is_empty() {

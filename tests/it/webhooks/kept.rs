@@ -264,3 +264,40 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
         );
     }
 }
+
+#[tokio::test]
+async fn signed_webhook_on_another_path_is_counted() {
+    let handler = world().await.lambda("webhook-handler", &[]).await.expect("a function");
+    let body = json!({ "id": unique("lost"), "status": "completed" }).to_string();
+    let send = async |method: &str, path: &str, name: &str, secret: &str| {
+        let signature = sign(secret, body.as_bytes());
+        let response = handler
+            .http(method, path, &[(name, signature.as_str())], body.as_bytes())
+            .await;
+        assert_eq!(response.expect("a response").status, 404, "{method} {path}");
+    };
+    let signed = [
+        ("/", "x-signature"),
+        ("/webhooks/ApoloPay", "x-apolopay-signature"),
+        ("/webhooks/apolopay/more", "x-signature"),
+        ("/webhook/finvypay", "fs-webhook-hash"),
+    ];
+    for (path, name) in signed {
+        send("POST", path, name, SECRET).await;
+        send("POST", path, name, "whsec_of_someone_else").await;
+        send("GET", path, name, SECRET).await;
+    }
+    handler.kill().await;
+    let log = handler.log();
+    let lines = || {
+        log.lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+    };
+    let reported = lines().filter(|line| line["message"] == "a signed webhook was sent to another path");
+    let providers: Vec<String> = reported
+        .map(|line| line["provider"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(providers, ["apolopay", "apolopay", "apolopay", "finvypay"]);
+    let counted = lines().filter(|line| line["MisroutedWebhooks"] == 1);
+    assert_eq!(counted.count(), signed.len(), "{log}");
+}

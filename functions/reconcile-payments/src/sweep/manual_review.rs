@@ -18,8 +18,7 @@ pub(super) struct Findings {
     pub status: Status,
     /// Whether the buyer could still pay just before this check's expiry step.
     pub was_payable: bool,
-    /// What the provider said: that it does not know the payment, a documented status, or an undocumented one. `None`
-    /// if polling failed, `Known` if there was no need to poll.
+    /// What the provider said about the payment. `None` if polling failed, `Known` if there was no need to poll.
     pub heard: Option<Heard>,
     /// The time until the next check. `None` if this was the last.
     pub next_in: Option<Duration>,

@@ -1,5 +1,5 @@
-//! Finds the payments of unmatched notifications, which are stored under a lookup key: one of their ids, their order,
-//! or the payment that they name.
+//! Finds the payments of unmatched notifications. A group of them is stored under one lookup key: one of their ids, or
+//! their order, or the payment that they name.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         match polled {
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
             Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::RetryAfterOthers),
-            // Includes an item that used some turns: at once, it would only use them up again. It goes on like after a
-            // failed poll.
+            // A group that has used some turns is checked later, as after a failed poll: at once, it would only use
+            // them up again.
             _ => {}
         }
         if age >= REPORT_AFTER {
@@ -66,7 +66,8 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 
     /// Polls the provider by the id that a group is stored under, and about every payment of its order. Recording the
-    /// provider's response attaches its ids to the payment. The other ids of the notifications have groups of their own.
+    /// provider's response attaches its ids to the payment. The other ids of the notifications have groups of their
+    /// own.
     async fn poll_candidates(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<(), PollError> {
         self.poller.check_may_poll()?;
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
@@ -145,8 +146,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(left)
     }
 
-    /// Names the payment of a notification that names only an order: the one payment of the order whose status, after
-    /// polling, is the one that the notification implies. None if there are several, or more payments than were polled.
+    /// Adds the payment's id to a notification that names only an order, if exactly one payment of the order now has
+    /// the status that the notification reports. Returns it unchanged otherwise, or if the order has more payments than
+    /// were polled.
     async fn match_by_order(&self, notification: &Notification) -> Result<Notification, StoreError> {
         let fact = &notification.fact;
         let names_only_an_order = notification.payment_id.is_none() && fact.references().next().is_none();

@@ -1,4 +1,5 @@
-//! Polls the provider about one payment, and records each report as if a webhook had brought it.
+//! Polls the provider about one payment. Records each report about a known payment as if a webhook had brought it. Of
+//! reports about unknown payments, only money is stored.
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::Reference;
@@ -11,10 +12,10 @@ use payment_functions::store::StoreError;
 use super::Sweep;
 use crate::poller::{PollError, StatusSource};
 
-/// What the provider reported of a payment. The highest of several reports counts.
+/// What the provider reported about a payment. The highest of several reports counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Heard {
-    /// The provider does not know it.
+    /// Nothing about this payment.
     Nothing,
     /// A documented status.
     Known,
@@ -45,6 +46,8 @@ impl<S: StatusSource> Sweep<'_, S> {
                 }
                 Ok(Some(_)) => tracing::error!(payment = %payment.id, "provider reported another order's status"),
                 Ok(None) => {}
+                // One failed call does not end the polling. Having no turn left does, and so does a provider that
+                // refuses every call, or a table that cannot be read.
                 Err(PollError::Call(error)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
@@ -69,7 +72,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Records a report of the provider. Returns what it says of `payment`.
+    /// Records a report of the provider. Returns what it says about `payment`.
     async fn record_report(&self, notification: &Notification, payment: &Payment) -> Result<Heard, StoreError> {
         match self.record_matched(notification).await? {
             Some(RecordResult::Recorded { payment: id, .. } | RecordResult::Duplicate(id)) if id == payment.id => {
@@ -106,7 +109,8 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 }
 
-/// The ids of a payment, those from webhooks first: the status query may know only the transaction's id.
+/// The ids of a payment, those from webhooks first. The status query may know only a transaction's id, which only
+/// webhooks bring, and the turns may run out before the last id.
 fn ids_to_poll(payment: &Payment) -> impl Iterator<Item = &Reference> {
     let given = payment.checkout_session.as_ref().map(|session| &session.reference);
     let learnt = payment.references.iter().filter(move |id| Some(*id) != given);

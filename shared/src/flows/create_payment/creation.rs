@@ -1,4 +1,4 @@
-//! What a request for a payment gets: a payment, or a problem of ours.
+//! The result of a request for a payment: a response that is stored for repetitions, or a problem that is not.
 
 use std::time::Duration;
 
@@ -29,12 +29,13 @@ impl Creation {
     }
 }
 
-/// The problem while the key's lease is held for another `remaining`.
+/// The problem while another request holds the key's lease, which ends in `remaining`. The caller is asked to wait for
+/// five seconds at most, because the other request usually ends long before its lease.
 pub(super) fn in_progress(remaining: Duration) -> Problem {
     Problem::idempotency_in_progress(remaining.as_secs().clamp(1, 5))
 }
 
-/// The problem after an error of the store, which is logged and counted.
+/// The problem after an error of the store. Logs and counts the error.
 pub(super) fn store_unavailable(payment: Option<PaymentId>, error: &StoreError) -> Problem {
     tracing::error!(payment = payment.map(tracing::field::display), error = %error, "DynamoDB unavailable");
     metrics::store_failed();

@@ -16,8 +16,8 @@ use crate::store::{CommitExtras, CommitResult, Retry, Store, StoreError, Unmatch
 /// Stores the result of the call to the provider, if there was one, and returns the response.
 ///
 /// # Errors
-/// The [`Problem`] to respond with, which is not stored. A rejection is no error but a [`Creation`], whose response is
-/// stored.
+/// The [`Problem`] to respond with, which is not stored. A rejection is not an error: it is a [`Creation`], whose
+/// response is stored.
 pub(super) async fn store_outcome(
     store: &Store,
     payment: Payment,
@@ -130,7 +130,8 @@ impl ProviderOutcome<'_> {
         }
     }
 
-    /// The payment after the outcome. After losing the lease, only provider references may still be added.
+    /// The payment after the outcome. After losing the lease, only provider references may still be added, and the
+    /// unmatched notifications under them.
     fn apply(&self, payment: &Payment, has_lost_lease: bool, now: Timestamp) -> Payment {
         match self {
             Self::Accepted(accepted) if !has_lost_lease => payment.accept(
@@ -162,7 +163,7 @@ impl ProviderOutcome<'_> {
 struct CommitState {
     /// The payment before the outcome.
     payment: Payment,
-    /// The lease, unless it is lost.
+    /// The lease. `None` if there is no key, or if the lease is lost.
     lease: Option<Lease>,
     /// The key's record, once another request has taken the key over.
     taken_over: Option<KeyRecord>,
