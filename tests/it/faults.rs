@@ -155,6 +155,8 @@ struct WebhookContent {
     is_completion: bool,
     names_ours: bool,
     amount: Value,
+    /// The order of a webhook that nobody can read. It must be in quarantine.
+    unreadable: Option<String>,
 }
 
 impl WebhookContent {
@@ -162,17 +164,16 @@ impl WebhookContent {
         let body: Value = serde_json::from_str(body).expect("JSON");
         let data = if body["data"].is_object() { &body["data"] } else { &body };
         let text = |names: &[&str]| names.iter().find_map(|name| data[*name].as_str()).map(str::to_owned);
-        let status = [&body["event"], &body["status"]]
-            .into_iter()
-            .find_map(Value::as_str)
-            .expect("a status")
-            .to_lowercase();
+        let status = [&body["event"], &body["status"]].into_iter().find_map(Value::as_str);
+        let status = status.unwrap_or_default().to_lowercase();
+        let is_contradicted = body["success"] == false || body["error"].is_object();
         Self {
             payment: text(&["id", "processId", "paymentId"]),
             transaction: text(&["txn_id"]),
-            is_completion: status.ends_with("completed") || status == "success",
+            is_completion: (status.ends_with("completed") || status == "success") && !is_contradicted,
             names_ours: data["metadata"]["paymentFunctionsId"].is_string(),
             amount: data["amount"].clone(),
+            unreadable: body["result"]["orderId"].as_str().map(str::to_owned),
         }
     }
 

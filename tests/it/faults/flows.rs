@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The body of a webhook that nobody can read. `ORDER` stands for the case's order.
+pub const UNREADABLE: &str = r#"{"result":{"orderId":"ORDER","status":"completed","amount":25.5,"payer":"Jane"}}"#;
+
 /// A flow of one function.
 #[derive(Debug)]
 pub struct Flow {
@@ -178,6 +181,17 @@ pub fn all() -> Vec<Flow> {
             "webhook, other amount",
             vec![Before::Created],
             Action::Webhook(json!({ "amount": 1, "moves": false })),
+        );
+        add(
+            "webhook, unreadable",
+            vec![Before::Created],
+            Action::Webhook(json!({ "body": UNREADABLE, "moves": false })),
+        );
+        let error = json!({ "error": { "code": "DECLINED" } });
+        add(
+            "webhook, contradictory",
+            vec![Before::Created],
+            Action::Webhook(json!({ "extra": error, "moves": false })),
         );
     }
     flows.push(Flow {

@@ -521,6 +521,9 @@ impl Case {
             };
             spec["payment"] = json!(there.id);
         }
+        if let Some(body) = spec["body"].as_str() {
+            spec["body"] = json!(body.replace("ORDER", &self.order));
+        }
         let deliveries = harness.control.webhooks(&spec).await.expect("a delivery");
         let accepted = deliveries.iter().filter(|delivery| is_accepted(delivery));
         self.accepted
