@@ -21,9 +21,11 @@ use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::quarantine::quarantine;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::providers::{Notification, finvypay, webhooks};
+use payment_functions::store::MAX_MOVED;
 use payment_functions_tests::print_uncaptured;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -47,6 +49,18 @@ const FINAL_SWEEPS: [u64; 4] = [61, 46 * 60, 3 * 60 * 60, 25 * 60 * 60];
 const SWEEP_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A long run prints its progress after this number of histories.
 const PROGRESS_INTERVAL: usize = 25_000;
+
+/// The number of shapes of a webhook.
+const SHAPES: usize = 6;
+/// Bodies that nobody can read, each with another redacted content.
+const UNREADABLE: [&str; 6] = [
+    "",
+    "[]",
+    r#"{"result":{"id":"00000000-0000-4000-8000-000000000001","status":"completed","amount":25.5}}"#,
+    r#"{"type":"payment.completed","amount":25.5,"currency":"USD"}"#,
+    r#"{"event":"webhook.test"}"#,
+    r#"{"id":"x","id":"y","paymentId":"x","paymentId":"y","status":"completed"}"#,
+];
 
 /// The provider's reply to a create call.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +91,16 @@ enum Step {
         currency: Option<&'static str>,
         shape: usize,
         has_our_id: bool,
+    },
+    /// More webhooks with undocumented statuses under one of the payment's ids than one commit moves.
+    Burst {
+        payment: usize,
+        id: prop::sample::Index,
+    },
+    /// A signed webhook that cannot be read.
+    UnreadableWebhook {
+        provider: Provider,
+        body: usize,
     },
     /// A webhook about an unknown payment.
     UnknownWebhook {
@@ -124,7 +148,7 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let step = prop_oneof![
         6 => (payment.clone(), reply).prop_map(|(payment, reply)| Step::Create { payment, reply }),
         8 => (
-            payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..4_usize, any::<bool>(),
+            payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..SHAPES, any::<bool>(),
         )
             .prop_map(|(payment, id, outcome, amount, currency, shape, has_our_id)| Step::Webhook {
                 payment,
@@ -135,7 +159,10 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
                 shape,
                 has_our_id,
             }),
-        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..4_usize)
+        1 => (payment.clone(), any::<prop::sample::Index>()).prop_map(|(payment, id)| Step::Burst { payment, id }),
+        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..UNREADABLE.len())
+            .prop_map(|(provider, body)| Step::UnreadableWebhook { provider, body }),
+        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..SHAPES)
             .prop_map(|(provider, shape)| Step::UnknownWebhook { provider, shape }),
         2 => (payment, outcome).prop_map(|(payment, outcome)| Step::LostWebhook { payment, outcome }),
         1 => Just(Step::Sweep),
@@ -231,6 +258,8 @@ struct Simulation {
     keys: SecretCache<ApiKey, StaticSecret>,
     histories: Vec<Mutex<History>>,
     unknown_webhooks: Mutex<Vec<Notification>>,
+    /// Unreadable webhooks that were sent; all of them are acknowledged at the end.
+    unreadable_webhooks: Mutex<BTreeSet<(&'static str, usize)>>,
     status_api: FakeProvider,
     /// The number of ids that the providers have created.
     id_count: AtomicUsize,
@@ -261,6 +290,7 @@ impl Simulation {
             keys: api_keys(),
             histories: (0..PAYMENTS).map(|index| Mutex::new(history(index))).collect(),
             unknown_webhooks: Mutex::default(),
+            unreadable_webhooks: Mutex::default(),
             status_api: FakeProvider::default(),
             id_count: AtomicUsize::new(0),
             clock_offset: Duration::ZERO,
@@ -320,6 +350,39 @@ impl Simulation {
                 };
                 self.deliver(*payment, webhook).await;
             }
+            Step::Burst { payment, id } => {
+                let notification = {
+                    let history = self.history(*payment);
+                    if history.provider_ids.is_empty() {
+                        return;
+                    }
+                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
+                    let nothing = (None, None);
+                    webhook(
+                        history.provider,
+                        ids,
+                        Outcome::Unrecognised,
+                        nothing,
+                        2,
+                        None,
+                        &history.order,
+                    )
+                };
+                for number in 0..=MAX_MOVED {
+                    let fact = Fact {
+                        raw_status: format!("NEW_{number}"),
+                        ..notification.fact.clone()
+                    };
+                    self.deliver(*payment, Notification { payment_id: None, fact }).await;
+                }
+            }
+            Step::UnreadableWebhook { provider, body } => {
+                self.unreadable_webhooks
+                    .lock()
+                    .unwrap()
+                    .insert((provider.name(), *body));
+                self.deliver_unreadable(*provider, *body).await;
+            }
             Step::UnknownWebhook { provider, shape } => {
                 let ids = self.create_ids();
                 let webhook = webhook(
@@ -347,8 +410,22 @@ impl Simulation {
         let number = self.id_count.fetch_add(1, Ordering::Relaxed);
         ProviderIds {
             payment: format!("00000000-0000-4000-8000-{number:012}"),
-            transaction: format!("FP{number}"),
+            // Some are made of digits, and then a number in some webhooks.
+            transaction: if number.is_multiple_of(3) {
+                format!("{}", 26_030_000 + number)
+            } else {
+                format!("FP{number}")
+            },
         }
+    }
+
+    async fn deliver_unreadable(&self, provider: Provider, body: usize) {
+        let now = clock::now();
+        let body = UNREADABLE[body].as_bytes();
+        let reason = webhooks(provider).read(body, now).expect_err("nobody can read it");
+        quarantine(&self.store, provider, body, None, reason, now)
+            .await
+            .unwrap();
     }
 
     async fn create(&self, index: usize, reply: Reply) {
@@ -492,6 +569,14 @@ impl Simulation {
             })
             .await;
         }
+        let unreadable_webhooks = self.unreadable_webhooks.lock().unwrap().clone();
+        for (name, body) in unreadable_webhooks {
+            let provider = Provider::ALL
+                .into_iter()
+                .find(|provider| provider.name() == name)
+                .unwrap();
+            self.run_alone(self.deliver_unreadable(provider, body)).await;
+        }
         for seconds in FINAL_SWEEPS {
             self.clock_offset += Duration::from_secs(seconds);
             self.run_alone(self.sweep()).await;
@@ -578,6 +663,12 @@ impl Simulation {
             .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
             .collect();
         assert_eq!(stored.len(), unmatched, "only unmatched facts are kept");
+        let in_quarantine = |item: &&Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("QUARANTINE#"));
+        assert_eq!(
+            items.iter().filter(in_quarantine).count(),
+            self.unreadable_webhooks.lock().unwrap().len(),
+            "each unreadable webhook is in quarantine once"
+        );
         requested
     }
 }
@@ -689,7 +780,8 @@ impl Gateway for SimulatedGateway<'_> {
     }
 }
 
-/// A webhook in one of its provider's shapes, parsed as by the webhook-handler.
+/// A webhook in one of its provider's shapes, parsed as by the webhook-handler. What it means is decided here, by rules
+/// of the test's own, and the product must read the same.
 fn webhook(
     provider: Provider,
     ids: &ProviderIds,
@@ -699,18 +791,80 @@ fn webhook(
     our_id: Option<PaymentId>,
     order: &str,
 ) -> Notification {
-    let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
-    let metadata = our_id
-        .map(|id| json!({ "paymentFunctionsId": id }))
-        .unwrap_or_else(|| json!({}));
-    let status = if outcome == Outcome::Unrecognised {
-        "settled"
-    } else {
-        outcome.name()
+    let is_general = provider == Provider::FinvyPay && shape < 2 && our_id.is_none();
+    let expected = Notification {
+        payment_id: our_id,
+        fact: Fact {
+            payment: Reference::parse(&ids.payment).filter(|_| !is_general),
+            transaction: Reference::parse(&ids.transaction).filter(|_| is_general),
+            order_id: OrderId::parse(order).filter(|_| provider == Provider::FinvyPay),
+            amount: amount.and_then(Decimal::parse),
+            currency: currency
+                .filter(|_| provider == Provider::FinvyPay)
+                .map(str::to_uppercase),
+            ..facts::fact(
+                provider,
+                match (provider, outcome) {
+                    (Provider::ApoloPay, Outcome::Completed | Outcome::Contradictory) => outcome,
+                    // ApoloPay reports only completions.
+                    (Provider::ApoloPay, _) => Outcome::Unrecognised,
+                    (Provider::FinvyPay, _) => outcome,
+                },
+            )
+        },
     };
-    let body = match (provider, shape) {
+    let status = match outcome {
+        Outcome::Unrecognised => "settled",
+        Outcome::Contradictory => "completed",
+        Outcome::Cancelled if shape % 2 == 1 => "canceled",
+        Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
+            outcome.name()
+        }
+    };
+    let mut body = body(provider, ids, status, (amount, currency), shape, our_id, order);
+    if outcome == Outcome::Contradictory {
+        match shape % 3 {
+            0 => body["success"] = json!(false),
+            1 => body["error"] = json!({ "code": "DECLINED" }),
+            _ => body["errors"] = json!(["declined"]),
+        }
+    }
+    let byte_order_mark = if shape == 1 { "\u{feff}" } else { "" };
+    let text = format!("{byte_order_mark}{body}");
+    let read = webhooks(provider).read(text.as_bytes(), clock::now()).unwrap();
+    let comparable = |notification: &Notification| Notification {
+        fact: Fact {
+            raw_status: String::new(),
+            received_at: read.fact.received_at,
+            ..notification.fact.clone()
+        },
+        ..notification.clone()
+    };
+    assert_eq!(comparable(&read), comparable(&expected), "{text}");
+    read
+}
+
+fn body(
+    provider: Provider,
+    ids: &ProviderIds,
+    status: &str,
+    (amount, currency): (Option<&str>, Option<&str>),
+    shape: usize,
+    our_id: Option<PaymentId>,
+    order: &str,
+) -> Value {
+    let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
+    let mut metadata = our_id.map_or_else(|| json!({}), |id| json!({ "paymentFunctionsId": id }));
+    if shape == 3 {
+        metadata = metadata.to_string().into();
+    }
+    let transaction = match ids.transaction.parse::<u32>() {
+        Ok(number) if shape == 0 => json!(number),
+        _ => json!(ids.transaction),
+    };
+    match (provider, shape) {
         (Provider::ApoloPay, 0 | 1) => {
-            json!({ "id": ids.payment, "status": status, "amount": amount, "metadata": metadata })
+            json!({ "id": ids.payment.to_uppercase(), "status": status, "amount": amount, "metadata": metadata })
         }
         (Provider::ApoloPay, _) => {
             let event = format!("payment.{status}");
@@ -719,7 +873,7 @@ fn webhook(
         // FinvyPay's general webhook has no field for our id.
         (Provider::FinvyPay, 0 | 1) if our_id.is_none() => {
             let general = json!({ "success": true, "status": status.to_uppercase(), "data": {
-                "amount": amount, "currency": currency, "order_id": order, "txn_id": ids.transaction,
+                "amount": amount, "currency": currency, "order_id": order, "txn_id": transaction,
             } });
             if shape == 0 {
                 general
@@ -731,10 +885,7 @@ fn webhook(
             "event": format!("payment.{status}"), "status": status.to_uppercase(), "paymentId": ids.payment,
             "orderId": order, "amount": amount, "currency": currency, "metadata": metadata,
         }),
-    };
-    webhooks(provider)
-        .read(body.to_string().as_bytes(), clock::now())
-        .unwrap()
+    }
 }
 
 /// FinvyPay's name of a status.
