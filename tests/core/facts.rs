@@ -45,7 +45,7 @@ pub fn implied_status(fact: &Fact) -> Option<Status> {
     }
 }
 
-/// Any outcome that a status word can have; completions are more likely.
+/// Any outcome; completions are more likely.
 pub fn outcomes() -> impl Strategy<Value = Outcome> + Clone {
     prop::sample::select(vec![
         Outcome::Pending,
@@ -56,5 +56,6 @@ pub fn outcomes() -> impl Strategy<Value = Outcome> + Clone {
         Outcome::Completed,
         Outcome::Completed,
         Outcome::Unrecognised,
+        Outcome::Contradictory,
     ])
 }

@@ -1,23 +1,19 @@
 //! Random histories of payments, compared with a simple model.
 //!
 //! A simulation of several payments makes create requests, delivers webhooks in every shape, loses responses, rejects
-//! and throttles calls, crashes at any call, runs steps concurrently in any order, waits, and runs the reconciler. Some
-//! webhooks cannot be read; others could not be read by a former version, and are replayed from quarantine. Then it
-//! recovers as in production: unacknowledged webhooks are delivered again, every key is retried, and the reconciler
-//! runs until every payment has ended. In every order, each payment must end as [`Model`] predicts, and the quarantine
-//! must contain each unreadable webhook once. [`messages`] decides what a webhook means.
+//! and throttles calls, crashes at any call, runs steps concurrently in any order, waits, and runs the reconciler. Then
+//! it recovers as in production: unacknowledged webhooks are delivered again, every key is retried, and the reconciler
+//! runs until every payment has ended. In every order, each payment must end as [`Model`] predicts.
 //!
 //! `HISTORIES` is the minimum number of histories, by default 500. `make histories` runs a million.
 
-mod messages;
-
+use payment_functions::platform::clock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use payment_functions::domain::decimal::Decimal;
-use payment_functions::domain::fact::{Fact, Operator, Outcome};
-use payment_functions::domain::id::OrderId;
+use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
@@ -25,11 +21,10 @@ use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
-use payment_functions::flows::quarantine::{self, ReplayResult};
+use payment_functions::flows::quarantine::quarantine;
 use payment_functions::flows::record_notification::record_notification;
-use payment_functions::platform::clock;
-use payment_functions::platform::failpoint::wrap;
-use payment_functions::providers::{Notification, UnreadableWebhook, finvypay, webhooks};
+use payment_functions::platform::failpoint::{ExternalCall, wrap};
+use payment_functions::providers::{Notification, finvypay, webhooks};
 use payment_functions::store::MAX_MOVED;
 use payment_functions_tests::print_uncaptured;
 use proptest::prelude::*;
@@ -38,9 +33,6 @@ use reconcile_payments::sweep::Sweep;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use self::messages::{
-    Message, ProviderIds, Subject, UNREADABLE, identity, messages, number_if_possible, unreadable, webhook,
-};
 use super::*;
 use crate::sweeps::FakeProvider;
 use crate::{facts, is_in_ledger};
@@ -58,8 +50,17 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A long run prints its progress after this number of histories.
 const PROGRESS_INTERVAL: usize = 25_000;
 
-/// The place of webhooks about unknown payments in [`Simulation::sent`].
-const UNKNOWN: usize = PAYMENTS;
+/// The number of shapes of a webhook.
+const SHAPES: usize = 6;
+/// Bodies that nobody can read, each with another redacted content.
+const UNREADABLE: [&str; 6] = [
+    "",
+    "[]",
+    r#"{"result":{"id":"00000000-0000-4000-8000-000000000001","status":"completed","amount":25.5}}"#,
+    r#"{"type":"payment.completed","amount":25.5,"currency":"USD"}"#,
+    r#"{"event":"webhook.test"}"#,
+    r#"{"id":"x","id":"y","paymentId":"x","paymentId":"y","status":"completed"}"#,
+];
 
 /// The provider's reply to a create call.
 #[derive(Clone, Copy, Debug)]
@@ -84,37 +85,27 @@ enum Step {
     Webhook {
         payment: usize,
         id: prop::sample::Index,
-        message: Message,
+        outcome: Outcome,
+        amount: Option<&'static str>,
+        /// For FinvyPay; ApoloPay reports no currency.
+        currency: Option<&'static str>,
+        shape: usize,
+        has_our_id: bool,
     },
-    /// More webhooks under one id than one commit moves: the message, and others with undocumented statuses. Preferably
-    /// under an id that the buyer has not received.
+    /// More webhooks with undocumented statuses under one of the payment's ids than one commit moves.
     Burst {
         payment: usize,
         id: prop::sample::Index,
-        message: Message,
     },
-    /// A webhook that a former version could not read. It is in quarantine until it is replayed.
-    FormerlyUnreadable {
-        payment: usize,
-        id: prop::sample::Index,
-        message: Message,
-    },
-    /// A webhook that nobody can read.
-    Unreadable {
+    /// A signed webhook that cannot be read.
+    UnreadableWebhook {
         provider: Provider,
-        shape: usize,
-        number: usize,
+        body: usize,
     },
-    /// An operator replays a provider's quarantine.
-    Replay(Provider),
     /// A webhook about an unknown payment.
     UnknownWebhook {
         provider: Provider,
-        message: Message,
-    },
-    /// FinvyPay's status responses about a payment contradict themselves until the recovery.
-    ContradictoryStatus {
-        payment: usize,
+        shape: usize,
     },
     /// The status changes at FinvyPay, but its webhook is lost.
     LostWebhook {
@@ -136,6 +127,7 @@ struct Round {
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    let outcome = facts::outcomes();
     let reply = prop::sample::select(vec![
         Reply::Accepts,
         Reply::Accepts,
@@ -147,23 +139,34 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
         Reply::Throttles,
         Reply::RepliesNonsense,
     ]);
+    let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("25.49"), None]);
+    let currency = prop_oneof![
+        9 => Just(Some("USD")),
+        1 => prop::sample::select(vec![Some("usd"), Some("EUR"), Some("JPY"), Some("dollars"), None]),
+    ];
     let payment = 0..PAYMENTS;
-    let provider = || prop::sample::select(Provider::ALL.to_vec());
-    let about_payment = || (0..PAYMENTS, any::<prop::sample::Index>(), messages());
     let step = prop_oneof![
-        12 => (payment.clone(), reply).prop_map(|(payment, reply)| Step::Create { payment, reply }),
-        16 => about_payment().prop_map(|(payment, id, message)| Step::Webhook { payment, id, message }),
-        1 => about_payment().prop_map(|(payment, id, message)| Step::Burst { payment, id, message }),
-        2 => about_payment()
-            .prop_map(|(payment, id, message)| Step::FormerlyUnreadable { payment, id, message }),
-        3 => (provider(), 0..UNREADABLE, 0..3_usize)
-            .prop_map(|(provider, shape, number)| Step::Unreadable { provider, shape, number }),
-        1 => provider().prop_map(Step::Replay),
-        2 => (provider(), messages()).prop_map(|(provider, message)| Step::UnknownWebhook { provider, message }),
-        1 => payment.clone().prop_map(|payment| Step::ContradictoryStatus { payment }),
-        4 => (payment, facts::outcomes()).prop_map(|(payment, outcome)| Step::LostWebhook { payment, outcome }),
-        2 => Just(Step::Sweep),
-        4 => prop::sample::select(vec![1, 31, 61, 400, 3000, 90_000]).prop_map(Step::Wait),
+        6 => (payment.clone(), reply).prop_map(|(payment, reply)| Step::Create { payment, reply }),
+        8 => (
+            payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..SHAPES, any::<bool>(),
+        )
+            .prop_map(|(payment, id, outcome, amount, currency, shape, has_our_id)| Step::Webhook {
+                payment,
+                id,
+                outcome,
+                amount,
+                currency,
+                shape,
+                has_our_id,
+            }),
+        1 => (payment.clone(), any::<prop::sample::Index>()).prop_map(|(payment, id)| Step::Burst { payment, id }),
+        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..UNREADABLE.len())
+            .prop_map(|(provider, body)| Step::UnreadableWebhook { provider, body }),
+        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..SHAPES)
+            .prop_map(|(provider, shape)| Step::UnknownWebhook { provider, shape }),
+        2 => (payment, outcome).prop_map(|(payment, outcome)| Step::LostWebhook { payment, outcome }),
+        1 => Just(Step::Sweep),
+        2 => prop::sample::select(vec![1, 31, 61, 400, 3000, 90_000]).prop_map(Step::Wait),
     ];
     let round = (
         prop::collection::vec(step, 1..4),
@@ -172,6 +175,15 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
     )
         .prop_map(|(steps, may_crash, seed)| Round { steps, may_crash, seed });
     prop::collection::vec(round, 20..60)
+}
+
+/// The ids that the provider created for one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ProviderIds {
+    /// `processId` or `paymentId`.
+    payment: String,
+    /// `txn_id`.
+    transaction: String,
 }
 
 /// The history of one payment, as the provider and the buyer know it.
@@ -189,39 +201,22 @@ struct History {
     returned_ids: BTreeSet<String>,
     /// The status at FinvyPay of the payment that the buyer received.
     provider_status: Status,
-    /// Whether FinvyPay's status responses contradict themselves.
-    is_contradicted: bool,
-    calls_in_progress: usize,
-    is_rejected: bool,
-}
-
-/// Webhooks about one payment.
-#[derive(Default)]
-struct Sent {
+    /// Webhooks that were acknowledged, and those that were not.
     acknowledged: Vec<Notification>,
     unacknowledged: Vec<Notification>,
-}
-
-/// Signed webhooks that could not be read.
-#[derive(Default)]
-struct Quarantine {
-    /// The provider and the content of each acknowledged one that nobody can read.
-    unreadable: BTreeSet<(&'static str, String)>,
-    /// Those that were not acknowledged: provider, shape and number.
-    unacknowledged: Vec<(Provider, usize, usize)>,
-    /// Those that can be read now, by their event ids: the payment and the notification.
-    readable: BTreeMap<String, (usize, Notification)>,
+    calls_in_progress: usize,
+    is_rejected: bool,
 }
 
 /// The model: the expected result of a history.
 struct Model {
     status: Status,
-    /// The facts that cannot be matched with the payment.
-    unmatched: BTreeSet<String>,
+    /// The number of facts that cannot be matched with the payment.
+    unmatched: usize,
 }
 
 impl History {
-    fn model(&self, acknowledged: &[Notification]) -> Model {
+    fn model(&self) -> Model {
         let own_status = if self.is_rejected {
             Status::Failed
         } else {
@@ -232,23 +227,27 @@ impl History {
         let is_known = |id: &Reference| {
             self.provider == Provider::FinvyPay
                 || self.returned_ids.contains(id.as_str())
-                || acknowledged
+                || self
+                    .acknowledged
                     .iter()
                     .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
         };
         let is_matched =
             |webhook: &&Notification| webhook.payment_id.is_some() || webhook.fact.references().any(is_known);
-        let statuses = acknowledged
+        let statuses = self
+            .acknowledged
             .iter()
             .filter(is_matched)
             .filter_map(|webhook| facts::implied_status(&webhook.fact));
         Model {
             status: statuses.fold(own_status.join(self.provider_status), Status::join),
-            unmatched: acknowledged
+            unmatched: self
+                .acknowledged
                 .iter()
                 .filter(|webhook| !is_matched(webhook))
-                .map(|webhook| identity(&webhook.fact))
-                .collect(),
+                .map(|webhook| webhook.fact.digest())
+                .collect::<BTreeSet<_>>()
+                .len(),
         }
     }
 }
@@ -258,11 +257,11 @@ struct Simulation {
     store: Store,
     keys: SecretCache<ApiKey, StaticSecret>,
     histories: Vec<Mutex<History>>,
-    /// By payment, and about [`UNKNOWN`] payments.
-    sent: Vec<Mutex<Sent>>,
-    quarantine: Mutex<Quarantine>,
+    unknown_webhooks: Mutex<Vec<Notification>>,
+    /// Unreadable webhooks that were sent; all of them are acknowledged at the end.
+    unreadable_webhooks: Mutex<BTreeSet<(&'static str, usize)>>,
     status_api: FakeProvider,
-    /// The number of ids that were created.
+    /// The number of ids that the providers have created.
     id_count: AtomicUsize,
     clock_offset: Duration,
 }
@@ -272,19 +271,16 @@ impl Simulation {
         let table = MemoryTable::new().unwrap();
         let history = |index: usize| History {
             provider: Provider::ALL[index % 2],
-            // FinvyPay's orders have two payments each. Some orders are made of digits.
-            order: match (index % 2, index % 6) {
-                (0, _) => format!("o{index}"),
-                (_, 3) => "4403".to_owned(),
-                (_, order) => format!("o{order}"),
-            },
+            // Two orders have several payments.
+            order: format!("o{}", if index % 2 == 1 { index % 6 } else { index }),
             key: IdempotencyKey::parse("create", format!("k{index}").as_bytes()).unwrap(),
             is_requested: false,
             id: None,
             provider_ids: Vec::new(),
             returned_ids: BTreeSet::new(),
             provider_status: Status::Creating,
-            is_contradicted: false,
+            acknowledged: Vec::new(),
+            unacknowledged: Vec::new(),
             calls_in_progress: 0,
             is_rejected: false,
         };
@@ -293,24 +289,16 @@ impl Simulation {
             table,
             keys: api_keys(),
             histories: (0..PAYMENTS).map(|index| Mutex::new(history(index))).collect(),
-            sent: (0..=UNKNOWN).map(|_| Mutex::default()).collect(),
-            quarantine: Mutex::default(),
+            unknown_webhooks: Mutex::default(),
+            unreadable_webhooks: Mutex::default(),
             status_api: FakeProvider::default(),
             id_count: AtomicUsize::new(0),
             clock_offset: Duration::ZERO,
         }
     }
 
-    fn history(&self, index: usize) -> MutexGuard<'_, History> {
+    fn history(&self, index: usize) -> std::sync::MutexGuard<'_, History> {
         self.histories[index].lock().unwrap()
-    }
-
-    fn sent(&self, index: usize) -> MutexGuard<'_, Sent> {
-        self.sent[index].lock().unwrap()
-    }
-
-    fn quarantine(&self) -> MutexGuard<'_, Quarantine> {
-        self.quarantine.lock().unwrap()
     }
 
     /// Runs one flow without concurrency.
@@ -341,36 +329,74 @@ impl Simulation {
     async fn step(&self, step: &Step) {
         match step {
             Step::Create { payment, reply } => self.create(*payment, *reply).await,
-            Step::Webhook { payment, id, message } => {
-                let webhook = self.about(*payment, id, message, |subject| webhook(subject, message, clock::now()));
-                if let Some(webhook) = webhook {
-                    self.deliver(*payment, webhook).await;
+            Step::Webhook {
+                payment,
+                id,
+                outcome,
+                amount,
+                currency,
+                shape,
+                has_our_id,
+            } => {
+                let webhook = {
+                    let history = self.history(*payment);
+                    if history.provider_ids.is_empty() {
+                        return;
+                    }
+                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
+                    let our_id = history.id.filter(|_| *has_our_id);
+                    let money = (*amount, *currency);
+                    webhook(history.provider, ids, *outcome, money, *shape, our_id, &history.order)
+                };
+                self.deliver(*payment, webhook).await;
+            }
+            Step::Burst { payment, id } => {
+                let notification = {
+                    let history = self.history(*payment);
+                    if history.provider_ids.is_empty() {
+                        return;
+                    }
+                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
+                    let nothing = (None, None);
+                    webhook(
+                        history.provider,
+                        ids,
+                        Outcome::Unrecognised,
+                        nothing,
+                        2,
+                        None,
+                        &history.order,
+                    )
+                };
+                for number in 0..=MAX_MOVED {
+                    let fact = Fact {
+                        raw_status: format!("NEW_{number}"),
+                        ..notification.fact.clone()
+                    };
+                    self.deliver(*payment, Notification { payment_id: None, fact }).await;
                 }
             }
-            Step::Burst { payment, id, message } => self.burst(*payment, id, message).await,
-            Step::FormerlyUnreadable { payment, id, message } => {
-                self.quarantine_readable(*payment, id, message).await;
+            Step::UnreadableWebhook { provider, body } => {
+                self.unreadable_webhooks
+                    .lock()
+                    .unwrap()
+                    .insert((provider.name(), *body));
+                self.deliver_unreadable(*provider, *body).await;
             }
-            Step::Unreadable {
-                provider,
-                shape,
-                number,
-            } => {
-                let unreadable = (*provider, *shape, *number);
-                self.quarantine().unacknowledged.push(unreadable);
-                self.quarantine_unreadable(unreadable).await;
+            Step::UnknownWebhook { provider, shape } => {
+                let ids = self.create_ids();
+                let webhook = webhook(
+                    *provider,
+                    &ids,
+                    Outcome::Completed,
+                    (Some("25.50"), Some("USD")),
+                    *shape,
+                    None,
+                    "unknown",
+                );
+                self.unknown_webhooks.lock().unwrap().push(webhook.clone());
+                record_notification(&self.store, &webhook, clock::now()).await.unwrap();
             }
-            Step::Replay(provider) => self.replay(*provider).await,
-            Step::UnknownWebhook { provider, message } => {
-                let subject = Subject {
-                    provider: *provider,
-                    ids: &ProviderIds::new(*provider, self.new_id()),
-                    order: "unknown",
-                    our_id: None,
-                };
-                self.deliver(UNKNOWN, webhook(&subject, message, clock::now())).await;
-            }
-            Step::ContradictoryStatus { payment } => self.history(*payment).is_contradicted = true,
             Step::LostWebhook { payment, outcome } => self.lose_webhook(*payment, *outcome),
             Step::Sweep => {
                 self.sweep().await;
@@ -379,114 +405,27 @@ impl Simulation {
         }
     }
 
-    /// A number that no other id has.
-    fn new_id(&self) -> usize {
-        self.id_count.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// What `make` makes of a payment under any of its ids. `None` if the provider has created none.
-    fn about<T>(
-        &self,
-        index: usize,
-        id: &prop::sample::Index,
-        message: &Message,
-        make: impl FnOnce(&Subject<'_>) -> T,
-    ) -> Option<T> {
-        let history = self.history(index);
-        let (_, ids) = id.get_any(&history.provider_ids)?;
-        Some(make(&Subject {
-            provider: history.provider,
-            ids,
-            order: &history.order,
-            our_id: history.id.filter(|_| message.has_our_id),
-        }))
-    }
-
-    async fn burst(&self, index: usize, id: &prop::sample::Index, message: &Message) {
-        let webhooks = {
-            let history = self.history(index);
-            let all = history.provider_ids.iter().map(|(_, ids)| ids);
-            let (known, unknown): (Vec<_>, Vec<_>) = all.partition(|ids| history.returned_ids.contains(&ids.payment));
-            let Some(ids) = id.get_any(&unknown).or_else(|| id.get_any(&known)) else {
-                return;
-            };
-            let subject = Subject {
-                provider: history.provider,
-                ids,
-                order: &history.order,
-                our_id: None,
-            };
-            let others = (0..=MAX_MOVED).map(|number| message.undocumented(number.into()));
-            let mut messages: Vec<Message> = others.collect();
-            messages.insert(id.index(messages.len()), message.clone());
-            let webhook = |message| webhook(&subject, message, clock::now());
-            messages.iter().map(webhook).collect::<Vec<_>>()
-        };
-        for webhook in webhooks {
-            self.deliver(index, webhook).await;
+    /// Creates new ids at a provider.
+    fn create_ids(&self) -> ProviderIds {
+        let number = self.id_count.fetch_add(1, Ordering::Relaxed);
+        ProviderIds {
+            payment: format!("00000000-0000-4000-8000-{number:012}"),
+            // Some are made of digits, and then a number in some webhooks.
+            transaction: if number.is_multiple_of(3) {
+                format!("{}", 26_030_000 + number)
+            } else {
+                format!("FP{number}")
+            },
         }
     }
 
-    /// Puts a webhook into quarantine that can be read now. If this crashes, the webhook may be there, but it was not
-    /// acknowledged: its event id is known before.
-    async fn quarantine_readable(&self, index: usize, id: &prop::sample::Index, message: &Message) {
+    async fn deliver_unreadable(&self, provider: Provider, body: usize) {
         let now = clock::now();
-        let event_id = format!("event{}", self.new_id());
-        let made = self.about(index, id, message, |subject| {
-            let body = message.body(subject, Some(&event_id), now);
-            let notification = messages::as_read(subject, message, &body, now);
-            (subject.provider, body, notification)
-        });
-        if let Some((provider, body, notification)) = made {
-            self.quarantine().readable.insert(event_id, (index, notification));
-            let reason = UnreadableWebhook::NoPayment;
-            quarantine::quarantine(&self.store, provider, body.as_bytes(), None, reason, now)
-                .await
-                .unwrap();
-        }
-    }
-
-    /// Receives a webhook that nobody can read.
-    async fn quarantine_unreadable(&self, (provider, shape, number): (Provider, usize, usize)) {
-        let now = clock::now();
-        let webhook = unreadable(shape, number, self.new_id());
-        let body = webhook.body.as_bytes();
+        let body = UNREADABLE[body].as_bytes();
         let reason = webhooks(provider).read(body, now).expect_err("nobody can read it");
-        quarantine::quarantine(&self.store, provider, body, webhook.content_type, reason, now)
+        quarantine(&self.store, provider, body, None, reason, now)
             .await
             .unwrap();
-        let mut quarantine = self.quarantine();
-        quarantine
-            .unacknowledged
-            .retain(|other| *other != (provider, shape, number));
-        quarantine.unreadable.insert((provider.name(), webhook.content));
-    }
-
-    /// Replays everything in a provider's quarantine.
-    async fn replay(&self, provider: Provider) {
-        const PAGE: u16 = 5;
-        let operator = Operator {
-            actor: "on call".to_owned(),
-            reason: "new version".to_owned(),
-        };
-        let mut after = None;
-        loop {
-            let page = self.store.quarantined_after(provider, after.as_deref(), PAGE).await;
-            let page = page.unwrap();
-            for webhook in &page {
-                let result = quarantine::replay(&self.store, webhook, &operator, clock::now()).await;
-                let is_unreadable = matches!(result.unwrap(), ReplayResult::StillUnreadable(_));
-                let readable = event_id(&webhook.content).map(|id| self.quarantine().readable[&id].clone());
-                assert_eq!(is_unreadable, readable.is_none(), "{webhook:?}");
-                if let Some((index, notification)) = readable {
-                    self.sent(index).acknowledged.push(notification);
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() == usize::from(PAGE) => after = Some(last.digest.clone()),
-                _ => return,
-            }
-        }
     }
 
     async fn create(&self, index: usize, reply: Reply) {
@@ -544,11 +483,13 @@ impl Simulation {
     }
 
     async fn deliver(&self, index: usize, webhook: Notification) {
-        self.sent(index).unacknowledged.push(webhook.clone());
+        self.history(index).unacknowledged.push(webhook.clone());
         record_notification(&self.store, &webhook, clock::now()).await.unwrap();
-        let mut sent = self.sent(index);
-        sent.unacknowledged.retain(|unacknowledged| *unacknowledged != webhook);
-        sent.acknowledged.push(webhook);
+        let mut history = self.history(index);
+        history
+            .unacknowledged
+            .retain(|unacknowledged| *unacknowledged != webhook);
+        history.acknowledged.push(webhook);
     }
 
     /// Raises the status at FinvyPay, which a later poll returns.
@@ -578,15 +519,10 @@ impl Simulation {
                 } else {
                     Status::Pending
                 };
-                let mut data = json!({
-                    "transactionId": number_if_possible(&ids.transaction), "orderId": number_if_possible(&history.order),
-                    "status": finvypay_status(status), "amount": 25.5, "currency": "USD",
-                    "metadata": json!({ "paymentFunctionsId": history.id }).to_string(),
+                let data = json!({
+                    "transactionId": ids.transaction, "orderId": history.order, "status": finvypay_status(status),
+                    "amount": 25.5, "currency": "USD", "metadata": { "paymentFunctionsId": history.id },
                 });
-                if history.is_contradicted {
-                    data["status"] = json!("COMPLETED");
-                    data["error"] = json!({ "code": "DECLINED" });
-                }
                 let read = |id: &str| {
                     let reply = reply(&json!({ "success": true, "data": data }));
                     finvypay::status::read_status(&reply, &Reference::parse(id).unwrap(), clock::now())
@@ -618,23 +554,28 @@ impl Simulation {
     async fn recover(&mut self) {
         self.clock_offset += Duration::from_secs(61);
         for index in 0..PAYMENTS {
-            self.history(index).is_contradicted = false;
+            let unacknowledged = std::mem::take(&mut self.history(index).unacknowledged);
+            for webhook in unacknowledged {
+                self.run_alone(self.deliver(index, webhook)).await;
+            }
             if self.history(index).is_requested {
                 self.run_alone(self.create(index, Reply::Accepts)).await;
             }
         }
-        for index in 0..=UNKNOWN {
-            let unacknowledged = std::mem::take(&mut self.sent(index).unacknowledged);
-            for webhook in unacknowledged {
-                self.run_alone(self.deliver(index, webhook)).await;
-            }
+        let unknown_webhooks = self.unknown_webhooks.lock().unwrap().clone();
+        for webhook in &unknown_webhooks {
+            self.run_alone(async {
+                record_notification(&self.store, webhook, clock::now()).await.unwrap();
+            })
+            .await;
         }
-        let unacknowledged = self.quarantine().unacknowledged.clone();
-        for unreadable in unacknowledged {
-            self.run_alone(self.quarantine_unreadable(unreadable)).await;
-        }
-        for provider in Provider::ALL {
-            self.run_alone(self.replay(provider)).await;
+        let unreadable_webhooks = self.unreadable_webhooks.lock().unwrap().clone();
+        for (name, body) in unreadable_webhooks {
+            let provider = Provider::ALL
+                .into_iter()
+                .find(|provider| provider.name() == name)
+                .unwrap();
+            self.run_alone(self.deliver_unreadable(provider, body)).await;
         }
         for seconds in FINAL_SWEEPS {
             self.clock_offset += Duration::from_secs(seconds);
@@ -850,8 +791,8 @@ fn webhook(
     our_id: Option<PaymentId>,
     order: &str,
 ) -> Notification {
-    let is_known = provider != Provider::ApoloPay || matches!(outcome, Outcome::Completed | Outcome::Contradictory);
     // ApoloPay reports only completions.
+    let is_known = provider != Provider::ApoloPay || matches!(outcome, Outcome::Completed | Outcome::Contradictory);
     let reported = if is_known { outcome } else { Outcome::Unrecognised };
     let is_general = provider == Provider::FinvyPay && shape < 2 && our_id.is_none();
     let expected = Notification {
