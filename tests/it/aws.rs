@@ -288,9 +288,10 @@ pub async fn unmatched_until(provider: Provider, lookup_key: &str) -> u64 {
     items.iter().map(ttl).min().expect("unmatched notifications")
 }
 
-/// The webhooks in a provider's quarantine.
-pub async fn quarantined(provider: Provider) -> Vec<Value> {
-    items(&format!("QUARANTINE#{}", name(provider))).await
+/// The webhooks in a provider's quarantine in a table.
+pub async fn quarantined(table: &str, provider: Provider) -> Vec<Value> {
+    let items = raw_items_of(table, &format!("QUARANTINE#{}", name(provider))).await;
+    items.iter().map(item).collect()
 }
 
 /// The payment that owns a provider's id.

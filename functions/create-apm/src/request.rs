@@ -5,7 +5,7 @@ use payment_functions::api::metadata;
 use payment_functions::api::problem::Problem;
 use payment_functions::api::request::RequestBody;
 use payment_functions::api::return_url::ReturnOrigins;
-use payment_functions::api::validation::{self, FieldProblem, Fields, QUOTES_NOT_CONFIGURED};
+use payment_functions::api::validation::{self, FieldProblem, Fields};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
@@ -72,12 +72,7 @@ impl ApmRequest {
             .optional("metadata", validation::object)
             .cloned()
             .unwrap_or_default();
-        let quote = if quotes_required {
-            fields.optional(QUOTE_FIELD, QuoteToken::read)
-        } else {
-            fields.forbidden(QUOTE_FIELD, QUOTES_NOT_CONFIGURED);
-            None
-        };
+        let quote = QuoteToken::from_fields(&mut fields, quotes_required);
         fields.forbidden("webhookUrl", "is set by the server");
         metadata::check(&mut fields, &metadata);
         let read = || {

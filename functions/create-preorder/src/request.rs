@@ -3,7 +3,7 @@
 use payment_functions::api::metadata::{self, CUSTOMER_EMAIL};
 use payment_functions::api::problem::Problem;
 use payment_functions::api::request::RequestBody;
-use payment_functions::api::validation::{self, Fields, QUOTES_NOT_CONFIGURED};
+use payment_functions::api::validation::{self, Fields};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
@@ -56,12 +56,7 @@ impl PreorderRequest {
             validation::trimmed_text(value, 128)
         });
         read_into_metadata(&mut fields, &mut provider_metadata, CUSTOMER_EMAIL, validation::email);
-        let quote = if quotes_required {
-            fields.optional(QUOTE_FIELD, QuoteToken::read)
-        } else {
-            fields.forbidden(QUOTE_FIELD, QUOTES_NOT_CONFIGURED);
-            None
-        };
+        let quote = QuoteToken::from_fields(&mut fields, quotes_required);
         let has_order_id = |object: &Object| object.get(ORDER_ID).is_some();
         if quotes_required && !has_order_id(&metadata) && !body.json.as_object().is_some_and(has_order_id) {
             fields.wrong(&[ORDER_ID], "is required");

@@ -4,6 +4,7 @@ use payment_functions::domain::fact::Operator;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quarantine::{self, ReplayResult};
+use payment_functions::flows::record_notification::RecordResult;
 use payment_functions::store::{QuarantinedWebhook, Store};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -98,9 +99,9 @@ impl ReplayReport {
         let (provider, digest) = (webhook.provider, webhook.digest.as_str());
         tracing::warn!(%provider, digest, result = result.name(), "webhook in quarantine replayed by an operator");
         increment(match result {
-            ReplayResult::Recorded { .. } => &mut self.recorded,
-            ReplayResult::Duplicate(_) => &mut self.duplicate,
-            ReplayResult::Unmatched => &mut self.unmatched,
+            ReplayResult::Read(RecordResult::Recorded { .. }) => &mut self.recorded,
+            ReplayResult::Read(RecordResult::Duplicate(_)) => &mut self.duplicate,
+            ReplayResult::Read(RecordResult::Unmatched) => &mut self.unmatched,
             ReplayResult::StillUnreadable(_) => &mut self.unreadable,
             ReplayResult::Truncated => &mut self.truncated,
         });

@@ -48,20 +48,24 @@ pub fn check(fields: &mut Fields<'_>, provider_metadata: &Object) {
             format!("must be at most {MAX_BYTES} bytes as compact JSON, including the members that the server adds"),
         );
     }
-    for (name, value) in provider_metadata.iter() {
-        let mut pointer = "/metadata".to_owned();
-        push_pointer(&mut pointer, name);
+    check_members(fields, provider_metadata.iter(), "/metadata");
+}
+
+/// Checks the numbers in the members of an object at `pointer`, or in the items of an array.
+fn check_members<'a>(
+    fields: &mut Fields<'_>,
+    members: impl Iterator<Item = (impl AsRef<str>, &'a Json)>,
+    pointer: &str,
+) {
+    for (name, value) in members {
+        let mut pointer = pointer.to_owned();
+        push_pointer(&mut pointer, name.as_ref());
         check_numbers(fields, value, &pointer);
     }
 }
 
 /// Rejects numbers beyond the range of a double, such as `1e400`: other programs read them as infinite, or not at all.
 fn check_numbers(fields: &mut Fields<'_>, value: &Json, pointer: &str) {
-    let mut check = |name: &str, value| {
-        let mut pointer = pointer.to_owned();
-        push_pointer(&mut pointer, name);
-        check_numbers(fields, value, &pointer);
-    };
     match value {
         Json::Number(text) => {
             let is_finite = text.parse::<f64>().is_ok_and(f64::is_finite);
@@ -71,9 +75,9 @@ fn check_numbers(fields: &mut Fields<'_>, value: &Json, pointer: &str) {
         }
         Json::Array(items) => {
             let items = items.iter().enumerate();
-            items.for_each(|(index, item)| check(&index.to_string(), item));
+            check_members(fields, items.map(|(index, item)| (index.to_string(), item)), pointer);
         }
-        Json::Object(object) => object.iter().for_each(|(name, value)| check(name, value)),
+        Json::Object(object) => check_members(fields, object.iter(), pointer),
         Json::Null | Json::Bool(_) | Json::String(_) => {}
     }
 }

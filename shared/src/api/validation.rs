@@ -12,9 +12,6 @@ use crate::domain::money::{AmountError, Currency, Money};
 /// Why a field is invalid: a predicate of it, such as "is required".
 pub type FieldProblem = Cow<'static, str>;
 
-/// The problem of a quote that the deployment does not use.
-pub const QUOTES_NOT_CONFIGURED: &str = "must be left out, because quotes are not configured";
-
 /// Maximum length of a pointer in a response, in bytes of JSON. Names in the body can be almost as long as the body.
 const MAX_POINTER: usize = 256;
 

@@ -4,29 +4,18 @@
 //! durably. A [`replay`] reads only what is stored, and never deletes it.
 
 use crate::domain::fact::Operator;
-use crate::domain::id::PaymentId;
 use crate::domain::provider::Provider;
 use crate::domain::redaction::{self, redact};
-use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::flows::record_notification::{RecordResult, record_notification};
-use crate::providers::{UnreadableWebhook, webhooks};
+use crate::providers::{Notification, UnreadableWebhook, webhooks};
 use crate::store::{QuarantinedWebhook, ReplayMark, Store, StoreError};
 
 /// The result of replaying a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayResult {
-    /// It is recorded with a payment.
-    Recorded {
-        /// The payment.
-        payment: PaymentId,
-        /// The payment's new status. `None` if the status did not change.
-        new_status: Option<Status>,
-    },
-    /// It was recorded before.
-    Duplicate(PaymentId),
-    /// It can be read now, but no payment is known for it yet: it is stored as unmatched.
-    Unmatched,
+    /// It can be read now, and this is the result of recording it.
+    Read(RecordResult),
     /// It still cannot be read.
     StillUnreadable(UnreadableWebhook),
     /// Something of it was left out because it was too large, so what is left cannot be believed.
@@ -37,9 +26,9 @@ impl ReplayResult {
     /// The result in one word.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Recorded { .. } => "recorded",
-            Self::Duplicate(_) => "duplicate",
-            Self::Unmatched => "unmatched",
+            Self::Read(RecordResult::Recorded { .. }) => "recorded",
+            Self::Read(RecordResult::Duplicate(_)) => "duplicate",
+            Self::Read(RecordResult::Unmatched) => "unmatched",
             Self::StillUnreadable(_) => "unreadable",
             Self::Truncated => "truncated",
         }
@@ -84,17 +73,10 @@ pub async fn replay(
     operator: &Operator,
     now: Timestamp,
 ) -> Result<ReplayResult, StoreError> {
-    let result = if webhook.truncated {
-        ReplayResult::Truncated
-    } else {
-        match read(webhook) {
-            Err(reason) => ReplayResult::StillUnreadable(reason),
-            Ok(notification) => match record_notification(store, &notification, now).await? {
-                RecordResult::Recorded { payment, new_status } => ReplayResult::Recorded { payment, new_status },
-                RecordResult::Duplicate(payment) => ReplayResult::Duplicate(payment),
-                RecordResult::Unmatched => ReplayResult::Unmatched,
-            },
-        }
+    let result = match read(webhook) {
+        _ if webhook.truncated => ReplayResult::Truncated,
+        Err(reason) => ReplayResult::StillUnreadable(reason),
+        Ok(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
     };
     let mark = ReplayMark {
         at: now,
@@ -105,7 +87,7 @@ pub async fn replay(
     Ok(result)
 }
 
-fn read(webhook: &QuarantinedWebhook) -> Result<crate::providers::Notification, UnreadableWebhook> {
+fn read(webhook: &QuarantinedWebhook) -> Result<Notification, UnreadableWebhook> {
     if !webhook.is_json {
         return Err(UnreadableWebhook::NotJson);
     }

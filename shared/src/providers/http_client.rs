@@ -13,8 +13,6 @@ use crate::platform::config::ConfigError;
 use crate::platform::tls::Tls;
 use crate::providers::gateway::{CALL_TIME_LIMIT, CallError};
 
-pub(super) use crate::providers::members::code_if_safe_to_show;
-
 /// Time limit of a status query. The caller can repeat it safely.
 const STATUS_TIME_LIMIT: Duration = Duration::from_secs(5);
 

@@ -101,7 +101,7 @@ const MAX_AMOUNT_LENGTH: usize = 64;
 ///
 /// `outcome` maps one name to its outcome. An unrecognised name makes the whole unrecognised; names that contradict one
 /// another make it contradictory. At most 100 characters of the names are kept, and control characters become spaces.
-pub(super) fn combined_outcome(names: &[&str], outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
+fn combined_outcome(names: &[&str], outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
     let outcomes: Option<Vec<Outcome>> = names.iter().map(|name| outcome(name)).collect();
     let combined = match outcomes.as_deref() {
         None | Some([]) => Outcome::Unrecognised,

@@ -8,7 +8,7 @@ use super::due_index;
 use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, set_if_absent};
 use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
@@ -216,16 +216,10 @@ impl Store {
     /// Adds a fact to the ledger, or leaves the existing entry as it is.
     fn insert_fact_unless_present(&self, id: PaymentId, fact: &Fact) -> Result<TransactWriteItem, StoreError> {
         let key = schema::fact_key(id, &fact.digest());
-        let mut update = self.update(key.clone());
-        let mut assignments = Vec::new();
-        for (name, value) in schema::fact_item(id, fact)? {
-            if !key.contains_key(&name) {
-                assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
-                update = update.expression_attribute_values(format!(":{name}"), value);
-                update = update.expression_attribute_names(format!("#{name}"), name);
-            }
-        }
-        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+        let mut attributes = schema::fact_item(id, fact)?;
+        attributes.retain(|name, _| !key.contains_key(name));
+        let (update, assignments) = set_if_absent(self.update(key), attributes);
+        let update = update.update_expression(format!("SET {assignments}"));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 

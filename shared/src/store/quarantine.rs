@@ -4,16 +4,17 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
+use super::transaction::set_if_absent;
 use crate::domain::fact::Operator;
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::{ExternalCall, wrap};
+use crate::platform::failpoint::ExternalCall;
 
 /// How long a webhook stays in quarantine after it was last received.
 const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -62,15 +63,9 @@ impl Store {
     /// [`StoreError`] if the table cannot be written.
     pub async fn quarantine(&self, webhook: &QuarantinedWebhook, now: Timestamp) -> Result<(), StoreError> {
         let key = schema::quarantine_key(webhook.provider, &webhook.digest);
-        let mut update = self.update(key);
-        let mut assignments = vec!["#ttl = :ttl".to_owned()];
-        for (name, value) in schema::to_item(webhook)? {
-            assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
-            update = update.expression_attribute_values(format!(":{name}"), value);
-            update = update.expression_attribute_names(format!("#{name}"), name);
-        }
+        let (update, assignments) = set_if_absent(self.update(key), schema::to_item(webhook)?);
         let update = update
-            .update_expression(format!("SET {}", assignments.join(", ")))
+            .update_expression(format!("SET {assignments}, #ttl = :ttl"))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":ttl", number(now.plus(RETENTION).as_seconds()));
         self.update_alone(ExternalCall::Quarantine, update).await.map(|_| ())
@@ -101,19 +96,9 @@ impl Store {
         after: Option<&str>,
         limit: u16,
     ) -> Result<Vec<QuarantinedWebhook>, StoreError> {
-        let pk = AttributeValue::S(schema::quarantine_pk(provider));
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .limit(limit.into())
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", pk)
-            .set_exclusive_start_key(after.map(|digest| schema::quarantine_key(provider, digest)));
-        let output = wrap(ExternalCall::ReadQuarantine, query.send())
-            .await
-            .map_err(|error| self.failed("Query", &error))?;
+        let pk = schema::quarantine_pk(provider);
+        let after = after.map(|digest| schema::quarantine_key(provider, digest));
+        let output = self.query(ExternalCall::ReadQuarantine, pk, limit, after).await?;
         output
             .items
             .unwrap_or_default()
@@ -133,9 +118,6 @@ impl Store {
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#replay", "replay")
             .expression_attribute_values(":replay", AttributeValue::M(schema::to_item(mark)?));
-        let step = TransactWriteItem::builder().update(update.build()?);
-        self.write_alone(ExternalCall::MarkReplayed, step.build())
-            .await
-            .map(|_| ())
+        self.update_alone(ExternalCall::MarkReplayed, update).await.map(|_| ())
     }
 }

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::StoreError;
@@ -108,6 +109,20 @@ impl Store {
         order_id: &OrderId,
         limit: u16,
     ) -> Result<Vec<PaymentId>, StoreError> {
+        let pk = schema::order_pk(provider, order_id);
+        let output = self.query(ExternalCall::ReadOrder, pk, limit, None).await?;
+        output.items().iter().map(schema::owner_of).collect()
+    }
+
+    /// At most `limit` items under a partition key, from the first one after the key `after` (strongly consistent
+    /// read).
+    pub(super) async fn query(
+        &self,
+        call: ExternalCall,
+        pk: String,
+        limit: u16,
+        after: Option<Item>,
+    ) -> Result<QueryOutput, StoreError> {
         let query = self
             .client
             .query()
@@ -115,11 +130,11 @@ impl Store {
             .consistent_read(true)
             .limit(limit.into())
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(schema::order_pk(provider, order_id)));
-        let output = wrap(ExternalCall::ReadOrder, query.send())
+            .expression_attribute_values(":pk", AttributeValue::S(pk))
+            .set_exclusive_start_key(after);
+        wrap(call, query.send())
             .await
-            .map_err(|error| self.failed("Query", &error))?;
-        output.items().iter().map(schema::owner_of).collect()
+            .map_err(|error| self.failed("Query", &error))
     }
 
     pub(super) async fn get(&self, call: ExternalCall, key: Item) -> Result<Option<Item>, StoreError> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 
 use super::error::StoreError;
 use super::schema::Item;
@@ -122,6 +124,20 @@ impl Store {
         let step = TransactWriteItem::builder().update(update.build()?);
         self.write_alone(call, step.build()).await
     }
+}
+
+/// Adds attributes to an update, each only if the item does not have it. Returns the assignments for `SET`.
+pub(super) fn set_if_absent(
+    mut update: UpdateBuilder,
+    attributes: impl IntoIterator<Item = (String, AttributeValue)>,
+) -> (UpdateBuilder, String) {
+    let mut assignments = Vec::new();
+    for (name, value) in attributes {
+        assignments.push(format!("#{name} = if_not_exists(#{name}, :{name})"));
+        update = update.expression_attribute_values(format!(":{name}"), value);
+        update = update.expression_attribute_names(format!("#{name}"), name);
+    }
+    (update, assignments.join(", "))
 }
 
 /// Whether the transaction was cancelled only because of concurrent writes or throttling.

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use sha2::{Digest, Sha256};
 
 use super::due_index;
@@ -21,7 +19,7 @@ use crate::domain::json::feed_text;
 use crate::domain::provider::Provider;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
-use crate::platform::failpoint::{ExternalCall, wrap};
+use crate::platform::failpoint::ExternalCall;
 use crate::providers::Notification;
 
 /// How long an unmatched notification is kept. 90 days are promised.
@@ -211,20 +209,10 @@ impl Store {
         limit: u16,
         after: Option<Item>,
     ) -> Result<(Vec<Item>, bool), StoreError> {
-        let pk = AttributeValue::S(schema::unmatched_pk(provider, lookup_key));
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            // One more, which shows whether there are others.
-            .limit(i32::from(limit).saturating_add(1))
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", pk)
-            .set_exclusive_start_key(after);
-        let output = wrap(ExternalCall::ReadUnmatched, query.send())
-            .await
-            .map_err(|error| self.failed("Query", &error))?;
+        let pk = schema::unmatched_pk(provider, lookup_key);
+        // One more, which shows whether there are others.
+        let output = self.query(ExternalCall::ReadUnmatched, pk, limit.saturating_add(1), after);
+        let output = output.await?;
         let mut items = output.items.unwrap_or_default();
         let is_last = items.len() <= limit.into() && output.last_evaluated_key.is_none();
         items.truncate(limit.into());

@@ -22,12 +22,6 @@ async fn attach(function: &str, changes: &[(&str, Option<&str>)]) -> Attached {
     attached
 }
 
-/// The webhooks in a provider's quarantine.
-async fn quarantined(table: &str, provider: Provider) -> Vec<Value> {
-    let items = aws::raw_items_of(table, &format!("QUARANTINE#{}", aws::name(provider))).await;
-    items.iter().map(aws::item).collect()
-}
-
 #[tokio::test]
 async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
     let (table, handler) = own_table().await;
@@ -82,7 +76,7 @@ async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
                 "{body}"
             );
         }
-        let kept = quarantined(&table, provider).await;
+        let kept = aws::quarantined(&table, provider).await;
         assert_eq!(kept.len(), bodies.len(), "{kept:?}");
         for webhook in &kept {
             let text = webhook.to_string();
@@ -103,7 +97,7 @@ async fn unreadable_signed_webhook_is_quarantined_without_personal_text() {
             .header(header(provider), sign(SECRET, bytes))
             .body(bytes);
         assert_eq!(send(signed).await.status, 200);
-        assert_eq!(quarantined(&table, provider).await.len(), bodies.len() + 1);
+        assert_eq!(aws::quarantined(&table, provider).await.len(), bodies.len() + 1);
     }
     assert!(!handler.log().contains("ane"), "nothing of a body is logged");
 }
@@ -133,7 +127,7 @@ async fn provider_test_message_is_kept_and_is_no_error() {
         );
     }
     for provider in PROVIDERS {
-        let kept = quarantined(&table, provider).await;
+        let kept = aws::quarantined(&table, provider).await;
         assert_eq!(kept.len(), 2);
         assert!(kept.iter().all(|webhook| webhook["isTest"] == true), "{kept:?}");
     }
@@ -157,7 +151,7 @@ async fn unquarantined_webhook_gets_503() {
         let again = send_signed(handler.url(), Provider::Apolopay, &body, SECRET).await;
         assert_eq!(again.status, 200, "{fault:?}");
         let id = serde_json::from_str::<Value>(&body).unwrap()["result"]["id"].to_string();
-        let kept = aws::quarantined(Provider::Apolopay).await;
+        let kept = aws::quarantined("payments", Provider::Apolopay).await;
         let count = kept
             .iter()
             .filter(|webhook| webhook["content"].as_str().unwrap().contains(&id))
@@ -247,7 +241,7 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
     assert_eq!(replay(&digests[1]).await.unwrap(), report(0, 0, 1));
     let missing = replay("nothing").await.unwrap_err();
     assert!(missing.contains("REFUSED") && missing.contains("nothing"), "{missing}");
-    let kept = aws::quarantined(Provider::Finvypay).await;
+    let kept = aws::quarantined("payments", Provider::Finvypay).await;
     for (digest, result) in digests.iter().zip(["duplicate", "unreadable"]) {
         let webhook = kept
             .iter()

@@ -107,8 +107,8 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Records the notifications of a group whose payment is known now, and deletes them from the group. Returns the
     /// others.
     async fn record_group(&self, group: &UnmatchedGroup) -> Result<Vec<Notification>, StoreError> {
-        let mut left = self.record(group, group.notifications.clone(), false).await?;
-        let mut page = self.store.more_unmatched(group, PAGE).await?;
+        let mut left = Vec::new();
+        let mut page = Some(group.clone());
         while let Some(current) = page {
             left.extend(self.record(group, current.notifications.clone(), false).await?);
             page = self.store.more_unmatched(&current, PAGE).await?;

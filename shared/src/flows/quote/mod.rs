@@ -11,7 +11,7 @@
 mod hs256;
 mod token;
 
-pub use token::{QuoteError, QuoteToken, QuoteValidity};
+pub use token::{QUOTE_FIELD, QuoteError, QuoteToken, QuoteValidity};
 
 use std::time::Duration;
 
@@ -25,9 +25,6 @@ use crate::domain::time::Timestamp;
 use crate::platform::secrets::{
     ROTATION, SecretCache, SecretError, SecretSource, SecretValue, SecretsManager, Versions, member_of,
 };
-
-/// The request field of the quote.
-pub const QUOTE_FIELD: &str = "quote";
 
 /// Minimum size of a key in bytes: the size of the hash (RFC 7518, section 3.2).
 const MIN_KEY: usize = 32;

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
 use super::hs256::HS256;
-use crate::api::validation::FieldProblem;
+use crate::api::validation::{FieldProblem, Fields};
 use crate::domain::decimal::Decimal;
 use crate::domain::json::{Json, Object};
 use crate::domain::payment::Payment;
@@ -16,6 +16,9 @@ use crate::domain::time::Timestamp;
 
 /// Tolerance for clock differences when comparing `exp` and `nbf`.
 const SKEW: Duration = Duration::from_secs(60);
+
+/// The request field of the quote.
+pub const QUOTE_FIELD: &str = "quote";
 
 /// Maximum size of a token in bytes. Any order id fits, however it is escaped.
 pub(super) const MAX_TOKEN: usize = 4096;
@@ -28,7 +31,17 @@ const LATEST_SECOND: u64 = 253_402_300_799;
 pub struct QuoteToken(pub(super) SecretString);
 
 impl QuoteToken {
-    /// Reads the request field.
+    /// The field of a request. If the deployment uses no quotes (`quotes_required` is false), the field is invalid.
+    pub fn from_fields(fields: &mut Fields<'_>, quotes_required: bool) -> Option<Self> {
+        if quotes_required {
+            fields.optional(QUOTE_FIELD, Self::read)
+        } else {
+            fields.forbidden(QUOTE_FIELD, "must be left out, because quotes are not configured");
+            None
+        }
+    }
+
+    /// Reads the value of the field.
     ///
     /// # Errors
     /// If it is not a string.

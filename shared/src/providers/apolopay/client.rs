@@ -13,8 +13,8 @@ use crate::domain::money::Amount;
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::redacted::Redacted;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{HttpClient, Rejection, Reply, Success, code_if_safe_to_show, secret_header};
-use crate::providers::members::Members;
+use crate::providers::http_client::{HttpClient, Rejection, Reply, Success, secret_header};
+use crate::providers::members::{Members, code_if_safe_to_show};
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://pb-api.apolopay.app";

@@ -19,11 +19,9 @@ use crate::domain::time::Timestamp;
 use crate::providers::finvypay::message::{ORDER, PAYMENT, TRANSACTION};
 use crate::providers::finvypay::raw_status::outcome;
 use crate::providers::gateway::{Accepted, CallError, Gateway};
-use crate::providers::http_client::{
-    HttpClient, Rejection, Reply, Success, code_if_safe_to_show, is_web_page, secret_header,
-};
+use crate::providers::http_client::{HttpClient, Rejection, Reply, Success, is_web_page, secret_header};
 use crate::providers::members::{
-    Members, error_code, is_blank, is_placeholder, read_order_id, read_reference, says_something,
+    Members, code_if_safe_to_show, error_code, is_blank, is_placeholder, read_order_id, read_reference, says_something,
 };
 use crate::providers::notification::read_amount;
 

@@ -1,7 +1,7 @@
 //! FinvyPay's status queries: the status of one payment, and the list of an order's transactions.
 //!
-//! A response is a fact like a webhook's, because it comes from the provider over TLS and for our key. The same reader
-//! reads it: an unrecognised status counts as none, an unreadable amount as missing.
+//! A response is a fact like a webhook's, because it comes over TLS, in reply to a request with our API key. The same
+//! reader reads it: an unrecognised status counts as none, an unreadable amount as missing.
 
 use lambda_http::http::StatusCode;
 use secrecy::SecretString;
