@@ -187,7 +187,8 @@ pub async fn record_with_payment(
 }
 
 /// Moves unmatched notifications to a payment that gets the ids they are stored under. Applies their facts to `after`,
-/// and adds them to `extras`, which is written with it. A group that is too large is left to the reconciler.
+/// and adds them to `extras`, which is written with it. Moves at most [`MAX_MOVED`] notifications. A group for which
+/// there is no room is left to the reconciler.
 pub(super) fn move_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
@@ -196,7 +197,15 @@ pub(super) fn move_unmatched(
 ) {
     // Nothing is stored as unmatched under an id that a payment owns.
     let owned_by_other = false;
-    for fact in groups.iter().flat_map(UnmatchedGroup::moved_facts) {
+    let mut room = usize::from(MAX_MOVED);
+    extras.unmatched = groups.to_vec();
+    for group in &mut extras.unmatched {
+        group.is_complete &= group.notifications.len() <= room;
+        if group.is_complete {
+            room = room.saturating_sub(group.notifications.len());
+        }
+    }
+    for fact in extras.unmatched.iter().flat_map(UnmatchedGroup::moved_facts) {
         *after = after.apply(fact, owned_by_other, now);
         let is_included = extras
             .new_fact
@@ -208,7 +217,6 @@ pub(super) fn move_unmatched(
             extras.other_facts.push(fact.clone());
         }
     }
-    extras.unmatched = groups.to_vec();
 }
 
 /// Reads the groups under the provider ids `changed` again. Returns all `groups`, with these replaced.

@@ -25,8 +25,8 @@ use crate::providers::Notification;
 /// How long an unmatched notification is kept. 90 days are promised.
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
-/// Maximum number of notifications of a group that one commit moves to a payment. A transaction has at most 100 steps.
-/// Each notification takes two of them for each id that the commit attaches and under which it is stored.
+/// Maximum number of notifications that one commit moves to a payment. A transaction has at most 100 steps. A
+/// notification takes up to six of them: one for its fact, one to delete it, and two for each of its ids.
 pub const MAX_MOVED: u16 = 8;
 
 /// The result of storing an unmatched notification.
@@ -61,8 +61,8 @@ impl UnmatchedGroup {
         self.lookup_key == reference.as_str()
     }
 
-    /// The facts that a commit moves to the payment that gets the group's id. None if the group is not complete: it has
-    /// more than [`MAX_MOVED`] notifications, which stay until the reconciler moves them one by one.
+    /// The facts that a commit moves to the payment that gets the group's id. None if the group is not complete: then
+    /// the notifications stay until the reconciler moves them one by one.
     pub fn moved_facts(&self) -> impl Iterator<Item = &Fact> {
         let moved: &[Notification] = if self.is_complete { &self.notifications } else { &[] };
         moved.iter().map(|notification| &notification.fact)

@@ -167,3 +167,68 @@ async fn fact_keeps_its_time_of_receipt_until_it_is_in_the_ledger() {
         ])
     );
 }
+
+/// One id with eight transactions, each with five notifications: each group is small, but all of them together are more
+/// than a transaction can move.
+#[tokio::test]
+async fn small_groups_that_are_many_together_do_not_block_a_payment() {
+    let shop = Shop::open();
+    for transaction in 0..8 {
+        let id = reference(&format!("t{transaction}"));
+        let joined = Fact {
+            payment: Some(reference("p9")),
+            transaction: Some(id.clone()),
+            ..reported(Outcome::Pending)
+        };
+        shop.deliver(&notification(None, joined)).await;
+        for number in 1..5 {
+            let fact = Fact {
+                transaction: Some(id.clone()),
+                raw_status: format!("NEW_{number}"),
+                ..reported(Outcome::Unrecognised)
+            };
+            shop.deliver(&notification(None, fact)).await;
+        }
+    }
+    assert_is_completed_by(&shop, "p9", 8 * 5).await;
+}
+
+/// Each notification leads to the next id.
+#[tokio::test]
+async fn long_chain_of_ids_does_not_block_a_payment() {
+    let shop = Shop::open();
+    let links = 40;
+    for link in 0..links {
+        for transaction in [link, link + 1] {
+            let fact = Fact {
+                payment: Some(reference(&format!("p{link}"))),
+                transaction: Some(reference(&format!("t{transaction}"))),
+                ..reported(Outcome::Failed)
+            };
+            shop.deliver(&notification(None, fact)).await;
+        }
+    }
+    assert_is_completed_by(&shop, "p0", 2 * links).await;
+}
+
+/// Delivers a completion under `id` that names a payment, which is completed at once. The reconciler then moves all
+/// unmatched notifications to it.
+async fn assert_is_completed_by(shop: &Shop, id: &str, unmatched: usize) {
+    let payment = shop.pending(Provider::FinvyPay, "o", "own").await;
+    let completion = Fact {
+        payment: Some(reference(id)),
+        ..reported(Outcome::Completed)
+    };
+    shop.deliver(&notification(Some(payment.id), completion)).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+    // Each run moves some, and makes the next ones due.
+    for minute in 0..40 {
+        if count(shop, "NOTIFICATION#") == 0 {
+            break;
+        }
+        let report = shop.sweep(minute * MINUTE, &FakeProvider::default()).await;
+        assert_eq!(report.failed, 0, "{report:?}");
+    }
+    assert_eq!(count(shop, "FACT#"), 1 + unmatched);
+    assert_eq!((count(shop, "NOTIFICATION#"), count(shop, "GROUP")), (0, 0));
+}
