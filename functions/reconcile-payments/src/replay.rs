@@ -43,7 +43,7 @@ pub struct ReplayReport {
     pub duplicate: u32,
     /// Readable now, and stored as unmatched, because their payment is not known.
     pub unmatched: u32,
-    /// Still unreadable.
+    /// Still unreadable, or test messages.
     pub unreadable: u32,
     /// Not read, because a part was left out when they were stored.
     pub truncated: u32,
@@ -102,7 +102,7 @@ impl ReplayReport {
             ReplayResult::Read(RecordResult::Recorded { .. }) => &mut self.recorded,
             ReplayResult::Read(RecordResult::Duplicate(_)) => &mut self.duplicate,
             ReplayResult::Read(RecordResult::Unmatched) => &mut self.unmatched,
-            ReplayResult::StillUnreadable(_) => &mut self.unreadable,
+            ReplayResult::StillUnreadable => &mut self.unreadable,
             ReplayResult::Truncated => &mut self.truncated,
         });
     }

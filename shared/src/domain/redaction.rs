@@ -77,6 +77,31 @@ pub fn readable(text: &str) -> Result<Json, Malformed> {
     Ok(without_types(Json::parse_liberal(text.as_bytes())?, Place::ROOT))
 }
 
+/// The members that decide how the readers understand a webhook: its status, whether it is a test message, and the
+/// payment that it names.
+const DECISIVE: [&str; 4] = ["event", "metadata", "status", "type"];
+
+/// Whether the redacted content still has everything that decides how a webhook is read. If not, a reader could believe
+/// what it would not believe of the original.
+pub fn is_conclusive(json: &Json) -> bool {
+    // Deeper values were replaced with `null`.
+    json.depth() < MAX_DEPTH && !hides_decisive_value(json, false)
+}
+
+fn hides_decisive_value(json: &Json, is_decisive: bool) -> bool {
+    match json {
+        Json::Array(items) => items.iter().any(|item| hides_decisive_value(item, is_decisive)),
+        Json::Object(object) => object.iter().any(|(name, value)| {
+            let name = kind::normalised(name);
+            // The members of the shop's own metadata have other meanings.
+            let is_metadata = name == "metadata" && value.as_object().is_some();
+            !is_metadata && hides_decisive_value(value, DECISIVE.contains(&name.as_str()))
+        }),
+        Json::String(text) => is_decisive && is_type(text),
+        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+    }
+}
+
 /// Replaces the types of exact values with `true`.
 fn without_types(json: Json, place: Place) -> Json {
     match json {

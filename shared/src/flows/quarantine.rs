@@ -16,8 +16,8 @@ use crate::store::{QuarantinedWebhook, ReplayMark, Store, StoreError};
 pub enum ReplayResult {
     /// It can be read now, and this is the result of recording it.
     Read(RecordResult),
-    /// It still cannot be read.
-    StillUnreadable(UnreadableWebhook),
+    /// It still cannot be read, or what decides how it is read was redacted.
+    StillUnreadable,
     /// Something of it was left out because it was too large, so what is left cannot be believed.
     Truncated,
 }
@@ -29,7 +29,7 @@ impl ReplayResult {
             Self::Read(RecordResult::Recorded { .. }) => "recorded",
             Self::Read(RecordResult::Duplicate(_)) => "duplicate",
             Self::Read(RecordResult::Unmatched) => "unmatched",
-            Self::StillUnreadable(_) => "unreadable",
+            Self::StillUnreadable => "unreadable",
             Self::Truncated => "truncated",
         }
     }
@@ -47,8 +47,20 @@ pub async fn quarantine(
     reason: UnreadableWebhook,
     received_at: Timestamp,
 ) -> Result<(), StoreError> {
+    let webhook = redacted_webhook(provider, body, content_type, reason, received_at);
+    store.quarantine(&webhook, received_at).await
+}
+
+/// What is kept of a signed webhook that cannot be read for `reason`.
+pub fn redacted_webhook(
+    provider: Provider,
+    body: &[u8],
+    content_type: Option<&str>,
+    reason: UnreadableWebhook,
+    received_at: Timestamp,
+) -> QuarantinedWebhook {
     let redacted = redact(body, content_type);
-    let webhook = QuarantinedWebhook {
+    QuarantinedWebhook {
         provider,
         digest: redacted.digest(),
         content: redacted.text,
@@ -58,8 +70,7 @@ pub async fn quarantine(
         is_test: reason == UnreadableWebhook::TestMessage,
         received_at,
         replay: None,
-    };
-    store.quarantine(&webhook, received_at).await
+    }
 }
 
 /// Reads a webhook in quarantine again, with the readers of this version. If it can be read now, it is recorded like a
@@ -75,8 +86,8 @@ pub async fn replay(
 ) -> Result<ReplayResult, StoreError> {
     let result = match read(webhook) {
         _ if webhook.truncated => ReplayResult::Truncated,
-        Err(reason) => ReplayResult::StillUnreadable(reason),
-        Ok(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
+        None => ReplayResult::StillUnreadable,
+        Some(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
     };
     let mark = ReplayMark {
         at: now,
@@ -87,10 +98,88 @@ pub async fn replay(
     Ok(result)
 }
 
-fn read(webhook: &QuarantinedWebhook) -> Result<Notification, UnreadableWebhook> {
-    if !webhook.is_json {
-        return Err(UnreadableWebhook::NotJson);
+/// The notification in a webhook. `None` if it cannot be read, if a reader could believe more of it than of the
+/// original, or if it was a test message.
+fn read(webhook: &QuarantinedWebhook) -> Option<Notification> {
+    if webhook.is_test || !webhook.is_json {
+        return None;
     }
-    let json = redaction::readable(&webhook.content).map_err(|_| UnreadableWebhook::NotJson)?;
-    webhooks(webhook.provider).read_json(&json, webhook.received_at)
+    let json = redaction::readable(&webhook.content).ok()?;
+    if !redaction::is_conclusive(&json) {
+        return None;
+    }
+    webhooks(webhook.provider).read_json(&json, webhook.received_at).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const OTHER: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+
+    fn replayed(provider: Provider, body: &str) -> Option<Notification> {
+        let reason = webhooks(provider).read(body.as_bytes(), NOW).unwrap_err();
+        read(&redacted_webhook(provider, body.as_bytes(), None, reason, NOW))
+    }
+
+    /// The redaction removes what made these webhooks unreadable.
+    #[test]
+    fn replay_believes_no_more_than_the_original_said() {
+        let general = |beside: &str| {
+            format!(
+                r#"{{"success":true,"status":"SUCCESS",{beside},"data":{{"amount":25.5,"currency":"USD","order_id":"o"}}}}"#
+            )
+        };
+        let deep = format!("{}\"{OTHER}\"{}", "[".repeat(70), "]".repeat(70));
+        for metadata in [
+            format!(r#"{{\"paymentFunctionsId\":\"{OTHER}\",\"paymentFunctionsId\":\"{OTHER}\"}}"#),
+            format!(r#"\"{{\\\"paymentFunctionsId\\\":\\\"{OTHER}\\\"}}\""#),
+            format!("paymentFunctionsId={OTHER}"),
+        ] {
+            let body = general(&format!(r#""metadata":"{metadata}""#));
+            assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+        }
+        let body = general(&format!(r#""metadata":{{"paymentFunctionsId":{deep}}}"#));
+        assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+        for word in [
+            "Test ".to_owned(),
+            "a test.test".to_owned(),
+            format!("test.{}", "x".repeat(70)),
+        ] {
+            let body = general(&format!(r#""type":"{word}""#));
+            assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+            let body = format!(r#"{{"id":"p","type":"{word}","status":"completed","amount":25.5}}"#);
+            assert_eq!(replayed(Provider::ApoloPay, &body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn status_that_was_redacted_is_not_recorded_as_another() {
+        let body = r#"{"success":true,"status":"SUCCESS now","data":{"amount":25.5}}"#;
+        assert_eq!(replayed(Provider::FinvyPay, body), None);
+        let kept = redacted_webhook(
+            Provider::FinvyPay,
+            br#"{"status":"SUCCESS now","paymentId":"p"}"#,
+            None,
+            UnreadableWebhook::NoPayment,
+            NOW,
+        );
+        assert_eq!(read(&kept), None);
+    }
+
+    #[test]
+    fn webhook_that_a_later_version_can_read_is_read() {
+        let body = r#"{"event":"payment.completed","status":"COMPLETED","paymentId":"p","orderId":"o","amount":25.5,
+            "currency":"USD","firstName":"Jane","error":null,"metadata":{"type":"a gift","paymentFunctionsId":"67e55044-10b1-426f-9247-bb680e5fe0c8"}}"#;
+        let original = webhooks(Provider::FinvyPay).read(body.as_bytes(), NOW).unwrap();
+        let kept = redacted_webhook(
+            Provider::FinvyPay,
+            body.as_bytes(),
+            None,
+            UnreadableWebhook::NoPayment,
+            NOW,
+        );
+        assert_eq!(read(&kept), Some(original));
+    }
 }

@@ -1,9 +1,9 @@
 //! Whatever is rightly signed is kept: what cannot be read is put into quarantine.
 
 use payment_functions::domain::provider::Provider as PaymentProvider;
-use payment_functions::domain::redaction::redact;
 use payment_functions::domain::time::Timestamp;
-use payment_functions::store::QuarantinedWebhook;
+use payment_functions::flows::quarantine::redacted_webhook;
+use payment_functions::providers::UnreadableWebhook;
 use payment_functions_tests::world::Attached;
 
 use super::*;
@@ -192,18 +192,9 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
     let unreadable = json!({ "result": unique("unreadable") });
     let mut digests = Vec::new();
     for body in [&readable, &unreadable] {
-        let redacted = redact(body.to_string().as_bytes(), None);
-        let webhook = QuarantinedWebhook {
-            provider: PaymentProvider::FinvyPay,
-            digest: redacted.digest(),
-            content: redacted.text,
-            is_json: redacted.is_json,
-            truncated: redacted.truncated,
-            reason: "it could not be read".to_owned(),
-            is_test: false,
-            received_at,
-            replay: None,
-        };
+        let body = body.to_string();
+        let reason = UnreadableWebhook::NoPayment;
+        let webhook = redacted_webhook(PaymentProvider::FinvyPay, body.as_bytes(), None, reason, received_at);
         aws::store_at(world().await.aws_url())
             .quarantine(&webhook, received_at)
             .await
