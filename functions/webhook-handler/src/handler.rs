@@ -84,7 +84,7 @@ impl WebhookHandler {
         let now = clock::now();
         let body: &[u8] = request.body();
         let Some(provider) = provider_at(request.raw_http_path()) else {
-            self.report_if_misrouted(request, now).await;
+            self.report_if_misrouted(request, &Provider::ALL, now).await;
             return Err(Problem::no_such_path());
         };
         if request.method() != Method::POST {
@@ -95,7 +95,13 @@ impl WebhookHandler {
             metrics::oversized_webhook_refused();
             return Err(Problem::payload_too_large(MAX_BODY));
         }
-        self.verify(provider, request.headers(), body, now).await?;
+        if let Err(problem) = self.verify(provider, request.headers(), body, now).await {
+            if problem.code() == Code::SignatureInvalid {
+                let others: Vec<Provider> = Provider::ALL.into_iter().filter(|other| *other != provider).collect();
+                self.report_if_misrouted(request, &others, now).await;
+            }
+            return Err(problem);
+        }
         let stored = timeout(RECORD_TIME_LIMIT, self.store(provider, request, now)).await;
         match stored {
             Ok(Ok(())) => {}
@@ -125,13 +131,13 @@ impl WebhookHandler {
         Ok(())
     }
 
-    /// Logs and counts a webhook that was sent to a path where there is nothing: a POST with a valid signature of a
-    /// provider.
-    async fn report_if_misrouted(&self, request: &Request, now: Timestamp) {
+    /// Logs and counts a webhook that was sent to a path where there is nothing, or to another provider's: a POST with
+    /// a valid signature of one of `senders`.
+    async fn report_if_misrouted(&self, request: &Request, senders: &[Provider], now: Timestamp) {
         if request.method() != Method::POST || request.body().len() > MAX_BODY {
             return;
         }
-        for provider in Provider::ALL {
+        for &provider in senders {
             if self
                 .verify(provider, request.headers(), request.body(), now)
                 .await
