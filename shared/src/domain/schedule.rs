@@ -11,7 +11,7 @@
 //! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
 //! | unresolved FinvyPay payment with a contradictory fact | at once, then as above |
 //! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
-//! | unmatched notification | after one minute, five minutes later, then each time its age doubles, at least daily, until it is deleted |
+//! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use crate::domain::time::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Time from the creation of a payment, or the arrival of an unmatched notification, to its first check.
+/// Time from the creation of a payment that can be polled to its first check.
 const FIRST_CHECK_AFTER: Duration = MINUTE;
-/// Minimum backoff after a check that polled.
+/// Minimum backoff.
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// Maximum time between two checks.
 pub const MAX_BACKOFF: Duration = DAY;
@@ -157,11 +157,6 @@ pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestam
 /// items that this run did not reach.
 pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
-}
-
-/// Time of the first check of a notification that is stored as unmatched at `now`.
-pub fn first_unmatched_check_at(now: Timestamp) -> Timestamp {
-    now.plus(FIRST_CHECK_AFTER)
 }
 
 /// Time of the next check of an unmatched notification that was checked at `now`.

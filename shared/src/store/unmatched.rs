@@ -17,7 +17,6 @@ use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::json::feed_text;
 use crate::domain::provider::Provider;
-use crate::domain::schedule;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 use crate::providers::Notification;
@@ -101,8 +100,8 @@ impl Store {
                 TransactWriteItem::builder().put(put.build()?).build(),
             );
             let update = self.update(schema::unmatched_group_key(provider, &lookup_key));
-            let check_at = schedule::first_unmatched_check_at(now);
-            let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, check_at);
+            // Due at once, so that no number of notifications can postpone the check.
+            let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, now);
             let update = update
                 .update_expression(format!(
                     "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD #count :one"
