@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use self::kind::Kind;
+pub(crate) use self::kind::{is_test_word, is_time, is_word};
 use crate::domain::json::{Json, Malformed, Object};
 
 /// Maximum length of the redacted content in bytes.
@@ -77,9 +78,8 @@ pub fn readable(text: &str) -> Result<Json, Malformed> {
     Ok(without_types(Json::parse_liberal(text.as_bytes())?, Place::ROOT))
 }
 
-/// The members that decide how the readers understand a webhook: its status, whether it is a test message, and the
-/// payment that it names.
-const DECISIVE: [&str; 4] = ["event", "metadata", "status", "type"];
+/// The members that decide how the readers understand a webhook: its status, and the payment that it names.
+const DECISIVE: [&str; 3] = ["event", "metadata", "status"];
 
 /// Whether the redacted content still has everything that decides how a webhook is read. If not, a reader could believe
 /// what it would not believe of the original.
@@ -217,7 +217,8 @@ fn redact_object(object: &Object, place: Place) -> Node {
 }
 
 /// Keeps a scalar if its place allows it, or else its type. Empty texts are kept everywhere, because they say that
-/// there is no value. So are the types' names, so that redacting twice changes nothing.
+/// there is no value. So are the types' names, so that redacting twice changes nothing. Text that marks a test message
+/// becomes `"test"`, so that the webhook is never read as another.
 fn redact_scalar(value: &Json, place: Place) -> Node {
     let is_plain = value.as_str().is_some_and(|text| text.is_empty() || is_type(text));
     if is_plain || place.kind.is_some_and(|kind| kind.allows(value)) {
@@ -226,6 +227,7 @@ fn redact_scalar(value: &Json, place: Place) -> Node {
     match value {
         Json::Bool(_) => Node::string("boolean"),
         Json::Number(_) => Node::string("number"),
+        Json::String(text) if place.kind == Some(Kind::Word) && is_test_word(text) => Node::string("test"),
         Json::String(_) => Node::string("string"),
         Json::Null | Json::Array(_) | Json::Object(_) => Node::null(),
     }

@@ -1,20 +1,18 @@
 //! Reading the members of a provider's message, as liberally as the money allows.
 //!
 //! A member that is `null`, `false` or empty says nothing, as if it were absent. Only for money `null` alone does.
-//! Everything that is returned is bounded in length and free of control characters, so that it can be stored and logged.
+//! Everything that is returned is bounded in length and free of control characters, so that it can be stored.
 
 use std::borrow::Cow;
 
 use crate::domain::decimal::Decimal;
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::json::{Json, Object};
+use crate::domain::redaction::{is_test_word, is_time, is_word};
 use crate::providers::notification::{PAYMENT_ID_MEMBER, payment_id_in, read_amount};
 
 /// Maximum number of characters of a currency.
 const MAX_CURRENCY_LENGTH: usize = 16;
-
-/// Maximum number of characters of a time.
-const MAX_TIME_LENGTH: usize = 64;
 
 /// Maximum number of characters of an error code in [`Members::contradictions`].
 const MAX_SHOWN_CODE_LENGTH: usize = 40;
@@ -119,8 +117,8 @@ impl<'a> Members<'a> {
     pub(super) fn currency(&self) -> Option<String> {
         let currencies = self.all(&["currency"]).filter(|currency| **currency != Json::Null);
         agreed(currencies.map(|currency| {
-            let code = currency.as_str().filter(|code| fits(code, MAX_CURRENCY_LENGTH))?;
-            Some(code.to_ascii_uppercase())
+            let is_code = |code: &&str| code.len() <= MAX_CURRENCY_LENGTH && is_word(code);
+            Some(currency.as_str().filter(is_code)?.to_ascii_uppercase())
         }))
     }
 
@@ -130,8 +128,8 @@ impl<'a> Members<'a> {
             Json::String(text) | Json::Number(text) => Some(text),
             Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
         });
-        let mut fitting = texts.filter(|text| fits(text, MAX_TIME_LENGTH));
-        fitting.next().cloned()
+        let mut times = texts.filter(|text| is_time(text));
+        times.next().cloned()
     }
 
     /// The words by which the message names a status: texts and numbers in `status` and `event`, and a `type` that
@@ -141,7 +139,7 @@ impl<'a> Members<'a> {
         let mut words: Vec<&str> = words(self.given(&["status", "event"])).collect();
         let is_structured = |value: &Json| matches!(value, Json::Array(_) | Json::Object(_));
         if !words.is_empty() && self.given(&["status", "event"]).any(is_structured) {
-            words.push("[unreadable]");
+            words.push("unreadable");
         }
         words.extend(self.test_types());
         words
@@ -244,16 +242,6 @@ fn words<'a>(values: impl Iterator<Item = &'a Json>) -> impl Iterator<Item = &'a
         Json::Number(text) => Some(text.as_str()),
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     })
-}
-
-fn is_test_word(word: &str) -> bool {
-    word.split('.')
-        .map(str::trim)
-        .any(|part| part.eq_ignore_ascii_case("test") || part.eq_ignore_ascii_case("ping"))
-}
-
-fn fits(text: &str, max_length: usize) -> bool {
-    text.chars().nth(max_length).is_none() && !text.chars().any(char::is_control)
 }
 
 /// The value of a flag, or its kind.

@@ -1,12 +1,16 @@
 //! Notifications: what a provider reports about a payment, by a webhook or in response to a status query.
 
+use std::borrow::Cow;
+
 use lambda_http::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Fact, Outcome};
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object};
+use crate::domain::redaction::is_word;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook_signature::Signature;
 
@@ -100,7 +104,8 @@ const MAX_AMOUNT_LENGTH: usize = 64;
 /// The outcome of all status names in a notification, and the names joined by spaces.
 ///
 /// `outcome` maps one name to its outcome. An unrecognised name makes the whole unrecognised; names that contradict one
-/// another make it contradictory. At most 100 characters of the names are kept, and control characters become spaces.
+/// another make it contradictory. At most 100 characters of the names are kept. Of a text that is not a word only a
+/// digest is kept, because it may be about the buyer.
 fn combined_outcome(names: &[&str], outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
     let outcomes: Option<Vec<Outcome>> = names.iter().map(|name| outcome(name)).collect();
     let combined = match outcomes.as_deref() {
@@ -108,9 +113,17 @@ fn combined_outcome(names: &[&str], outcome: fn(&str) -> Option<Outcome>) -> (Ou
         Some([first, others @ ..]) if others.iter().all(|other| other == first) => *first,
         Some(_) => Outcome::Contradictory,
     };
-    let joined = names.join(" ");
-    let plain = joined.chars().map(|char| if char.is_control() { ' ' } else { char });
-    (combined, plain.take(MAX_RAW_STATUS_LENGTH).collect())
+    let shown: Vec<Cow<'_, str>> = names.iter().map(|name| word_or_digest(name)).collect();
+    (combined, shown.join(" ").chars().take(MAX_RAW_STATUS_LENGTH).collect())
+}
+
+/// A word itself. Of any other text `text:` and the first 16 hex digits of its SHA-256, so that different texts differ.
+fn word_or_digest(name: &str) -> Cow<'_, str> {
+    if is_word(name) {
+        return Cow::Borrowed(name);
+    }
+    let digest = hex::encode(Sha256::digest(name));
+    Cow::Owned(format!("text:{}", digest.get(..16).unwrap_or_default()))
 }
 
 /// As [`combined_outcome`], but a completion or an authorization beside `contradictions` is contradictory. They are then

@@ -40,8 +40,8 @@ impl Json {
         Ok((json, parser.lone_surrogates))
     }
 
-    /// Reads what a provider sent. Skips one byte order mark before the text, and replaces a lone surrogate with
-    /// U+FFFD.
+    /// Reads what a provider sent. Skips one byte order mark before the text, and replaces lone surrogates, and bytes
+    /// that are not UTF-8, with U+FFFD.
     ///
     /// # Errors
     /// [`Malformed`], which does not quote the text.
@@ -53,7 +53,7 @@ impl Json {
     /// members, and an array or object that is nested too deeply becomes `null`.
     ///
     /// # Errors
-    /// [`Malformed`] if the text is not JSON or not UTF-8.
+    /// [`Malformed`] if the text is not JSON.
     pub fn parse_any(bytes: &[u8]) -> Result<Self, Malformed> {
         Parser::new(Mode::Any).parse(bytes)
     }
@@ -66,7 +66,7 @@ enum Mode {
     Strict,
     /// Lone surrogates, whose pointers are recorded.
     Request,
-    /// Lone surrogates and a byte order mark.
+    /// Lone surrogates, bytes that are not UTF-8, and a byte order mark.
     Liberal,
     /// Also duplicate members and any depth.
     Any,
@@ -91,12 +91,11 @@ impl Parser {
     }
 
     fn parse(&mut self, bytes: &[u8]) -> Result<Json, Malformed> {
-        let bytes = match self.mode {
-            Mode::Strict | Mode::Request => bytes,
-            Mode::Liberal | Mode::Any => bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes),
+        let text = match self.mode {
+            Mode::Strict | Mode::Request => Cow::Borrowed(std::str::from_utf8(bytes).map_err(|_| Malformed)?),
+            Mode::Liberal | Mode::Any => String::from_utf8_lossy(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)),
         };
-        let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Malformed)?;
+        let raw: &RawValue = serde_json::from_str(&text).map_err(|_| Malformed)?;
         self.value(raw.get(), MAX_DEPTH)
     }
 

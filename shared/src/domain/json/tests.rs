@@ -103,12 +103,17 @@ fn each_mode_forgives_what_it_documents() {
         let start = text.chars().take(40).collect::<String>();
         assert_eq!(modes_that_read(text.as_bytes()), expected, "{start}");
     }
-    assert_eq!(modes_that_read(b"\"\xff\""), [false; 4], "not UTF-8");
-    assert_eq!(
-        modes_that_read(b"\"\xed\xa0\x80\""),
-        [false; 4],
-        "an encoded surrogate is not UTF-8"
-    );
+    let not_utf_8 = [
+        (b"\"\xff\"".as_slice(), [false, false, true, true]),
+        (b"\"\xed\xa0\x80\"", [false, false, true, true]), // an encoded surrogate
+        (b"{\"\xff\":1,\"\xfe\":1}", [false, false, false, true]),
+        (b"{}\xff", [false; 4]),
+    ];
+    for (bytes, expected) in not_utf_8 {
+        assert_eq!(modes_that_read(bytes), expected, "{bytes:?}");
+    }
+    let latin_1 = Json::parse_liberal(b"{\"name\":\"J\xf6rg\"}").unwrap();
+    assert_eq!(latin_1.as_object().unwrap().str("name"), Some("J\u{fffd}rg"));
 }
 
 #[test]

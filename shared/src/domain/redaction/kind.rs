@@ -107,16 +107,15 @@ static KINDS: LazyLock<HashMap<&str, Kind>> = LazyLock::new(|| {
     ALLOWED.into_iter().flat_map(of).collect()
 });
 
-/// Objects about a person or a device keep no value, and neither do the objects in them: those whose normalised name
-/// contains one of these texts...
+/// Objects about a person or a device, and objects with secrets, keep no value, and neither do the objects in them:
+/// those whose normalised name contains one of these texts...
 const PERSONAL_PARTS: &str = "\
-    address beneficiar billing birth browser buyer cardholder consumer contact customer device document identity \
-    kyc location passenger passport payer person phone profile recipient shipping shopper traveler traveller \
-    user wallet";
+    account address apikey bank beneficiar billing birth browser buyer card consumer contact credential customer device \
+    document identity kyc location passenger passport password payer person phone profile recipient secret session \
+    shipping shopper token traveler traveller user wallet";
 
 /// ...or is one of these names.
-const PERSONAL_NAMES: &str =
-    "account bank card client clients email from geo guest holder ip member name owner receiver sender to";
+const PERSONAL_NAMES: &str = "client clients email from geo guest holder ip member name owner receiver sender to";
 
 /// Members beside which `state` is part of an address.
 const ADDRESS_PARTS: &str = "address city postalcode postcode street town zip zipcode";
@@ -223,16 +222,25 @@ fn is_amount(text: &str) -> bool {
         && exponent.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A word has a letter, unless it is as short as a code: telephone numbers and birth dates are not words.
-fn is_word(text: &str) -> bool {
+/// A word has at most 64 letters, digits, `_`, `.`, `:` and `-`. It has a letter, unless it is as short as a code:
+/// telephone numbers, birth dates and IP addresses are not words.
+pub(crate) fn is_word(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
     text.len() <= 64
         && text.bytes().all(is_allowed)
         && (text.len() <= 6 || text.contains(|c: char| c.is_ascii_alphabetic()))
+        && text.parse::<IpAddr>().is_err()
+}
+
+/// Whether a word marks a test message: a part of it, between dots, is `test` or `ping`.
+pub(crate) fn is_test_word(word: &str) -> bool {
+    word.split('.')
+        .map(str::trim)
+        .any(|part| part.eq_ignore_ascii_case("test") || part.eq_ignore_ascii_case("ping"))
 }
 
 /// A time is a date, a date and a time of day with or without an offset, or seconds or smaller units since an epoch.
-fn is_time(text: &str) -> bool {
+pub(crate) fn is_time(text: &str) -> bool {
     let is_epoch = (9..=24).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
     let Some((date, time)) = text.split_at_checked(10) else {
         return is_epoch;

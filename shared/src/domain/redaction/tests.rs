@@ -120,6 +120,8 @@ fn value_without_the_grammar_of_its_name_becomes_its_type() {
         ("status", r#""555-123-4567""#),
         ("status", r#""1980-01-31""#),
         ("status", r#""192.0.2.71""#),
+        ("status", r#""2001:db8::7""#),
+        ("currency", r#""2001:db8::7""#),
         ("status", r#""payé""#),
         ("status", "15551234567"),
         ("status", "1.5"),
@@ -138,6 +140,19 @@ fn value_without_the_grammar_of_its_name_becomes_its_type() {
         };
         assert_eq!(content(&object(name, value)), object(name, kind), "{value}");
     }
+}
+
+#[test]
+fn text_that_marks_a_test_message_still_does() {
+    for text in ["Test .x", "a b.ping", &format!("test.{}", "x".repeat(70))] {
+        assert_eq!(content(&object("type", &quoted(text))), object("type", "\"test\""));
+        assert_eq!(content(&object("note", &quoted(text))), object("note", "\"string\""));
+    }
+    assert_eq!(
+        content(&object("event", "\"webhook.TEST\"")),
+        object("event", "\"webhook.TEST\"")
+    );
+    assert_eq!(content(&object("event", "\"a test\"")), object("event", "\"string\""));
 }
 
 #[test]
@@ -198,6 +213,13 @@ fn object_about_a_person_keeps_no_value() {
         "billingAddress",
         "Buyers",
         "CARD",
+        "bankAccount",
+        "cardDetails",
+        "accounts",
+        "sessionData",
+        "token",
+        "api_key",
+        "clientSecret",
         "user",
         "endUser",
         "name",
@@ -267,6 +289,8 @@ fn body_that_is_not_json_is_described() {
     let empty = r#"{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","length":0}"#;
     assert_eq!(redact(b"", None).text, empty);
     assert!(!redact(b"\xff{}", None).is_json);
+    let latin_1 = redact(b"{\"id\":\"a\",\"name\":\"J\xf6rg\",\"orderId\":\"\xf6\"}", None);
+    assert_eq!(latin_1.text, r#"{"id":"a","name":"string","orderId":"string"}"#);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! ApoloPay's webhooks: format A (seen in production), format B (documented), and mixtures of both.
 
 use crate::domain::fact::{Fact, Outcome};
-use crate::domain::json::Object;
+use crate::domain::json::{Json, Object};
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 use crate::providers::members::Members;
@@ -19,9 +19,12 @@ fn outcome(name: &str) -> Option<Outcome> {
     matches!(name.as_str(), "completed" | "payment.completed").then_some(Outcome::Completed)
 }
 
-/// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory.
+/// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory, also if they
+/// are in `data` or `result`.
 fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
     let members = Members::of([body]);
+    let inner = ["data", "result"].map(|name| body.get(name).and_then(Json::as_object));
+    let contradictions = Members::of([Some(body)].into_iter().chain(inner).flatten()).contradictions();
     let payment_id = members.payment_id();
     if members.is_test() && payment_id.value.is_none() {
         return Err(UnreadableWebhook::TestMessage);
@@ -35,7 +38,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
         .value
         .clone()
         .filter(|id| process_id.value.as_ref().is_some_and(|process_id| process_id != id));
-    let (outcome, raw_status) = believed_outcome(&members.status_words(), &members.contradictions(), outcome);
+    let (outcome, raw_status) = believed_outcome(&members.status_words(), &contradictions, outcome);
     Ok(Notification {
         payment_id: payment_id.value,
         fact: Fact {

@@ -144,21 +144,19 @@ fn order_id_is_read_from_metadata_of_any_form() {
 }
 
 #[test]
-fn text_that_is_too_long_or_not_plain_is_dropped() {
-    let long = "x".repeat(65);
+fn text_that_is_neither_a_currency_nor_a_time_is_dropped() {
     for (value, currency, time) in [
-        (r#""usd""#, Some("USD"), Some("usd")),
-        (
-            r#""ABCDEFGHIJKLMNOP""#,
-            Some("ABCDEFGHIJKLMNOP"),
-            Some("ABCDEFGHIJKLMNOP"),
-        ),
-        (r#""ABCDEFGHIJKLMNOPQ""#, None, Some("ABCDEFGHIJKLMNOPQ")),
+        (r#""usd""#, Some("USD"), None),
+        (r#""ABCDEFGHIJKLMNOP""#, Some("ABCDEFGHIJKLMNOP"), None),
+        (r#""ABCDEFGHIJKLMNOPQ""#, None, None),
         (r#""US\u0007D""#, None, None),
-        (r#""US\nD""#, None, None),
-        ("840", None, Some("840")),
+        (r#""US D""#, None, None),
+        (r#""jane@example.com""#, None, None),
+        (r#""2026-01-01 00:00:00""#, None, Some("2026-01-01 00:00:00")),
+        (r#""at noon""#, None, None),
+        ("1773921600", None, Some("1773921600")),
+        ("840", None, None),
         ("null", None, None),
-        (&format!(r#""{long}""#), None, None),
     ] {
         let body = object(&format!(r#"{{"currency":{value},"at":{value}}}"#));
         let members = Members::of([&body]);
@@ -202,7 +200,7 @@ fn status_words_are_texts_and_numbers() {
         (r#"{"status":{"code":"SUCCESS"}}"#, &[]),
         (
             r#"{"status":["FAILED"],"event":"payment.completed"}"#,
-            &["payment.completed", "[unreadable]"],
+            &["payment.completed", "unreadable"],
         ),
         (r#"{"type":"payment.completed"}"#, &[]),
         (r#"{"status":"SUCCESS","type":"charge"}"#, &["SUCCESS"]),

@@ -44,11 +44,29 @@ fn contradiction_is_shown_however_long_the_names_are() {
     assert!(raw_status.ends_with(" success:false"), "{raw_status}");
 }
 
+#[test]
+fn text_in_place_of_a_status_word_is_kept_as_its_digest() {
+    let shown = |text| believed_outcome(&["paid", text], "", outcome).1;
+    assert_eq!(shown("by Jane Doe"), "paid text:0ceff3db30f02c36");
+    assert_ne!(shown("by Jane Doe"), shown("by John Doe"));
+    for text in [
+        "jane@example.com",
+        "+15551234567",
+        "15551234567",
+        "192.0.2.7",
+        "2001:db8::7",
+        "payé",
+    ] {
+        assert!(shown(text).starts_with("paid text:"), "{text}");
+    }
+    assert_eq!(shown("payment.refunded"), "paid payment.refunded");
+}
+
 proptest! {
     #[test]
     fn raw_status_is_bounded_and_plain(names in prop::collection::vec(any::<String>(), 0..4), contradictions in "( [a-z:]{0,80}){0,3}") {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (_, raw_status) = believed_outcome(&names, &contradictions, outcome);
-        prop_assert!(raw_status.chars().count() <= 100 && !raw_status.chars().any(char::is_control));
+        prop_assert!(raw_status.chars().count() <= 100 && raw_status.split(' ').all(|word| word.is_empty() || is_word(word)));
     }
 }

@@ -85,6 +85,9 @@ fn completion_beside_an_error_is_contradictory() {
         (r#""success":"true""#, "completed success:string"),
         (r#""error":"EXPIRED""#, "completed error:EXPIRED"),
         (r#""error":{"message":"m"}"#, "completed error"),
+        (r#""data":{"success":true},"result":"expired""#, "completed"),
+        (r#""data":{"success":false}"#, "completed success:false"),
+        (r#""result":{"error":"EXPIRED"}"#, "completed error:EXPIRED"),
     ] {
         let fact = read(&format!(r#"{{"id":"p","status":"completed","amount":1,{beside}}}"#))
             .unwrap()
@@ -114,6 +117,18 @@ fn byte_order_mark_and_lone_surrogates_do_not_matter() {
     assert_eq!(read(&format!("\u{feff}{}", vectors::A)).unwrap(), plain);
     assert_eq!(read(&vectors::A.replace("apolopay", r"\udfff")).unwrap(), plain);
     assert_eq!(plain.fact.received_at, NOW);
+}
+
+#[test]
+fn byte_that_is_not_utf_8_matters_only_in_an_id() {
+    let latin_1 = |in_place_of: &str| {
+        let body = vectors::A.replace(in_place_of, "\u{b5}").into_bytes();
+        let body: Vec<u8> = body.into_iter().filter(|byte| *byte != 0xc2).collect();
+        assert!(std::str::from_utf8(&body).is_err());
+        WEBHOOKS.read(&body, NOW)
+    };
+    assert_eq!(latin_1("apolopay"), read(vectors::A));
+    assert_eq!(latin_1("ef1234567890"), Err(UnreadableWebhook::NoPayment));
 }
 
 #[test]
