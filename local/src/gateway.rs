@@ -1,9 +1,9 @@
 //! Stands in for API Gateway and the webhooks' function URL, on one port of 127.0.0.1.
 //!
 //! A request for a route of API Gateway goes to the route's function. Every path under `/webhooks` goes to
-//! webhook-handler, with any method and extra slashes, like at the function URL. Every other path or method gets 404 at
-//! once, and every preflight 204. CORS is that of template.yaml, and pages of this machine are allowed too.
-//! `POST /2015-03-31/functions/{name}/invocations` invokes a function with an event, for `cargo lambda invoke`.
+//! webhook-handler, with any method and extra slashes, like at the function URL. Any other request gets 404 at once, or
+//! 204 if its method is OPTIONS (a preflight). CORS is that of template.yaml, and pages of this machine are allowed
+//! too. `POST /2015-03-31/functions/{name}/invocations` invokes a function with an event, for `cargo lambda invoke`.
 //!
 //! An invocation continues after its caller disconnects, as on AWS.
 
@@ -82,6 +82,7 @@ impl Gateway {
             .method_not_allowed_fallback(request)
             .with_state(shared);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        // A runtime that outlives the test that starts the gateway.
         let runtime = background::handle()?;
         let bound = runtime.spawn(TcpListener::bind(address)).await;
         let bound = bound.map_err(std::io::Error::other).flatten();

@@ -6,7 +6,8 @@
 //! | `{"Records":[…]}` of an SQS queue | the dead-letter queue, while an operator redrives it | publish the events again |
 //! | `{"action":"republish","paymentId"}` | an operator | publish the payment's current state again |
 //!
-//! The response to a batch is `{"batchItemFailures":[…]}`: Lambda retries these, and all other items are done.
+//! The response to a batch is `{"batchItemFailures":[…]}`. Of the queue it names every message that is not done, and
+//! Lambda retries these. Of the stream it names only the first record that is not done, and Lambda retries from there.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,7 +30,8 @@ use crate::republish::{self, Published, RepublishError, SqsMessage};
 use crate::retry_policy::Failure;
 use crate::stream::{self, Position};
 
-/// A batch starts no further call after this. The running call and its dead-letter messages may take some seconds more.
+/// A stream batch starts no further call after this. The running call and its dead-letter messages may take some
+/// seconds more.
 const BATCH_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The function's clients and settings.
@@ -42,6 +44,7 @@ struct PublishEvents {
 
 #[derive(Debug)]
 enum Request {
+    /// Each record, with its sequence number and time.
     Stream(Vec<(Position, Value)>),
     DeadLetters(Vec<SqsMessage>),
     Operator(Command),
@@ -63,7 +66,7 @@ enum Response {
     Published(Published),
 }
 
-/// The records that Lambda must retry (partial batch response).
+/// What Lambda must retry (partial batch response).
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BatchResponse {

@@ -16,7 +16,7 @@ use crate::event_bus::EventBus;
 use crate::payment_event::{self, EventEntry};
 use crate::retry_policy::{Failure, PublishResult, events_for_next_call, plan_after_call};
 
-/// A record's position in the stream, and its time.
+/// A record's position in the stream: its sequence number, and its time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Position {

@@ -98,7 +98,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                 }
             }
             // If nothing was done, reading again would return the same items: another run has reserved them, they are
-            // left for the next run, or the index is stale.
+            // left for the next run, or the index is stale. If every item failed, the table is at fault, or the items
+            // are; the next run checks the others.
             if is_last_batch || done == 0 {
                 return Ok(());
             }
@@ -130,7 +131,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         Ok(is_done)
     }
 
-    /// The current time, which is later than the start of a long run.
+    /// The current time. `now` stays the time when the run began.
     fn time(&self) -> Timestamp {
         self.now.plus(self.start.elapsed())
     }

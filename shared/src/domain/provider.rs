@@ -59,7 +59,8 @@ pub struct Capabilities {
     pub supports_status_query: bool,
     /// Whether a payment's transaction has an id of its own.
     pub has_transactions: bool,
-    /// Whether some of its webhooks identify the payment only by its order.
+    /// Whether some of its webhooks identify the payment only by its order: they carry neither the provider's id of the
+    /// payment nor ours.
     pub webhooks_may_omit_payment_id: bool,
 }
 

@@ -1,8 +1,9 @@
 //! What may be kept of a signed webhook that cannot be read yet.
 //!
-//! Guarantees: everything that a later version needs to read the webhook is kept, and nothing personal. A value is kept
-//! only if its member's name is on a list and the value has the grammar of that name's kind: ids, amounts, currencies,
-//! status words, flags and times. Of any other value only its type is kept.
+//! Guarantee: nothing personal is kept. A value is kept only if its member's name is on a list and the value has the
+//! grammar of that name's kind: ids, amounts, currencies, status words, flags and times. Of any other value only its
+//! type is kept. A later version can usually read the webhook from this. If something is missing that decides how the
+//! webhook is read, [`RedactedBody::truncated`] or [`is_conclusive`] says so.
 
 mod kind;
 
@@ -34,7 +35,7 @@ pub struct RedactedBody {
     /// it is an object with `sha256` and `length` (bytes) of the body, its media type as `contentType`, and the
     /// `fields` of a form.
     pub text: String,
-    /// Whether values were left out because there were too many.
+    /// Whether values were left out so that `text` fits into [`MAX_LENGTH`].
     pub truncated: bool,
 }
 
@@ -55,6 +56,7 @@ impl RedactedBody {
 /// Content that is too long keeps only the first elements of each array, at least one. If that is not enough, it also
 /// keeps only the first members of each object, fewer the deeper the object is.
 pub fn redact(body: &[u8], content_type: Option<&str>) -> RedactedBody {
+    // Keeps duplicate members, and replaces what is nested too deeply with `null`.
     let json = Json::parse_any(body);
     let root = json
         .as_ref()
@@ -69,8 +71,8 @@ pub fn redact(body: &[u8], content_type: Option<&str>) -> RedactedBody {
 
 /// Reads the redacted text of a JSON webhook, as liberally as [`Json::parse_liberal`].
 ///
-/// A redacted id, amount, currency or time becomes `true`: a value is there, but cannot be read. Other redacted values
-/// keep their type as a text: the webhook may have an error or a refund, whatever the value was.
+/// A redacted id, amount, currency or time becomes `true`: a value is there, but cannot be read. Any other redacted
+/// value stays the text of its type, so that the readers see that there is one, such as an `error`.
 ///
 /// # Errors
 /// [`Malformed`] if the webhook has duplicate members.
@@ -102,7 +104,7 @@ fn hides_decisive_value(json: &Json, is_decisive: bool) -> bool {
     }
 }
 
-/// Replaces the types of exact values with `true`.
+/// Replaces each redacted id, amount, currency and time with `true`.
 fn without_types(json: Json, place: Place) -> Json {
     match json {
         Json::Array(items) => Json::Array(items.into_iter().map(|item| without_types(item, place)).collect()),
@@ -146,7 +148,7 @@ impl Node {
 struct Place {
     /// The kind of the member that contains the value, perhaps in an array. `None` if its value must not be kept.
     kind: Option<Kind>,
-    /// Whether the value can be a message as JSON text.
+    /// Whether a text here may be JSON, whose members are then redacted one by one.
     can_be_message: bool,
     /// Whether the value belongs to an object about a person.
     is_personal: bool,
@@ -203,7 +205,7 @@ fn redact_value(value: &Json, place: Place) -> Node {
     }
 }
 
-/// Redacts the members of an object. `place` is one level below the object's.
+/// Redacts the members of an object. `place` is the object's, with its own level of depth already used.
 fn redact_object(object: &Object, place: Place) -> Node {
     let is_address = object
         .iter()

@@ -3,14 +3,16 @@
 //! Guarantee: everything that the reconciler must still check has a time for its next check, and nothing else has one.
 //! The write that changes a payment's status may also change that time.
 //!
+//! A payment is unpaid if it is `creating`, `pending`, `expired`, `cancelled` or `failed`.
+//!
 //! | item | checks |
 //! |---|---|
 //! | unpaid, provider without status query (ApoloPay) | once, when it expires |
-//! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days; also when it expires |
+//! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days or until it expires, whichever is later; also when it expires |
 //! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
 //! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
-//! | unresolved FinvyPay payment with a contradictory fact | at once, then as above |
-//! | in `review` | at once, then daily until an operator resolves it; again if another mismatching completion arrives later |
+//! | unpaid or authorized FinvyPay payment, for which a contradictory message comes | at once, then as above |
+//! | in `review` | at once, then daily until an operator completes or closes it; again if another mismatching completion arrives later |
 //! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
@@ -26,7 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Time from the creation of a payment that can be polled to its first check.
 const FIRST_CHECK_AFTER: Duration = MINUTE;
-/// Minimum backoff.
+/// Minimum backoff, and the time from an authorization to the next check.
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// Maximum time between two checks.
 pub const MAX_BACKOFF: Duration = DAY;
@@ -90,7 +92,7 @@ pub enum ScheduleChange {
     At(Queue, Timestamp),
     /// The next check is at this time, unless one is already scheduled.
     AtUnlessScheduled(Queue, Timestamp),
-    /// There is no next check: the payment is resolved.
+    /// There is no next check: the payment is completed, or its review was closed.
     Remove,
 }
 
@@ -153,8 +155,8 @@ pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestam
     }
 }
 
-/// Time of the retry if the check at `now` could not finish polling the provider. The next run retries it, after the
-/// items that this run did not reach.
+/// Time of the retry if the check at `now` could not finish polling the provider. The next run retries it, but first
+/// checks the items that this run did not reach, because these have been due for longer.
 pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
 }

@@ -1,7 +1,7 @@
 //! Quarantine: keeping a signed webhook that cannot be read, and reading it again later.
 //!
-//! Guarantees: once [`quarantine`] returns without an error, everything of the webhook that is not personal is stored
-//! durably. A [`replay`] reads only what is stored, and never deletes it.
+//! Guarantees: once [`quarantine`] returns without an error, what [`redact`] keeps of the webhook is stored durably. A
+//! [`replay`] reads only what is stored, and never deletes it.
 
 use crate::domain::fact::Operator;
 use crate::domain::provider::Provider;
@@ -35,7 +35,7 @@ impl ReplayResult {
     }
 }
 
-/// Keeps a signed webhook that cannot be read for `reason`: everything of it that is not personal.
+/// Keeps what [`redact`] leaves of a signed webhook that cannot be read for `reason`.
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be written. The provider should then send the webhook again.

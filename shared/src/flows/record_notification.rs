@@ -6,7 +6,8 @@
 //! The first of these rules that applies decides which payment a notification belongs to:
 //! 1. If a payment owns one of its provider ids: that payment, whatever the metadata says.
 //! 2. If its metadata names a payment: that payment. If it does not exist, the notification is unmatched.
-//! 3. If the provider's webhooks may omit our payment id, and its order has only one payment: that payment.
+//! 3. If its provider's webhooks may identify the payment only by its order (FinvyPay's), and the order has only one
+//!    payment: that payment.
 //!
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
@@ -90,8 +91,8 @@ pub async fn record_if_matched(
             FastPathResult::NoPayment => {}
         }
     }
-    // A payment that owns all ids of the fact needs no lookup of their owners. It is only tried first: after a
-    // conflict, `Again(None)` looks the payment up.
+    // If the payment in the metadata owns all ids of the fact, the first attempt needs no lookup. After a conflict
+    // (`Again(None)`), `find_payment` looks the payment up.
     let known = known
         .filter(|payment| payment.provider == fact.provider)
         .filter(|payment| fact.references().all(|id| payment.references.contains(id)))
@@ -145,8 +146,8 @@ async fn find_payment(store: &Store, notification: &Notification) -> Result<Opti
 /// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it.
 /// `owned_by_other`: one of the fact's ids belongs to another payment.
 ///
-/// `None` if nothing was written, because the payment was changed meanwhile or a new id of it belongs to another
-/// payment. The caller must then read them again.
+/// `None` if nothing was written, because the payment was changed meanwhile, or an id that it would get belongs to
+/// another payment. The caller must then read the payment and the owners of the ids again.
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be written.
@@ -187,25 +188,27 @@ pub async fn record_with_payment(
 }
 
 /// Moves unmatched notifications to a payment that gets the ids they are stored under. Applies their facts to `after`,
-/// and adds them to `extras`, which is written with it. Moves at most [`MAX_MOVED`] notifications. A group for which
-/// there is no room is left to the reconciler.
+/// and adds them to `extras`, which is written with it. Moves whole groups only, and at most [`MAX_MOVED`]
+/// notifications of all groups together. The other groups are left to the reconciler.
 pub(super) fn move_unmatched(
     extras: &mut CommitExtras,
     after: &mut Payment,
     groups: &[UnmatchedGroup],
     now: Timestamp,
 ) {
-    // Nothing is stored as unmatched under an id that a payment owns.
-    let owned_by_other = false;
     let mut room = usize::from(MAX_MOVED);
-    extras.unmatched = groups.to_vec();
-    for group in &mut extras.unmatched {
-        group.is_complete &= group.notifications.len() <= room;
-        if group.is_complete {
+    (extras.moved_groups, extras.remaining_groups) = groups.iter().cloned().partition(|group| {
+        let is_moved = group.is_complete && group.notifications.len() <= room;
+        if is_moved {
             room = room.saturating_sub(group.notifications.len());
         }
-    }
-    for fact in extras.unmatched.iter().flat_map(UnmatchedGroup::moved_facts) {
+        is_moved
+    });
+    // No payment owned any of their ids when they were stored. If another one does now, the commit's condition on that
+    // id's reference fails.
+    let owned_by_other = false;
+    let notifications = extras.moved_groups.iter().flat_map(|group| &group.notifications);
+    for fact in notifications.map(|notification| &notification.fact) {
         *after = after.apply(fact, owned_by_other, now);
         let is_included = extras
             .new_fact

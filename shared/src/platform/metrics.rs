@@ -131,7 +131,8 @@ pub fn webhook_quarantined() {
     QUARANTINED_WEBHOOKS.count(&[]);
 }
 
-/// `MisroutedWebhooks`, a count: a correctly signed webhook was sent to a path where there is nothing.
+/// `MisroutedWebhooks`, a count: a correctly signed webhook was sent to a path where there is nothing, or to another
+/// provider's.
 pub fn misrouted_webhook_refused() {
     MISROUTED_WEBHOOKS.count(&[]);
 }

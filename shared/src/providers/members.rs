@@ -1,7 +1,11 @@
 //! Reading the members of a provider's message, as liberally as the money allows.
 //!
-//! A member that is `null`, `false` or empty says nothing, as if it were absent. Only for money `null` alone does.
-//! Everything that is returned is bounded in length and free of control characters, so that it can be stored.
+//! A member that is `null`, `false` or empty counts as absent, with two exceptions: an amount or a currency counts as
+//! absent only if it is `null`, and [`Members::contradictions`] counts every `success` but `true`, and a `status` of
+//! `false`.
+//!
+//! Ids, amounts, currencies, times and error codes are returned bounded in length and free of control characters, so
+//! that they can be stored. Status words are not: `believed_outcome` bounds them.
 
 use std::borrow::Cow;
 
@@ -89,7 +93,8 @@ impl<'a> Members<'a> {
         Named::from_values(self.given(names).filter(is_given).map(read_order_id))
     }
 
-    /// Our payment id in `metadata`. Unreadable metadata counts only if it mentions our id.
+    /// Our payment id in `metadata`. Unreadable metadata that contains the name `paymentFunctionsId` counts as an
+    /// unreadable id. Other unreadable metadata is ignored.
     pub(super) fn payment_id(&self) -> Named<PaymentId> {
         Named::from_values(self.given(&["metadata"]).filter_map(|value| {
             let Some(metadata) = read_metadata(value) else {
@@ -154,8 +159,9 @@ impl<'a> Members<'a> {
         words(self.given(&["type"])).filter(|word| is_test_word(word))
     }
 
-    /// What contradicts a completion: `success` that is anything but `true`, `status` that is `false`, or an error. Each
-    /// begins with a space; empty if there is nothing.
+    /// What contradicts a completion or an authorization: a `success` that is not `true`, a `status` that is `false`,
+    /// or an error. It is one text for the ledger, such as ` success:false error:E1`, with a space before each part.
+    /// Empty if there is nothing.
     pub(super) fn contradictions(&self) -> String {
         let success = self.all(&["success"]).find(|success| **success != Json::Bool(true));
         let mut found = success.map_or_else(String::new, |value| format!(" success:{}", kind(value)));
@@ -192,8 +198,8 @@ pub(super) fn says_something(value: &Json) -> bool {
 
 /// A provider's id: a text, without its outer blanks, or a number of plain digits, digit by digit.
 ///
-/// `None` if it is anything else, too long, or has control characters or U+FFFD: two different ids with lone surrogates
-/// look the same.
+/// `None` if it is anything else, too long, or has control characters or U+FFFD. The parser puts U+FFFD in place of
+/// lone surrogates and of bytes that are not UTF-8, so two different ids could look the same.
 pub(super) fn read_reference(value: &Json) -> Option<Reference> {
     Reference::parse(id_text(value)?)
 }

@@ -6,9 +6,9 @@ use aws_sdk_dynamodb::types::{
 
 use super::due_index;
 use super::error::StoreError;
-use super::schema::{self, number};
+use super::schema::{self, Item, number};
 use super::table::Store;
-use super::transaction::{Transaction, set_if_absent};
+use super::transaction::{Transaction, TransactionResult, set_if_absent};
 use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
@@ -25,9 +25,12 @@ pub struct CommitExtras {
     pub new_fact: Option<Fact>,
     /// Further facts for the ledger. They may already be in it.
     pub other_facts: Vec<Fact>,
-    /// The groups of unmatched notifications under ids that this change attaches, as they were read. A complete group
-    /// is deleted: `other_facts` must have its facts. An incomplete one stays, and the reconciler moves it.
-    pub unmatched: Vec<UnmatchedGroup>,
+    /// Groups of unmatched notifications under ids that this change attaches, as they were read. They are deleted with
+    /// their notifications, whose facts must be in `new_fact` or `other_facts`.
+    pub moved_groups: Vec<UnmatchedGroup>,
+    /// Groups under such ids that are too large for this commit. They stay and become due at once, so that the
+    /// reconciler records their notifications.
+    pub remaining_groups: Vec<UnmatchedGroup>,
     /// The final response of an idempotency key.
     pub response: Option<(Lease, StoredResponse)>,
     /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
@@ -52,8 +55,8 @@ pub struct Conflict {
     pub current: Option<Payment>,
     /// New provider ids that belong to another payment, with that payment.
     pub references_of_others: Vec<(Reference, PaymentId)>,
-    /// New provider ids with a group of unmatched notifications that is not, or no longer, as in
-    /// [`CommitExtras::unmatched`].
+    /// New provider ids whose group of unmatched notifications must be read again: it is not among the groups in
+    /// [`CommitExtras`], or has changed since it was read.
     pub unmatched: Vec<Reference>,
     /// The idempotency key has a new holder or a response; this is its current record.
     pub key: Option<KeyRecord>,
@@ -69,7 +72,8 @@ enum Step {
     OtherFact,
     /// Attaches a provider id.
     Reference(Reference),
-    /// Deletes the group of unmatched notifications under a provider id, or checks that there is none.
+    /// Deletes the group of unmatched notifications under a new provider id, makes it due, or checks that there is
+    /// none.
     Group(Reference),
     /// Deletes an unmatched notification. Has no condition.
     Notification,
@@ -84,8 +88,9 @@ impl Store {
     /// - The payment is still `before`. Not checked if nothing of it changes and there is no new fact.
     /// - The new fact is not in the ledger.
     /// - The ids that are new in `after` belong to no other payment.
-    /// - The groups of unmatched notifications under those ids are the ones in `extras.unmatched`, or are already
-    ///   deleted. A group that is too large to be moved must still exist.
+    /// - The groups in `extras.moved_groups` have no further notifications; they may already be deleted.
+    /// - The groups in `extras.remaining_groups` still exist.
+    /// - There is no other group of unmatched notifications under those ids.
     /// - The lease on the key is still held.
     ///
     /// # Errors
@@ -120,15 +125,16 @@ impl Store {
                 self.attach_reference(after, reference)?,
             );
             let step = Step::Group(reference.clone());
-            match extras.unmatched.iter().find(|group| group.is_under(reference)) {
-                None => transaction.add(step, self.check_no_group(after.provider, reference)?),
-                Some(group) => {
-                    let steps = self.move_group(group, now)?;
-                    transaction.add(step, steps.group);
-                    for delete in steps.notifications {
-                        transaction.add(Step::Notification, delete);
-                    }
+            let is_under_it = |group: &&UnmatchedGroup| group.is_under(reference);
+            if let Some(group) = extras.moved_groups.iter().find(is_under_it) {
+                transaction.add(step, self.delete_group(group)?);
+                for notification in &group.notifications {
+                    transaction.add(Step::Notification, self.delete_notification(group, notification)?);
                 }
+            } else if let Some(group) = extras.remaining_groups.iter().find(is_under_it) {
+                transaction.add(step, self.make_group_due(group, now)?);
+            } else {
+                transaction.add(step, self.check_no_group(after.provider, reference)?);
             }
         }
         if let Some((lease, response)) = &extras.response {
@@ -137,23 +143,10 @@ impl Store {
         if transaction.is_empty() {
             return Ok(CommitResult::Done);
         }
-        let Err(refused) = transaction.run(self).await? else {
-            return Ok(CommitResult::Done);
-        };
-        let mut conflict = Conflict::default();
-        for (step, item) in refused {
-            match step {
-                Step::Payment => conflict.current = Some(schema::payment_of(item)?),
-                Step::NewFact => conflict.already_recorded = true,
-                Step::OtherFact | Step::Notification => return Err(StoreError::Corrupt),
-                Step::Reference(reference) => conflict
-                    .references_of_others
-                    .push((reference, schema::owner_of(&item)?)),
-                Step::Group(reference) => conflict.unmatched.push(reference),
-                Step::Key => conflict.key = Some(schema::key_record_of(item)?),
-            }
-        }
-        Ok(CommitResult::Conflict(conflict))
+        Ok(match transaction.run(self).await? {
+            TransactionResult::Written => CommitResult::Done,
+            TransactionResult::Refused(refused) => CommitResult::Conflict(conflict_of(refused)?),
+        })
     }
 
     /// Sets the payment's mutable attributes, if its version is still the one of `before`.
@@ -185,8 +178,9 @@ impl Store {
             }
         }
         let (update, set, remove) = due_index::change(update, after.id, change);
+        assignments.extend(set.map(str::to_owned));
         let update = update
-            .update_expression(format!("SET {}{set}{remove}", assignments.join(", ")))
+            .update_expression(format!("SET {}{remove}", assignments.join(", ")))
             .condition_expression("#version = :before")
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
@@ -246,4 +240,22 @@ impl Store {
             .expression_attribute_values(":fence", number(lease.fence));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
+}
+
+/// The conflict, from the steps whose conditions failed.
+fn conflict_of(refused: Vec<(Step, Item)>) -> Result<Conflict, StoreError> {
+    let mut conflict = Conflict::default();
+    for (step, item) in refused {
+        match step {
+            Step::Payment => conflict.current = Some(schema::payment_of(item)?),
+            Step::NewFact => conflict.already_recorded = true,
+            Step::OtherFact | Step::Notification => return Err(StoreError::Corrupt),
+            Step::Reference(reference) => conflict
+                .references_of_others
+                .push((reference, schema::owner_of(&item)?)),
+            Step::Group(reference) => conflict.unmatched.push(reference),
+            Step::Key => conflict.key = Some(schema::key_record_of(item)?),
+        }
+    }
+    Ok(conflict)
 }

@@ -6,7 +6,7 @@ use super::due_index;
 use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, TransactionResult};
 use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, RETENTION};
 use crate::domain::payment::Payment;
 use crate::domain::schedule;
@@ -76,8 +76,8 @@ impl Store {
             transaction.add(Step::Key, step(put.build()?));
         }
         match transaction.run(self).await? {
-            Ok(()) => Ok(InsertResult::Inserted),
-            Err(refused) => {
+            TransactionResult::Written => Ok(InsertResult::Inserted),
+            TransactionResult::Refused(refused) => {
                 let key = refused
                     .into_iter()
                     .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));

@@ -191,28 +191,29 @@ pub(super) fn attributes(id: PaymentId, queue: Queue, at: Timestamp) -> Item {
     ])
 }
 
-/// Adds a change of the next check to the update of a payment. Returns the additions to `SET`, and the `REMOVE` clause.
+/// Adds a change of the next check to the update of a payment. Returns the assignments for `SET`, if there are any, and
+/// the `REMOVE` clause.
 pub(super) fn change(
     update: UpdateBuilder,
     id: PaymentId,
     change: ScheduleChange,
-) -> (UpdateBuilder, &'static str, &'static str) {
+) -> (UpdateBuilder, Option<&'static str>, &'static str) {
     match change {
-        ScheduleChange::Keep => (update, "", ""),
-        ScheduleChange::Remove => (named(update), "", " REMOVE #dueQueue, #dueAt"),
+        ScheduleChange::Keep => (update, None, ""),
+        ScheduleChange::Remove => (named(update), None, " REMOVE #dueQueue, #dueAt"),
         ScheduleChange::At(queue, at) => {
             let (update, set) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
-            (update, set, "")
+            (update, Some(set), "")
         }
         ScheduleChange::AtUnlessScheduled(queue, at) => {
             let (update, _) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
-            let set = ", #dueQueue = if_not_exists(#dueQueue, :dueQueue), #dueAt = if_not_exists(#dueAt, :dueAt)";
-            (update, set, "")
+            let set = "#dueQueue = if_not_exists(#dueQueue, :dueQueue), #dueAt = if_not_exists(#dueAt, :dueAt)";
+            (update, Some(set), "")
         }
     }
 }
 
-/// Adds the next check of unmatched notifications to the update of their item. Returns the additions to `SET`.
+/// Adds the next check of unmatched notifications to the update of their group. Returns the assignments for `SET`.
 pub(super) fn schedule_unmatched_check(
     update: UpdateBuilder,
     lookup_key: &str,
@@ -226,12 +227,12 @@ pub(super) fn schedule_unmatched_check(
     schedule_check(update, shard_name(Queue::Unmatched, shard), at)
 }
 
-/// Adds the next check to the update of an item. Returns the additions to `SET`.
+/// Adds the next check to the update of an item. Returns the assignments for `SET`.
 fn schedule_check(update: UpdateBuilder, shard_name: AttributeValue, at: Timestamp) -> (UpdateBuilder, &'static str) {
     let update = named(update)
         .expression_attribute_values(":dueQueue", shard_name)
         .expression_attribute_values(":dueAt", number(at.as_millis()));
-    (update, ", #dueQueue = :dueQueue, #dueAt = :dueAt")
+    (update, "#dueQueue = :dueQueue, #dueAt = :dueAt")
 }
 
 fn named(update: UpdateBuilder) -> UpdateBuilder {

@@ -6,7 +6,7 @@ use super::due_index;
 use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, TransactionResult};
 use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
@@ -49,7 +49,7 @@ impl Store {
         let mut transaction = Transaction::new(ExternalCall::ApplyFast);
         transaction.add(Step::Fact, self.insert_fact(id, fact)?);
         transaction.add(Step::Payment, TransactWriteItem::builder().update(update).build());
-        let Err(refused) = transaction.run(self).await? else {
+        let TransactionResult::Refused(refused) = transaction.run(self).await? else {
             return Ok(FastPathResult::Applied);
         };
         if refused.iter().any(|(step, _)| matches!(step, Step::Fact)) {
@@ -78,8 +78,14 @@ impl Store {
             id,
             ScheduleChange::for_status(fact.provider, status, now),
         );
-        let mut changes =
-            format!("SET #status = :status, #rank = :rank, #updatedAt = :now, #version = #version + :one{set}{remove}");
+        let mut assignments = vec![
+            "#status = :status",
+            "#rank = :rank",
+            "#updatedAt = :now",
+            "#version = #version + :one",
+        ];
+        assignments.extend(set);
+        let mut changes = format!("SET {}{remove}", assignments.join(", "));
         let mut update = update
             .expression_attribute_values(":rank", number(status.rank().into()))
             .expression_attribute_values(":status", text(status.name()))

@@ -23,8 +23,13 @@ pub(super) struct Transaction<N> {
     steps: Vec<TransactWriteItem>,
 }
 
-/// The steps whose conditions failed, each with its current item.
-pub(super) type Refused<N> = Vec<(N, Item)>;
+/// The result of a transaction.
+pub(super) enum TransactionResult<N> {
+    /// All steps are written.
+    Written,
+    /// Nothing is written. Has the steps whose conditions failed, each with its current item.
+    Refused(Vec<(N, Item)>),
+}
 
 impl<N> Transaction<N> {
     pub(super) fn new(call: ExternalCall) -> Self {
@@ -44,11 +49,12 @@ impl<N> Transaction<N> {
         self.steps.is_empty()
     }
 
-    /// Writes all steps or none.
+    /// Writes all steps or none. Contention is retried. Each attempt gets a new idempotency token from the SDK, which
+    /// is safe because a refused transaction has written nothing.
     ///
-    /// `Ok(Err(_))` has the steps whose conditions failed. Contention is retried. Each attempt gets a new idempotency
-    /// token from the SDK, which is safe because a refused transaction has written nothing.
-    pub(super) async fn run(self, store: &Store) -> Result<Result<(), Refused<N>>, StoreError> {
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub(super) async fn run(self, store: &Store) -> Result<TransactionResult<N>, StoreError> {
         let mut retries = 0;
         loop {
             let request = store
@@ -56,7 +62,7 @@ impl<N> Transaction<N> {
                 .transact_write_items()
                 .set_transact_items(Some(self.steps.clone()));
             let Err(error) = wrap(self.call, request.send()).await else {
-                return Ok(Ok(()));
+                return Ok(TransactionResult::Written);
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
@@ -72,9 +78,11 @@ impl<N> Transaction<N> {
                     .into_iter()
                     .zip(reasons)
                     .filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"));
-                return Ok(Err(refused
-                    .map(|(name, reason)| (name, reason.item().cloned().unwrap_or_default()))
-                    .collect()));
+                let with_item = |(name, reason): (N, &CancellationReason)| {
+                    let item = reason.item().cloned().unwrap_or_default();
+                    (name, item)
+                };
+                return Ok(TransactionResult::Refused(refused.map(with_item).collect()));
             }
             if !is_contention(reasons) {
                 return Err(store.failed("TransactWriteItems", &error));
@@ -108,7 +116,7 @@ impl Store {
     ) -> Result<Option<Item>, StoreError> {
         let mut transaction = Transaction::new(call);
         transaction.add((), step);
-        let Err(refused) = transaction.run(self).await? else {
+        let TransactionResult::Refused(refused) = transaction.run(self).await? else {
             return Ok(None);
         };
         let item = refused.into_iter().next().map(|((), item)| item);

@@ -12,8 +12,7 @@ use super::due_index;
 use super::error::StoreError;
 use super::schema::{self, Item, number};
 use super::table::Store;
-use super::transaction::Transaction;
-use crate::domain::fact::Fact;
+use super::transaction::{Transaction, TransactionResult};
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::json::feed_text;
 use crate::domain::provider::Provider;
@@ -46,7 +45,7 @@ pub struct UnmatchedGroup {
     pub lookup_key: String,
     /// The notifications of the group that were read.
     pub notifications: Vec<Notification>,
-    /// Whether these are the last ones of the group.
+    /// Whether these are the last ones of the group, so that no further ones must be read.
     pub is_complete: bool,
     /// When the first one was stored.
     pub unmatched_since: Timestamp,
@@ -58,13 +57,6 @@ impl UnmatchedGroup {
     /// Whether the group is the one under this provider id.
     pub fn is_under(&self, reference: &Reference) -> bool {
         self.lookup_key == reference.as_str()
-    }
-
-    /// The facts that a commit moves to the payment that gets the group's id. None if the group is not complete: then
-    /// the notifications stay until the reconciler moves them one by one.
-    pub fn moved_facts(&self) -> impl Iterator<Item = &Fact> {
-        let moved: &[Notification] = if self.is_complete { &self.notifications } else { &[] };
-        moved.iter().map(|notification| &notification.fact)
     }
 }
 
@@ -104,7 +96,7 @@ impl Store {
             let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, now);
             let update = update
                 .update_expression(format!(
-                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl{set} ADD #count :one"
+                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl, {set} ADD #count :one"
                 ))
                 .expression_attribute_names("#unmatchedSince", due_index::UNMATCHED_SINCE)
                 .expression_attribute_names("#ttl", "ttl")
@@ -128,7 +120,7 @@ impl Store {
                 TransactWriteItem::builder().condition_check(check.build()?).build(),
             );
         }
-        let Err(refused) = transaction.run(self).await? else {
+        let TransactionResult::Refused(refused) = transaction.run(self).await? else {
             return Ok(StoreUnmatchedResult::Stored);
         };
         let attached = refused
@@ -175,7 +167,7 @@ impl Store {
     }
 
     /// The group with the notifications that follow `group.notifications`, at most `limit` of them (strongly consistent
-    /// read). `None` if there are none.
+    /// read). `None` if `group` is complete.
     ///
     /// # Errors
     /// [`StoreError`] if the table or a notification in it cannot be read.
@@ -230,8 +222,11 @@ impl Store {
         if transaction.is_empty() {
             return Ok(());
         }
-        // The steps have no conditions.
-        transaction.run(self).await?.map_err(|_| StoreError::Corrupt)
+        match transaction.run(self).await? {
+            TransactionResult::Written => Ok(()),
+            // The steps have no conditions.
+            TransactionResult::Refused(_) => Err(StoreError::Corrupt),
+        }
     }
 
     /// Deletes a group without notifications, unless one was stored since it was read.
@@ -245,25 +240,18 @@ impl Store {
             .map(|_| ())
     }
 
-    /// The steps of a commit that attaches the id of a group which was read before: deletes the group with its
-    /// notifications, or, if there are too many to move with the commit, makes the group due at `now`.
-    pub(super) fn move_group(&self, group: &UnmatchedGroup, now: Timestamp) -> Result<GroupSteps, StoreError> {
-        if !group.is_complete {
-            let update = self.update(schema::unmatched_group_key(group.provider, &group.lookup_key));
-            let (update, set) = due_index::schedule_unmatched_check(update, &group.lookup_key, now);
-            let update = update
-                .update_expression(format!("SET {}", set.trim_start_matches(", ")))
-                .condition_expression("attribute_exists(pk)");
-            return Ok(GroupSteps {
-                group: TransactWriteItem::builder().update(update.build()?).build(),
-                notifications: Vec::new(),
-            });
-        }
-        let delete = |notification| self.delete_notification(group, notification);
-        Ok(GroupSteps {
-            group: self.delete_group(group)?,
-            notifications: group.notifications.iter().map(delete).collect::<Result<_, _>>()?,
-        })
+    /// Makes a group due at `now`, if it still exists.
+    pub(super) fn make_group_due(
+        &self,
+        group: &UnmatchedGroup,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = self.update(schema::unmatched_group_key(group.provider, &group.lookup_key));
+        let (update, set) = due_index::schedule_unmatched_check(update, &group.lookup_key, now);
+        let update = update
+            .update_expression(format!("SET {set}"))
+            .condition_expression("attribute_exists(pk)");
+        Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
     /// Checks that there is no group under a provider id.
@@ -279,8 +267,8 @@ impl Store {
         Ok(TransactWriteItem::builder().condition_check(check.build()?).build())
     }
 
-    /// Deletes a group, unless a notification was added; it may already be deleted.
-    fn delete_group(&self, group: &UnmatchedGroup) -> Result<TransactWriteItem, StoreError> {
+    /// Deletes a group, unless a notification was added since it was read. It may already be deleted.
+    pub(super) fn delete_group(&self, group: &UnmatchedGroup) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()
             .table_name(&self.table)
             .set_key(Some(schema::unmatched_group_key(group.provider, &group.lookup_key)))
@@ -290,7 +278,8 @@ impl Store {
         Ok(TransactWriteItem::builder().delete(delete.build()?).build())
     }
 
-    fn delete_notification(
+    /// Deletes a notification of a group. Has no condition.
+    pub(super) fn delete_notification(
         &self,
         group: &UnmatchedGroup,
         notification: &Notification,
@@ -299,14 +288,6 @@ impl Store {
         let delete = Delete::builder().table_name(&self.table).set_key(Some(key));
         Ok(TransactWriteItem::builder().delete(delete.build()?).build())
     }
-}
-
-/// The steps of [`Store::move_group`].
-pub(super) struct GroupSteps {
-    /// Has a condition.
-    pub(super) group: TransactWriteItem,
-    /// Have none.
-    pub(super) notifications: Vec<TransactWriteItem>,
 }
 
 /// The identity of an unmatched notification: what it means, not when it was sent or received.

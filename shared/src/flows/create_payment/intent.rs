@@ -24,8 +24,8 @@ pub struct IdempotentRequest {
 pub(super) enum NextStep {
     /// Call the provider for this payment.
     CallProvider(Payment, Option<Lease>),
-    /// Respond with this payment: it was already accepted, or its status has moved on.
-    NoCallNeeded(Payment, Lease),
+    /// Store and return the key's response. The payment itself was already accepted, or its status has moved on.
+    RespondWithoutCall(Payment, Lease),
     /// Return the final response of an earlier request.
     Replay(Creation),
 }
@@ -111,7 +111,7 @@ async fn continue_payment(store: &Store, record: KeyRecord, lease: Lease) -> Res
     Ok(if needs_call {
         NextStep::CallProvider(payment, Some(lease))
     } else {
-        NextStep::NoCallNeeded(payment, lease)
+        NextStep::RespondWithoutCall(payment, lease)
     })
 }
 

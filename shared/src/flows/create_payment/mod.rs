@@ -7,7 +7,7 @@
 //! - Every provider id is attached to the payment before it is returned to the caller.
 //! - A final response never changes. Every later request with the key gets it, and so does an earlier one that lost its
 //!   lease.
-//! - Rotating the key to the provider fails no request.
+//! - Rotating the provider's API key fails no request.
 //! - If quotes are required, no payment begins without a valid quote for exactly this payment.
 
 mod creation;
@@ -43,7 +43,7 @@ use crate::store::{Store, StoreError};
 /// provider, every request gets its response within 20 s.
 const STORE_LIMIT: Duration = Duration::from_millis(1600);
 
-/// Time limit of fetching the key to the provider and, at the same time, the keys of the quotes.
+/// Time limit of fetching the provider's API key and, at the same time, the keys of the quotes.
 const SECRETS_LIMIT: Duration = Duration::from_millis(1600);
 
 /// The quote of a request, if quotes are required.
@@ -77,10 +77,10 @@ pub async fn warm_up<S: SecretSource>(
 /// `make_gateway` is called with the id of the payment that is really created: after a take-over that is the key's
 /// payment, not `intent`.
 ///
-/// Nothing is stored without the key to the provider or, if quotes are required, without a quote for exactly this
-/// payment. An expired quote cannot begin a payment, but it continues one: then the idempotency key is looked up first,
-/// which takes one more round trip. If another request stores an intent under that key after the lookup, this request
-/// is refused, and repeating it returns the other's response.
+/// Nothing is stored without the provider's API key or, if quotes are required, without a quote for exactly this
+/// payment. An expired quote cannot begin a payment, but it can continue one: the idempotency key is then looked up
+/// first, which takes one more round trip. If the lookup finds nothing, the request is refused, even if another request
+/// stores an intent under the same idempotency key just afterwards.
 ///
 /// # Errors
 /// The [`Problem`] to respond with. A 502, 503 or 504 has the payment's id once the intent is known to be stored.
@@ -104,7 +104,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     };
     let creation = match step {
         NextStep::Replay(creation) => creation,
-        NextStep::NoCallNeeded(payment, lease) => store_in_time(payment, Some(lease), None).await?,
+        NextStep::RespondWithoutCall(payment, lease) => store_in_time(payment, Some(lease), None).await?,
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
             let result = call_provider(keys, &key, make_gateway, &payment, attempt).await;
@@ -117,7 +117,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     Ok(creation)
 }
 
-/// Fetches the key to the provider and, at the same time, checks the quote.
+/// Fetches the provider's API key and, at the same time, checks the quote.
 async fn check_preconditions<S: SecretSource>(
     keys: &SecretCache<ApiKey, S>,
     quote: Option<QuoteCheck<'_>>,

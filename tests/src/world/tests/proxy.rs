@@ -74,9 +74,22 @@ fn store(proxy: &AwsProxy) -> Store {
     Store::open(&aws, "payments".to_owned())
 }
 
-/// Whether something is still running after a while.
-async fn is_still_running<T>(work: impl Future<Output = T>) -> bool {
-    timeout(Duration::from_millis(150), work).await.is_err()
+/// Waits until `condition` holds.
+async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), waiting).await.unwrap();
+}
+
+/// Sends a call whose client gives up as soon as `condition` holds. There must be no response before.
+async fn give_up_once(proxy: &AwsProxy, action: &str, condition: impl Fn() -> bool) {
+    tokio::select! {
+        response = call(proxy, action) => panic!("{response:?}"),
+        () = until(condition) => {}
+    }
 }
 
 #[tokio::test]
@@ -190,8 +203,7 @@ async fn forwarded_request_can_appear_failed() {
         (200, r#"seen {"TableName":"payments"}"#, 2)
     );
     assert!(started.elapsed() >= Duration::from_millis(120));
-    assert!(is_still_running(call(&proxy, "PutItem")).await);
-    assert_eq!(done(), 3);
+    give_up_once(&proxy, "PutItem", || done() == 3).await;
     let counted = [("ErrorAfter 500 InternalServerError", 1), ("HangAfter", 1), ("Late", 1)];
     assert_eq!(
         proxy.injected(),
@@ -219,15 +231,9 @@ async fn delayed_request_is_forwarded_after_client_has_given_up() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
     proxy.fail_times("PutItem", 1, Fault::Delayed(Duration::from_millis(300)));
-    assert!(is_still_running(call(&proxy, "PutItem")).await);
+    give_up_once(&proxy, "PutItem", || proxy.injected().contains_key("Delayed")).await;
     assert_eq!(reached.load(Ordering::SeqCst), 0, "the client gave up first");
-    timeout(Duration::from_secs(10), async {
-        while reached.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until(|| reached.load(Ordering::SeqCst) == 1).await;
     assert_eq!(proxy.injected()["Delayed"], 1);
 }
 
