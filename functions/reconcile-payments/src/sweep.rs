@@ -39,8 +39,8 @@ enum CheckResult {
     /// The provider could not be polled, or not about all of the item. It is due again a minute later, after the
     /// others.
     RetryAfterOthers,
-    /// No turn (call slot) was left to begin polling. The item stays due at its old time, so the next run begins with
-    /// it.
+    /// No turn (call slot) was left to begin polling. The item stays due at its old time, so the next run checks it
+    /// before the younger ones of its shard.
     Postponed,
 }
 
@@ -78,6 +78,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         loop {
             let mut done = 0_u32;
             let batch = self.store.due(queue, self.now, BATCH).await?;
+            // Fewer from all shards together than the limit of one: none has more.
             let is_last_batch = batch.len() < usize::from(BATCH);
             for due in &batch {
                 self.report.note_lag(self.now.since(due.at));
@@ -97,9 +98,9 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                     }
                 }
             }
-            // If nothing was done, reading again would return the same items: another run has reserved them, they are
-            // left for the next run, or the index is stale. If every item failed, the table is at fault, or the items
-            // are; the next run checks the others.
+            // If nothing was done, reading again is useless: the items are left for the next run, or the index is stale
+            // and still shows items that another run has reserved. If every item failed, the table is at fault, or the
+            // items are; the next run checks the others.
             if is_last_batch || done == 0 {
                 return Ok(());
             }

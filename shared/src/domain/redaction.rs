@@ -1,6 +1,7 @@
 //! What may be kept of a signed webhook that cannot be read yet.
 //!
-//! Guarantee: nothing personal is kept. A value is kept only if its member's name is on a list and the value has the
+//! Guarantee: no free text is kept, and no value of an object whose name says that it is about a person. An id in an
+//! object whose name says nothing is kept. A value is kept only if its member's name is on a list and the value has the
 //! grammar of that name's kind: ids, amounts, currencies, status words, flags and times. Of any other value only its
 //! type is kept. A later version can usually read the webhook from this. If something is missing that decides how the
 //! webhook is read, [`RedactedBody::truncated`] or [`is_conclusive`] says so.
@@ -24,7 +25,7 @@ const MAX_DEPTH: usize = 64;
 /// Maximum number of values that are kept of one array or object in content that is too long.
 const MAX_VALUES: usize = 1024;
 
-/// The redacted content of a body. It contains nothing personal.
+/// The redacted content of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedactedBody {
     /// Whether the body was JSON.
@@ -80,7 +81,8 @@ pub fn readable(text: &str) -> Result<Json, Malformed> {
     Ok(without_types(Json::parse_liberal(text.as_bytes())?, Place::ROOT))
 }
 
-/// The members that decide how the readers understand a webhook: its status, and the payment that it names.
+/// The members whose redaction could change how a reader understands a webhook: its status, and our payment id in the
+/// metadata. The provider's ids are not here: a redacted one becomes `true`, which is an unreadable id.
 const DECISIVE: [&str; 3] = ["event", "metadata", "status"];
 
 /// Whether the redacted content still has everything that decides how a webhook is read. If not, a reader could believe

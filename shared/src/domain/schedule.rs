@@ -12,7 +12,7 @@
 //! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
 //! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
 //! | unpaid or authorized FinvyPay payment, for which a contradictory message comes | at once, then as above |
-//! | in `review` | at once, then daily until an operator completes or closes it; again if another mismatching completion arrives later |
+//! | in `review` | at once, then daily until it is completed or an operator closes it; again if another mismatching completion arrives later |
 //! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
@@ -108,14 +108,19 @@ impl ScheduleChange {
         }
     }
 
-    /// The change when a payment changes from `before` to `after` at `now`, because of `new_fact` if there is one.
-    pub fn between(before: &Payment, after: &Payment, new_fact: Option<&Fact>, now: Timestamp) -> Self {
-        let is_contradictory = new_fact.is_some_and(|fact| fact.outcome == Outcome::Contradictory);
-        let can_be_polled = after.provider.capabilities().supports_status_query;
-        if before.status != after.status {
-            Self::for_status(after.provider, after.status, now)
-        } else if is_contradictory && can_be_polled && after.status < Status::Review {
+    /// The change when a payment changes from `before` to `after` at `now`, because of `facts`.
+    pub fn between<'a>(
+        before: &Payment,
+        after: &Payment,
+        facts: impl IntoIterator<Item = &'a Fact>,
+        now: Timestamp,
+    ) -> Self {
+        let is_contradictory = |fact: &Fact| fact.outcome == Outcome::Contradictory;
+        let can_be_polled = after.status < Status::Review && after.provider.capabilities().supports_status_query;
+        if can_be_polled && facts.into_iter().any(is_contradictory) {
             Self::At(Queue::Payments(after.provider), now)
+        } else if before.status != after.status {
+            Self::for_status(after.provider, after.status, now)
         } else if after.status == Status::Review && before.noted != after.noted {
             Self::AtUnlessScheduled(Queue::Review, now)
         } else {

@@ -106,7 +106,8 @@ impl Store {
         let change = if extras.close_review {
             ScheduleChange::Remove
         } else {
-            ScheduleChange::between(before, after, extras.new_fact.as_ref(), now)
+            let facts = extras.new_fact.iter().chain(&extras.other_facts);
+            ScheduleChange::between(before, after, facts, now)
         };
         if after != before || change != ScheduleChange::Keep {
             transaction.add(Step::Payment, self.update_state(before, after, change)?);

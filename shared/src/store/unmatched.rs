@@ -24,7 +24,8 @@ use crate::providers::Notification;
 const RETENTION: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
 /// Maximum number of notifications that one commit moves to a payment. A transaction has at most 100 steps. A
-/// notification takes up to six of them: one for its fact, one to delete it, and two for each of its ids.
+/// notification takes up to six of them: one for its fact, one to delete it and, for each of its two ids, one for the
+/// reference and one for the group. Its copy under the second id counts as another notification.
 pub const MAX_MOVED: u16 = 8;
 
 /// The result of storing an unmatched notification.

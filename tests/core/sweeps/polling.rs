@@ -306,6 +306,36 @@ async fn contradictory_webhook_changes_nothing_and_the_provider_is_polled() {
     assert_eq!(shop.status(payment.id).await, Status::Completed);
 }
 
+/// It moves to the payment with a later webhook, which alone would not reschedule the payment.
+#[tokio::test]
+async fn contradictory_webhook_that_waited_for_its_payment_makes_it_due_at_once() {
+    for later in [Outcome::Pending, Outcome::Failed] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        shop.sweep(5 * HOUR, &provider).await;
+        let about_transaction = |payment: Option<&str>, outcome| {
+            let fact = Fact {
+                payment: payment.map(reference),
+                transaction: Some(reference("FP1")),
+                ..reported(outcome)
+            };
+            notification(None, fact)
+        };
+        let received_at = shop.after(5 * HOUR + 3 * MINUTE);
+        for webhook in [
+            about_transaction(None, Outcome::Contradictory),
+            about_transaction(Some("p"), later),
+        ] {
+            record_notification(&shop.store, &webhook, received_at).await.unwrap();
+        }
+        provider.take_calls();
+        provider.set_status("p", notification(None, paid("p")));
+        shop.sweep(5 * HOUR + 4 * MINUTE, &provider).await;
+        assert_eq!(shop.status(payment.id).await, Status::Completed, "{later:?}");
+    }
+}
+
 /// ApoloPay cannot be polled, a completed payment needs no polling, and one in review is polled daily anyway.
 #[tokio::test]
 async fn contradictory_webhook_reschedules_only_an_unresolved_payment_that_can_be_polled() {

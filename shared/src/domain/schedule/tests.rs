@@ -127,7 +127,7 @@ fn review_is_checked_daily_and_completed_never() {
             ..intent(provider)
         };
         assert_eq!(
-            ScheduleChange::between(&intent(provider), &review, None, NOW),
+            ScheduleChange::between(&intent(provider), &review, [], NOW),
             ScheduleChange::At(Queue::Review, NOW)
         );
         let more = Payment {
@@ -135,10 +135,10 @@ fn review_is_checked_daily_and_completed_never() {
             ..review.clone()
         };
         assert_eq!(
-            ScheduleChange::between(&review, &more, None, NOW),
+            ScheduleChange::between(&review, &more, [], NOW),
             ScheduleChange::AtUnlessScheduled(Queue::Review, NOW)
         );
-        assert_eq!(ScheduleChange::between(&more, &more, None, NOW), ScheduleChange::Keep);
+        assert_eq!(ScheduleChange::between(&more, &more, [], NOW), ScheduleChange::Keep);
         assert_eq!(next_check_at(&review, true, NOW), Some(NOW.plus(DAY)));
         let later = NOW.plus(365 * DAY);
         assert_eq!(
@@ -151,7 +151,7 @@ fn review_is_checked_daily_and_completed_never() {
             ..intent(provider)
         };
         assert_eq!(
-            ScheduleChange::between(&review, &completed, None, NOW),
+            ScheduleChange::between(&review, &completed, [], NOW),
             ScheduleChange::Remove
         );
         assert_eq!(next_check_at(&completed, true, NOW), None);

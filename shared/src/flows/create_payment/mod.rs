@@ -104,6 +104,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     };
     let creation = match step {
         NextStep::Replay(creation) => creation,
+        // Only the key's response is missing.
         NextStep::RespondWithoutCall(payment, lease) => store_in_time(payment, Some(lease), None).await?,
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);
