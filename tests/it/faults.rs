@@ -101,6 +101,8 @@ struct Cell {
     /// The fault, and the step where it is injected.
     fault: Option<(Step, Fault)>,
     recovery: Recovery,
+    /// The number of calls that the function makes at its start.
+    calls_at_start: usize,
 }
 
 impl Cell {
@@ -109,6 +111,7 @@ impl Cell {
             nth: 0,
             fault: None,
             recovery,
+            calls_at_start: 0,
         }
     }
 
@@ -330,7 +333,12 @@ impl CellPlanner {
             faults.extend(of_step.map(|fault| (*step, fault)));
         }
         self.turn += 1;
-        in_turn(faults, &Recovery::ALL, self.is_full, self.turn)
+        let calls_at_start = steps.iter().filter(|step| step.is_at_start).count();
+        let mut cells = in_turn(faults, &Recovery::ALL, self.is_full, self.turn);
+        for cell in &mut cells {
+            cell.calls_at_start = calls_at_start;
+        }
+        cells
     }
 
     fn some(&mut self, step: &Step, flow: &Flow) -> Vec<Fault> {
@@ -387,6 +395,7 @@ fn in_turn(faults: Vec<(Step, Fault)>, recoveries: &[Recovery], is_full: bool, s
             nth,
             fault: Some(fault.clone()),
             recovery: *recovery,
+            calls_at_start: 0,
         }));
     }
     cells
@@ -608,10 +617,9 @@ fn inject_runs(harness: &Arc<Harness>, fixture: &Arc<Fixture>, cells: Vec<Cell>)
     let run_worker = |_| {
         let (harness, fixture, jobs) = (Arc::clone(harness), Arc::clone(fixture), jobs.clone());
         tokio::spawn(async move {
-            let proxy = aws::proxy().await;
             let mut results = Vec::new();
             while let Some(cell) = jobs.take() {
-                results.push(runs::inject(&harness, &fixture, &proxy, &cell).await);
+                results.push(runs::inject(&harness, &fixture, &cell).await);
             }
             results
         })

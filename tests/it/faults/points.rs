@@ -116,6 +116,12 @@ pub fn steps(log: &str) -> Vec<Step> {
     steps
 }
 
+/// The number of calls in a function's log that have ended, whether they failed or not.
+pub fn ended_calls(log: &str) -> usize {
+    let is_end = |line: &Value| line["point"].as_str().is_some_and(|point| point.starts_with("after:"));
+    entries(log).filter(is_end).count()
+}
+
 /// The call that a log line announces.
 fn begun(line: &Value) -> Option<ExternalCall> {
     let name = line["point"].as_str()?.strip_prefix("before:")?;

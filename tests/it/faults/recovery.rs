@@ -135,15 +135,11 @@ impl Stack {
             tries += 1;
             let permit = harness.permit().await;
             let mut case = self.prepare_with_retries(harness, flow, cell).await;
-            if step.is_at_start {
-                worker.proxy.reset();
-                fault.set_up(&worker.proxy, step);
-                worker.restart(harness, &case, fault).await;
-            } else {
-                if step.is_forced() || !worker.matches(&case, fault) {
-                    worker.restart(harness, &case, fault).await;
-                }
-                worker.lambda().ready().await;
+            if step.is_at_start || step.is_forced() || !worker.matches(&case, fault) {
+                worker.restart(harness, &case, step, fault).await;
+            }
+            if !step.is_at_start {
+                worker.warm_up(cell).await;
                 worker.proxy.reset();
                 fault.set_up(&worker.proxy, step);
             }
@@ -153,6 +149,9 @@ impl Stack {
             drop(permit);
             let lambda = worker.lambda();
             let response = case.perform(harness, &lambda, &worker.name).await;
+            if step.is_at_start {
+                worker.warm_up(cell).await;
+            }
             let _permit = harness.permit().await;
             let is_injected = match fault {
                 Fault::Aws(..) => !worker.proxy.injected().is_empty(),

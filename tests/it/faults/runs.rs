@@ -13,7 +13,6 @@ use payment_functions::platform::clock;
 use payment_functions::providers::webhooks;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Kind;
-use payment_functions_tests::world::AwsProxy;
 
 use super::audit::Table;
 use super::fault::Fault;
@@ -148,14 +147,15 @@ pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell:
         }
         Fault::Crash(_) | Fault::Aws(..) => (shared, shared.copy().await),
     };
-    proxy.reset();
+    // Its own: calls of another run that arrive late are not counted.
+    let proxy = aws::proxy().await;
     let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
     let crash;
     if let Fault::Crash(side) = &fault {
         crash = format!("{}=die", step.point(*side));
         changes.push(("FAILPOINTS", Some(crash.as_str())));
     }
-    fault.set_up(proxy, &step);
+    fault.set_up(&proxy, &step);
     let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
     drop(permit);
     let report = run(&lambda).await;
@@ -179,7 +179,6 @@ pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell:
     }
     result.reported = manual_reviews(&lambda.log());
     drop(lambda);
-    proxy.reset();
     result.recover(harness, fixture, &table).await;
     aws::delete_memory_table(&table).await;
     result
