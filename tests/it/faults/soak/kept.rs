@@ -8,7 +8,7 @@ use super::*;
 
 /// The number of webhooks in a burst, and the number of these that must come before the response to the create call for
 /// the burst to count.
-const BURST: usize = 60;
+const BURST: usize = 48;
 const EARLY: usize = 40;
 
 /// What happens to a payment beside what happens to all.
@@ -21,7 +21,7 @@ pub enum Extra {
     Contradictory,
     /// A webhook is unreadable. An operator replays it in vain.
     Unreadable,
-    /// A webhook is in quarantine, and can be read when an operator replays it.
+    /// A webhook is in quarantine, and can be read when an operator replays it. Nothing else says that it is paid.
     Replayed,
 }
 
@@ -34,20 +34,27 @@ impl Extra {
         Self::Nothing,
     ];
 
-    /// Each buyer's first payments have one after the other, so that the shortest soak has all. Later bursts are rare.
-    pub fn of(nth: usize, random: &mut fastrand::Rng) -> Self {
-        let first = Self::ALL.get(nth).copied();
-        first.unwrap_or_else(|| match random.u8(..100) {
-            0 => Self::Burst,
-            1..5 => Self::Contradictory,
-            5..13 => Self::Unreadable,
-            13..20 => Self::Replayed,
-            _ => Self::Nothing,
-        })
+    pub const fn may_be_paid_otherwise(self) -> bool {
+        !matches!(self, Self::Contradictory | Self::Replayed)
     }
 }
 
 impl Soak {
+    /// The extra of a buyer's next payment. The first ones have one after the other, so that the shortest soak has all,
+    /// and so do those after the planned time. Otherwise bursts are rare.
+    pub fn next_extra(&self, buyer: usize, nth: usize, random: &mut fastrand::Rng) -> Extra {
+        if nth < Extra::ALL.len() || Instant::now() >= self.until {
+            return Extra::ALL[(buyer + nth) % Extra::ALL.len()];
+        }
+        match random.u8(..100) {
+            0 => Extra::Burst,
+            1..5 => Extra::Contradictory,
+            5..13 => Extra::Unreadable,
+            13..20 => Extra::Replayed,
+            _ => Extra::Nothing,
+        }
+    }
+
     /// Sets what the provider sends before it replies to the create call: a burst, or by chance one webhook.
     pub async fn script_early_webhooks(&self, case: &Case, extra: Extra, buyer: usize, random: &mut fastrand::Rng) {
         let provider = case.flow.provider;
@@ -55,7 +62,7 @@ impl Soak {
             (0..BURST)
                 .map(|number| numbered_webhook(provider, number, false))
                 .collect()
-        } else if extra != Extra::Contradictory && random.u8(..10) == 0 {
+        } else if extra.may_be_paid_otherwise() && random.u8(..10) == 0 {
             self.count("webhook before the response");
             vec![random.choice(Webhook::ALL).expect("some").spec(provider)]
         } else {
@@ -98,7 +105,10 @@ impl Soak {
     /// Sends the webhooks of a burst again that were not acknowledged.
     async fn finish_burst(&self, case: &mut Case, buyer: usize) {
         let early = case.accepted.clone();
-        self.count_more("burst webhook before the response", early.len() as u64);
+        self.count_more(
+            "burst webhook before the response",
+            u64::try_from(early.len()).expect("small"),
+        );
         if early.len() >= EARLY {
             self.count("burst before the response");
         }
