@@ -142,14 +142,15 @@ pub async fn all_items(name: &str) -> Vec<Value> {
     }
 }
 
-/// Puts at most 25 items, in the form of [`all_items`], into a table.
+/// Puts items, in the form of [`all_items`], into a table.
 pub async fn put_items(name: &str, items: &[Value]) {
-    let puts: Vec<Value> = items
-        .iter()
-        .map(|item| json!({ "PutRequest": { "Item": item } }))
-        .collect();
-    let response = call("dynamodb", "BatchWriteItem", &json!({ "RequestItems": { name: puts } })).await;
-    assert_eq!(response["UnprocessedItems"], json!({}), "all of them");
+    // DynamoDB's maximum.
+    for batch in items.chunks(25) {
+        let put = |item: &Value| json!({ "PutRequest": { "Item": item } });
+        let puts: Vec<Value> = batch.iter().map(put).collect();
+        let response = call("dynamodb", "BatchWriteItem", &json!({ "RequestItems": { name: puts } })).await;
+        assert_eq!(response["UnprocessedItems"], json!({}), "all of them");
+    }
 }
 
 /// Starts a proxy in front of the local AWS.

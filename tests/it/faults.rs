@@ -24,6 +24,7 @@ mod flows;
 mod matrix;
 mod points;
 mod recovery;
+mod replay;
 mod runs;
 mod soak;
 mod stack;
@@ -42,6 +43,7 @@ use self::fault::Fault;
 use self::flows::Flow;
 use self::matrix::Matrix;
 use self::points::{NOT_IN_A_FLOW, Step, Wire};
+use self::replay::Quarantined;
 use self::runs::{Fixture, RunResult};
 use self::stack::{Harness, Stack, Worker};
 use super::routes::*;
@@ -101,6 +103,8 @@ struct Cell {
     /// The fault, and the step where it is injected.
     fault: Option<(Step, Fault)>,
     recovery: Recovery,
+    /// The number of calls that the function makes at its start.
+    calls_at_start: usize,
 }
 
 impl Cell {
@@ -109,6 +113,7 @@ impl Cell {
             nth: 0,
             fault: None,
             recovery,
+            calls_at_start: 0,
         }
     }
 
@@ -132,11 +137,15 @@ struct Case {
     possible_calls: usize,
     /// The provider's ids that responses gave to the buyer.
     given_ids: Vec<String>,
-    /// The webhooks that got 200.
+    /// The webhooks that got 200, and those that were replayed from quarantine.
     accepted: Vec<WebhookContent>,
+    /// Webhooks in quarantine that an operator replays.
+    quarantined: Vec<Quarantined>,
     has_crashed: bool,
     /// Whether it was paid without a webhook.
     is_paid: bool,
+    /// The status at which the provider has it now, if no webhook and no operator says more.
+    provider_status: Option<&'static str>,
     /// Whether an operator's command completed or closed it.
     is_completed: bool,
     is_closed: bool,
@@ -152,7 +161,11 @@ struct Case {
 struct WebhookContent {
     payment: Option<String>,
     transaction: Option<String>,
+    /// Its status in lower case, if that is undocumented.
+    new_status: Option<String>,
     is_completion: bool,
+    /// Whether it says that money has moved, and something beside that says otherwise.
+    is_contradictory: bool,
     names_ours: bool,
     amount: Value,
     /// The order of a webhook that nobody can read. It must be in quarantine.
@@ -166,11 +179,16 @@ impl WebhookContent {
         let text = |names: &[&str]| names.iter().find_map(|name| data[*name].as_str()).map(str::to_owned);
         let status = [&body["event"], &body["status"]].into_iter().find_map(Value::as_str);
         let status = status.unwrap_or_default().to_lowercase();
+        let status = status.trim_start_matches("payment.");
+        let is_paid = ["completed", "success"].contains(&status);
         let is_contradicted = body["success"] == false || body["error"].is_object();
+        let others = ["authorized", "pending", "failed", "cancelled"];
         Self {
             payment: text(&["id", "processId", "paymentId"]),
-            transaction: text(&["txn_id"]),
-            is_completion: (status.ends_with("completed") || status == "success") && !is_contradicted,
+            transaction: text(&["txn_id", "transactionId"]),
+            new_status: (!is_paid && !others.contains(&status)).then(|| status.to_owned()),
+            is_completion: is_paid && !is_contradicted,
+            is_contradictory: (is_paid || status == "authorized") && is_contradicted,
             names_ours: data["metadata"]["paymentFunctionsId"].is_string(),
             amount: data["amount"].clone(),
             unreadable: body["result"]["orderId"].as_str().map(str::to_owned),
@@ -195,8 +213,10 @@ impl Case {
             possible_calls: 0,
             given_ids: Vec::new(),
             accepted: Vec::new(),
+            quarantined: Vec::new(),
             has_crashed: false,
             is_paid: false,
+            provider_status: None,
             is_completed: false,
             is_closed: false,
             provider_errors: 0,
@@ -330,7 +350,12 @@ impl CellPlanner {
             faults.extend(of_step.map(|fault| (*step, fault)));
         }
         self.turn += 1;
-        in_turn(faults, &Recovery::ALL, self.is_full, self.turn)
+        let calls_at_start = steps.iter().filter(|step| step.is_at_start).count();
+        let mut cells = in_turn(faults, &Recovery::ALL, self.is_full, self.turn);
+        for cell in &mut cells {
+            cell.calls_at_start = calls_at_start;
+        }
+        cells
     }
 
     fn some(&mut self, step: &Step, flow: &Flow) -> Vec<Fault> {
@@ -387,6 +412,7 @@ fn in_turn(faults: Vec<(Step, Fault)>, recoveries: &[Recovery], is_full: bool, s
             nth,
             fault: Some(fault.clone()),
             recovery: *recovery,
+            calls_at_start: 0,
         }));
     }
     cells
@@ -608,10 +634,9 @@ fn inject_runs(harness: &Arc<Harness>, fixture: &Arc<Fixture>, cells: Vec<Cell>)
     let run_worker = |_| {
         let (harness, fixture, jobs) = (Arc::clone(harness), Arc::clone(fixture), jobs.clone());
         tokio::spawn(async move {
-            let proxy = aws::proxy().await;
             let mut results = Vec::new();
             while let Some(cell) = jobs.take() {
-                results.push(runs::inject(&harness, &fixture, &proxy, &cell).await);
+                results.push(runs::inject(&harness, &fixture, &cell).await);
             }
             results
         })

@@ -1,13 +1,18 @@
 //! Random histories of payments, compared with a simple model.
 //!
-//! A simulation of several payments makes create requests, delivers webhooks in every shape, loses responses, rejects
-//! and throttles calls, crashes at any call, runs steps concurrently in any order, waits, and runs the reconciler. Then
-//! it recovers as in production: unacknowledged webhooks are delivered again, every key is retried, and the reconciler
-//! runs until every payment has ended. In every order, each payment must end as [`Model`] predicts.
+//! A simulation of several payments makes create requests, delivers webhooks in every shape, readable or not, loses
+//! responses, rejects and throttles calls, contradicts itself, crashes at any call, runs steps concurrently in any
+//! order, waits, replays the quarantine, and runs the reconciler. Then it recovers as in production: unacknowledged
+//! webhooks are delivered again, every key is retried, the quarantine is replayed, and the reconciler runs until every
+//! payment has ended. In every order, each payment must end as the model in [`expected`] predicts.
 //!
 //! `HISTORIES` is the minimum number of histories, by default 500. `make histories` runs a million.
 
-use payment_functions::platform::clock;
+mod expected;
+mod messages;
+mod provider;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,18 +26,25 @@ use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
-use payment_functions::flows::quarantine::quarantine;
+use payment_functions::flows::quarantine::{quarantine, redacted_webhook};
 use payment_functions::flows::record_notification::record_notification;
+use payment_functions::platform::clock;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
-use payment_functions::providers::{Notification, finvypay, webhooks};
+use payment_functions::providers::{Notification, UnreadableWebhook, finvypay, webhooks};
 use payment_functions::store::MAX_MOVED;
 use payment_functions_tests::print_uncaptured;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use reconcile_payments::replay::{ReplayCommand, ReplayReport, replay};
 use reconcile_payments::sweep::Sweep;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
+use self::expected::{ContradictoryStatus, History};
+use self::messages::{Content, Contradiction, Defect, ProviderIds, SHAPES, StatusAnswer, Webhook, read_list};
+use self::provider::SimulatedGateway;
+use self::steps::{Reply, Round, Step, rounds};
 use super::*;
 use crate::sweeps::FakeProvider;
 use crate::{facts, is_in_ledger};
@@ -50,216 +62,15 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A long run prints its progress after this number of histories.
 const PROGRESS_INTERVAL: usize = 25_000;
 
-/// The number of shapes of a webhook.
-const SHAPES: usize = 6;
-/// Bodies that nobody can read, each with another redacted content.
-const UNREADABLE: [&str; 6] = [
-    "",
-    "[]",
-    r#"{"result":{"id":"00000000-0000-4000-8000-000000000001","status":"completed","amount":25.5}}"#,
-    r#"{"type":"payment.completed","amount":25.5,"currency":"USD"}"#,
-    r#"{"event":"webhook.test"}"#,
-    r#"{"id":"x","id":"y","paymentId":"x","paymentId":"y","status":"completed"}"#,
-];
-
-/// The provider's reply to a create call.
-#[derive(Clone, Copy, Debug)]
-enum Reply {
-    Accepts,
-    /// Creates a payment, but the response is lost.
-    AcceptsButTimesOut,
-    /// Creates no payment.
-    Rejects,
-    Throttles,
-    /// Creates no payment, and sends an invalid response.
-    RepliesNonsense,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Create {
-        payment: usize,
-        reply: Reply,
-    },
-    /// A webhook about any of the ids that the provider has created for the payment.
-    Webhook {
-        payment: usize,
-        id: prop::sample::Index,
-        outcome: Outcome,
-        amount: Option<&'static str>,
-        /// For FinvyPay; ApoloPay reports no currency.
-        currency: Option<&'static str>,
-        shape: usize,
-        has_our_id: bool,
-    },
-    /// More webhooks with undocumented statuses under one of the payment's ids than one commit moves.
-    Burst {
-        payment: usize,
-        id: prop::sample::Index,
-    },
-    /// A signed webhook that cannot be read.
-    UnreadableWebhook {
-        provider: Provider,
-        body: usize,
-    },
-    /// A webhook about an unknown payment.
-    UnknownWebhook {
-        provider: Provider,
-        shape: usize,
-    },
-    /// The status changes at FinvyPay, but its webhook is lost.
-    LostWebhook {
-        payment: usize,
-        outcome: Outcome,
-    },
-    Sweep,
-    Wait(u64),
-}
-
-#[derive(Clone, Debug)]
-struct Round {
-    /// Concurrent steps.
-    steps: Vec<Step>,
-    /// Whether one of them may crash.
-    may_crash: bool,
-    /// The seed for the order of their calls.
-    seed: u64,
-}
-
-fn rounds() -> impl Strategy<Value = Vec<Round>> {
-    let outcome = facts::outcomes();
-    let reply = prop::sample::select(vec![
-        Reply::Accepts,
-        Reply::Accepts,
-        Reply::Accepts,
-        Reply::Accepts,
-        Reply::AcceptsButTimesOut,
-        Reply::AcceptsButTimesOut,
-        Reply::Rejects,
-        Reply::Throttles,
-        Reply::RepliesNonsense,
-    ]);
-    let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("25.49"), None]);
-    let currency = prop_oneof![
-        9 => Just(Some("USD")),
-        1 => prop::sample::select(vec![Some("usd"), Some("EUR"), Some("JPY"), Some("dollars"), None]),
-    ];
-    let payment = 0..PAYMENTS;
-    let step = prop_oneof![
-        6 => (payment.clone(), reply).prop_map(|(payment, reply)| Step::Create { payment, reply }),
-        8 => (
-            payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..SHAPES, any::<bool>(),
-        )
-            .prop_map(|(payment, id, outcome, amount, currency, shape, has_our_id)| Step::Webhook {
-                payment,
-                id,
-                outcome,
-                amount,
-                currency,
-                shape,
-                has_our_id,
-            }),
-        1 => (payment.clone(), any::<prop::sample::Index>()).prop_map(|(payment, id)| Step::Burst { payment, id }),
-        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..UNREADABLE.len())
-            .prop_map(|(provider, body)| Step::UnreadableWebhook { provider, body }),
-        1 => (prop::sample::select(Provider::ALL.to_vec()), 0..SHAPES)
-            .prop_map(|(provider, shape)| Step::UnknownWebhook { provider, shape }),
-        2 => (payment, outcome).prop_map(|(payment, outcome)| Step::LostWebhook { payment, outcome }),
-        1 => Just(Step::Sweep),
-        2 => prop::sample::select(vec![1, 31, 61, 400, 3000, 90_000]).prop_map(Step::Wait),
-    ];
-    let round = (
-        prop::collection::vec(step, 1..4),
-        prop::bool::weighted(0.3),
-        any::<u64>(),
-    )
-        .prop_map(|(steps, may_crash, seed)| Round { steps, may_crash, seed });
-    prop::collection::vec(round, 20..60)
-}
-
-/// The ids that the provider created for one attempt.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ProviderIds {
-    /// `processId` or `paymentId`.
-    payment: String,
-    /// `txn_id`.
-    transaction: String,
-}
-
-/// The history of one payment, as the provider and the buyer know it.
-struct History {
-    provider: Provider,
-    order: String,
-    key: IdempotencyKey,
-    /// Whether there was a request for it.
-    is_requested: bool,
-    /// Our id, once the provider or the buyer has received it.
-    id: Option<PaymentId>,
-    /// By attempt. FinvyPay returns the same payment for the same attempt.
-    provider_ids: Vec<(u32, ProviderIds)>,
-    /// The provider's ids that the buyer received in a response.
-    returned_ids: BTreeSet<String>,
-    /// The status at FinvyPay of the payment that the buyer received.
-    provider_status: Status,
-    /// Webhooks that were acknowledged, and those that were not.
-    acknowledged: Vec<Notification>,
-    unacknowledged: Vec<Notification>,
-    calls_in_progress: usize,
-    is_rejected: bool,
-}
-
-/// The model: the expected result of a history.
-struct Model {
-    status: Status,
-    /// The number of facts that cannot be matched with the payment.
-    unmatched: usize,
-}
-
-impl History {
-    fn model(&self) -> Model {
-        let own_status = if self.is_rejected {
-            Status::Failed
-        } else {
-            Status::Expired
-        };
-        // Polling FinvyPay tells which payment an id belongs to. At ApoloPay an id is known only from a response or
-        // from a webhook that also has our id.
-        let is_known = |id: &Reference| {
-            self.provider == Provider::FinvyPay
-                || self.returned_ids.contains(id.as_str())
-                || self
-                    .acknowledged
-                    .iter()
-                    .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
-        };
-        let is_matched =
-            |webhook: &&Notification| webhook.payment_id.is_some() || webhook.fact.references().any(is_known);
-        let statuses = self
-            .acknowledged
-            .iter()
-            .filter(is_matched)
-            .filter_map(|webhook| facts::implied_status(&webhook.fact));
-        Model {
-            status: statuses.fold(own_status.join(self.provider_status), Status::join),
-            unmatched: self
-                .acknowledged
-                .iter()
-                .filter(|webhook| !is_matched(webhook))
-                .map(|webhook| webhook.fact.digest())
-                .collect::<BTreeSet<_>>()
-                .len(),
-        }
-    }
-}
-
 struct Simulation {
     table: MemoryTable,
     store: Store,
     keys: SecretCache<ApiKey, StaticSecret>,
     histories: Vec<Mutex<History>>,
     unknown_webhooks: Mutex<Vec<Notification>>,
-    /// Unreadable webhooks that were sent; all of them are acknowledged at the end.
-    unreadable_webhooks: Mutex<BTreeSet<(&'static str, usize)>>,
+    /// Unreadable webhooks that were sent, by provider and what distinguishes them in quarantine. All of them are
+    /// acknowledged at the end.
+    unreadable_webhooks: Mutex<BTreeMap<(&'static str, String), String>>,
     status_api: FakeProvider,
     /// The number of ids that the providers have created.
     id_count: AtomicUsize,
@@ -269,20 +80,12 @@ struct Simulation {
 impl Simulation {
     fn new() -> Self {
         let table = MemoryTable::new().unwrap();
-        let history = |index: usize| History {
-            provider: Provider::ALL[index % 2],
+        let history = |index: usize| {
+            let provider = Provider::ALL[index % 2];
             // Two orders have several payments.
-            order: format!("o{}", if index % 2 == 1 { index % 6 } else { index }),
-            key: IdempotencyKey::parse("create", format!("k{index}").as_bytes()).unwrap(),
-            is_requested: false,
-            id: None,
-            provider_ids: Vec::new(),
-            returned_ids: BTreeSet::new(),
-            provider_status: Status::Creating,
-            acknowledged: Vec::new(),
-            unacknowledged: Vec::new(),
-            calls_in_progress: 0,
-            is_rejected: false,
+            let order = format!("o{}", if index % 2 == 1 { index % 6 } else { index });
+            let key = IdempotencyKey::parse("create", format!("k{index}").as_bytes());
+            History::new(provider, order, key.unwrap())
         };
         Self {
             store: table.store(),
@@ -329,75 +132,54 @@ impl Simulation {
     async fn step(&self, step: &Step) {
         match step {
             Step::Create { payment, reply } => self.create(*payment, *reply).await,
-            Step::Webhook {
-                payment,
-                id,
-                outcome,
-                amount,
-                currency,
-                shape,
-                has_our_id,
-            } => {
-                let webhook = {
-                    let history = self.history(*payment);
-                    if history.provider_ids.is_empty() {
-                        return;
-                    }
-                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
-                    let our_id = history.id.filter(|_| *has_our_id);
-                    let money = (*amount, *currency);
-                    webhook(history.provider, ids, *outcome, money, *shape, our_id, &history.order)
-                };
-                self.deliver(*payment, webhook).await;
-            }
-            Step::Burst { payment, id } => {
-                let notification = {
-                    let history = self.history(*payment);
-                    if history.provider_ids.is_empty() {
-                        return;
-                    }
-                    let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
-                    let nothing = (None, None);
-                    webhook(
-                        history.provider,
-                        ids,
-                        Outcome::Unrecognised,
-                        nothing,
-                        2,
-                        None,
-                        &history.order,
-                    )
-                };
-                for number in 0..=MAX_MOVED {
-                    let fact = Fact {
-                        raw_status: format!("NEW_{number}"),
-                        ..notification.fact.clone()
-                    };
-                    self.deliver(*payment, Notification { payment_id: None, fact }).await;
+            Step::Webhook { payment, id, content } => {
+                if let Some(webhook) = self.about(*payment, *id, content, |webhook| webhook.read()) {
+                    self.deliver(*payment, webhook).await;
                 }
             }
-            Step::UnreadableWebhook { provider, body } => {
-                self.unreadable_webhooks
-                    .lock()
-                    .unwrap()
-                    .insert((provider.name(), *body));
-                self.deliver_unreadable(*provider, *body).await;
+            Step::QuarantinedWebhook { payment, id, content } => {
+                let webhook = |webhook: &Webhook<'_>| (webhook.text(), webhook.redacted(), webhook.read());
+                if let Some((text, redacted, read)) = self.about(*payment, *id, content, webhook) {
+                    self.quarantine_readable(*payment, &text, redacted.to_string(), read)
+                        .await;
+                }
+            }
+            Step::Burst { payment, id } => self.burst(*payment, *id).await,
+            Step::UnreadableWebhook {
+                payment,
+                id,
+                content,
+                defect,
+            } => {
+                let content = Content {
+                    has_our_id: false,
+                    ..content.clone()
+                };
+                let unreadable = self.about(*payment, *id, &content, |webhook| defect.apply(webhook));
+                if let Some((text, distinction)) = unreadable {
+                    let provider = self.history(*payment).provider;
+                    let sent = (provider.name(), distinction);
+                    self.unreadable_webhooks.lock().unwrap().insert(sent, text.clone());
+                    self.deliver_unreadable(provider, &text).await;
+                }
             }
             Step::UnknownWebhook { provider, shape } => {
-                let ids = self.create_ids();
-                let webhook = webhook(
-                    *provider,
-                    &ids,
-                    Outcome::Completed,
-                    (Some("25.50"), Some("USD")),
-                    *shape,
-                    None,
-                    "unknown",
-                );
+                let webhook = Webhook {
+                    provider: *provider,
+                    ids: &self.create_ids(),
+                    order: "unknown",
+                    our_id: None,
+                    content: &Content::completion(*shape),
+                };
+                let webhook = webhook.read();
                 self.unknown_webhooks.lock().unwrap().push(webhook.clone());
                 record_notification(&self.store, &webhook, clock::now()).await.unwrap();
             }
+            Step::Replay(provider) => {
+                self.replay(*provider).await;
+            }
             Step::LostWebhook { payment, outcome } => self.lose_webhook(*payment, *outcome),
+            Step::ContradictoryStatus { payment, contradiction } => self.contradict(*payment, *contradiction),
             Step::Sweep => {
                 self.sweep().await;
             }
@@ -419,13 +201,85 @@ impl Simulation {
         }
     }
 
-    async fn deliver_unreadable(&self, provider: Provider, body: usize) {
-        let now = clock::now();
-        let body = UNREADABLE[body].as_bytes();
+    /// A webhook about one of a payment's ids; `None` if the provider has created none.
+    fn about<T>(
+        &self,
+        index: usize,
+        id: prop::sample::Index,
+        content: &Content,
+        make: impl FnOnce(&Webhook<'_>) -> T,
+    ) -> Option<T> {
+        let history = self.history(index);
+        if history.provider_ids.is_empty() {
+            return None;
+        }
+        let (_, ids) = &history.provider_ids[id.index(history.provider_ids.len())];
+        Some(make(&Webhook {
+            provider: history.provider,
+            ids,
+            order: &history.order,
+            our_id: history.id.filter(|_| content.has_our_id),
+            content,
+        }))
+    }
+
+    async fn burst(&self, index: usize, id: prop::sample::Index) {
+        let content = Content {
+            outcome: Outcome::Unrecognised,
+            amount: None,
+            currency: None,
+            ..Content::completion(2)
+        };
+        let Some(notification) = self.about(index, id, &content, |webhook| webhook.read()) else {
+            return;
+        };
+        for number in 0..=MAX_MOVED {
+            let fact = Fact {
+                raw_status: format!("NEW_{number}"),
+                ..notification.fact.clone()
+            };
+            self.deliver(index, Notification { payment_id: None, fact }).await;
+        }
+    }
+
+    async fn deliver_unreadable(&self, provider: Provider, body: &str) {
+        let (now, body) = (clock::now(), body.as_bytes());
         let reason = webhooks(provider).read(body, now).expect_err("nobody can read it");
         quarantine(&self.store, provider, body, None, reason, now)
             .await
             .unwrap();
+    }
+
+    /// Puts a readable webhook into quarantine.
+    async fn quarantine_readable(&self, index: usize, text: &str, distinction: String, read: Notification) {
+        let provider = self.history(index).provider;
+        let (now, reason) = (clock::now(), UnreadableWebhook::NoPayment);
+        let webhook = redacted_webhook(provider, text.as_bytes(), None, reason, now);
+        self.store.quarantine(&webhook, now).await.unwrap();
+        self.history(index).quarantined.insert(distinction, read);
+    }
+
+    async fn replay(&self, provider: Provider) -> ReplayReport {
+        let command = ReplayCommand {
+            provider,
+            digest: None,
+            after: None,
+            actor: "on call".to_owned(),
+            reason: "a new version".to_owned(),
+        };
+        let end = Instant::now() + SWEEP_LIMIT;
+        replay(&self.store, &command, clock::now(), end).await.unwrap()
+    }
+
+    /// Replays everything. What is unreadable stays so, and what can be read is recorded or unmatched.
+    async fn replay_all(&self) {
+        for provider in Provider::ALL {
+            let report = self.replay(provider).await;
+            let readable = report.recorded + report.duplicate + report.unmatched;
+            let counts = [report.unreadable, readable].map(|count| usize::try_from(count).unwrap());
+            assert_eq!(counts, <[usize; 2]>::from(self.quarantined(provider)), "{report:?}");
+            assert_eq!((report.truncated, report.next), (0, None));
+        }
     }
 
     async fn create(&self, index: usize, reply: Reply) {
@@ -495,7 +349,9 @@ impl Simulation {
     /// Raises the status at FinvyPay, which a later poll returns.
     fn lose_webhook(&self, index: usize, outcome: Outcome) {
         let mut history = self.history(index);
+        let is_answered = history.contradiction.is_none_or(|contradiction| contradiction.ends);
         if history.provider == Provider::FinvyPay
+            && is_answered
             && let Some(status) = outcome.implied_status()
             && !history.returned_ids.is_empty()
         {
@@ -503,43 +359,45 @@ impl Simulation {
         }
     }
 
+    /// FinvyPay contradicts itself from now on. If that never ends, nothing else was ever to be learnt by polling.
+    fn contradict(&self, index: usize, contradiction: ContradictoryStatus) {
+        let mut history = self.history(index);
+        if history.contradiction.is_none() && (contradiction.ends || history.provider_status == Status::Creating) {
+            history.contradiction = Some(contradiction);
+        }
+    }
+
     /// Updates the responses of FinvyPay's status API.
     fn update_status_api(&self) {
-        let mut orders: BTreeMap<String, Vec<Notification>> = BTreeMap::new();
-        for history in &self.histories {
-            let history = history.lock().unwrap();
-            if history.provider != Provider::FinvyPay {
-                continue;
-            }
+        let histories: Vec<_> = self.histories.iter().map(|history| history.lock().unwrap()).collect();
+        let mut orders: BTreeMap<&str, Vec<StatusAnswer<'_>>> = BTreeMap::new();
+        for history in histories
+            .iter()
+            .filter(|history| history.provider == Provider::FinvyPay)
+        {
             for (_, ids) in &history.provider_ids {
                 // Only a payment whose ids the buyer received can have been paid.
                 let is_received = history.returned_ids.contains(&ids.payment);
-                let status = if is_received {
-                    history.provider_status
-                } else {
-                    Status::Pending
+                let status = match history.contradiction {
+                    Some(contradiction) => contradiction.says,
+                    None if is_received => history.provider_status,
+                    None => Status::Pending,
                 };
-                let data = json!({
-                    "transactionId": ids.transaction, "orderId": history.order, "status": finvypay_status(status),
-                    "amount": 25.5, "currency": "USD", "metadata": { "paymentFunctionsId": history.id },
-                });
-                let read = |id: &str| {
-                    let reply = reply(&json!({ "success": true, "data": data }));
-                    finvypay::status::read_status(&reply, &Reference::parse(id).unwrap(), clock::now())
-                        .unwrap()
-                        .unwrap()
+                let answer = StatusAnswer {
+                    ids,
+                    order: &history.order,
+                    our_id: history.id,
+                    status,
+                    contradiction: history.contradiction.map(|contradiction| contradiction.contradiction),
                 };
                 for id in [&ids.payment, &ids.transaction] {
-                    self.status_api.set_status(id, read(id));
+                    self.status_api.set_status(id, answer.read(id));
                 }
-                orders
-                    .entry(history.order.clone())
-                    .or_default()
-                    .push(read(&ids.transaction));
+                orders.entry(&history.order).or_default().push(answer);
             }
         }
-        for (order, transactions) in orders {
-            self.status_api.set_transactions(&order, transactions);
+        for (order, answers) in orders {
+            self.status_api.set_transactions(order, read_list(order, &answers));
         }
     }
 
@@ -570,334 +428,25 @@ impl Simulation {
             .await;
         }
         let unreadable_webhooks = self.unreadable_webhooks.lock().unwrap().clone();
-        for (name, body) in unreadable_webhooks {
-            let provider = Provider::ALL
-                .into_iter()
-                .find(|provider| provider.name() == name)
-                .unwrap();
-            self.run_alone(self.deliver_unreadable(provider, body)).await;
+        for ((name, _), body) in unreadable_webhooks {
+            let mut providers = Provider::ALL.into_iter();
+            let provider = providers.find(|provider| provider.name() == name).unwrap();
+            self.run_alone(self.deliver_unreadable(provider, &body)).await;
+        }
+        self.run_alone(self.replay_all()).await;
+        for history in &self.histories {
+            history
+                .lock()
+                .unwrap()
+                .contradiction
+                .take_if(|contradiction| contradiction.ends);
         }
         for seconds in FINAL_SWEEPS {
             self.clock_offset += Duration::from_secs(seconds);
             self.run_alone(self.sweep()).await;
         }
-    }
-
-    /// Compares every payment with the model, and returns the number of requested payments.
-    async fn assert_as_modelled(&self) -> usize {
-        let items = self.table.items().unwrap();
-        let requested = self
-            .histories
-            .iter()
-            .filter(|history| history.lock().unwrap().is_requested)
-            .count();
-        let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
-        assert_eq!(states, requested, "one payment per key");
-        let mut unmatched = self
-            .unknown_webhooks
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|webhook| webhook.fact.digest())
-            .collect::<BTreeSet<_>>()
-            .len();
-        for history in &self.histories {
-            let id = {
-                let history = history.lock().unwrap();
-                assert_eq!(history.id.is_some(), history.is_requested, "every key has a payment");
-                let Some(id) = history.id else { continue };
-                id
-            };
-            let payment = self.store.payment(id).await.unwrap().unwrap();
-            let handed_out: Vec<Reference> = {
-                let returned_ids = &history.lock().unwrap().returned_ids;
-                returned_ids.iter().filter_map(|id| Reference::parse(id)).collect()
-            };
-            for reference in handed_out.iter().chain(&payment.references) {
-                let owner = self.store.owner(payment.provider, reference).await.unwrap();
-                assert_eq!(owner, Some(id), "owner of {reference:?}");
-            }
-            let history = history.lock().unwrap();
-            let model = history.model();
-            assert_eq!(payment.status, model.status, "{payment:?} {:?}", history.acknowledged);
-            unmatched += model.unmatched;
-            let is_fact = is_in_ledger(id);
-            let (ledger, facts): (Vec<&str>, Vec<Fact>) = items
-                .iter()
-                .filter(|item| is_fact(item))
-                .filter_map(|item| Some((item["sk"]["S"].as_str()?.strip_prefix("FACT#")?, fact_in(item))))
-                .unzip();
-            let missing = history
-                .acknowledged
-                .iter()
-                .filter(|webhook| !ledger.contains(&webhook.fact.digest().as_str()));
-            let missing = missing.map(|webhook| webhook.fact.digest()).collect::<BTreeSet<_>>();
-            assert_eq!(
-                missing.len(),
-                model.unmatched,
-                "acknowledged facts are in the ledger or unmatched"
-            );
-            assert_eq!(
-                payment.attention.contains(&AttentionReason::DuplicatePayment),
-                was_captured_twice(&facts),
-                "{payment:?} {facts:?}"
-            );
-            let is_other_money = |fact: &Fact| facts::implied_status(fact) == Some(Status::Review);
-            assert!(
-                !payment.attention.contains(&AttentionReason::AmountMismatch) || facts.iter().any(is_other_money),
-                "{payment:?} {facts:?}"
-            );
-            for (digest, fact) in ledger.iter().zip(&facts) {
-                let is_noted = payment.noted.contains(*digest);
-                assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
-            }
-        }
-        let is_unmatched = |item: &&Value| {
-            item["sk"]["S"]
-                .as_str()
-                .is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
-        };
-        let stored: BTreeSet<(&str, String)> = items
-            .iter()
-            .filter(is_unmatched)
-            .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
-            .collect();
-        assert_eq!(stored.len(), unmatched, "only unmatched facts are kept");
-        let in_quarantine = |item: &&Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("QUARANTINE#"));
-        assert_eq!(
-            items.iter().filter(in_quarantine).count(),
-            self.unreadable_webhooks.lock().unwrap().len(),
-            "each unreadable webhook is in quarantine once"
-        );
-        requested
-    }
-}
-
-/// Reads a fact from its attributes.
-fn fact_in(item: &Value) -> Fact {
-    let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
-    let reference = |name: &str| Reference::parse(&text(name)?);
-    Fact {
-        payment: reference("payment"),
-        transaction: reference("transaction"),
-        order_id: text("orderId").and_then(|text| OrderId::parse(&text)),
-        raw_status: text("rawStatus").unwrap(),
-        amount: text("amount").and_then(|text| Decimal::parse(&text)),
-        currency: text("currency"),
-        ..facts::fact(
-            serde_json::from_value(item["provider"]["S"].clone()).unwrap(),
-            serde_json::from_value(item["outcome"]["S"].clone()).unwrap(),
-        )
-    }
-}
-
-/// Whether a payment was captured under two ids of the same kind.
-fn was_captured_twice(facts: &[Fact]) -> bool {
-    let under = |id: fn(&Fact) -> &Option<Reference>| {
-        let paid = facts
-            .iter()
-            .filter(|fact| facts::implied_status(fact) == Some(Status::Completed));
-        paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
-    };
-    under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
-}
-
-/// A call to the provider in progress.
-struct CallInProgress<'a>(&'a Mutex<History>);
-
-impl<'a> CallInProgress<'a> {
-    fn start(history: &'a Mutex<History>) -> Self {
-        let in_progress = {
-            let mut locked = history.lock().unwrap();
-            locked.calls_in_progress += 1;
-            locked.calls_in_progress
-        };
-        let call = Self(history);
-        assert_eq!(in_progress, 1, "one call at a time");
-        call
-    }
-}
-
-impl Drop for CallInProgress<'_> {
-    fn drop(&mut self) {
-        if let Ok(mut history) = self.0.lock() {
-            history.calls_in_progress -= 1;
-        }
-    }
-}
-
-/// The provider for one call.
-struct SimulatedGateway<'a> {
-    simulation: &'a Simulation,
-    index: usize,
-    reply: Reply,
-    id: PaymentId,
-    /// The id that the caller has received.
-    received_id: &'a Mutex<Option<String>>,
-}
-
-impl Gateway for SimulatedGateway<'_> {
-    async fn create(&self, _payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
-        let _call = CallInProgress::start(&self.simulation.histories[self.index]);
-        // Other flows run meanwhile, and the caller may crash before it has the response.
-        wrap(ExternalCall::CreateAtProvider, std::future::ready(())).await;
-        let mut history = self.simulation.history(self.index);
-        assert!(history.id.is_none_or(|id| id == self.id), "one payment per key");
-        history.id = Some(self.id);
-        match self.reply {
-            Reply::Rejects => {
-                return Err(CallError::Rejected {
-                    code: None,
-                    references: Vec::new(),
-                });
-            }
-            Reply::Throttles => return Err(CallError::Throttled { retry_after: None }),
-            Reply::RepliesNonsense => return Err(CallError::unusable("nonsense")),
-            Reply::Accepts | Reply::AcceptsButTimesOut => {}
-        }
-        let known = history
-            .provider_ids
-            .iter()
-            .find(|(of, _)| history.provider == Provider::FinvyPay && *of == attempt);
-        let ids = known
-            .map(|(_, ids)| ids.clone())
-            .unwrap_or_else(|| self.simulation.create_ids());
-        if !history.provider_ids.iter().any(|(_, known)| *known == ids) {
-            history.provider_ids.push((attempt, ids.clone()));
-        }
-        if matches!(self.reply, Reply::AcceptsButTimesOut) {
-            return Err(CallError::TimedOut);
-        }
-        *self.received_id.lock().unwrap() = Some(ids.payment.clone());
-        Ok(Accepted {
-            checkout_session: CheckoutSession {
-                reference: Reference::parse(&ids.payment).unwrap(),
-                redirect_url: None,
-                expires_at: None,
-            },
-            references: Vec::new(),
-        })
-    }
-}
-
-/// A webhook in one of its provider's shapes, parsed as by the webhook-handler. What it means is decided here, by rules
-/// of the test's own, and the product must read the same.
-fn webhook(
-    provider: Provider,
-    ids: &ProviderIds,
-    outcome: Outcome,
-    (amount, currency): (Option<&str>, Option<&str>),
-    shape: usize,
-    our_id: Option<PaymentId>,
-    order: &str,
-) -> Notification {
-    // ApoloPay reports only completions.
-    let is_known = provider != Provider::ApoloPay || matches!(outcome, Outcome::Completed | Outcome::Contradictory);
-    let reported = if is_known { outcome } else { Outcome::Unrecognised };
-    let is_general = provider == Provider::FinvyPay && shape < 2 && our_id.is_none();
-    let expected = Notification {
-        payment_id: our_id,
-        fact: Fact {
-            payment: Reference::parse(&ids.payment).filter(|_| !is_general),
-            transaction: Reference::parse(&ids.transaction).filter(|_| is_general),
-            order_id: OrderId::parse(order).filter(|_| provider == Provider::FinvyPay),
-            amount: amount.and_then(Decimal::parse),
-            currency: currency
-                .filter(|_| provider != Provider::ApoloPay)
-                .map(str::to_uppercase),
-            ..facts::fact(provider, reported)
-        },
-    };
-    let status = match outcome {
-        Outcome::Unrecognised => "settled",
-        Outcome::Contradictory => "completed",
-        Outcome::Cancelled if shape % 2 == 1 => "canceled",
-        Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
-            outcome.name()
-        }
-    };
-    let mut body = body(provider, ids, status, (amount, currency), shape, our_id, order);
-    if outcome == Outcome::Contradictory {
-        match shape % 3 {
-            0 => body["success"] = json!(false),
-            1 => body["error"] = json!({ "code": "DECLINED" }),
-            _ => body["errors"] = json!(["declined"]),
-        }
-    }
-    let byte_order_mark = if shape == 1 { "\u{feff}" } else { "" };
-    let text = format!("{byte_order_mark}{body}");
-    let read = webhooks(provider).read(text.as_bytes(), clock::now()).unwrap();
-    let comparable = |notification: &Notification| Notification {
-        fact: Fact {
-            raw_status: String::new(),
-            received_at: read.fact.received_at,
-            ..notification.fact.clone()
-        },
-        ..notification.clone()
-    };
-    assert_eq!(comparable(&read), comparable(&expected), "{text}");
-    read
-}
-
-fn body(
-    provider: Provider,
-    ids: &ProviderIds,
-    status: &str,
-    (amount, currency): (Option<&str>, Option<&str>),
-    shape: usize,
-    our_id: Option<PaymentId>,
-    order: &str,
-) -> Value {
-    let amount: Value = amount.map_or(Value::Null, |amount| amount.into());
-    let mut metadata = our_id.map_or_else(|| json!({}), |id| json!({ "paymentFunctionsId": id }));
-    if shape == 3 {
-        metadata = metadata.to_string().into();
-    }
-    let transaction = match ids.transaction.parse::<u32>() {
-        Ok(number) if shape == 0 => json!(number),
-        _ => json!(ids.transaction),
-    };
-    match (provider, shape) {
-        (Provider::ApoloPay, 0 | 1) => {
-            json!({ "id": ids.payment.to_uppercase(), "status": status, "amount": amount, "metadata": metadata })
-        }
-        (Provider::ApoloPay, _) => {
-            let event = format!("payment.{status}");
-            json!({ "processId": ids.payment, "event": event, "amount": amount, "metadata": metadata })
-        }
-        // FinvyPay's general webhook has no field for our id.
-        (Provider::FinvyPay, 0 | 1) if our_id.is_none() => {
-            let general = json!({ "success": true, "status": status.to_uppercase(), "data": {
-                "amount": amount, "currency": currency, "order_id": order, "txn_id": transaction,
-            } });
-            if shape == 0 {
-                general
-            } else {
-                json!({ "request": general })
-            }
-        }
-        (Provider::FinvyPay, _) => json!({
-            "event": format!("payment.{status}"), "status": status.to_uppercase(), "paymentId": ids.payment,
-            "orderId": order, "amount": amount, "currency": currency, "metadata": metadata,
-        }),
-    }
-}
-
-/// FinvyPay's name of a status.
-fn finvypay_status(status: Status) -> &'static str {
-    match status {
-        Status::Completed => "COMPLETED",
-        Status::Failed => "FAILED",
-        Status::Cancelled => "CANCELLED",
-        Status::Authorized => "AUTHORIZED",
-        Status::Creating | Status::Pending | Status::Expired | Status::Review => "PENDING",
-    }
-}
-
-fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
-    payment_functions::providers::http_client::Reply {
-        status: reqwest::StatusCode::OK,
-        body: Json::parse(body.to_string().as_bytes()).unwrap().as_object().cloned(),
+        // Once more, which changes nothing.
+        self.run_alone(self.replay_all()).await;
     }
 }
 

@@ -7,6 +7,7 @@ use payment_functions_local::sandbox::{Call, Outcome};
 
 use super::fault::Fault;
 use super::flows::Action;
+use super::replay::ACTOR;
 use super::*;
 
 /// How far the recovery of a case has come.
@@ -31,8 +32,8 @@ pub struct Table {
     /// Unmatched notifications by `provider#id`.
     unmatched: BTreeMap<String, Vec<Value>>,
     keys: BTreeMap<String, Value>,
-    /// The contents of the webhooks in quarantine.
-    quarantine: Vec<String>,
+    /// The webhooks in quarantine.
+    quarantine: Vec<Value>,
 }
 
 impl Table {
@@ -64,7 +65,7 @@ impl Table {
                 ("KEY", _) => {
                     table.keys.insert(rest, item);
                 }
-                ("QUARANTINE", _) => table.quarantine.push(text(&item, "content").to_owned()),
+                ("QUARANTINE", _) => table.quarantine.push(item),
                 ("ORDER" | "PACE", _) => {}
                 other => panic!("item of an unknown kind: {other:?}"),
             }
@@ -109,10 +110,37 @@ impl Table {
         self.unmatched.is_empty()
     }
 
+    /// The contents of webhooks in quarantine that nobody can read, about this order.
+    fn unreadable(&self, order: &str) -> Vec<&str> {
+        let contents = self.quarantine.iter().map(|item| text(item, "content"));
+        let is_unreadable = |content: &&str| {
+            let content: Value = serde_json::from_str(content).expect("JSON");
+            content["result"]["orderId"] == order
+        };
+        contents
+            .filter(|content| content.contains(order))
+            .filter(is_unreadable)
+            .collect()
+    }
+
+    /// The number of webhooks in quarantine.
+    pub fn quarantined(&self) -> usize {
+        self.quarantine.len()
+    }
+
     /// The number of completions of a payment.
     pub fn completions(&self, payment: &Value) -> usize {
+        self.facts_with(payment, "completed")
+    }
+
+    /// The number of a payment's facts with an undocumented status.
+    pub fn unrecognised(&self, payment: &Value) -> usize {
+        self.facts_with(payment, "unrecognised")
+    }
+
+    fn facts_with(&self, payment: &Value, outcome: &str) -> usize {
         let facts = self.facts.get(text(payment, "id")).map_or(&[][..], Vec::as_slice);
-        facts.iter().filter(|fact| fact["outcome"] == "completed").count()
+        facts.iter().filter(|fact| fact["outcome"] == outcome).count()
     }
 
     /// A difference between a payment's references and the reference items that name it.
@@ -237,6 +265,7 @@ impl Audit<'_> {
         self.references(payment);
         self.ledger(payment);
         self.unmatched();
+        self.replays();
         self.due_index(payment);
     }
 
@@ -450,19 +479,20 @@ impl Audit<'_> {
         let recorded = |said: &WebhookContent| {
             facts.iter().any(|fact| {
                 let same = |name: &str, said: &Option<String>| fact[name].as_str() == said.as_deref();
+                let raw_status = text(fact, "rawStatus").to_lowercase();
                 same("payment", &said.payment)
                     && same("transaction", &said.transaction)
                     && (fact["outcome"] == "completed") == said.is_completion
+                    && (fact["outcome"] == "contradictory") == said.is_contradictory
+                    && said
+                        .new_status
+                        .as_ref()
+                        .is_none_or(|status| raw_status.contains(status))
             })
         };
         for said in case.accepted.clone() {
             if let Some(order) = &said.unreadable {
-                let kept = self
-                    .table
-                    .quarantine
-                    .iter()
-                    .filter(|content| content.contains(order.as_str()));
-                let kept: Vec<&String> = kept.collect();
+                let kept = self.table.unreadable(order);
                 case.check(
                     matches!(kept.as_slice(), [content] if !content.contains("Jane")),
                     || format!("accepted unreadable webhook: {kept:?}"),
@@ -475,6 +505,11 @@ impl Audit<'_> {
             let is_paid = leads_here && said.is_completion && is_own_money(&said.amount, &json!("USD"));
             case.check(!is_paid || status == rank("completed"), || {
                 format!("paid, but the status is {}: {said:?}", ALL[status])
+            });
+        }
+        if let Some(expected) = case.provider_status {
+            case.check(status == rank(expected), || {
+                format!("{expected} at the provider, but the status is {}", ALL[status])
             });
         }
         if case.is_paid && was_reconciled {
@@ -497,10 +532,32 @@ impl Audit<'_> {
             let is_attached = self.table.owner(provider, id).is_some();
             // The reconciler can ask FinvyPay for the owner of an id.
             let is_polled = self.stage == Stage::Calm && provider == Provider::Finvypay;
-            let must_be_empty = is_attached || is_polled || self.stage == Stage::Everything;
+            // One commit moves only some of many. The reconciler moves the others.
+            let are_moved =
+                is_attached && (self.case.cell.recovery == Recovery::Reconciler || !self.case.flow.has_many_webhooks());
+            let must_be_empty = match self.stage {
+                Stage::Recovered => are_moved,
+                Stage::Calm => is_attached || is_polled,
+                Stage::Everything => true,
+            };
             self.case.check(events.is_empty() || !must_be_empty, || {
                 format!("still unmatched: {events:?}")
             });
+        }
+    }
+
+    /// Each webhook that was replayed is still in quarantine, with the mark of the replay.
+    fn replays(&mut self) {
+        for kept in self.case.quarantined.clone().iter().filter(|kept| kept.is_replayed) {
+            let mut items = self.table.quarantine.iter();
+            let mark = items
+                .find(|item| item["digest"] == kept.digest.as_str())
+                .map(|item| &item["replay"]);
+            let is_marked = mark.is_some_and(|mark| {
+                let is_result = |result: &&str| mark["result"] == *result;
+                mark["operator"]["actor"] == ACTOR && kept.results().iter().any(is_result)
+            });
+            self.case.check(is_marked, || format!("replayed, but marked {mark:?}"));
         }
     }
 

@@ -5,6 +5,20 @@ use super::*;
 /// The body of a webhook that nobody can read. `ORDER` stands for the case's order.
 pub const UNREADABLE: &str = r#"{"result":{"orderId":"ORDER","status":"completed","amount":25.5,"payer":"Jane"}}"#;
 
+/// More webhooks than one commit moves, and fewer, but more than half of these.
+pub const MANY: usize = 12;
+const SOME: usize = 6;
+
+/// A webhook of this number, unlike all others of its payment. It has only the payment's id, or only the transaction's.
+pub fn numbered_webhook(provider: Provider, number: usize, of_transaction: bool) -> Value {
+    let (shape, omit) = match (provider, of_transaction) {
+        (Provider::Apolopay, _) => ("A", json!(["metadata"])),
+        (Provider::Finvypay, false) => ("W2", json!(["metadata", "orderId"])),
+        (Provider::Finvypay, true) => ("W1", json!(["order_id"])),
+    };
+    json!({ "shape": shape, "omit": omit, "outcome": format!("NEW_{number:03}"), "moves": false })
+}
+
 /// A flow of one function.
 #[derive(Debug)]
 pub struct Flow {
@@ -36,6 +50,10 @@ pub enum Before {
     Reply(Value),
     /// The provider sends a webhook without our payment id before it replies to the next create call.
     WebhookBeforeReply,
+    /// So many distinct webhooks with only the payment's id were accepted, and so many with only the transaction's id.
+    ManyWebhooks(usize, usize),
+    /// A webhook that can be read is in quarantine, as if an earlier version could not read it.
+    Quarantined,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +64,8 @@ pub enum Action {
     Get,
     Complete,
     Close,
+    /// An operator's replay of the latest webhook in quarantine.
+    Replay,
 }
 
 impl Action {
@@ -54,7 +74,7 @@ impl Action {
         match self {
             Self::Complete => Some(("complete", "completed")),
             Self::Close => Some(("close", "review")),
-            Self::Create | Self::Webhook(_) | Self::Get => None,
+            Self::Create | Self::Webhook(_) | Self::Get | Self::Replay => None,
         }
     }
 }
@@ -88,7 +108,7 @@ impl Flow {
             Action::Create => function(self.provider),
             Action::Webhook(_) => "webhook-handler",
             Action::Get => "get-payment",
-            Action::Complete | Action::Close => "reconcile-payments",
+            Action::Complete | Action::Close | Action::Replay => "reconcile-payments",
         }
     }
 
@@ -97,6 +117,13 @@ impl Flow {
         let is_reply = |before: &Before| matches!(before, Before::Reply(_) | Before::WebhookBeforeReply);
         // The old API key is refused before any scripted reply applies.
         self.before.iter().any(is_reply) || (self.rotated && step.nth == 1)
+    }
+
+    /// Whether so many webhooks come under an unknown id that the reconciler must move some of them.
+    pub fn has_many_webhooks(&self) -> bool {
+        self.before
+            .iter()
+            .any(|before| matches!(before, Before::ManyWebhooks(..)))
     }
 
     /// Whether a crashed holder may have called the provider before.
@@ -109,13 +136,18 @@ impl Flow {
 fn expected_status(before: &[Before], action: &Action) -> u16 {
     let reply = before.iter().find_map(|before| match before {
         Before::Reply(reply) => reply["error"].as_str().or(Some("")),
-        Before::Created | Before::HolderCrashed | Before::Webhook(_) | Before::WebhookBeforeReply => None,
+        Before::Created
+        | Before::HolderCrashed
+        | Before::Webhook(_)
+        | Before::WebhookBeforeReply
+        | Before::ManyWebhooks(..)
+        | Before::Quarantined => None,
     });
     match (action, reply) {
         (Action::Create, None) => 201,
         (Action::Create, Some("BAD_REQUEST" | "INVALID_REQUEST")) => 422,
         (Action::Create, Some(_)) => 502,
-        (Action::Webhook(_) | Action::Get | Action::Complete | Action::Close, _) => 200,
+        (Action::Webhook(_) | Action::Get | Action::Complete | Action::Close | Action::Replay, _) => 200,
     }
 }
 
@@ -193,6 +225,11 @@ pub fn all() -> Vec<Flow> {
             vec![Before::Created],
             Action::Webhook(json!({ "extra": error, "moves": false })),
         );
+        add(
+            "operator command replay",
+            vec![Before::Created, Before::Quarantined],
+            Action::Replay,
+        );
     }
     flows.push(Flow {
         quoted: true,
@@ -265,5 +302,39 @@ pub fn all() -> Vec<Flow> {
         vec![Before::Created, Before::Webhook(other_money)],
         Action::Close,
     );
+    let unreadable = json!({ "body": UNREADABLE, "moves": false });
+    add(
+        "operator command replay, still unreadable",
+        Provider::Finvypay,
+        vec![Before::Created, Before::Webhook(unreadable)],
+        Action::Replay,
+    );
+    add_many_unmatched(&mut add);
     flows
+}
+
+/// Flows whose commit finds more unmatched notifications than it can move.
+fn add_many_unmatched(add: &mut impl FnMut(&str, Provider, Vec<Before>, Action)) {
+    let many =
+        |of_payment, of_transaction| vec![Before::HolderCrashed, Before::ManyWebhooks(of_payment, of_transaction)];
+    add(
+        "take over, many unmatched",
+        Provider::Finvypay,
+        many(MANY, 0),
+        Action::Create,
+    );
+    add(
+        "webhook with an id of many unmatched",
+        Provider::Apolopay,
+        many(MANY, 0),
+        Action::Webhook(json!({})),
+    );
+    // There is room for one of the two groups.
+    let both_ids = json!({ "extra": { "transactionId": "TRANSACTION" } });
+    add(
+        "webhook with two ids of many unmatched",
+        Provider::Finvypay,
+        many(SOME, SOME),
+        Action::Webhook(both_ids),
+    );
 }

@@ -17,24 +17,20 @@ pub enum Wire {
     Events(&'static str),
 }
 
-/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`, and a replay
-/// is an operator's command that can be repeated.
-pub const NOT_IN_A_FLOW: [ExternalCall; 4] = [
-    ExternalCall::PublishEvents,
-    ExternalCall::SendDeadLetter,
-    ExternalCall::ReadQuarantine,
-    ExternalCall::MarkReplayed,
-];
+/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`.
+pub const NOT_IN_A_FLOW: [ExternalCall; 2] = [ExternalCall::PublishEvents, ExternalCall::SendDeadLetter];
 
 impl Wire {
     pub const fn of(call: ExternalCall) -> Self {
         match call {
-            ExternalCall::Connect | ExternalCall::ReadPayment | ExternalCall::ReadOwner | ExternalCall::ReadKey => {
-                Self::DynamoDb("GetItem")
-            }
+            ExternalCall::Connect
+            | ExternalCall::ReadPayment
+            | ExternalCall::ReadOwner
+            | ExternalCall::ReadKey
+            // The flows replay one webhook. A replay of all reads pages.
+            | ExternalCall::ReadQuarantine => Self::DynamoDb("GetItem"),
             ExternalCall::ReadOrder
             | ExternalCall::ReadUnmatched
-            | ExternalCall::ReadQuarantine
             | ExternalCall::ReadDue
             | ExternalCall::ReadQueue => Self::DynamoDb("Query"),
             ExternalCall::InsertPayment
@@ -114,6 +110,12 @@ pub fn steps(log: &str) -> Vec<Step> {
         steps.push(step);
     }
     steps
+}
+
+/// The number of calls in a function's log that have ended, whether they failed or not.
+pub fn ended_calls(log: &str) -> usize {
+    let is_end = |line: &Value| line["point"].as_str().is_some_and(|point| point.starts_with("after:"));
+    entries(log).filter(is_end).count()
 }
 
 /// The call that a log line announces.

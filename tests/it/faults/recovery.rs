@@ -9,7 +9,7 @@ use payment_functions_tests::world::Lambda;
 
 use super::audit::{Record, Stage, Table, audit};
 use super::fault::Fault;
-use super::flows::{Action, Before};
+use super::flows::{Action, Before, numbered_webhook};
 use super::points::Step;
 use super::stack::{Harness, Stack, Worker, command_at, create_at};
 use super::*;
@@ -52,7 +52,19 @@ impl Stack {
                         "{}: {delivered:?}",
                         flow.name
                     );
+                    if let Some(body) = spec["body"].as_str() {
+                        case.note_quarantined(&body.replace("ORDER", &case.order));
+                    }
                 }
+                Before::ManyWebhooks(of_payment, of_transaction) => {
+                    let base_url = harness.function_urls.url(&self.table);
+                    for number in 0..of_payment + of_transaction {
+                        let spec = numbered_webhook(flow.provider, number, number >= *of_payment);
+                        let delivered = case.send_webhook(harness, &spec, &base_url).await;
+                        assert!(delivered.iter().all(is_accepted), "{}: {delivered:?}", flow.name);
+                    }
+                }
+                Before::Quarantined => case.quarantine_readable(harness, &self.table).await,
                 Before::Reply(reply) => case.script_reply(harness, reply).await,
                 Before::WebhookBeforeReply => {
                     let url = format!(
@@ -135,15 +147,11 @@ impl Stack {
             tries += 1;
             let permit = harness.permit().await;
             let mut case = self.prepare_with_retries(harness, flow, cell).await;
-            if step.is_at_start {
-                worker.proxy.reset();
-                fault.set_up(&worker.proxy, step);
-                worker.restart(harness, &case, fault).await;
-            } else {
-                if step.is_forced() || !worker.matches(&case, fault) {
-                    worker.restart(harness, &case, fault).await;
-                }
-                worker.lambda().ready().await;
+            if step.is_at_start || step.is_forced() || !worker.matches(&case, fault) {
+                worker.restart(harness, &case, step, fault).await;
+            }
+            if !step.is_at_start {
+                worker.warm_up(cell).await;
                 worker.proxy.reset();
                 fault.set_up(&worker.proxy, step);
             }
@@ -153,6 +161,9 @@ impl Stack {
             drop(permit);
             let lambda = worker.lambda();
             let response = case.perform(harness, &lambda, &worker.name).await;
+            if step.is_at_start {
+                worker.warm_up(cell).await;
+            }
             let _permit = harness.permit().await;
             let is_injected = match fault {
                 Fault::Aws(..) => !worker.proxy.injected().is_empty(),
@@ -271,7 +282,7 @@ impl Stack {
         }
         self.webhooks(harness, case, &webhooks).await;
         // A closed payment is completed by now.
-        if matches!(case.flow.action, Action::Complete) {
+        if matches!(case.flow.action, Action::Complete | Action::Replay) {
             self.repeat_command(case).await;
         }
     }
@@ -283,6 +294,11 @@ impl Stack {
             case.check(response == Some(200), || {
                 format!("repeated operator command: {response:?}")
             });
+        }
+        if matches!(case.flow.action, Action::Replay)
+            && let Err(error) = case.replay(self.operator_function()).await
+        {
+            case.violation(format!("repeated replay: {error}"));
         }
     }
 
@@ -456,6 +472,10 @@ impl Case {
                 let command = action.command().expect("a command");
                 self.operate(lambda, command).await
             }
+            Action::Replay => match self.replay(lambda).await {
+                Ok(()) => Some(200),
+                Err(error) => self.failed_command(&error),
+            },
         };
         let took = begin.elapsed();
         self.check(took < RESPONSE_LIMIT, || format!("the response took {took:?}"));
@@ -472,15 +492,16 @@ impl Case {
                 self.is_closed |= action == "close";
                 Some(200)
             }
-            Err(error) => {
-                let is_unavailable =
-                    matches!(&error, InvokeError::Failed(words) if words["errorType"] == "UNAVAILABLE");
-                self.check(is_unavailable || self.crashes(), || {
-                    format!("operator command: {error}")
-                });
-                is_unavailable.then_some(UNAVAILABLE)
-            }
+            Err(error) => self.failed_command(&error),
         }
+    }
+
+    fn failed_command(&mut self, error: &InvokeError) -> Option<u16> {
+        let is_unavailable = matches!(error, InvokeError::Failed(words) if words["errorType"] == "UNAVAILABLE");
+        self.check(is_unavailable || self.crashes(), || {
+            format!("operator command: {error}")
+        });
+        is_unavailable.then_some(UNAVAILABLE)
     }
 
     pub fn body(&self) -> Value {
@@ -520,6 +541,9 @@ impl Case {
                 return Vec::new();
             };
             spec["payment"] = json!(there.id);
+            if spec["extra"]["transactionId"] == "TRANSACTION" {
+                spec["extra"]["transactionId"] = json!(there.transaction_id);
+            }
         }
         if let Some(body) = spec["body"].as_str() {
             spec["body"] = json!(body.replace("ORDER", &self.order));

@@ -1,8 +1,8 @@
 //! Reconciler runs with a fault at every step, each on its own table because a run processes everything due.
 //!
 //! The table is a day old and contains: two FinvyPay payments of one order, of which one was paid and has a webhook
-//! with only the order id; a FinvyPay payment that was paid although its create call was cut off; and an ApoloPay
-//! payment without a webhook.
+//! with only the order id; a FinvyPay payment that was paid although its create call was cut off; a paid one with more
+//! unmatched webhooks than the commit that attached its id could move; and an ApoloPay payment without a webhook.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use payment_functions::platform::clock;
 use payment_functions::providers::webhooks;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Kind;
-use payment_functions_tests::world::AwsProxy;
 
 use super::audit::Table;
 use super::fault::Fault;
+use super::flows::{MANY, numbered_webhook};
 use super::points::{Step, Wire};
 use super::stack::Harness;
 use super::*;
@@ -30,6 +30,8 @@ pub struct Fixture {
     /// The order of two payments.
     several: String,
     lost: String,
+    /// The order of the payment with many unmatched webhooks.
+    many: String,
     crypto: String,
     /// Our id of the paid one of the two.
     paid: String,
@@ -39,7 +41,7 @@ impl Fixture {
     /// Creates the contents in a table with the real functions.
     pub async fn fill(harness: &Harness, table: &str) -> Self {
         aws::create_memory_table(table).await;
-        let [several, lost, crypto] = ["several", "lost", "crypto"].map(unique);
+        let [several, lost, many, crypto] = ["several", "lost", "many", "crypto"].map(unique);
         let preorders = harness.lambda("create-preorder", table, 0, &[]).await;
         let apms = harness.lambda("create-apm", table, 0, &[]).await;
         let webhooks = Arc::new(harness.lambda("webhook-handler", table, 0, &[]).await);
@@ -57,13 +59,12 @@ impl Fixture {
         };
         let paid = create(Provider::Finvypay, &several).await;
         assert_eq!(create(Provider::Finvypay, &several).await.status, 201);
-        let cut_off = json!([{ "drop": "beforeReply" }]);
-        harness
-            .control
-            .replies(Provider::Finvypay, &lost, cut_off)
-            .await
-            .unwrap();
-        assert_eq!(create(Provider::Finvypay, &lost).await.status, 502);
+        for order in [&lost, &many] {
+            let cut_off = json!([{ "drop": "beforeReply" }]);
+            let scripted = harness.control.replies(Provider::Finvypay, order, cut_off);
+            scripted.await.unwrap();
+            assert_eq!(create(Provider::Finvypay, order).await.status, 502);
+        }
         let there = harness.control.payments(Provider::Finvypay, &lost).await.unwrap();
         harness
             .control
@@ -74,13 +75,21 @@ impl Fixture {
         let webhook = json!({
             "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
         });
-        let delivered = harness.control.webhooks(&webhook).await.unwrap();
-        assert_eq!(delivered[0].status, Some(200), "{delivered:?}");
+        let there = harness.control.payments(Provider::Finvypay, &many).await.unwrap();
+        let of_many = |spec: Value| with(spec, json!({ "provider": "finvypay", "payment": there[0].id }));
+        let numbered = (0..MANY).map(|number| of_many(numbered_webhook(Provider::Finvypay, number, false)));
+        let webhooks = [webhook].into_iter().chain(numbered).chain([of_many(json!({}))]);
+        let delivered = harness.control.webhooks(webhooks.collect::<Vec<_>>()).await.unwrap();
+        assert!(
+            delivered.iter().all(|delivery| delivery.status == Some(200)),
+            "{delivered:?}"
+        );
         harness.function_urls.remove(table);
         Self {
             items: aws::all_items(table).await,
             several,
             lost,
+            many,
             crypto,
             paid: paid.str("id"),
         }
@@ -125,7 +134,7 @@ pub struct RunResult {
 }
 
 /// Runs a cell. The function has long AWS timeouts so that it reaches the step on a busy machine.
-pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell: &Cell) -> RunResult {
+pub async fn inject(harness: &Harness, shared: &Fixture, cell: &Cell) -> RunResult {
     let permit = harness.permit().await;
     let mut result = RunResult::new(cell.clone());
     let (step, fault) = cell.fault.clone().expect("a fault");
@@ -148,14 +157,15 @@ pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell:
         }
         Fault::Crash(_) | Fault::Aws(..) => (shared, shared.copy().await),
     };
-    proxy.reset();
+    // Its own: calls of another run that arrive late are not counted.
+    let proxy = aws::proxy().await;
     let mut changes = vec![("AWS_ENDPOINT_URL", Some(proxy.url()))];
     let crash;
     if let Fault::Crash(side) = &fault {
         crash = format!("{}=die", step.point(*side));
         changes.push(("FAILPOINTS", Some(crash.as_str())));
     }
-    fault.set_up(proxy, &step);
+    fault.set_up(&proxy, &step);
     let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
     drop(permit);
     let report = run(&lambda).await;
@@ -179,7 +189,6 @@ pub async fn inject(harness: &Harness, shared: &Fixture, proxy: &AwsProxy, cell:
     }
     result.reported = manual_reviews(&lambda.log());
     drop(lambda);
-    proxy.reset();
     result.recover(harness, fixture, &table).await;
     aws::delete_memory_table(&table).await;
     result
@@ -275,7 +284,7 @@ impl RunResult {
         let expected = |order: &String, payment: &Value| {
             if *order == fixture.crypto {
                 if is_crypto_paid { "completed" } else { "expired" }
-            } else if *order == fixture.lost {
+            } else if *order == fixture.lost || *order == fixture.many {
                 "completed"
             } else if payment["id"] != fixture.paid.as_str() {
                 "expired"
@@ -284,7 +293,12 @@ impl RunResult {
                 "completed"
             }
         };
-        for (order, count) in [(&fixture.several, 2), (&fixture.lost, 1), (&fixture.crypto, 1)] {
+        for (order, count) in [
+            (&fixture.several, 2),
+            (&fixture.lost, 1),
+            (&fixture.many, 1),
+            (&fixture.crypto, 1),
+        ] {
             let payments = table.of_order(order);
             if payments.len() != count {
                 violation(format!("{} payments of {order}", payments.len()));
@@ -297,6 +311,10 @@ impl RunResult {
                 let completions = table.completions(payment);
                 if (status == "completed") == (completions == 0) {
                     violation(format!("{completions} completions: {payment}"));
+                }
+                let unrecognised = table.unrecognised(payment);
+                if *order == fixture.many && unrecognised != MANY {
+                    violation(format!("{unrecognised} of {MANY} webhooks moved: {payment}"));
                 }
                 if let Some(difference) = table.stray_references(payment) {
                     violation(difference);

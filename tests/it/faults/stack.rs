@@ -32,6 +32,8 @@ use super::*;
 
 /// Time limit of a reconciler run.
 const RUN: Duration = Duration::from_secs(40);
+/// Between two looks at a log.
+const LOG_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Routes the stand-ins' webhooks to functions, like function URLs.
 #[derive(Clone, Debug)]
@@ -413,8 +415,21 @@ pub struct Worker {
     pub name: String,
     pub proxy: AwsProxy,
     table: String,
-    running: Option<(Setup, Arc<Lambda>)>,
+    running: Option<Running>,
 }
+
+/// A running function.
+struct Running {
+    setup: Setup,
+    lambda: Arc<Lambda>,
+    /// Whether the calls at its start have ended.
+    is_warm: bool,
+    /// The number of its cases.
+    cases: usize,
+}
+
+/// The maximum number of cases of one process. Only the latest lines of its log are kept.
+const MAX_CASES: usize = 200;
 
 /// How a worker's function is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -448,21 +463,50 @@ impl Worker {
     /// Whether the running function has the setup for this case and fault.
     pub fn matches(&self, case: &Case, fault: &Fault) -> bool {
         let running = self.running.as_ref();
-        running.is_some_and(|(setup, _)| *setup == Setup::of(case, fault))
+        running.is_some_and(|running| running.cases < MAX_CASES && running.setup == Setup::of(case, fault))
     }
 
     pub fn lambda(&self) -> Arc<Lambda> {
-        let (_, lambda) = self.running.as_ref().expect("a function");
-        Arc::clone(lambda)
+        Arc::clone(&self.running.as_ref().expect("a function").lambda)
     }
 
-    /// Replaces the process with a new one. Does not wait for its start.
-    pub async fn restart(&mut self, harness: &Harness, case: &Case, fault: &Fault) {
-        let mut changes = vec![("AWS_ENDPOINT_URL", Some(self.proxy.url()))];
+    /// Replaces the process with a new one, which gets the fault if `step` is at its start. Does not wait for its start.
+    ///
+    /// The new process has a proxy of its own: attempts of the old one that arrive late are not counted among its calls.
+    pub async fn restart(&mut self, harness: &Harness, case: &Case, step: &Step, fault: &Fault) {
+        self.proxy = aws::proxy().await;
+        if step.is_at_start {
+            fault.set_up(&self.proxy, step);
+        }
+        let mut changes = vec![
+            ("AWS_ENDPOINT_URL", Some(self.proxy.url())),
+            ("FAILPOINTS", Some("log")),
+        ];
         changes.extend(fault.needs_usual_limits().then_some(PRODUCTION_TIMEOUTS));
         let lambda = Arc::new(harness.lambda_for(case, &self.table, &changes).await);
         harness.function_urls.put(&self.name, &lambda);
-        self.running = Some((Setup::of(case, fault), lambda));
+        self.running = Some(Running {
+            setup: Setup::of(case, fault),
+            lambda,
+            is_warm: false,
+            cases: 0,
+        });
+    }
+
+    /// Waits until the calls that the function makes at its start have ended, or the process has. A function does not
+    /// wait for them itself if they take long.
+    pub async fn warm_up(&mut self, cell: &Cell) {
+        let running = self.running.as_mut().expect("a function");
+        running.cases += 1;
+        if running.is_warm {
+            return;
+        }
+        running.lambda.ready().await;
+        let has_ended = || running.lambda.ended().is_some();
+        while points::ended_calls(&running.lambda.log()) < cell.calls_at_start && !has_ended() {
+            tokio::time::sleep(LOG_INTERVAL).await;
+        }
+        running.is_warm = true;
     }
 
     pub fn end(&mut self, harness: &Harness) {

@@ -165,7 +165,7 @@ enum Which {
     Requests(usize),
     /// Every attempt of one operation.
     Operation(Nth),
-    /// The first attempt of one operation.
+    /// The first attempt of one operation that arrives.
     FirstAttempt(Nth),
 }
 
@@ -198,7 +198,7 @@ impl Faults {
         self.add(action, Which::Operation(Nth::Counting { nth, seen }), effect);
     }
 
-    /// A rule for the first attempt of that operation only.
+    /// A rule for the first attempt of that operation that arrives. If the client cuts off earlier ones, it is a retry.
     pub(super) fn for_first_attempt(&mut self, action: &str, nth: usize, effect: Effect) {
         let seen = HashSet::new();
         self.add(action, Which::FirstAttempt(Nth::Counting { nth, seen }), effect);
@@ -246,7 +246,7 @@ impl Faults {
                 }
                 // Counts operations that an earlier rule decides on too.
                 Which::Operation(nth) => nth.is(request.operation),
-                Which::FirstAttempt(nth) => nth.is(request.operation) && request.is_first,
+                Which::FirstAttempt(nth) => !nth.is_found() && nth.is(request.operation),
             };
             if applies && decided.is_none() {
                 decided = Some(rule.effect.clone());
@@ -262,6 +262,10 @@ impl Faults {
 }
 
 impl Nth {
+    fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_))
+    }
+
     /// Whether this is the n-th operation. Counts it if it is new.
     fn is(&mut self, operation: &str) -> bool {
         match self {

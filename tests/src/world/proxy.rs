@@ -171,8 +171,8 @@ impl AwsProxy {
         lock(&self.state.faults).for_operation(action, nth, Effect::Fail(fault));
     }
 
-    /// Injects a fault into the first attempt of the `nth` operation, counted as in [`AwsProxy::fail_operation`]. The
-    /// SDK's retries pass.
+    /// Injects a fault into the first attempt that arrives of the `nth` operation, counted as in
+    /// [`AwsProxy::fail_operation`]. The SDK's later attempts pass.
     pub fn fail_first_attempt(&self, action: &str, nth: usize, fault: Fault) {
         lock(&self.state.faults).for_first_attempt(action, nth, Effect::Fail(fault));
     }

@@ -227,6 +227,16 @@ async fn first_attempt_fails_and_retry_passes() {
 }
 
 #[tokio::test]
+async fn retry_counts_as_first_attempt_if_earlier_ones_never_arrive() {
+    let (url, _) = upstream().await;
+    let proxy = AwsProxy::start(&url).await.unwrap();
+    proxy.fail_first_attempt("PutItem", 1, Fault::UNAVAILABLE);
+    for (number, status) in [(2, 503), (3, 200)] {
+        assert_eq!(attempt(&proxy, "PutItem", "one", number).await.unwrap().0, status);
+    }
+}
+
+#[tokio::test]
 async fn delayed_request_is_forwarded_after_client_has_given_up() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();

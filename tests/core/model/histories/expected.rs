@@ -1,0 +1,241 @@
+//! The model: what a history must end in, and the comparison with the table.
+
+use super::*;
+
+/// The history of one payment, as the provider and the buyer know it.
+pub struct History {
+    pub provider: Provider,
+    pub order: String,
+    pub key: IdempotencyKey,
+    /// Whether there was a request for it.
+    pub is_requested: bool,
+    /// Our id, once the provider or the buyer has received it.
+    pub id: Option<PaymentId>,
+    /// By attempt. FinvyPay returns the same payment for the same attempt.
+    pub provider_ids: Vec<(u32, ProviderIds)>,
+    /// The provider's ids that the buyer received in a response.
+    pub returned_ids: BTreeSet<String>,
+    /// The status at FinvyPay of the payment that the buyer received.
+    pub provider_status: Status,
+    /// What FinvyPay answers instead.
+    pub contradiction: Option<ContradictoryStatus>,
+    /// Webhooks that were acknowledged, and those that were not.
+    pub acknowledged: Vec<Notification>,
+    pub unacknowledged: Vec<Notification>,
+    /// Webhooks in quarantine that can be read, by what distinguishes them there. All are replayed at the end.
+    pub quarantined: BTreeMap<String, Notification>,
+    pub calls_in_progress: usize,
+    pub is_rejected: bool,
+}
+
+/// What FinvyPay answers about a payment: that money has moved, beside something that contradicts it.
+#[derive(Clone, Copy, Debug)]
+pub struct ContradictoryStatus {
+    pub says: Status,
+    pub contradiction: Contradiction,
+    /// Whether it answers properly before the final runs of the reconciler.
+    pub ends: bool,
+}
+
+/// The model: the expected result of a history.
+struct Model {
+    status: Status,
+    /// The facts that cannot be matched with the payment, by digest.
+    unmatched: BTreeSet<String>,
+}
+
+impl History {
+    /// A history of nothing yet.
+    pub fn new(provider: Provider, order: String, key: IdempotencyKey) -> Self {
+        Self {
+            provider,
+            order,
+            key,
+            is_requested: false,
+            id: None,
+            provider_ids: Vec::new(),
+            returned_ids: BTreeSet::new(),
+            provider_status: Status::Creating,
+            contradiction: None,
+            acknowledged: Vec::new(),
+            unacknowledged: Vec::new(),
+            quarantined: BTreeMap::new(),
+            calls_in_progress: 0,
+            is_rejected: false,
+        }
+    }
+
+    /// The webhooks that are stored and can be read.
+    fn webhooks(&self) -> impl Iterator<Item = &Notification> {
+        self.acknowledged.iter().chain(self.quarantined.values())
+    }
+
+    fn model(&self) -> Model {
+        let own_status = if self.is_rejected {
+            Status::Failed
+        } else {
+            Status::Expired
+        };
+        // Polling FinvyPay tells which payment an id belongs to. At ApoloPay an id is known only from a response or
+        // from a webhook that also has our id.
+        let is_known = |id: &Reference| {
+            self.provider == Provider::FinvyPay
+                || self.returned_ids.contains(id.as_str())
+                || self
+                    .webhooks()
+                    .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
+        };
+        let is_matched =
+            |webhook: &&Notification| webhook.payment_id.is_some() || webhook.fact.references().any(is_known);
+        let statuses = self
+            .webhooks()
+            .filter(is_matched)
+            .filter_map(|webhook| facts::implied_status(&webhook.fact));
+        Model {
+            status: statuses.fold(own_status.join(self.provider_status), Status::join),
+            unmatched: self
+                .webhooks()
+                .filter(|webhook| !is_matched(webhook))
+                .map(|webhook| webhook.fact.digest())
+                .collect(),
+        }
+    }
+}
+
+impl Simulation {
+    /// Compares every payment with the model, and returns the number of requested payments.
+    pub async fn assert_as_modelled(&self) -> usize {
+        let items = self.table.items().unwrap();
+        let requested = self
+            .histories
+            .iter()
+            .filter(|history| history.lock().unwrap().is_requested)
+            .count();
+        let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
+        assert_eq!(states, requested, "one payment per key");
+        let mut unmatched = self
+            .unknown_webhooks
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|webhook| webhook.fact.digest())
+            .collect::<BTreeSet<_>>()
+            .len();
+        for history in &self.histories {
+            let id = {
+                let history = history.lock().unwrap();
+                assert_eq!(history.id.is_some(), history.is_requested, "every key has a payment");
+                let Some(id) = history.id else { continue };
+                id
+            };
+            let payment = self.store.payment(id).await.unwrap().unwrap();
+            let handed_out: Vec<Reference> = {
+                let returned_ids = &history.lock().unwrap().returned_ids;
+                returned_ids.iter().filter_map(|id| Reference::parse(id)).collect()
+            };
+            for reference in handed_out.iter().chain(&payment.references) {
+                let owner = self.store.owner(payment.provider, reference).await.unwrap();
+                assert_eq!(owner, Some(id), "owner of {reference:?}");
+            }
+            let history = history.lock().unwrap();
+            let model = history.model();
+            assert_eq!(payment.status, model.status, "{payment:?} {:?}", history.acknowledged);
+            unmatched += model.unmatched.len();
+            let is_fact = is_in_ledger(id);
+            let (ledger, facts): (Vec<&str>, Vec<Fact>) = items
+                .iter()
+                .filter(|item| is_fact(item))
+                .filter_map(|item| Some((item["sk"]["S"].as_str()?.strip_prefix("FACT#")?, fact_in(item))))
+                .unzip();
+            let digests = history.webhooks().map(|webhook| webhook.fact.digest());
+            let missing: BTreeSet<String> = digests.filter(|digest| !ledger.contains(&digest.as_str())).collect();
+            assert_eq!(missing, model.unmatched, "stored facts are in the ledger or unmatched");
+            assert_eq!(
+                payment.attention.contains(&AttentionReason::DuplicatePayment),
+                was_captured_twice(&facts),
+                "{payment:?} {facts:?}"
+            );
+            let is_other_money = |fact: &Fact| facts::implied_status(fact) == Some(Status::Review);
+            assert!(
+                !payment.attention.contains(&AttentionReason::AmountMismatch) || facts.iter().any(is_other_money),
+                "{payment:?} {facts:?}"
+            );
+            for (digest, fact) in ledger.iter().zip(&facts) {
+                let is_noted = payment.noted.contains(*digest);
+                assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
+            }
+        }
+        let is_unmatched = |item: &&Value| {
+            item["sk"]["S"]
+                .as_str()
+                .is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
+        };
+        let stored: BTreeSet<(&str, String)> = items
+            .iter()
+            .filter(is_unmatched)
+            .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
+            .collect();
+        assert_eq!(stored.len(), unmatched, "only unmatched facts are kept");
+        self.assert_quarantine(&items);
+        requested
+    }
+
+    /// Each webhook that was sent is in quarantine once, with the mark of its last replay.
+    fn assert_quarantine(&self, items: &[Value]) {
+        let mut counts = (0, 0);
+        for item in items {
+            if item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("QUARANTINE#")) {
+                match item["replay"]["M"]["result"]["S"].as_str() {
+                    Some("unreadable") => counts.0 += 1,
+                    Some("duplicate" | "unmatched") => counts.1 += 1,
+                    other => panic!("replayed twice: {other:?} {item}"),
+                }
+            }
+        }
+        let totals = Provider::ALL.map(|provider| self.quarantined(provider));
+        let expected = totals.iter().fold((0, 0), |(unreadable, readable), more| {
+            (unreadable + more.0, readable + more.1)
+        });
+        assert_eq!(counts, expected, "each is in quarantine once");
+    }
+
+    /// The number of a provider's webhooks in quarantine: those that nobody can read, and those that can be read.
+    pub fn quarantined(&self, provider: Provider) -> (usize, usize) {
+        let unreadable = self.unreadable_webhooks.lock().unwrap();
+        let histories = self.histories.iter().map(|history| history.lock().unwrap());
+        let readable = histories.filter(|history| history.provider == provider);
+        (
+            unreadable.keys().filter(|(name, _)| *name == provider.name()).count(),
+            readable.map(|history| history.quarantined.len()).sum(),
+        )
+    }
+}
+
+/// Reads a fact from its attributes.
+fn fact_in(item: &Value) -> Fact {
+    let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
+    let reference = |name: &str| Reference::parse(&text(name)?);
+    Fact {
+        payment: reference("payment"),
+        transaction: reference("transaction"),
+        order_id: text("orderId").and_then(|text| OrderId::parse(&text)),
+        raw_status: text("rawStatus").unwrap(),
+        amount: text("amount").and_then(|text| Decimal::parse(&text)),
+        currency: text("currency"),
+        ..facts::fact(
+            serde_json::from_value(item["provider"]["S"].clone()).unwrap(),
+            serde_json::from_value(item["outcome"]["S"].clone()).unwrap(),
+        )
+    }
+}
+
+/// Whether a payment was captured under two ids of the same kind.
+fn was_captured_twice(facts: &[Fact]) -> bool {
+    let under = |id: fn(&Fact) -> &Option<Reference>| {
+        let paid = facts
+            .iter()
+            .filter(|fact| facts::implied_status(fact) == Some(Status::Completed));
+        paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
+    };
+    under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
+}

@@ -1,0 +1,123 @@
+//! The publisher beside the load, and the audit of its events.
+
+use payment_functions_local::TableStream;
+
+use super::*;
+
+/// A published change of a payment: its id, its version and the event's kind.
+pub type Change = (String, u64, String);
+
+/// Stream records per batch.
+const BATCH: usize = 100;
+
+impl Soak {
+    /// Feeds the table's stream to publish-events, as Lambda does, until it is empty and all changes are done. Returns
+    /// all changes that must be published.
+    pub async fn publish(&self) -> BTreeSet<Change> {
+        let aws = self.harness.world.aws();
+        let mut stream = TableStream::open(aws, &self.table).await.expect("a stream");
+        let mut stored = BTreeSet::new();
+        loop {
+            let is_over = self.is_over.load(Ordering::Relaxed);
+            let records = stream.read().await.expect("records");
+            if records.is_empty() {
+                if is_over {
+                    return stored;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            let is_payment = |record: &&Value| record["dynamodb"]["Keys"]["sk"]["S"] == "STATE";
+            let payments: Vec<Value> = records.iter().filter(is_payment).cloned().collect();
+            stored.extend(payments.iter().flat_map(changes));
+            for batch in payments.chunks(BATCH) {
+                self.deliver(batch).await;
+            }
+        }
+    }
+
+    /// Delivers records; retries from the first failed record.
+    async fn deliver(&self, mut batch: &[Value]) {
+        let mut tries = 0;
+        while !batch.is_empty() {
+            self.count("batch of records");
+            let lambda = self.harness.function_urls.function(&function_name("publish-events", 0));
+            let response = lambda.invoke(json!({ "Records": batch }).to_string()).await;
+            let rest = match response {
+                Ok(response) => {
+                    let response: Value = serde_json::from_slice(&response).expect("JSON");
+                    let failure = &response["batchItemFailures"][0]["itemIdentifier"];
+                    let is_first = |record: &Value| record["dynamodb"]["SequenceNumber"] == *failure;
+                    let done = batch.iter().position(is_first);
+                    done.map_or(&[][..], |done| &batch[done..])
+                }
+                Err(InvokeError::Died { .. }) => batch,
+                Err(error) => return self.violation(format!("not published: {error}")),
+            };
+            tries = if rest.len() < batch.len() { 0 } else { tries + 1 };
+            if tries == MOST_TRIES {
+                return self.violation(format!("never published: {}", batch[0]));
+            }
+            batch = rest;
+            if !batch.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Checks that every status in the table is in the stream, that all changes were published and nothing else, and
+    /// that first deliveries were in order. Returns the number of events.
+    pub async fn audit_events(&self, stored: &BTreeSet<Change>, table: &Table) -> usize {
+        let changes: BTreeSet<(&str, &str)> = stored
+            .iter()
+            .map(|(id, _, kind)| (id.as_str(), kind.as_str()))
+            .collect();
+        for (id, status) in table.statuses().filter(|(_, status)| *status != "creating") {
+            if !changes.contains(&(id, format!("payment.{status}").as_str())) {
+                self.violation(format!("{id} is {status}, but the stream has no such record"));
+            }
+        }
+        let messages = aws::receive_all(&self.arrivals).await;
+        let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
+        for message in &messages {
+            let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
+            let (detail, kind) = (&event["detail"], &event["detail-type"]);
+            let [id, kind] = [&detail["id"], kind].map(|text| text.as_str().expect("a text").to_owned());
+            let version = detail["version"].as_u64().expect("a version");
+            if seen.insert((id.clone(), version, kind)) {
+                let before = latest.insert(id, version).unwrap_or_default();
+                if before > version {
+                    self.violation(format!("published after version {before}: {event}"));
+                }
+            }
+        }
+        for delivered in stored.difference(&seen) {
+            self.violation(format!("stored, but not published: {delivered:?}"));
+        }
+        for delivered in seen.difference(stored) {
+            self.violation(format!("published, but not stored: {delivered:?}"));
+        }
+        for message in aws::receive_all(&self.dead_letters).await {
+            self.violation(format!("dead-letter message: {message}"));
+        }
+        messages.len()
+    }
+}
+
+/// The changes of a payment's stream record that must be published: its new status, from `pending` on, and new
+/// attention reasons.
+fn changes(record: &Value) -> Vec<Change> {
+    let [old, new] = ["OldImage", "NewImage"].map(|name| &record["dynamodb"][name]);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let id = text(&new["pk"]["S"]).split_off("PAYMENT#".len());
+    let version = text(&new["version"]["N"]).parse().expect("a version");
+    let mut kinds = Vec::new();
+    let status = text(&new["status"]["S"]);
+    if old["status"] != new["status"] && status != "creating" {
+        kinds.push(status);
+    }
+    if old["noted"] != new["noted"] && new["attention"] != Value::Null {
+        kinds.push("attention".to_owned());
+    }
+    let delivered = |kind| (id.clone(), version, format!("payment.{kind}"));
+    kinds.into_iter().map(delivered).collect()
+}
