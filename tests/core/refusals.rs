@@ -150,7 +150,7 @@ async fn deciding_reads_are_strongly_consistent() {
     let id = PaymentId::random();
     let key = IdempotencyKey::parse("create", b"k").unwrap();
     store.payment(id).await.unwrap();
-    store.payments_of_order(Provider::FinvyPay, &order).await.unwrap();
+    store.payments_of(Provider::FinvyPay, &order, 2).await.unwrap();
     store
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
         .await

@@ -10,6 +10,7 @@ mod many_unmatched;
 mod operator;
 mod polling;
 mod unmatched;
+mod unpaid;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -65,6 +65,8 @@ pub enum ExternalCall {
     Reschedule,
     /// Deletes unmatched notifications.
     DeleteUnmatched,
+    /// Deletes an item that points to a payment that was deleted.
+    DeleteDangling,
     /// Reserves the next call slot at a provider.
     Pace,
     /// Queries the status of a payment at the provider.
@@ -79,7 +81,7 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
@@ -103,6 +105,7 @@ impl ExternalCall {
         Self::Reserve,
         Self::Reschedule,
         Self::DeleteUnmatched,
+        Self::DeleteDangling,
         Self::Pace,
         Self::QueryStatus,
         Self::ListTransactions,
@@ -136,6 +139,7 @@ impl ExternalCall {
             Self::Reserve => "reserve",
             Self::Reschedule => "reschedule",
             Self::DeleteUnmatched => "delete-unmatched",
+            Self::DeleteDangling => "delete-dangling",
             Self::Pace => "pace",
             Self::QueryStatus => "query-status",
             Self::ListTransactions => "list-transactions",

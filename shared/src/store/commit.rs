@@ -14,6 +14,7 @@ use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
 use crate::domain::payment::Payment;
+use crate::domain::provider::Provider;
 use crate::domain::schedule::ScheduleChange;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
@@ -50,6 +51,8 @@ pub struct Conflict {
     pub already_recorded: bool,
     /// The payment was changed meanwhile; this is its current state.
     pub current: Option<Payment>,
+    /// The payment was deleted meanwhile.
+    pub is_deleted: bool,
     /// New provider ids that belong to another payment, with that payment.
     pub references_of_others: Vec<(Reference, PaymentId)>,
     /// New provider ids with a group of unmatched notifications that is not, or no longer, as in
@@ -67,8 +70,10 @@ enum Step {
     NewFact,
     /// Inserts one of the other facts. Has no condition.
     OtherFact,
-    /// Attaches a provider id.
+    /// Attaches a provider id, or changes when its item is deleted.
     Reference(Reference),
+    /// Changes when the item of the payment's order is deleted. Has no condition.
+    Order,
     /// Deletes the group of unmatched notifications under a provider id, or checks that there is none.
     Group(Reference),
     /// Deletes an unmatched notification. Has no condition.
@@ -88,9 +93,32 @@ impl Store {
     ///   deleted. A group that is too large to be moved must still exist.
     /// - The lease on the key is still held.
     ///
+    /// If the time of the payment's deletion changes, that of the items that point to it changes too.
+    ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written. Whether the change was stored is then unknown.
     pub async fn commit(
+        &self,
+        before: &Payment,
+        after: &Payment,
+        extras: &CommitExtras,
+        now: Timestamp,
+    ) -> Result<CommitResult, StoreError> {
+        loop {
+            let result = self.try_commit(before, after, extras, now).await?;
+            // An id of a deleted payment is free. Each repetition frees at least one.
+            match &result {
+                CommitResult::Conflict(conflict)
+                    if self
+                        .detach_dangling(after.provider, &conflict.references_of_others)
+                        .await? => {}
+                CommitResult::Done | CommitResult::Conflict(_) => return Ok(result),
+            }
+        }
+    }
+
+    /// One attempt of [`Store::commit`].
+    async fn try_commit(
         &self,
         before: &Payment,
         after: &Payment,
@@ -114,23 +142,7 @@ impl Store {
         for fact in &extras.other_facts {
             transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact)?);
         }
-        for reference in after.references.difference(&before.references) {
-            transaction.add(
-                Step::Reference(reference.clone()),
-                self.attach_reference(after, reference)?,
-            );
-            let step = Step::Group(reference.clone());
-            match extras.unmatched.iter().find(|group| group.is_under(reference)) {
-                None => transaction.add(step, self.check_no_group(after.provider, reference)?),
-                Some(group) => {
-                    let steps = self.move_group(group, now)?;
-                    transaction.add(step, steps.group);
-                    for delete in steps.notifications {
-                        transaction.add(Step::Notification, delete);
-                    }
-                }
-            }
-        }
+        self.add_pointers(&mut transaction, before, after, &extras.unmatched, now)?;
         if let Some((lease, response)) = &extras.response {
             transaction.add(Step::Key, self.complete_key(lease, response)?);
         }
@@ -143,9 +155,10 @@ impl Store {
         let mut conflict = Conflict::default();
         for (step, item) in refused {
             match step {
+                Step::Payment if item.is_empty() => conflict.is_deleted = true,
                 Step::Payment => conflict.current = Some(schema::payment_of(item)?),
                 Step::NewFact => conflict.already_recorded = true,
-                Step::OtherFact | Step::Notification => return Err(StoreError::Corrupt),
+                Step::OtherFact | Step::Order | Step::Notification => return Err(StoreError::Corrupt),
                 Step::Reference(reference) => conflict
                     .references_of_others
                     .push((reference, schema::owner_of(&item)?)),
@@ -156,6 +169,59 @@ impl Store {
         Ok(CommitResult::Conflict(conflict))
     }
 
+    /// The steps about the items that point to the payment: attaches the ids that are new in `after`, with what is
+    /// unmatched under them, and changes when the others are deleted.
+    fn add_pointers(
+        &self,
+        transaction: &mut Transaction<Step>,
+        before: &Payment,
+        after: &Payment,
+        unmatched: &[UnmatchedGroup],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let deletion_changes = before.delete_at != after.delete_at;
+        // If the payment was to be deleted, its ids may already be free. So all of them count as new.
+        let is_kept_again = deletion_changes && before.delete_at.is_some();
+        for reference in &after.references {
+            let is_new = is_kept_again || !before.references.contains(reference);
+            if is_new || deletion_changes {
+                let attach = self.attach_reference(after, reference)?;
+                transaction.add(Step::Reference(reference.clone()), attach);
+            }
+            if is_new {
+                self.add_group(transaction, after.provider, reference, unmatched, now)?;
+            }
+        }
+        if deletion_changes && let Some(order) = self.attach_order(after)? {
+            transaction.add(Step::Order, order);
+        }
+        Ok(())
+    }
+
+    /// The steps about the unmatched notifications under a provider id that a payment gets: moves them, or checks that
+    /// there are none.
+    fn add_group(
+        &self,
+        transaction: &mut Transaction<Step>,
+        provider: Provider,
+        reference: &Reference,
+        unmatched: &[UnmatchedGroup],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let step = Step::Group(reference.clone());
+        match unmatched.iter().find(|group| group.is_under(reference)) {
+            None => transaction.add(step, self.check_no_group(provider, reference)?),
+            Some(group) => {
+                let steps = self.move_group(group, now)?;
+                transaction.add(step, steps.group);
+                for delete in steps.notifications {
+                    transaction.add(Step::Notification, delete);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the payment's mutable attributes, if its version is still the one of `before`.
     fn update_state(
         &self,
@@ -163,7 +229,7 @@ impl Store {
         after: &Payment,
         change: ScheduleChange,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 9] = [
+        const MUTABLE: [&str; 11] = [
             "status",
             "rank",
             "updatedAt",
@@ -173,6 +239,8 @@ impl Store {
             "captureReferences",
             "attention",
             "noted",
+            "hasUnclearFact",
+            "ttl",
         ];
         let mut item = schema::state_item(after)?;
         let mut update = self.update(schema::state_key(after.id));
@@ -184,9 +252,14 @@ impl Store {
                 assignments.push(format!("#{name} = :{name}"));
             }
         }
-        let (update, set, remove) = due_index::change(update, after.id, change);
+        let (mut update, set, remove) = due_index::change(update, after.id, change);
+        let mut removed = remove.to_owned();
+        if before.delete_at.is_some() && after.delete_at.is_none() {
+            update = update.expression_attribute_names("#ttl", "ttl");
+            removed.push_str(if removed.is_empty() { " REMOVE #ttl" } else { ", #ttl" });
+        }
         let update = update
-            .update_expression(format!("SET {}{set}{remove}", assignments.join(", ")))
+            .update_expression(format!("SET {}{set}{removed}", assignments.join(", ")))
             .condition_expression("#version = :before")
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
@@ -221,18 +294,6 @@ impl Store {
         let (update, assignments) = set_if_absent(self.update(key), attributes);
         let update = update.update_expression(format!("SET {assignments}"));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
-    }
-
-    /// Attaches a provider id to a payment, unless it belongs to another one.
-    fn attach_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
-        let key = schema::reference_key(payment.provider, reference);
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(schema::pointer_item(key, payment.id)))
-            .condition_expression("attribute_not_exists(pk) OR paymentId = :id")
-            .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
     /// Stores the final response of a key, if the lease is still held.

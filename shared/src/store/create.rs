@@ -50,13 +50,8 @@ impl Store {
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(pk)");
         transaction.add(Step::Intent, step(intent.build()?));
-        if let Some(order_id) = payment
-            .order_id
-            .as_ref()
-            .filter(|_| payment.provider.capabilities().webhooks_may_omit_payment_id)
-        {
-            let item = schema::order_item(payment.provider, order_id, payment.id);
-            transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
+        if let Some(order) = self.attach_order(payment)? {
+            transaction.add(Step::Order, order);
         }
         if let Some((key, fingerprint)) = key {
             let record = KeyRecord {

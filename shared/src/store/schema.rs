@@ -48,6 +48,10 @@ pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
     format!("ORDER#{provider}#{}", order_id.as_str())
 }
 
+pub(super) fn order_key(provider: Provider, order_id: &OrderId, id: PaymentId) -> Item {
+    key(order_pk(provider, order_id), format!("PAYMENT#{id}"))
+}
+
 /// The sort key of a group of unmatched notifications, which comes before those of the notifications.
 const GROUP: &str = "GROUP";
 
@@ -124,6 +128,11 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     noted: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_unclear_fact: bool,
+    /// When the payment is deleted, in seconds since 1970. Its references and its order's item have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
 }
 
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
@@ -146,6 +155,8 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         capture_references: payment.capture_references,
         attention: payment.attention,
         noted: payment.noted,
+        has_unclear_fact: payment.has_unclear_fact,
+        ttl: payment.delete_at.map(Timestamp::as_seconds),
     })?;
     item.extend(state_key(payment.id));
     Ok(item)
@@ -169,6 +180,8 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         capture_references: state.capture_references,
         attention: state.attention,
         noted: state.noted,
+        has_unclear_fact: state.has_unclear_fact,
+        delete_at: state.ttl.map(Timestamp::from_seconds),
     })
 }
 
@@ -178,15 +191,24 @@ pub(super) fn fact_item(id: PaymentId, fact: &Fact) -> Result<Item, StoreError> 
     Ok(item)
 }
 
-/// An item that only points to a payment.
-pub(super) fn pointer_item(key: Item, id: PaymentId) -> Item {
+/// An item that only points to a payment. It is deleted with the payment.
+fn pointer_item(key: Item, payment: &Payment) -> Item {
     let mut item = key;
-    item.insert("paymentId".to_owned(), AttributeValue::S(id.to_string()));
+    item.insert("paymentId".to_owned(), AttributeValue::S(payment.id.to_string()));
+    item.extend(payment.delete_at.map(|at| ("ttl".to_owned(), number(at.as_seconds()))));
     item
 }
 
-pub(super) fn order_item(provider: Provider, order_id: &OrderId, id: PaymentId) -> Item {
-    pointer_item(key(order_pk(provider, order_id), format!("PAYMENT#{id}")), id)
+pub(super) fn reference_item(payment: &Payment, reference: &Reference) -> Item {
+    pointer_item(reference_key(payment.provider, reference), payment)
+}
+
+/// The item that leads from an order to a payment. `None` if the payment has no order, or if its provider's webhooks
+/// always name the payment.
+pub(super) fn order_item(payment: &Payment) -> Option<Item> {
+    let order_id = payment.order_id.as_ref()?;
+    let webhooks_may_omit_payment_id = payment.provider.capabilities().webhooks_may_omit_payment_id;
+    webhooks_may_omit_payment_id.then(|| pointer_item(order_key(payment.provider, order_id, payment.id), payment))
 }
 
 /// The payment that an item points to.
@@ -270,6 +292,8 @@ mod tests {
             metadata: Some(Redacted::new(r#"{"a":1.50}"#.into())),
             attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
             noted: BTreeSet::from(["a digest".to_owned()]),
+            has_unclear_fact: true,
+            delete_at: Some(Timestamp::from_seconds(1_834_560_000)),
             capture_references: BTreeSet::new(),
             ..bare.accept(checkout_session, [Reference::parse("FP1").unwrap()], now)
         };

@@ -18,8 +18,10 @@ pub enum Wire {
 }
 
 /// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`, and a replay
-/// is an operator's command that can be repeated.
-pub const NOT_IN_A_FLOW: [ExternalCall; 4] = [
+/// is an operator's command that can be repeated. Only a payment that was deleted leaves items that point to it:
+/// `core/sweeps/unpaid.rs`.
+pub const NOT_IN_A_FLOW: [ExternalCall; 5] = [
+    ExternalCall::DeleteDangling,
     ExternalCall::PublishEvents,
     ExternalCall::SendDeadLetter,
     ExternalCall::ReadQuarantine,
@@ -46,6 +48,7 @@ impl Wire {
             | ExternalCall::Reserve
             | ExternalCall::Reschedule
             | ExternalCall::DeleteUnmatched
+            | ExternalCall::DeleteDangling
             | ExternalCall::Quarantine
             | ExternalCall::MarkReplayed
             | ExternalCall::Pace => Self::DynamoDb("TransactWriteItems"),

@@ -210,6 +210,9 @@ async fn try_commit(
         }
         CommitResult::Conflict(conflict) => conflict,
     };
+    if conflict.is_deleted {
+        return Err(StoreError::Corrupt);
+    }
     if !conflict.references_of_others.is_empty() {
         // Never return this id: a buyer who pays under it would pay for the other payment.
         tracing::error!(payment = %id, "the provider gave an id that belongs to another payment");
