@@ -1,6 +1,8 @@
 //! Concurrent flows in every order of their external calls, also with one of them crashing before any of its calls. The
 //! most important race is the webhook's with the create call's response.
 
+mod deletion;
+
 use payment_functions::platform::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
