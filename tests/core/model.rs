@@ -131,6 +131,8 @@ impl Action {
             matches!(
                 action.call,
                 ExternalCall::ReadPayment
+                    | ExternalCall::FindRequest
+                    | ExternalCall::ReadRecord
                     | ExternalCall::ReadOwner
                     | ExternalCall::ReadOrder
                     | ExternalCall::ReadUnmatched

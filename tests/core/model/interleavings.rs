@@ -86,7 +86,7 @@ impl<'a> Scenario<'a> {
                 ..self.intent()
             }
         };
-        let gateway = |_, _| self.gateway.clone();
+        let gateway = |_: &Payment, _| self.gateway.clone();
         match create_payment::create(self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 assert_eq!(creation.payment, self.payment, "one payment per key");
