@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
-use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
@@ -332,7 +332,10 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
         let recorded = Recorded::new();
         let store = recorded.store();
         let intent = intent(Provider::ApoloPay, clock::now());
-        store.insert_payment(&intent, None, intent.created_at).await.unwrap();
+        store
+            .insert_payment(&intent, RequestNames::default(), intent.created_at)
+            .await
+            .unwrap();
         let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
         let shard = Value::from(format!("{}#{other}", Queue::Payments(Provider::ApoloPay).name()));
         let moved = recorded.table.client().update_item().table_name("payments");
@@ -406,7 +409,10 @@ async fn throughput_of_the_reconciler_matches_the_scale_page() {
     let recorded = Recorded::new();
     let store = recorded.store();
     let intent = intent(Provider::ApoloPay, clock::now());
-    store.insert_payment(&intent, None, intent.created_at).await.unwrap();
+    store
+        .insert_payment(&intent, RequestNames::default(), intent.created_at)
+        .await
+        .unwrap();
     let due = store
         .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
         .await

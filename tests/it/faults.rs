@@ -277,7 +277,7 @@ impl Case {
             let calls = [
                 ExternalCall::CurrentSecret,
                 ExternalCall::PreviousSecret,
-                ExternalCall::ReadKey,
+                ExternalCall::FindRequest,
                 ExternalCall::InsertPayment,
             ];
             calls.contains(&step.call) && !step.is_forced()

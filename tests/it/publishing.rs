@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -83,7 +84,11 @@ impl Feed {
             order_id: OrderId::parse(&unique("order")),
             ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, self.now)
         };
-        let opened = self.store.insert_payment(&payment, None, self.now).await.unwrap();
+        let opened = self
+            .store
+            .insert_payment(&payment, RequestNames::default(), self.now)
+            .await
+            .unwrap();
         assert_eq!(opened, InsertResult::Inserted);
         payment
     }

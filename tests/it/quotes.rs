@@ -896,7 +896,7 @@ mod in_process {
                 order_id: OrderId::parse(&self.order_id),
                 ..Payment::new(PaymentId::random(), provider, money, clock::now())
             };
-            let gateway = |_, _| Provider(unique("process"));
+            let gateway = |_: &Payment, _| Provider(unique("process"));
             create_payment::create(
                 &self.store,
                 &self.keys,
@@ -955,7 +955,7 @@ mod in_process {
     }
 
     async fn late_request(customer: &Arc<Customer>, side: Side) -> Result<Creation, Problem> {
-        let call = ExternalCall::ReadKey;
+        let call = ExternalCall::FindRequest;
         let hook = OtherRequest {
             customer: Arc::clone(customer),
             at: Point { call, side },

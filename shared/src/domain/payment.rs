@@ -94,6 +94,8 @@ pub struct Payment {
     pub noted: BTreeSet<String>,
     /// Whether a fact that implies no status was ever recorded. It may have been about money.
     pub has_unclear_fact: bool,
+    /// Until when the quote is kept that began the payment. It leads to the payment, which is not deleted before.
+    pub quote_kept_until: Option<Timestamp>,
     /// When the payment is deleted, in whole seconds. `None` if it stays. Any change of the payment takes it away.
     pub delete_at: Option<Timestamp>,
 }
@@ -118,6 +120,7 @@ impl Payment {
             attention: BTreeSet::new(),
             noted: BTreeSet::new(),
             has_unclear_fact: false,
+            quote_kept_until: None,
             delete_at: None,
         }
     }
@@ -175,7 +178,8 @@ impl Payment {
     }
 
     /// The payment at `now`: `expired` if it is still payable and its time is over. If nothing suggests that it was
-    /// paid, it also gets the time of its deletion: `delete_after` from `now`, or never for `None`.
+    /// paid, it also gets the time of its deletion: `delete_after` from `now` but not before its quote is deleted, or
+    /// never for `None`.
     #[must_use]
     pub fn expire(&self, now: Timestamp, delete_after: Option<Duration>) -> Self {
         if now < self.expires_at() {
@@ -186,7 +190,9 @@ impl Payment {
             after.status = Status::Expired;
         }
         if self.delete_at.is_none() && after.may_be_deleted() {
-            after.delete_at = delete_after.map(|wait| Timestamp::from_seconds(now.plus(wait).as_seconds()));
+            let earliest = self.quote_kept_until.unwrap_or(now);
+            let at = |wait| Timestamp::from_seconds(now.plus(wait).max(earliest).as_seconds());
+            after.delete_at = delete_after.map(at);
         }
         self.with_new_version(after, now)
     }

@@ -12,7 +12,7 @@ use super::transaction::{Transaction, set_if_absent};
 use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
-use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
+use crate::domain::idempotency::{Lease, RequestRecord, StoredResponse};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
 use crate::domain::schedule::ScheduleChange;
@@ -29,7 +29,7 @@ pub struct CommitExtras {
     /// The groups of unmatched notifications under ids that this change attaches, as they were read. A complete group
     /// is deleted: `other_facts` must have its facts. An incomplete one stays, and the reconciler moves it.
     pub unmatched: Vec<UnmatchedGroup>,
-    /// The final response of an idempotency key.
+    /// The final response of the request.
     pub response: Option<(Lease, StoredResponse)>,
     /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
     pub close_review: bool,
@@ -58,8 +58,8 @@ pub struct Conflict {
     /// New provider ids with a group of unmatched notifications that is not, or no longer, as in
     /// [`CommitExtras::unmatched`].
     pub unmatched: Vec<Reference>,
-    /// The idempotency key has a new holder or a response; this is its current record.
-    pub key: Option<KeyRecord>,
+    /// The request has a new holder or a response; this is its current record.
+    pub record: Option<RequestRecord>,
 }
 
 /// The steps of a commit.
@@ -78,8 +78,8 @@ enum Step {
     Group(Reference),
     /// Deletes an unmatched notification. Has no condition.
     Notification,
-    /// Stores the response of the idempotency key.
-    Key,
+    /// Stores the response of the request.
+    Record,
 }
 
 impl Store {
@@ -91,7 +91,7 @@ impl Store {
     /// - The ids that are new in `after` belong to no other payment.
     /// - The groups of unmatched notifications under those ids are the ones in `extras.unmatched`, or are already
     ///   deleted. A group that is too large to be moved must still exist.
-    /// - The lease on the key is still held.
+    /// - The lease of the request is still held.
     ///
     /// If the time of the payment's deletion changes, that of the items that point to it changes too.
     ///
@@ -144,7 +144,7 @@ impl Store {
         }
         self.add_pointers(&mut transaction, before, after, &extras.unmatched, now)?;
         if let Some((lease, response)) = &extras.response {
-            transaction.add(Step::Key, self.complete_key(lease, response)?);
+            transaction.add(Step::Record, self.complete_record(lease, response)?);
         }
         if transaction.is_empty() {
             return Ok(CommitResult::Done);
@@ -163,7 +163,7 @@ impl Store {
                     .references_of_others
                     .push((reference, schema::owner_of(&item)?)),
                 Step::Group(reference) => conflict.unmatched.push(reference),
-                Step::Key => conflict.key = Some(schema::key_record_of(item)?),
+                Step::Record => conflict.record = Some(schema::record_of(item)?),
             }
         }
         Ok(CommitResult::Conflict(conflict))
@@ -296,10 +296,10 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
-    /// Stores the final response of a key, if the lease is still held.
-    fn complete_key(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
+    /// Stores the final response of a request, if the lease is still held.
+    fn complete_record(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
         let update = self
-            .update(schema::idempotency_key(&lease.key))
+            .update(schema::record_key(&lease.record))
             .update_expression("SET #response = :response")
             .condition_expression("fence = :fence AND attribute_not_exists(#response)")
             .expression_attribute_values(":response", AttributeValue::M(schema::to_item(response)?))

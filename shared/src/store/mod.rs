@@ -1,4 +1,4 @@
-//! The payments table: payments, the facts about them, idempotency keys, unmatched notifications and webhooks in
+//! The payments table: payments, the facts about them, idempotency keys, quotes, unmatched notifications and webhooks in
 //! quarantine.
 //!
 //! Guarantees:
@@ -17,10 +17,10 @@ mod create;
 mod due_index;
 mod error;
 mod fast_path;
-mod idempotency_keys;
 mod pointers;
 mod quarantine;
 mod rate_limiter;
+mod request_records;
 mod retry;
 mod schema;
 pub mod stream;
@@ -34,6 +34,7 @@ pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
 pub use quarantine::{QuarantinedWebhook, ReplayMark};
+pub use request_records::NotChanged;
 pub use retry::{Retry, retry_on_conflict};
 pub use table::Store;
 pub use unmatched::{MAX_MOVED, StoreUnmatchedResult, UnmatchedGroup};

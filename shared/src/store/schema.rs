@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::{OrderId, PaymentId, Reference};
-use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
+use crate::domain::idempotency::{
+    Fingerprint, IdempotencyKey, IdempotentRequest, KeyRecord, KnownKey, KnownQuote, QuoteDigest, RecordName,
+    RequestRecord,
+};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
 use crate::domain::provider::Provider;
@@ -83,6 +86,18 @@ pub(super) fn idempotency_key(idempotency_key: &IdempotencyKey) -> Item {
     key(format!("KEY#{idempotency_key}"), "KEY".to_owned())
 }
 
+pub(super) fn quote_key(digest: &QuoteDigest) -> Item {
+    key(format!("QUOTE#{digest}"), "QUOTE".to_owned())
+}
+
+/// The key of a request's record.
+pub(super) fn record_key(name: &RecordName) -> Item {
+    match name {
+        RecordName::Key(key) => idempotency_key(key),
+        RecordName::Quote(digest) => quote_key(digest),
+    }
+}
+
 /// A payment as stored. Amounts are in minor units, times in milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -130,6 +145,8 @@ struct StateItem {
     noted: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_unclear_fact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote_kept_until: Option<Timestamp>,
     /// When the payment is deleted, in seconds since 1970. Its references and its order's item have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
@@ -156,6 +173,7 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         attention: payment.attention,
         noted: payment.noted,
         has_unclear_fact: payment.has_unclear_fact,
+        quote_kept_until: payment.quote_kept_until,
         ttl: payment.delete_at.map(Timestamp::as_seconds),
     })?;
     item.extend(state_key(payment.id));
@@ -181,6 +199,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         attention: state.attention,
         noted: state.noted,
         has_unclear_fact: state.has_unclear_fact,
+        quote_kept_until: state.quote_kept_until,
         delete_at: state.ttl.map(Timestamp::from_seconds),
     })
 }
@@ -217,12 +236,66 @@ pub(super) fn owner_of(item: &Item) -> Result<PaymentId, StoreError> {
     text.and_then(|text| PaymentId::parse(text)).ok_or(StoreError::Corrupt)
 }
 
-pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Timestamp) -> Result<Item, StoreError> {
+/// What an idempotency key adds to its record, or to its pointer to the record of its quote.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyItem {
+    fingerprint: Fingerprint,
+    payment_id: PaymentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote: Option<QuoteDigest>,
+}
+
+/// What a quote adds to its record.
+#[derive(Serialize, Deserialize)]
+struct QuoteItem {
+    provider: Provider,
+}
+
+/// A key with a record of its own.
+pub(super) fn key_item(request: &IdempotentRequest, record: &RequestRecord) -> Result<Item, StoreError> {
     let mut item = to_item(record)?;
-    item.insert("expiresAt".to_owned(), number(expires_at.as_millis()));
-    item.insert("ttl".to_owned(), number(expires_at.as_seconds()));
-    item.extend(idempotency_key(key));
+    item.extend(to_item(KeyItem {
+        fingerprint: request.fingerprint.clone(),
+        payment_id: record.payment_id,
+        quote: None,
+    })?);
+    item.extend(expiry(record.expires_at));
+    item.extend(idempotency_key(&request.key));
     Ok(item)
+}
+
+/// A key whose record is under a quote.
+pub(super) fn alias_item(
+    request: &IdempotentRequest,
+    payment_id: PaymentId,
+    quote: &QuoteDigest,
+    expires_at: Timestamp,
+) -> Result<Item, StoreError> {
+    let mut item = to_item(KeyItem {
+        fingerprint: request.fingerprint.clone(),
+        payment_id,
+        quote: Some(quote.clone()),
+    })?;
+    item.extend(expiry(expires_at));
+    item.extend(idempotency_key(&request.key));
+    Ok(item)
+}
+
+pub(super) fn quote_item(digest: &QuoteDigest, provider: Provider, record: &RequestRecord) -> Result<Item, StoreError> {
+    let mut item = to_item(record)?;
+    item.extend(to_item(QuoteItem { provider })?);
+    item.extend(expiry(record.expires_at));
+    item.extend(quote_key(digest));
+    Ok(item)
+}
+
+/// The attributes of an item that is kept until `expires_at`.
+fn expiry(expires_at: Timestamp) -> Item {
+    Item::from([
+        ("expiresAt".to_owned(), number(expires_at.as_millis())),
+        ("ttl".to_owned(), number(expires_at.as_seconds())),
+    ])
 }
 
 /// A time attribute, in milliseconds since 1970.
@@ -236,8 +309,29 @@ pub(super) fn number_of(item: &Item, name: &str) -> Result<u64, StoreError> {
     text.and_then(|text| text.parse().ok()).ok_or(StoreError::Corrupt)
 }
 
-pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
+pub(super) fn record_of(item: Item) -> Result<RequestRecord, StoreError> {
     from_item(item)
+}
+
+pub(super) fn known_key_of(item: Item) -> Result<KnownKey, StoreError> {
+    let key: KeyItem = from_item(item.clone())?;
+    let record = match key.quote {
+        Some(digest) => KeyRecord::UnderQuote(digest),
+        None => KeyRecord::Own(record_of(item)?),
+    };
+    Ok(KnownKey {
+        fingerprint: key.fingerprint,
+        payment_id: key.payment_id,
+        record,
+    })
+}
+
+pub(super) fn known_quote_of(item: Item) -> Result<KnownQuote, StoreError> {
+    let QuoteItem { provider } = from_item(item.clone())?;
+    Ok(KnownQuote {
+        provider,
+        record: record_of(item)?,
+    })
 }
 
 /// Whether the item is a group of unmatched notifications, not one of them.
@@ -293,6 +387,7 @@ mod tests {
             attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
             noted: BTreeSet::from(["a digest".to_owned()]),
             has_unclear_fact: true,
+            quote_kept_until: Some(now),
             delete_at: Some(Timestamp::from_seconds(1_834_560_000)),
             capture_references: BTreeSet::new(),
             ..bare.accept(checkout_session, [Reference::parse("FP1").unwrap()], now)

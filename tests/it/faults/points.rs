@@ -31,7 +31,7 @@ pub const NOT_IN_A_FLOW: [ExternalCall; 5] = [
 impl Wire {
     pub const fn of(call: ExternalCall) -> Self {
         match call {
-            ExternalCall::Connect | ExternalCall::ReadPayment | ExternalCall::ReadOwner | ExternalCall::ReadKey => {
+            ExternalCall::Connect | ExternalCall::ReadPayment | ExternalCall::ReadOwner | ExternalCall::ReadRecord => {
                 Self::DynamoDb("GetItem")
             }
             ExternalCall::ReadOrder
@@ -40,7 +40,9 @@ impl Wire {
             | ExternalCall::ReadDue
             | ExternalCall::ReadQueue => Self::DynamoDb("Query"),
             ExternalCall::InsertPayment
+            | ExternalCall::FindRequest
             | ExternalCall::TakeOver
+            | ExternalCall::BindKey
             | ExternalCall::ReleaseLease
             | ExternalCall::ApplyFast
             | ExternalCall::Commit

@@ -361,7 +361,7 @@ fn keys(apolopay: &str, finvypay: &str, webhooks: &str) -> Value {
 
 /// Whether the function with this log stored an intent or took one over.
 fn has_begun(log: &str) -> bool {
-    ["intent stored", "idempotency key taken over"]
+    ["intent stored", "request taken over"]
         .iter()
         .any(|words| log.contains(words))
 }

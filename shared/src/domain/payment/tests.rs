@@ -330,6 +330,23 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
 }
 
 #[test]
+fn payment_is_not_deleted_before_its_quote() {
+    let wait = Duration::from_secs(400 * 24 * 60 * 60);
+    let due = unpaid().expires_at();
+    for (kept_until, delete_at) in [
+        (due, due.plus(wait)),
+        (due.plus(wait), due.plus(wait)),
+        (due.plus(2 * wait), due.plus(2 * wait)),
+    ] {
+        let before = Payment {
+            quote_kept_until: Some(kept_until),
+            ..unpaid()
+        };
+        assert_eq!(before.expire(due, Some(wait)).delete_at, Some(delete_at));
+    }
+}
+
+#[test]
 fn any_change_keeps_an_expired_payment() {
     let due = unpaid().expires_at();
     let expired = unpaid().expire(due, Some(Duration::from_secs(1)));
