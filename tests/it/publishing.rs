@@ -310,14 +310,14 @@ async fn every_status_change_is_published_once_in_order_and_nothing_else() {
     steps.publish_nothing().await;
 
     let fact = |outcome| facts::fact(Provider::FinvyPay, outcome);
-    steps.record(fact(Outcome::Authorized), &[("authorized", 5)]).await;
-    steps.record(fact(Outcome::Failed), &[("failed", 6)]).await;
+    steps.record(fact(Outcome::Authorized), &[("authorized", 6)]).await;
+    steps.record(fact(Outcome::Failed), &[("failed", 7)]).await;
     // A lower status changes nothing.
     steps.record(fact(Outcome::Cancelled), &[]).await;
     for (reference, event) in [
-        (own_reference, ("completed", 7)),
-        (reference(&unique("second")), ("attention:1", 8)),
-        (reference(&unique("third")), ("attention:2", 9)),
+        (own_reference, ("completed", 8)),
+        (reference(&unique("second")), ("attention:1", 9)),
+        (reference(&unique("third")), ("attention:2", 10)),
     ] {
         let paid = Fact {
             payment: Some(reference),
@@ -325,7 +325,7 @@ async fn every_status_change_is_published_once_in_order_and_nothing_else() {
         };
         steps.record(paid, &[event]).await;
     }
-    for (currency, event) in [("EUR", ("attention:3", 10)), ("CHF", ("attention:4", 11))] {
+    for (currency, event) in [("EUR", ("attention:3", 11)), ("CHF", ("attention:4", 12))] {
         let wrong = Fact {
             currency: Some(currency.to_owned()),
             ..fact(Outcome::Completed)

@@ -92,7 +92,8 @@ pub struct Payment {
     pub attention: BTreeSet<AttentionReason>,
     /// Digests of the facts behind `attention`, and of all completions that did not match.
     pub noted: BTreeSet<String>,
-    /// Whether a fact that implies no status was ever recorded. It may have been about money.
+    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have been
+    /// about money.
     pub has_unclear_fact: bool,
     /// Until when the quote is kept that began the payment. It leads to the payment, which is not deleted before.
     pub quote_kept_until: Option<Timestamp>,
@@ -228,7 +229,7 @@ impl Payment {
         let mut after = self.clone();
         let implied = self.implied_status(fact, owned_by_other);
         after.status = self.status.join(implied.unwrap_or(self.status));
-        after.has_unclear_fact |= implied.is_none();
+        after.has_unclear_fact |= implied.is_none() && self.status < Status::Review;
         after.delete_at = None;
         if !owned_by_other {
             after.references.extend(fact.references().cloned());
