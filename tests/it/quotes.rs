@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use payment_functions_local::workspace;
 use payment_functions_tests::world::{Attached, AwsProxy, Fault, PRODUCTION_TIMEOUTS};
-use sha2::{Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -85,6 +85,17 @@ fn quoted(body: &Value) -> Value {
 /// A body with a quote expired beyond the allowed skew.
 pub fn expired(body: &Value) -> Value {
     quoted_with(body, json!({ "exp": in_seconds(-70) }))
+}
+
+/// A quote for a body that is valid for some seconds.
+pub fn token(body: &Value, seconds: i64) -> String {
+    jwt(&with(claims(body), json!({ "exp": in_seconds(seconds) })), KEY)
+}
+
+/// The digest by which a quote is stored.
+pub fn digest(token: &str) -> String {
+    let (message, _) = token.rsplit_once('.').expect("a signature");
+    hex::encode(Sha256::digest(message))
 }
 
 /// A secret with this module's quote key.
