@@ -92,8 +92,8 @@ pub struct Payment {
     pub attention: BTreeSet<AttentionReason>,
     /// Digests of the facts behind `attention`, and of all completions that did not match.
     pub noted: BTreeSet<String>,
-    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have been
-    /// about money.
+    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have
+    /// been about money.
     pub has_unclear_fact: bool,
     /// When the payment is deleted, in whole seconds. `None` if it stays. Any change of the payment takes it away.
     pub delete_at: Option<Timestamp>,
