@@ -92,8 +92,8 @@ pub struct Payment {
     pub attention: BTreeSet<AttentionReason>,
     /// Digests of the facts behind `attention`, and of all completions that did not match.
     pub noted: BTreeSet<String>,
-    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have been
-    /// about money.
+    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have
+    /// been about money.
     pub has_unclear_fact: bool,
     /// Until when the quote is kept that began the payment. It leads to the payment, which is not deleted before.
     pub quote_kept_until: Option<Timestamp>,

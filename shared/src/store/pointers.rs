@@ -1,9 +1,9 @@
 //! The items that point to a payment: its references, which are the provider ids that belong to it, and its order's
 //! item.
 //!
-//! Guarantees: they are deleted when the payment is, and not before it is due to be deleted. DynamoDB deletes them one by
-//! one, so one may point to a payment that does not exist any more. Such an item counts as absent: it is deleted by the
-//! first call that finds it.
+//! Guarantees: they are deleted when the payment is, and not before it is due to be deleted. DynamoDB deletes them one
+//! by one, so one may point to a payment that does not exist any more. Such an item counts as absent: it is deleted by
+//! the first call that finds it.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
@@ -28,7 +28,8 @@ impl Store {
         item.map(|item| schema::owner_of(&item)).transpose()
     }
 
-    /// Frees a provider id whose payment `gone` was deleted. Changes nothing if the id belongs to another payment by now.
+    /// Frees a provider id whose payment `gone` was deleted. Changes nothing if the id belongs to another payment by
+    /// now.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.

@@ -216,8 +216,8 @@ async fn unclear_fact_during_expiry_keeps_the_payment() {
     assert!(matches!(commit, CommitResult::Conflict(_)), "{commit:?}");
 }
 
-/// DynamoDB may have deleted an id or the order's item already when a late webhook keeps the payment. Unmatched webhooks
-/// that came under the id meanwhile move to the payment.
+/// DynamoDB may have deleted an id or the order's item already when a late webhook keeps the payment. Unmatched
+/// webhooks that came under the id meanwhile move to the payment.
 #[tokio::test]
 async fn late_webhook_attaches_what_was_deleted_before_the_payment() {
     let shop = Shop::open();

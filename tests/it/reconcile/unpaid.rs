@@ -28,7 +28,8 @@ async fn ttls(shop: &Shop, created: &Response) -> Vec<Option<u64>> {
 fn webhook(created: &Response, member: &str, value: Value) -> Value {
     let payment = created.json();
     let mut body = json!({
-        "event": "payment.completed", "status": "COMPLETED", "amount": payment["amount"], "currency": payment["currency"],
+        "event": "payment.completed", "status": "COMPLETED",
+        "amount": payment["amount"], "currency": payment["currency"],
     });
     body[member] = value;
     body
