@@ -244,14 +244,22 @@ async fn unpaid_payment_is_kept_as_long_as_its_quote() {
             .die_before_the_call(Asked { quote, ..BARE })
             .await;
         let items = table.memory.items().unwrap();
-        let find = |prefix: &str| items.iter().find(|item| item["pk"]["S"].as_str().unwrap().starts_with(prefix));
+        let find = |prefix: &str| {
+            items
+                .iter()
+                .find(|item| item["pk"]["S"].as_str().unwrap().starts_with(prefix))
+        };
         let record = find("QUOTE#").unwrap();
         let id = PaymentId::parse(record["paymentId"]["S"].as_str().unwrap()).unwrap();
         let payment = table.store.payment(id).await.unwrap().unwrap();
         let due = payment.expires_at();
         let delete_at = payment.expire(due, Some(days(400))).delete_at.unwrap().as_seconds();
         let quote_goes: u64 = record["ttl"]["N"].as_str().unwrap().parse().unwrap();
-        let expected = if is_longer { quote_goes } else { due.plus(days(400)).as_seconds() };
+        let expected = if is_longer {
+            quote_goes
+        } else {
+            due.plus(days(400)).as_seconds()
+        };
         assert_eq!(delete_at, expected, "{valid_for}");
     }
 }
