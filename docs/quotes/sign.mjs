@@ -4,13 +4,13 @@
 //
 // In a backend: import { signQuote } from "./sign.mjs";
 
-import { createHmac } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
 /**
- * Returns the token that the browser sends as `quote`.
+ * Returns the token that the browser sends as `quote`. It begins one payment: sign another one for each attempt.
  *
  * @param {string} key the secret's `key`, used as it is: 32 bytes or more
  * @param {{ orderId: string, amount: string, currency: string }} payment
@@ -19,15 +19,21 @@ import { parseArgs } from "node:util";
  * @returns {string}
  */
 export function signQuote(key, { orderId, amount, currency }, expiresIn = 900) {
+  if (!key) throw new TypeError("the key is missing: set QUOTE_KEY to the key of the secret");
   if (typeof key !== "string" || Buffer.byteLength(key) < 32) {
     throw new TypeError("the key must have 32 bytes or more");
   }
   for (const [name, value] of Object.entries({ orderId, amount, currency })) {
     if (typeof value !== "string") throw new TypeError(`${name} must be a string`);
   }
+  if (!/^(?=.*[1-9])[0-9]+(\.[0-9]+)?$/.test(amount)) {
+    throw new TypeError("amount must be a decimal number above 0, such as 25.50");
+  }
   const exp = Math.floor(Date.now() / 1000) + expiresIn;
+  // Without it, two quotes of one order that are signed in the same second would be one.
+  const jti = randomUUID();
   const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
-  const message = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ orderId, amount, currency, exp })}`;
+  const message = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ orderId, amount, currency, exp, jti })}`;
   return `${message}.${createHmac("sha256", key).update(message).digest("base64url")}`;
 }
 

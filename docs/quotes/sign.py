@@ -13,23 +13,36 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import sys
 import time
+import uuid
 
 
 def sign_quote(key: str, order_id: str, amount: str, currency: str, expires_in: int = 900) -> str:
-    """Returns the token that the browser sends as `quote`.
+    """Returns the token that the browser sends as `quote`. It begins one payment: sign another one for each attempt.
 
     `key` is the secret's `key`, used as it is: 32 bytes or more. `amount` is in major units, as a decimal text
     ("25.50"), since a float would be inexact. `currency` is the ISO 4217 code. A payment may begin within `expires_in`
     seconds.
     """
+    if not key:
+        raise ValueError("the key is missing: set QUOTE_KEY to the key of the secret")
     if len(key.encode()) < 32:
         raise ValueError("the key must have 32 bytes or more")
     for name, value in {"order_id": order_id, "amount": amount, "currency": currency}.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a string")
-    claims = {"orderId": order_id, "amount": amount, "currency": currency, "exp": int(time.time()) + expires_in}
+    if not re.fullmatch(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?", amount):
+        raise ValueError("amount must be a decimal number above 0, such as 25.50")
+    claims = {
+        "orderId": order_id,
+        "amount": amount,
+        "currency": currency,
+        "exp": int(time.time()) + expires_in,
+        # Without it, two quotes of one order that are signed in the same second would be one.
+        "jti": str(uuid.uuid4()),
+    }
     message = f"{_encode({'alg': 'HS256', 'typ': 'JWT'})}.{_encode(claims)}"
     signature = hmac.new(key.encode(), message.encode(), hashlib.sha256).digest()
     return f"{message}.{_base64url(signature)}"
@@ -51,7 +64,8 @@ def main() -> None:
     parser.add_argument("--expires-in", type=int, default=900, metavar="SECONDS")
     given = parser.parse_args()
     try:
-        print(sign_quote(os.environ.get("QUOTE_KEY", ""), given.order_id, given.amount, given.currency, given.expires_in))
+        key = os.environ.get("QUOTE_KEY", "")
+        print(sign_quote(key, given.order_id, given.amount, given.currency, given.expires_in))
     except ValueError as error:
         sys.exit(str(error))
 

@@ -99,7 +99,8 @@ pub const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
 /// Variables without a local value: they have a default, or setting them changes what the functions require of callers
 /// (the secret for quotes exists: `payment-functions/quote`). The last two are for the checkout page
 /// (docs/frontend.md).
-pub(super) const OPTIONAL: [&str; 4] = [
+pub(super) const OPTIONAL: [&str; 5] = [
+    "DELETE_UNPAID_AFTER_DAYS",
     "METRICS_NAMESPACE",
     "QUOTE_SECRET_ID",
     "SMARTPAY_BUNDLE",

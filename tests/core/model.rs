@@ -6,11 +6,13 @@
 //! - [`interleavings`] covers every order of the calls of concurrent flows.
 //! - [`histories`] runs random histories of payments and compares their results with a model.
 //! - [`creations`] and [`deliveries`] run one flow after the other.
+//! - [`quotes`] has both: requests with quotes.
 
 mod creations;
 mod deliveries;
 mod histories;
 mod interleavings;
+mod quotes;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -131,6 +133,8 @@ impl Action {
             matches!(
                 action.call,
                 ExternalCall::ReadPayment
+                    | ExternalCall::FindRequest
+                    | ExternalCall::ReadRecord
                     | ExternalCall::ReadOwner
                     | ExternalCall::ReadOrder
                     | ExternalCall::ReadUnmatched
@@ -306,13 +310,16 @@ impl Gateway for FakeGateway {
     }
 }
 
+/// The key that quotes are signed with.
+const QUOTE_KEY: &str = "quote_test_key_that_is_no_secret_";
+
 /// A secret that is always available.
 pub struct StaticSecret;
 
 impl SecretSource for StaticSecret {
     async fn fetch(&self, _previous_since: Option<Timestamp>) -> Result<Versions, SecretError> {
         Ok(Versions {
-            current: r#"{"secretKey":"sk_local"}"#.to_owned().into(),
+            current: format!(r#"{{"secretKey":"sk_local","key":"{QUOTE_KEY}"}}"#).into(),
             created_at: Timestamp::from_millis(0),
             previous: None,
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
-use payment_functions::domain::idempotency::IdempotencyKey;
+use payment_functions::domain::idempotency::{IdempotencyKey, RecordName, RequestNames};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
@@ -38,7 +38,10 @@ fn cancelled(reasons: &[&str]) -> Override {
 
 async fn insert(recorded: &Recorded) -> Result<InsertResult, StoreError> {
     let intent = intent();
-    recorded.store().insert_payment(&intent, None, intent.created_at).await
+    recorded
+        .store()
+        .insert_payment(&intent, RequestNames::default(), intent.created_at)
+        .await
 }
 
 #[tokio::test]
@@ -148,15 +151,15 @@ async fn deciding_reads_are_strongly_consistent() {
     let recorded = Recorded::new();
     let (store, order) = (recorded.store(), OrderId::parse("o").unwrap());
     let id = PaymentId::random();
-    let key = IdempotencyKey::parse("create", b"k").unwrap();
+    let key = RecordName::Key(IdempotencyKey::parse("create", b"k").unwrap());
     store.payment(id).await.unwrap();
-    store.payments_of_order(Provider::FinvyPay, &order).await.unwrap();
+    store.payments_of(Provider::FinvyPay, &order, 2).await.unwrap();
     store
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
         .await
         .unwrap();
     store.unmatched(Provider::FinvyPay, "x", MAX_MOVED).await.unwrap();
-    store.key(&key, clock::now()).await.unwrap();
+    store.request_record(&key).await.unwrap();
     let reads = recorded.take();
     assert_eq!(reads.len(), 5);
     for (action, body) in reads {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
-use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
@@ -35,7 +35,7 @@ use crate::facts::fact;
 use crate::model::{FakeGateway, api_keys};
 use crate::recorded::Recorded;
 use crate::sweeps::FakeProvider;
-use crate::units::writes;
+use crate::units::{size, writes};
 
 /// Payments per second.
 const RATES: [usize; 3] = [10, 1_000, 100_000];
@@ -332,7 +332,10 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
         let recorded = Recorded::new();
         let store = recorded.store();
         let intent = intent(Provider::ApoloPay, clock::now());
-        store.insert_payment(&intent, None, intent.created_at).await.unwrap();
+        store
+            .insert_payment(&intent, RequestNames::default(), intent.created_at)
+            .await
+            .unwrap();
         let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
         let shard = Value::from(format!("{}#{other}", Queue::Payments(Provider::ApoloPay).name()));
         let moved = recorded.table.client().update_item().table_name("payments");
@@ -406,7 +409,10 @@ async fn throughput_of_the_reconciler_matches_the_scale_page() {
     let recorded = Recorded::new();
     let store = recorded.store();
     let intent = intent(Provider::ApoloPay, clock::now());
-    store.insert_payment(&intent, None, intent.created_at).await.unwrap();
+    store
+        .insert_payment(&intent, RequestNames::default(), intent.created_at)
+        .await
+        .unwrap();
     let due = store
         .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
         .await
@@ -438,6 +444,52 @@ async fn throughput_of_the_reconciler_matches_the_scale_page() {
         ("round trips to expire an ApoloPay payment", [trips.len()]),
         // ApoloPay's queue has at most a third of the run.
         ("ApoloPay payments that a run can expire", [millis(RUN_TIME) / 3 / took]),
+    ]);
+}
+
+#[tokio::test]
+async fn expiry_of_an_unpaid_payment_matches_the_scale_page() {
+    let (mut units, mut stays) = (Vec::new(), 0);
+    for provider in [Provider::ApoloPay, Provider::FinvyPay] {
+        let recorded = Recorded::new();
+        let store = recorded.store();
+        let intent = intent(provider, clock::now());
+        create(&store, &intent, None).await;
+        if provider == Provider::FinvyPay {
+            // FinvyPay was polled before.
+            let pending = Fact {
+                outcome: Outcome::Pending,
+                raw_status: "PENDING".to_owned(),
+                ..paid(&intent).fact
+            };
+            let pending = Notification {
+                payment_id: Some(intent.id),
+                fact: pending,
+            };
+            record_notification(&store, &pending, clock::now()).await.unwrap();
+        }
+        let at = intent.expires_at();
+        let due = store.due(Queue::Payments(provider), at, BATCH).await.unwrap();
+        recorded.take();
+        let mut sweep = Sweep::new(&store, FakeProvider::default(), at);
+        assert!(sweep.check_due(&due[0]).await.unwrap());
+        let items = recorded.table.items().unwrap();
+        // The only other writes reserve the item and set the time of its next check.
+        let calls = recorded
+            .take()
+            .into_iter()
+            .filter(|(action, _)| action == "TransactWriteItems");
+        let expiry = calls.map(|(_, body)| writes(&body, &items)).max_by_key(Vec::len);
+        units.push(expiry.unwrap().iter().map(|(_, units)| units).sum());
+        stays = items.iter().filter(|item| item["ttl"].is_null()).map(size).sum();
+    }
+    assert_page_has(&[
+        ("write units of the write that expires an ApoloPay payment", [units[0]]),
+        ("the same for a FinvyPay payment", [units[1]]),
+        (
+            "bytes that stay of a FinvyPay payment that was polled as pending and is deleted",
+            [stays],
+        ),
     ]);
 }
 

@@ -10,6 +10,7 @@ mod many_unmatched;
 mod operator;
 mod polling;
 mod unmatched;
+mod unpaid;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +20,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -77,7 +79,11 @@ impl Shop {
                 self.start,
             )
         };
-        let opened = self.store.insert_payment(&payment, None, self.start).await.unwrap();
+        let opened = self
+            .store
+            .insert_payment(&payment, RequestNames::default(), self.start)
+            .await
+            .unwrap();
         assert_eq!(opened, InsertResult::Inserted);
         payment
     }

@@ -143,7 +143,11 @@ async fn make_due(stack: &Stack, pk: &str, sk: &str) {
 #[tokio::test]
 async fn deployed_stack_takes_payments_of_both_providers() {
     let cloud = cloud().await;
-    let stack = deployed("shop", &parameters()).await;
+    let stack = deployed("shop", &with(parameters(), json!({ "DeleteUnpaidAfterDays": "90" }))).await;
+    let name = json!({ "FunctionName": "shop-reconcile-payments" });
+    let reconciler = call("lambda", "get_function_configuration", name).await;
+    let variables = &reconciler["Environment"]["Variables"];
+    assert_eq!(variables["DELETE_UNPAID_AFTER_DAYS"], "90", "{variables}");
     let url = |path: &str| cloud.url(&stack, path);
     let status = async |id: &str| {
         let response = send(request(Method::GET, &url(&format!("/payments/{id}")))).await;

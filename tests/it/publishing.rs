@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -83,7 +84,11 @@ impl Feed {
             order_id: OrderId::parse(&unique("order")),
             ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, self.now)
         };
-        let opened = self.store.insert_payment(&payment, None, self.now).await.unwrap();
+        let opened = self
+            .store
+            .insert_payment(&payment, RequestNames::default(), self.now)
+            .await
+            .unwrap();
         assert_eq!(opened, InsertResult::Inserted);
         payment
     }
@@ -305,14 +310,14 @@ async fn every_status_change_is_published_once_in_order_and_nothing_else() {
     steps.publish_nothing().await;
 
     let fact = |outcome| facts::fact(Provider::FinvyPay, outcome);
-    steps.record(fact(Outcome::Authorized), &[("authorized", 5)]).await;
-    steps.record(fact(Outcome::Failed), &[("failed", 6)]).await;
+    steps.record(fact(Outcome::Authorized), &[("authorized", 6)]).await;
+    steps.record(fact(Outcome::Failed), &[("failed", 7)]).await;
     // A lower status changes nothing.
     steps.record(fact(Outcome::Cancelled), &[]).await;
     for (reference, event) in [
-        (own_reference, ("completed", 7)),
-        (reference(&unique("second")), ("attention:1", 8)),
-        (reference(&unique("third")), ("attention:2", 9)),
+        (own_reference, ("completed", 8)),
+        (reference(&unique("second")), ("attention:1", 9)),
+        (reference(&unique("third")), ("attention:2", 10)),
     ] {
         let paid = Fact {
             payment: Some(reference),
@@ -320,7 +325,7 @@ async fn every_status_change_is_published_once_in_order_and_nothing_else() {
         };
         steps.record(paid, &[event]).await;
     }
-    for (currency, event) in [("EUR", ("attention:3", 10)), ("CHF", ("attention:4", 11))] {
+    for (currency, event) in [("EUR", ("attention:3", 11)), ("CHF", ("attention:4", 12))] {
         let wrong = Fact {
             currency: Some(currency.to_owned()),
             ..fact(Outcome::Completed)

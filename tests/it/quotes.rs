@@ -1,4 +1,6 @@
-//! Quotes on both create routes: payments only at the shop's price, and the uses of an expired quote.
+//! Quotes on both create routes: payments only at the shop's price, one for each quote, and the uses of an expired quote.
+
+mod once;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use payment_functions_local::workspace;
 use payment_functions_tests::world::{Attached, AwsProxy, Fault, PRODUCTION_TIMEOUTS};
-use sha2::{Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -85,6 +87,17 @@ pub fn expired(body: &Value) -> Value {
     quoted_with(body, json!({ "exp": in_seconds(-70) }))
 }
 
+/// A quote for a body that is valid for some seconds.
+pub fn token(body: &Value, seconds: i64) -> String {
+    jwt(&with(claims(body), json!({ "exp": in_seconds(seconds) })), KEY)
+}
+
+/// The digest by which a quote is stored.
+pub fn digest(token: &str) -> String {
+    let (message, _) = token.rsplit_once('.').expect("a signature");
+    hex::encode(Sha256::digest(message))
+}
+
 /// A secret with this module's quote key.
 pub async fn secret() -> String {
     aws::create_secret(&json!({ "key": KEY })).await
@@ -154,8 +167,17 @@ impl QuotedFunction {
 
     /// Asserts that nothing was stored since the proxy's last reset and the provider was not called.
     async fn assert_nothing_stored(&self, order_id: &str, what: &str) {
-        assert_eq!(self.proxy.count(WRITE), 0, "{what}");
+        self.assert_only_looked_up(what);
         assert!(calls(self.provider, order_id).await.is_empty(), "{what}");
+    }
+
+    /// Asserts that every transaction since the proxy's last reset was a lookup, which only checks conditions.
+    fn assert_only_looked_up(&self, what: &str) {
+        for call in self.proxy.calls().iter().filter(|call| call.action == WRITE) {
+            let steps = call.body["TransactItems"].as_array().expect("steps");
+            let only_checks = steps.iter().all(|step| step["ConditionCheck"].is_object());
+            assert!(only_checks, "{what}: {steps:?}");
+        }
     }
 
     /// Waits until the function has logged this many refused quotes.
@@ -437,25 +459,27 @@ async fn key_is_replayed_with_a_valid_or_expired_quote() {
         let (response, cost) = endpoint.round_trips(endpoint.post(&expired(&body), Some(&key))).await;
         assert_eq!(
             (response.problem(), cost.as_slice()),
-            (invalid(), [READ.to_owned()].as_slice())
+            (invalid(), [WRITE.to_owned()].as_slice())
         );
         let (response, cost) = endpoint.round_trips(endpoint.post(&expired(&body), None)).await;
-        assert_eq!((response.problem(), cost), (invalid(), vec![]));
+        assert_eq!((response.problem(), cost), (invalid(), vec![WRITE.to_owned()]));
         endpoint.assert_nothing_stored(&order, "expired").await;
 
-        let (first, cost) = endpoint.round_trips(endpoint.post(&quoted(&body), Some(&key))).await;
+        let used = quoted(&body);
+        let (first, cost) = endpoint.round_trips(endpoint.post(&used, Some(&key))).await;
         assert_eq!(
             (first.status, cost.as_slice()),
             (201, [WRITE, WRITE].map(str::to_owned).as_slice())
         );
         for (quote, expected) in [
-            (quoted(&body), vec![WRITE]),
+            (used.clone(), vec![WRITE]),
+            // The key's own quote is read.
             (
                 quoted_with(&body, json!({ "exp": in_seconds(3600), "jti": "another" })),
-                vec![WRITE],
+                vec![WRITE, READ],
             ),
-            (expired(&body), vec![READ]),
-            (quoted_with(&body, json!({ "exp": 1 })), vec![READ]),
+            (expired(&body), vec![WRITE, READ]),
+            (quoted_with(&body, json!({ "exp": 1 })), vec![WRITE, READ]),
         ] {
             let (again, cost) = endpoint.round_trips(endpoint.post(&quote, Some(&key))).await;
             assert_eq!(again.header("idempotency-replayed"), Some("true"), "{again:?}");
@@ -482,12 +506,11 @@ async fn key_is_replayed_with_a_valid_or_expired_quote() {
             let response = endpoint.post(&quote, Some(&key)).await;
             assert_eq!(response.problem(), (422, "IDEMPOTENCY_KEY_REUSED".to_owned()));
         }
-        // A key belongs to its route, and needs a quote.
-        assert_eq!(
-            endpoint.post(&expired(&body), Some(&unique("key"))).await.problem(),
-            invalid()
-        );
-        assert_eq!(endpoint.post(&expired(&body), None).await.problem(), invalid());
+        // An expired quote that is not used begins nothing, with a new key or none.
+        let new_key = unique("key");
+        for key in [None, Some(new_key.as_str())] {
+            assert_eq!(endpoint.post(&expired(&body), key).await.problem(), invalid());
+        }
         assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }))
     .await;
@@ -586,7 +609,7 @@ async fn expired_key_is_not_replayed() {
         );
         let late = after.post(&quoted(&body), Some(&key)).await;
         assert_eq!(late.problem(), invalid());
-        assert_eq!(after.proxy.count(WRITE), 0);
+        after.assert_only_looked_up("expired");
         assert_eq!(calls(endpoint.provider, &order).await.len(), 1);
     }
 }
@@ -704,7 +727,7 @@ async fn unavailable_store_leaves_an_expired_quote_undecided() {
     for endpoint in QuotedFunction::both().await {
         let (order, body) = endpoint.fresh();
         let key = unique("key");
-        endpoint.proxy.fail(READ, Fault::UNAVAILABLE);
+        endpoint.proxy.fail(WRITE, Fault::UNAVAILABLE);
         let response = endpoint.post(&expired(&body), Some(&key)).await;
         assert_eq!(response.problem(), (503, "UNAVAILABLE".to_owned()));
         assert!(response.json().get("id").is_none(), "{response:?}");
@@ -807,18 +830,37 @@ async fn documented_examples_sign_valid_quotes() {
             assert_eq!(endpoint.post(&other, None).await.problem(), mismatch(), "{file}");
         }
         let arguments = ["--order-id", "o", "--amount", "1", "--currency", "USD"];
-        for key in [None, Some(""), Some("short")] {
-            let output = example(program, file, key, &arguments).await;
+        let refused = async |key, arguments: &[&str]| {
+            let output = example(program, file, key, arguments).await;
             assert!(
                 !output.status.success() && output.stdout.is_empty(),
-                "{file} signs with {key:?}"
+                "{file} signs with {key:?} {arguments:?}"
+            );
+            String::from_utf8(output.stderr).expect("text")
+        };
+        for key in [None, Some("")] {
+            let word = refused(key, &arguments).await;
+            assert!(word.contains("the key is missing: set QUOTE_KEY"), "{file}: {word}");
+        }
+        let word = refused(Some("short"), &arguments).await;
+        assert!(word.contains("the key must have 32 bytes or more"), "{file}: {word}");
+        refused(Some(LOCAL), &arguments[..4]).await;
+        for amount in [
+            "", "abc", "0", "0.00", "-1", "1e3", ".5", "1.", "1,50", " 1", "1\n", "١", "NaN",
+        ] {
+            let amount = format!("--amount={amount}");
+            let word = refused(Some(LOCAL), &["--order-id", "o", "--currency", "USD", &amount]).await;
+            assert!(
+                word.contains("amount must be a decimal number"),
+                "{file}: {amount}: {word}"
             );
         }
-        let output = example(program, file, Some(LOCAL), &arguments[..4]).await;
-        assert!(
-            !output.status.success() && output.stdout.is_empty(),
-            "{file} signs without a currency"
-        );
+        // Two quotes of one second are two quotes.
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            tokens.push(example(program, file, Some(LOCAL), &arguments).await.stdout);
+        }
+        assert!(!tokens[0].is_empty() && tokens[0] != tokens[1], "{file}: {tokens:?}");
     }
 }
 
@@ -896,7 +938,7 @@ mod in_process {
                 order_id: OrderId::parse(&self.order_id),
                 ..Payment::new(PaymentId::random(), provider, money, clock::now())
             };
-            let gateway = |_, _| Provider(unique("process"));
+            let gateway = |_: &Payment, _| Provider(unique("process"));
             create_payment::create(
                 &self.store,
                 &self.keys,
@@ -955,7 +997,7 @@ mod in_process {
     }
 
     async fn late_request(customer: &Arc<Customer>, side: Side) -> Result<Creation, Problem> {
-        let call = ExternalCall::ReadKey;
+        let call = ExternalCall::FindRequest;
         let hook = OtherRequest {
             customer: Arc::clone(customer),
             at: Point { call, side },

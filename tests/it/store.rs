@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -58,7 +59,10 @@ async fn created(store: &Store, provider: Provider, reference: &Reference) -> Pa
     let intent = intent(provider);
     let now = clock::now();
     assert_eq!(
-        store.insert_payment(&intent, None, now).await.unwrap(),
+        store
+            .insert_payment(&intent, RequestNames::default(), now)
+            .await
+            .unwrap(),
         InsertResult::Inserted
     );
     let payment = intent.accept(accepted(reference), [], now);

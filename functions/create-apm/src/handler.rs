@@ -6,8 +6,9 @@ use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV
 use lambda_http::{Body, Request, Response};
 use payment_functions::api::problem::Problem;
 use payment_functions::api::return_url::ReturnOrigins;
-use payment_functions::api::{metadata, request, response};
+use payment_functions::api::{request, response};
 use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quote::Quotes;
@@ -85,14 +86,14 @@ impl CreateApm {
             quotes,
             token: apm.quote.as_ref(),
         });
-        let gateway = |id, ApiKey(api_key)| ApmPaymentCall {
+        let gateway = |payment: &Payment, ApiKey(api_key)| ApmPaymentCall {
             client: &self.client,
             base_url: &self.base_url,
             environment: self.environment,
             api_key,
             webhook_url: &self.webhook_url,
             details: &apm.details,
-            metadata: metadata::with_payment_id(&apm.metadata, id),
+            metadata: apm.metadata_of(payment),
         };
         let creation =
             create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quote, gateway).await?;

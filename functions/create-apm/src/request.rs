@@ -1,7 +1,7 @@
 //! The body of `POST /apm-payments`: FinvyPay's own request, without `webhookUrl`, and with `quote` if quotes are
 //! required.
 
-use payment_functions::api::metadata;
+use payment_functions::api::metadata::{self, CUSTOMER_EMAIL};
 use payment_functions::api::problem::Problem;
 use payment_functions::api::request::RequestBody;
 use payment_functions::api::return_url::ReturnOrigins;
@@ -103,9 +103,23 @@ impl ApmRequest {
         Payment {
             order_id: Some(self.order_id.clone()),
             payment_method: Some(self.payment_method.clone()),
-            metadata: metadata::without_email(&self.metadata),
+            metadata: self.stored_metadata(),
             ..Payment::new(id, Provider::FinvyPay, self.money, now)
         }
+    }
+
+    /// The metadata to send for `payment`, which an earlier request may have stored.
+    pub fn metadata_of(&self, payment: &Payment) -> Redacted<Object> {
+        metadata::for_payment(
+            payment,
+            &self.metadata,
+            self.stored_metadata().as_ref(),
+            &[CUSTOMER_EMAIL],
+        )
+    }
+
+    fn stored_metadata(&self) -> Option<Redacted<String>> {
+        metadata::without_email(&self.metadata)
     }
 
     /// The fingerprint of the request's canonical form.

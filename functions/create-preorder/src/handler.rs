@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::{Body, Request, Response};
 use payment_functions::api::problem::Problem;
-use payment_functions::api::{metadata, request, response};
+use payment_functions::api::{request, response};
 use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::payment::Payment;
 use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quote::Quotes;
 use payment_functions::lambda::Function;
@@ -77,11 +78,11 @@ impl CreatePreorder {
             quotes,
             token: preorder.quote.as_ref(),
         });
-        let gateway = |id, ApiKey(secret_key)| PreorderCall {
+        let gateway = |payment: &Payment, ApiKey(secret_key)| PreorderCall {
             client: &self.client,
             base_url: &self.base_url,
             secret_key,
-            metadata: metadata::with_payment_id(&preorder.provider_metadata, id),
+            metadata: preorder.metadata_of(payment),
         };
         let creation =
             create_payment::create(&self.store, &self.keys, intent, idempotency.as_ref(), quote, gateway).await?;

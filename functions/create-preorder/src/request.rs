@@ -10,6 +10,7 @@ use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
+use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
 
@@ -76,9 +77,23 @@ impl PreorderRequest {
     pub fn intent(&self, id: PaymentId, now: Timestamp) -> Payment {
         Payment {
             order_id: self.order_id.clone(),
-            metadata: metadata::without_email(&self.metadata),
+            metadata: self.stored_metadata(),
             ..Payment::new(id, Provider::ApoloPay, self.money, now)
         }
+    }
+
+    /// The metadata to send for `payment`, which an earlier request may have stored.
+    pub fn metadata_of(&self, payment: &Payment) -> Redacted<Object> {
+        metadata::for_payment(
+            payment,
+            &self.provider_metadata,
+            self.stored_metadata().as_ref(),
+            &[ORDER_ID, CUSTOMER_EMAIL],
+        )
+    }
+
+    fn stored_metadata(&self) -> Option<Redacted<String>> {
+        metadata::without_email(&self.metadata)
     }
 
     /// The fingerprint of the request's canonical form.

@@ -44,6 +44,7 @@ struct ReconcilePayments {
     client: HttpClient,
     base_url: String,
     environment: Environment,
+    delete_unpaid_after: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +112,7 @@ impl Function for ReconcilePayments {
             client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             environment: variables.finvypay_environment()?,
+            delete_unpaid_after: variables.delete_unpaid_after()?,
         })
     }
 
@@ -147,7 +149,8 @@ impl ReconcilePayments {
             keys: &self.keys,
         };
         let poller = RateLimitedPoller::new(&self.store, finvypay);
-        let result = Sweep::new(&self.store, poller, now).run(RUN_TIME).await;
+        let sweep = Sweep::new(&self.store, poller, now).delete_unpaid_after(self.delete_unpaid_after);
+        let result = sweep.run(RUN_TIME).await;
         // After the run, so that what it resolved no longer counts, and even if it failed.
         backlog_metrics::record(&self.store).await;
         let (report, poller) = result?;

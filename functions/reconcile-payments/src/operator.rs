@@ -209,7 +209,9 @@ async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> 
     retry_on_conflict(payment, |payment| async move {
         for reference in notification.fact.references() {
             let owner = store.owner(payment.provider, reference).await?;
-            if let Some(owner) = owner.filter(|owner| *owner != id) {
+            if let Some(owner) = owner.filter(|owner| *owner != id)
+                && store.payment(owner).await?.is_some()
+            {
                 return Err(CommandError::ReferenceOwnedByOther(owner));
             }
         }
@@ -217,7 +219,7 @@ async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> 
         Ok(
             match record_notification::record_with_payment(store, notification, &payment, owned_by_other, now).await? {
                 Some(result) => Retry::Done(result),
-                None => Retry::Again(store.payment(id).await?.ok_or(StoreError::Corrupt)?),
+                None => Retry::Again(store.payment(id).await?.ok_or(CommandError::PaymentNotFound(id))?),
             },
         )
     })

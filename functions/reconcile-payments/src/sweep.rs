@@ -10,7 +10,7 @@ mod poll_payment;
 
 use std::time::Duration;
 
-use payment_functions::domain::schedule::{self, Queue};
+use payment_functions::domain::schedule::{self, DELETE_UNPAID_AFTER, Queue};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::{Due, Store, StoreError, Subject};
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub struct Sweep<'a, S> {
     poller: PollSession<S>,
     /// The time when the run began.
     now: Timestamp,
+    /// How long after its expiry an unpaid payment is deleted. `None` if it stays.
+    delete_unpaid_after: Option<Duration>,
     start: Instant,
     report: Report,
 }
@@ -45,14 +47,25 @@ enum CheckResult {
 }
 
 impl<'a, S: StatusSource> Sweep<'a, S> {
-    /// A run over everything due at `now`, which polls `source`.
+    /// A run over everything due at `now`, which polls `source`. Payments that expire in it are deleted after
+    /// [`DELETE_UNPAID_AFTER`].
     pub fn new(store: &'a Store, source: S, now: Timestamp) -> Self {
         Self {
             store,
             poller: PollSession::new(source),
             now,
+            delete_unpaid_after: Some(DELETE_UNPAID_AFTER),
             start: Instant::now(),
             report: Report::default(),
+        }
+    }
+
+    /// The run with another time from the expiry of an unpaid payment to its deletion. `None`: it stays.
+    #[must_use]
+    pub fn delete_unpaid_after(self, delete_unpaid_after: Option<Duration>) -> Self {
+        Self {
+            delete_unpaid_after,
+            ..self
         }
     }
 

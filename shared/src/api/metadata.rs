@@ -3,6 +3,7 @@
 use crate::api::validation::Fields;
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object, push_pointer};
+use crate::domain::payment::Payment;
 use crate::domain::redacted::Redacted;
 use crate::providers::PAYMENT_ID_MEMBER;
 
@@ -22,6 +23,29 @@ pub fn with_payment_id(provider_metadata: &Object, id: PaymentId) -> Redacted<Ob
     let mut metadata = provider_metadata.clone();
     metadata.set(PAYMENT_ID_MEMBER, Json::String(id.to_string()));
     Redacted::new(metadata)
+}
+
+/// Metadata as sent to the provider for `payment`: `provider_metadata`, which is that of this request. If another request
+/// stored the payment with other metadata, it is the stored one, with the members `not_stored` of this request.
+/// `requested` is this request's metadata as it would be stored.
+pub fn for_payment(
+    payment: &Payment,
+    provider_metadata: &Object,
+    requested: Option<&Redacted<String>>,
+    not_stored: &[&str],
+) -> Redacted<Object> {
+    if payment.metadata.as_ref() == requested {
+        return with_payment_id(provider_metadata, payment.id);
+    }
+    let stored = payment.metadata.as_ref();
+    let stored = stored.and_then(|stored| Json::parse(stored.expose().as_bytes()).ok());
+    let mut metadata = stored.as_ref().and_then(Json::as_object).cloned().unwrap_or_default();
+    for name in not_stored {
+        if let Some(value) = provider_metadata.get(name) {
+            metadata.set(name, value.clone());
+        }
+    }
+    with_payment_id(&metadata, payment.id)
 }
 
 /// Metadata as stored and published: the caller's, without the buyer's e-mail address, as compact JSON. `None` if it is

@@ -239,6 +239,14 @@ impl Problem {
         )
     }
 
+    /// 422: the quote has begun a payment at the other provider.
+    pub fn quote_used_elsewhere() -> Self {
+        Self::new(
+            Code::QuoteMismatch,
+            "The quote has begun a payment at another provider. Get a new one from the shop.",
+        )
+    }
+
     /// 422: the provider rejected the request.
     pub fn provider_rejected(provider_code: Option<String>) -> Self {
         Self {

@@ -1,8 +1,12 @@
-//! Idempotency keys: how a repeated request is handled.
+//! Idempotency keys and quotes: how a repeated request is handled.
 //!
-//! Guarantees: one key leads to one payment. While a holder's lease runs, no other request calls the provider for that
-//! payment. If the holder dies, the next request with the key takes over once the lease has ended. The old holder can
-//! no longer store a response then, because the fence has increased.
+//! A request is known by the names that it gives: an idempotency key, a quote, or both. Its record, under one of them,
+//! has the lease and the response. Under a quote's request, the key is only an alias, which points to the quote's
+//! record.
+//!
+//! Guarantees: one key leads to one payment, and so does one quote. While a holder's lease runs, no other request calls
+//! the provider for that payment. If the holder dies, the next request with one of the names takes over once the lease
+//! has ended. The old holder can no longer store a response then, because the fence has increased.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,13 +16,17 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::id::PaymentId;
 use crate::domain::json::Json;
+use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 
 /// How long a holder may work on a request: longer than a function can run (25 s).
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long a key is kept. Callers are promised 24 hours.
+/// How long a key is kept, and a quote at least. Callers are promised 24 hours.
 pub const RETENTION: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// How long a used quote is kept at least after its `exp`.
+const RETENTION_AFTER_EXP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A caller's `Idempotency-Key` for one function: 1 to 255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,24 +91,91 @@ pub struct StoredResponse {
     pub body: String,
 }
 
-/// The right to call the provider for a key's payment.
+/// The SHA-256 digest of a quote: of its token without the signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QuoteDigest(String);
+
+impl QuoteDigest {
+    /// The digest of the part of a token that is signed.
+    pub fn of(signing_input: &str) -> Self {
+        Self(hex::encode(Sha256::digest(signing_input)))
+    }
+}
+
+impl fmt::Display for QuoteDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A request's idempotency key.
+#[derive(Clone, Debug)]
+pub struct IdempotentRequest {
+    /// The request's key.
+    pub key: IdempotencyKey,
+    /// The fingerprint of the request's canonical form.
+    pub fingerprint: Fingerprint,
+}
+
+/// A request's quote, which has been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedQuote {
+    /// The quote's digest.
+    pub digest: QuoteDigest,
+    /// Its `exp`.
+    pub expires_at: Timestamp,
+}
+
+impl VerifiedQuote {
+    /// Until when the quote is kept if it is used at `now`.
+    pub fn kept_until(&self, now: Timestamp) -> Timestamp {
+        now.plus(RETENTION).max(self.expires_at.plus(RETENTION_AFTER_EXP))
+    }
+}
+
+/// The names by which a request is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestNames<'a> {
+    /// Its idempotency key.
+    pub key: Option<&'a IdempotentRequest>,
+    /// Its quote.
+    pub quote: Option<&'a VerifiedQuote>,
+}
+
+impl RequestNames<'_> {
+    /// The name of the record that a new request gets.
+    pub fn record_name(&self) -> Option<RecordName> {
+        let of_quote = self.quote.map(|quote| RecordName::Quote(quote.digest.clone()));
+        of_quote.or_else(|| self.key.map(|request| RecordName::Key(request.key.clone())))
+    }
+}
+
+/// The name of a request's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordName {
+    /// The idempotency key of a request without a quote.
+    Key(IdempotencyKey),
+    /// The request's quote.
+    Quote(QuoteDigest),
+}
+
+/// The right to call the provider for a request's payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The key.
-    pub key: IdempotencyKey,
+    /// The request's record.
+    pub record: RecordName,
     /// Increases with every takeover. A holder with an older fence cannot write.
     pub fence: u64,
     /// The number of the attempt at the provider. It increases only after a response of the provider.
     pub attempt: u32,
 }
 
-/// The stored state of a key.
+/// The stored state of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct KeyRecord {
-    /// The fingerprint of the first request.
-    pub fingerprint: Fingerprint,
-    /// The payment that the key leads to.
+pub struct RequestRecord {
+    /// The payment that the request leads to.
     pub payment_id: PaymentId,
     /// See [`Lease::fence`].
     pub fence: u64,
@@ -111,27 +186,108 @@ pub struct KeyRecord {
     /// The final response, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<StoredResponse>,
+    /// Until when the record is kept.
+    pub expires_at: Timestamp,
 }
 
-/// How to handle a request whose key exists.
+/// What is stored under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The fingerprint of the key's request.
+    pub fingerprint: Fingerprint,
+    /// The payment that the key leads to.
+    pub payment_id: PaymentId,
+    /// Where the request's record is.
+    pub record: KeyRecord,
+}
+
+/// The record of a key's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRecord {
+    /// It is under the key itself.
+    Own(RequestRecord),
+    /// It is under the request's quote.
+    UnderQuote(QuoteDigest),
+}
+
+/// What is stored under a quote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownQuote {
+    /// The provider of its payment.
+    pub provider: Provider,
+    /// The record of its request.
+    pub record: RequestRecord,
+}
+
+/// What is stored under a request's names. At least one of them is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNames {
+    /// What is stored under its key.
+    pub key: Option<KnownKey>,
+    /// What is stored under its quote.
+    pub quote: Option<KnownQuote>,
+}
+
+/// Why a request is refused because of its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its key was used for another request.
+    KeyReused,
+    /// Its quote was used for a payment at another provider.
+    QuoteUsedElsewhere,
+}
+
+impl KnownNames {
+    /// The payment that the names lead to: the quote's, or else the key's.
+    pub fn payment_id(&self) -> Option<PaymentId> {
+        let of_quote = self.quote.as_ref().map(|quote| quote.record.payment_id);
+        of_quote.or_else(|| self.key.as_ref().map(|key| key.payment_id))
+    }
+
+    /// Checks that a request at `provider`, with this fingerprint if it has a key, may use its names together.
+    ///
+    /// # Errors
+    /// The [`Refusal`] if it may not.
+    pub fn check(&self, provider: Provider, fingerprint: Option<&Fingerprint>) -> Result<(), Refusal> {
+        if self.quote.as_ref().is_some_and(|quote| quote.provider != provider) {
+            return Err(Refusal::QuoteUsedElsewhere);
+        }
+        let Some(key) = &self.key else { return Ok(()) };
+        let is_same_payment = |quote: &KnownQuote| quote.record.payment_id == key.payment_id;
+        if Some(&key.fingerprint) == fingerprint && self.quote.as_ref().is_none_or(is_same_payment) {
+            Ok(())
+        } else {
+            Err(Refusal::KeyReused)
+        }
+    }
+}
+
+/// How to handle a request whose record exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextAction {
     /// Replay the stored response.
     Replay(StoredResponse),
-    /// Refuse it: the key was used for a different request.
-    RefuseReuse,
     /// Refuse it for now: the first request is still running. The caller can retry after this time.
     Wait(Duration),
     /// Continue with the payment: the holder gave up or died.
     TakeOver,
 }
 
-impl KeyRecord {
-    /// How to handle a request with this fingerprint at `now`.
-    pub fn next_action(&self, fingerprint: &Fingerprint, now: Timestamp) -> NextAction {
-        if self.fingerprint != *fingerprint {
-            return NextAction::RefuseReuse;
+impl RequestRecord {
+    /// The record of a new request, whose holder starts at `now`.
+    pub fn first(payment_id: PaymentId, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            payment_id,
+            fence: 1,
+            attempt: 1,
+            lease_until: now.plus(LEASE),
+            response: None,
+            expires_at,
         }
+    }
+
+    /// How to handle a request with this record at `now`.
+    pub fn next_action(&self, now: Timestamp) -> NextAction {
         match &self.response {
             Some(response) => NextAction::Replay(response.clone()),
             None if self.lease_until > now => NextAction::Wait(self.lease_until.since(now)),
@@ -198,30 +354,73 @@ mod tests {
     }
 
     #[test]
-    fn next_action_depends_on_fingerprint_lease_and_response() {
+    fn used_quote_is_kept_for_48_hours_and_a_day_after_exp() {
         let now = Timestamp::from_millis(1_000_000);
-        let (same, other) = (Fingerprint::of(&Json::Null), Fingerprint::of(&Json::Bool(true)));
-        let running = KeyRecord {
-            fingerprint: same.clone(),
-            payment_id: PaymentId::random(),
-            fence: 1,
-            attempt: 1,
-            lease_until: now.plus(LEASE),
-            response: None,
-        };
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        for (exp, kept) in [(0, 48), (23, 48), (24, 48), (25, 49), (1000, 1024)] {
+            let quote = VerifiedQuote {
+                digest: QuoteDigest::of("a.b"),
+                expires_at: now.plus(hours(exp)),
+            };
+            assert_eq!(quote.kept_until(now), now.plus(hours(kept)), "{exp}");
+        }
+    }
+
+    #[test]
+    fn next_action_depends_on_lease_and_response() {
+        let now = Timestamp::from_millis(1_000_000);
+        let running = RequestRecord::first(PaymentId::random(), now, now.plus(RETENTION));
         let response = StoredResponse {
             status: 201,
             body: "{}".into(),
         };
-        let completed = KeyRecord {
+        let completed = RequestRecord {
             response: Some(response.clone()),
             ..running.clone()
         };
-        assert_eq!(running.next_action(&same, now), NextAction::Wait(LEASE));
-        assert_eq!(running.next_action(&same, now.plus(LEASE)), NextAction::TakeOver);
-        assert_eq!(completed.next_action(&same, now), NextAction::Replay(response));
-        for record in [running, completed] {
-            assert_eq!(record.next_action(&other, now.plus(LEASE)), NextAction::RefuseReuse);
+        assert_eq!(running.next_action(now), NextAction::Wait(LEASE));
+        assert_eq!(running.next_action(now.plus(LEASE)), NextAction::TakeOver);
+        assert_eq!(completed.next_action(now), NextAction::Replay(response));
+    }
+
+    #[test]
+    fn names_of_two_payments_are_refused_together() {
+        let now = Timestamp::from_millis(1_000_000);
+        let (same, other) = (Fingerprint::of(&Json::Null), Fingerprint::of(&Json::Bool(true)));
+        let record = || RequestRecord::first(PaymentId::random(), now, now.plus(RETENTION));
+        let quote = KnownQuote {
+            provider: Provider::FinvyPay,
+            record: record(),
+        };
+        let key_of = |payment_id| KnownKey {
+            fingerprint: same.clone(),
+            payment_id,
+            record: KeyRecord::UnderQuote(QuoteDigest::of("a.b")),
+        };
+        let own = key_of(quote.record.payment_id);
+        let elsewhere = key_of(PaymentId::random());
+        let (here, there) = (Provider::FinvyPay, Provider::ApoloPay);
+        let (reused, used_elsewhere) = (Err(Refusal::KeyReused), Err(Refusal::QuoteUsedElsewhere));
+        for (key, quote, provider, fingerprint, expected) in [
+            (None, Some(&quote), here, None, Ok(())),
+            (None, Some(&quote), here, Some(&other), Ok(())),
+            (None, Some(&quote), there, Some(&same), used_elsewhere),
+            (Some(&own), Some(&quote), here, Some(&same), Ok(())),
+            (Some(&own), Some(&quote), here, Some(&other), reused),
+            (Some(&own), Some(&quote), there, Some(&other), used_elsewhere),
+            (Some(&elsewhere), Some(&quote), here, Some(&same), reused),
+            (Some(&elsewhere), None, here, Some(&same), Ok(())),
+            (Some(&elsewhere), None, here, Some(&other), reused),
+        ] {
+            let known = KnownNames {
+                key: key.cloned(),
+                quote: quote.cloned(),
+            };
+            assert_eq!(
+                known.check(provider, fingerprint),
+                expected,
+                "{known:?} {provider} {fingerprint:?}"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: the rank of the status never decreases. A provider's completion makes a payment `completed` only if its
 //! amount and currency match and none of its ids belongs to another payment. An unrecognised status changes no status.
+//! Only a payment about which nothing suggests money is ever deleted, and not if a fact arrives before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +19,10 @@ use crate::domain::time::Timestamp;
 
 /// Upper bound on a provider's expiry time, so that a bogus date cannot keep a payment open.
 pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How many provider ids a payment that is deleted has at most. The write that keeps it again attaches each of them
+/// anew, beside everything else that it changes, and a transaction has at most 100 steps.
+pub const MAX_DELETED_REFERENCES: usize = 20;
 
 /// Why a completed payment needs manual review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,6 +92,13 @@ pub struct Payment {
     pub attention: BTreeSet<AttentionReason>,
     /// Digests of the facts behind `attention`, and of all completions that did not match.
     pub noted: BTreeSet<String>,
+    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have
+    /// been about money.
+    pub has_unclear_fact: bool,
+    /// Until when the quote is kept that began the payment. It leads to the payment, which is not deleted before.
+    pub quote_kept_until: Option<Timestamp>,
+    /// When the payment is deleted, in whole seconds. `None` if it stays. Any change of the payment takes it away.
+    pub delete_at: Option<Timestamp>,
 }
 
 impl Payment {
@@ -108,6 +120,9 @@ impl Payment {
             capture_references: BTreeSet::new(),
             attention: BTreeSet::new(),
             noted: BTreeSet::new(),
+            has_unclear_fact: false,
+            quote_kept_until: None,
+            delete_at: None,
         }
     }
 
@@ -163,14 +178,33 @@ impl Payment {
             .plus(capabilities.expiry_grace)
     }
 
-    /// The payment at `now`: `expired` if it is still payable and its time is over.
+    /// The payment at `now`: `expired` if it is still payable and its time is over. If nothing suggests that it was
+    /// paid, it also gets the time of its deletion: `delete_after` from `now` but not before its quote is deleted, or
+    /// never for `None`.
     #[must_use]
-    pub fn expire(&self, now: Timestamp) -> Self {
+    pub fn expire(&self, now: Timestamp, delete_after: Option<Duration>) -> Self {
+        if now < self.expires_at() {
+            return self.clone();
+        }
         let mut after = self.clone();
-        if self.status.is_payable() && now >= self.expires_at() {
+        if self.status.is_payable() {
             after.status = Status::Expired;
         }
+        if self.delete_at.is_none() && after.may_be_deleted() {
+            let earliest = self.quote_kept_until.unwrap_or(now);
+            let at = |wait| Timestamp::from_seconds(now.plus(wait).max(earliest).as_seconds());
+            after.delete_at = delete_after.map(at);
+        }
         self.with_new_version(after, now)
+    }
+
+    /// Whether nothing suggests that the payment was paid: every fact about it was that it is pending, cancelled or
+    /// failed.
+    fn may_be_deleted(&self) -> bool {
+        matches!(self.status, Status::Expired | Status::Cancelled | Status::Failed)
+            && !self.has_unclear_fact
+            && self.attention.is_empty()
+            && self.references.len() <= MAX_DELETED_REFERENCES
     }
 
     /// The status that a fact implies for this payment; `None` if the fact's status was not recognised.
@@ -189,11 +223,14 @@ impl Payment {
     }
 
     /// The payment after a fact. Adds the fact's ids, unless one of them belongs to another payment (`owned_by_other`).
+    /// The payment is not deleted any more, whatever the fact says.
     #[must_use]
     pub fn apply(&self, fact: &Fact, owned_by_other: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
         let implied = self.implied_status(fact, owned_by_other);
         after.status = self.status.join(implied.unwrap_or(self.status));
+        after.has_unclear_fact |= implied.is_none() && self.status < Status::Review;
+        after.delete_at = None;
         if !owned_by_other {
             after.references.extend(fact.references().cloned());
         }
@@ -221,7 +258,7 @@ impl Payment {
         self.with_new_version(after, now)
     }
 
-    /// `after` with a new version, or `self` if nothing changed.
+    /// `after` with a new version, or `self` if nothing changed. A change takes the time of deletion away.
     fn with_new_version(&self, after: Self, now: Timestamp) -> Self {
         let same = Self {
             version: self.version,
@@ -234,6 +271,7 @@ impl Payment {
         Self {
             version: self.version.saturating_add(1),
             updated_at: now.max(self.updated_at),
+            delete_at: after.delete_at.filter(|_| self.delete_at.is_none()),
             ..after
         }
     }

@@ -34,6 +34,8 @@ const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 pub const MAX_BACKOFF: Duration = DAY;
 /// How long the provider is polled about an unpaid payment.
 const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// How long after its expiry an unpaid payment is deleted, unless configured otherwise.
+pub const DELETE_UNPAID_AFTER: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long the provider is polled about an authorized payment.
 const AUTHORIZED_POLL_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

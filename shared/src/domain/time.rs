@@ -25,6 +25,11 @@ impl Timestamp {
         u64::try_from(nanos.checked_div(1_000_000)?).ok().map(Self)
     }
 
+    /// From whole seconds since 1970.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> u64 {
         self.0
@@ -98,6 +103,8 @@ mod tests {
             (time.as_millis(), time.as_seconds()),
             (1_800_000_000_999, 1_800_000_000)
         );
+        let time = Timestamp::from_seconds(1_800_000_000);
+        assert_eq!(time.as_millis(), 1_800_000_000_000);
     }
 
     #[test]

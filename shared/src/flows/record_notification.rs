@@ -4,7 +4,8 @@
 //! ledger or as unmatched. Repeating a notification, in any order with others, ends in the same status.
 //!
 //! The first of these rules that applies decides which payment a notification belongs to:
-//! 1. If a payment owns one of its provider ids: that payment, whatever the metadata says.
+//! 1. If a payment owns one of its provider ids: that payment, whatever the metadata says. An id of a payment that was
+//!    deleted is nobody's.
 //! 2. If its metadata names a payment: that payment. If it does not exist, the notification is unmatched.
 //! 3. If its provider's webhooks may identify the payment only by its order (FinvyPay's), and the order has only one
 //!    payment: that payment.
@@ -12,6 +13,7 @@
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
 
+use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
@@ -19,8 +21,8 @@ use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
 use crate::store::{
-    CommitExtras, CommitResult, FastPathResult, MAX_MOVED, OrderPayments, Retry, Store, StoreError,
-    StoreUnmatchedResult, UnmatchedGroup, retry_on_conflict,
+    CommitExtras, CommitResult, FastPathResult, MAX_MOVED, Retry, Store, StoreError, StoreUnmatchedResult,
+    UnmatchedGroup, retry_on_conflict,
 };
 
 /// The result of recording a notification.
@@ -117,37 +119,45 @@ pub async fn record_if_matched(
 /// Finds the payment that a notification belongs to.
 async fn find_payment(store: &Store, notification: &Notification) -> Result<Option<Match>, StoreError> {
     let fact = &notification.fact;
-    let mut owners = Vec::new();
-    for reference in fact.references() {
-        owners.extend(store.owner(fact.provider, reference).await?);
-    }
-    let id = match (owners.first(), notification.payment_id, &fact.order_id) {
-        (Some(owner), _, _) => Some(*owner),
-        (None, Some(id), _) => Some(id),
+    let owners = owners_of(store, fact).await?;
+    let owned_by_other = owners.len() > 1;
+    let payment = match (owners.into_iter().next(), notification.payment_id, &fact.order_id) {
+        (Some(owner), _, _) => Some(owner),
+        (None, Some(id), _) => store.payment(id).await?,
         (None, None, Some(order_id)) if fact.provider.capabilities().webhooks_may_omit_payment_id => {
-            match store.payments_of_order(fact.provider, order_id).await? {
-                OrderPayments::One(id) => Some(id),
-                OrderPayments::None | OrderPayments::Several => None,
-            }
+            let mut payments = store.payments_of(fact.provider, order_id, 2).await?;
+            payments.pop().filter(|_| payments.is_empty())
         }
         (None, None, _) => None,
     };
-    let Some(id) = id else { return Ok(None) };
-    let payment = store
-        .payment(id)
-        .await?
-        .filter(|payment| payment.provider == fact.provider);
+    let payment = payment.filter(|payment| payment.provider == fact.provider);
     Ok(payment.map(|payment| Match {
         payment,
-        owned_by_other: owners.iter().any(|owner| *owner != id),
+        owned_by_other,
     }))
+}
+
+/// The payments that the provider ids of a fact belong to, each once. Frees the ids of deleted payments.
+async fn owners_of(store: &Store, fact: &Fact) -> Result<Vec<Payment>, StoreError> {
+    let mut owners: Vec<Payment> = Vec::new();
+    for reference in fact.references() {
+        let owner = store.owner(fact.provider, reference).await?;
+        let Some(id) = owner.filter(|id| owners.iter().all(|known| known.id != *id)) else {
+            continue;
+        };
+        match store.payment(id).await? {
+            Some(payment) => owners.push(payment),
+            None => store.detach_reference(fact.provider, reference, id).await?,
+        }
+    }
+    Ok(owners)
 }
 
 /// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it.
 /// `owned_by_other`: one of the fact's ids belongs to another payment.
 ///
-/// `None` if nothing was written, because the payment was changed meanwhile, or an id that it would get belongs to
-/// another payment. The caller must then read the payment and the owners of the ids again.
+/// `None` if nothing was written, because the payment was changed or deleted meanwhile, or an id that it would get
+/// belongs to another payment. The caller must then read the payment and the owners of the ids again.
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be written.
@@ -177,8 +187,8 @@ pub async fn record_with_payment(
         if conflict.already_recorded {
             return Ok(Retry::Done(Some(RecordResult::Duplicate(after.id))));
         }
-        // Another write has changed the payment, or has given one of the ids to another payment.
-        if conflict.current.is_some() || !conflict.references_of_others.is_empty() {
+        // The payment was changed or deleted, or one of the ids was given to another payment.
+        if conflict.current.is_some() || conflict.is_deleted || !conflict.references_of_others.is_empty() {
             return Ok(Retry::Done(None));
         }
         let groups = read_unmatched(store, after.provider, groups, &conflict.unmatched).await?;

@@ -3,10 +3,12 @@
 //! Each error is one line with the name of the variable and what to do.
 
 use std::fmt;
+use std::time::Duration;
 
 use url::Url;
 
 use crate::domain::provider::Environment;
+use crate::domain::schedule::DELETE_UNPAID_AFTER;
 
 /// A variable is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +99,24 @@ impl<'a> Variables<'a> {
             None | Some("sandbox") => Ok(Environment::Sandbox),
             Some("production") => Ok(Environment::Production),
             Some(_) => Err(ConfigError::new(name, "must be sandbox or production")),
+        }
+    }
+
+    /// `DELETE_UNPAID_AFTER_DAYS`: how long after its expiry an unpaid payment is deleted, 400 days by default. `None`
+    /// for 0: never.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for anything but 0 and 30 to 9999 days. FinvyPay is polled for eight days, and an idempotency key
+    /// is kept for two: a payment outlives both.
+    pub fn delete_unpaid_after(&self) -> Result<Option<Duration>, ConfigError> {
+        let name = "DELETE_UNPAID_AFTER_DAYS";
+        let Some(text) = self.optional(name) else {
+            return Ok(Some(DELETE_UNPAID_AFTER));
+        };
+        match text.parse::<u16>() {
+            Ok(0) => Ok(None),
+            Ok(days @ 30..=9999) => Ok(Some(Duration::from_hours(24) * u32::from(days))),
+            Ok(_) | Err(_) => Err(ConfigError::new(name, "must be 0 (never) or 30 to 9999 days")),
         }
     }
 
@@ -209,6 +229,20 @@ mod tests {
         for value in ["AWS/Lambda", ":shop", "my shop", "käse", "a\"b", "n".repeat(256).leak()] {
             let given = with("METRICS_NAMESPACE", value);
             assert!(Variables::from(&given).metrics_namespace().is_err(), "{value}");
+        }
+        let days = |days: u64| Ok(Some(Duration::from_secs(days * 24 * 60 * 60)));
+        assert_eq!(variables.delete_unpaid_after(), days(400));
+        for (value, expected) in [("0", Ok(None)), ("30", days(30)), (" 9999 ", days(9999))] {
+            let given = with("DELETE_UNPAID_AFTER_DAYS", value);
+            assert_eq!(Variables::from(&given).delete_unpaid_after(), expected, "{value}");
+        }
+        for value in ["1", "29", "10000", "-1", "30.5", "never", "99999999"] {
+            let given = with("DELETE_UNPAID_AFTER_DAYS", value);
+            let error = Variables::from(&given).delete_unpaid_after().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "DELETE_UNPAID_AFTER_DAYS must be 0 (never) or 30 to 9999 days"
+            );
         }
         assert_eq!(variables.quote_secret_id(), Ok(None));
         for value in ["", " "] {

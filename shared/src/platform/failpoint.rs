@@ -27,12 +27,16 @@ pub enum ExternalCall {
     ReadOwner,
     /// Reads the payments of an order.
     ReadOrder,
-    /// Reads an idempotency key.
-    ReadKey,
-    /// Stores an intent with its idempotency key.
+    /// Reads what is stored under a request's idempotency key and quote.
+    FindRequest,
+    /// Reads the record of a request under its quote.
+    ReadRecord,
+    /// Stores an intent with its idempotency key and quote.
     InsertPayment,
-    /// Takes over an idempotency key whose lease has ended.
+    /// Takes over a request whose lease has ended.
     TakeOver,
+    /// Binds an idempotency key to the payment of a used quote.
+    BindKey,
     /// Ends a lease without a response.
     ReleaseLease,
     /// Stores a fact and raises the status in one write, without reading the payment.
@@ -65,6 +69,8 @@ pub enum ExternalCall {
     Reschedule,
     /// Deletes unmatched notifications.
     DeleteUnmatched,
+    /// Deletes an item that points to a payment that was deleted.
+    DeleteDangling,
     /// Reserves the next call slot at a provider.
     Pace,
     /// Queries the status of a payment at the provider.
@@ -79,14 +85,16 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
-        Self::ReadKey,
+        Self::FindRequest,
+        Self::ReadRecord,
         Self::InsertPayment,
         Self::TakeOver,
+        Self::BindKey,
         Self::ReleaseLease,
         Self::ApplyFast,
         Self::Commit,
@@ -103,6 +111,7 @@ impl ExternalCall {
         Self::Reserve,
         Self::Reschedule,
         Self::DeleteUnmatched,
+        Self::DeleteDangling,
         Self::Pace,
         Self::QueryStatus,
         Self::ListTransactions,
@@ -117,9 +126,11 @@ impl ExternalCall {
             Self::ReadPayment => "read-payment",
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",
-            Self::ReadKey => "read-key",
+            Self::FindRequest => "find-request",
+            Self::ReadRecord => "read-record",
             Self::InsertPayment => "insert-payment",
             Self::TakeOver => "take-over",
+            Self::BindKey => "bind-key",
             Self::ReleaseLease => "release-lease",
             Self::ApplyFast => "apply-fast",
             Self::Commit => "commit",
@@ -136,6 +147,7 @@ impl ExternalCall {
             Self::Reserve => "reserve",
             Self::Reschedule => "reschedule",
             Self::DeleteUnmatched => "delete-unmatched",
+            Self::DeleteDangling => "delete-dangling",
             Self::Pace => "pace",
             Self::QueryStatus => "query-status",
             Self::ListTransactions => "list-transactions",

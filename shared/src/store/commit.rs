@@ -12,8 +12,9 @@ use super::transaction::{Transaction, TransactionResult, set_if_absent};
 use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
-use crate::domain::idempotency::{KeyRecord, Lease, StoredResponse};
+use crate::domain::idempotency::{Lease, RequestRecord, StoredResponse};
 use crate::domain::payment::Payment;
+use crate::domain::provider::Provider;
 use crate::domain::schedule::ScheduleChange;
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
@@ -31,7 +32,7 @@ pub struct CommitExtras {
     /// Groups under such ids that are too large for this commit. They stay and become due at once, so that the
     /// reconciler records their notifications.
     pub remaining_groups: Vec<UnmatchedGroup>,
-    /// The final response of an idempotency key.
+    /// The final response of the request.
     pub response: Option<(Lease, StoredResponse)>,
     /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
     pub close_review: bool,
@@ -53,13 +54,15 @@ pub struct Conflict {
     pub already_recorded: bool,
     /// The payment was changed meanwhile; this is its current state.
     pub current: Option<Payment>,
+    /// The payment was deleted meanwhile.
+    pub is_deleted: bool,
     /// New provider ids that belong to another payment, with that payment.
     pub references_of_others: Vec<(Reference, PaymentId)>,
     /// New provider ids whose group of unmatched notifications must be read again: it is not among the groups in
     /// [`CommitExtras`], or has changed since it was read.
     pub unmatched: Vec<Reference>,
-    /// The idempotency key has a new holder or a response; this is its current record.
-    pub key: Option<KeyRecord>,
+    /// The request has a new holder or a response; this is its current record.
+    pub record: Option<RequestRecord>,
 }
 
 /// The steps of a commit.
@@ -70,15 +73,17 @@ enum Step {
     NewFact,
     /// Inserts one of the other facts. Has no condition.
     OtherFact,
-    /// Attaches a provider id.
+    /// Attaches a provider id, or changes when its item is deleted.
     Reference(Reference),
+    /// Changes when the item of the payment's order is deleted. Has no condition.
+    Order,
     /// Deletes the group of unmatched notifications under a new provider id, makes it due, or checks that there is
     /// none.
     Group(Reference),
     /// Deletes an unmatched notification. Has no condition.
     Notification,
-    /// Stores the response of the idempotency key.
-    Key,
+    /// Stores the response of the request.
+    Record,
 }
 
 impl Store {
@@ -91,11 +96,34 @@ impl Store {
     /// - The groups in `extras.moved_groups` have no further notifications; they may already be deleted.
     /// - The groups in `extras.remaining_groups` still exist.
     /// - There is no other group of unmatched notifications under those ids.
-    /// - The lease on the key is still held.
+    /// - The lease of the request is still held.
+    ///
+    /// If the time of the payment's deletion changes, that of the items that point to it changes too.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written. Whether the change was stored is then unknown.
     pub async fn commit(
+        &self,
+        before: &Payment,
+        after: &Payment,
+        extras: &CommitExtras,
+        now: Timestamp,
+    ) -> Result<CommitResult, StoreError> {
+        loop {
+            let result = self.try_commit(before, after, extras, now).await?;
+            // An id of a deleted payment is free. Each repetition frees at least one.
+            match &result {
+                CommitResult::Conflict(conflict)
+                    if self
+                        .detach_dangling(after.provider, &conflict.references_of_others)
+                        .await? => {}
+                CommitResult::Done | CommitResult::Conflict(_) => return Ok(result),
+            }
+        }
+    }
+
+    /// One attempt of [`Store::commit`].
+    async fn try_commit(
         &self,
         before: &Payment,
         after: &Payment,
@@ -120,26 +148,9 @@ impl Store {
         for fact in &extras.other_facts {
             transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact)?);
         }
-        for reference in after.references.difference(&before.references) {
-            transaction.add(
-                Step::Reference(reference.clone()),
-                self.attach_reference(after, reference)?,
-            );
-            let step = Step::Group(reference.clone());
-            let is_under_it = |group: &&UnmatchedGroup| group.is_under(reference);
-            if let Some(group) = extras.moved_groups.iter().find(is_under_it) {
-                transaction.add(step, self.delete_group(group)?);
-                for notification in &group.notifications {
-                    transaction.add(Step::Notification, self.delete_notification(group, notification)?);
-                }
-            } else if let Some(group) = extras.remaining_groups.iter().find(is_under_it) {
-                transaction.add(step, self.make_group_due(group, now)?);
-            } else {
-                transaction.add(step, self.check_no_group(after.provider, reference)?);
-            }
-        }
+        self.add_pointers(&mut transaction, before, after, extras, now)?;
         if let Some((lease, response)) = &extras.response {
-            transaction.add(Step::Key, self.complete_key(lease, response)?);
+            transaction.add(Step::Record, self.complete_record(lease, response)?);
         }
         if transaction.is_empty() {
             return Ok(CommitResult::Done);
@@ -150,6 +161,60 @@ impl Store {
         })
     }
 
+    /// The steps about the items that point to the payment: attaches the ids that are new in `after`, with what is
+    /// unmatched under them, and changes when the others are deleted.
+    fn add_pointers(
+        &self,
+        transaction: &mut Transaction<Step>,
+        before: &Payment,
+        after: &Payment,
+        extras: &CommitExtras,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let deletion_changes = before.delete_at != after.delete_at;
+        // If the payment was to be deleted, its ids may already be free. So all of them count as new.
+        let is_kept_again = deletion_changes && before.delete_at.is_some();
+        for reference in &after.references {
+            let is_new = is_kept_again || !before.references.contains(reference);
+            if is_new || deletion_changes {
+                let attach = self.attach_reference(after, reference)?;
+                transaction.add(Step::Reference(reference.clone()), attach);
+            }
+            if is_new {
+                self.add_group(transaction, after.provider, reference, extras, now)?;
+            }
+        }
+        if deletion_changes && let Some(order) = self.attach_order(after)? {
+            transaction.add(Step::Order, order);
+        }
+        Ok(())
+    }
+
+    /// The steps about the unmatched notifications under a provider id that a payment gets: moves them, or checks that
+    /// there are none.
+    fn add_group(
+        &self,
+        transaction: &mut Transaction<Step>,
+        provider: Provider,
+        reference: &Reference,
+        extras: &CommitExtras,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let step = Step::Group(reference.clone());
+        let is_under_it = |group: &&UnmatchedGroup| group.is_under(reference);
+        if let Some(group) = extras.moved_groups.iter().find(is_under_it) {
+            transaction.add(step, self.delete_group(group)?);
+            for notification in &group.notifications {
+                transaction.add(Step::Notification, self.delete_notification(group, notification)?);
+            }
+        } else if let Some(group) = extras.remaining_groups.iter().find(is_under_it) {
+            transaction.add(step, self.make_group_due(group, now)?);
+        } else {
+            transaction.add(step, self.check_no_group(provider, reference)?);
+        }
+        Ok(())
+    }
+
     /// Sets the payment's mutable attributes, if its version is still the one of `before`.
     fn update_state(
         &self,
@@ -157,7 +222,7 @@ impl Store {
         after: &Payment,
         change: ScheduleChange,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 9] = [
+        const MUTABLE: [&str; 11] = [
             "status",
             "rank",
             "updatedAt",
@@ -167,6 +232,8 @@ impl Store {
             "captureReferences",
             "attention",
             "noted",
+            "hasUnclearFact",
+            "ttl",
         ];
         let mut item = schema::state_item(after)?;
         let mut update = self.update(schema::state_key(after.id));
@@ -178,10 +245,15 @@ impl Store {
                 assignments.push(format!("#{name} = :{name}"));
             }
         }
-        let (update, set, remove) = due_index::change(update, after.id, change);
+        let (mut update, set, remove) = due_index::change(update, after.id, change);
         assignments.extend(set.map(str::to_owned));
+        let mut removed = remove.to_owned();
+        if before.delete_at.is_some() && after.delete_at.is_none() {
+            update = update.expression_attribute_names("#ttl", "ttl");
+            removed.push_str(if removed.is_empty() { " REMOVE #ttl" } else { ", #ttl" });
+        }
         let update = update
-            .update_expression(format!("SET {}{remove}", assignments.join(", ")))
+            .update_expression(format!("SET {}{removed}", assignments.join(", ")))
             .condition_expression("#version = :before")
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
@@ -218,22 +290,10 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }
 
-    /// Attaches a provider id to a payment, unless it belongs to another one.
-    fn attach_reference(&self, payment: &Payment, reference: &Reference) -> Result<TransactWriteItem, StoreError> {
-        let key = schema::reference_key(payment.provider, reference);
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(schema::pointer_item(key, payment.id)))
-            .condition_expression("attribute_not_exists(pk) OR paymentId = :id")
-            .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        Ok(TransactWriteItem::builder().put(put.build()?).build())
-    }
-
-    /// Stores the final response of a key, if the lease is still held.
-    fn complete_key(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
+    /// Stores the final response of a request, if the lease is still held.
+    fn complete_record(&self, lease: &Lease, response: &StoredResponse) -> Result<TransactWriteItem, StoreError> {
         let update = self
-            .update(schema::idempotency_key(&lease.key))
+            .update(schema::record_key(&lease.record))
             .update_expression("SET #response = :response")
             .condition_expression("fence = :fence AND attribute_not_exists(#response)")
             .expression_attribute_values(":response", AttributeValue::M(schema::to_item(response)?))
@@ -248,14 +308,15 @@ fn conflict_of(refused: Vec<(Step, Item)>) -> Result<Conflict, StoreError> {
     let mut conflict = Conflict::default();
     for (step, item) in refused {
         match step {
+            Step::Payment if item.is_empty() => conflict.is_deleted = true,
             Step::Payment => conflict.current = Some(schema::payment_of(item)?),
             Step::NewFact => conflict.already_recorded = true,
-            Step::OtherFact | Step::Notification => return Err(StoreError::Corrupt),
+            Step::OtherFact | Step::Order | Step::Notification => return Err(StoreError::Corrupt),
             Step::Reference(reference) => conflict
                 .references_of_others
                 .push((reference, schema::owner_of(&item)?)),
             Step::Group(reference) => conflict.unmatched.push(reference),
-            Step::Key => conflict.key = Some(schema::key_record_of(item)?),
+            Step::Record => conflict.record = Some(schema::record_of(item)?),
         }
     }
     Ok(conflict)

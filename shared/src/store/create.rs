@@ -1,13 +1,14 @@
 //! Storing the intent of a payment.
 
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
 use super::due_index;
 use super::error::StoreError;
-use super::schema::{self, number};
+use super::request_records::{Name, known_names};
+use super::schema;
 use super::table::Store;
 use super::transaction::{Transaction, TransactionResult};
-use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, LEASE, RETENTION};
+use crate::domain::idempotency::{KnownNames, RequestNames};
 use crate::domain::payment::Payment;
 use crate::domain::schedule;
 use crate::domain::time::Timestamp;
@@ -16,20 +17,27 @@ use crate::platform::failpoint::ExternalCall;
 /// The result of storing an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InsertResult {
-    /// It is stored. If it has a key, the caller now holds the lease that permits the call to the provider.
+    /// It is stored. If its request has a name, the caller now holds the lease that permits the call to the provider.
     Inserted,
-    /// Nothing was stored: its key is in use.
-    KeyInUse(KeyRecord),
+    /// Nothing was stored: a name of its request is in use.
+    InUse(KnownNames),
 }
 
 enum Step {
     Intent,
     Order,
-    Key,
+    Name(Name),
+}
+
+impl From<Name> for Step {
+    fn from(name: Name) -> Self {
+        Self::Name(name)
+    }
 }
 
 impl Store {
-    /// Stores an intent, together with its key if it has one, before the provider is called. One round trip.
+    /// Stores an intent, together with its request under the names that it has, before the provider is called. One
+    /// round trip.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written. Whether the intent was stored is then unknown. A stored
@@ -37,7 +45,7 @@ impl Store {
     pub async fn insert_payment(
         &self,
         payment: &Payment,
-        key: Option<(&IdempotencyKey, &Fingerprint)>,
+        names: RequestNames<'_>,
         now: Timestamp,
     ) -> Result<InsertResult, StoreError> {
         let put = || Put::builder().table_name(&self.table);
@@ -50,42 +58,22 @@ impl Store {
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(pk)");
         transaction.add(Step::Intent, step(intent.build()?));
-        if let Some(order_id) = payment
-            .order_id
-            .as_ref()
-            .filter(|_| payment.provider.capabilities().webhooks_may_omit_payment_id)
-        {
-            let item = schema::order_item(payment.provider, order_id, payment.id);
-            transaction.add(Step::Order, step(put().set_item(Some(item)).build()?));
+        if let Some(order) = self.attach_order(payment)? {
+            transaction.add(Step::Order, order);
         }
-        if let Some((key, fingerprint)) = key {
-            let record = KeyRecord {
-                fingerprint: fingerprint.clone(),
-                payment_id: payment.id,
-                fence: 1,
-                attempt: 1,
-                lease_until: now.plus(LEASE),
-                response: None,
-            };
-            let put = put()
-                .set_item(Some(schema::key_item(key, &record, now.plus(RETENTION))?))
-                // TTL deletes items late, so the condition compares the time too.
-                .condition_expression("attribute_not_exists(pk) OR expiresAt <= :now")
-                .expression_attribute_values(":now", number(now.as_millis()))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-            transaction.add(Step::Key, step(put.build()?));
+        self.add_request(&mut transaction, names, payment, now)?;
+        let TransactionResult::Refused(refused) = transaction.run(self).await? else {
+            return Ok(InsertResult::Inserted);
+        };
+        let names = refused.into_iter().filter_map(|(step, item)| match step {
+            Step::Name(name) => Some((name, item)),
+            Step::Intent | Step::Order => None,
+        });
+        let known = known_names(names.collect())?;
+        if known.key.is_none() && known.quote.is_none() {
+            // The only other step with a condition is the intent, under a random id.
+            return Err(StoreError::Corrupt);
         }
-        match transaction.run(self).await? {
-            TransactionResult::Written => Ok(InsertResult::Inserted),
-            TransactionResult::Refused(refused) => {
-                let key = refused
-                    .into_iter()
-                    .find_map(|(step, item)| matches!(step, Step::Key).then_some(item));
-                // The only other step with a condition is the intent, under a random id.
-                Ok(InsertResult::KeyInUse(schema::key_record_of(
-                    key.ok_or(StoreError::Corrupt)?,
-                )?))
-            }
-        }
+        Ok(InsertResult::InUse(known))
     }
 }

@@ -35,7 +35,7 @@ enum Step {
 
 impl Store {
     /// Records a fact if it raises the payment's status, names only provider ids that the payment owns and, for a
-    /// completion, has the payment's amount and currency.
+    /// completion, has the payment's amount and currency. Not for a payment that is to be deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -72,7 +72,8 @@ impl Store {
             return Ok(None);
         };
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let mut conditions = "#provider = :provider AND #rank < :rank".to_owned();
+        // A payment that is to be deleted needs the slow path, which also keeps the items that point to it.
+        let mut conditions = "#provider = :provider AND #rank < :rank AND attribute_not_exists(#ttl)".to_owned();
         let (update, set, remove) = due_index::change(
             self.update(schema::state_key(id)),
             id,
@@ -92,7 +93,7 @@ impl Store {
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":provider", text(fact.provider.name()));
-        let mut names = vec!["status", "rank", "updatedAt", "version", "provider"];
+        let mut names = vec!["status", "rank", "updatedAt", "version", "provider", "ttl"];
         for (index, reference) in fact.references().enumerate() {
             conditions.push_str(&format!(" AND contains(#references, :reference{index})"));
             update = update.expression_attribute_values(format!(":reference{index}"), text(reference.as_str()));

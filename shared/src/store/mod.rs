@@ -1,4 +1,4 @@
-//! The payments table: payments, the facts about them, idempotency keys, unmatched notifications and webhooks in
+//! The payments table: payments, the facts about them, idempotency keys, quotes, unmatched notifications and webhooks in
 //! quarantine.
 //!
 //! Guarantees:
@@ -7,6 +7,7 @@
 //!   transactions that check each other's item, so no interleaving loses the notification.
 //! - Every write is conditional on the state that it was decided on. If that state has changed, nothing is written and
 //!   the current state is returned.
+//! - A payment that is deleted leaves nothing that counts: an item that still points to it is as good as absent.
 //! - Contention is not a failed condition: conflicting transactions are retried here, failed conditions are not.
 //!
 //! docs/architecture.md, "The table", lists every item and attribute.
@@ -16,9 +17,10 @@ mod create;
 mod due_index;
 mod error;
 mod fast_path;
-mod idempotency_keys;
+mod pointers;
 mod quarantine;
 mod rate_limiter;
+mod request_records;
 mod retry;
 mod schema;
 pub mod stream;
@@ -32,6 +34,7 @@ pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
 pub use quarantine::{QuarantinedWebhook, ReplayMark};
+pub use request_records::NotChanged;
 pub use retry::{Retry, retry_on_conflict};
-pub use table::{OrderPayments, Store};
+pub use table::Store;
 pub use unmatched::{MAX_MOVED, StoreUnmatchedResult, UnmatchedGroup};

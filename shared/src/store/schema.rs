@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::{OrderId, PaymentId, Reference};
-use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
+use crate::domain::idempotency::{
+    Fingerprint, IdempotencyKey, IdempotentRequest, KeyRecord, KnownKey, KnownQuote, QuoteDigest, RecordName,
+    RequestRecord,
+};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
 use crate::domain::provider::Provider;
@@ -48,6 +51,10 @@ pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
     format!("ORDER#{provider}#{}", order_id.as_str())
 }
 
+pub(super) fn order_key(provider: Provider, order_id: &OrderId, id: PaymentId) -> Item {
+    key(order_pk(provider, order_id), format!("PAYMENT#{id}"))
+}
+
 /// The sort key of a group of unmatched notifications, which comes before those of the notifications.
 const GROUP: &str = "GROUP";
 
@@ -77,6 +84,18 @@ pub(super) fn pace_key(provider: Provider) -> Item {
 
 pub(super) fn idempotency_key(idempotency_key: &IdempotencyKey) -> Item {
     key(format!("KEY#{idempotency_key}"), "KEY".to_owned())
+}
+
+pub(super) fn quote_key(digest: &QuoteDigest) -> Item {
+    key(format!("QUOTE#{digest}"), "QUOTE".to_owned())
+}
+
+/// The key of a request's record.
+pub(super) fn record_key(name: &RecordName) -> Item {
+    match name {
+        RecordName::Key(key) => idempotency_key(key),
+        RecordName::Quote(digest) => quote_key(digest),
+    }
 }
 
 /// A payment as stored. Amounts are in minor units, times in milliseconds since 1970.
@@ -124,6 +143,13 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     noted: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_unclear_fact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote_kept_until: Option<Timestamp>,
+    /// When the payment is deleted, in seconds since 1970. Its references and its order's item have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
 }
 
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
@@ -146,6 +172,9 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         capture_references: payment.capture_references,
         attention: payment.attention,
         noted: payment.noted,
+        has_unclear_fact: payment.has_unclear_fact,
+        quote_kept_until: payment.quote_kept_until,
+        ttl: payment.delete_at.map(Timestamp::as_seconds),
     })?;
     item.extend(state_key(payment.id));
     Ok(item)
@@ -169,6 +198,9 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         capture_references: state.capture_references,
         attention: state.attention,
         noted: state.noted,
+        has_unclear_fact: state.has_unclear_fact,
+        quote_kept_until: state.quote_kept_until,
+        delete_at: state.ttl.map(Timestamp::from_seconds),
     })
 }
 
@@ -178,15 +210,24 @@ pub(super) fn fact_item(id: PaymentId, fact: &Fact) -> Result<Item, StoreError> 
     Ok(item)
 }
 
-/// An item that only points to a payment.
-pub(super) fn pointer_item(key: Item, id: PaymentId) -> Item {
+/// An item that only points to a payment. It is deleted with the payment.
+fn pointer_item(key: Item, payment: &Payment) -> Item {
     let mut item = key;
-    item.insert("paymentId".to_owned(), AttributeValue::S(id.to_string()));
+    item.insert("paymentId".to_owned(), AttributeValue::S(payment.id.to_string()));
+    item.extend(payment.delete_at.map(|at| ("ttl".to_owned(), number(at.as_seconds()))));
     item
 }
 
-pub(super) fn order_item(provider: Provider, order_id: &OrderId, id: PaymentId) -> Item {
-    pointer_item(key(order_pk(provider, order_id), format!("PAYMENT#{id}")), id)
+pub(super) fn reference_item(payment: &Payment, reference: &Reference) -> Item {
+    pointer_item(reference_key(payment.provider, reference), payment)
+}
+
+/// The item that leads from an order to a payment. `None` if the payment has no order, or if its provider's webhooks
+/// always name the payment.
+pub(super) fn order_item(payment: &Payment) -> Option<Item> {
+    let order_id = payment.order_id.as_ref()?;
+    let webhooks_may_omit_payment_id = payment.provider.capabilities().webhooks_may_omit_payment_id;
+    webhooks_may_omit_payment_id.then(|| pointer_item(order_key(payment.provider, order_id, payment.id), payment))
 }
 
 /// The payment that an item points to.
@@ -195,12 +236,66 @@ pub(super) fn owner_of(item: &Item) -> Result<PaymentId, StoreError> {
     text.and_then(|text| PaymentId::parse(text)).ok_or(StoreError::Corrupt)
 }
 
-pub(super) fn key_item(key: &IdempotencyKey, record: &KeyRecord, expires_at: Timestamp) -> Result<Item, StoreError> {
+/// What an idempotency key adds to its record, or to its pointer to the record of its quote.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyItem {
+    fingerprint: Fingerprint,
+    payment_id: PaymentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote: Option<QuoteDigest>,
+}
+
+/// What a quote adds to its record.
+#[derive(Serialize, Deserialize)]
+struct QuoteItem {
+    provider: Provider,
+}
+
+/// A key with a record of its own.
+pub(super) fn key_item(request: &IdempotentRequest, record: &RequestRecord) -> Result<Item, StoreError> {
     let mut item = to_item(record)?;
-    item.insert("expiresAt".to_owned(), number(expires_at.as_millis()));
-    item.insert("ttl".to_owned(), number(expires_at.as_seconds()));
-    item.extend(idempotency_key(key));
+    item.extend(to_item(KeyItem {
+        fingerprint: request.fingerprint.clone(),
+        payment_id: record.payment_id,
+        quote: None,
+    })?);
+    item.extend(expiry(record.expires_at));
+    item.extend(idempotency_key(&request.key));
     Ok(item)
+}
+
+/// A key whose record is under a quote.
+pub(super) fn alias_item(
+    request: &IdempotentRequest,
+    payment_id: PaymentId,
+    quote: &QuoteDigest,
+    expires_at: Timestamp,
+) -> Result<Item, StoreError> {
+    let mut item = to_item(KeyItem {
+        fingerprint: request.fingerprint.clone(),
+        payment_id,
+        quote: Some(quote.clone()),
+    })?;
+    item.extend(expiry(expires_at));
+    item.extend(idempotency_key(&request.key));
+    Ok(item)
+}
+
+pub(super) fn quote_item(digest: &QuoteDigest, provider: Provider, record: &RequestRecord) -> Result<Item, StoreError> {
+    let mut item = to_item(record)?;
+    item.extend(to_item(QuoteItem { provider })?);
+    item.extend(expiry(record.expires_at));
+    item.extend(quote_key(digest));
+    Ok(item)
+}
+
+/// The attributes of an item that is kept until `expires_at`.
+fn expiry(expires_at: Timestamp) -> Item {
+    Item::from([
+        ("expiresAt".to_owned(), number(expires_at.as_millis())),
+        ("ttl".to_owned(), number(expires_at.as_seconds())),
+    ])
 }
 
 /// A time attribute, in milliseconds since 1970.
@@ -214,8 +309,29 @@ pub(super) fn number_of(item: &Item, name: &str) -> Result<u64, StoreError> {
     text.and_then(|text| text.parse().ok()).ok_or(StoreError::Corrupt)
 }
 
-pub(super) fn key_record_of(item: Item) -> Result<KeyRecord, StoreError> {
+pub(super) fn record_of(item: Item) -> Result<RequestRecord, StoreError> {
     from_item(item)
+}
+
+pub(super) fn known_key_of(item: Item) -> Result<KnownKey, StoreError> {
+    let key: KeyItem = from_item(item.clone())?;
+    let record = match key.quote {
+        Some(digest) => KeyRecord::UnderQuote(digest),
+        None => KeyRecord::Own(record_of(item)?),
+    };
+    Ok(KnownKey {
+        fingerprint: key.fingerprint,
+        payment_id: key.payment_id,
+        record,
+    })
+}
+
+pub(super) fn known_quote_of(item: Item) -> Result<KnownQuote, StoreError> {
+    let QuoteItem { provider } = from_item(item.clone())?;
+    Ok(KnownQuote {
+        provider,
+        record: record_of(item)?,
+    })
 }
 
 /// Whether the item is a group of unmatched notifications, not one of them.
@@ -270,6 +386,9 @@ mod tests {
             metadata: Some(Redacted::new(r#"{"a":1.50}"#.into())),
             attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
             noted: BTreeSet::from(["a digest".to_owned()]),
+            has_unclear_fact: true,
+            quote_kept_until: Some(now),
+            delete_at: Some(Timestamp::from_seconds(1_834_560_000)),
             capture_references: BTreeSet::new(),
             ..bare.accept(checkout_session, [Reference::parse("FP1").unwrap()], now)
         };

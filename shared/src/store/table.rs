@@ -8,9 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::StoreError;
 use super::schema::{self, Item};
-use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
-use crate::domain::provider::Provider;
 use crate::platform::aws::{self, Aws};
 use crate::platform::failpoint::{ExternalCall, wrap};
 
@@ -20,17 +19,6 @@ pub struct Store {
     pub(super) client: Client,
     pub(super) table: String,
     endpoint: Option<String>,
-}
-
-/// How many payments an order has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrderPayments {
-    /// None.
-    None,
-    /// Exactly one.
-    One(PaymentId),
-    /// Two or more.
-    Several,
 }
 
 impl Store {
@@ -73,45 +61,6 @@ impl Store {
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let item = self.get(ExternalCall::ReadPayment, schema::state_key(id)).await?;
         item.map(schema::payment_of).transpose()
-    }
-
-    /// The payment that a provider id belongs to, if any (strongly consistent read).
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn owner(&self, provider: Provider, reference: &Reference) -> Result<Option<PaymentId>, StoreError> {
-        let item = self
-            .get(ExternalCall::ReadOwner, schema::reference_key(provider, reference))
-            .await?;
-        item.map(|item| schema::owner_of(&item)).transpose()
-    }
-
-    /// The payments of an order (strongly consistent read). Complete, since this is written before the provider is
-    /// called.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn payments_of_order(&self, provider: Provider, order_id: &OrderId) -> Result<OrderPayments, StoreError> {
-        match self.payments_of(provider, order_id, 2).await?.as_slice() {
-            [] => Ok(OrderPayments::None),
-            [id] => Ok(OrderPayments::One(*id)),
-            _ => Ok(OrderPayments::Several),
-        }
-    }
-
-    /// At most `limit` payments of an order (strongly consistent read).
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn payments_of(
-        &self,
-        provider: Provider,
-        order_id: &OrderId,
-        limit: u16,
-    ) -> Result<Vec<PaymentId>, StoreError> {
-        let pk = schema::order_pk(provider, order_id);
-        let output = self.query(ExternalCall::ReadOrder, pk, limit, None).await?;
-        output.items().iter().map(schema::owner_of).collect()
     }
 
     /// At most `limit` items under a partition key, from the first one after the key `after` (strongly consistent

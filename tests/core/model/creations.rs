@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use payment_functions::api::problem::Problem;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::OrderId;
-use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
+use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::provider::Provider;
@@ -108,17 +108,14 @@ impl Setup {
     }
 
     async fn create_with_key(&self, key: &str) -> Result<Creation, Problem> {
-        let keyed = IdempotentRequest {
-            key: IdempotencyKey::parse("create", key.as_bytes()).unwrap(),
-            fingerprint: Fingerprint::of(&Json::Null),
-        };
+        let request = keyed(key);
         let money = Money::from_minor(2550, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(key),
             ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
         };
-        let gateway = |_, key| QueuedGateway { setup: self, key };
-        create_payment::create(&self.table.store, &self.keys, intent, Some(&keyed), None, gateway).await
+        let gateway = |_: &Payment, key| QueuedGateway { setup: self, key };
+        create_payment::create(&self.table.store, &self.keys, intent, Some(&request), None, gateway).await
     }
 
     async fn payment(&self, id: PaymentId) -> Payment {
@@ -128,6 +125,20 @@ impl Setup {
     /// The attempts of the provider's calls.
     fn attempts(&self) -> Vec<u32> {
         self.calls.lock().unwrap().iter().map(|(attempt, _)| *attempt).collect()
+    }
+}
+
+fn keyed(key: &str) -> IdempotentRequest {
+    IdempotentRequest {
+        key: IdempotencyKey::parse("create", key.as_bytes()).unwrap(),
+        fingerprint: Fingerprint::of(&Json::Null),
+    }
+}
+
+fn names(keyed: &IdempotentRequest) -> RequestNames<'_> {
+    RequestNames {
+        key: Some(keyed),
+        quote: None,
     }
 }
 
@@ -427,24 +438,21 @@ async fn idempotency_key_is_kept_for_48_hours() {
     let setup = Setup::new([accepts(&["p"])]);
     let start = clock::now();
     let creation = setup.create().await.unwrap();
-    let key = IdempotencyKey::parse("create", b"k").unwrap();
+    let request = keyed("k");
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     for (at, is_kept) in [
         (start, true),
         (start.plus(hours(48)), true),
         (start.plus(hours(49)), false),
     ] {
-        let record = setup
-            .table
-            .store
-            .key(&key, at.minus(Duration::from_secs(1)))
-            .await
-            .unwrap();
-        let payment = record.map(|record| record.payment_id);
+        let at = at.minus(Duration::from_secs(1));
+        let known = setup.table.store.find_request(names(&request), at).await.unwrap();
+        let payment = known.and_then(|known| known.payment_id());
         assert_eq!(payment, is_kept.then_some(creation.payment), "{at}");
     }
-    let other = IdempotencyKey::parse("create", b"other").unwrap();
-    assert!(setup.table.store.key(&other, start).await.unwrap().is_none());
+    let other = keyed("other");
+    let known = setup.table.store.find_request(names(&other), start).await.unwrap();
+    assert_eq!(known, None);
 }
 
 /// Its first holder crashed, and another one takes it over just before it expires.
@@ -452,18 +460,22 @@ async fn idempotency_key_is_kept_for_48_hours() {
 async fn idempotency_key_does_not_expire_during_a_lease() {
     let setup = Setup::new([]);
     let store = &setup.table.store;
-    let (key, start) = (IdempotencyKey::parse("create", b"k").unwrap(), clock::now());
+    let (keyed, start) = (keyed("k"), clock::now());
     let money = Money::from_minor(2550, Currency::USD);
     let intent = Payment::new(PaymentId::random(), Provider::FinvyPay, money, start);
-    let keyed = Some((&key, &Fingerprint::of(&Json::Null)));
     assert_eq!(
-        store.insert_payment(&intent, keyed, start).await.unwrap(),
+        store.insert_payment(&intent, names(&keyed), start).await.unwrap(),
         InsertResult::Inserted
     );
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     let late = start.plus(days(2)).minus(Duration::from_secs(1));
-    let seen = store.key(&key, late).await.unwrap().unwrap();
-    store.take_over(&key, &seen, late).await.unwrap().unwrap();
+    let name = names(&keyed).record_name().unwrap();
+    let seen = store.request_record(&name).await.unwrap().unwrap();
+    store
+        .take_over(&name, &seen, Some(&keyed), late)
+        .await
+        .unwrap()
+        .unwrap();
 
     let items = setup.table.memory.items().unwrap();
     let ttl = items
@@ -474,6 +486,9 @@ async fn idempotency_key_does_not_expire_during_a_lease() {
         id: PaymentId::random(),
         ..intent.clone()
     };
-    let inserted = store.insert_payment(&second, keyed, late.plus(days(1))).await.unwrap();
-    assert!(matches!(inserted, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
+    let inserted = store
+        .insert_payment(&second, names(&keyed), late.plus(days(1)))
+        .await
+        .unwrap();
+    assert!(matches!(inserted, InsertResult::InUse(known) if known.payment_id() == Some(intent.id)));
 }

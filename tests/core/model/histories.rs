@@ -302,11 +302,11 @@ impl Simulation {
             )
         };
         let received_id = Mutex::new(None);
-        let gateway = |id, _| SimulatedGateway {
+        let gateway = |payment: &Payment, _| SimulatedGateway {
             simulation: self,
             index,
             reply,
-            id,
+            id: payment.id,
             received_id: &received_id,
         };
         match create_payment::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {

@@ -1,6 +1,8 @@
 //! Concurrent flows in every order of their external calls, also with one of them crashing before any of its calls. The
 //! most important race is the webhook's with the create call's response.
 
+mod deletion;
+
 use payment_functions::platform::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,7 +28,7 @@ use crate::sweeps::FakeProvider;
 use crate::{facts, unique};
 
 /// Longer than a lease.
-const LEASE_OVER: Duration = Duration::from_secs(31);
+pub const LEASE_OVER: Duration = Duration::from_secs(31);
 
 /// One run of a scenario: a payment with its order, key and provider.
 struct Scenario<'a> {
@@ -86,7 +88,7 @@ impl<'a> Scenario<'a> {
                 ..self.intent()
             }
         };
-        let gateway = |_, _| self.gateway.clone();
+        let gateway = |_: &Payment, _| self.gateway.clone();
         match create_payment::create(self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
             Ok(creation) => {
                 assert_eq!(creation.payment, self.payment, "one payment per key");
@@ -190,7 +192,7 @@ async fn many_orders(name: &str, run_once: impl AsyncFn(&Table, &mut dyn Schedul
 }
 
 /// Runs a scenario in every order of its calls, each time with a new table, and returns the number of orders.
-async fn every_order(name: &str, run_once: impl AsyncFn(&Table, &mut dyn Scheduler) -> Option<()>) -> usize {
+pub async fn every_order(name: &str, run_once: impl AsyncFn(&Table, &mut dyn Scheduler) -> Option<()>) -> usize {
     let mut next = Some(Exhaustive::default());
     let mut orders = 0;
     let mut equivalent = 0;

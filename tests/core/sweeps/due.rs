@@ -182,7 +182,10 @@ async fn shard_larger_than_a_batch_is_read_again() {
         let money = Money::from_minor(2550, Currency::USD);
         let payment = Payment::new(PaymentId::random(), Provider::ApoloPay, money, shop.start);
         if payment.id.shard(SHARDS) == 0 {
-            shop.store.insert_payment(&payment, None, shop.start).await.unwrap();
+            shop.store
+                .insert_payment(&payment, RequestNames::default(), shop.start)
+                .await
+                .unwrap();
             in_first_shard += 1;
         }
     }

@@ -70,7 +70,7 @@ async fn expiry_time_depends_on_provider_and_late_money_completes() {
 async fn expiry_written_by_a_dead_run_is_reported() {
     let shop = Shop::open();
     let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
-    shop.commit(&payment, &payment.expire(shop.after(DAY))).await;
+    shop.commit(&payment, &payment.expire(shop.after(DAY), None)).await;
     let report = shop.sweep(DAY + MINUTE, &FakeProvider::default()).await;
     assert_eq!(matters(&report), [(Matter::Unconfirmed, Some(payment.id))]);
     assert!(shop.is_resolved(payment.id).await);
@@ -81,7 +81,7 @@ async fn expiry_written_by_a_dead_run_is_reported() {
 async fn webhook_during_expiry_wins() {
     let shop = Shop::open();
     let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
-    let expired = payment.expire(shop.after(DAY));
+    let expired = payment.expire(shop.after(DAY), None);
     let fact = Fact {
         provider: Provider::ApoloPay,
         payment: Some(reference("p")),

@@ -293,7 +293,8 @@ async fn notification_of_order_with_many_payments_needs_review() {
         .store
         .payments_of(Provider::FinvyPay, &OrderId::parse(order).unwrap(), 1)
         .await
-        .unwrap()[0];
+        .unwrap()[0]
+        .id;
     let nth = payments.iter().position(|payment| *payment == first).unwrap();
     let report = Fact {
         payment: Some(reference(&format!("p{nth}"))),

@@ -20,7 +20,7 @@ use payment_functions::flows::quote::{QuoteToken, QuoteValidity, Quotes};
 use payment_functions::platform::secrets::{SecretError, SecretSource, Versions};
 use payment_functions_local::sandbox::sign;
 use serde_json::{Value, json};
-use sha2::{Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::{longhand, split};
 
@@ -65,12 +65,16 @@ pub fn check(bytes: &[u8]) -> bool {
         let signed = signed(&token, keys);
         let quote = signed.as_ref().and_then(|(_, claims)| read_claims(claims));
         match &checked {
-            Ok(validity) => {
+            Ok((verified, validity)) => {
                 let (header, _) = signed.as_ref().expect("accepted without a signature");
                 assert_is_hs256(header);
                 let quote = quote.as_ref().expect("accepted with invalid claims");
                 assert_eq!(quote.differences, [""; 0], "accepted for another payment");
                 assert_eq!(*validity == QuoteValidity::Valid, NOW < quote.end, "{}", quote.end);
+                let exp = Timestamp::from_millis((quote.end - SKEW) * 1000);
+                assert_eq!(verified.expires_at, exp);
+                let message = token.rsplit_once('.').expect("a signature").0;
+                assert_eq!(verified.digest.to_string(), hex::encode(Sha256::digest(message)));
                 is_accepted = true;
             }
             Err(problem) => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use payment_functions::domain::provider::Provider;
+use payment_functions::platform::config::Variables;
 use payment_functions_local::{FUNCTIONS, workspace};
 
 use super::*;
@@ -108,8 +109,25 @@ fn functions_have_the_variables_and_timeouts_of_the_tests() {
         // The providers' addresses have correct defaults; and the variable that requires quotes.
         let mut tested: BTreeSet<String> = function.variables.iter().map(|name| (*name).to_owned()).collect();
         tested.retain(|name| !name.ends_with("PAY_BASE_URL"));
-        given.retain(|name| !["METRICS_NAMESPACE", "QUOTE_SECRET_ID"].contains(&name.as_str()));
+        let has_default = ["DELETE_UNPAID_AFTER_DAYS", "METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
+        given.retain(|name| !has_default.contains(&name.as_str()));
         assert_eq!(given, tested, "{name}");
+    }
+}
+
+/// The stack refuses the numbers of days with which the function would not start.
+#[test]
+fn allowed_days_until_deletion_are_those_that_the_function_accepts() {
+    let parameter = &template()["Parameters"]["DeleteUnpaidAfterDays"];
+    assert_eq!(parameter["Default"], "400");
+    assert_eq!(parameter["AllowedPattern"], "^(0|[3-9][0-9]|[1-9][0-9]{2,3})$");
+    // The same as the pattern, without an engine for it.
+    let is_allowed = |text: &str| text == "0" || (text.len() == 2 && text >= "30") || [3, 4].contains(&text.len());
+    for days in 0..=20_000 {
+        let text = days.to_string();
+        let lookup = |name: &str| (name == "DELETE_UNPAID_AFTER_DAYS").then(|| text.clone());
+        let is_accepted = Variables::from(&lookup).delete_unpaid_after().is_ok();
+        assert_eq!(is_accepted, is_allowed(&text), "{days}");
     }
 }
 

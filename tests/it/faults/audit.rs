@@ -32,6 +32,8 @@ pub struct Table {
     /// Unmatched notifications by `provider#id`.
     unmatched: BTreeMap<String, Vec<Value>>,
     keys: BTreeMap<String, Value>,
+    /// The records of used quotes by digest.
+    quotes: BTreeMap<String, Value>,
     /// The webhooks in quarantine.
     quarantine: Vec<Value>,
 }
@@ -44,6 +46,7 @@ impl Table {
             owners: BTreeMap::new(),
             unmatched: BTreeMap::new(),
             keys: BTreeMap::new(),
+            quotes: BTreeMap::new(),
             quarantine: Vec::new(),
         };
         for raw in aws::all_items(name).await {
@@ -64,6 +67,9 @@ impl Table {
                 ("UNMATCHED", _) => table.unmatched.entry(rest).or_default().push(item),
                 ("KEY", _) => {
                     table.keys.insert(rest, item);
+                }
+                ("QUOTE", _) => {
+                    table.quotes.insert(rest, item);
                 }
                 ("QUARANTINE", _) => table.quarantine.push(item),
                 ("ORDER" | "PACE", _) => {}
@@ -95,7 +101,8 @@ impl Table {
             .map(|payment| text(payment, "id"))
             .collect();
         let owners = self.owners.values().map(String::as_str);
-        let of_keys = self.keys.values().map(|key| text(key, "paymentId"));
+        let of_keys = self.keys.values().chain(self.quotes.values());
+        let of_keys = of_keys.map(|item| text(item, "paymentId"));
         let named = self.facts.keys().map(String::as_str).chain(owners).chain(of_keys);
         named.filter(|id| !there.contains(id)).collect()
     }
@@ -279,7 +286,7 @@ impl Audit<'_> {
             format!("no payment stored, but its id was returned: {promised:?}")
         });
         let came_again = case.cell.recovery == Recovery::SameKey || self.stage != Stage::Recovered;
-        case.check(case.key.is_none() || !came_again, || "no payment stored".to_owned());
+        case.check(!case.is_repeatable() || !came_again, || "no payment stored".to_owned());
     }
 
     /// All calls concern the one payment, and repeated attempts use the same provider key.
@@ -337,11 +344,33 @@ impl Audit<'_> {
     }
 
     fn key(&mut self, payment: &Value) {
+        let digest = self.case.quote.as_deref().map(quotes::digest);
+        if let Some(digest) = &digest {
+            let Some(record) = self.table.quotes.get(digest) else {
+                return self.case.violation("no item for the quote".to_owned());
+            };
+            self.record(payment, record);
+        }
         let Some(key) = &self.case.key else { return };
         let name = format!("{}#{key}", function(self.case.flow.provider));
         let Some(record) = self.table.keys.get(&name) else {
-            return self.case.violation("no item for the idempotency key".to_owned());
+            // A new key is bound by the first replay.
+            let came_again = self.case.cell.recovery == Recovery::SameKey || self.stage != Stage::Recovered;
+            return self.case.check(self.case.flow.is_replay() && !came_again, || {
+                "no item for the idempotency key".to_owned()
+            });
         };
+        let Some(digest) = digest else {
+            return self.record(payment, record);
+        };
+        let is_alias = record["quote"] == digest.as_str() && record["paymentId"] == payment["id"];
+        self.case.check(is_alias && record["response"].is_null(), || {
+            format!("the key does not lead to the quote: {record}")
+        });
+    }
+
+    /// A request's record names the payment, and keeps its response.
+    fn record(&mut self, payment: &Value, record: &Value) {
         let case = &mut *self.case;
         case.check(record["paymentId"] == payment["id"], || {
             format!("the key names another payment: {record}")

@@ -28,8 +28,7 @@ pub struct Flow {
     pub keyed: bool,
     pub before: Vec<Before>,
     pub action: Action,
-    /// Whether quotes are required, and the request's quote has expired.
-    pub quoted: bool,
+    pub quote: Quote,
     /// Whether the function has its own secret, which is rotated after the function has fetched it.
     pub rotated: bool,
     /// Whether faults are injected at random.
@@ -38,10 +37,39 @@ pub struct Flow {
     pub status: u16,
 }
 
+/// The quotes of a flow's requests. They are required if there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quote {
+    /// No request has one.
+    None,
+    /// Only the request under test has one, which has expired.
+    Late,
+    /// All requests have the same one.
+    One,
+    /// The same, but it expires before the request under test.
+    OneExpiring,
+    /// All requests have the same one, but the request under test has another one, which has expired.
+    Other,
+}
+
+impl Quote {
+    /// How long the quote of all requests is valid, in seconds.
+    pub const fn valid_for(self) -> Option<i64> {
+        match self {
+            Self::None | Self::Late => None,
+            Self::One | Self::Other => Some(3 * 24 * 60 * 60),
+            // Within the tolerance of a minute now, and beyond it during the flow.
+            Self::OneExpiring => Some(-40),
+        }
+    }
+}
+
 /// A precondition of a flow.
 #[derive(Clone, Debug)]
 pub enum Before {
     Created,
+    /// The same, without the flow's key.
+    CreatedWithoutKey,
     /// The creating process crashed after the provider's response, and its lease has expired.
     HolderCrashed,
     /// A webhook was accepted.
@@ -85,7 +113,7 @@ impl Flow {
             name: format!("{name}, {}", aws::name(provider)),
             provider,
             keyed: true,
-            quoted: false,
+            quote: Quote::None,
             rotated: false,
             at_random: false,
             status: expected_status(&before, &action),
@@ -126,6 +154,12 @@ impl Flow {
             .any(|before| matches!(before, Before::ManyWebhooks(..)))
     }
 
+    /// Whether the request under test only gets an earlier response.
+    pub fn is_replay(&self) -> bool {
+        let created = |before: &Before| matches!(before, Before::Created | Before::CreatedWithoutKey);
+        matches!(self.action, Action::Create) && self.before.iter().any(created)
+    }
+
     /// Whether a crashed holder may have called the provider before.
     pub fn has_crashed_holder(&self) -> bool {
         let died = |before: &Before| matches!(before, Before::HolderCrashed);
@@ -137,6 +171,7 @@ fn expected_status(before: &[Before], action: &Action) -> u16 {
     let reply = before.iter().find_map(|before| match before {
         Before::Reply(reply) => reply["error"].as_str().or(Some("")),
         Before::Created
+        | Before::CreatedWithoutKey
         | Before::HolderCrashed
         | Before::Webhook(_)
         | Before::WebhookBeforeReply
@@ -232,7 +267,7 @@ pub fn all() -> Vec<Flow> {
         );
     }
     flows.push(Flow {
-        quoted: true,
+        quote: Quote::Late,
         ..Flow::new(
             "resume with an expired quote",
             Provider::Finvypay,
@@ -310,6 +345,7 @@ pub fn all() -> Vec<Flow> {
         Action::Replay,
     );
     add_many_unmatched(&mut add);
+    flows.extend(with_quotes());
     flows
 }
 
@@ -337,4 +373,55 @@ fn add_many_unmatched(add: &mut impl FnMut(&str, Provider, Vec<Before>, Action))
         many(SOME, SOME),
         Action::Webhook(both_ids),
     );
+}
+
+/// One quote begins one payment.
+fn with_quotes() -> Vec<Flow> {
+    let crashed = || vec![Before::HolderCrashed];
+    [
+        ("create with a quote", Provider::Apolopay, false, Quote::One, vec![]),
+        (
+            "create with a quote and a key",
+            Provider::Finvypay,
+            true,
+            Quote::One,
+            vec![],
+        ),
+        (
+            "take over a crashed holder's quote, expired",
+            Provider::Finvypay,
+            false,
+            Quote::OneExpiring,
+            crashed(),
+        ),
+        (
+            "take over a crashed holder's quote and key",
+            Provider::Apolopay,
+            true,
+            Quote::One,
+            crashed(),
+        ),
+        (
+            "used quote with a new key",
+            Provider::Finvypay,
+            true,
+            Quote::One,
+            vec![Before::CreatedWithoutKey],
+        ),
+        (
+            "known key with another quote",
+            Provider::Apolopay,
+            true,
+            Quote::Other,
+            vec![Before::Created],
+        ),
+    ]
+    .into_iter()
+    .map(|(name, provider, keyed, quote, before)| Flow {
+        keyed,
+        quote,
+        // A replay has the status of the first response.
+        ..Flow::new(name, provider, before, Action::Create)
+    })
+    .collect()
 }

@@ -31,8 +31,13 @@ impl Stack {
         }
         for before in &flow.before {
             match before {
-                Before::Created => {
+                Before::Created | Before::CreatedWithoutKey => {
+                    let key = case.key.clone();
+                    if matches!(before, Before::CreatedWithoutKey) {
+                        case.key = None;
+                    }
                     let created = self.create(&case, When::Early).await.expect("a response");
+                    case.key = key;
                     assert_eq!(created.status, 201, "{}: {created:?}", flow.name);
                     case.record_response(&created);
                 }
@@ -304,7 +309,7 @@ impl Stack {
 
     /// Repeats the request at these times.
     async fn same_key(&self, harness: &Harness, case: &mut Case, times: &[When]) {
-        if case.key.is_none() {
+        if !case.is_repeatable() {
             return;
         }
         let own = case.flow.status;
@@ -377,7 +382,7 @@ fn keys(apolopay: &str, finvypay: &str, webhooks: &str) -> Value {
 
 /// Whether the function with this log stored an intent or took one over.
 fn has_begun(log: &str) -> bool {
-    ["intent stored", "idempotency key taken over"]
+    ["intent stored", "request taken over"]
         .iter()
         .any(|words| log.contains(words))
 }
@@ -505,15 +510,18 @@ impl Case {
     }
 
     pub fn body(&self) -> Value {
-        body(self.flow.provider, &self.order)
+        let body = body(self.flow.provider, &self.order);
+        match &self.quote {
+            Some(quote) => with(body, json!({ "quote": quote })),
+            None => body,
+        }
     }
 
     /// The request body of the flow under test.
     fn body_of_the_flow(&self) -> Value {
-        if self.flow.quoted {
-            quotes::expired(&self.body())
-        } else {
-            self.body()
+        match self.flow.quote {
+            Quote::Late | Quote::Other => quotes::expired(&self.body()),
+            Quote::None | Quote::One | Quote::OneExpiring => self.body(),
         }
     }
 

@@ -228,7 +228,7 @@ impl Harness {
     /// Starts the function under test of a case.
     pub async fn lambda_for(&self, case: &Case, table: &str, changes: &[(&str, Option<&str>)]) -> Lambda {
         let mut changes = changes.to_vec();
-        if case.flow.quoted {
+        if case.flow.quote != Quote::None {
             changes.push(("QUOTE_SECRET_ID", Some(self.quotes.as_str())));
         }
         if let Some(secret) = &case.secret {
@@ -285,8 +285,10 @@ pub struct Stack {
     soon: BTreeMap<&'static str, Arc<Lambda>>,
     /// After those leases.
     later: BTreeMap<&'static str, Arc<Lambda>>,
-    preorders: CreatePreorder,
-    apms: CreateApm,
+    /// The creating functions that require quotes, at the same times.
+    quoted: BTreeMap<(When, &'static str), Arc<Lambda>>,
+    /// The functions of holders that crash: without and with quotes.
+    holders: [(CreatePreorder, CreateApm); 2],
 }
 
 impl Stack {
@@ -305,17 +307,21 @@ impl Stack {
         let others = ["webhook-handler", "get-payment", "reconcile-payments"];
         let early = start(&[&creating[..], &others[..]].concat(), 0).await;
         let soon = start(&creating, DURING_FLOW + 1).await;
-        let later = start(
-            &creating,
-            if recovery == Recovery::Reconciler {
-                AFTER_SWEEPS
-            } else {
-                AFTER_LEASES
-            },
-        )
-        .await;
+        let later = start(&creating, later_by(recovery)).await;
+        let quotes = [("QUOTE_SECRET_ID", Some(harness.quotes.as_str()))];
+        let mut quoted = BTreeMap::new();
+        for (when, ahead) in [
+            (When::Early, 0),
+            (When::Soon, DURING_FLOW + 1),
+            (When::Later, later_by(recovery)),
+        ] {
+            for function in creating {
+                let lambda = harness.lambda(function, &table, ahead, &quotes).await;
+                quoted.insert((when, function), Arc::new(lambda));
+            }
+        }
         harness.function_urls.put(&table, &early["webhook-handler"]);
-        let environment = |function: &str| {
+        let environment = |function: &str, quotes: bool| {
             let mut environment = harness.world.environment(function).unwrap();
             environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
             environment.insert("WEBHOOK_BASE_URL".to_owned(), harness.function_urls.url(&table));
@@ -323,16 +329,26 @@ impl Stack {
             for (name, url) in harness.providers() {
                 environment.insert(name.to_owned(), url);
             }
+            if quotes {
+                environment.insert("QUOTE_SECRET_ID".to_owned(), harness.quotes.clone());
+            }
             environment
         };
-        let (preorder, apm) = (environment("create-preorder"), environment("create-apm"));
-        let (preorder, apm) = (
-            |name: &str| preorder.get(name).cloned(),
-            |name: &str| apm.get(name).cloned(),
-        );
+        let holders = [false, true].map(|quotes| {
+            let preorder = environment("create-preorder", quotes);
+            let apm = environment("create-apm", quotes);
+            let (preorder, apm) = (
+                |name: &str| preorder.get(name).cloned(),
+                |name: &str| apm.get(name).cloned(),
+            );
+            (
+                CreatePreorder::configure(&Variables::from(&preorder)).unwrap(),
+                CreateApm::configure(&Variables::from(&apm)).unwrap(),
+            )
+        });
         Self {
-            preorders: CreatePreorder::configure(&Variables::from(&preorder)).unwrap(),
-            apms: CreateApm::configure(&Variables::from(&apm)).unwrap(),
+            holders,
+            quoted,
             table,
             recovery,
             early,
@@ -343,12 +359,14 @@ impl Stack {
 
     /// Sends a case's create request.
     pub async fn create(&self, case: &Case, when: When) -> Result<Response, InvokeError> {
-        let functions = match when {
-            When::Early => &self.early,
-            When::Soon => &self.soon,
-            When::Later => &self.later,
+        let name = function(case.flow.provider);
+        let function = match when {
+            _ if case.quote.is_some() => &self.quoted[&(when, name)],
+            When::Early => &self.early[name],
+            When::Soon => &self.soon[name],
+            When::Later => &self.later[name],
         };
-        create_at(&functions[function(case.flow.provider)], case, &case.body()).await
+        create_at(function, case, &case.body()).await
     }
 
     /// Creates a case's payment and crashes after the provider's response. Returns the status if there is a response
@@ -369,10 +387,11 @@ impl Stack {
             event.headers.insert("idempotency-key", key.parse().unwrap());
         }
         event.body = Some(case.body().to_string());
+        let (preorders, apms) = &self.holders[usize::from(case.quote.is_some())];
         let flow = failpoint::scope(barrier.clone(), async {
             match case.flow.provider {
-                Provider::Apolopay => self.preorders.handle(event).await,
-                Provider::Finvypay => self.apms.handle(event).await,
+                Provider::Apolopay => preorders.handle(event).await,
+                Provider::Finvypay => apms.handle(event).await,
             }
         });
         tokio::select! {
@@ -391,6 +410,15 @@ impl Stack {
     /// The function that gets operators' commands.
     pub fn operator_function(&self) -> &Lambda {
         &self.early["reconcile-payments"]
+    }
+}
+
+/// The clock offset of the functions after the leases.
+fn later_by(recovery: Recovery) -> u64 {
+    if recovery == Recovery::Reconciler {
+        AFTER_SWEEPS
+    } else {
+        AFTER_LEASES
     }
 }
 
@@ -443,7 +471,7 @@ struct Setup {
 impl Setup {
     fn of(case: &Case, fault: &Fault) -> Self {
         Self {
-            requires_quotes: case.flow.quoted,
+            requires_quotes: case.flow.quote != Quote::None,
             has_usual_limits: fault.needs_usual_limits(),
             secret: case.secret.clone(),
         }

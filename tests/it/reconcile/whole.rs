@@ -60,9 +60,13 @@ impl Shop {
         response.expect("a response").into()
     }
 
-    pub async fn status(&self, id: &str) -> String {
+    pub async fn get(&self, id: &str) -> Response {
         let response = self.get.http("GET", &format!("/payments/{id}"), &[], b"").await;
-        Response::from(response.expect("a response")).str("status")
+        response.expect("a response").into()
+    }
+
+    pub async fn status(&self, id: &str) -> String {
+        self.get(id).await.str("status")
     }
 
     /// The reconciler, `later` seconds from now.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, LEASE, Lease};
-use payment_functions::domain::json::Json;
+use payment_functions::domain::idempotency::{KeyRecord, LEASE, Lease, RecordName};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
@@ -13,9 +12,10 @@ use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store, 
 use payment_functions_local::sandbox::Provider as Sandbox;
 use payment_functions_tests::world::{AwsProxy, Fault};
 
+use super::keys::{key, names};
 use super::{accepted, completion, created, intent, notification, reference};
 use crate::aws;
-use crate::support::{Value, json, unique};
+use crate::support::{Value, json};
 
 const WRITE: &str = "TransactWriteItems";
 
@@ -45,16 +45,9 @@ async fn assert_every_write_succeeds(fault: &Fault, times: usize) {
     let tried = || assert_eq!(proxy.count(WRITE), times + 1, "{fault:?}");
 
     let intent = intent(Provider::FinvyPay);
-    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
+    let keyed = key();
     inject();
-    let opened = store
-        .insert_payment(
-            &intent,
-            Some((&key, &Fingerprint::of(&Json::String("it".to_owned())))),
-            now,
-        )
-        .await
-        .unwrap();
+    let opened = store.insert_payment(&intent, names(&keyed), now).await.unwrap();
     assert_eq!(opened, InsertResult::Inserted, "{fault:?}");
     tried();
 
@@ -166,25 +159,18 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     let (proxy, store) = proxied().await;
     let (id, now) = (reference("mixed"), clock::now());
     let intent = intent(Provider::ApoloPay);
-    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
-    let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
-    let started = store
-        .insert_payment(&intent, Some((&key, &fingerprint)), now)
-        .await
-        .unwrap();
+    let keyed = key();
+    let started = store.insert_payment(&intent, names(&keyed), now).await.unwrap();
     assert_eq!(started, InsertResult::Inserted);
     let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
 
     // The key is in use; the conflict on the intent does not matter.
-    let in_the_way = failed_condition(&format!("KEY#{key}")).await;
+    let in_the_way = failed_condition(&format!("KEY#{}", keyed.key)).await;
     proxy.reset();
     proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), in_the_way]));
     let other = super::intent(Provider::ApoloPay);
-    let opened = store
-        .insert_payment(&other, Some((&key, &fingerprint)), now)
-        .await
-        .unwrap();
-    assert!(matches!(opened, InsertResult::KeyInUse(record) if record.payment_id == intent.id));
+    let opened = store.insert_payment(&other, names(&keyed), now).await.unwrap();
+    assert!(matches!(opened, InsertResult::InUse(known) if known.payment_id() == Some(intent.id)));
     assert_eq!(proxy.count(WRITE), 1);
 
     // The payment has changed; the conflict on the id does not matter.
@@ -230,30 +216,33 @@ async fn key_in_another_transaction_is_still_taken_over_and_released() {
     let (proxy, store) = proxied().await;
     let start = clock::now();
     let intent = intent(Provider::ApoloPay);
-    let key = IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap();
-    let fingerprint = Fingerprint::of(&Json::String("it".to_owned()));
-    store
-        .insert_payment(&intent, Some((&key, &fingerprint)), start)
-        .await
-        .unwrap();
+    let keyed = key();
+    store.insert_payment(&intent, names(&keyed), start).await.unwrap();
     let conflict = Fault::Cancelled(vec![json!({ "Code": "TransactionConflict" })]);
 
     proxy.fail_times(WRITE, 2, conflict.clone());
     let first = Lease {
-        key: key.clone(),
+        record: RecordName::Key(keyed.key.clone()),
         fence: 1,
         attempt: 1,
     };
     store.release(&first, 2, start).await.unwrap();
     let opened = store
-        .insert_payment(&super::intent(Provider::ApoloPay), Some((&key, &fingerprint)), start)
+        .insert_payment(&super::intent(Provider::ApoloPay), names(&keyed), start)
         .await
         .unwrap();
-    let InsertResult::KeyInUse(seen) = opened else {
+    let InsertResult::InUse(known) = opened else {
         panic!("the key is in use");
     };
+    let Some(KeyRecord::Own(seen)) = known.key.map(|key| key.record) else {
+        panic!("it has no quote");
+    };
     proxy.fail_times(WRITE, 2, conflict);
-    let lease = store.take_over(&key, &seen, start.plus(LEASE)).await.unwrap().unwrap();
+    let lease = store
+        .take_over(&first.record, &seen, None, start.plus(LEASE))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((lease.fence, lease.attempt), (2, 2));
 }
 

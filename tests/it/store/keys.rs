@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use payment_functions::domain::idempotency::{
-    Fingerprint, IdempotencyKey, KeyRecord, LEASE, Lease, NextAction, RETENTION, StoredResponse,
+    Fingerprint, IdempotencyKey, KeyRecord, KnownNames, LEASE, Lease, NextAction, RETENTION, RecordName, RequestNames,
+    RequestRecord, StoredResponse,
 };
 use payment_functions::domain::json::Json;
 use payment_functions::domain::payment::Payment;
@@ -14,23 +15,27 @@ use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
-use payment_functions::store::{CommitExtras, CommitResult, InsertResult, Store};
+use payment_functions::store::{CommitExtras, CommitResult, InsertResult, NotChanged, Store};
 
 use super::{ControlledProvider, accepted, api_keys, completion, intent, notification, reference, store};
 use crate::support::unique;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-fn key() -> IdempotentRequest {
+pub fn key() -> IdempotentRequest {
     IdempotentRequest {
         key: IdempotencyKey::parse("it", unique("key").as_bytes()).unwrap(),
         fingerprint: Fingerprint::of(&Json::String("the request".to_owned())),
     }
 }
 
+fn name(keyed: &IdempotentRequest) -> RecordName {
+    RecordName::Key(keyed.key.clone())
+}
+
 fn first_lease(keyed: &IdempotentRequest) -> Lease {
     Lease {
-        key: keyed.key.clone(),
+        record: name(keyed),
         fence: 1,
         attempt: 1,
     }
@@ -43,17 +48,43 @@ fn response(text: &str) -> StoredResponse {
     }
 }
 
+pub fn names(keyed: &IdempotentRequest) -> RequestNames<'_> {
+    RequestNames {
+        key: Some(keyed),
+        quote: None,
+    }
+}
+
+/// The record of a key.
+fn record_in(known: KnownNames) -> RequestRecord {
+    match known.key.expect("the key").record {
+        KeyRecord::Own(record) => record,
+        KeyRecord::UnderQuote(quote) => panic!("there is no quote {quote}"),
+    }
+}
+
 async fn open(store: &Store, intent: &Payment, keyed: &IdempotentRequest, now: Timestamp) -> InsertResult {
-    store
-        .insert_payment(intent, Some((&keyed.key, &keyed.fingerprint)), now)
-        .await
-        .unwrap()
+    store.insert_payment(intent, names(keyed), now).await.unwrap()
+}
+
+/// Takes a key over, or returns its current record.
+async fn take_over(
+    store: &Store,
+    keyed: &IdempotentRequest,
+    seen: &RequestRecord,
+    now: Timestamp,
+) -> Result<Lease, RequestRecord> {
+    let taken = store.take_over(&name(keyed), seen, Some(keyed), now).await.unwrap();
+    taken.map_err(|not_changed| match not_changed {
+        NotChanged::Record(current) => current,
+        NotChanged::KeyInUse => panic!("a key of its own is not bound"),
+    })
 }
 
 /// The stored item of a key in use.
-async fn record(store: &Store, keyed: &IdempotentRequest, now: Timestamp) -> KeyRecord {
+async fn record(store: &Store, keyed: &IdempotentRequest, now: Timestamp) -> RequestRecord {
     match open(store, &intent(Provider::ApoloPay), keyed, now).await {
-        InsertResult::KeyInUse(record) => record,
+        InsertResult::InUse(known) => record_in(known),
         InsertResult::Inserted => panic!("the key is free"),
     }
 }
@@ -72,8 +103,12 @@ async fn concurrent_requests_insert_a_key_once() {
         let stored = store.payment(intent.id).await.unwrap();
         match opened.unwrap() {
             InsertResult::Inserted => winners.push(stored.unwrap().id),
-            InsertResult::KeyInUse(record) => {
-                assert_eq!((stored, record.response), (None, None), "losing requests store nothing")
+            InsertResult::InUse(known) => {
+                assert_eq!(
+                    (stored, record_in(known).response),
+                    (None, None),
+                    "losing requests store nothing"
+                )
             }
         }
     }
@@ -89,27 +124,24 @@ async fn expired_lease_is_taken_over_once() {
     let seen = record(&store, &keyed, start).await;
 
     let just_before = start.plus(LEASE - MOMENT);
-    assert_eq!(
-        seen.next_action(&keyed.fingerprint, just_before),
-        NextAction::Wait(MOMENT)
-    );
-    let early = store.take_over(&keyed.key, &seen, just_before).await.unwrap();
+    assert_eq!(seen.next_action(just_before), NextAction::Wait(MOMENT));
+    let early = take_over(&store, &keyed, &seen, just_before).await;
     assert_eq!(early, Err(seen.clone()), "the lease is active");
 
     let end = start.plus(LEASE);
-    assert_eq!(seen.next_action(&keyed.fingerprint, end), NextAction::TakeOver);
+    assert_eq!(seen.next_action(end), NextAction::TakeOver);
     let taken = join_all((0..10).map(|_| {
         let (store, keyed, seen) = (store.clone(), keyed.clone(), seen.clone());
-        tokio::spawn(async move { store.take_over(&keyed.key, &seen, end).await.unwrap() })
+        tokio::spawn(async move { take_over(&store, &keyed, &seen, end).await })
     }))
     .await;
-    let taken: Vec<Result<Lease, KeyRecord>> = taken.into_iter().map(Result::unwrap).collect();
+    let taken: Vec<Result<Lease, RequestRecord>> = taken.into_iter().map(Result::unwrap).collect();
     let winners: Vec<&Lease> = taken.iter().filter_map(|taken| taken.as_ref().ok()).collect();
     assert_eq!(winners.len(), 1, "{taken:?}");
     assert_eq!((winners[0].fence, winners[0].attempt), (2, 1));
     for loser in taken.iter().filter_map(|taken| taken.as_ref().err()) {
         assert_eq!((loser.fence, loser.lease_until), (2, end.plus(LEASE)));
-        assert_eq!(loser.next_action(&keyed.fingerprint, end), NextAction::Wait(LEASE));
+        assert_eq!(loser.next_action(end), NextAction::Wait(LEASE));
         assert_eq!(loser.payment_id, intent.id);
     }
 }
@@ -121,7 +153,7 @@ async fn former_holder_writes_no_response_and_releases_no_lease() {
     assert_eq!(open(&store, &intent, &keyed, start).await, InsertResult::Inserted);
     let seen = record(&store, &keyed, start).await;
     let later = start.plus(LEASE);
-    let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
+    let new = take_over(&store, &keyed, &seen, later).await.unwrap();
 
     let (old_id, new_id) = (reference("old"), reference("new"));
     let late = intent.accept(accepted(&old_id), [], later);
@@ -133,7 +165,7 @@ async fn former_holder_writes_no_response_and_releases_no_lease() {
         panic!("the fence has increased");
     };
     assert_eq!(
-        conflict.key.map(|record| (record.fence, record.response)),
+        conflict.record.map(|record| (record.fence, record.response)),
         Some((2, None))
     );
     assert!(conflict.current.is_none() && conflict.references_of_others.is_empty() && conflict.unmatched.is_empty());
@@ -165,9 +197,7 @@ async fn former_holder_writes_no_response_and_releases_no_lease() {
         store.commit(&payment, &both, &with_response, later).await.unwrap(),
         CommitResult::Done
     ));
-    let replayed = record(&store, &keyed, later)
-        .await
-        .next_action(&keyed.fingerprint, later);
+    let replayed = record(&store, &keyed, later).await.next_action(later);
     assert_eq!(replayed, NextAction::Replay(response("new")));
     for id in [&old_id, &new_id] {
         assert_eq!(store.owner(Provider::ApoloPay, id).await.unwrap(), Some(intent.id));
@@ -181,9 +211,9 @@ async fn former_holder_writes_no_response_and_releases_no_lease() {
     let CommitResult::Conflict(conflict) = store.commit(&both, &both, &again, later).await.unwrap() else {
         panic!("the key has a response");
     };
-    assert_eq!(conflict.key.unwrap().response, Some(response("new")));
+    assert_eq!(conflict.record.unwrap().response, Some(response("new")));
     let seen = record(&store, &keyed, later).await;
-    let taken = store.take_over(&keyed.key, &seen, later.plus(LEASE)).await.unwrap();
+    let taken = take_over(&store, &keyed, &seen, later.plus(LEASE)).await;
     assert_eq!(
         taken.unwrap_err().response,
         Some(response("new")),
@@ -206,7 +236,7 @@ async fn former_holder_still_attaches_its_provider_id() {
     called.notified().await;
     let seen = record(&store, &keyed, start).await;
     let later = seen.lease_until;
-    let new = store.take_over(&keyed.key, &seen, later).await.unwrap().unwrap();
+    let new = take_over(&store, &keyed, &seen, later).await.unwrap();
     go_on.notify_one();
     let refused = creating.await.unwrap().unwrap_err().to_stored_response();
     assert_eq!(
@@ -233,13 +263,13 @@ async fn released_lease_is_free_at_once_with_its_attempt() {
     );
     assert_eq!(store.release(&first_lease(&keyed), 2, start).await.unwrap(), None);
     let seen = record(&store, &keyed, start).await;
-    assert_eq!(seen.next_action(&keyed.fingerprint, start), NextAction::TakeOver);
-    let lease = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap();
+    assert_eq!(seen.next_action(start), NextAction::TakeOver);
+    let lease = take_over(&store, &keyed, &seen, start).await.unwrap();
     assert_eq!((lease.fence, lease.attempt), (2, 2));
 
     // The former holder's lease is not released.
     assert_eq!(store.release(&lease, 3, start).await.unwrap(), None);
-    let late = store.take_over(&keyed.key, &seen, start).await.unwrap().unwrap_err();
+    let late = take_over(&store, &keyed, &seen, start).await.unwrap_err();
     assert_eq!((late.fence, late.attempt), (2, 3));
 }
 

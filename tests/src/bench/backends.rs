@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -112,7 +113,7 @@ impl Table {
             expires_at: None,
         };
         store
-            .insert_payment(&intent, None, now)
+            .insert_payment(&intent, RequestNames::default(), now)
             .await
             .map_err(|error| failed(&error))?;
         let payment = intent.accept(checkout_session, [], now);

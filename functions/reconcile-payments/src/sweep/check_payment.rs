@@ -64,17 +64,20 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok((payment, polled))
     }
 
-    /// Expires a payment whose time to be paid is over. Returns it as it is afterwards.
+    /// Expires a payment whose time to be paid is over, and sets when it is deleted. Returns it as it is afterwards.
     async fn expire(&mut self, payment: Payment) -> Result<Payment, StoreError> {
-        let (store, now) = (self.store, self.now);
+        let (store, now, delete_after) = (self.store, self.now, self.delete_unpaid_after);
         let (payment, has_expired) = retry_on_conflict(payment, |payment| async move {
-            let after = payment.expire(now);
+            let after = payment.expire(now, delete_after);
             if after == payment {
                 return Ok(Retry::Done((after, false)));
             }
             let extras = CommitExtras::default();
             Ok::<_, StoreError>(match store.commit(&payment, &after, &extras, now).await? {
-                CommitResult::Done => Retry::Done((after, true)),
+                CommitResult::Done => {
+                    let has_expired = after.status != payment.status;
+                    Retry::Done((after, has_expired))
+                }
                 CommitResult::Conflict(conflict) => Retry::Again(conflict.current.ok_or(StoreError::Corrupt)?),
             })
         })

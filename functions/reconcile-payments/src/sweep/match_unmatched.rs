@@ -87,18 +87,16 @@ impl<S: StatusSource> Sweep<'_, S> {
             return Ok(());
         };
         let mut failure = None;
-        for id in self
+        for payment in self
             .store
             .payments_of(POLLED_PROVIDER, order_id, MAX_CANDIDATES)
             .await?
         {
             // Completed payments too: the notification may report the same money under another id.
-            if let Some(payment) = self.store.payment(id).await? {
-                match self.poll_payment(&payment).await {
-                    Ok(_) => {}
-                    Err(PollError::Call(error)) => failure = Some(error),
-                    Err(error) => return Err(error),
-                }
+            match self.poll_payment(&payment).await {
+                Ok(_) => {}
+                Err(PollError::Call(error)) => failure = Some(error),
+                Err(error) => return Err(error),
             }
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
@@ -162,18 +160,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         if candidates.len() > usize::from(MAX_CANDIDATES) {
             return Ok(notification.clone());
         }
-        let mut matches = Vec::new();
-        for id in candidates {
-            let payment = self.store.payment(id).await?;
-            let owned_by_other = false; // The fact has no id.
-            let has_same_status =
-                |payment: &Payment| payment.implied_status(fact, owned_by_other) == Some(payment.status);
-            if payment.as_ref().is_some_and(has_same_status) {
-                matches.push(id);
-            }
-        }
+        let owned_by_other = false; // The fact has no id.
+        let has_same_status = |payment: &&Payment| payment.implied_status(fact, owned_by_other) == Some(payment.status);
+        let matches: Vec<&Payment> = candidates.iter().filter(has_same_status).collect();
         let payment_id = match matches.as_slice() {
-            [id] => Some(*id),
+            [payment] => Some(payment.id),
             _ => None,
         };
         Ok(Notification {

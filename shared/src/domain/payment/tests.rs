@@ -262,3 +262,112 @@ proptest! {
         }
     }
 }
+
+/// An unpaid FinvyPay payment with one id.
+fn unpaid() -> Payment {
+    let checkout_session = CheckoutSession {
+        reference: Reference::parse("p").unwrap(),
+        redirect_url: None,
+        expires_at: None,
+    };
+    payment(Provider::FinvyPay).accept(checkout_session, [], NOW)
+}
+
+fn report(outcome: Outcome) -> Fact {
+    Fact {
+        outcome,
+        raw_status: "x".to_owned(),
+        ..completion(Provider::FinvyPay, "p", "25.50", Some("USD"))
+    }
+}
+
+#[test]
+fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
+    let wait = Duration::from_secs(400 * 24 * 60 * 60);
+    let ids = |count: usize| (0..count).map(|nth| Reference::parse(&format!("id{nth}")).unwrap());
+    let after = |outcome| unpaid().apply(&report(outcome), false, NOW);
+    let mismatch = Fact {
+        amount: Decimal::parse("1"),
+        ..report(Outcome::Completed)
+    };
+    let attention = Payment {
+        attention: BTreeSet::from([AttentionReason::AmountMismatch]),
+        ..unpaid()
+    };
+    for (name, before, status, is_deleted) in [
+        ("intent", payment(Provider::FinvyPay), Status::Expired, true),
+        ("accepted", unpaid(), Status::Expired, true),
+        ("rejected", unpaid().reject([], NOW), Status::Failed, true),
+        ("pending", after(Outcome::Pending), Status::Expired, true),
+        ("cancelled", after(Outcome::Cancelled), Status::Cancelled, true),
+        ("failed", after(Outcome::Failed), Status::Failed, true),
+        ("authorized", after(Outcome::Authorized), Status::Authorized, false),
+        ("completed", after(Outcome::Completed), Status::Completed, false),
+        ("review", unpaid().apply(&mismatch, false, NOW), Status::Review, false),
+        ("undocumented", after(Outcome::Unrecognised), Status::Expired, false),
+        ("contradictory", after(Outcome::Contradictory), Status::Expired, false),
+        (
+            "failed after a contradiction",
+            after(Outcome::Contradictory).apply(&report(Outcome::Failed), false, NOW),
+            Status::Failed,
+            false,
+        ),
+        ("attention", attention, Status::Expired, false),
+        ("20 ids", unpaid().add_references(ids(19), NOW), Status::Expired, true),
+        ("21 ids", unpaid().add_references(ids(20), NOW), Status::Expired, false),
+    ] {
+        let due = before.expires_at();
+        let early = Timestamp::from_millis(due.as_millis() - 1);
+        assert_eq!(before.expire(early, Some(wait)), before, "{name}");
+        let after = before.expire(due, Some(wait));
+        let delete_at = is_deleted.then(|| Timestamp::from_seconds(due.plus(wait).as_seconds()));
+        assert_eq!((after.status, after.delete_at), (status, delete_at), "{name}");
+        let has_changed = u64::from(after != before);
+        assert_eq!(after.version, before.version + has_changed, "{name}");
+        assert_eq!(after.expire(due.plus(wait), Some(wait)), after, "{name}: only once");
+        assert_eq!(before.expire(due, None).delete_at, None, "{name}: never");
+    }
+}
+
+#[test]
+fn payment_is_not_deleted_before_its_quote() {
+    let wait = Duration::from_secs(400 * 24 * 60 * 60);
+    let due = unpaid().expires_at();
+    for (kept_until, delete_at) in [
+        (due, due.plus(wait)),
+        (due.plus(wait), due.plus(wait)),
+        (due.plus(2 * wait), due.plus(2 * wait)),
+    ] {
+        let before = Payment {
+            quote_kept_until: Some(kept_until),
+            ..unpaid()
+        };
+        assert_eq!(before.expire(due, Some(wait)).delete_at, Some(delete_at));
+    }
+}
+
+#[test]
+fn any_change_keeps_an_expired_payment() {
+    let due = unpaid().expires_at();
+    let expired = unpaid().expire(due, Some(Duration::from_secs(1)));
+    let session = unpaid().checkout_session.unwrap();
+    let other = || [Reference::parse("q").unwrap()];
+    for kept in [
+        expired.apply(&report(Outcome::Pending), false, due),
+        expired.apply(&report(Outcome::Unrecognised), false, due),
+        expired.apply(&report(Outcome::Completed), true, due),
+        expired.accept(session, other(), due),
+        expired.reject([], due),
+        expired.add_references(other(), due),
+    ] {
+        assert_eq!((kept.delete_at, kept.version), (None, expired.version + 1), "{kept:?}");
+    }
+    assert_eq!(expired.add_references([], due), expired, "no change");
+}
+
+/// It is never deleted, so it need not be remembered.
+#[test]
+fn unclear_fact_about_a_completed_payment_changes_nothing() {
+    let completed = unpaid().apply(&report(Outcome::Completed), false, NOW);
+    assert_eq!(completed.apply(&report(Outcome::Unrecognised), false, NOW), completed);
+}

@@ -33,7 +33,7 @@ fn checks(payment: &Payment) -> Vec<u64> {
     while let Some(at) = next {
         times.push(at.since(NOW).as_secs());
         assert!(times.len() < 100, "endless: {times:?}");
-        payment = payment.expire(at);
+        payment = payment.expire(at, None);
         next = next_check_at(&payment, true, at);
         assert!(next.is_none_or(|next| next > at), "not later: {times:?}");
     }

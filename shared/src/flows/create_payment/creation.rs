@@ -29,7 +29,7 @@ impl Creation {
     }
 }
 
-/// The problem while another request holds the key's lease, which ends in `remaining`. The caller is asked to wait for
+/// The problem while another request holds the lease, which ends in `remaining`. The caller is asked to wait for
 /// five seconds at most, because the other request usually ends long before its lease.
 pub(super) fn in_progress(remaining: Duration) -> Problem {
     Problem::idempotency_in_progress(remaining.as_secs().clamp(1, 5))

@@ -1,24 +1,20 @@
-//! The step before the call to the provider: storing the intent, or resuming the payment of a known idempotency key.
+//! The step before the call to the provider: storing the intent, or resuming the payment of a known key or quote.
 
 use tokio::time::{Instant, timeout_at};
 
 use super::creation::{Creation, in_progress, store_unavailable};
 use crate::api::problem::Problem;
-use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyRecord, Lease, NextAction};
+use crate::domain::id::PaymentId;
+use crate::domain::idempotency::{
+    IdempotentRequest, KeyRecord, KnownNames, Lease, NextAction, RecordName, Refusal, RequestNames, RequestRecord,
+    StoredResponse,
+};
 use crate::domain::payment::Payment;
+use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 use crate::flows::quote::{QuoteError, QuoteValidity};
 use crate::platform::clock;
-use crate::store::{InsertResult, Retry, Store, StoreError, retry_on_conflict};
-
-/// The idempotency of a request.
-#[derive(Clone, Debug)]
-pub struct IdempotentRequest {
-    /// The request's key.
-    pub key: IdempotencyKey,
-    /// The fingerprint of the request's canonical form.
-    pub fingerprint: Fingerprint,
-}
+use crate::store::{InsertResult, NotChanged, Retry, Store, StoreError, retry_on_conflict};
 
 /// What to do for a request.
 pub(super) enum NextStep {
@@ -30,83 +26,138 @@ pub(super) enum NextStep {
     Replay(Creation),
 }
 
-/// Stores the intent or, if its key is known, decides how to continue the key's payment.
+/// Stores the intent or, if a name of its request is known, decides how to continue that request's payment.
 pub(super) async fn store_intent_or_resume(
     store: &Store,
     intent: Payment,
-    idempotency: Option<&IdempotentRequest>,
+    names: RequestNames<'_>,
     validity: QuoteValidity,
     deadline: Instant,
 ) -> Result<NextStep, Problem> {
-    let now = clock::now();
-    let (idempotency, record) = match validity {
+    let (now, provider) = (clock::now(), intent.provider);
+    // No payment id in these problems: whether the intent was stored is unknown.
+    let unavailable = |error: StoreError| store_unavailable(None, &error);
+    let known = match validity {
         QuoteValidity::Valid => {
-            let key = idempotency.map(|idempotency| (&idempotency.key, &idempotency.fingerprint));
-            // No payment id in this problem: whether the intent was stored is unknown.
-            let inserted = before(deadline, store.insert_payment(&intent, key, now))
-                .await
-                .map_err(|error| store_unavailable(None, &error))?;
-            let InsertResult::KeyInUse(record) = inserted else {
+            let intent = Payment {
+                quote_kept_until: names.quote.map(|quote| quote.kept_until(now)),
+                ..intent
+            };
+            let inserted = before(deadline, store.insert_payment(&intent, names, now)).await;
+            let InsertResult::InUse(known) = inserted.map_err(unavailable)? else {
                 tracing::info!(payment = %intent.id, provider = %intent.provider, "intent stored");
-                let lease = idempotency.map(|idempotency| Lease {
-                    key: idempotency.key.clone(),
+                let lease = names.record_name().map(|record| Lease {
+                    record,
                     fence: 1,
                     attempt: 1,
                 });
                 return Ok(NextStep::CallProvider(intent, lease));
             };
-            let idempotency = idempotency.ok_or_else(|| store_unavailable(None, &StoreError::Corrupt))?;
-            (idempotency, record)
+            known
         }
         QuoteValidity::Expired => {
-            let expired = || {
+            let found = before(deadline, store.find_request(names, now)).await;
+            found.map_err(unavailable)?.ok_or_else(|| {
                 tracing::warn!("quote refused: it has expired, and there is no payment to continue");
                 Problem::quote_invalid(&QuoteError::Expired)
-            };
-            let idempotency = idempotency.ok_or_else(expired)?;
-            let record = before(deadline, store.key(&idempotency.key, now))
-                .await
-                .map_err(|error| store_unavailable(None, &error))?;
-            (idempotency, record.ok_or_else(expired)?)
+            })?
         }
     };
-    let id = record.payment_id;
-    let resumed = before(deadline, resume(store, idempotency, record, now)).await;
-    resumed.unwrap_or_else(|error| Err(store_unavailable(Some(id), &error)))
+    check(&known, names, provider)?;
+    let id = known.payment_id();
+    let resumed = before(deadline, async {
+        let (name, record) = find_record(store, known.clone(), names).await?;
+        // A new key is bound to the payment of a used quote.
+        let new_key = names.key.filter(|_| known.key.is_none());
+        resume(store, names.key, new_key, name, record, now).await
+    });
+    resumed.await.unwrap_or_else(|error| Err(store_unavailable(id, &error)))
 }
 
-/// Decides how to continue the payment of a known key. Takes the key over if its lease has ended.
+/// Checks that the request may use its names together.
+fn check(known: &KnownNames, names: RequestNames<'_>, provider: Provider) -> Result<(), Problem> {
+    let fingerprint = names.key.map(|request| &request.fingerprint);
+    known.check(provider, fingerprint).map_err(|refusal| match refusal {
+        Refusal::KeyReused => Problem::idempotency_key_reused(),
+        Refusal::QuoteUsedElsewhere => {
+            tracing::warn!("quote refused: it was used for a payment at another provider");
+            Problem::quote_used_elsewhere()
+        }
+    })
+}
+
+/// The record of the request, and its name.
+async fn find_record(
+    store: &Store,
+    known: KnownNames,
+    names: RequestNames<'_>,
+) -> Result<(RecordName, RequestRecord), StoreError> {
+    if let (Some(known), Some(quote)) = (known.quote, names.quote) {
+        return Ok((RecordName::Quote(quote.digest.clone()), known.record));
+    }
+    let (Some(known), Some(request)) = (known.key, names.key) else {
+        return Err(StoreError::Corrupt);
+    };
+    match known.record {
+        KeyRecord::Own(record) => Ok((RecordName::Key(request.key.clone()), record)),
+        KeyRecord::UnderQuote(digest) => {
+            let name = RecordName::Quote(digest);
+            let record = store.request_record(&name).await?.ok_or(StoreError::Corrupt)?;
+            Ok((name, record))
+        }
+    }
+}
+
+/// Decides how to continue the payment of a known request. Takes the request over if its lease has ended.
 async fn resume(
     store: &Store,
-    IdempotentRequest { key, fingerprint }: &IdempotentRequest,
-    record: KeyRecord,
+    key: Option<&IdempotentRequest>,
+    new_key: Option<&IdempotentRequest>,
+    name: RecordName,
+    record: RequestRecord,
     now: Timestamp,
 ) -> Result<Result<NextStep, Problem>, StoreError> {
+    let name = &name;
     retry_on_conflict(record, |record| async move {
         let id = record.payment_id;
-        let step = match record.next_action(fingerprint, now) {
-            NextAction::Replay(response) => Ok(NextStep::Replay(Creation {
-                payment: id,
-                response,
-                replayed: true,
-            })),
-            NextAction::RefuseReuse => Err(Problem::idempotency_key_reused()),
-            NextAction::Wait(remaining) => Err(in_progress(remaining)),
-            NextAction::TakeOver => match store.take_over(key, &record, now).await? {
-                Ok(lease) => Ok(continue_payment(store, record, lease).await?),
-                Err(current) => return Ok(Retry::Again(current)),
+        let not_changed = match record.next_action(now) {
+            NextAction::Wait(remaining) => return Ok(Retry::Done(Err(in_progress(remaining)))),
+            NextAction::Replay(response) => {
+                let bound = match new_key {
+                    Some(key) => store.bind_key(name, &record, key, now).await?,
+                    None => Ok(()),
+                };
+                match bound {
+                    Ok(()) => return Ok(Retry::Done(Ok(replay(id, response)))),
+                    Err(not_changed) => not_changed,
+                }
+            }
+            NextAction::TakeOver => match store.take_over(name, &record, key, now).await? {
+                Ok(lease) => return Ok(Retry::Done(Ok(continue_payment(store, record, lease).await?))),
+                Err(not_changed) => not_changed,
             },
         };
-        Ok(Retry::Done(step))
+        Ok(match not_changed {
+            NotChanged::Record(current) => Retry::Again(current),
+            NotChanged::KeyInUse => Retry::Done(Err(Problem::idempotency_key_reused())),
+        })
     })
     .await
 }
 
-/// The next step for the payment of a key that was just taken over.
-async fn continue_payment(store: &Store, record: KeyRecord, lease: Lease) -> Result<NextStep, StoreError> {
+fn replay(payment: PaymentId, response: StoredResponse) -> NextStep {
+    NextStep::Replay(Creation {
+        payment,
+        response,
+        replayed: true,
+    })
+}
+
+/// The next step for the payment of a request that was just taken over.
+async fn continue_payment(store: &Store, record: RequestRecord, lease: Lease) -> Result<NextStep, StoreError> {
     let id = record.payment_id;
     let payment = store.payment(id).await?.ok_or(StoreError::Corrupt)?;
-    tracing::info!(payment = %id, fence = lease.fence, attempt = lease.attempt, "idempotency key taken over");
+    tracing::info!(payment = %id, fence = lease.fence, attempt = lease.attempt, "request taken over");
     let needs_call = payment.status.is_payable() && payment.checkout_session.is_none();
     Ok(if needs_call {
         NextStep::CallProvider(payment, Some(lease))

@@ -4,7 +4,7 @@ use super::creation::{Creation, in_progress, store_unavailable};
 use crate::api::payment_view;
 use crate::api::problem::Problem;
 use crate::domain::id::{PaymentId, Reference};
-use crate::domain::idempotency::{KeyRecord, LEASE, Lease, StoredResponse};
+use crate::domain::idempotency::{LEASE, Lease, RequestRecord, StoredResponse};
 use crate::domain::payment::Payment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
@@ -74,8 +74,8 @@ pub(super) async fn store_outcome(
     })
 }
 
-/// Releases the lease after a failed call, so that the next request can retry at once. If another request has taken the
-/// key over, returns the final response of the key, if there is one.
+/// Releases the lease after a failed call, so that the next request can retry at once. If another request has taken it
+/// over, returns its final response, if there is one.
 async fn release_lease(
     store: &Store,
     payment: PaymentId,
@@ -87,7 +87,7 @@ async fn release_lease(
     match store.release(lease, attempt, now).await {
         Ok(None) => None,
         Ok(Some(record)) => {
-            tracing::warn!(%payment, "another request took the idempotency key over meanwhile");
+            tracing::warn!(%payment, "another request took this one over meanwhile");
             record.response.map(|response| Creation {
                 payment,
                 response,
@@ -104,7 +104,7 @@ async fn release_lease(
 /// What the call to the provider means for the payment.
 #[derive(Clone, Copy)]
 enum ProviderOutcome<'a> {
-    /// There was no call: the key's payment was already accepted, or its status has moved on.
+    /// There was no call: the request's payment was already accepted, or its status has moved on.
     NotCalled,
     /// The provider accepted the payment.
     Accepted(&'a Accepted),
@@ -163,15 +163,15 @@ impl ProviderOutcome<'_> {
 struct CommitState {
     /// The payment before the outcome.
     payment: Payment,
-    /// The lease. `None` if there is no key, or if the lease is lost.
+    /// The lease. `None` if the request has no name, or if the lease is lost.
     lease: Option<Lease>,
-    /// The key's record, once another request has taken the key over.
-    taken_over: Option<KeyRecord>,
+    /// The request's record, once another one has taken it over.
+    taken_over: Option<RequestRecord>,
     /// The unmatched notifications under the outcome's ids.
     unmatched: Vec<UnmatchedGroup>,
 }
 
-/// Writes the outcome, the key's response, and the unmatched notifications under the ids that the outcome attaches.
+/// Writes the outcome, the request's response, and the unmatched notifications under the ids that the outcome attaches.
 async fn commit_outcome(
     store: &Store,
     payment: Payment,
@@ -210,6 +210,9 @@ async fn try_commit(
         }
         CommitResult::Conflict(conflict) => conflict,
     };
+    if conflict.is_deleted {
+        return Err(StoreError::Corrupt);
+    }
     if !conflict.references_of_others.is_empty() {
         // Never return this id: a buyer who pays under it would pay for the other payment.
         tracing::error!(payment = %id, "the provider gave an id that belongs to another payment");
@@ -218,8 +221,8 @@ async fn try_commit(
         }
         return Ok(Retry::Done(Err(Problem::provider_error(id))));
     }
-    if let Some(record) = conflict.key {
-        tracing::warn!(payment = %id, "another request took the idempotency key over meanwhile");
+    if let Some(record) = conflict.record {
+        tracing::warn!(payment = %id, "another request took this one over meanwhile");
         state.taken_over = Some(record);
         state.lease = None;
     }
@@ -234,7 +237,7 @@ async fn try_commit(
 fn final_response(
     payment: PaymentId,
     response: StoredResponse,
-    taken_over: Option<KeyRecord>,
+    taken_over: Option<RequestRecord>,
 ) -> Result<Creation, Problem> {
     let (response, replayed) = match taken_over {
         None => (response, false),

@@ -2,7 +2,6 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
 use crate::platform::clock;
 use crate::platform::failpoint::{ExternalCall, wrap};
@@ -17,13 +16,13 @@ use crate::providers::gateway::{Accepted, CALL_TIME_LIMIT, CallError, Gateway, m
 pub(super) async fn call_provider<G: Gateway, S: SecretSource>(
     keys: &SecretCache<ApiKey, S>,
     key: &ApiKey,
-    make_gateway: impl Fn(PaymentId, ApiKey) -> G,
+    make_gateway: impl Fn(&Payment, ApiKey) -> G,
     payment: &Payment,
     attempt: u32,
 ) -> Result<Accepted, CallError> {
     let deadline = Instant::now() + CALL_TIME_LIMIT;
     let call_with = |key: &ApiKey| {
-        let gateway = make_gateway(payment.id, key.clone());
+        let gateway = make_gateway(payment, key.clone());
         measured(payment.provider, Operation::Create, async move {
             let call = wrap(ExternalCall::CreateAtProvider, gateway.create(payment, attempt));
             timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut))

@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::token::{Quote, read};
 use crate::api::problem::Problem;
+use crate::domain::idempotency::VerifiedQuote;
 use crate::domain::payment::Payment;
 use crate::domain::time::Timestamp;
 use crate::platform::secrets::{
@@ -86,24 +87,32 @@ impl<S: SecretSource> Quotes<S> {
         self.keys.warm_up(now).await;
     }
 
-    /// Checks that a quote is for exactly this intent, and whether it had expired when the intent was created.
+    /// Checks that a quote is for exactly this intent. Returns also whether it had expired when the intent was created.
     ///
     /// # Errors
     /// 422 if there is no valid quote, or it is for another order, amount or currency. 503 if the key, or a newer one
     /// that the quote may be signed with, cannot be fetched.
-    pub async fn check(&self, token: Option<&QuoteToken>, intent: &Payment) -> Result<QuoteValidity, Problem> {
+    pub async fn check(
+        &self,
+        token: Option<&QuoteToken>,
+        intent: &Payment,
+    ) -> Result<(VerifiedQuote, QuoteValidity), Problem> {
         let now = intent.created_at;
-        let read = match token {
-            Some(token) => self.read(token, now).await.map_err(|_| Problem::unavailable())?,
-            None => Err(QuoteError::Missing),
-        };
-        let quote = read.map_err(|error| {
+        let refused = |error: QuoteError| {
             tracing::warn!(%error, "quote refused");
             Problem::quote_invalid(&error)
-        })?;
+        };
+        let token = token.ok_or_else(|| refused(QuoteError::Missing))?;
+        let read = self.read(token, now).await.map_err(|_| Problem::unavailable())?;
+        let quote = read.map_err(refused)?;
         let differences = quote.differences(intent);
         if differences.is_empty() {
-            Ok(quote.validity(now))
+            let validity = quote.validity(now);
+            let verified = VerifiedQuote {
+                digest: token.digest(),
+                expires_at: quote.expires_at,
+            };
+            Ok((verified, validity))
         } else {
             tracing::warn!(?differences, "quote refused");
             Err(Problem::quote_mismatch(&differences))

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
-use sha2::{Sha256, Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::hs256::HS256;
 use super::token::MAX_TOKEN;
@@ -560,7 +560,25 @@ fn quotes(answers: impl IntoIterator<Item = Result<Versions, SecretError>>) -> Q
 async fn check(quotes: &Quotes<Scripted>, token: Option<&str>) -> Result<QuoteValidity, (Code, String)> {
     let token = token.map(|text| QuoteToken(text.into()));
     let checked = quotes.check(token.as_ref(), &intent(NOW)).await;
-    checked.map_err(|problem| (problem.code(), problem.to_stored_response().body))
+    let validity = checked.map(|(_, validity)| validity);
+    validity.map_err(|problem| (problem.code(), problem.to_stored_response().body))
+}
+
+#[tokio::test]
+async fn verified_quote_is_known_by_what_is_signed() {
+    let quotes = quotes([Ok(versions(KEY, None))]);
+    let claims = [CLAIMS.to_owned(), claims_with("jti", Some("\"1\""))];
+    let mut digests = Vec::new();
+    for claims in claims {
+        let token = jwt(HEADER, &claims);
+        let (message, _) = token.rsplit_once('.').unwrap();
+        let token = QuoteToken(token.as_str().into());
+        let (verified, _) = quotes.check(Some(&token), &intent(NOW)).await.unwrap();
+        assert_eq!(verified.digest.to_string(), hex::encode(Sha256::digest(message)));
+        assert_eq!(verified.expires_at, Timestamp::from_millis(EXP * 1000));
+        digests.push(verified.digest);
+    }
+    assert_ne!(digests[0], digests[1], "a jti makes another quote");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::hs256::HS256;
 use crate::api::validation::{FieldProblem, Fields};
 use crate::domain::decimal::Decimal;
+use crate::domain::idempotency::QuoteDigest;
 use crate::domain::json::{Json, Object};
 use crate::domain::payment::Payment;
 use crate::domain::time::Timestamp;
@@ -48,6 +49,12 @@ impl QuoteToken {
     pub fn read(value: &Json) -> Result<Self, FieldProblem> {
         let text = value.as_str().ok_or("must be a string")?;
         Ok(Self(text.into()))
+    }
+
+    /// The digest of what is signed. The signature is no part of it, because it can be written in several ways.
+    pub(super) fn digest(&self) -> QuoteDigest {
+        let token = self.0.expose_secret();
+        QuoteDigest::of(token.rsplit_once('.').map_or(token, |(signed, _)| signed))
     }
 }
 

@@ -129,6 +129,7 @@ impl Simulation {
                 id
             };
             let payment = self.store.payment(id).await.unwrap().unwrap();
+            assert_deleted_as_one(&items, &payment);
             let handed_out: Vec<Reference> = {
                 let returned_ids = &history.lock().unwrap().returned_ids;
                 returned_ids.iter().filter_map(|id| Reference::parse(id)).collect()
@@ -238,4 +239,19 @@ fn was_captured_twice(facts: &[Fact]) -> bool {
         paid.filter_map(|fact| id(fact).as_ref()).collect::<BTreeSet<_>>().len()
     };
     under(|fact| &fact.payment) > 1 || under(|fact| &fact.transaction) > 1
+}
+
+/// Only an unpaid payment is to be deleted, together with what points to it.
+fn assert_deleted_as_one(items: &[Value], payment: &Payment) {
+    let ttl = payment.delete_at.map(|at| at.as_seconds().to_string());
+    let is_unpaid = matches!(payment.status, Status::Expired | Status::Cancelled | Status::Failed);
+    assert!(is_unpaid || ttl.is_none(), "{payment:?}");
+    let id = payment.id.to_string();
+    let points_here = |item: &&Value| {
+        let pk = item["pk"]["S"].as_str().unwrap();
+        item["paymentId"]["S"] == *id && (pk.starts_with("REF#") || pk.starts_with("ORDER#"))
+    };
+    for item in items.iter().filter(points_here) {
+        assert_eq!(item["ttl"]["N"].as_str(), ttl.as_deref(), "{item} of {payment:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use futures_util::future::join;
 use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::Provider;
@@ -21,7 +22,10 @@ async fn create(store: &Store, reference: &str) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     let intent = Payment::new(PaymentId::random(), Provider::ApoloPay, money, now);
     assert_eq!(
-        store.insert_payment(&intent, None, now).await.unwrap(),
+        store
+            .insert_payment(&intent, RequestNames::default(), now)
+            .await
+            .unwrap(),
         InsertResult::Inserted
     );
     let checkout_session = CheckoutSession {
