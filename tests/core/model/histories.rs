@@ -11,6 +11,7 @@ use payment_functions::platform::clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use payment_functions::api::problem::Code;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId};
@@ -20,8 +21,9 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quarantine::quarantine;
+use payment_functions::flows::quote::Quotes;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::providers::{Notification, finvypay, webhooks};
@@ -75,11 +77,21 @@ enum Reply {
     RepliesNonsense,
 }
 
+/// The names of a request for a payment with a quote. Other payments have one key.
+#[derive(Clone, Copy, Debug)]
+enum Names {
+    Quote,
+    QuoteAndKey(usize),
+    /// A key, with another quote that has expired. It begins nothing.
+    KeyAndExpiredQuote(usize),
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Create {
         payment: usize,
         reply: Reply,
+        names: Names,
     },
     /// A webhook about any of the ids that the provider has created for the payment.
     Webhook {
@@ -145,8 +157,15 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
         1 => prop::sample::select(vec![Some("usd"), Some("EUR"), Some("JPY"), Some("dollars"), None]),
     ];
     let payment = 0..PAYMENTS;
+    let names = prop::sample::select(vec![
+        Names::Quote,
+        Names::QuoteAndKey(0),
+        Names::QuoteAndKey(1),
+        Names::KeyAndExpiredQuote(0),
+    ]);
     let step = prop_oneof![
-        6 => (payment.clone(), reply).prop_map(|(payment, reply)| Step::Create { payment, reply }),
+        6 => (payment.clone(), reply, names)
+            .prop_map(|(payment, reply, names)| Step::Create { payment, reply, names }),
         8 => (
             payment.clone(), any::<prop::sample::Index>(), outcome.clone(), amount, currency, 0..SHAPES, any::<bool>(),
         )
@@ -190,8 +209,13 @@ struct ProviderIds {
 struct History {
     provider: Provider,
     order: String,
-    key: IdempotencyKey,
-    /// Whether there was a request for it.
+    /// Whether its requests have a quote.
+    is_quoted: bool,
+    /// Its keys. Without a quote, only the first one is used.
+    keys: [IdempotencyKey; 2],
+    /// The keys that came with its quote to a final response.
+    bound: BTreeSet<usize>,
+    /// Whether there was a request that may begin it.
     is_requested: bool,
     /// Our id, once the provider or the buyer has received it.
     id: Option<PaymentId>,
@@ -256,6 +280,8 @@ struct Simulation {
     table: MemoryTable,
     store: Store,
     keys: SecretCache<ApiKey, StaticSecret>,
+    quotes: Quotes<StaticSecret>,
+    start: Timestamp,
     histories: Vec<Mutex<History>>,
     unknown_webhooks: Mutex<Vec<Notification>>,
     /// Unreadable webhooks that were sent; all of them are acknowledged at the end.
@@ -273,7 +299,9 @@ impl Simulation {
             provider: Provider::ALL[index % 2],
             // Two orders have several payments.
             order: format!("o{}", if index % 2 == 1 { index % 6 } else { index }),
-            key: IdempotencyKey::parse("create", format!("k{index}").as_bytes()).unwrap(),
+            is_quoted: index % 3 == 0,
+            keys: ["a", "b"].map(|nth| IdempotencyKey::parse("create", format!("k{index}{nth}").as_bytes()).unwrap()),
+            bound: BTreeSet::new(),
             is_requested: false,
             id: None,
             provider_ids: Vec::new(),
@@ -288,6 +316,8 @@ impl Simulation {
             store: table.store(),
             table,
             keys: api_keys(),
+            quotes: Quotes::new(StaticSecret),
+            start: clock::now(),
             histories: (0..PAYMENTS).map(|index| Mutex::new(history(index))).collect(),
             unknown_webhooks: Mutex::default(),
             unreadable_webhooks: Mutex::default(),
@@ -328,7 +358,7 @@ impl Simulation {
 
     async fn step(&self, step: &Step) {
         match step {
-            Step::Create { payment, reply } => self.create(*payment, *reply).await,
+            Step::Create { payment, reply, names } => self.create(*payment, *reply, *names).await,
             Step::Webhook {
                 payment,
                 id,
@@ -428,16 +458,37 @@ impl Simulation {
             .unwrap();
     }
 
-    async fn create(&self, index: usize, reply: Reply) {
-        let (provider, order, key) = {
+    async fn create(&self, index: usize, reply: Reply, names: Names) {
+        let (provider, order, keys, is_quoted) = {
             let mut history = self.history(index);
-            history.is_requested = true;
-            (history.provider, history.order.clone(), history.key.clone())
+            let is_expired = matches!(names, Names::KeyAndExpiredQuote(_));
+            history.is_requested |= !(history.is_quoted && is_expired);
+            let history = &*history;
+            (
+                history.provider,
+                history.order.clone(),
+                history.keys.clone(),
+                history.is_quoted,
+            )
         };
-        let keyed = IdempotentRequest {
-            key,
+        // A quote of ten days, or of 1970.
+        let ten_days = self.start.plus(Duration::from_secs(10 * 24 * 60 * 60));
+        let (jti, nth, expires_at) = match names {
+            _ if !is_quoted => (None, Some(0), ten_days),
+            Names::Quote => (Some("one"), None, ten_days),
+            Names::QuoteAndKey(nth) => (Some("one"), Some(nth), ten_days),
+            Names::KeyAndExpiredQuote(nth) => (Some("other"), Some(nth), Timestamp::from_millis(0)),
+        };
+        let token = jti.map(|jti| quotes::token(&format!("{jti}{index}"), &order, expires_at));
+        let quote = token.as_ref().map(|token| QuoteCheck {
+            quotes: &self.quotes,
+            token: Some(token),
+        });
+        let keyed = nth.map(|nth| IdempotentRequest {
+            key: keys[nth].clone(),
             fingerprint: Fingerprint::of(&Json::Null),
-        };
+        });
+        let is_bound = nth.is_some_and(|nth| self.history(index).bound.contains(&nth));
         let intent = Payment {
             order_id: OrderId::parse(&order),
             ..Payment::new(
@@ -455,13 +506,15 @@ impl Simulation {
             id: payment.id,
             received_id: &received_id,
         };
-        match create_payment::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
+        match create_payment::create(&self.store, &self.keys, intent, keyed.as_ref(), quote, gateway).await {
             Ok(creation) => {
                 let mut history = self.history(index);
+                assert!(history.is_requested, "an expired quote begins nothing");
+                history.bound.extend(nth);
                 assert_eq!(
                     *history.id.get_or_insert(creation.payment),
                     creation.payment,
-                    "one payment per key"
+                    "one payment per key and quote"
                 );
                 let body: Value = serde_json::from_str(&creation.response.body).unwrap();
                 let ids = ["processId", "paymentId"].map(|name| body[name].as_str().map(str::to_owned));
@@ -474,7 +527,14 @@ impl Simulation {
             }
             Err(problem) => {
                 let response = problem.to_stored_response();
-                assert!([409, 502, 503, 504].contains(&response.status), "{response:?}");
+                let is_expired = problem.code() == Code::QuoteInvalid;
+                if is_expired {
+                    assert!(matches!(names, Names::KeyAndExpiredQuote(_)) && !is_bound, "{names:?}");
+                }
+                assert!(
+                    is_expired || [409, 502, 503, 504].contains(&response.status),
+                    "{response:?}"
+                );
             }
         }
         // A holder that received an id and finished has attached it, even if it lost the key and its response is 409.
@@ -558,8 +618,21 @@ impl Simulation {
             for webhook in unacknowledged {
                 self.run_alone(self.deliver(index, webhook)).await;
             }
-            if self.history(index).is_requested {
-                self.run_alone(self.create(index, Reply::Accepts)).await;
+            let (is_requested, is_quoted) = {
+                let history = self.history(index);
+                (history.is_requested, history.is_quoted)
+            };
+            // The other key is bound by now, or here. Then it gets the response with any quote.
+            let names = [
+                Names::QuoteAndKey(0),
+                Names::Quote,
+                Names::QuoteAndKey(1),
+                Names::KeyAndExpiredQuote(1),
+            ];
+            for names in names.into_iter().take(if is_quoted { 4 } else { 1 }) {
+                if is_requested {
+                    self.run_alone(self.create(index, Reply::Accepts, names)).await;
+                }
             }
         }
         let unknown_webhooks = self.unknown_webhooks.lock().unwrap().clone();
@@ -592,7 +665,7 @@ impl Simulation {
             .filter(|history| history.lock().unwrap().is_requested)
             .count();
         let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
-        assert_eq!(states, requested, "one payment per key");
+        assert_eq!(states, requested, "one payment per key or quote");
         let mut unmatched = self
             .unknown_webhooks
             .lock()
