@@ -299,7 +299,7 @@ impl Simulation {
             provider: Provider::ALL[index % 2],
             // Two orders have several payments.
             order: format!("o{}", if index % 2 == 1 { index % 6 } else { index }),
-            is_quoted: index % 3 == 0,
+            is_quoted: index.is_multiple_of(3),
             keys: ["a", "b"].map(|nth| IdempotencyKey::parse("create", format!("k{index}{nth}").as_bytes()).unwrap()),
             bound: BTreeSet::new(),
             is_requested: false,
