@@ -5,6 +5,7 @@ use payment_functions_local::workspace;
 use payment_functions_tests::world::{AwsProxy, Lambda};
 
 use crate::aws;
+use crate::quotes;
 use crate::routes::{body, function, route};
 use crate::support::{Provider, Response, Value, json, unique, world};
 use crate::units::{size, writes};
@@ -34,10 +35,11 @@ struct Stack {
     table: String,
     proxy: AwsProxy,
     functions: Vec<Lambda>,
+    requires_quotes: bool,
 }
 
 impl Stack {
-    async fn open(names: &[&str]) -> Self {
+    async fn open(names: &[&str], requires_quotes: bool) -> Self {
         let table = unique("cost");
         aws::create_table(&table).await;
         let proxy = aws::proxy().await;
@@ -45,19 +47,36 @@ impl Stack {
             ("PAYMENTS_TABLE", Some(table.as_str())),
             ("AWS_ENDPOINT_URL", Some(proxy.url())),
         ];
+        let quotes = quotes::secret().await;
         let mut functions = Vec::new();
         for name in names {
+            let mut changes = changes.to_vec();
+            if name.starts_with("create-") && requires_quotes {
+                changes.push(("QUOTE_SECRET_ID", Some(quotes.as_str())));
+            }
             functions.push(world().await.lambda(name, &changes).await.expect("a function"));
         }
         Self {
             table,
             proxy,
             functions,
+            requires_quotes,
         }
+    }
+
+    /// The functions that sell at a provider.
+    async fn selling(provider: Provider, requires_quotes: bool) -> Self {
+        let names = [function(provider), "webhook-handler", "get-payment", "publish-events"];
+        Self::open(&names, requires_quotes).await
     }
 
     /// A typical payment: created with a key, paid, polled, published.
     async fn sell(&self, provider: Provider) -> Used {
+        self.sell_with(provider, true).await
+    }
+
+    /// The same with a key or none, and with a quote if quotes are required.
+    async fn sell_with(&self, provider: Provider, has_key: bool) -> Used {
         let [creating, hearing, looking, publishing] = self.functions.as_slice() else {
             panic!("four functions");
         };
@@ -66,8 +85,13 @@ impl Stack {
         let logged_before = logged();
 
         let (order, key) = (unique("ORD"), unique("key"));
-        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-        let order = body(provider, &order).to_string();
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(has_key.then_some(("idempotency-key", key.as_str())));
+        let mut order = body(provider, &order);
+        if self.requires_quotes {
+            order["quote"] = json!(quotes::token(&order, 300));
+        }
+        let order = order.to_string();
         self.proxy.reset();
         let created = creating.http("POST", route(provider), &headers, order.as_bytes()).await;
         let created: Response = created.expect("a response").into();
@@ -116,7 +140,10 @@ impl Stack {
             .sum();
 
         let items = aws::all_items(&self.table).await;
-        let is_key = |item: &Value| item["pk"]["S"].as_str().unwrap().starts_with("KEY#");
+        let is_key = |item: &Value| {
+            let pk = item["pk"]["S"].as_str().unwrap();
+            pk.starts_with("KEY#") || pk.starts_with("QUOTE#")
+        };
         let stays = |item: &&Value| item.to_string().contains(&id) && !is_key(item);
         let state = items
             .iter()
@@ -158,7 +185,7 @@ async fn payment_usage_matches_the_cost_page() {
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
     let mut quantities = Vec::new();
     for provider in [Provider::Apolopay, Provider::Finvypay] {
-        let stack = Stack::open(&[function(provider), "webhook-handler", "get-payment", "publish-events"]).await;
+        let stack = Stack::selling(provider, false).await;
         // Discards log lines that are written once per process.
         stack.sell(provider).await;
         let sold = stack.sell(provider).await;
@@ -191,8 +218,32 @@ async fn payment_usage_matches_the_cost_page() {
 }
 
 #[tokio::test]
+async fn quotes_write_units_match_the_cost_page() {
+    let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
+    let mut rows = Vec::new();
+    for (name, requires_quotes, has_key) in [
+        ("neither", false, false),
+        ("a key", false, true),
+        ("a quote", true, false),
+        ("a quote and a key", true, true),
+    ] {
+        let mut writes = Vec::new();
+        for provider in [Provider::Apolopay, Provider::Finvypay] {
+            let stack = Stack::selling(provider, requires_quotes).await;
+            writes.push(stack.sell_with(provider, has_key).await.writes);
+        }
+        rows.push(format!("| {name} | {} | {} |", writes[0], writes[1]));
+    }
+    assert!(
+        page.contains(&rows.join("\n")),
+        "missing in docs/cost.md:\n{}",
+        rows.join("\n")
+    );
+}
+
+#[tokio::test]
 async fn idle_reconciler_usage_matches_the_cost_page() {
-    let stack = Stack::open(&["reconcile-payments"]).await;
+    let stack = Stack::open(&["reconcile-payments"], false).await;
     let report = stack.functions[0].invoke(r#"{"action":"sweep"}"#).await;
     report.expect("a report");
     let page = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();

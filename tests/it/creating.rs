@@ -400,7 +400,7 @@ async fn unusable_provider_response_is_a_provider_error() {
 
     {
       "code": "PROVIDER_ERROR",
-      "detail": "The payment provider gave no usable response. Try again with the same Idempotency-Key.",
+      "detail": "The payment provider gave no usable response. Try again with the same Idempotency-Key or quote.",
       "id": "[uuid]",
       "status": 502,
       "title": "The payment provider failed",
@@ -465,7 +465,7 @@ async fn throttled_caller_gets_retry_after() {
 
     {
       "code": "UNAVAILABLE",
-      "detail": "Try again in a moment, with the same Idempotency-Key if there was one.",
+      "detail": "Try again in a moment, with the same Idempotency-Key or quote if there was one.",
       "id": "[uuid]",
       "status": 503,
       "title": "The service is not available for the moment",
@@ -547,7 +547,7 @@ async fn unavailable_store_returns_503_and_keeps_a_stored_id() {
 
     {
       "code": "UNAVAILABLE",
-      "detail": "Try again in a moment, with the same Idempotency-Key if there was one.",
+      "detail": "Try again in a moment, with the same Idempotency-Key or quote if there was one.",
       "status": 503,
       "title": "The service is not available for the moment",
       "type": "urn:payment-functions:problem:unavailable"

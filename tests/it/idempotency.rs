@@ -164,7 +164,7 @@ async fn concurrent_request_gets_409() {
           "code": "IDEMPOTENCY_IN_PROGRESS",
           "detail": "Send the same request again after the number of seconds in Retry-After.",
           "status": 409,
-          "title": "The first request with this idempotency key is still running",
+          "title": "The first request with this idempotency key or quote is still running",
           "type": "urn:payment-functions:problem:idempotency-in-progress"
         }
         "#); }

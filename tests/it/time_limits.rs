@@ -50,7 +50,7 @@ async fn provider_timeout(provider: Provider) {
 
     {
       "code": "PROVIDER_TIMEOUT",
-      "detail": "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key.",
+      "detail": "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key or quote.",
       "id": "[uuid]",
       "status": 504,
       "title": "The payment provider did not respond in time",

@@ -375,7 +375,7 @@ async fn unstored_webhook_gets_503_and_its_retry_is_recorded_once() {
 
                     {
                       "code": "UNAVAILABLE",
-                      "detail": "Try again in a moment, with the same Idempotency-Key if there was one.",
+                      "detail": "Try again in a moment, with the same Idempotency-Key or quote if there was one.",
                       "status": 503,
                       "title": "The service is not available for the moment",
                       "type": "urn:payment-functions:problem:unavailable"

@@ -69,7 +69,7 @@ impl Code {
             Self::SignatureInvalid => "The webhook's signature is not valid",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
-            Self::IdempotencyInProgress => "The first request with this idempotency key is still running",
+            Self::IdempotencyInProgress => "The first request with this idempotency key or quote is still running",
             Self::PayloadTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be application/json",
             Self::IdempotencyKeyReused => "The idempotency key was used for another request",
@@ -260,7 +260,7 @@ impl Problem {
 
     /// 502: the provider failed, or refused our key.
     pub fn provider_error(payment: PaymentId) -> Self {
-        let detail = "The payment provider gave no usable response. Try again with the same Idempotency-Key.";
+        let detail = "The payment provider gave no usable response. Try again with the same Idempotency-Key or quote.";
         Self {
             payment: Some(payment),
             ..Self::new(Code::ProviderError, detail)
@@ -269,7 +269,7 @@ impl Problem {
 
     /// 503: the table or a secret is unavailable, or the provider throttles. The caller may retry after 5 s.
     pub fn unavailable() -> Self {
-        let detail = "Try again in a moment, with the same Idempotency-Key if there was one.";
+        let detail = "Try again in a moment, with the same Idempotency-Key or quote if there was one.";
         Self::new(Code::Unavailable, detail).retry_after(5)
     }
 
@@ -293,8 +293,8 @@ impl Problem {
 
     /// 504: the provider did not respond in time. The call changes no status.
     pub fn provider_timeout(payment: PaymentId) -> Self {
-        let detail =
-            "The payment provider may or may not have accepted the payment. Continue with the same Idempotency-Key.";
+        let detail = "The payment provider may or may not have accepted the payment. \
+            Continue with the same Idempotency-Key or quote.";
         Self {
             payment: Some(payment),
             ..Self::new(Code::ProviderTimeout, detail)

@@ -16,6 +16,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use payment_functions::api::problem::Code;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId};
@@ -25,8 +26,9 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::AttentionReason;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::create_payment::{self, IdempotentRequest};
+use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quarantine::{quarantine, redacted_webhook};
+use payment_functions::flows::quote::Quotes;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
@@ -44,7 +46,7 @@ use tokio::time::Instant;
 use self::expected::{ContradictoryStatus, History};
 use self::messages::{Content, Contradiction, Defect, ProviderIds, SHAPES, StatusAnswer, Webhook, read_list};
 use self::provider::SimulatedGateway;
-use self::steps::{Reply, Round, Step, rounds};
+use self::steps::{Names, Reply, Round, Step, rounds};
 use super::*;
 use crate::sweeps::FakeProvider;
 use crate::{facts, is_in_ledger};
@@ -66,6 +68,8 @@ struct Simulation {
     table: MemoryTable,
     store: Store,
     keys: SecretCache<ApiKey, StaticSecret>,
+    quotes: Quotes<StaticSecret>,
+    start: Timestamp,
     histories: Vec<Mutex<History>>,
     unknown_webhooks: Mutex<Vec<Notification>>,
     /// Unreadable webhooks that were sent, by provider and what distinguishes them in quarantine. All of them are
@@ -84,13 +88,16 @@ impl Simulation {
             let provider = Provider::ALL[index % 2];
             // Two orders have several payments.
             let order = format!("o{}", if index % 2 == 1 { index % 6 } else { index });
-            let key = IdempotencyKey::parse("create", format!("k{index}").as_bytes());
-            History::new(provider, order, key.unwrap())
+            let keys =
+                ["a", "b"].map(|nth| IdempotencyKey::parse("create", format!("k{index}{nth}").as_bytes()).unwrap());
+            History::new(provider, order, index.is_multiple_of(3), keys)
         };
         Self {
             store: table.store(),
             table,
             keys: api_keys(),
+            quotes: Quotes::new(StaticSecret),
+            start: clock::now(),
             histories: (0..PAYMENTS).map(|index| Mutex::new(history(index))).collect(),
             unknown_webhooks: Mutex::default(),
             unreadable_webhooks: Mutex::default(),
@@ -131,7 +138,7 @@ impl Simulation {
 
     async fn step(&self, step: &Step) {
         match step {
-            Step::Create { payment, reply } => self.create(*payment, *reply).await,
+            Step::Create { payment, reply, names } => self.create(*payment, *reply, *names).await,
             Step::Webhook { payment, id, content } => {
                 if let Some(webhook) = self.about(*payment, *id, content, |webhook| webhook.read()) {
                     self.deliver(*payment, webhook).await;
@@ -282,16 +289,37 @@ impl Simulation {
         }
     }
 
-    async fn create(&self, index: usize, reply: Reply) {
-        let (provider, order, key) = {
+    async fn create(&self, index: usize, reply: Reply, names: Names) {
+        let (provider, order, keys, is_quoted) = {
             let mut history = self.history(index);
-            history.is_requested = true;
-            (history.provider, history.order.clone(), history.key.clone())
+            let is_expired = matches!(names, Names::KeyAndExpiredQuote(_));
+            history.is_requested |= !(history.is_quoted && is_expired);
+            let history = &*history;
+            (
+                history.provider,
+                history.order.clone(),
+                history.keys.clone(),
+                history.is_quoted,
+            )
         };
-        let keyed = IdempotentRequest {
-            key,
+        // A quote of ten days, or of 1970.
+        let ten_days = self.start.plus(Duration::from_secs(10 * 24 * 60 * 60));
+        let (jti, nth, expires_at) = match names {
+            _ if !is_quoted => (None, Some(0), ten_days),
+            Names::Quote => (Some("one"), None, ten_days),
+            Names::QuoteAndKey(nth) => (Some("one"), Some(nth), ten_days),
+            Names::KeyAndExpiredQuote(nth) => (Some("other"), Some(nth), Timestamp::from_millis(0)),
+        };
+        let token = jti.map(|jti| quotes::token(&format!("{jti}{index}"), &order, expires_at));
+        let quote = token.as_ref().map(|token| QuoteCheck {
+            quotes: &self.quotes,
+            token: Some(token),
+        });
+        let keyed = nth.map(|nth| IdempotentRequest {
+            key: keys[nth].clone(),
             fingerprint: Fingerprint::of(&Json::Null),
-        };
+        });
+        let is_bound = nth.is_some_and(|nth| self.history(index).bound.contains(&nth));
         let intent = Payment {
             order_id: OrderId::parse(&order),
             ..Payment::new(
@@ -309,13 +337,15 @@ impl Simulation {
             id: payment.id,
             received_id: &received_id,
         };
-        match create_payment::create(&self.store, &self.keys, intent, Some(&keyed), None, gateway).await {
+        match create_payment::create(&self.store, &self.keys, intent, keyed.as_ref(), quote, gateway).await {
             Ok(creation) => {
                 let mut history = self.history(index);
+                assert!(history.is_requested, "an expired quote begins nothing");
+                history.bound.extend(nth);
                 assert_eq!(
                     *history.id.get_or_insert(creation.payment),
                     creation.payment,
-                    "one payment per key"
+                    "one payment per key and quote"
                 );
                 let body: Value = serde_json::from_str(&creation.response.body).unwrap();
                 let ids = ["processId", "paymentId"].map(|name| body[name].as_str().map(str::to_owned));
@@ -328,7 +358,14 @@ impl Simulation {
             }
             Err(problem) => {
                 let response = problem.to_stored_response();
-                assert!([409, 502, 503, 504].contains(&response.status), "{response:?}");
+                let is_expired = problem.code() == Code::QuoteInvalid;
+                if is_expired {
+                    assert!(matches!(names, Names::KeyAndExpiredQuote(_)) && !is_bound, "{names:?}");
+                }
+                assert!(
+                    is_expired || [409, 502, 503, 504].contains(&response.status),
+                    "{response:?}"
+                );
             }
         }
         // A holder that received an id and finished has attached it, even if it lost the key and its response is 409.
@@ -416,8 +453,21 @@ impl Simulation {
             for webhook in unacknowledged {
                 self.run_alone(self.deliver(index, webhook)).await;
             }
-            if self.history(index).is_requested {
-                self.run_alone(self.create(index, Reply::Accepts)).await;
+            let (is_requested, is_quoted) = {
+                let history = self.history(index);
+                (history.is_requested, history.is_quoted)
+            };
+            // The other key is bound by now, or here. Then it gets the response with any quote.
+            let names = [
+                Names::QuoteAndKey(0),
+                Names::Quote,
+                Names::QuoteAndKey(1),
+                Names::KeyAndExpiredQuote(1),
+            ];
+            for names in names.into_iter().take(if is_quoted { 4 } else { 1 }) {
+                if is_requested {
+                    self.run_alone(self.create(index, Reply::Accepts, names)).await;
+                }
             }
         }
         let unknown_webhooks = self.unknown_webhooks.lock().unwrap().clone();

@@ -6,8 +6,13 @@ use super::*;
 pub struct History {
     pub provider: Provider,
     pub order: String,
-    pub key: IdempotencyKey,
-    /// Whether there was a request for it.
+    /// Whether its requests have a quote.
+    pub is_quoted: bool,
+    /// Its keys. Without a quote, only the first one is used.
+    pub keys: [IdempotencyKey; 2],
+    /// The keys that came with its quote to a final response.
+    pub bound: BTreeSet<usize>,
+    /// Whether there was a request that may begin it.
     pub is_requested: bool,
     /// Our id, once the provider or the buyer has received it.
     pub id: Option<PaymentId>,
@@ -46,11 +51,13 @@ struct Model {
 
 impl History {
     /// A history of nothing yet.
-    pub fn new(provider: Provider, order: String, key: IdempotencyKey) -> Self {
+    pub fn new(provider: Provider, order: String, is_quoted: bool, keys: [IdempotencyKey; 2]) -> Self {
         Self {
             provider,
             order,
-            key,
+            is_quoted,
+            keys,
+            bound: BTreeSet::new(),
             is_requested: false,
             id: None,
             provider_ids: Vec::new(),
@@ -112,7 +119,7 @@ impl Simulation {
             .filter(|history| history.lock().unwrap().is_requested)
             .count();
         let states = items.iter().filter(|item| item["sk"]["S"] == "STATE").count();
-        assert_eq!(states, requested, "one payment per key");
+        assert_eq!(states, requested, "one payment per key or quote");
         let mut unmatched = self
             .unknown_webhooks
             .lock()

@@ -15,11 +15,21 @@ pub enum Reply {
     RepliesNonsense,
 }
 
+/// The names of a request for a payment with a quote. Other payments have one key.
+#[derive(Clone, Copy, Debug)]
+pub enum Names {
+    Quote,
+    QuoteAndKey(usize),
+    /// A key, with another quote that has expired. It begins nothing.
+    KeyAndExpiredQuote(usize),
+}
+
 #[derive(Clone, Debug)]
 pub enum Step {
     Create {
         payment: usize,
         reply: Reply,
+        names: Names,
     },
     /// A webhook about any of the ids that the provider has created for the payment.
     Webhook {
@@ -90,6 +100,15 @@ fn replies() -> impl Strategy<Value = Reply> {
     ])
 }
 
+fn names() -> impl Strategy<Value = Names> {
+    prop::sample::select(vec![
+        Names::Quote,
+        Names::QuoteAndKey(0),
+        Names::QuoteAndKey(1),
+        Names::KeyAndExpiredQuote(0),
+    ])
+}
+
 fn contents() -> impl Strategy<Value = Content> + Clone {
     let amount = prop::sample::select(vec![Some("25.50"), Some("25.5"), Some("25.50"), Some("25.49"), None]);
     let currency = prop_oneof![
@@ -138,7 +157,8 @@ fn steps() -> impl Strategy<Value = Step> {
     let defect = prop::sample::select(Defect::ALL.to_vec());
     let provider = prop::sample::select(Provider::ALL.to_vec());
     prop_oneof![
-        6 => (payment.clone(), replies()).prop_map(|(payment, reply)| Step::Create { payment, reply }),
+        6 => (payment.clone(), replies(), names())
+            .prop_map(|(payment, reply, names)| Step::Create { payment, reply, names }),
         8 => (of_payment.clone(), contents())
             .prop_map(|((payment, id), content)| Step::Webhook { payment, id, content }),
         1 => (of_payment.clone(), kept)
