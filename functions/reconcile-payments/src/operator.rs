@@ -190,6 +190,7 @@ fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str
         raw_status: raw_status.to_owned(),
         amount: Decimal::parse(&payment.money.amount().to_string()),
         currency: Some(payment.money.currency().code().to_owned()),
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: now,
         operator: Some(Operator {

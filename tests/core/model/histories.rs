@@ -810,7 +810,7 @@ fn webhook(
     };
     let status = match outcome {
         Outcome::Unrecognised => "settled",
-        Outcome::Contradictory => "completed",
+        Outcome::Contradictory | Outcome::Reversed => "completed",
         Outcome::Cancelled if shape % 2 == 1 => "canceled",
         Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
             outcome.name()

@@ -234,6 +234,7 @@ pub fn assert_survives_storage(notification: &Notification) {
     assert!(fact.amount.as_ref().is_none_or(|amount| amount.to_string().len() <= 64));
     assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let at_another_time = Fact {
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: Timestamp::from_millis(0),
         ..fact.clone()

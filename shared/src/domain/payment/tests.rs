@@ -82,6 +82,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         raw_status: "completed".to_owned(),
         amount: Decimal::parse(amount),
         currency: currency.map(str::to_owned),
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: NOW,
         operator: None,
@@ -187,6 +188,7 @@ fn digest_is_the_same_for_every_format_of_a_fact() {
     let b = Fact {
         amount: Decimal::parse("25.50"),
         raw_status: "payment.completed".into(),
+        reversals: Vec::new(),
         occurred_at: Some("now".into()),
         ..a.clone()
     };

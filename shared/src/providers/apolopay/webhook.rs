@@ -50,6 +50,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
             raw_status,
             amount: members.amount(),
             currency: None,
+            reversals: Vec::new(),
             occurred_at: members.time(&["finalizedAt", "timestamp"]),
             received_at,
             operator: None,

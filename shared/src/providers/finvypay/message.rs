@@ -118,6 +118,7 @@ impl<'a> Message<'a> {
                     raw_status,
                     amount: self.data.amount(),
                     currency: self.data.currency(),
+                    reversals: Vec::new(),
                     occurred_at: self.data.time(&["completedAt", "updatedAt", "timestamp"]),
                     received_at,
                     operator: None,
