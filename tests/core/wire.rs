@@ -259,7 +259,13 @@ async fn apm_request_matches_finvypays_documentation() {
     let payment = Payment {
         order_id: OrderId::parse("ORD-1"),
         payment_method: Some("apple_pay".into()),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            clock::now(),
+        )
     };
     server.queue(201, json!({ "success": true, "data": { "paymentId": "pay_apm_1" } }));
     let accepted = call.create(&payment, 2).await.unwrap();

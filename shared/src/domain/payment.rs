@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::fact::{CaptureReference, Fact};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::money::Money;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
@@ -61,6 +61,8 @@ pub struct Payment {
     pub id: PaymentId,
     /// The payment provider.
     pub provider: Provider,
+    /// The provider's system that the payment was made in. It never changes.
+    pub environment: Environment,
     /// The status of the highest rank reached.
     pub status: Status,
     /// The shop's order.
@@ -91,10 +93,11 @@ pub struct Payment {
 
 impl Payment {
     /// A new intent: a payment not yet created at the provider.
-    pub fn new(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
+    pub fn new(id: PaymentId, provider: Provider, environment: Environment, money: Money, now: Timestamp) -> Self {
         Self {
             id,
             provider,
+            environment,
             status: Status::Creating,
             order_id: None,
             money,

@@ -11,7 +11,7 @@ use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
@@ -85,6 +85,7 @@ pub(super) fn idempotency_key(idempotency_key: &IdempotencyKey) -> Item {
 struct StateItem {
     id: PaymentId,
     provider: Provider,
+    environment: Environment,
     status: Status,
     rank: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +132,7 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
     let mut item = to_item(StateItem {
         id: payment.id,
         provider: payment.provider,
+        environment: payment.environment,
         status: payment.status,
         rank: payment.status.rank(),
         order_id: payment.order_id,
@@ -156,6 +158,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
     Ok(Payment {
         id: state.id,
         provider: state.provider,
+        environment: state.environment,
         status: state.status,
         order_id: state.order_id,
         money: Money::from_minor(state.amount, state.currency),
@@ -256,6 +259,7 @@ mod tests {
         let bare = Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
+            Environment::Sandbox,
             Money::from_minor(2550, Currency::USD),
             now,
         );

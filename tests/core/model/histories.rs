@@ -18,7 +18,7 @@ use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::AttentionReason;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
 use payment_functions::flows::quarantine::quarantine;
@@ -443,6 +443,7 @@ impl Simulation {
             ..Payment::new(
                 PaymentId::random(),
                 provider,
+                Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 clock::now(),
             )

@@ -10,7 +10,7 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, StoredResponse};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
@@ -64,6 +64,7 @@ impl<'a> Scenario<'a> {
             ..Payment::new(
                 self.payment,
                 self.provider,
+                Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 clock::now(),
             )

@@ -6,7 +6,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::gateway::{Accepted, CallError};
@@ -169,6 +169,7 @@ fn payment(provider: Provider, minor: u64) -> Payment {
         ..Payment::new(
             PaymentId::parse("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap(),
             provider,
+            Environment::Sandbox,
             Money::from_minor(minor, Currency::USD),
             NOW,
         )

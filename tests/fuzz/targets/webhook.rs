@@ -7,7 +7,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::{Notification, PAYMENT_ID_MEMBER, UnreadableWebhook};
@@ -259,7 +259,7 @@ fn assert_completes_only_with_exact_money(notification: &Notification, places: &
     ];
     let fixed = fixed.map(|(minor, code)| Money::from_minor(minor, code.parse::<Currency>().unwrap()));
     for money in near.chain(fixed) {
-        let payment = Payment::new(PaymentId::random(), fact.provider, money, NOW);
+        let payment = Payment::new(PaymentId::random(), fact.provider, Environment::Sandbox, money, NOW);
         let is_paid = fact.outcome == Outcome::Completed
             && all_match(&amounts, |amount| is_amount(amount, money))
             && (fact.provider == Provider::ApoloPay && money.currency() == Currency::USD

@@ -1,3 +1,4 @@
+use payment_functions::domain::provider::Environment;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,7 +14,13 @@ fn payment(status: Status, attention: &[AttentionReason]) -> Payment {
     Payment {
         status,
         attention: attention.iter().copied().collect(),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, NOW)
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            NOW,
+        )
     }
 }
 

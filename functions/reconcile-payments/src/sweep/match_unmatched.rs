@@ -93,7 +93,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             .await?
         {
             // Completed payments too: the notification may report the same money under another id.
-            if let Some(payment) = self.store.payment(id).await? {
+            let payment = self.store.payment(id).await?;
+            if let Some(payment) = payment.filter(|payment| payment.environment == self.poller.environment()) {
                 match self.poll_payment(&payment).await {
                     Ok(_) => {}
                     Err(PollError::Call(error)) => failure = Some(error),

@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::decimal::Decimal;
 use crate::domain::fact::Outcome;
 use crate::domain::money::Currency;
+use crate::domain::provider::Environment;
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -10,6 +11,7 @@ fn payment(provider: Provider) -> Payment {
     Payment::new(
         PaymentId::random(),
         provider,
+        Environment::Sandbox,
         Money::from_minor(2550, Currency::USD),
         NOW,
     )

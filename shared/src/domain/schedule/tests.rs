@@ -1,3 +1,4 @@
+use crate::domain::provider::Environment;
 use std::collections::BTreeSet;
 
 use super::*;
@@ -11,6 +12,7 @@ fn intent(provider: Provider) -> Payment {
     Payment::new(
         PaymentId::random(),
         provider,
+        Environment::Sandbox,
         Money::from_minor(2550, Currency::USD),
         NOW,
     )

@@ -116,6 +116,10 @@ impl ApmPaymentCall<'_> {
 
 impl Gateway for ApmPaymentCall<'_> {
     async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
+        if payment.environment != self.environment {
+            // An earlier request began it, before the deployment was switched.
+            return Err(CallError::unusable("a payment of another environment"));
+        }
         let key = HeaderValue::from_str(&format!("{}-{attempt}", payment.id));
         let mut headers = authorization(&self.api_key)?;
         headers.insert(

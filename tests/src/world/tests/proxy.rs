@@ -218,8 +218,16 @@ async fn first_attempt_fails_and_retry_passes() {
 async fn delayed_request_is_forwarded_after_client_has_given_up() {
     let (url, reached) = upstream().await;
     let proxy = AwsProxy::start(&url).await.unwrap();
-    proxy.fail_times("PutItem", 1, Fault::Delayed(Duration::from_millis(300)));
-    assert!(is_still_running(call(&proxy, "PutItem")).await);
+    proxy.fail_times("PutItem", 1, Fault::Delayed(Duration::from_secs(2)));
+    let arrived = async {
+        while !proxy.injected().contains_key("Delayed") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        response = call(&proxy, "PutItem") => panic!("{response:?}"),
+        () = arrived => {}
+    }
     assert_eq!(reached.load(Ordering::SeqCst), 0, "the client gave up first");
     timeout(Duration::from_secs(10), async {
         while reached.load(Ordering::SeqCst) == 0 {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::id::{OrderId, PaymentId};
 use crate::domain::money::Money;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 
 fn payment() -> Payment {
     let money = Money::from_minor(9999, Currency::USD);
@@ -10,6 +10,7 @@ fn payment() -> Payment {
         ..Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
+            Environment::Sandbox,
             money,
             Timestamp::from_millis(0),
         )
