@@ -1,5 +1,6 @@
 //! Payments and their rules: no AWS, no network, no clock.
 
+pub mod attention;
 pub mod decimal;
 pub mod fact;
 pub mod id;

@@ -114,7 +114,7 @@ impl ScheduleChange {
             Self::for_status(after.provider, after.status, now)
         } else if is_contradictory && can_be_polled && after.status < Status::Review {
             Self::At(Queue::Payments(after.provider), now)
-        } else if after.status == Status::Review && before.noted != after.noted {
+        } else if after.status == Status::Review && before.mismatches != after.mismatches {
             Self::AtUnlessScheduled(Queue::Review, now)
         } else {
             Self::Keep

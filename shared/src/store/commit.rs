@@ -163,7 +163,7 @@ impl Store {
         after: &Payment,
         change: ScheduleChange,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 9] = [
+        const MUTABLE: [&str; 11] = [
             "status",
             "rank",
             "updatedAt",
@@ -172,7 +172,9 @@ impl Store {
             "checkoutSession",
             "captureReferences",
             "attention",
-            "noted",
+            "attentionChanges",
+            "mismatches",
+            "undoneReversals",
         ];
         let mut item = schema::state_item(after)?;
         let mut update = self.update(schema::state_key(after.id));

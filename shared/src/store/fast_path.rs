@@ -96,11 +96,13 @@ impl Store {
         }
         if status == Status::Completed {
             let Some(money) = fact.money() else { return Ok(None) };
-            conditions.push_str(" AND #amount = :amount AND #currency = :currency");
+            // Other money that came before needs attention as well.
+            conditions
+                .push_str(" AND #amount = :amount AND #currency = :currency AND attribute_not_exists(#mismatches)");
             update = update
                 .expression_attribute_values(":amount", number(money.minor()))
                 .expression_attribute_values(":currency", text(money.currency().code()));
-            names.extend(["amount", "currency"]);
+            names.extend(["amount", "currency", "mismatches"]);
             let capture_references = CaptureReference::of(fact);
             if !capture_references.is_empty() {
                 changes.push_str(" ADD #captureReferences :captureReferences");

@@ -1,16 +1,17 @@
 //! Every item of the table: its key, and its conversion from and to domain types.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::fact::{CaptureReference, Fact};
+use crate::domain::attention::{Attention, AttentionList};
+use crate::domain::fact::{CaptureReference, Fact, ReversalKind};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{IdempotencyKey, KeyRecord};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
+use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
@@ -113,22 +114,25 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     capture_references: BTreeSet<CaptureReference>,
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeSet::is_empty",
-        serialize_with = "serde_dynamo::string_set::serialize"
-    )]
-    attention: BTreeSet<AttentionReason>,
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeSet::is_empty",
-        serialize_with = "serde_dynamo::string_set::serialize"
-    )]
-    noted: BTreeSet<String>,
+    /// Not stored before its first change; then also if it is empty.
+    #[serde(default)]
+    attention: Vec<Attention>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    attention_changes: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    mismatches: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    undone_reversals: BTreeMap<ReversalKind, Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
     let payment = payment.clone();
+    let has_attention = payment.attention.changes() > 0;
     let mut item = to_item(StateItem {
         id: payment.id,
         provider: payment.provider,
@@ -146,9 +150,14 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         references: payment.references,
         checkout_session: payment.checkout_session,
         capture_references: payment.capture_references,
-        attention: payment.attention,
-        noted: payment.noted,
+        attention: payment.attention.entries().to_vec(),
+        attention_changes: payment.attention.changes(),
+        mismatches: payment.mismatches,
+        undone_reversals: payment.undone_reversals,
     })?;
+    if !has_attention {
+        item.remove("attention");
+    }
     item.extend(state_key(payment.id));
     Ok(item)
 }
@@ -170,8 +179,9 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         references: state.references,
         checkout_session: state.checkout_session,
         capture_references: state.capture_references,
-        attention: state.attention,
-        noted: state.noted,
+        attention: AttentionList::new(state.attention, state.attention_changes),
+        mismatches: state.mismatches,
+        undone_reversals: state.undone_reversals,
     })
 }
 
@@ -252,6 +262,8 @@ pub(super) fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dy
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attention::AttentionReason;
+    use crate::domain::decimal::Decimal;
 
     #[test]
     fn payment_round_trips_through_its_item() {
@@ -272,8 +284,20 @@ mod tests {
             order_id: OrderId::parse("ORD-1"),
             payment_method: Some("apple_pay".into()),
             metadata: Some(Redacted::new(r#"{"a":1.50}"#.into())),
-            attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
-            noted: BTreeSet::from(["a digest".to_owned()]),
+            attention: AttentionList::new(
+                vec![
+                    Attention::new(AttentionReason::DuplicatePayment, now),
+                    Attention {
+                        amount: Decimal::parse("2.50"),
+                        currency: Some("USD".into()),
+                        at: Some(now),
+                        ..Attention::new(AttentionReason::Refunded, now)
+                    },
+                ],
+                3,
+            ),
+            mismatches: 1,
+            undone_reversals: BTreeMap::from([(ReversalKind::Chargeback, now)]),
             capture_references: BTreeSet::new(),
             ..bare.accept(checkout_session, [Reference::parse("FP1").unwrap()], now)
         };

@@ -585,8 +585,8 @@ async fn review_closed_while_more_money_arrives_stays_due_for_it() {
         assert_eq!(done, [true; 2]);
         assert_eq!(scenario.status().await, Status::Review);
         let ledger = ledger(&table.memory, scenario.payment);
-        let has_closed = |noted: usize| {
-            let raw_status = format!("closed by an operator; facts noted: {noted}");
+        let has_closed = |mismatches: usize| {
+            let raw_status = format!("closed by an operator; mismatching completions: {mismatches}");
             ledger.iter().any(|fact| fact["rawStatus"]["S"] == raw_status.as_str())
         };
         let due = scenario.store.due(Queue::Review, clock::now(), 100).await.unwrap();

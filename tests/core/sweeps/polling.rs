@@ -1,6 +1,6 @@
 //! Polling payments, and recording what the provider reports.
 
-use payment_functions::domain::payment::AttentionReason;
+use payment_functions::domain::attention::AttentionReason;
 
 use super::*;
 
@@ -34,7 +34,7 @@ async fn lost_webhook_is_replaced_by_polling() {
         },
     );
     shop.deliver(&late).await;
-    assert_eq!(shop.payment(payment.id).await.attention.len(), 0);
+    assert!(shop.payment(payment.id).await.attention.is_empty());
 }
 
 /// Our key for production shows nothing of the sandbox, and an order of the same id there is another order.
@@ -56,7 +56,11 @@ async fn payment_of_another_environment_is_not_polled_and_expires() {
     };
     shop.deliver(&notification(None, general)).await;
     shop.sweep(MINUTE, &provider).await;
-    assert_eq!(provider.take_calls(), ["FP-x"], "the transaction may be of any environment");
+    assert_eq!(
+        provider.take_calls(),
+        ["FP-x"],
+        "the transaction may be of any environment"
+    );
     shop.sweep(DAY, &provider).await;
     assert_eq!(shop.status(payment.id).await, Status::Expired);
 }
@@ -255,7 +259,7 @@ async fn polled_second_capture_is_flagged() {
     let after = shop.payment(payment.id).await;
     assert_eq!(after.status, Status::Completed);
     assert!(
-        after.attention.contains(&AttentionReason::DuplicatePayment),
+        after.attention.get(AttentionReason::DuplicatePayment).is_some(),
         "{after:?}"
     );
 }

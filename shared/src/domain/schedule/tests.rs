@@ -1,5 +1,4 @@
 use crate::domain::provider::Environment;
-use std::collections::BTreeSet;
 
 use super::*;
 use crate::domain::id::{PaymentId, Reference};
@@ -133,7 +132,7 @@ fn review_is_checked_daily_and_completed_never() {
             ScheduleChange::At(Queue::Review, NOW)
         );
         let more = Payment {
-            noted: BTreeSet::from(["more".to_owned()]),
+            mismatches: 1,
             ..review.clone()
         };
         assert_eq!(
