@@ -31,7 +31,7 @@ fn contradiction_counts_only_beside_money() {
         ),
         (&[], " error:X", Outcome::Unrecognised, ""),
     ] {
-        let believed = believed_outcome(names, contradictions, outcome);
+        let believed = believed_outcome(names, contradictions, &[], outcome);
         assert_eq!(believed, (expected, raw_status.to_owned()), "{names:?}{contradictions}");
     }
 }
@@ -39,14 +39,14 @@ fn contradiction_counts_only_beside_money() {
 #[test]
 fn contradiction_is_shown_however_long_the_names_are() {
     let names = ["paid"; 40];
-    let (outcome, raw_status) = believed_outcome(&names, " success:false", outcome);
+    let (outcome, raw_status) = believed_outcome(&names, " success:false", &[], outcome);
     assert_eq!((outcome, raw_status.chars().count()), (Outcome::Contradictory, 100));
     assert!(raw_status.ends_with(" success:false"), "{raw_status}");
 }
 
 #[test]
 fn text_in_place_of_a_status_word_is_kept_as_its_digest() {
-    let shown = |text| believed_outcome(&["paid", text], "", outcome).1;
+    let shown = |text| believed_outcome(&["paid", text], "", &[], outcome).1;
     assert_eq!(shown("by Jane Doe"), "paid text:0ceff3db30f02c36");
     assert_ne!(shown("by Jane Doe"), shown("by John Doe"));
     for text in [
@@ -66,7 +66,7 @@ proptest! {
     #[test]
     fn raw_status_is_bounded_and_plain(names in prop::collection::vec(any::<String>(), 0..4), contradictions in "( [a-z:]{0,80}){0,3}") {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (_, raw_status) = believed_outcome(&names, &contradictions, outcome);
+        let (_, raw_status) = believed_outcome(&names, &contradictions, &[], outcome);
         prop_assert!(raw_status.chars().count() <= 100 && raw_status.split(' ').all(|word| word.is_empty() || is_word(word)));
     }
 }
