@@ -31,8 +31,8 @@ const TIMES: [&str; 6] = ["created", "createdat", "date", "datetime", "time", "t
 ///
 /// A reversal is undone if the message says so: by a word, or by a time (`refundRemoveDate`) later than that of the
 /// reversal. If a time cannot be read, or another member says that the money is gone, it is not undone: a person should
-/// look. It has an amount, a currency and a time only if the message gives its own, in a readable way and each only
-/// once.
+/// look. Its time is the latest one. Its amount and currency are its own, never the payment's; it has none if one cannot
+/// be read or two differ.
 pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
     let mut found = BTreeMap::new();
     members.objects().for_each(|object| read_object(object, &mut found));

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::fact::ReversalKind;
 
 fn outcome(name: &str) -> Option<Outcome> {
     match name {
@@ -33,6 +34,31 @@ fn contradiction_counts_only_beside_money() {
     ] {
         let believed = believed_outcome(names, contradictions, &[], outcome);
         assert_eq!(believed, (expected, raw_status.to_owned()), "{names:?}{contradictions}");
+    }
+}
+
+#[test]
+fn notification_with_reversals_is_reversed_whatever_its_names() {
+    let reversals = [ReversalKind::Refund, ReversalKind::Chargeback].map(|kind| Reversal {
+        kind,
+        undone: kind == ReversalKind::Refund,
+        amount: None,
+        currency: None,
+        at: None,
+    });
+    for (names, contradictions, raw_status) in [
+        (&["paid"][..], "", "paid"),
+        (&["paid"], " error:X", "paid error:X"),
+        (&["paid", "lost"], "", "paid lost"),
+        (&["new"], " error:X", "new"),
+        (&[], "", "refund chargeback"),
+    ] {
+        let believed = believed_outcome(names, contradictions, &reversals, outcome);
+        assert_eq!(
+            believed,
+            (Outcome::Reversed, raw_status.to_owned()),
+            "{names:?}{contradictions}"
+        );
     }
 }
 
