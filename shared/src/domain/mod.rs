@@ -11,6 +11,7 @@ pub mod payment;
 pub mod provider;
 pub mod redacted;
 pub mod redaction;
+pub(crate) mod reversal_words;
 pub mod schedule;
 pub mod status;
 pub mod time;
