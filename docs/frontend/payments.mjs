@@ -22,6 +22,7 @@
  * @property {string} [redirectUrl] the page where the buyer pays, while the payment can be paid
  * @property {string} [paymentMethod]
  * @property {string} createdAt
+ * @property {'sandbox' | 'production'} environment
  * @property {string} [updatedAt]
  * @property {string} [expiresAt]
  *

@@ -18,6 +18,7 @@ pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
         raw_status: outcome.name().to_owned(),
         amount: Decimal::parse("25.50"),
         currency: Some("USD".to_owned()),
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: Timestamp::from_millis(1_800_000_000_000),
         operator: None,
@@ -41,7 +42,7 @@ pub fn implied_status(fact: &Fact) -> Option<Status> {
         Outcome::Failed => Some(Status::Failed),
         Outcome::Completed if has_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
         Outcome::Completed => Some(Status::Review),
-        Outcome::Unrecognised | Outcome::Contradictory => None,
+        Outcome::Unrecognised | Outcome::Contradictory | Outcome::Reversed => None,
     }
 }
 
@@ -57,5 +58,6 @@ pub fn outcomes() -> impl Strategy<Value = Outcome> + Clone {
         Outcome::Completed,
         Outcome::Unrecognised,
         Outcome::Contradictory,
+        Outcome::Reversed,
     ])
 }

@@ -6,7 +6,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::{IdempotencyKey, RecordName, RequestNames};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::platform::clock;
 use payment_functions::store::{InsertResult, MAX_MOVED, StoreError};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ fn intent() -> Payment {
     Payment::new(
         PaymentId::random(),
         Provider::FinvyPay,
+        Environment::Sandbox,
         Money::from_minor(2550, Currency::USD),
         clock::now(),
     )

@@ -15,7 +15,7 @@ use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, Reques
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::{self, Queue};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
@@ -151,7 +151,7 @@ fn intent(provider: Provider, now: Timestamp) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     Payment {
         order_id: OrderId::parse(NTH),
-        ..Payment::new(PaymentId::random(), provider, money, now)
+        ..Payment::new(PaymentId::random(), provider, Environment::Sandbox, money, now)
     }
 }
 

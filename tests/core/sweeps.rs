@@ -23,7 +23,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
@@ -75,6 +75,7 @@ impl Shop {
             ..Payment::new(
                 PaymentId::random(),
                 provider,
+                Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 self.start,
             )
@@ -214,6 +215,7 @@ struct ProviderState {
     /// How long a status query takes.
     delay: Duration,
     calls: Vec<String>,
+    environment: Environment,
 }
 
 impl FakeProvider {
@@ -225,6 +227,11 @@ impl FakeProvider {
     /// Sets the transactions listed for an order.
     pub fn set_transactions(&self, order: &str, notifications: Vec<Notification>) {
         self.state().transactions.insert(order.to_owned(), notifications);
+    }
+
+    /// Switches the deployment to another environment of the provider.
+    fn switch_to(&self, environment: Environment) {
+        self.state().environment = environment;
     }
 
     fn fail_with(&self, failure: Option<fn() -> PollError>) {
@@ -264,6 +271,10 @@ impl FakeProvider {
 }
 
 impl StatusSource for FakeProvider {
+    fn environment(&self) -> Environment {
+        self.state().environment
+    }
+
     fn poll_until(&mut self, latest: Instant) {
         self.state().latest = Some(latest);
     }

@@ -259,7 +259,13 @@ async fn apm_request_matches_finvypays_documentation() {
     let payment = Payment {
         order_id: OrderId::parse("ORD-1"),
         payment_method: Some("apple_pay".into()),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Production,
+            money,
+            clock::now(),
+        )
     };
     server.queue(201, json!({ "success": true, "data": { "paymentId": "pay_apm_1" } }));
     let accepted = call.create(&payment, 2).await.unwrap();
@@ -286,6 +292,16 @@ async fn apm_request_matches_finvypays_documentation() {
     let ids = vec![Reference::parse("pay_apm_2").unwrap()];
     let error = CallError::unusable("server error").with_references(ids);
     assert_eq!(call.create(&payment, 3).await, Err(error));
+
+    // Begun before the deployment was switched to production.
+    let sandbox = Payment {
+        environment: Environment::Sandbox,
+        ..payment
+    };
+    server.take();
+    let error = CallError::unusable("a payment of another environment");
+    assert_eq!(call.create(&sandbox, 4).await, Err(error));
+    assert_eq!(server.take().len(), 0, "it is not called");
 }
 
 #[tokio::test]

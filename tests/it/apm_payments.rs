@@ -19,6 +19,7 @@ async fn create_returns_whole_apm_payment() {
       "amount": 99.99,
       "createdAt": "[time]",
       "currency": "USD",
+      "environment": "sandbox",
       "expiresAt": "[time]",
       "id": "[uuid]",
       "orderId": "[unique]",

@@ -262,7 +262,10 @@ pub async fn facts(id: &str) -> Vec<Value> {
 /// A payment's attention reasons.
 pub async fn attention(id: &str) -> Vec<String> {
     let state = state(id).await.expect("the payment");
-    serde_json::from_value(state["attention"].clone()).unwrap_or_default()
+    let entries = state["attention"].as_array().into_iter().flatten();
+    entries
+        .map(|entry| entry["reason"].as_str().expect("a reason").to_owned())
+        .collect()
 }
 
 /// The items of unmatched notifications under one of a provider's ids.

@@ -19,6 +19,7 @@ async fn create_returns_whole_preorder() {
       "amount": 25.5,
       "createdAt": "[time]",
       "currency": "USD",
+      "environment": "production",
       "id": "[uuid]",
       "orderId": "[unique]",
       "processId": "[uuid]",

@@ -13,7 +13,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
@@ -82,7 +82,13 @@ impl Feed {
         let money = Money::from_minor(2550, Currency::USD);
         let payment = Payment {
             order_id: OrderId::parse(&unique("order")),
-            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, self.now)
+            ..Payment::new(
+                PaymentId::random(),
+                Provider::FinvyPay,
+                Environment::Sandbox,
+                money,
+                self.now,
+            )
         };
         let opened = self
             .store

@@ -2,6 +2,7 @@
 
 mod once;
 
+use payment_functions::domain::provider::Environment;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -936,7 +937,7 @@ mod in_process {
             let provider = payment_functions::domain::provider::Provider::ApoloPay;
             let intent = Payment {
                 order_id: OrderId::parse(&self.order_id),
-                ..Payment::new(PaymentId::random(), provider, money, clock::now())
+                ..Payment::new(PaymentId::random(), provider, Environment::Sandbox, money, clock::now())
             };
             let gateway = |_: &Payment, _| Provider(unique("process"));
             create_payment::create(

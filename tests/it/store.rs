@@ -13,7 +13,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::platform::clock;
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::providers::Notification;
@@ -40,6 +40,7 @@ fn intent(provider: Provider) -> Payment {
         ..Payment::new(
             PaymentId::random(),
             provider,
+            Environment::Sandbox,
             Money::from_minor(2550, Currency::USD),
             clock::now(),
         )

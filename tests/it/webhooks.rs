@@ -457,6 +457,7 @@ async fn get_payment_shows_only_the_status_of_a_webhook() {
             "amount",
             "createdAt",
             "currency",
+            "environment",
             "id",
             "orderId",
             "provider",

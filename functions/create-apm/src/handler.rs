@@ -77,7 +77,7 @@ impl CreateApm {
         let body = request::read_json(request)?;
         let key = request::idempotency_key(request, Self::NAME)?;
         let apm = ApmRequest::read(body, &self.return_origins, self.quotes.is_some())?;
-        let intent = apm.intent(PaymentId::random(), clock::now());
+        let intent = apm.intent(PaymentId::random(), self.environment, clock::now());
         let idempotency = key.map(|key| IdempotentRequest {
             key,
             fingerprint: apm.fingerprint(),

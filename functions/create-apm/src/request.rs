@@ -11,7 +11,7 @@ use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money, UnknownCurrency};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
@@ -99,12 +99,12 @@ impl ApmRequest {
     }
 
     /// The intent of the payment.
-    pub fn intent(&self, id: PaymentId, now: Timestamp) -> Payment {
+    pub fn intent(&self, id: PaymentId, environment: Environment, now: Timestamp) -> Payment {
         Payment {
             order_id: Some(self.order_id.clone()),
             payment_method: Some(self.payment_method.clone()),
             metadata: self.stored_metadata(),
-            ..Payment::new(id, Provider::FinvyPay, self.money, now)
+            ..Payment::new(id, Provider::FinvyPay, environment, self.money, now)
         }
     }
 

@@ -9,7 +9,7 @@ use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QUOTE_FIELD, QuoteToken};
@@ -78,7 +78,7 @@ impl PreorderRequest {
         Payment {
             order_id: self.order_id.clone(),
             metadata: self.stored_metadata(),
-            ..Payment::new(id, Provider::ApoloPay, self.money, now)
+            ..Payment::new(id, Provider::ApoloPay, Environment::Production, self.money, now)
         }
     }
 

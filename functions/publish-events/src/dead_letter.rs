@@ -77,6 +77,7 @@ impl DeadLetterEntry {
             detail: Redacted::new(self.detail.get().to_owned()),
             // Only for the metrics, which do not count a redriven event again.
             status_change: None,
+            raised: Vec::new(),
         })
     }
 }

@@ -90,6 +90,7 @@ fn record_published(entry: &EventEntry) {
     if let Some(change) = entry.status_change {
         metrics::payment_published(change.provider, change.status, change.age);
     }
+    entry.record_raised();
 }
 
 fn outcome(result: Option<&PutEventsResultEntry>) -> Result<(), Failure> {

@@ -1,23 +1,24 @@
-//! The events of a payment. Pure: no AWS, no clock.
+//! The events of a payment: no AWS, no clock.
 //!
-//! Guarantees: every status change from `pending` on is one event. Each further fact that needs manual review of a
-//! completed payment is one `payment.attention` event, after the status event. Nothing else is an event. The same
-//! change always gives the same event id. An event holds the members of `GET /payments/{id}`, the caller's metadata,
-//! the event id, the version, and the attention reasons; nothing else.
+//! Guarantees: every status change from `pending` on is one event. Every change of the payment's attention is one
+//! `payment.attention` event, after the status event. Nothing else is an event. The same change always gives the same
+//! event id. An event holds the members of `GET /payments/{id}`, the caller's metadata, the event id, the version, and
+//! the attention; nothing else.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use payment_functions::api::payment_view::PaymentView;
+use payment_functions::domain::attention::{Attention, AttentionReason};
 use payment_functions::domain::id::PaymentId;
-use payment_functions::domain::payment::{AttentionReason, Payment};
+use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::status::Status;
-use payment_functions::domain::time::Timestamp;
+use payment_functions::domain::time::{Timestamp, as_rfc3339};
+use payment_functions::platform::metrics;
 use payment_functions::store::stream::Change;
 
 /// The `source` of every event.
@@ -36,6 +37,18 @@ pub struct EventEntry {
     pub detail: Redacted<String>,
     /// The status change, for the metrics; `None` for `payment.attention` and for redriven events.
     pub status_change: Option<StatusChange>,
+    /// The reasons for attention that the change raised, for the metrics; empty for redriven events.
+    pub raised: Vec<AttentionReason>,
+}
+
+impl EventEntry {
+    /// Logs and counts the reasons for attention that the event reports.
+    pub fn record_raised(&self) {
+        for reason in &self.raised {
+            tracing::warn!(payment = %self.payment_id, reason = reason.name(), "payment needs attention");
+            metrics::attention_raised(*reason);
+        }
+    }
 }
 
 /// A payment reached a status.
@@ -64,7 +77,36 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attention: Option<&'a BTreeSet<AttentionReason>>,
+    attention: Option<Vec<AttentionView<'a>>>,
+}
+
+/// A reason for attention as consumers see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttentionView<'a> {
+    reason: AttentionReason,
+    #[serde(serialize_with = "as_rfc3339")]
+    since: Timestamp,
+    /// A JSON number in major units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+}
+
+impl<'a> AttentionView<'a> {
+    fn of(attention: &'a Attention) -> Self {
+        let amount = attention.amount.as_ref().map(ToString::to_string);
+        Self {
+            reason: attention.reason,
+            since: attention.since,
+            amount: amount.and_then(|amount| RawValue::from_string(amount).ok()),
+            currency: attention.currency.as_deref(),
+            at: attention.at.map(|at| at.to_string()),
+        }
+    }
 }
 
 /// The events of a change, in the order in which they are published.
@@ -75,21 +117,36 @@ pub fn from_change(change: &Change) -> Result<Vec<EventEntry>, Unpublishable> {
     let Change { before, after } = change;
     let before = before.as_ref();
     let is_new_status = before.map(|before| before.status) != Some(after.status);
-    let has_more_noted = after.noted.len() > before.map_or(0, |before| before.noted.len());
-    entries(after, is_new_status, has_more_noted)
+    let changes_before = before.map_or(0, |before| before.attention.changes());
+    let is_raised = |entry: &&Attention| {
+        let known = before.and_then(|before| before.attention.get(entry.reason));
+        known != Some(*entry)
+    };
+    let entries = entries(after, is_new_status, after.attention.changes() > changes_before)?;
+    let raised = after.attention.entries().iter().filter(is_raised);
+    let raised: Vec<AttentionReason> = raised.map(|entry| entry.reason).collect();
+    let with_raised = |entry: EventEntry| EventEntry {
+        raised: if entry.status_change.is_none() {
+            raised.clone()
+        } else {
+            Vec::new()
+        },
+        ..entry
+    };
+    Ok(entries.into_iter().map(with_raised).collect())
 }
 
-/// The events of a payment's current state; none while it is `creating`.
+/// The events of a payment's current state; no status while it is `creating`.
 ///
 /// # Errors
 /// [`Unpublishable`].
 pub fn from_payment(payment: &Payment) -> Result<Vec<EventEntry>, Unpublishable> {
-    entries(payment, true, true)
+    entries(payment, true, payment.attention.changes() > 0)
 }
 
 fn entries(payment: &Payment, status: bool, attention: bool) -> Result<Vec<EventEntry>, Unpublishable> {
     let status = (status && payment.status >= Status::Pending).then(|| status_event(payment));
-    let attention = (attention && !payment.attention.is_empty()).then(|| attention_event(payment));
+    let attention = attention.then(|| attention_event(payment));
     status.into_iter().chain(attention).collect()
 }
 
@@ -100,36 +157,35 @@ fn status_event(payment: &Payment) -> Result<EventEntry, Unpublishable> {
         status: payment.status,
         age: payment.updated_at.since(payment.created_at),
     };
-    let entry = entry(payment, payment.status.name(), payment.status.name(), None)?;
+    let entry = entry(payment, payment.status.name(), payment.status.name())?;
     Ok(EventEntry {
         status_change: Some(change),
         ..entry
     })
 }
 
-/// The set of noted facts only grows, so its size identifies the change.
+/// The number of changes of the attention only grows, so it identifies the change.
 fn attention_event(payment: &Payment) -> Result<EventEntry, Unpublishable> {
-    let change = format!("attention:{}", payment.noted.len());
-    entry(payment, "attention", &change, Some(&payment.attention))
+    let change = format!("attention:{}", payment.attention.changes());
+    entry(payment, ATTENTION, &change)
 }
 
-fn entry(
-    payment: &Payment,
-    kind: &str,
-    change: &str,
-    attention: Option<&BTreeSet<AttentionReason>>,
-) -> Result<EventEntry, Unpublishable> {
+const ATTENTION: &str = "attention";
+
+fn entry(payment: &Payment, kind: &str, change: &str) -> Result<EventEntry, Unpublishable> {
     let metadata = payment.metadata.as_ref();
     let metadata = metadata
         .map(|metadata| serde_json::from_str(metadata.expose()))
         .transpose()
         .map_err(|_| Unpublishable)?;
+    let is_shown = kind == ATTENTION || !payment.attention.is_empty();
+    let attention = || payment.attention.entries().iter().map(AttentionView::of).collect();
     let detail = Detail {
         event_id: &format!("{}:{change}", payment.id),
         version: payment.version,
         payment: PaymentView::for_get(payment),
         metadata,
-        attention,
+        attention: is_shown.then(attention),
     };
     Ok(EventEntry {
         payment_id: payment.id,
@@ -137,6 +193,7 @@ fn entry(
         time: payment.updated_at,
         detail: Redacted::new(serde_json::to_string(&detail).map_err(|_| Unpublishable)?),
         status_change: None,
+        raised: Vec::new(),
     })
 }
 

@@ -74,6 +74,10 @@ pub async fn publish<'a>(
             {
                 return Some(&event.position.sequence_number);
             }
+            // A person must hear of it all the same.
+            if let Some(Ok(entry)) = attempted.get(index).map(|event| &event.entry) {
+                entry.record_raised();
+            }
         }
         if let Some(event) = plan.retry_from.and_then(|index| attempted.get(index)) {
             return Some(&event.position.sequence_number);

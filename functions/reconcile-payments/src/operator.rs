@@ -117,15 +117,15 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
     if command.reference.is_some() {
         return Err(CommandError::ReferenceNotAllowed);
     }
-    // A fact is recorded once, and `raw_status` is part of its identity. So the number of noted facts makes a second
+    // A fact is recorded once, and `raw_status` is part of its identity. So the number of mismatches makes a second
     // close, after more money came, another fact than the first. A repetition of the first close is the same fact.
-    let raw_status = &format!("closed by an operator; facts noted: {}", payment.noted.len());
-    let noted = &payment.noted.clone();
+    let mismatches = payment.mismatches;
+    let raw_status = &format!("closed by an operator; mismatching completions: {mismatches}");
     retry_on_conflict(payment, |payment| async move {
         if payment.status != Status::Review {
             return Err(CommandError::NotInReview(payment.status));
         }
-        if payment.noted != *noted {
+        if payment.mismatches != mismatches {
             return Err(CommandError::MoreMoneyCame);
         }
         let extras = CommitExtras {
@@ -190,6 +190,7 @@ fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str
         raw_status: raw_status.to_owned(),
         amount: Decimal::parse(&payment.money.amount().to_string()),
         currency: Some(payment.money.currency().code().to_owned()),
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: now,
         operator: Some(Operator {

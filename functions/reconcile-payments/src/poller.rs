@@ -7,7 +7,7 @@
 mod rate_limited;
 
 use payment_functions::domain::id::{OrderId, Reference};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
 use payment_functions::store::StoreError;
@@ -37,6 +37,9 @@ pub enum PollError {
 
 /// A provider's API for payment statuses.
 pub trait StatusSource {
+    /// The provider's system that is polled. It does not know the payments of another one.
+    fn environment(&self) -> Environment;
+
     /// Gives out no turn after `latest`.
     fn poll_until(&mut self, latest: Instant);
 
@@ -90,6 +93,11 @@ impl<S: StatusSource> PollSession<S> {
             silence: None,
             turns: 0,
         }
+    }
+
+    /// The provider's system that is polled.
+    pub fn environment(&self) -> Environment {
+        self.source.environment()
     }
 
     /// Ends the session and returns its source.

@@ -209,6 +209,7 @@ fn report(notification: &Notification, result: RecordResult) {
     match notification.fact.outcome {
         Outcome::Unrecognised => tracing::warn!(%provider, raw_status, "unrecognised provider status ignored"),
         Outcome::Contradictory => tracing::warn!(%provider, raw_status, "contradictory webhook changes no status"),
+        Outcome::Reversed => tracing::warn!(%provider, raw_status, "the provider reports that money went back"),
         Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {}
     }
     match result {

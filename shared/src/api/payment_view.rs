@@ -7,7 +7,7 @@ use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::StoredResponse;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payment::{CheckoutSession, Payment};
-use crate::domain::provider::{Provider, ShownId};
+use crate::domain::provider::{Environment, Provider, ShownId};
 use crate::domain::status::Status;
 use crate::domain::time::{Timestamp, as_rfc3339};
 
@@ -30,6 +30,7 @@ pub struct PaymentView<'a> {
     currency: Currency,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_method: Option<&'a str>,
+    environment: Environment,
     #[serde(serialize_with = "as_rfc3339")]
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +60,7 @@ impl<'a> PaymentView<'a> {
             amount: payment.money.amount(),
             currency: payment.money.currency(),
             payment_method: None,
+            environment: payment.environment,
             created_at: payment.created_at,
             updated_at: Some(payment.updated_at.to_string()),
             expires_at: checkout_session.and_then(CheckoutSession::expiry),

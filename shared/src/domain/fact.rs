@@ -32,6 +32,9 @@ pub enum Outcome {
     /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the provider
     /// is polled, if it can be.
     Contradictory,
+    /// The provider reports that money went back to the buyer: [`Fact::reversals`]. Whatever status it names beside
+    /// that, it is no money coming in. Stored, but changes no status.
+    Reversed,
 }
 
 impl Outcome {
@@ -45,10 +48,20 @@ impl Outcome {
             Self::Completed => "completed",
             Self::Unrecognised => "unrecognised",
             Self::Contradictory => "contradictory",
+            Self::Reversed => "reversed",
         }
     }
 
-    /// The status that the outcome implies if the money matches; `None` for an unrecognised or contradictory one.
+    /// Whether money may have moved, or will, if this is said of an unpaid payment.
+    pub const fn is_evidence_of_money(self) -> bool {
+        match self {
+            Self::Pending | Self::Cancelled | Self::Failed => false,
+            Self::Authorized | Self::Completed | Self::Unrecognised | Self::Contradictory | Self::Reversed => true,
+        }
+    }
+
+    /// The status that the outcome implies if the money matches; `None` for an unrecognised, contradictory or reversed
+    /// one.
     pub const fn implied_status(self) -> Option<Status> {
         match self {
             Self::Pending => Some(Status::Pending),
@@ -56,7 +69,65 @@ impl Outcome {
             Self::Cancelled => Some(Status::Cancelled),
             Self::Failed => Some(Status::Failed),
             Self::Completed => Some(Status::Completed),
-            Self::Unrecognised | Self::Contradictory => None,
+            Self::Unrecognised | Self::Contradictory | Self::Reversed => None,
+        }
+    }
+}
+
+/// How money went back to the buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReversalKind {
+    /// The shop or the provider gave it back: a refund, a reversal.
+    Refund,
+    /// The buyer's bank took it back or claims it: a chargeback, a dispute.
+    Chargeback,
+}
+
+impl ReversalKind {
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Chargeback => "chargeback",
+        }
+    }
+}
+
+/// Money that went back to the buyer, as the provider reports it, in part or in whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reversal {
+    /// How it went back.
+    pub kind: ReversalKind,
+    /// Whether the provider has undone it: the money is ours again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
+    /// The amount in major units, if the provider gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Decimal>,
+    /// The currency of `amount` in upper case, if the provider gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// When it went back, or was undone, if the provider says so in a readable way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+impl Reversal {
+    fn feed(&self, hash: &mut Sha256) {
+        let (amount, at) = (
+            self.amount.as_ref().map(ToString::to_string),
+            self.at.map(|at| at.to_string()),
+        );
+        for part in [
+            Some(self.kind.name()),
+            self.undone.then_some("undone"),
+            amount.as_deref(),
+            self.currency.as_deref(),
+            at.as_deref(),
+        ] {
+            feed_text(hash, part);
         }
     }
 }
@@ -97,6 +168,9 @@ pub struct Fact {
     /// The currency that the provider named, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
+    /// The money that went back to the buyer. Empty unless `outcome` is [`Outcome::Reversed`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reversals: Vec<Reversal>,
     /// When it happened, as the provider wrote it. For information only: no decision depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
@@ -141,6 +215,9 @@ impl Fact {
             self.operator.as_ref().map(|operator| operator.reason.as_str()),
         ] {
             feed_text(&mut hash, part);
+        }
+        for reversal in &self.reversals {
+            reversal.feed(&mut hash);
         }
         hex::encode(hash.finalize())
     }

@@ -1,5 +1,6 @@
 //! Payments and their rules: no AWS, no network, no clock.
 
+pub mod attention;
 pub mod decimal;
 pub mod fact;
 pub mod id;
@@ -10,6 +11,7 @@ pub mod payment;
 pub mod provider;
 pub mod redacted;
 pub mod redaction;
+pub(crate) mod reversal_words;
 pub mod schedule;
 pub mod status;
 pub mod time;

@@ -3,16 +3,18 @@
 //! Guarantees: the rank of the status never decreases. A provider's completion makes a payment `completed` only if its
 //! amount and currency match and none of its ids belongs to another payment. An unrecognised status changes no status.
 //! Only a payment about which nothing suggests money is ever deleted, and not if a fact arrives before.
+//! What a person should know beside the status is in [`Payment::attention`], whatever the order of the facts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::fact::{CaptureReference, Fact};
+use crate::domain::attention::{Attention, AttentionList, AttentionReason};
+use crate::domain::fact::{CaptureReference, Fact, Outcome, Reversal, ReversalKind};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::money::Money;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
@@ -23,27 +25,6 @@ pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many provider ids a payment that is deleted has at most. The write that keeps it again attaches each of them
 /// anew, beside everything else that it changes, and a transaction has at most 100 steps.
 pub const MAX_DELETED_REFERENCES: usize = 20;
-
-/// Why a completed payment needs manual review.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttentionReason {
-    /// A second matching completion arrived, under a different provider id of the same kind.
-    DuplicatePayment,
-    /// After the payment was completed, a completion arrived that does not match it: with another amount, another
-    /// currency or an unreadable amount, or with an id of another payment.
-    AmountMismatch,
-}
-
-impl AttentionReason {
-    /// The name in the table and in events.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DuplicatePayment => "duplicate_payment",
-            Self::AmountMismatch => "amount_mismatch",
-        }
-    }
-}
 
 /// The provider's data that the buyer needs to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +47,8 @@ pub struct Payment {
     pub id: PaymentId,
     /// The payment provider.
     pub provider: Provider,
+    /// The provider's system that the payment was made in. It never changes.
+    pub environment: Environment,
     /// The status of the highest rank reached.
     pub status: Status,
     /// The shop's order.
@@ -88,13 +71,15 @@ pub struct Payment {
     pub checkout_session: Option<CheckoutSession>,
     /// The provider ids of the matching completions.
     pub capture_references: BTreeSet<CaptureReference>,
-    /// Why the payment needs manual review although it is completed.
-    pub attention: BTreeSet<AttentionReason>,
-    /// Digests of the facts behind `attention`, and of all completions that did not match.
-    pub noted: BTreeSet<String>,
-    /// Whether a fact that implies no status was recorded before the payment was completed or in review. It may have
-    /// been about money.
-    pub has_unclear_fact: bool,
+    /// Why a person should look at the payment, beside its status.
+    pub attention: AttentionList,
+    /// How many completions did not match.
+    pub mismatches: u64,
+    /// When the provider last undid a refund or a chargeback.
+    pub undone_reversals: BTreeMap<ReversalKind, Timestamp>,
+    /// Whether a fact suggests that money has moved, or will: it was authorized, unrecognised, contradictory or about
+    /// money that went back. Only kept up to date until the payment is completed or in review.
+    pub has_evidence_of_money: bool,
     /// Until when the quote is kept that began the payment. It leads to the payment, which is not deleted before.
     pub quote_kept_until: Option<Timestamp>,
     /// When the payment is deleted, in whole seconds. `None` if it stays. Any change of the payment takes it away.
@@ -103,10 +88,11 @@ pub struct Payment {
 
 impl Payment {
     /// A new intent: a payment not yet created at the provider.
-    pub fn new(id: PaymentId, provider: Provider, money: Money, now: Timestamp) -> Self {
+    pub fn new(id: PaymentId, provider: Provider, environment: Environment, money: Money, now: Timestamp) -> Self {
         Self {
             id,
             provider,
+            environment,
             status: Status::Creating,
             order_id: None,
             money,
@@ -118,9 +104,10 @@ impl Payment {
             references: BTreeSet::new(),
             checkout_session: None,
             capture_references: BTreeSet::new(),
-            attention: BTreeSet::new(),
-            noted: BTreeSet::new(),
-            has_unclear_fact: false,
+            attention: AttentionList::default(),
+            mismatches: 0,
+            undone_reversals: BTreeMap::new(),
+            has_evidence_of_money: false,
             quote_kept_until: None,
             delete_at: None,
         }
@@ -202,7 +189,7 @@ impl Payment {
     /// failed.
     fn may_be_deleted(&self) -> bool {
         matches!(self.status, Status::Expired | Status::Cancelled | Status::Failed)
-            && !self.has_unclear_fact
+            && !self.has_evidence_of_money
             && self.attention.is_empty()
             && self.references.len() <= MAX_DELETED_REFERENCES
     }
@@ -222,40 +209,109 @@ impl Payment {
         })
     }
 
-    /// The payment after a fact. Adds the fact's ids, unless one of them belongs to another payment (`owned_by_other`).
-    /// The payment is not deleted any more, whatever the fact says.
+    /// The payment after a new fact. Adds the fact's ids, unless one of them belongs to another payment
+    /// (`owned_by_other`). The payment is not deleted any more, whatever the fact says.
     #[must_use]
     pub fn apply(&self, fact: &Fact, owned_by_other: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
         let implied = self.implied_status(fact, owned_by_other);
         after.status = self.status.join(implied.unwrap_or(self.status));
-        after.has_unclear_fact |= implied.is_none() && self.status < Status::Review;
+        after.has_evidence_of_money |= fact.outcome.is_evidence_of_money() && self.status < Status::Review;
         after.delete_at = None;
         if !owned_by_other {
             after.references.extend(fact.references().cloned());
         }
-        if implied == Some(Status::Completed) {
-            let capture_references = CaptureReference::of(fact);
-            let is_second = |new: &CaptureReference| {
-                !self.capture_references.contains(new)
-                    && self
-                        .capture_references
-                        .iter()
-                        .any(|known| new.differs_within_kind(known))
-            };
-            if capture_references.iter().any(is_second) {
-                after.attention.insert(AttentionReason::DuplicatePayment);
-                after.noted.insert(fact.digest());
-            }
-            after.capture_references.extend(capture_references);
+        match implied {
+            Some(Status::Completed) => after.note_capture(fact, now),
+            Some(Status::Review) => after.mismatches = self.mismatches.saturating_add(1),
+            _ => {}
         }
-        if implied == Some(Status::Review) {
-            if self.status == Status::Completed {
-                after.attention.insert(AttentionReason::AmountMismatch);
-            }
-            after.noted.insert(fact.digest());
+        let has_come_twice = after.mismatches > self.mismatches || after.status > self.status;
+        if after.status == Status::Completed && after.mismatches > 0 && has_come_twice && fact.operator.is_none() {
+            let money = (implied == Some(Status::Review)).then_some(fact);
+            after.attention.raise(Attention {
+                amount: money.and_then(|fact| fact.amount.clone()),
+                currency: money.and_then(|fact| fact.currency.clone()),
+                ..Attention::new(AttentionReason::AmountMismatch, now)
+            });
+        }
+        after.note_reversals(&fact.reversals, now);
+        if self.is_unclear(fact) {
+            let attention = Attention::new(AttentionReason::UnrecognisedStatus, now);
+            after.attention.raise(attention);
         }
         self.with_new_version(after, now)
+    }
+
+    /// Notes a matching completion, and whether it is the second.
+    fn note_capture(&mut self, fact: &Fact, now: Timestamp) {
+        let capture_references = CaptureReference::of(fact);
+        let is_second = |new: &CaptureReference| {
+            let known = &self.capture_references;
+            !known.contains(new) && known.iter().any(|known| new.differs_within_kind(known))
+        };
+        if capture_references.iter().any(is_second) {
+            self.attention.raise(Attention {
+                amount: fact.amount.clone(),
+                currency: fact.currency.clone(),
+                ..Attention::new(AttentionReason::DuplicatePayment, now)
+            });
+        }
+        self.capture_references.extend(capture_references);
+    }
+
+    /// Notes money that went back to the buyer, and money that came back from there. The later time wins; one that is
+    /// not known counts as late for a reversal and as early for its undoing, since a person should rather look in vain.
+    fn note_reversals(&mut self, reversals: &[Reversal], now: Timestamp) {
+        for reversal in reversals {
+            let reason = match reversal.kind {
+                ReversalKind::Refund => AttentionReason::Refunded,
+                ReversalKind::Chargeback => AttentionReason::Chargeback,
+            };
+            let known = self.attention.get(reason).cloned();
+            if reversal.undone {
+                let Some(undone_at) = reversal.at else { continue };
+                let latest = self.undone_reversals.entry(reversal.kind).or_insert(undone_at);
+                *latest = undone_at.max(*latest);
+                if known.is_some_and(|known| known.at.is_some_and(|at| at < undone_at)) {
+                    self.attention.resolve(reason);
+                }
+                continue;
+            }
+            let is_undone = |at: Timestamp| {
+                self.undone_reversals
+                    .get(&reversal.kind)
+                    .is_some_and(|undone| at < *undone)
+            };
+            if reversal.at.is_some_and(is_undone) {
+                continue;
+            }
+            // An unknown time is the latest.
+            let at = known.map_or(reversal.at, |known| Some(known.at?.max(reversal.at?)));
+            self.attention.raise(Attention {
+                reason,
+                since: now,
+                amount: reversal.amount.clone(),
+                currency: reversal.currency.clone(),
+                at,
+            });
+        }
+    }
+
+    /// Whether nobody can tell what a provider's fact means for this payment, although money may have moved.
+    fn is_unclear(&self, fact: &Fact) -> bool {
+        let can_be_asked = self.provider.capabilities().supports_status_query;
+        let is_unclear = match fact.outcome {
+            Outcome::Unrecognised => true,
+            Outcome::Contradictory => !can_be_asked,
+            Outcome::Pending
+            | Outcome::Authorized
+            | Outcome::Cancelled
+            | Outcome::Failed
+            | Outcome::Completed
+            | Outcome::Reversed => false,
+        };
+        is_unclear && fact.operator.is_none()
     }
 
     /// `after` with a new version, or `self` if nothing changed. A change takes the time of deletion away.

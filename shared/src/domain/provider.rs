@@ -96,7 +96,8 @@ const FINVYPAY: Capabilities = Capabilities {
 };
 
 /// The provider's system to use. The deployment chooses it, never the caller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// For tests, without real money.
     #[default]

@@ -12,9 +12,9 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use self::kind::Kind;
-pub(crate) use self::kind::{is_test_word, is_time, is_word};
+pub(crate) use self::kind::{Kind, is_test_word, is_time, is_word};
 use crate::domain::json::{Json, Malformed, Object};
+use crate::domain::reversal_words::reversal_words;
 
 /// Maximum length of the redacted content in bytes.
 pub const MAX_LENGTH: usize = 15 * 1024;
@@ -222,7 +222,8 @@ fn redact_object(object: &Object, place: Place) -> Node {
 
 /// Keeps a scalar if its place allows it, or else its type. Empty texts are kept everywhere, because they say that
 /// there is no value. So are the types' names, so that redacting twice changes nothing. Text that marks a test message
-/// becomes `"test"`, so that the webhook is never read as another.
+/// becomes `"test"`, and text that speaks of money going back becomes `"refund"` or `"chargeback"`, so that the webhook
+/// is never read as another.
 fn redact_scalar(value: &Json, place: Place) -> Node {
     let is_plain = value.as_str().is_some_and(|text| text.is_empty() || is_type(text));
     if is_plain || place.kind.is_some_and(|kind| kind.allows(value)) {
@@ -232,6 +233,10 @@ fn redact_scalar(value: &Json, place: Place) -> Node {
         Json::Bool(_) => Node::string("boolean"),
         Json::Number(_) => Node::string("number"),
         Json::String(text) if place.kind == Some(Kind::Word) && is_test_word(text) => Node::string("test"),
+        Json::String(text) if place.kind == Some(Kind::Word) && !reversal_words(text).is_empty() => {
+            let kinds: Vec<&str> = reversal_words(text).iter().map(|word| word.kind.name()).collect();
+            Node::string(&kinds.join("_"))
+        }
         Json::String(_) => Node::string("string"),
         Json::Null | Json::Array(_) | Json::Object(_) => Node::null(),
     }
@@ -292,6 +297,12 @@ fn media_type(content_type: &str) -> Option<String> {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
     };
     (is_name(of) && is_name(subtype)).then(|| essence.to_ascii_lowercase())
+}
+
+/// The name of a member as the lists have it: without regard to case, `_` and `-`. `None` if it is no identifier, so that
+/// a reader finds the same members before and after the redaction.
+pub(crate) fn member_name(name: &str) -> Option<String> {
+    is_identifier(name).then(|| kind::normalised(name))
 }
 
 /// Whether a member's name is an identifier of at most 64 characters.

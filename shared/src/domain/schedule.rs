@@ -123,7 +123,7 @@ impl ScheduleChange {
             Self::At(Queue::Payments(after.provider), now)
         } else if before.status != after.status {
             Self::for_status(after.provider, after.status, now)
-        } else if after.status == Status::Review && before.noted != after.noted {
+        } else if after.status == Status::Review && before.mismatches != after.mismatches {
             Self::AtUnlessScheduled(Queue::Review, now)
         } else {
             Self::Keep

@@ -1,11 +1,15 @@
 //! Points in time, in whole milliseconds since 1970 (UTC).
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// The times that a provider may name: from the beginning of 2000, before 2100.
+const PLAUSIBLE: Range<Timestamp> = Timestamp(946_684_800_000)..Timestamp(4_102_444_800_000);
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +27,17 @@ impl Timestamp {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_utc()?;
         let nanos = time.unix_timestamp_nanos();
         u64::try_from(nanos.checked_div(1_000_000)?).ok().map(Self)
+    }
+
+    /// Reads a time as providers write it: RFC 3339, a date, a date and a time of day (in UTC if there is no offset), or
+    /// whole seconds or milliseconds since 1970. `None` for anything else, and for times outside 2000 to 2099.
+    pub fn parse_lenient(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let times = match text.parse::<u64>() {
+            Ok(number) => [number.checked_mul(1000).map(Self), Some(Self(number))],
+            Err(_) => [Self::parse_rfc3339(&completed(text)?), None],
+        };
+        times.into_iter().flatten().find(|time| PLAUSIBLE.contains(time))
     }
 
     /// From whole seconds since 1970.
@@ -62,6 +77,16 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// A date, with or without a time of day and its offset, in the form of RFC 3339.
+fn completed(text: &str) -> Option<String> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let Some(time) = rest.strip_prefix(['T', 't', ' ']) else {
+        return rest.is_empty().then(|| format!("{date}T00:00:00Z"));
+    };
+    let offset = if time.contains(['Z', 'z', '+', '-']) { "" } else { "Z" };
+    Some(format!("{date}T{time}{offset}"))
 }
 
 /// RFC 3339 in UTC with milliseconds: `2026-03-19T12:00:00.000Z`.
@@ -105,6 +130,45 @@ mod tests {
         );
         let time = Timestamp::from_seconds(1_800_000_000);
         assert_eq!(time.as_millis(), 1_800_000_000_000);
+    }
+
+    #[test]
+    fn time_is_read_as_providers_write_it() {
+        for (text, expected) in [
+            ("2026-03-19T12:00:00.007Z", Some("2026-03-19T12:00:00.007Z")),
+            ("2026-03-19T14:00:00+02:00", Some("2026-03-19T12:00:00.000Z")),
+            ("2026-03-19T12:00:00", Some("2026-03-19T12:00:00.000Z")),
+            ("2026-03-19 12:00:00", Some("2026-03-19T12:00:00.000Z")),
+            (" 2026-03-19 14:00:00.5+02:00 ", Some("2026-03-19T12:00:00.500Z")),
+            ("2026-03-19 10:00:00-02:00", Some("2026-03-19T12:00:00.000Z")),
+            ("2026-03-19", Some("2026-03-19T00:00:00.000Z")),
+            ("1773921600", Some("2026-03-19T12:00:00.000Z")),
+            ("1773921600007", Some("2026-03-19T12:00:00.007Z")),
+            ("2000-01-01", Some("2000-01-01T00:00:00.000Z")),
+            ("946684800", Some("2000-01-01T00:00:00.000Z")),
+            ("4102444799", Some("2099-12-31T23:59:59.000Z")),
+            ("4102444799999", Some("2099-12-31T23:59:59.999Z")),
+            ("1999-12-31", None),
+            ("946684799", None),
+            ("2100-01-01", None),
+            ("4102444800", None),
+            ("4102444800000", None),
+            ("18446744073709551615", None),
+            ("1773921600.5", None),
+            ("20260319", None),
+            ("0000-00-00", None),
+            ("2026-02-30", None),
+            ("2026-03-19 25:00:00", None),
+            ("2026-03-19 noon", None),
+            ("2026-03-199", None),
+            ("19.03.2026", None),
+            ("true", None),
+            ("", None),
+            ("\u{fffd}\u{fffd}\u{fffd}\u{fffd}", None),
+        ] {
+            let time = Timestamp::parse_lenient(text).map(|time| time.to_string());
+            assert_eq!(time.as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

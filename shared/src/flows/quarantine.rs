@@ -114,6 +114,7 @@ fn read(webhook: &QuarantinedWebhook) -> Option<Notification> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fact::Outcome;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
     const OTHER: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
@@ -151,6 +152,25 @@ mod tests {
             assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
             let body = format!(r#"{{"id":"p","type":"{word}","status":"completed","amount":25.5}}"#);
             assert_eq!(replayed(Provider::ApoloPay, &body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn replay_of_a_webhook_that_speaks_of_money_going_back_is_no_completion() {
+        for beside in [
+            r#""type":"Refund for Jane""#,
+            r#""refund":"to Jane""#,
+            r#""refund":{"to":"Jane"}"#,
+            r#""refundReason":"Jane asked for it""#,
+            r#""refundAmount":"25.50 USD""#,
+            r#""chargebackDate":"last week""#,
+        ] {
+            let body = format!(r#"{{"event":"payment.completed","status":"COMPLETED","paymentId":"p",{beside}}}"#);
+            let reason = UnreadableWebhook::NoPayment;
+            let kept = redacted_webhook(Provider::FinvyPay, body.as_bytes(), None, reason, NOW);
+            assert!(!kept.content.contains("Jane"));
+            let notification = read(&kept).unwrap();
+            assert_eq!(notification.fact.outcome, Outcome::Reversed, "{body}");
         }
     }
 

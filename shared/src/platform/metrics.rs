@@ -17,6 +17,7 @@ use metrics_cloudwatch_embedded::{Builder, Collector};
 
 pub use metrics::Unit;
 
+use crate::domain::attention::AttentionReason;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
 
@@ -32,6 +33,7 @@ pub struct Metric {
 }
 
 const PAYMENTS: Metric = Metric::new("Payments", Unit::Count, &["Provider", "Status"]);
+const ATTENTION: Metric = Metric::new("Attention", Unit::Count, &["Reason"]);
 const TIME_TO_COMPLETION: Metric = Metric::new("TimeToCompletion", Unit::Seconds, &["Provider"]);
 const PROVIDER_LATENCY: Metric = Metric::new("ProviderLatency", Unit::Milliseconds, &["Provider", "Operation"]);
 const PROVIDER_ERRORS: Metric = Metric::new("ProviderErrors", Unit::Count, &["Provider", "Error"]);
@@ -49,8 +51,9 @@ const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, 
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
 /// Every metric.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 17] = [
     PAYMENTS,
+    ATTENTION,
     TIME_TO_COMPLETION,
     PROVIDER_LATENCY,
     PROVIDER_ERRORS,
@@ -96,6 +99,11 @@ pub fn payment_published(provider: Provider, status: Status, age: Duration) {
     if status == Status::Completed {
         TIME_TO_COMPLETION.record(&[provider.name()], age);
     }
+}
+
+/// `Attention`, a count by `Reason`: a new fact gave a payment a reason for a person's attention.
+pub fn attention_raised(reason: AttentionReason) {
+    ATTENTION.count(&[reason.name()]);
 }
 
 /// `ProviderLatency`, in milliseconds by `Provider` and `Operation`: how long a call took until its response or

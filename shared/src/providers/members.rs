@@ -69,6 +69,11 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// The objects, outermost first.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &'a Object> + '_ {
+        self.objects.iter().copied()
+    }
+
     /// All values of the members `names`.
     fn all<'n>(&'n self, names: &'n [&str]) -> impl Iterator<Item = &'a Json> + 'n {
         names
@@ -121,10 +126,7 @@ impl<'a> Members<'a> {
     /// The currency in upper case. `None` if there is none, one is unreadable, or two differ.
     pub(super) fn currency(&self) -> Option<String> {
         let currencies = self.all(&["currency"]).filter(|currency| **currency != Json::Null);
-        agreed(currencies.map(|currency| {
-            let is_code = |code: &&str| code.len() <= MAX_CURRENCY_LENGTH && is_word(code);
-            Some(currency.as_str().filter(is_code)?.to_ascii_uppercase())
-        }))
+        agreed(currencies.map(read_currency))
     }
 
     /// The first readable time in the members `names`, as it was written.
@@ -179,8 +181,14 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Reads the code of a currency, in upper case.
+pub(super) fn read_currency(value: &Json) -> Option<String> {
+    let is_code = |code: &&str| code.len() <= MAX_CURRENCY_LENGTH && is_word(code);
+    Some(value.as_str().filter(is_code)?.to_ascii_uppercase())
+}
+
 /// The common value; `None` if the values differ or one is unreadable.
-fn agreed<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
+pub(super) fn agreed<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
     let first = values.next().flatten();
     first.filter(|first| values.all(|other| other.as_ref() == Some(first)))
 }

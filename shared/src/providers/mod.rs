@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod http_client;
 mod members;
 mod notification;
+mod reversals;
 #[cfg(test)]
 mod test_vectors;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::decimal::Decimal;
-use crate::domain::fact::{Fact, Outcome};
+use crate::domain::fact::{Fact, Outcome, Reversal};
 use crate::domain::id::PaymentId;
 use crate::domain::json::{Json, Object};
 use crate::domain::redaction::is_word;
@@ -128,11 +128,25 @@ fn word_or_digest(name: &str) -> Cow<'_, str> {
 
 /// As [`combined_outcome`], but a completion or an authorization beside `contradictions` is contradictory. They are then
 /// appended to the names, so that such a fact differs from any other. `contradictions` is empty or begins with a space.
+///
+/// Whatever the names, a notification with `reversals` is [`Outcome::Reversed`]. Without names it has those of their
+/// kinds.
 pub(super) fn believed_outcome(
     names: &[&str],
     contradictions: &str,
+    reversals: &[Reversal],
     outcome: fn(&str) -> Option<Outcome>,
 ) -> (Outcome, String) {
+    let (believed, shown) = outcome_beside(names, contradictions, outcome);
+    if reversals.is_empty() {
+        return (believed, shown);
+    }
+    let kinds: Vec<&str> = reversals.iter().map(|reversal| reversal.kind.name()).collect();
+    let shown = if shown.is_empty() { kinds.join(" ") } else { shown };
+    (Outcome::Reversed, shown)
+}
+
+fn outcome_beside(names: &[&str], contradictions: &str, outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {
     let (combined, names) = combined_outcome(names, outcome);
     let is_contradicted = matches!(
         combined,

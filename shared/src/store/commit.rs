@@ -222,7 +222,7 @@ impl Store {
         after: &Payment,
         change: ScheduleChange,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 11] = [
+        const MUTABLE: [&str; 13] = [
             "status",
             "rank",
             "updatedAt",
@@ -231,8 +231,10 @@ impl Store {
             "checkoutSession",
             "captureReferences",
             "attention",
-            "noted",
-            "hasUnclearFact",
+            "attentionChanges",
+            "mismatches",
+            "undoneReversals",
+            "hasEvidenceOfMoney",
             "ttl",
         ];
         let mut item = schema::state_item(after)?;

@@ -86,6 +86,9 @@ impl Store {
             "#version = #version + :one",
         ];
         assignments.extend(set);
+        if status == Status::Authorized {
+            assignments.push("#hasEvidenceOfMoney = :yes");
+        }
         let mut changes = format!("SET {}{remove}", assignments.join(", "));
         let mut update = update
             .expression_attribute_values(":rank", number(status.rank().into()))
@@ -94,6 +97,10 @@ impl Store {
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":provider", text(fact.provider.name()));
         let mut names = vec!["status", "rank", "updatedAt", "version", "provider", "ttl"];
+        if status == Status::Authorized {
+            update = update.expression_attribute_values(":yes", AttributeValue::Bool(true));
+            names.push("hasEvidenceOfMoney");
+        }
         for (index, reference) in fact.references().enumerate() {
             conditions.push_str(&format!(" AND contains(#references, :reference{index})"));
             update = update.expression_attribute_values(format!(":reference{index}"), text(reference.as_str()));
@@ -103,11 +110,13 @@ impl Store {
         }
         if status == Status::Completed {
             let Some(money) = fact.money() else { return Ok(None) };
-            conditions.push_str(" AND #amount = :amount AND #currency = :currency");
+            // Other money that came before needs attention as well.
+            conditions
+                .push_str(" AND #amount = :amount AND #currency = :currency AND attribute_not_exists(#mismatches)");
             update = update
                 .expression_attribute_values(":amount", number(money.minor()))
                 .expression_attribute_values(":currency", text(money.currency().code()));
-            names.extend(["amount", "currency"]);
+            names.extend(["amount", "currency", "mismatches"]);
             let capture_references = CaptureReference::of(fact);
             if !capture_references.is_empty() {
                 changes.push_str(" ADD #captureReferences :captureReferences");

@@ -1,20 +1,21 @@
 //! Every item of the table: its key, and its conversion from and to domain types.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::fact::{CaptureReference, Fact};
+use crate::domain::attention::{Attention, AttentionList};
+use crate::domain::fact::{CaptureReference, Fact, ReversalKind};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{
     Fingerprint, IdempotencyKey, IdempotentRequest, KeyRecord, KnownKey, KnownQuote, QuoteDigest, RecordName,
     RequestRecord,
 };
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{AttentionReason, CheckoutSession, Payment};
-use crate::domain::provider::Provider;
+use crate::domain::payment::{CheckoutSession, Payment};
+use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
@@ -104,6 +105,7 @@ pub(super) fn record_key(name: &RecordName) -> Item {
 struct StateItem {
     id: PaymentId,
     provider: Provider,
+    environment: Environment,
     status: Status,
     rank: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,20 +133,17 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     capture_references: BTreeSet<CaptureReference>,
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeSet::is_empty",
-        serialize_with = "serde_dynamo::string_set::serialize"
-    )]
-    attention: BTreeSet<AttentionReason>,
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeSet::is_empty",
-        serialize_with = "serde_dynamo::string_set::serialize"
-    )]
-    noted: BTreeSet<String>,
+    /// Not stored before its first change; then also if it is empty.
+    #[serde(default)]
+    attention: Vec<Attention>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    attention_changes: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    mismatches: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    undone_reversals: BTreeMap<ReversalKind, Timestamp>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    has_unclear_fact: bool,
+    has_evidence_of_money: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     quote_kept_until: Option<Timestamp>,
     /// When the payment is deleted, in seconds since 1970. Its references and its order's item have the same.
@@ -152,11 +151,18 @@ struct StateItem {
     ttl: Option<u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
     let payment = payment.clone();
+    let has_attention = payment.attention.changes() > 0;
     let mut item = to_item(StateItem {
         id: payment.id,
         provider: payment.provider,
+        environment: payment.environment,
         status: payment.status,
         rank: payment.status.rank(),
         order_id: payment.order_id,
@@ -170,12 +176,17 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         references: payment.references,
         checkout_session: payment.checkout_session,
         capture_references: payment.capture_references,
-        attention: payment.attention,
-        noted: payment.noted,
-        has_unclear_fact: payment.has_unclear_fact,
+        attention: payment.attention.entries().to_vec(),
+        attention_changes: payment.attention.changes(),
+        mismatches: payment.mismatches,
+        undone_reversals: payment.undone_reversals,
+        has_evidence_of_money: payment.has_evidence_of_money,
         quote_kept_until: payment.quote_kept_until,
         ttl: payment.delete_at.map(Timestamp::as_seconds),
     })?;
+    if !has_attention {
+        item.remove("attention");
+    }
     item.extend(state_key(payment.id));
     Ok(item)
 }
@@ -185,6 +196,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
     Ok(Payment {
         id: state.id,
         provider: state.provider,
+        environment: state.environment,
         status: state.status,
         order_id: state.order_id,
         money: Money::from_minor(state.amount, state.currency),
@@ -196,9 +208,10 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         references: state.references,
         checkout_session: state.checkout_session,
         capture_references: state.capture_references,
-        attention: state.attention,
-        noted: state.noted,
-        has_unclear_fact: state.has_unclear_fact,
+        attention: AttentionList::new(state.attention, state.attention_changes),
+        mismatches: state.mismatches,
+        undone_reversals: state.undone_reversals,
+        has_evidence_of_money: state.has_evidence_of_money,
         quote_kept_until: state.quote_kept_until,
         delete_at: state.ttl.map(Timestamp::from_seconds),
     })
@@ -365,6 +378,8 @@ pub(super) fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dy
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attention::AttentionReason;
+    use crate::domain::decimal::Decimal;
 
     #[test]
     fn payment_round_trips_through_its_item() {
@@ -372,6 +387,7 @@ mod tests {
         let bare = Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
+            Environment::Sandbox,
             Money::from_minor(2550, Currency::USD),
             now,
         );
@@ -384,9 +400,21 @@ mod tests {
             order_id: OrderId::parse("ORD-1"),
             payment_method: Some("apple_pay".into()),
             metadata: Some(Redacted::new(r#"{"a":1.50}"#.into())),
-            attention: BTreeSet::from([AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch]),
-            noted: BTreeSet::from(["a digest".to_owned()]),
-            has_unclear_fact: true,
+            attention: AttentionList::new(
+                vec![
+                    Attention::new(AttentionReason::DuplicatePayment, now),
+                    Attention {
+                        amount: Decimal::parse("2.50"),
+                        currency: Some("USD".into()),
+                        at: Some(now),
+                        ..Attention::new(AttentionReason::Refunded, now)
+                    },
+                ],
+                3,
+            ),
+            mismatches: 1,
+            undone_reversals: BTreeMap::from([(ReversalKind::Chargeback, now)]),
+            has_evidence_of_money: true,
             quote_kept_until: Some(now),
             delete_at: Some(Timestamp::from_seconds(1_834_560_000)),
             capture_references: BTreeSet::new(),

@@ -10,7 +10,7 @@ use payment_functions::domain::id::OrderId;
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest};
 use payment_functions::flows::record_notification::record_notification;
@@ -112,7 +112,13 @@ impl Setup {
         let money = Money::from_minor(2550, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(key),
-            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+            ..Payment::new(
+                PaymentId::random(),
+                Provider::FinvyPay,
+                Environment::Sandbox,
+                money,
+                clock::now(),
+            )
         };
         let gateway = |_: &Payment, key| QueuedGateway { setup: self, key };
         create_payment::create(&self.table.store, &self.keys, intent, Some(&request), None, gateway).await
@@ -462,7 +468,13 @@ async fn idempotency_key_does_not_expire_during_a_lease() {
     let store = &setup.table.store;
     let (keyed, start) = (keyed("k"), clock::now());
     let money = Money::from_minor(2550, Currency::USD);
-    let intent = Payment::new(PaymentId::random(), Provider::FinvyPay, money, start);
+    let intent = Payment::new(
+        PaymentId::random(),
+        Provider::FinvyPay,
+        Environment::Sandbox,
+        money,
+        start,
+    );
     assert_eq!(
         store.insert_payment(&intent, names(&keyed), start).await.unwrap(),
         InsertResult::Inserted

@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use payment_functions::api::problem::Code;
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
-use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::fact::{Fact, Outcome, Reversal, ReversalKind};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::AttentionReason;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
 use payment_functions::flows::quarantine::{quarantine, redacted_webhook};
@@ -325,6 +325,7 @@ impl Simulation {
             ..Payment::new(
                 PaymentId::random(),
                 provider,
+                Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 clock::now(),
             )

@@ -12,7 +12,7 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, StoredResponse};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest};
@@ -66,6 +66,7 @@ impl<'a> Scenario<'a> {
             ..Payment::new(
                 self.payment,
                 self.provider,
+                Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 clock::now(),
             )
@@ -586,8 +587,8 @@ async fn review_closed_while_more_money_arrives_stays_due_for_it() {
         assert_eq!(done, [true; 2]);
         assert_eq!(scenario.status().await, Status::Review);
         let ledger = ledger(&table.memory, scenario.payment);
-        let has_closed = |noted: usize| {
-            let raw_status = format!("closed by an operator; facts noted: {noted}");
+        let has_closed = |mismatches: usize| {
+            let raw_status = format!("closed by an operator; mismatching completions: {mismatches}");
             ledger.iter().any(|fact| fact["rawStatus"]["S"] == raw_status.as_str())
         };
         let due = scenario.store.due(Queue::Review, clock::now(), 100).await.unwrap();

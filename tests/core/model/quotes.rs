@@ -10,7 +10,7 @@ use payment_functions::domain::id::OrderId;
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, StoredResponse};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
@@ -128,7 +128,13 @@ impl<'a> Shop<'a> {
             order_id: OrderId::parse("ORD-1"),
             payment_method: Some(asked.body.to_owned()),
             metadata: Some(Redacted::new(json!({ "body": asked.body }).to_string())),
-            ..Payment::new(PaymentId::random(), asked.provider, money, clock::now())
+            ..Payment::new(
+                PaymentId::random(),
+                asked.provider,
+                Environment::Sandbox,
+                money,
+                clock::now(),
+            )
         };
         let quote = QuoteCheck {
             quotes: &self.quotes,
@@ -482,7 +488,13 @@ async fn key_from_before_quotes_keeps_its_answer() {
     let money = Money::from_minor(2550, Currency::USD);
     let intent = Payment {
         order_id: OrderId::parse("ORD-1"),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, clock::now())
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            clock::now(),
+        )
     };
     let gateway = |_: &Payment, _| CountingGateway(&shop);
     let created = create_payment::create(&table.store, &shop.keys, intent, Some(&keyed), None, gateway).await;

@@ -1,5 +1,6 @@
 //! The due index, reservations, and runs that are concurrent, end early, or die.
 
+use payment_functions::domain::provider::Environment;
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
@@ -180,7 +181,13 @@ async fn shard_larger_than_a_batch_is_read_again() {
     let mut in_first_shard = 0;
     while in_first_shard < 25 {
         let money = Money::from_minor(2550, Currency::USD);
-        let payment = Payment::new(PaymentId::random(), Provider::ApoloPay, money, shop.start);
+        let payment = Payment::new(
+            PaymentId::random(),
+            Provider::ApoloPay,
+            Environment::Production,
+            money,
+            shop.start,
+        );
         if payment.id.shard(SHARDS) == 0 {
             shop.store
                 .insert_payment(&payment, RequestNames::default(), shop.start)

@@ -102,6 +102,7 @@ async fn unmatched_notification_with_another_time_or_status_word_is_stored_once(
     for (minute, word) in (0..).zip(words) {
         let fact = Fact {
             payment: Some(reference("p9")),
+            reversals: Vec::new(),
             occurred_at: Some(format!("2026-11-30T00:0{minute}:00Z")),
             raw_status: word.to_owned(),
             received_at: shop.after(minute * MINUTE),

@@ -1,6 +1,6 @@
 //! Polling payments, and recording what the provider reports.
 
-use payment_functions::domain::payment::AttentionReason;
+use payment_functions::domain::attention::AttentionReason;
 
 use super::*;
 
@@ -34,7 +34,35 @@ async fn lost_webhook_is_replaced_by_polling() {
         },
     );
     shop.deliver(&late).await;
-    assert_eq!(shop.payment(payment.id).await.attention.len(), 0);
+    assert!(shop.payment(payment.id).await.attention.is_empty());
+}
+
+/// Our key for production shows nothing of the sandbox, and an order of the same id there is another order.
+#[tokio::test]
+async fn payment_of_another_environment_is_not_polled_and_expires() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    assert_eq!(payment.environment, Environment::Sandbox);
+    provider.switch_to(Environment::Production);
+    provider.set_status("p", notification(Some(payment.id), paid("p")));
+    provider.set_transactions("o", vec![notification(None, paid("p"))]);
+    // A general webhook of the order makes its payments candidates, which are polled too.
+    shop.pending(Provider::FinvyPay, "o", "q").await;
+    let general = Fact {
+        transaction: Some(reference("FP-x")),
+        order_id: OrderId::parse("o"),
+        ..reported(Outcome::Completed)
+    };
+    shop.deliver(&notification(None, general)).await;
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(
+        provider.take_calls(),
+        ["FP-x"],
+        "the transaction may be of any environment"
+    );
+    shop.sweep(DAY, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Expired);
 }
 
 #[tokio::test]
@@ -231,7 +259,7 @@ async fn polled_second_capture_is_flagged() {
     let after = shop.payment(payment.id).await;
     assert_eq!(after.status, Status::Completed);
     assert!(
-        after.attention.contains(&AttentionReason::DuplicatePayment),
+        after.attention.get(AttentionReason::DuplicatePayment).is_some(),
         "{after:?}"
     );
 }

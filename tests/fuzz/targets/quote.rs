@@ -14,7 +14,7 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::{QuoteToken, QuoteValidity, Quotes};
 use payment_functions::platform::secrets::{SecretError, SecretSource, Versions};
@@ -52,6 +52,7 @@ pub fn check(bytes: &[u8]) -> bool {
         ..Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
+            Environment::Sandbox,
             Money::from_minor(MINOR, Currency::USD),
             Timestamp::from_millis(NOW * 1000),
         )

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use payment_functions::domain::json::Json;
 use payment_functions::domain::redaction::{self, MAX_LENGTH, redact};
 
+use super::webhook::{is_test, speaks_of_reversal};
+
 /// The documented limit of the nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -153,6 +155,16 @@ fn compare(input: &Json, output: &Json, above: Above<'_>) {
             assert!(!is_needed || text.len() > 64, "{} is needed", above.name);
         }
         (Json::Bool(_), Json::String(kind)) if kind == "boolean" => {}
+        (Json::String(text), Json::String(kind)) if text != kind => {
+            let is_needed = above.is_wrapped && WORDS.contains(&above.name) && is_plain_word(text);
+            assert!(!is_needed && !above.is_personal, "{} is needed", above.name);
+            let is_meant = match kind.as_str() {
+                "test" => is_test(text),
+                "refund" | "chargeback" | "chargeback_refund" => speaks_of_reversal(text),
+                _ => false,
+            };
+            assert!(is_meant, "{text:?} became {kind:?}");
+        }
         (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_), _) => {
             assert!(input == output, "neither the value nor its type");
             let says_nothing = match input {

@@ -6,7 +6,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::gateway::{Accepted, CallError};
@@ -15,7 +15,7 @@ use payment_functions::providers::{apolopay, finvypay};
 
 use super::headers::Message;
 use super::json::compact;
-use super::webhook::{distinct_ids, id_text, is_empty, word_of};
+use super::webhook::{distinct_ids, id_text, is_empty, says_reversed, word_of};
 use super::{longhand, split};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -94,6 +94,7 @@ pub fn finvypay(bytes: &[u8]) -> bool {
             );
             assert!(!object.str("status").is_some_and(is_failure), "accepted a failure");
         }
+        assert!(!says_reversed(&[body, data]), "accepted although money went back");
         assert_eq!(
             accepted.references.iter().map(Reference::as_str).collect::<Vec<_>>(),
             ids(body),
@@ -169,6 +170,7 @@ fn payment(provider: Provider, minor: u64) -> Payment {
         ..Payment::new(
             PaymentId::parse("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap(),
             provider,
+            Environment::Sandbox,
             Money::from_minor(minor, Currency::USD),
             NOW,
         )

@@ -14,6 +14,7 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::Fingerprint;
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::Environment;
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quote::QUOTE_FIELD;
@@ -90,7 +91,7 @@ pub fn apm(bytes: &[u8]) -> bool {
     let read = |body, quoted| {
         let request = ApmRequest::read(body, &origins, quoted)?;
         Ok(Read {
-            payment: request.intent(PaymentId::random(), NOW),
+            payment: request.intent(PaymentId::random(), Environment::Sandbox, NOW),
             fingerprint: request.fingerprint(),
             has_quote: request.quote.is_some(),
             rest: request,

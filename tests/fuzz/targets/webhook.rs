@@ -7,7 +7,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::json::{Json, Object};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::{Notification, PAYMENT_ID_MEMBER, UnreadableWebhook};
@@ -26,7 +26,11 @@ pub fn apolopay(bytes: &[u8]) -> bool {
     if let Some((notification, body)) = &read {
         let places = [body];
         let says_paid = says_paid(&places, |word| ["completed", "payment.completed"].contains(&word));
-        assert_eq!(notification.fact.outcome == Outcome::Completed, says_paid);
+        let inner = ["data", "result"].map(|name| body.get(name).and_then(Json::as_object));
+        let whole: Vec<&Object> = [Some(body)].into_iter().chain(inner).flatten().collect();
+        if !assert_is_reversed(&notification.fact, &whole) {
+            assert_eq!(notification.fact.outcome == Outcome::Completed, says_paid);
+        }
         assert_ids(&notification.fact, &places, &["processId", "id"], &["processId", "id"]);
         assert_completes_only_with_exact_money(notification, &places);
     }
@@ -58,7 +62,8 @@ pub fn assert_is_finvypays(notification: &Notification, whole: &[&Object], data:
     let says_paid = says_paid(whole, is_paid) && is_one(PAYMENT) && is_one(TRANSACTION) && is_one(ORDER);
     let outcome = notification.fact.outcome;
     // Two different ids of ours contradict too. They can only be seen inside the metadata.
-    if outcome == Outcome::Completed || distinct_own_ids(data) <= 1 {
+    let is_reversed = assert_is_reversed(&notification.fact, whole);
+    if !is_reversed && (outcome == Outcome::Completed || distinct_own_ids(data) <= 1) {
         assert_eq!(outcome == Outcome::Completed, says_paid);
     }
     assert_ids(&notification.fact, data, PAYMENT, TRANSACTION);
@@ -92,6 +97,95 @@ fn says_paid(places: &[&Object], is_paid: impl Fn(&str) -> bool) -> bool {
         || values(places, &["status"]).any(|status| *status == Json::Bool(false))
         || values(places, &["error", "errors"]).any(|error| !is_empty(error));
     !words.is_empty() && words.iter().all(|word| is_paid(word)) && !is_refused && !has_test_type
+}
+
+/// A fact is reversed if these objects say so, and only if anything in them speaks of it. Returns whether it is.
+fn assert_is_reversed(fact: &Fact, places: &[&Object]) -> bool {
+    let is_reversed = fact.outcome == Outcome::Reversed;
+    assert_eq!(fact.reversals.is_empty(), !is_reversed);
+    let text: String = places.iter().map(|place| place.to_compact()).collect();
+    assert!(!is_reversed || speaks_of_reversal(&text), "nothing speaks of it");
+    assert!(is_reversed || !says_reversed(places), "money went back");
+    for reversal in &fact.reversals {
+        let is_short = |text: String| text.len() <= 64;
+        assert!(
+            reversal
+                .amount
+                .as_ref()
+                .is_none_or(|amount| is_short(amount.to_string()))
+        );
+        assert!(reversal.currency.as_ref().is_none_or(|code| code.len() <= 16));
+        let is_plausible = |year: &str| ("2000".."2100").contains(&year);
+        assert!(reversal.at.is_none_or(|at| is_plausible(&at.to_string()[..4])));
+    }
+    is_reversed
+}
+
+/// Whether a search finds a word for money that went back, whatever the signs between its letters.
+pub fn speaks_of_reversal(text: &str) -> bool {
+    let words = ["refund", "chargeback", "chargedback", "dispute", "revers", "void"];
+    words.iter().any(|word| letters(text).contains(word))
+}
+
+fn letters(text: &str) -> String {
+    lower(&text.chars().filter(char::is_ascii_alphabetic).collect::<String>())
+}
+
+/// Whether a member with a usual name says that money went back, or a status, event or type does. There are others.
+pub fn says_reversed(places: &[&Object]) -> bool {
+    let is_usual = |name: &str| {
+        let name = lower(name).replace(['_', '-'], "");
+        let parts = [
+            "refund",
+            "refunds",
+            "refunded",
+            "isrefunded",
+            "refundamount",
+            "refunddate",
+            "chargeback",
+            "chargebackdate",
+            "dispute",
+            "disputed",
+            "reversal",
+            "reversed",
+            "voided",
+        ];
+        parts.contains(&name.as_str())
+    };
+    let is_word = |name: &str| ["status", "event", "type"].contains(&name);
+    let says = |(name, value): (&str, &Json)| {
+        let text = letters(value.as_str().unwrap_or_default());
+        let starts_plainly = name.starts_with(|char: char| char.is_ascii_alphabetic()) && name.len() <= 64;
+        let words = ["refund", "chargeback", "dispute", "reversal", "reversed"];
+        let has_word = words.iter().any(|word| text.contains(word)) && !text.contains("refundable");
+        starts_plainly && is_usual(name) && says_much(value) || is_word(name) && has_word
+    };
+    places.iter().any(|place| place.iter().any(says))
+}
+
+/// Whether a value certainly says something.
+fn says_much(value: &Json) -> bool {
+    let is_positive = |text: &str| {
+        text.split(['e', 'E'])
+            .next()
+            .unwrap()
+            .contains(|digit| ('1'..='9').contains(&digit))
+    };
+    match value {
+        Json::Bool(is_true) => *is_true,
+        Json::Number(text) => is_positive(text),
+        Json::String(text) if longhand::is_number(text.trim()) => is_positive(text),
+        Json::String(text) => {
+            text.chars()
+                .filter(char::is_ascii_alphanumeric)
+                .filter(|char| *char != '0')
+                .count()
+                > 5
+        }
+        Json::Array(items) => items.iter().any(says_much),
+        Json::Object(object) => object.get("status").is_some_and(says_much),
+        Json::Null => false,
+    }
 }
 
 /// Whether a part of a word is `test` or `ping`.
@@ -258,7 +352,7 @@ fn assert_completes_only_with_exact_money(notification: &Notification, places: &
     ];
     let fixed = fixed.map(|(minor, code)| Money::from_minor(minor, code.parse::<Currency>().unwrap()));
     for money in near.chain(fixed) {
-        let payment = Payment::new(PaymentId::random(), fact.provider, money, NOW);
+        let payment = Payment::new(PaymentId::random(), fact.provider, Environment::Sandbox, money, NOW);
         let is_paid = fact.outcome == Outcome::Completed
             && all_match(&amounts, |amount| is_amount(amount, money))
             && (fact.provider == Provider::ApoloPay && money.currency() == Currency::USD

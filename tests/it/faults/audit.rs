@@ -487,7 +487,7 @@ impl Audit<'_> {
         // `amount_mismatch` is set only if the wrong amount came later.
         let has = |reason: &str| {
             let mut noted = payment["attention"].as_array().into_iter().flatten();
-            noted.any(|noted| noted == reason)
+            noted.any(|noted| noted["reason"] == reason)
         };
         let is_paid = |fact: &&Value| {
             fact["operator"].is_object() && fact["outcome"] == "completed" || fact_rank(fact) == Some(rank("completed"))

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::Reference;
-use payment_functions::domain::payment::{AttentionReason, Payment};
+use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::record_notification::{RecordResult, record_notification};
@@ -124,7 +125,7 @@ fn outcomes(payment: &Payment) -> Outcomes {
         payment.status,
         payment.references.clone(),
         payment.capture_references.iter().map(ToString::to_string).collect(),
-        payment.attention.contains(&AttentionReason::DuplicatePayment),
+        payment.attention.get(AttentionReason::DuplicatePayment).is_some(),
     )
 }
 

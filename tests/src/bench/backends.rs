@@ -10,7 +10,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::platform::clock;
 use payment_functions::store::CommitExtras;
 use serde_json::{Map, Value, json};
@@ -104,7 +104,13 @@ impl Table {
         let money = Money::from_minor(9999, Currency::USD);
         let intent = Payment {
             order_id: OrderId::parse(&order()),
-            ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, now)
+            ..Payment::new(
+                PaymentId::random(),
+                Provider::FinvyPay,
+                Environment::Sandbox,
+                money,
+                now,
+            )
         };
         let reference = Reference::parse(&format!("pay_apm_{}", Uuid::new_v4().simple()));
         let checkout_session = CheckoutSession {

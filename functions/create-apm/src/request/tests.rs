@@ -32,8 +32,9 @@ fn pointers(text: &str) -> Vec<String> {
 #[test]
 fn documented_request_is_read() {
     let request = read(DOCUMENTED).unwrap();
-    let payment = request.intent(PaymentId::random(), Timestamp::from_millis(0));
+    let payment = request.intent(PaymentId::random(), Environment::Production, Timestamp::from_millis(0));
     assert_eq!((payment.money.minor(), payment.metadata), (9999, None));
+    assert_eq!(payment.environment, Environment::Production);
     assert!(!format!("{request:?}").contains("Jane") && !format!("{request:?}").contains("customer@"));
 }
 

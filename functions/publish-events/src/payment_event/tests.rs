@@ -1,7 +1,10 @@
+use payment_functions::domain::provider::Environment;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use payment_functions::domain::attention::AttentionList;
+use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::id::{OrderId, Reference};
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::CheckoutSession;
@@ -10,10 +13,20 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
 
 fn payment(status: Status, attention: &[AttentionReason]) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
+    let mut list = AttentionList::default();
+    for reason in attention {
+        list.raise(Attention::new(*reason, NOW));
+    }
     Payment {
         status,
-        attention: attention.iter().copied().collect(),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, NOW)
+        attention: list,
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            NOW,
+        )
     }
 }
 
@@ -60,54 +73,70 @@ fn every_new_status_from_pending_on_is_one_event() {
 }
 
 #[test]
-fn newly_noted_fact_of_a_completed_payment_is_one_event_after_the_status() {
-    use AttentionReason::{AmountMismatch, DuplicatePayment};
-    use Status::{Completed, Review};
+fn every_change_of_the_attention_is_one_event_after_the_status() {
+    use AttentionReason::{AmountMismatch, DuplicatePayment, Refunded};
+    use Status::{Completed, Pending, Review};
     let (completed, attention) = ("payment.completed", "payment.attention");
-    for ((was, noted_before), (is, noted_after), reasons, expected) in [
-        (
-            (Completed, 0),
-            (Completed, 1),
-            &[DuplicatePayment][..],
-            &[attention][..],
-        ),
-        (
-            (Completed, 1),
-            (Completed, 2),
-            &[DuplicatePayment, AmountMismatch],
-            &[attention],
-        ),
+    let raise =
+        |reason| move |list: &mut AttentionList| list.raise(Attention::new(reason, NOW.plus(Duration::from_secs(1))));
+    let (second_capture, mismatch, refund) = (raise(DuplicatePayment), raise(AmountMismatch), raise(Refunded));
+    let resolve = |list: &mut AttentionList| list.resolve(DuplicatePayment);
+    let nothing = |_: &mut AttentionList| {};
+    let cases: [(Status, Status, &dyn Fn(&mut AttentionList), &[&str], &[AttentionReason]); 7] = [
         // Another fact with the same reason.
-        ((Completed, 1), (Completed, 2), &[DuplicatePayment], &[attention]),
-        ((Completed, 1), (Completed, 1), &[DuplicatePayment], &[]),
-        ((Completed, 2), (Completed, 1), &[DuplicatePayment], &[]),
-        // Further wrong money in review: the status already reports it.
-        ((Review, 1), (Review, 2), &[], &[]),
-        ((Review, 1), (Completed, 1), &[], &[completed]),
-        ((Review, 1), (Completed, 2), &[AmountMismatch], &[completed, attention]),
-    ] {
-        let noted = |count: u8| (0..count).map(|nth| nth.to_string()).collect();
-        let after = Payment {
-            noted: noted(noted_after),
-            ..payment(is, reasons)
+        (Completed, Completed, &second_capture, &[attention], &[DuplicatePayment]),
+        (Completed, Completed, &mismatch, &[attention], &[AmountMismatch]),
+        (Completed, Completed, &resolve, &[attention], &[]),
+        (Completed, Completed, &nothing, &[], &[]),
+        (Pending, Pending, &refund, &[attention], &[Refunded]),
+        (Review, Completed, &nothing, &[completed], &[]),
+        (Review, Completed, &mismatch, &[completed, attention], &[AmountMismatch]),
+    ];
+    for (was, is, change, expected, raised) in cases {
+        let before = payment(was, &[DuplicatePayment]);
+        let mut after = Payment {
+            status: is,
+            ..before.clone()
         };
-        let before = Payment {
-            status: was,
-            noted: noted(noted_before),
-            ..after.clone()
-        };
+        change(&mut after.attention);
         let entries = of(&before, &after);
         assert_eq!(types(&entries), expected, "{before:?}");
-        if let Some(entry) = entries.iter().find(|entry| entry.detail_type == attention) {
-            assert_eq!(detail(entry)["attention"], json!(after.attention));
-            assert!(entries.iter().all(|entry| detail(entry)["version"] == after.version));
+        let reasons: Vec<&str> = after.attention.reasons().map(AttentionReason::name).collect();
+        for entry in &entries {
+            let detail = detail(entry);
+            let shown: Vec<&Value> = detail["attention"].as_array().into_iter().flatten().collect();
+            let shown: Vec<&str> = shown.iter().map(|entry| entry["reason"].as_str().unwrap()).collect();
+            assert_eq!(shown, reasons, "in every event of a payment that needs attention");
+            assert_eq!(detail["version"], after.version);
+            let expected = if entry.detail_type == attention { raised } else { &[] };
+            assert_eq!(entry.raised, expected);
         }
     }
-    let both = from_payment(&payment(Completed, &[AmountMismatch, DuplicatePayment])).unwrap();
-    assert_eq!(types(&both), ["payment.completed", "payment.attention"]);
+}
+
+#[test]
+fn attention_is_published_with_exact_amounts_until_it_is_empty() {
+    let mut payment = payment(Status::Completed, &[]);
+    payment.attention.raise(Attention {
+        amount: Decimal::parse("25.50"),
+        currency: Some("USD".into()),
+        at: Some(NOW),
+        ..Attention::new(AttentionReason::Refunded, NOW)
+    });
+    let raised = r#""attention":[{"reason":"refunded","since":"2027-01-15T08:00:00.123Z","amount":25.5,"currency":"USD","at":"2027-01-15T08:00:00.123Z"}]}"#;
+    let entries = from_payment(&payment).unwrap();
+    assert_eq!(types(&entries), ["payment.completed", "payment.attention"]);
+    for entry in &entries {
+        assert!(entry.detail.expose().ends_with(raised), "{entry:?}");
+        assert!(entry.raised.is_empty(), "it was counted when it was raised");
+    }
+    payment.attention.resolve(AttentionReason::Refunded);
+    let entries = from_payment(&payment).unwrap();
+    assert_eq!(detail(&entries[0]).get("attention"), None);
+    assert_eq!(detail(&entries[1])["attention"], json!([]));
     assert_eq!(
-        detail(&both[1])["attention"],
-        json!(["duplicate_payment", "amount_mismatch"])
+        detail(&entries[1])["eventId"],
+        json!(format!("{}:attention:2", payment.id))
     );
 }
 
@@ -127,11 +156,11 @@ fn event_detail_is_the_payment_view_with_metadata_version_and_event_id() {
     let pending = before.accept(checkout_session, [Reference::parse("FP1").unwrap()], NOW);
     let entries = of(&before, &pending);
     let id = pending.id;
-    let expected =
-        format!(r#"{{"eventId":"{id}:pending","version":2,"id":"{id}","provider":"finvypay","status":"pending","#)
-            + r#""redirectUrl":"https://pay.example/1","orderId":"ORD-1","amount":25.50,"currency":"USD","#
-            + r#""createdAt":"2027-01-15T08:00:00.123Z","updatedAt":"2027-01-15T08:00:00.123Z","#
-            + r#""expiresAt":"2027-01-15T08:00:00.123Z","metadata":{"a":1.50,"b":[12345678901234567890.1]}}"#;
+    let expected = format!(
+        r#"{{"eventId":"{id}:pending","version":2,"id":"{id}","provider":"finvypay","status":"pending","#
+    ) + r#""redirectUrl":"https://pay.example/1","orderId":"ORD-1","amount":25.50,"currency":"USD","environment":"sandbox","#
+        + r#""createdAt":"2027-01-15T08:00:00.123Z","updatedAt":"2027-01-15T08:00:00.123Z","#
+        + r#""expiresAt":"2027-01-15T08:00:00.123Z","metadata":{"a":1.50,"b":[12345678901234567890.1]}}"#;
     assert_eq!(entries.len(), 1);
     assert_eq!(
         entries[0].detail.expose(),
@@ -164,7 +193,7 @@ fn event_detail_is_the_payment_view_with_metadata_version_and_event_id() {
     assert_eq!(from_payment(&broken), Err(Unpublishable));
 }
 
-/// A payment's history: in each version a status, and possibly a noted fact.
+/// A payment's history: in each version a status, and possibly a raised reason.
 fn histories() -> impl Strategy<Value = Vec<(Status, Option<AttentionReason>)>> {
     let status = prop::sample::select(Status::ALL.to_vec());
     let attention = prop::sample::select(vec![
@@ -185,15 +214,14 @@ proptest! {
             let mut after = payment.clone();
             after.status = payment.status.join(status);
             if let Some(attention) = attention {
-                after.attention.insert(attention);
-                after.noted.insert(after.version.to_string());
+                after.attention.raise(Attention::new(attention, NOW));
             }
             after.version += 1;
             entries.extend(of(&payment, &after));
             payment = after;
         }
         let member = |entry: &EventEntry, name: &str| detail(entry)[name].clone();
-        let ids: BTreeSet<_> = entries.iter().map(|entry| member(entry, "eventId").to_string()).collect();
+        let ids: std::collections::BTreeSet<_> = entries.iter().map(|entry| member(entry, "eventId").to_string()).collect();
         prop_assert_eq!(ids.len(), entries.len(), "one id for each change");
         let versions: Vec<_> = entries.iter().map(|entry| member(entry, "version").as_u64()).collect();
         prop_assert!(versions.is_sorted());

@@ -141,6 +141,10 @@ impl<'a> RateLimitedPoller<'a> {
 }
 
 impl StatusSource for RateLimitedPoller<'_> {
+    fn environment(&self) -> Environment {
+        self.finvypay.environment
+    }
+
     fn poll_until(&mut self, latest: Instant) {
         self.latest = clock::now().plus(latest.saturating_duration_since(Instant::now()));
     }

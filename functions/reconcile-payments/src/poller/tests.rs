@@ -16,6 +16,10 @@ fn provider_with_status_query_is_polled() {
 struct Failing(fn() -> PollError);
 
 impl StatusSource for Failing {
+    fn environment(&self) -> Environment {
+        Environment::Sandbox
+    }
+
     fn poll_until(&mut self, _: Instant) {}
 
     async fn status(&mut self, _: &Reference) -> Result<Option<Notification>, PollError> {

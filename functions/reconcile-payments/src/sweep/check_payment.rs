@@ -44,11 +44,12 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(CheckResult::Done(next))
     }
 
-    /// Polls the provider about a payment, unless it is completed or its provider has no status query. Returns the
-    /// payment as it is afterwards, and the result of polling: [`Heard::Known`] if the provider was not polled for
-    /// these reasons.
+    /// Polls the provider about a payment, unless it is completed, its provider has no status query, or it was made in
+    /// another environment, whose payments our API key does not show. Returns the payment as it is afterwards, and the
+    /// result of polling: [`Heard::Known`] if the provider was not polled for these reasons.
     async fn poll_if_open(&mut self, payment: Payment) -> Result<(Payment, Result<Heard, PollError>), StoreError> {
-        if payment.provider != POLLED_PROVIDER || payment.status == Status::Completed {
+        let can_be_polled = payment.provider == POLLED_PROVIDER && payment.environment == self.poller.environment();
+        if !can_be_polled || payment.status == Status::Completed {
             return Ok((payment, Ok(Heard::Known)));
         }
         let before = payment.status;

@@ -93,6 +93,9 @@ impl<S: StatusSource> Sweep<'_, S> {
             .await?
         {
             // Completed payments too: the notification may report the same money under another id.
+            if payment.environment != self.poller.environment() {
+                continue;
+            }
             match self.poll_payment(&payment).await {
                 Ok(_) => {}
                 Err(PollError::Call(error)) => failure = Some(error),

@@ -1,7 +1,8 @@
 use super::*;
 use crate::domain::decimal::Decimal;
-use crate::domain::fact::Outcome;
+use crate::domain::fact::{Operator, Outcome};
 use crate::domain::money::Currency;
+use crate::domain::provider::Environment;
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -10,6 +11,7 @@ fn payment(provider: Provider) -> Payment {
     Payment::new(
         PaymentId::random(),
         provider,
+        Environment::Sandbox,
         Money::from_minor(2550, Currency::USD),
         NOW,
     )
@@ -30,14 +32,15 @@ fn version_and_time_increase_only_with_a_change() {
         (after.version + 1, later),
         "the time does not go back"
     );
-    assert!(second.attention.contains(&AttentionReason::DuplicatePayment));
+    assert_eq!(reasons(&second), [AttentionReason::DuplicatePayment]);
+}
+
+fn reasons(payment: &Payment) -> Vec<AttentionReason> {
+    payment.attention.reasons().collect()
 }
 
 #[test]
 fn stored_names_match_the_displayed_names() {
-    for attention in [AttentionReason::DuplicatePayment, AttentionReason::AmountMismatch] {
-        assert_eq!(serde_json::to_value(attention).unwrap(), attention.name());
-    }
     for reference in CaptureReference::of(&completion(Provider::FinvyPay, "p", "1", None)) {
         assert_eq!(
             (
@@ -82,6 +85,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         raw_status: "completed".to_owned(),
         amount: Decimal::parse(amount),
         currency: currency.map(str::to_owned),
+        reversals: Vec::new(),
         occurred_at: None,
         received_at: NOW,
         operator: None,
@@ -133,22 +137,30 @@ fn second_capture_is_flagged_once_per_kind_of_reference() {
         "the transaction's id identifies the same capture"
     );
     let twice = both.apply(&completion(Provider::FinvyPay, "b", "25.50", Some("USD")), false, NOW);
-    assert_eq!(twice.attention, BTreeSet::from([AttentionReason::DuplicatePayment]));
-    assert_eq!((twice.status, twice.noted.len()), (Status::Completed, 1));
+    assert_eq!(reasons(&twice), [AttentionReason::DuplicatePayment]);
+    assert_eq!((twice.status, twice.attention.changes()), (Status::Completed, 1));
+    let duplicate = twice.attention.get(AttentionReason::DuplicatePayment).unwrap();
+    assert_eq!(
+        (duplicate.amount.clone(), duplicate.currency.as_deref()),
+        (Decimal::parse("25.5"), Some("USD"))
+    );
     assert_eq!(
         twice.apply(&by_transaction, false, NOW),
         twice,
         "a known reference changes nothing"
     );
     let thrice = twice.apply(&completion(Provider::FinvyPay, "c", "25.50", Some("USD")), false, NOW);
-    assert_eq!((&thrice.attention, thrice.noted.len()), (&twice.attention, 2));
+    assert_eq!((reasons(&thrice), thrice.attention.changes()), (reasons(&twice), 2));
     let wrong = paid.apply(&completion(Provider::FinvyPay, "a", "1", Some("USD")), false, NOW);
     assert_eq!(
-        (wrong.status, &wrong.attention),
-        (Status::Completed, &BTreeSet::from([AttentionReason::AmountMismatch]))
+        (wrong.status, reasons(&wrong)),
+        (Status::Completed, vec![AttentionReason::AmountMismatch])
     );
     let again = wrong.apply(&completion(Provider::FinvyPay, "a", "2", Some("USD")), false, NOW);
-    assert_eq!((&again.attention, again.noted.len()), (&wrong.attention, 2));
+    assert_eq!(
+        (reasons(&again), again.attention.changes(), again.mismatches),
+        (reasons(&wrong), 2, 2)
+    );
     assert!(again.version > wrong.version, "a second mismatch is a change");
 }
 
@@ -164,6 +176,154 @@ fn id_given_twice_in_a_fact_counts_once() {
         ..one.clone()
     };
     assert_eq!([one, same, two].map(|fact| fact.references().count()), [1, 1, 2]);
+}
+
+#[test]
+fn other_money_needs_attention_whether_it_came_before_or_after_the_right_one() {
+    let right = completion(Provider::ApoloPay, "a", "25.50", None);
+    let wrong = completion(Provider::ApoloPay, "a", "30", None);
+    let apply = |facts: &[&Fact]| {
+        let payment = payment(Provider::ApoloPay);
+        facts
+            .iter()
+            .fold(payment, |payment, fact| payment.apply(fact, false, NOW))
+    };
+    let review = apply(&[&wrong]);
+    assert_eq!(
+        (review.status, review.attention.changes()),
+        (Status::Review, 0),
+        "the status says it"
+    );
+    for facts in [[&wrong, &right], [&right, &wrong]] {
+        let after = apply(&facts);
+        assert_eq!(
+            (after.status, reasons(&after)),
+            (Status::Completed, vec![AttentionReason::AmountMismatch])
+        );
+    }
+    let amount = |payment: &Payment| {
+        payment
+            .attention
+            .get(AttentionReason::AmountMismatch)
+            .unwrap()
+            .amount
+            .clone()
+    };
+    assert_eq!(amount(&apply(&[&right, &wrong])), Decimal::parse("30"));
+    let by_operator = Fact {
+        operator: Some(Operator {
+            actor: "on call".into(),
+            reason: "the shop accepts it".into(),
+        }),
+        ..right.clone()
+    };
+    let accepted = apply(&[&wrong, &by_operator]);
+    assert_eq!((accepted.status, accepted.attention.changes()), (Status::Completed, 0));
+}
+
+/// The provider's report that money went back.
+fn reversed(kind: ReversalKind, undone: bool, at: Option<u64>) -> Fact {
+    Fact {
+        outcome: Outcome::Reversed,
+        reversals: vec![Reversal {
+            kind,
+            undone,
+            amount: Decimal::parse("5"),
+            currency: None,
+            at: at.map(|day| NOW.plus(Duration::from_secs(day * 86_400))),
+        }],
+        ..completion(Provider::FinvyPay, "p", "25.50", Some("USD"))
+    }
+}
+
+#[test]
+fn money_that_goes_back_never_completes_and_needs_attention() {
+    let fact = reversed(ReversalKind::Refund, false, Some(1));
+    for status in Status::ALL {
+        let before = Payment {
+            status,
+            ..payment(Provider::FinvyPay)
+        };
+        let after = before.apply(&fact, false, NOW);
+        assert_eq!(
+            (after.status, reasons(&after)),
+            (status, vec![AttentionReason::Refunded])
+        );
+        assert!(after.capture_references.is_empty(), "it is no second receipt");
+        let entry = after.attention.get(AttentionReason::Refunded).unwrap();
+        assert_eq!((&entry.amount, entry.at), (&Decimal::parse("5"), fact.reversals[0].at));
+    }
+    let chargeback = reversed(ReversalKind::Chargeback, false, None);
+    assert_eq!(
+        reasons(&payment(Provider::FinvyPay).apply(&chargeback, false, NOW)),
+        [AttentionReason::Chargeback]
+    );
+}
+
+#[test]
+fn later_date_of_a_reversal_and_its_undoing_wins_in_every_order() {
+    use ReversalKind::{Chargeback, Refund};
+    let done = |at| reversed(Refund, false, at);
+    let undone = |at| reversed(Refund, true, at);
+    for (facts, is_refunded) in [
+        (vec![done(Some(1)), undone(Some(2))], false),
+        (vec![done(Some(2)), undone(Some(1))], true),
+        (vec![done(Some(1)), undone(Some(1))], true),
+        (vec![done(None), undone(Some(1))], true),
+        (vec![done(Some(1)), undone(None)], true),
+        (vec![done(Some(1)), undone(Some(2)), done(Some(3))], true),
+        (vec![done(Some(1)), undone(Some(3)), done(Some(2))], false),
+        (vec![done(Some(1)), reversed(Chargeback, true, Some(2))], true),
+    ] {
+        let paid =
+            payment(Provider::FinvyPay).apply(&completion(Provider::FinvyPay, "p", "25.50", Some("USD")), false, NOW);
+        for shift in 0..facts.len() {
+            for is_reversed in [false, true] {
+                let mut facts = facts.clone();
+                facts.rotate_left(shift);
+                if is_reversed {
+                    facts.reverse();
+                }
+                let after = facts
+                    .iter()
+                    .fold(paid.clone(), |payment, fact| payment.apply(fact, false, NOW));
+                let expected = if is_refunded {
+                    vec![AttentionReason::Refunded]
+                } else {
+                    vec![]
+                };
+                assert_eq!(
+                    (after.status, reasons(&after)),
+                    (Status::Completed, expected),
+                    "{facts:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn fact_that_nobody_can_explain_needs_attention_at_once() {
+    let with = |outcome| Fact {
+        outcome,
+        ..completion(Provider::FinvyPay, "p", "25.50", Some("USD"))
+    };
+    for (provider, fact, is_unclear) in [
+        (Provider::FinvyPay, with(Outcome::Unrecognised), true),
+        (Provider::ApoloPay, with(Outcome::Unrecognised), true),
+        (Provider::FinvyPay, with(Outcome::Contradictory), false), // FinvyPay is polled.
+        (Provider::ApoloPay, with(Outcome::Contradictory), true),
+        (Provider::FinvyPay, reversed(ReversalKind::Refund, true, Some(1)), false),
+        (Provider::FinvyPay, with(Outcome::Pending), false),
+    ] {
+        let after = payment(provider).apply(&fact, false, NOW);
+        let expected = if is_unclear {
+            vec![AttentionReason::UnrecognisedStatus]
+        } else {
+            vec![]
+        };
+        assert_eq!(reasons(&after), expected, "{provider} {fact:?}");
+    }
 }
 
 #[test]
@@ -187,6 +347,7 @@ fn digest_is_the_same_for_every_format_of_a_fact() {
     let b = Fact {
         amount: Decimal::parse("25.50"),
         raw_status: "payment.completed".into(),
+        reversals: Vec::new(),
         occurred_at: Some("now".into()),
         ..a.clone()
     };
@@ -215,15 +376,20 @@ fn fact() -> impl Strategy<Value = Fact> {
         Outcome::Failed,
         Outcome::Completed,
         Outcome::Unrecognised,
+        Outcome::Contradictory,
+        Outcome::Reversed,
     ]);
     (
         outcome,
         "[ab]",
         prop::sample::select(vec!["25.50", "25.5", "1", "none"]),
     )
-        .prop_map(|(outcome, id, amount)| Fact {
-            outcome,
-            ..completion(Provider::ApoloPay, &id, amount, None)
+        .prop_map(|(outcome, id, amount)| match outcome {
+            Outcome::Reversed => reversed(ReversalKind::Refund, id == "a", Some(u64::from(amount == "1"))),
+            _ => Fact {
+                outcome,
+                ..completion(Provider::ApoloPay, &id, amount, None)
+            },
         })
 }
 
@@ -243,10 +409,9 @@ proptest! {
             shuffled.reverse();
         }
         let (one, other) = (fold(&facts), fold(&shuffled));
-        let mismatching = facts.iter().filter(|fact| one.implied_status(fact, false) == Some(Status::Review));
-        let mismatching = mismatching.map(Fact::digest).collect();
-        prop_assert!(one.noted.is_superset(&mismatching) && other.noted.is_superset(&mismatching));
         prop_assert_eq!(one.status, other.status);
+        let sorted = |payment: &Payment| -> BTreeSet<AttentionReason> { payment.attention.reasons().collect() };
+        prop_assert_eq!(sorted(&one), sorted(&other));
         prop_assert_eq!(one.references, other.references);
         prop_assert_eq!(one.capture_references, other.capture_references);
     }
@@ -291,7 +456,7 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
         ..report(Outcome::Completed)
     };
     let attention = Payment {
-        attention: BTreeSet::from([AttentionReason::AmountMismatch]),
+        attention: AttentionList::new(vec![Attention::new(AttentionReason::AmountMismatch, NOW)], 1),
         ..unpaid()
     };
     for (name, before, status, is_deleted) in [
@@ -302,6 +467,13 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
         ("cancelled", after(Outcome::Cancelled), Status::Cancelled, true),
         ("failed", after(Outcome::Failed), Status::Failed, true),
         ("authorized", after(Outcome::Authorized), Status::Authorized, false),
+        (
+            "failed after an authorization",
+            after(Outcome::Authorized).apply(&report(Outcome::Failed), false, NOW),
+            Status::Failed,
+            false,
+        ),
+        ("refunded", after(Outcome::Reversed), Status::Expired, false),
         ("completed", after(Outcome::Completed), Status::Completed, false),
         ("review", unpaid().apply(&mismatch, false, NOW), Status::Review, false),
         ("undocumented", after(Outcome::Unrecognised), Status::Expired, false),

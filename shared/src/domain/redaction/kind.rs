@@ -8,7 +8,7 @@ use crate::domain::json::Json;
 
 /// The kind of value that a member contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// An id of a payment, an order, a refund, an event.
     Id,
     /// An amount of money in any unit, or a rate.
@@ -49,13 +49,15 @@ pub(super) const ALLOWED: [(Kind, &str); 6] = [
     ),
     (
         Kind::Amount,
-        "actualamount amount amountcaptured amountcents amountdue amountincents amountinusd amountminor amountpaid \
-         amountreceived amountrefunded amountusd authorisedamount authorizedamount baseamount capturedamount \
-         chargebackamount convertedamount disputeamount disputedamount exchangerate expectedamount fee feeamount fees \
-         finalamount grossamount invoiceamount merchantamount minoramount netamount orderamount ordertotal \
-         originalamount paidamount payamount payinamount paymentamount price priceamount processedamount rate \
-         receivedamount refundamount refundedamount remainingamount requestedamount reversalamount settledamount \
-         settlementamount subtotal taxamount total totalamount totalpaid transactionamount txnamount usdamount",
+        "actualamount amount amountcaptured amountcents amountdisputed amountdue amountincents amountinusd \
+         amountminor amountpaid amountreceived amountrefunded amountreversed amountusd authorisedamount \
+         authorizedamount baseamount capturedamount chargebackamount chargedbackamount convertedamount disputeamount \
+         disputedamount exchangerate expectedamount fee feeamount fees finalamount grossamount invoiceamount \
+         merchantamount minoramount netamount orderamount ordertotal originalamount paidamount payamount payinamount \
+         paymentamount price priceamount processedamount rate receivedamount refundamount refundedamount refundtotal \
+         remainingamount requestedamount reversalamount reversedamount settledamount settlementamount subtotal \
+         taxamount total totalamount totalpaid totalrefund totalrefunded totalrefundedamount transactionamount \
+         txnamount usdamount voidamount voidedamount",
     ),
     (
         Kind::Currency,
@@ -66,13 +68,14 @@ pub(super) const ALLOWED: [(Kind, &str); 6] = [
     ),
     (
         Kind::Word,
-        "action apiversion attempt attemptnumber attempts capturestatus chargebackstatus code currencydecimals \
-         decimals declinecode disputestatus env environment error errorcode errors errortype event eventcode \
-         eventname eventstatus eventtype exponent failurecode finalstatus gateway httpstatus intentstatus \
-         invoicestatus kind messagetype method mode newstate newstatus notificationtype object objecttype oldstate \
-         oldstatus operation operationtype orderstate orderstatus outcome paymentmethod paymentmethodtype \
-         paymentstate paymentstatus paymenttype previousstate previousstatus processstatus provider reasoncode \
-         refundstatus resourcetype responsecode result resultcode resultstatus retry retrycount reversalstatus \
+        "action apiversion attempt attemptnumber attempts capturestatus chargebackstate chargebackstatus \
+         chargebacktype code currencydecimals decimals declinecode disputestate disputestatus disputetype env \
+         environment error errorcode errors errortype event eventcode eventname eventstatus eventtype exponent \
+         failurecode finalstatus gateway httpstatus intentstatus invoicestatus kind messagetype method mode newstate \
+         newstatus notificationtype object objecttype oldstate oldstatus operation operationtype orderstate \
+         orderstatus outcome paymentmethod paymentmethodtype paymentstate paymentstatus paymenttype previousstate \
+         previousstatus processstatus provider reasoncode refundstate refundstatus refundtype resourcetype \
+         responsecode result resultcode resultstatus retry retrycount reversalstate reversalstatus reversaltype \
          settlementstatus state status statuscode statusname substatus topic transactionstate transactionstatus \
          transactiontype txnstatus txntype type version webhookattempt webhookevent webhooktype",
     ),
@@ -80,25 +83,31 @@ pub(super) const ALLOWED: [(Kind, &str); 6] = [
         Kind::Flag,
         "accepted approved authorised authorized canceled cancelled captured chargeback chargebacks chargedback \
          completed confirmed declined dispute disputed disputes duplicate expired failed final finalized fraud \
-         fraudulent hasbeenrefunded haschargeback hasdispute hasrefund hasreversal isapproved iscanceled iscancelled \
+         fraudulent fullyrefunded hasbeenchargedback hasbeenrefunded hasbeenreversed haschargeback haschargebacks \
+         hasdispute hasdisputes hasrefund hasrefunds hasreversal hasreversals isapproved iscanceled iscancelled \
          ischargeback ischargedback iscompleted isconfirmed isdispute isdisputed isduplicate isexpired isfailed \
-         isfinal islive ispaid ispartial isproduction isrefund isrefunded isreversal isreversed issandbox issettled \
-         issuccess issuccessful issuspicious istest isvoided live livemode ok paid partial partialrefund pending ping \
-         processed production received refund refunded refunds rejected reversal reversals reversed sandbox \
-         sandboxmode settled succeeded success successful suspicious test testing testmode void voided wasrefunded",
+         isfinal isfullyrefunded islive ispaid ispartial ispartiallyrefunded isproduction isrefund isrefunded \
+         isreversal isreversed issandbox issettled issuccess issuccessful issuspicious istest isvoid isvoided live \
+         livemode ok paid partial partiallyrefunded partialrefund partialrefunds pending ping processed production \
+         received refund refunded refunds rejected reversal reversals reversed sandbox sandboxmode settled succeeded \
+         success successful suspicious test testing testmode void voided waschargedback wasdisputed wasrefunded \
+         wasreversed",
     ),
     (
         Kind::Time,
         "approvedat approveddate authorisedat authorizedat canceldate canceledat cancelledat capturedat chargebackat \
-         chargebackdate chargebackremovedate chargebacktime chargedat completedat completeddate completiondate \
-         confirmedat created createdat createddate createdon createdtime createtime creationdate creationtime date \
-         datecreated datetime dateupdated declinedat disputedat disputedate disputeremovedate eventdate eventtime \
-         expiredat expiresat failedat finalisedat finalizedat initiatedat lastmodified lastupdated modifiedat \
-         occurredat orderdate paidat paiddate paidon paymentdate paymenttime processedat processeddate receivedat \
-         refundat refunddate refundedat refundeddate refundremovedate refundtime reversaldate reversalremovedate \
-         reversedat sentat settledat settlementdate startedat statusdate succeededat suspiciousat suspiciousdate \
-         suspiciousremovedate time timestamp transactiondate transactiontime txndate txntime updated updatedat \
-         updateddate updatedon updatetime validuntil voidedat",
+         chargebackcreatedat chargebackdate chargebackremovedat chargebackremovedate chargebacktime chargedat \
+         chargedbackat chargedbackdate completedat completeddate completiondate confirmedat created createdat \
+         createddate createdon createdtime createtime creationdate creationtime date datecreated daterefunded \
+         datetime dateupdated declinedat disputecreatedat disputedat disputedate disputeddate disputeremovedate \
+         disputetime eventdate eventtime expiredat expiresat failedat finalisedat finalizedat initiatedat \
+         lastmodified lastupdated modifiedat occurredat orderdate paidat paiddate paidon paymentdate paymenttime \
+         processedat processeddate receivedat refundat refundcompletedat refundcreatedat refunddate refundedat \
+         refundeddate refundedon refundprocessedat refundremovedat refundremovedate refundtime refundtimestamp \
+         reversalat reversaldate reversalremovedate reversaltime reversedat reverseddate sentat settledat \
+         settlementdate startedat statusdate succeededat suspiciousat suspiciousdate suspiciousremovedate time \
+         timestamp transactiondate transactiontime txndate txntime updated updatedat updateddate updatedon updatetime \
+         validuntil voiddate voidedat voideddate voidtime",
     ),
 ];
 
@@ -152,7 +161,7 @@ fn is_in(list: &str, name: &str) -> bool {
 
 impl Kind {
     /// The kind of the member with this normalised name. `None` if its value must not be kept.
-    pub fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         KINDS.get(name).copied()
     }
 

@@ -156,6 +156,22 @@ fn text_that_marks_a_test_message_still_does() {
 }
 
 #[test]
+fn text_that_speaks_of_money_going_back_still_does() {
+    for (text, kept) in [
+        ("Refund for Jane", "refund"),
+        ("to Jane: refund failed", "refund"),
+        ("Charge back of Jane", "chargeback"),
+        ("dispute or refund, by Jane", "chargeback_refund"),
+    ] {
+        for name in ["status", "event", "transaction_type"] {
+            assert_eq!(content(&object(name, &quoted(text))), object(name, &quoted(kept)));
+        }
+        assert_eq!(content(&object("note", &quoted(text))), object("note", "\"string\""));
+    }
+    assert_eq!(content(&object("type", "\"REFUND\"")), object("type", "\"REFUND\""));
+}
+
+#[test]
 fn value_that_says_whether_there_is_one_is_kept() {
     for name in ["id", "amount", "currency", "status", "refund", "createdAt"] {
         for value in ["null", "true", "false", r#""""#] {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use crate::domain::provider::Environment;
 
 use super::*;
 use crate::domain::id::{PaymentId, Reference};
@@ -11,6 +11,7 @@ fn intent(provider: Provider) -> Payment {
     Payment::new(
         PaymentId::random(),
         provider,
+        Environment::Sandbox,
         Money::from_minor(2550, Currency::USD),
         NOW,
     )
@@ -131,7 +132,7 @@ fn review_is_checked_daily_and_completed_never() {
             ScheduleChange::At(Queue::Review, NOW)
         );
         let more = Payment {
-            noted: BTreeSet::from(["more".to_owned()]),
+            mismatches: 1,
             ..review.clone()
         };
         assert_eq!(

@@ -15,7 +15,7 @@ use crate::api::problem::Code;
 use crate::domain::decimal::Decimal;
 use crate::domain::id::{OrderId, PaymentId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 
 const KEY: &str = "quote_test_key_of_32_bytes_00001";
 const OTHER: &str = "quote_test_key_of_32_bytes_00002";
@@ -84,7 +84,13 @@ fn intent(now: Timestamp) -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
     Payment {
         order_id: OrderId::parse("ORD-1"),
-        ..Payment::new(PaymentId::random(), Provider::FinvyPay, money, now)
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            now,
+        )
     }
 }
 

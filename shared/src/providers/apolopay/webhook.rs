@@ -6,6 +6,7 @@ use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 use crate::providers::members::Members;
 use crate::providers::notification::{Notification, UnreadableWebhook, Webhooks, believed_outcome};
+use crate::providers::reversals::read_reversals;
 
 /// Format A has its signature in `X-Signature`, format B in `x-apolopay-signature`.
 pub(in crate::providers) const WEBHOOKS: Webhooks = Webhooks {
@@ -19,12 +20,13 @@ fn outcome(name: &str) -> Option<Outcome> {
     matches!(name.as_str(), "completed" | "payment.completed").then_some(Outcome::Completed)
 }
 
-/// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory, also if they
-/// are in `data` or `result`.
+/// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory. One that
+/// speaks of money going back is reversed. All these may also be in `data` or `result`.
 fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
     let members = Members::of([body]);
     let inner = ["data", "result"].map(|name| body.get(name).and_then(Json::as_object));
-    let contradictions = Members::of([Some(body)].into_iter().chain(inner).flatten()).contradictions();
+    let whole = Members::of([Some(body)].into_iter().chain(inner).flatten());
+    let reversals = read_reversals(&whole);
     let payment_id = members.payment_id();
     if members.is_test() && payment_id.value.is_none() {
         return Err(UnreadableWebhook::TestMessage);
@@ -38,7 +40,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
         .value
         .clone()
         .filter(|id| process_id.value.as_ref().is_some_and(|process_id| process_id != id));
-    let (outcome, raw_status) = believed_outcome(&members.status_words(), &contradictions, outcome);
+    let (outcome, raw_status) = believed_outcome(&members.status_words(), &whole.contradictions(), &reversals, outcome);
     Ok(Notification {
         payment_id: payment_id.value,
         fact: Fact {
@@ -50,6 +52,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
             raw_status,
             amount: members.amount(),
             currency: None,
+            reversals,
             occurred_at: members.time(&["finalizedAt", "timestamp"]),
             received_at,
             operator: None,

@@ -24,6 +24,7 @@ use crate::providers::members::{
     Members, code_if_safe_to_show, error_code, is_blank, is_placeholder, read_order_id, read_reference, says_something,
 };
 use crate::providers::notification::read_amount;
+use crate::providers::reversals::read_reversals;
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://api.finvypay.com";
@@ -116,6 +117,10 @@ impl ApmPaymentCall<'_> {
 
 impl Gateway for ApmPaymentCall<'_> {
     async fn create(&self, payment: &Payment, attempt: u32) -> Result<Accepted, CallError> {
+        if payment.environment != self.environment {
+            // An earlier request began it, before the deployment was switched.
+            return Err(CallError::unusable("a payment of another environment"));
+        }
         let key = HeaderValue::from_str(&format!("{}-{attempt}", payment.id));
         let mut headers = authorization(&self.api_key)?;
         headers.insert(
@@ -181,6 +186,9 @@ pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallEr
     }
     if is_contradictory(&body, data) {
         return Err(unusable("a success beside an error"));
+    }
+    if !read_reversals(&parts(&body)).is_empty() {
+        return Err(unusable("a success beside a refund or chargeback"));
     }
     if let Some(name) = failure(&body, data).map_err(|Contradictory| unusable("a success beside a failure"))? {
         return Err(CallError::Rejected {

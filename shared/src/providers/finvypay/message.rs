@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a completion or an authorization is believed only if nothing beside it contradicts it, neither in the
 //! envelope nor in the data: a `success` that is not `true`, an error, another status, or a second id of the same kind.
-//! All three kinds of message with the same members have the same outcome.
+//! All three kinds of message with the same members have the same outcome. A message that speaks of money going back is
+//! [`Outcome::Reversed`], whatever its status.
 
 use crate::domain::fact::{Fact, Outcome};
 use crate::domain::json::{Json, Object};
@@ -11,6 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::providers::finvypay::raw_status;
 use crate::providers::members::Members;
 use crate::providers::notification::{Notification, believed_outcome};
+use crate::providers::reversals::read_reversals;
 
 /// The members with the payment's id.
 pub(super) const PAYMENT: &[&str] = &["paymentId"];
@@ -101,7 +103,9 @@ impl<'a> Message<'a> {
         if payment.differs || transaction.differs || order_id.differs || payment_id.differs {
             contradictions.push_str(" ids:differ");
         }
-        let (outcome, raw_status) = believed_outcome(&self.whole.status_words(), &contradictions, outcome);
+        let reversals = read_reversals(&self.whole);
+        let words = self.whole.status_words();
+        let (outcome, raw_status) = believed_outcome(&words, &contradictions, &reversals, outcome);
         Reading {
             is_doubtful: payment.is_doubtful()
                 || transaction.is_doubtful()
@@ -118,6 +122,7 @@ impl<'a> Message<'a> {
                     raw_status,
                     amount: self.data.amount(),
                     currency: self.data.currency(),
+                    reversals,
                     occurred_at: self.data.time(&["completedAt", "updatedAt", "timestamp"]),
                     received_at,
                     operator: None,

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::fact::ReversalKind;
 
 fn outcome(name: &str) -> Option<Outcome> {
     match name {
@@ -31,22 +32,47 @@ fn contradiction_counts_only_beside_money() {
         ),
         (&[], " error:X", Outcome::Unrecognised, ""),
     ] {
-        let believed = believed_outcome(names, contradictions, outcome);
+        let believed = believed_outcome(names, contradictions, &[], outcome);
         assert_eq!(believed, (expected, raw_status.to_owned()), "{names:?}{contradictions}");
+    }
+}
+
+#[test]
+fn notification_with_reversals_is_reversed_whatever_its_names() {
+    let reversals = [ReversalKind::Refund, ReversalKind::Chargeback].map(|kind| Reversal {
+        kind,
+        undone: kind == ReversalKind::Refund,
+        amount: None,
+        currency: None,
+        at: None,
+    });
+    for (names, contradictions, raw_status) in [
+        (&["paid"][..], "", "paid"),
+        (&["paid"], " error:X", "paid error:X"),
+        (&["paid", "lost"], "", "paid lost"),
+        (&["new"], " error:X", "new"),
+        (&[], "", "refund chargeback"),
+    ] {
+        let believed = believed_outcome(names, contradictions, &reversals, outcome);
+        assert_eq!(
+            believed,
+            (Outcome::Reversed, raw_status.to_owned()),
+            "{names:?}{contradictions}"
+        );
     }
 }
 
 #[test]
 fn contradiction_is_shown_however_long_the_names_are() {
     let names = ["paid"; 40];
-    let (outcome, raw_status) = believed_outcome(&names, " success:false", outcome);
+    let (outcome, raw_status) = believed_outcome(&names, " success:false", &[], outcome);
     assert_eq!((outcome, raw_status.chars().count()), (Outcome::Contradictory, 100));
     assert!(raw_status.ends_with(" success:false"), "{raw_status}");
 }
 
 #[test]
 fn text_in_place_of_a_status_word_is_kept_as_its_digest() {
-    let shown = |text| believed_outcome(&["paid", text], "", outcome).1;
+    let shown = |text| believed_outcome(&["paid", text], "", &[], outcome).1;
     assert_eq!(shown("by Jane Doe"), "paid text:0ceff3db30f02c36");
     assert_ne!(shown("by Jane Doe"), shown("by John Doe"));
     for text in [
@@ -66,7 +92,7 @@ proptest! {
     #[test]
     fn raw_status_is_bounded_and_plain(names in prop::collection::vec(any::<String>(), 0..4), contradictions in "( [a-z:]{0,80}){0,3}") {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (_, raw_status) = believed_outcome(&names, &contradictions, outcome);
+        let (_, raw_status) = believed_outcome(&names, &contradictions, &[], outcome);
         prop_assert!(raw_status.chars().count() <= 100 && raw_status.split(' ').all(|word| word.is_empty() || is_word(word)));
     }
 }

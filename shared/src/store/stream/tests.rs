@@ -4,14 +4,20 @@ use super::*;
 use crate::domain::id::{PaymentId, Reference};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::CheckoutSession;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 use crate::domain::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
 
 fn payment() -> Payment {
     let money = Money::from_minor(2550, Currency::USD);
-    Payment::new(PaymentId::random(), Provider::ApoloPay, money, NOW)
+    Payment::new(
+        PaymentId::random(),
+        Provider::ApoloPay,
+        Environment::Production,
+        money,
+        NOW,
+    )
 }
 
 /// An item in DynamoDB's JSON.

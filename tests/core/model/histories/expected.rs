@@ -159,19 +159,37 @@ impl Simulation {
             let missing: BTreeSet<String> = digests.filter(|digest| !ledger.contains(&digest.as_str())).collect();
             assert_eq!(missing, model.unmatched, "stored facts are in the ledger or unmatched");
             assert_eq!(
-                payment.attention.contains(&AttentionReason::DuplicatePayment),
+                payment.attention.get(AttentionReason::DuplicatePayment).is_some(),
                 was_captured_twice(&facts),
                 "{payment:?} {facts:?}"
             );
             let is_other_money = |fact: &Fact| facts::implied_status(fact) == Some(Status::Review);
-            assert!(
-                !payment.attention.contains(&AttentionReason::AmountMismatch) || facts.iter().any(is_other_money),
+            let other_money = facts.iter().filter(|fact| is_other_money(fact)).count();
+            assert_eq!(
+                payment.mismatches,
+                u64::try_from(other_money).unwrap(),
                 "{payment:?} {facts:?}"
             );
-            for (digest, fact) in ledger.iter().zip(&facts) {
-                let is_noted = payment.noted.contains(*digest);
-                assert!(is_noted || !is_other_money(fact), "{payment:?} {fact:?}");
-            }
+            assert_eq!(
+                payment.attention.get(AttentionReason::AmountMismatch).is_some(),
+                payment.status == Status::Completed && other_money > 0,
+                "{payment:?} {facts:?}"
+            );
+            assert_eq!(
+                payment.attention.get(AttentionReason::Refunded).is_some(),
+                facts.iter().any(|fact| fact.outcome == Outcome::Reversed),
+                "{payment:?} {facts:?}"
+            );
+            let is_unclear = |fact: &Fact| match fact.outcome {
+                Outcome::Unrecognised => true,
+                Outcome::Contradictory => payment.provider == Provider::ApoloPay,
+                _ => false,
+            };
+            assert_eq!(
+                payment.attention.get(AttentionReason::UnrecognisedStatus).is_some(),
+                facts.iter().any(is_unclear),
+                "{payment:?} {facts:?}"
+            );
         }
         let is_unmatched = |item: &&Value| {
             item["sk"]["S"]

@@ -125,7 +125,10 @@ impl Webhook<'_> {
         let content = self.content;
         // ApoloPay reports only completions.
         let is_known = self.provider != Provider::ApoloPay
-            || matches!(content.outcome, Outcome::Completed | Outcome::Contradictory);
+            || matches!(
+                content.outcome,
+                Outcome::Completed | Outcome::Contradictory | Outcome::Reversed
+            );
         let outcome = if is_known {
             content.outcome
         } else {
@@ -142,6 +145,11 @@ impl Webhook<'_> {
                     .currency
                     .filter(|_| self.provider != Provider::ApoloPay)
                     .map(str::to_uppercase),
+                reversals: if outcome == Outcome::Reversed {
+                    vec![refund()]
+                } else {
+                    Vec::new()
+                },
                 ..facts::fact(self.provider, outcome)
             },
         }
@@ -154,7 +162,7 @@ impl Webhook<'_> {
             Outcome::Contradictory if self.provider == Provider::FinvyPay && self.content.shape % 2 == 1 => {
                 "authorized"
             }
-            Outcome::Contradictory => "completed",
+            Outcome::Contradictory | Outcome::Reversed => "completed",
             Outcome::Cancelled if self.content.shape % 2 == 1 => "canceled",
             Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {
                 self.content.outcome.name()
@@ -166,6 +174,9 @@ impl Webhook<'_> {
         let mut body = body(self);
         if self.content.outcome == Outcome::Contradictory {
             self.content.contradiction.add_to_webhook(self.provider, &mut body);
+        }
+        if self.content.outcome == Outcome::Reversed {
+            data_of(&mut body)["refundDate"] = json!(REFUND_DATE);
         }
         body
     }
@@ -194,6 +205,19 @@ impl Webhook<'_> {
         };
         assert_eq!(comparable(&read), comparable(&self.meaning()), "{text}");
         read
+    }
+}
+
+const REFUND_DATE: &str = "2026-01-02";
+
+/// What [`REFUND_DATE`] beside a status says.
+fn refund() -> Reversal {
+    Reversal {
+        kind: ReversalKind::Refund,
+        undone: false,
+        amount: None,
+        currency: None,
+        at: Timestamp::parse_rfc3339(&format!("{REFUND_DATE}T00:00:00Z")),
     }
 }
 

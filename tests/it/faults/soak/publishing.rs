@@ -115,7 +115,7 @@ fn changes(record: &Value) -> Vec<Change> {
     if old["status"] != new["status"] && status != "creating" {
         kinds.push(status);
     }
-    if old["noted"] != new["noted"] && new["attention"] != Value::Null {
+    if old["attentionChanges"] != new["attentionChanges"] {
         kinds.push("attention".to_owned());
     }
     let delivered = |kind| (id.clone(), version, format!("payment.{kind}"));

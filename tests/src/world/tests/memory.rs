@@ -5,7 +5,7 @@ use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
-use payment_functions::domain::provider::Provider;
+use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::Variables;
@@ -20,7 +20,13 @@ use payment_functions_local::{Error, template, workspace};
 async fn create(store: &Store, reference: &str) -> Payment {
     let now = clock::now();
     let money = Money::from_minor(2550, Currency::USD);
-    let intent = Payment::new(PaymentId::random(), Provider::ApoloPay, money, now);
+    let intent = Payment::new(
+        PaymentId::random(),
+        Provider::ApoloPay,
+        Environment::Production,
+        money,
+        now,
+    );
     assert_eq!(
         store
             .insert_payment(&intent, RequestNames::default(), now)

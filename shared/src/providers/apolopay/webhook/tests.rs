@@ -100,6 +100,55 @@ fn completion_beside_an_error_is_contradictory() {
 }
 
 #[test]
+fn webhook_that_speaks_of_money_going_back_is_reversed() {
+    for (body, raw_status) in [
+        (r#"{"id":"p","status":"refunded","amount":25.5}"#, "refunded"),
+        (
+            r#"{"event":"payment.chargeback","processId":"p"}"#,
+            "payment.chargeback",
+        ),
+        (
+            r#"{"id":"p","status":"completed","type":"REFUND","amount":25.5}"#,
+            "completed",
+        ),
+        (
+            r#"{"id":"p","status":"completed","amount":25.5,"refunded":true}"#,
+            "completed",
+        ),
+        (
+            r#"{"id":"p","status":"completed","amount":25.5,"data":{"refundDate":"2026-01-02"}}"#,
+            "completed",
+        ),
+        (
+            r#"{"id":"p","status":"completed","amount":25.5,"result":{"refund":{"status":true}}}"#,
+            "completed",
+        ),
+        (
+            r#"{"id":"p","status":"completed","refundRemoveDate":"2026-01-02"}"#,
+            "completed",
+        ),
+        (
+            r#"{"id":"p","status":"completed","success":false,"refunded":true}"#,
+            "completed success:false",
+        ),
+        (r#"{"id":"p","refundDate":"2026-01-02"}"#, "refund"),
+        (r#"{"id":"p","type":"charge.dispute.created"}"#, "chargeback"),
+    ] {
+        let fact = read(body).unwrap().fact;
+        assert_eq!(
+            (fact.outcome, fact.raw_status.as_str()),
+            (Outcome::Reversed, raw_status),
+            "{body}"
+        );
+        assert_eq!(fact.reversals.len(), 1, "{body}");
+    }
+    let fact = read(r#"{"id":"p","status":"completed","amount":1,"metadata":{"refunded":true},"refunded":false}"#);
+    assert_eq!(fact.unwrap().fact.outcome, Outcome::Completed);
+    let test = r#"{"event":"payment.test","id":"p","refunded":true}"#;
+    assert_eq!(read(test), Err(UnreadableWebhook::TestMessage));
+}
+
+#[test]
 fn webhook_after_a_lost_response_names_our_payment_in_a_json_text() {
     let metadata = serde_json::to_string(&format!(r#"{{"orderId":"ORD-1","paymentFunctionsId":"{OURS}"}}"#)).unwrap();
     let body = format!(

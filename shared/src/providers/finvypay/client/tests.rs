@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::id::{OrderId, PaymentId};
 use crate::domain::money::Money;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Environment, Provider};
 
 fn payment() -> Payment {
     let money = Money::from_minor(9999, Currency::USD);
@@ -10,6 +10,7 @@ fn payment() -> Payment {
         ..Payment::new(
             PaymentId::random(),
             Provider::FinvyPay,
+            Environment::Sandbox,
             money,
             Timestamp::from_millis(0),
         )
@@ -196,6 +197,8 @@ fn contradictory_response_is_unusable_with_its_ids() {
         (r#""success":true"#, r#","success":false"#),
         (r#""success":true,"status":"REDIRECT""#, r#","status":"FAILED""#),
         (r#""success":true,"status":"DECLINED""#, r#","status":"SUCCESS""#),
+        (r#""success":true,"status":"REFUNDED""#, ""),
+        (r#""success":true"#, r#","refundDate":"2026-01-02""#),
     ] {
         let error = response(&format!(r#"{{{envelope},"data":{{"paymentId":"p"{data}}}}}"#)).unwrap_err();
         let is_unusable = matches!(error, CallError::Unusable { .. });

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::fact::ReversalKind;
 use crate::domain::id::{OrderId, Reference};
 use crate::providers::finvypay::webhook::WEBHOOKS;
 
@@ -84,6 +85,103 @@ fn contradictory_fact_is_another_fact_than_the_completion() {
         assert!(!digests[at + 1..].contains(one), "{at}");
     }
     assert_eq!(digest(r#","success":true"#), digests[0]);
+}
+
+#[test]
+fn message_that_speaks_of_money_going_back_is_reversed() {
+    for (body, raw_status, kinds) in [
+        // A refund told like a payment, with an id and an amount of its own.
+        (
+            r#"{"success":true,"status":"SUCCESS","data":{"type":"REFUND","amount":25.50,"currency":"USD","order_id":"o","txn_id":"t"}}"#,
+            "SUCCESS",
+            &[ReversalKind::Refund][..],
+        ),
+        (
+            r#"{"request":{"success":true,"status":"SUCCESS","data":{"type":"REFUND","order_id":"o","txn_id":"t"}}}"#,
+            "SUCCESS",
+            &[ReversalKind::Refund],
+        ),
+        (
+            r#"{"event":"payment.refunded","paymentId":"p","status":"REFUNDED","amount":25.50,"currency":"USD"}"#,
+            "REFUNDED payment.refunded",
+            &[ReversalKind::Refund],
+        ),
+        (
+            r#"{"event":"payment.chargeback","paymentId":"p","status":"CHARGEBACK"}"#,
+            "CHARGEBACK payment.chargeback",
+            &[ReversalKind::Chargeback],
+        ),
+        (
+            r#"{"success":true,"status":"SUCCESS","data":{"txn_id":"t","refund":{"status":true,"refund_date":"2026-01-02"},"chargeback":{"status":true}}}"#,
+            "SUCCESS",
+            &[ReversalKind::Refund, ReversalKind::Chargeback],
+        ),
+        (
+            r#"{"success":true,"status":"SUCCESS","data":{"txn_id":"t","refundDate":"2026-01-02","refundRemoveDate":"2026-01-03"}}"#,
+            "SUCCESS",
+            &[ReversalKind::Refund],
+        ),
+        // Beside a contradiction, a failure or an unknown word it still speaks of it.
+        (
+            r#"{"success":false,"status":"SUCCESS","paymentId":"p","refunded":true}"#,
+            "SUCCESS success:false",
+            &[ReversalKind::Refund],
+        ),
+        (
+            r#"{"success":false,"status":"FAILED","paymentId":"p","type":"refund"}"#,
+            "FAILED",
+            &[ReversalKind::Refund],
+        ),
+        (
+            r#"{"status":"SETTLED","paymentId":"p","disputes":[{"id":"d"}]}"#,
+            "SETTLED",
+            &[ReversalKind::Chargeback],
+        ),
+        (
+            r#"{"paymentId":"p","refundedAt":"2026-01-02"}"#,
+            "refund",
+            &[ReversalKind::Refund],
+        ),
+    ] {
+        let fact = webhook(body);
+        assert_eq!(
+            (fact.outcome, fact.raw_status.as_str()),
+            (Outcome::Reversed, raw_status),
+            "{body}"
+        );
+        let read: Vec<_> = fact.reversals.iter().map(|reversal| reversal.kind).collect();
+        assert_eq!(read, kinds, "{body}");
+    }
+}
+
+#[test]
+fn member_about_no_reversal_leaves_the_completion() {
+    for beside in [
+        r#""refund":{"status":false,"refund_date":""},"chargeback":{"status":false,"chargeback_date":""}"#,
+        r#""refundDate":null,"refundReason":null,"refundRemoveDate":null,"chargebackDate":"","suspiciousDate":null"#,
+        r#""refunded":false,"refundedAmount":0,"refunds":[],"dispute":null"#,
+        r#""metadata":{"refunded":true,"type":"refund"}"#,
+        r#""type":"charge","refundable":true"#,
+    ] {
+        for body in [
+            format!(r#"{{"status":"SUCCESS",{beside},"data":{{"txn_id":"t"}}}}"#),
+            format!(r#"{{"status":"SUCCESS","data":{{"txn_id":"t",{beside}}}}}"#),
+        ] {
+            let fact = webhook(&body);
+            assert_eq!(
+                (fact.outcome, fact.reversals),
+                (Outcome::Completed, Vec::new()),
+                "{body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn test_message_that_speaks_of_a_refund_is_a_test_message() {
+    let body = r#"{"event":"webhook.test","paymentId":"p","status":"REFUNDED"}"#;
+    let error = crate::providers::UnreadableWebhook::TestMessage;
+    assert_eq!(WEBHOOKS.read(body.as_bytes(), NOW), Err(error));
 }
 
 #[test]
@@ -219,6 +317,8 @@ fn data() -> impl Strategy<Value = String> {
         ("error", ERRORS),
         ("txn_id", &[r#""t""#, "7", "1e3"]),
         ("amount", &["99.99", r#""99.990""#, "null"]),
+        ("refund", &[r#"{"status":true}"#, "true", "null", r#"{"status":false}"#]),
+        ("type", &[r#""REFUND""#, r#""charge""#]),
         ("currency", &[r#""USD""#, r#""usd""#, "null"]),
     ])
 }
@@ -245,6 +345,9 @@ fn is_free_of_contradictions(text: &str) -> bool {
         "SETTLED",
         "failed",
         "test",
+        r#""refund":t"#,
+        r#""refund":{"status":t"#,
+        "REFUND",
     ];
     let has_number_or_false = [r#""status":1"#, r#""status":false"#]
         .iter()
@@ -291,10 +394,12 @@ proptest! {
         prop_assert_eq!(&by_order, std::slice::from_ref(&by_id));
         match by_webhook {
             Ok(by_webhook) => prop_assert_eq!(by_webhook, by_id),
-            // A response is never a test message, but its word is not known.
+            // A response is never a test message, but its word is not known, unless its money went back.
             Err(error) => {
                 prop_assert_eq!(error, crate::providers::UnreadableWebhook::TestMessage);
-                prop_assert_eq!(by_id.fact.outcome, Outcome::Unrecognised);
+                let is_reversed = !by_id.fact.reversals.is_empty();
+                let expected = if is_reversed { Outcome::Reversed } else { Outcome::Unrecognised };
+                prop_assert_eq!(by_id.fact.outcome, expected);
             }
         }
     }

@@ -106,6 +106,29 @@ fn contradiction_in_a_response_completes_nothing() {
 }
 
 #[test]
+fn transaction_whose_money_went_back_completes_nothing() {
+    for (envelope, data) in [
+        (
+            "",
+            r#","refundDate":"2026-01-02","refundReason":"x","chargebackDate":null"#,
+        ),
+        ("", r#","refundDate":"2026-01-02","refundRemoveDate":"2026-01-03""#),
+        ("", r#","refund":{"status":true,"refund_date":"2026-01-02"}"#),
+        ("", r#","type":"CHARGEBACK""#),
+        (r#","refunded":true"#, ""),
+    ] {
+        let data = format!(r#"{{"paymentId":"p","orderId":"o","status":"SUCCESS","amount":1,"currency":"USD"{data}}}"#);
+        let text = format!(r#"{{"success":true{envelope},"data":{data}}}"#);
+        let fact = status_of(200, &text, "p").unwrap().unwrap().fact;
+        assert_eq!((fact.outcome, fact.reversals.len()), (Outcome::Reversed, 1), "{text}");
+        let text = format!(r#"{{"success":true{envelope},"data":{{"transactions":[{data}]}}}}"#);
+        let listed = read_transactions(&reply(200, &text), &OrderId::parse("o").unwrap(), NOW).unwrap();
+        let read: Vec<_> = listed.iter().map(|listed| &listed.fact.outcome).collect();
+        assert_eq!(read, [&Outcome::Reversed], "{text}");
+    }
+}
+
+#[test]
 fn response_is_read_as_liberally_as_a_webhook() {
     let text = "\u{feff}{\"success\":true,\"data\":{\"paymentId\":\"p\",\"transactionId\":26030025,\"orderId\":123,\"status\":\"canceled\",\"note\":\"\\ud800\",\"metadata\":\"{\\\"paymentFunctionsId\\\":\\\"67e55044-10b1-426f-9247-bb680e5fe0c8\\\"}\"}}";
     for queried in ["p", "26030025"] {

@@ -1,0 +1,170 @@
+//! Attention: why a person should look at a payment, beside its status.
+//!
+//! Guarantees: a payment has at most one entry for each reason. Every change of the entries increases
+//! [`AttentionList::changes`], so that the change can be published under an id of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::decimal::Decimal;
+use crate::domain::time::Timestamp;
+
+/// A reason for which a person should look at a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionReason {
+    /// A second matching completion arrived, under a different provider id of the same kind.
+    DuplicatePayment,
+    /// A completion that does not match arrived before or after the one that completed the payment: with another
+    /// amount, another currency or an unreadable amount, or with an id of another payment.
+    AmountMismatch,
+    /// The provider reports that money went back to the buyer by a refund or a reversal.
+    Refunded,
+    /// The provider reports that the buyer's bank took money back, or claims it.
+    Chargeback,
+    /// A signed message has a status that nobody documented, or contradicts itself and nobody can be asked.
+    UnrecognisedStatus,
+}
+
+impl AttentionReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::DuplicatePayment,
+        Self::AmountMismatch,
+        Self::Refunded,
+        Self::Chargeback,
+        Self::UnrecognisedStatus,
+    ];
+
+    /// The name in the table, in events and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DuplicatePayment => "duplicate_payment",
+            Self::AmountMismatch => "amount_mismatch",
+            Self::Refunded => "refunded",
+            Self::Chargeback => "chargeback",
+            Self::UnrecognisedStatus => "unrecognised_status",
+        }
+    }
+}
+
+/// A reason, with what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attention {
+    /// The reason.
+    pub reason: AttentionReason,
+    /// When it was last raised.
+    pub since: Timestamp,
+    /// The amount of the money concerned, in major units, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Decimal>,
+    /// The currency of `amount`: what the provider sent, in upper case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// When it happened at the provider, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+impl Attention {
+    /// A reason that is raised at `since`, about which nothing else is known.
+    pub const fn new(reason: AttentionReason, since: Timestamp) -> Self {
+        Self {
+            reason,
+            since,
+            amount: None,
+            currency: None,
+            at: None,
+        }
+    }
+}
+
+/// The reasons for which a person should look at a payment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttentionList {
+    entries: Vec<Attention>,
+    changes: u64,
+}
+
+impl AttentionList {
+    /// A stored list.
+    pub const fn new(entries: Vec<Attention>, changes: u64) -> Self {
+        Self { entries, changes }
+    }
+
+    /// The entries, the longest known reason first.
+    pub fn entries(&self) -> &[Attention] {
+        &self.entries
+    }
+
+    /// How often the list has changed.
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether there is no reason.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The reasons.
+    pub fn reasons(&self) -> impl Iterator<Item = AttentionReason> {
+        self.entries.iter().map(|entry| entry.reason)
+    }
+
+    /// The entry of a reason.
+    pub fn get(&self, reason: AttentionReason) -> Option<&Attention> {
+        self.entries.iter().find(|entry| entry.reason == reason)
+    }
+
+    /// Raises a reason, because of a new fact. Replaces the entry of the same reason.
+    pub fn raise(&mut self, attention: Attention) {
+        let same = self.entries.iter_mut().find(|entry| entry.reason == attention.reason);
+        match same {
+            Some(entry) => *entry = attention,
+            None => self.entries.push(attention),
+        }
+        self.changes = self.changes.saturating_add(1);
+    }
+
+    /// Takes a reason away.
+    pub fn resolve(&mut self, reason: AttentionReason) {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.reason != reason);
+        if self.entries.len() != before {
+            self.changes = self.changes.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_has_each_reason_once_and_counts_its_changes() {
+        let at = Timestamp::from_millis;
+        let mut list = AttentionList::default();
+        list.raise(Attention::new(AttentionReason::Refunded, at(1)));
+        list.raise(Attention::new(AttentionReason::Chargeback, at(2)));
+        list.raise(Attention::new(AttentionReason::Refunded, at(3)));
+        let since: Vec<_> = list.entries().iter().map(|entry| (entry.reason, entry.since)).collect();
+        assert_eq!(
+            since,
+            [(AttentionReason::Refunded, at(3)), (AttentionReason::Chargeback, at(2))]
+        );
+        assert_eq!(list.changes(), 3);
+        list.resolve(AttentionReason::AmountMismatch);
+        assert_eq!(list.changes(), 3, "nothing was taken away");
+        list.resolve(AttentionReason::Refunded);
+        list.resolve(AttentionReason::Chargeback);
+        assert_eq!((list.is_empty(), list.changes()), (true, 5));
+    }
+
+    #[test]
+    fn stored_names_match_the_displayed_names() {
+        for reason in AttentionReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
+}
