@@ -30,7 +30,7 @@ const POLL_INTERVAL_MS = 1000;
  * @property {number} amount in minor units
  * @property {string} currency
  * @property {string[]} [references]
- * @property {string[]} [attention]
+ * @property {{ reason: string }[]} [attention]
  *
  * @typedef {object} Fact
  * @property {string} digest
@@ -176,7 +176,7 @@ function statuses(state, facts) {
     element(
       "p",
       { class: "hint" },
-      `Stored: ${state.status}, version ${state.version}${state.attention?.length ? `; attention: ${state.attention.join(", ")}` : ""}.`,
+      `Stored: ${state.status}, version ${state.version}${state.attention?.length ? `; attention: ${state.attention.map(({ reason }) => reason).join(", ")}` : ""}.`,
     ),
   );
 }

@@ -188,7 +188,7 @@ async fn every_metric_is_emitted_in_its_case_only() {
     let proofs: Vec<Vec<String>> = stream::iter(situations).buffer_unordered(3).collect().await;
     let mut proved: BTreeSet<String> = proofs.into_iter().flatten().collect();
     // Emitted and tested in publish-events.
-    proved.extend(["Payments", "TimeToCompletion"].map(str::to_owned));
+    proved.extend(["Attention", "Payments", "TimeToCompletion"].map(str::to_owned));
     let all: BTreeSet<String> = ALL.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(proved, all);
 }

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::acknowledge::{Acknowledgement, acknowledge};
 use crate::backlog_metrics;
 use crate::operator::{self, Command, CommandError, CommandResult};
 use crate::poller::{FinvyPay, RateLimitedPoller};
@@ -53,6 +54,7 @@ enum Request {
     Sweep,
     Complete(Command),
     Close(Command),
+    Acknowledge(Acknowledgement),
     Replay(ReplayCommand),
 }
 
@@ -134,6 +136,7 @@ impl ReconcilePayments {
                 Response::CommandResult(operator::complete(&self.store, &command, now).await?)
             }
             Request::Close(command) => Response::CommandResult(operator::close(&self.store, &command, now).await?),
+            Request::Acknowledge(command) => Response::CommandResult(acknowledge(&self.store, &command, now).await?),
             Request::Replay(command) => {
                 let end = Instant::now() + RUN_TIME;
                 Response::ReplayReport(replay::replay(&self.store, &command, now, end).await?)

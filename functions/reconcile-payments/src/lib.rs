@@ -10,8 +10,9 @@
 //! | [`sweep`] | a run over everything that is due |
 //! | [`poller`] | polling FinvyPay |
 //! | [`backlog_metrics`] | metrics of the backlog |
-//! | [`operator`], [`replay`] | an operator's commands |
+//! | [`operator`], [`acknowledge`], [`replay`] | an operator's commands |
 
+pub mod acknowledge;
 pub mod backlog_metrics;
 pub mod handler;
 pub mod operator;

@@ -38,7 +38,7 @@ pub struct CommandResult {
     pub payment_id: PaymentId,
     /// Its status after the command.
     pub status: Status,
-    /// Whether the command gave the payment a new status, or closed its review. `false` for a *complete* that only adds
+    /// Whether the command gave the payment a new status, closed its review, or took a reason away. `false` for a *complete* that only adds
     /// a reference to a completed payment.
     pub changed: bool,
 }
@@ -161,7 +161,7 @@ pub fn check_texts(actor: &str, reason: &str) -> Result<(), CommandError> {
 }
 
 /// Validates a command and reads its payment.
-async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
+pub(crate) async fn payment_of(store: &Store, command: &Command) -> Result<Payment, CommandError> {
     check_texts(&command.actor, &command.reason)?;
     if let Some(reference) = &command.reference
         && Reference::parse(reference.as_str()).as_ref() != Some(reference)
@@ -173,7 +173,7 @@ async fn payment_of(store: &Store, command: &Command) -> Result<Payment, Command
 }
 
 /// The operator's fact, with the payment's own amount and currency: the operator has compared the money.
-fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str, now: Timestamp) -> Fact {
+pub(crate) fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_status: &str, now: Timestamp) -> Fact {
     // If the provider's transactions have ids of their own, the reference counts as one of these, unless it is the id
     // that the provider gave at creation. Otherwise it counts as the payment's id.
     let is_checkout_id = |id: &Reference| {
@@ -227,7 +227,7 @@ async fn record(store: &Store, payment: Payment, fact: Fact, now: Timestamp) -> 
     .await
 }
 
-fn result(payment: &Payment, changed: bool) -> CommandResult {
+pub(crate) fn result(payment: &Payment, changed: bool) -> CommandResult {
     CommandResult {
         payment_id: payment.id,
         status: payment.status,

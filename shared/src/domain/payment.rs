@@ -243,6 +243,14 @@ impl Payment {
         self.with_new_version(after, now)
     }
 
+    /// The payment after a person has dealt with a reason for attention.
+    #[must_use]
+    pub fn acknowledge(&self, reason: AttentionReason, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        after.attention.resolve(reason);
+        self.with_new_version(after, now)
+    }
+
     /// Notes a matching completion, and whether it is the second.
     fn note_capture(&mut self, fact: &Fact, now: Timestamp) {
         let capture_references = CaptureReference::of(fact);

@@ -1,5 +1,7 @@
 //! An operator's commands, and what is checked before anything is written.
 
+use payment_functions::domain::attention::AttentionReason;
+use reconcile_payments::acknowledge::{Acknowledgement, acknowledge};
 use reconcile_payments::operator::{Command, CommandError, CommandResult, close, complete};
 
 use super::*;
@@ -275,4 +277,53 @@ async fn more_money_in_open_review_waits_for_the_daily_report() {
     shop.deliver(&notification(Some(payment.id), more)).await;
     assert_eq!(matters(&shop.sweep(HOUR, &provider).await), []);
     assert_eq!(matters(&shop.sweep(DAY + MINUTE, &provider).await), review);
+}
+
+#[tokio::test]
+async fn acknowledged_attention_goes_and_only_a_new_fact_raises_it_again() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let unknown = |word: &str| {
+        let fact = Fact {
+            raw_status: word.to_owned(),
+            ..reported(Outcome::Unrecognised)
+        };
+        notification(Some(payment.id), fact)
+    };
+    let acknowledgement = |reason_code| Acknowledgement {
+        payment_id: payment.id,
+        reason_code,
+        actor: "on call".to_owned(),
+        reason: "asked FinvyPay".to_owned(),
+    };
+    let acknowledge = async |reason| {
+        let done = acknowledge(&shop.store, &acknowledgement(reason), shop.start).await;
+        done.unwrap().changed
+    };
+    let has_attention = async || !shop.payment(payment.id).await.attention.is_empty();
+    shop.deliver(&unknown("SETTLED")).await;
+    assert!(
+        !acknowledge(AttentionReason::Refunded).await,
+        "the payment does not have it"
+    );
+    assert!(has_attention().await);
+    assert!(acknowledge(AttentionReason::UnrecognisedStatus).await);
+    assert!(!acknowledge(AttentionReason::UnrecognisedStatus).await, "a repetition");
+    assert!(!has_attention().await);
+    shop.deliver(&unknown("SETTLED")).await;
+    assert!(!has_attention().await, "the same fact again");
+    shop.deliver(&unknown("CLEARED")).await;
+    assert!(has_attention().await);
+    assert!(
+        acknowledge(AttentionReason::UnrecognisedStatus).await,
+        "by the same person, in the same words"
+    );
+    let words: Vec<serde_json::Value> = ledger(&shop.table, payment.id)
+        .iter()
+        .map(|fact| fact["rawStatus"]["S"].clone())
+        .collect();
+    for change in [1, 3] {
+        let word = format!("unrecognised_status acknowledged by an operator; change {change}");
+        assert!(words.contains(&word.clone().into()), "{word}: {words:?}");
+    }
 }

@@ -1,0 +1,113 @@
+//! Attention is published, logged and counted by reason, under the name and dimension that the alarms watch.
+
+use std::collections::BTreeMap;
+
+use payment_functions::domain::attention::AttentionReason;
+use payment_functions::domain::fact::{Reversal, ReversalKind};
+use payment_functions_local::workspace;
+use payment_functions_tests::world::Fault;
+
+use super::*;
+
+fn reversed(kind: ReversalKind) -> Fact {
+    Fact {
+        reversals: vec![Reversal {
+            kind,
+            undone: false,
+            amount: None,
+            currency: None,
+            at: None,
+        }],
+        ..facts::fact(Provider::FinvyPay, Outcome::Reversed)
+    }
+}
+
+/// A fact that raises this reason for a paid payment.
+fn raising(reason: AttentionReason) -> Fact {
+    let completion = facts::fact(Provider::FinvyPay, Outcome::Completed);
+    match reason {
+        AttentionReason::DuplicatePayment => Fact {
+            payment: Some(reference(&unique("second"))),
+            ..completion
+        },
+        AttentionReason::AmountMismatch => Fact {
+            currency: Some("EUR".to_owned()),
+            ..completion
+        },
+        AttentionReason::Refunded => reversed(ReversalKind::Refund),
+        AttentionReason::Chargeback => reversed(ReversalKind::Chargeback),
+        AttentionReason::UnrecognisedStatus => facts::fact(Provider::FinvyPay, Outcome::Unrecognised),
+    }
+}
+
+/// How often a log counted each value of the metric's dimension.
+fn counted(log: &str) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if let Some(count) = line["Attention"].as_u64() {
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(directive["Dimensions"], json!([["Reason"]]));
+            *counted.entry(line["Reason"].as_str().unwrap().to_owned()).or_default() += count;
+        }
+    }
+    counted
+}
+
+#[tokio::test]
+async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
+    let feed = Feed::open().await;
+    let mut seen = 0;
+    for reason in AttentionReason::ALL {
+        let pending = feed.pending().await;
+        let own = pending.checkout_session.clone().unwrap().reference;
+        let completion = Fact {
+            payment: Some(own),
+            ..facts::fact(Provider::FinvyPay, Outcome::Completed)
+        };
+        feed.record(pending.id, completion).await;
+        let fact = raising(reason);
+        // Repeating it changes nothing.
+        for _ in 0..2 {
+            feed.record(pending.id, fact.clone()).await;
+        }
+        let records = feed.records().await;
+        let new = &records[std::mem::replace(&mut seen, records.len())..];
+        assert_eq!(feed.publish(new).await, [""; 0]);
+        let events = feed.events().await;
+        let last = events.last().unwrap();
+        assert_eq!(last["detail-type"], "payment.attention");
+        assert_eq!(last["detail"]["status"], "completed");
+        let entry = &last["detail"]["attention"][0];
+        assert_eq!(entry["reason"], reason.name(), "{last}");
+        assert!(
+            entry["since"].as_str().is_some_and(|since| since.ends_with('Z')),
+            "{last}"
+        );
+    }
+    feed.function.kill().await;
+    let log = feed.function.log();
+    let expected = AttentionReason::ALL.map(|reason| (reason.name().to_owned(), 1));
+    assert_eq!(counted(&log), BTreeMap::from(expected), "{log}");
+    let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    for reason in AttentionReason::ALL {
+        let watched = format!(
+            "      MetricName: Attention\n      Dimensions: [{{Name: Reason, Value: {}}}]\n",
+            reason.name()
+        );
+        assert_eq!(template.matches(&watched).count(), 1, "the alarm of {}", reason.name());
+    }
+}
+
+/// The bus refuses the event for good: a person hears of it all the same.
+#[tokio::test]
+async fn dead_lettered_attention_is_counted() {
+    let feed = Feed::open().await;
+    let id = feed.pending().await.id;
+    feed.record(id, raising(AttentionReason::Refunded)).await;
+    feed.proxy.fail("PutEvents", Fault::Error(413, "RequestEntityTooLarge"));
+    let records = feed.records_of(id).await;
+    assert_eq!(feed.publish(&records).await, [""; 0]);
+    assert!(!feed.dead_letters().await.is_empty());
+    feed.function.kill().await;
+    assert_eq!(counted(&feed.function.log()).get("refunded"), Some(&1));
+}
