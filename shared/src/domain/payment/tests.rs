@@ -539,7 +539,7 @@ fn any_change_keeps_an_expired_payment() {
 
 /// It is never deleted, so it need not be remembered.
 #[test]
-fn unclear_fact_about_a_completed_payment_changes_nothing() {
+fn contradiction_about_a_completed_payment_changes_nothing() {
     let completed = unpaid().apply(&report(Outcome::Completed), false, NOW);
-    assert_eq!(completed.apply(&report(Outcome::Unrecognised), false, NOW), completed);
+    assert_eq!(completed.apply(&report(Outcome::Contradictory), false, NOW), completed);
 }

@@ -332,6 +332,7 @@ fn is_free_of_contradictions(text: &str) -> bool {
         r#""error":"""#,
         r#""error":{}"#,
         r#""error":[]"#,
+        r#""refund":{"status":false}"#,
     ];
     let rest = harmless
         .iter()
