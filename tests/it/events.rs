@@ -48,7 +48,7 @@ const EVENTS: [(&str, &str, u16, &str); 13] = [
 
 /// The files for functions without HTTP, and a part of the expected output.
 const OTHER_EVENTS: [(&str, &str, &str); 4] = [
-    ("reconcile-payments-sweep.json", "reconcile-payments", r#""checked":0"#),
+    ("reconcile-payments-sweep.json", "reconcile-payments", r#""checked":1"#),
     (
         "reconcile-payments-complete-unknown.json",
         "reconcile-payments",

@@ -1,7 +1,7 @@
 //! An operator's *acknowledge*: takes a reason for attention away from a payment, once a person has dealt with it.
 //!
-//! Guarantees: the reason is taken away with the operator's fact in the ledger, or nothing is changed. Repeating the
-//! command changes nothing, and a new fact can raise the reason again.
+//! Guarantees: the reason is taken away with the operator's fact in the ledger, or nothing is changed. A new fact can
+//! raise it again; what a fact raises while the command runs is not taken away unseen.
 
 use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::fact::Outcome;
@@ -44,15 +44,21 @@ pub async fn acknowledge(
     };
     let (command, reason) = (&command, acknowledgement.reason_code);
     let payment = payment_of(store, command).await?;
+    let seen = &payment.attention.get(reason).cloned();
     retry_on_conflict(payment, |payment| async move {
-        if payment.attention.get(reason).is_none() {
+        let current = payment.attention.get(reason);
+        if current.is_none() {
             return Ok(Retry::Done(result(&payment, false)));
+        }
+        if current != seen.as_ref() {
+            return Err(CommandError::RaisedAgain);
         }
         // The number of changes makes it another fact than an earlier acknowledgement of the same reason.
         let changes = payment.attention.changes();
         let raw_status = format!("{} acknowledged by an operator; change {changes}", reason.name());
         let after = payment.acknowledge(reason, now);
         let extras = CommitExtras {
+            // Like a *close*: an outcome that implies no status. An operator's fact raises nothing.
             new_fact: Some(fact(command, &payment, Outcome::Unrecognised, &raw_status, now)),
             ..CommitExtras::default()
         };

@@ -72,6 +72,9 @@ pub enum CommandError {
     /// No webhook with this digest is in the provider's quarantine.
     #[error("no webhook with the digest {0} is in quarantine")]
     NotInQuarantine(String),
+    /// A new fact raised the reason again while an *acknowledge* was written, so that the operator has not seen it.
+    #[error("the reason was raised again meanwhile: check the payment again")]
+    RaisedAgain,
     /// More money came while a *close* was written, so that the operator has not seen it.
     #[error("more money came meanwhile: check the payment again")]
     MoreMoneyCame,

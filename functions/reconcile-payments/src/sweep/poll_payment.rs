@@ -25,10 +25,14 @@ pub(super) enum Heard {
 
 impl Heard {
     fn of(fact: &Fact) -> Self {
-        if fact.outcome.implied_status().is_none() {
-            Self::Unrecognised
-        } else {
-            Self::Known
+        match fact.outcome {
+            Outcome::Unrecognised | Outcome::Contradictory => Self::Unrecognised,
+            Outcome::Pending
+            | Outcome::Authorized
+            | Outcome::Cancelled
+            | Outcome::Failed
+            | Outcome::Completed
+            | Outcome::Reversed => Self::Known,
         }
     }
 }
