@@ -219,13 +219,14 @@ pub(super) fn move_unmatched(
     let owned_by_other = false;
     let notifications = extras.moved_groups.iter().flat_map(|group| &group.notifications);
     for fact in notifications.map(|notification| &notification.fact) {
-        *after = after.apply(fact, owned_by_other, now);
+        // A notification with two ids is in two groups.
         let is_included = extras
             .new_fact
             .iter()
             .chain(&extras.other_facts)
             .any(|included| included.digest() == fact.digest());
         if !is_included {
+            *after = after.apply(fact, owned_by_other, now);
             // Not `new_fact`: this one may already be in the ledger.
             extras.other_facts.push(fact.clone());
         }

@@ -449,3 +449,22 @@ async fn unmatched_notifications_are_counted_and_kept_for_120_days() {
     let first = items.iter().filter_map(until).min();
     assert_eq!(first, Some(shop.start.as_seconds() + 10_368_000));
 }
+
+/// It waits under both of its ids, and the write that attaches both moves it once.
+#[tokio::test]
+async fn other_money_that_waited_under_two_ids_counts_once() {
+    let shop = Shop::open();
+    let wrong = Fact {
+        amount: Decimal::parse("30"),
+        ..paid("p")
+    };
+    shop.deliver(&notification(None, wrong)).await;
+    let payment = shop.intent(Provider::FinvyPay, "o").await;
+    shop.deliver(&notification(Some(payment.id), paid("p"))).await;
+    let after = shop.payment(payment.id).await;
+    assert_eq!(
+        (after.status, after.mismatches, after.attention.changes()),
+        (Status::Completed, 1, 1),
+        "{after:?}"
+    );
+}
