@@ -17,6 +17,7 @@ mod apm_payments;
 mod aws;
 mod checkout;
 mod clock;
+mod consumers;
 mod cost;
 mod creating;
 mod deployed;

@@ -82,7 +82,9 @@ fn every_change_of_the_attention_is_one_event_after_the_status() {
     let (second_capture, mismatch, refund) = (raise(DuplicatePayment), raise(AmountMismatch), raise(Refunded));
     let resolve = |list: &mut AttentionList| list.resolve(DuplicatePayment);
     let nothing = |_: &mut AttentionList| {};
-    let cases: [(Status, Status, &dyn Fn(&mut AttentionList), &[&str], &[AttentionReason]); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut AttentionList);
+    type Case<'a> = (Status, Status, Change<'a>, &'a [&'a str], &'a [AttentionReason]);
+    let cases: [Case<'_>; 7] = [
         // Another fact with the same reason.
         (Completed, Completed, &second_capture, &[attention], &[DuplicatePayment]),
         (Completed, Completed, &mismatch, &[attention], &[AmountMismatch]),

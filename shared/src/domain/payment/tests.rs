@@ -384,12 +384,14 @@ fn fact() -> impl Strategy<Value = Fact> {
         "[ab]",
         prop::sample::select(vec!["25.50", "25.5", "1", "none"]),
     )
-        .prop_map(|(outcome, id, amount)| match outcome {
-            Outcome::Reversed => reversed(ReversalKind::Refund, id == "a", Some(u64::from(amount == "1"))),
-            _ => Fact {
+        .prop_map(|(outcome, id, amount)| {
+            if outcome == Outcome::Reversed {
+                return reversed(ReversalKind::Refund, id == "a", Some(u64::from(amount == "1")));
+            }
+            Fact {
                 outcome,
                 ..completion(Provider::ApoloPay, &id, amount, None)
-            },
+            }
         })
 }
 

@@ -180,10 +180,9 @@ impl Simulation {
                 facts.iter().any(|fact| fact.outcome == Outcome::Reversed),
                 "{payment:?} {facts:?}"
             );
-            let is_unclear = |fact: &Fact| match fact.outcome {
-                Outcome::Unrecognised => true,
-                Outcome::Contradictory => payment.provider == Provider::ApoloPay,
-                _ => false,
+            let is_unclear = |fact: &Fact| {
+                fact.outcome == Outcome::Unrecognised
+                    || fact.outcome == Outcome::Contradictory && payment.provider == Provider::ApoloPay
             };
             assert_eq!(
                 payment.attention.get(AttentionReason::UnrecognisedStatus).is_some(),
