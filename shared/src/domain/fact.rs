@@ -27,7 +27,7 @@ pub enum Outcome {
     Failed,
     /// Paid.
     Completed,
-    /// An undocumented status, or an operator's *close*. Stored, but changes no status.
+    /// An undocumented status, or an operator's *close* or *acknowledge*. Stored, but changes no status.
     Unrecognised,
     /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the provider
     /// is polled, if it can be.
