@@ -37,8 +37,8 @@ pub struct EventEntry {
     pub detail: Redacted<String>,
     /// The status change, for the metrics. `None` for `payment.attention`, and for an event from a dead-letter message.
     pub status_change: Option<StatusChange>,
-    /// The reasons for attention that the change raised, for the log and the metrics. Only in a `payment.attention` from
-    /// the stream; empty otherwise.
+    /// The reasons for attention that the change raised, for the log and the metrics. Only in a `payment.attention`
+    /// from the stream; empty otherwise.
     pub raised: Vec<AttentionReason>,
 }
 

@@ -22,8 +22,8 @@ use crate::domain::time::Timestamp;
 /// Upper bound on a provider's expiry time, so that a bogus date cannot keep a payment open.
 pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How many provider ids a payment may have at most to be deleted. A write that keeps it after all attaches each of them
-/// anew, beside everything else that it changes, and a transaction has at most 100 steps.
+/// How many provider ids a payment may have at most to be deleted. A write that keeps it after all attaches each of
+/// them anew, beside everything else that it changes, and a transaction has at most 100 steps.
 pub const MAX_DELETED_REFERENCES: usize = 20;
 
 /// The provider's data that the buyer needs to pay.
@@ -323,8 +323,8 @@ impl Payment {
         is_unclear && fact.operator.is_none()
     }
 
-    /// `after` with a new version, or `self` if nothing changed. A change takes away the time of deletion that `self` has.
-    /// One that is new in `after` stays.
+    /// `after` with a new version, or `self` if nothing changed. A change takes away the time of deletion that `self`
+    /// has. One that is new in `after` stays.
     fn with_new_version(&self, after: Self, now: Timestamp) -> Self {
         let same = Self {
             version: self.version,

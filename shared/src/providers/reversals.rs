@@ -31,8 +31,8 @@ const TIMES: [&str; 6] = ["created", "createdat", "date", "datetime", "time", "t
 /// The refunds and chargebacks in the objects of a message, at most one of each kind. Empty if it speaks of none.
 ///
 /// A reversal is undone if the message says so: by a word, or by a time (`refundRemoveDate`) later than that of the
-/// reversal. It is not undone if another member says that the money is gone or, where a time of the undoing is given, if
-/// any time cannot be read: a person should look.
+/// reversal. It is not undone if another member says that the money is gone or, where a time of the undoing is given,
+/// if any time cannot be read: a person should look.
 ///
 /// Its time is the latest one. Its amount and currency are its own, never the payment's; it has none if one cannot be
 /// read or two differ.
