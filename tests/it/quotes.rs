@@ -1,4 +1,5 @@
-//! Quotes on both create routes: payments only at the shop's price, one for each quote, and the uses of an expired quote.
+//! Quotes on both create routes: payments only at the shop's price, one for each quote, and the uses of an expired
+//! quote.
 
 mod once;
 

@@ -35,9 +35,10 @@ pub struct EventEntry {
     pub time: Timestamp,
     /// A JSON object. It holds the caller's metadata, so it must not be logged.
     pub detail: Redacted<String>,
-    /// The status change, for the metrics; `None` for `payment.attention` and for redriven events.
+    /// The status change, for the metrics. `None` for `payment.attention`, and for an event from a dead-letter message.
     pub status_change: Option<StatusChange>,
-    /// The reasons for attention that the change raised, for the metrics; empty for redriven events.
+    /// The reasons for attention that the change raised, for the log and the metrics. Only in a `payment.attention`
+    /// from the stream; empty otherwise.
     pub raised: Vec<AttentionReason>,
 }
 

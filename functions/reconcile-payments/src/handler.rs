@@ -5,6 +5,7 @@
 //! | `{"action":"sweep"}` | the schedule | a run over everything that is due |
 //! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator | completes a payment |
 //! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator | closes the review of a payment |
+//! | `{"action":"acknowledge", "paymentId", "reasonCode", "actor", "reason"}` | an operator | takes a reason for attention away |
 //! | `{"action":"replay", "provider", "digest"?, "after"?, "actor", "reason"}` | an operator | reads webhooks in quarantine again |
 
 use std::process::ExitCode;

@@ -178,8 +178,8 @@ impl WebhookHandler {
     }
 }
 
-/// The provider whose webhooks are sent to a path. Repeated slashes, and slashes at the end, do not matter: the function
-/// URL ends in a slash, to which some append another.
+/// The provider whose webhooks are sent to a path. Repeated slashes, and slashes at the end, do not matter: the
+/// function URL ends in a slash, to which some append another.
 fn provider_at(path: &str) -> Option<Provider> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let (Some("webhooks"), Some(name), None) = (segments.next(), segments.next(), segments.next()) else {

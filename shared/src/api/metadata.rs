@@ -25,8 +25,8 @@ pub fn with_payment_id(provider_metadata: &Object, id: PaymentId) -> Redacted<Ob
     Redacted::new(metadata)
 }
 
-/// Metadata as sent to the provider for `payment`: `provider_metadata`, which is that of this request. If another request
-/// stored the payment with other metadata, it is the stored one, with the members `not_stored` of this request.
+/// Metadata as sent to the provider for `payment`: `provider_metadata`, which is that of this request. If another
+/// request stored the payment with other metadata, it is the stored one, with the members `not_stored` of this request.
 /// `requested` is this request's metadata as it would be stored.
 pub fn for_payment(
     payment: &Payment,

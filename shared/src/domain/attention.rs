@@ -21,7 +21,8 @@ pub enum AttentionReason {
     Refunded,
     /// The provider reports that the buyer's bank took money back, or claims it.
     Chargeback,
-    /// A signed message has a status that nobody documented, or contradicts itself and nobody can be asked.
+    /// A webhook or a response to a poll has a status that nobody documented. Or a webhook contradicts itself, and its
+    /// provider cannot be polled.
     UnrecognisedStatus,
 }
 

@@ -27,10 +27,10 @@ pub enum Outcome {
     Failed,
     /// Paid.
     Completed,
-    /// An undocumented status, or an operator's *close*. Stored, but changes no status.
+    /// An undocumented status, or an operator's *close* or *acknowledge*. Stored, but changes no status.
     Unrecognised,
-    /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the provider
-    /// is polled, if it can be.
+    /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the
+    /// provider is polled, if it can be.
     Contradictory,
     /// The provider reports that money went back to the buyer: [`Fact::reversals`]. Whatever status it names beside
     /// that, it is no money coming in. Stored, but changes no status.

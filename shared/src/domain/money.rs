@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::decimal::Decimal;
 
-/// Currencies that `iso_currency` calls superseded although ISO 4217 still lists them. VES and VED are two scales of the
-/// bolívar, and both are valid.
+/// Currencies that `iso_currency` calls superseded although ISO 4217 still lists them. VES and VED are two scales of
+/// the bolívar, and both are valid.
 const STILL_VALID: [iso_currency::Currency; 1] = [iso_currency::Currency::VES];
 
 /// An ISO 4217 currency with a minor unit. Codes without one, such as gold and the testing code, are not accepted.

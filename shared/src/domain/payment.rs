@@ -22,8 +22,8 @@ use crate::domain::time::Timestamp;
 /// Upper bound on a provider's expiry time, so that a bogus date cannot keep a payment open.
 pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How many provider ids a payment that is deleted has at most. The write that keeps it again attaches each of them
-/// anew, beside everything else that it changes, and a transaction has at most 100 steps.
+/// How many provider ids a payment may have at most to be deleted. A write that keeps it after all attaches each of
+/// them anew, beside everything else that it changes, and a transaction has at most 100 steps.
 pub const MAX_DELETED_REFERENCES: usize = 20;
 
 /// The provider's data that the buyer needs to pay.
@@ -226,8 +226,9 @@ impl Payment {
             Some(Status::Review) => after.mismatches = self.mismatches.saturating_add(1),
             _ => {}
         }
-        let has_come_twice = after.mismatches > self.mismatches || after.status > self.status;
-        if after.status == Status::Completed && after.mismatches > 0 && has_come_twice && fact.operator.is_none() {
+        // A further mismatching completion, or the matching one after it.
+        let is_new = after.mismatches > self.mismatches || after.status > self.status;
+        if after.status == Status::Completed && after.mismatches > 0 && is_new && fact.operator.is_none() {
             let money = (implied == Some(Status::Review)).then_some(fact);
             after.attention.raise(Attention {
                 amount: money.and_then(|fact| fact.amount.clone()),
@@ -268,8 +269,8 @@ impl Payment {
         self.capture_references.extend(capture_references);
     }
 
-    /// Notes money that went back to the buyer, and money that came back from there. The later time wins; one that is
-    /// not known counts as late for a reversal and as early for its undoing, since a person should rather look in vain.
+    /// Notes refunds and chargebacks, and their undoing. The later of the two times wins. A reversal without a time
+    /// counts as the later one, and an undoing without a time is ignored: a person should rather look in vain.
     fn note_reversals(&mut self, reversals: &[Reversal], now: Timestamp) {
         for reversal in reversals {
             let reason = match reversal.kind {
@@ -322,7 +323,8 @@ impl Payment {
         is_unclear && fact.operator.is_none()
     }
 
-    /// `after` with a new version, or `self` if nothing changed. A change takes the time of deletion away.
+    /// `after` with a new version, or `self` if nothing changed. A change takes away the time of deletion that `self`
+    /// has. One that is new in `after` stays.
     fn with_new_version(&self, after: Self, now: Timestamp) -> Self {
         let same = Self {
             version: self.version,

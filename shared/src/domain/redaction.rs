@@ -299,8 +299,8 @@ fn media_type(content_type: &str) -> Option<String> {
     (is_name(of) && is_name(subtype)).then(|| essence.to_ascii_lowercase())
 }
 
-/// The name of a member as the lists have it: without regard to case, `_` and `-`. `None` if it is no identifier, so that
-/// a reader finds the same members before and after the redaction.
+/// The name of a member as the lists have it: without regard to case, `_` and `-`. `None` if it is no identifier, so
+/// that a reader finds the same members before and after the redaction.
 pub(crate) fn member_name(name: &str) -> Option<String> {
     is_identifier(name).then(|| kind::normalised(name))
 }

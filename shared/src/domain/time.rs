@@ -29,8 +29,8 @@ impl Timestamp {
         u64::try_from(nanos.checked_div(1_000_000)?).ok().map(Self)
     }
 
-    /// Reads a time as providers write it: RFC 3339, a date, a date and a time of day (in UTC if there is no offset), or
-    /// whole seconds or milliseconds since 1970. `None` for anything else, and for times outside 2000 to 2099.
+    /// Reads a time as providers write it: RFC 3339, a date, a date and a time of day (in UTC if there is no offset),
+    /// or whole seconds or milliseconds since 1970. `None` for anything else, and for times outside 2000 to 2099.
     pub fn parse_lenient(text: &str) -> Option<Self> {
         let text = text.trim();
         let times = match text.parse::<u64>() {

@@ -106,8 +106,8 @@ impl<'a> Variables<'a> {
     /// for 0: never.
     ///
     /// # Errors
-    /// [`ConfigError`] for anything but 0 and 30 to 9999 days. FinvyPay is polled for eight days, and an idempotency key
-    /// is kept for two: a payment outlives both.
+    /// [`ConfigError`] for anything but 0 and 30 to 9999 days. FinvyPay is polled for eight days, and an idempotency
+    /// key is kept for two: a payment outlives both.
     pub fn delete_unpaid_after(&self) -> Result<Option<Duration>, ConfigError> {
         let name = "DELETE_UNPAID_AFTER_DAYS";
         let Some(text) = self.optional(name) else {

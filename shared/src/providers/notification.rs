@@ -126,8 +126,9 @@ fn word_or_digest(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("text:{}", digest.get(..16).unwrap_or_default()))
 }
 
-/// As [`combined_outcome`], but a completion or an authorization beside `contradictions` is contradictory. They are then
-/// appended to the names, so that such a fact differs from any other. `contradictions` is empty or begins with a space.
+/// As [`combined_outcome`], but a completion or an authorization beside `contradictions` is contradictory. They are
+/// then appended to the names, so that such a fact differs from any other. `contradictions` is empty or begins with a
+/// space.
 ///
 /// Whatever the names, a notification with `reversals` is [`Outcome::Reversed`]. Without names it has those of their
 /// kinds.

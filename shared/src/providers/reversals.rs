@@ -12,16 +12,17 @@ use std::collections::BTreeMap;
 use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Reversal, ReversalKind};
 use crate::domain::json::{Json, Object};
-use crate::domain::redaction::{Kind, member_name};
+use crate::domain::redaction::{Kind as ValueKind, member_name};
 use crate::domain::reversal_words::reversal_words;
 use crate::domain::time::Timestamp;
 use crate::providers::members::{Members, agreed, read_currency};
 use crate::providers::notification::read_amount;
 
-/// Texts that say nothing, in any case. So do zero, and a text without any other letter or digit than `0`.
+/// Texts that say nothing, in upper or lower case. So do zero, and a text without any other letter or digit than `0`.
 const NOTHING: [&str; 5] = ["false", "n", "no", "none", "null"];
 
-/// The beginnings of the names whose words are not about the payment as it is now.
+/// A member whose name begins with one of these is about an error or an earlier status: the words in its value do not
+/// count.
 const NOT_OF_THE_PAYMENT: [&str; 5] = ["decline", "error", "failure", "old", "previous"];
 
 /// The members of a refund or chargeback with its time. Others, such as `updatedAt`, can be later for another reason.
@@ -30,9 +31,11 @@ const TIMES: [&str; 6] = ["created", "createdat", "date", "datetime", "time", "t
 /// The refunds and chargebacks in the objects of a message, at most one of each kind. Empty if it speaks of none.
 ///
 /// A reversal is undone if the message says so: by a word, or by a time (`refundRemoveDate`) later than that of the
-/// reversal. If a time cannot be read, or another member says that the money is gone, it is not undone: a person should
-/// look. Its time is the latest one. Its amount and currency are its own, never the payment's; it has none if one cannot
-/// be read or two differ.
+/// reversal. It is not undone if another member says that the money is gone or, where a time of the undoing is given,
+/// if any time cannot be read: a person should look.
+///
+/// Its time is the latest one. Its amount and currency are its own, never the payment's; it has none if one cannot be
+/// read or two differ.
 pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
     let mut found = BTreeMap::new();
     members.objects().for_each(|object| read_object(object, &mut found));
@@ -42,23 +45,24 @@ pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
 
 type Found = BTreeMap<ReversalKind, Evidence>;
 
-/// Reads the members that speak of a reversal, and the words of those that say what happened.
+/// Reads the members whose name speaks of a reversal and, of the others, the words in a status, an event or a type.
 fn read_object(object: &Object, found: &mut Found) {
     for (name, value) in object.iter() {
         let Some(name) = member_name(name) else { continue };
-        if let Some(kind) = kind_of_member(&name) {
+        if let Some(kind) = reversal_of_member(&name) {
             found.entry(kind).or_default().read(&name, &name, value);
-        } else if Kind::of(&name) == Some(Kind::Word) && !NOT_OF_THE_PAYMENT.iter().any(|start| name.starts_with(start))
+        } else if ValueKind::of(&name) == Some(ValueKind::Word)
+            && !NOT_OF_THE_PAYMENT.iter().any(|start| name.starts_with(start))
         {
             read_words(value, found);
         }
     }
 }
 
-/// The kind of which a member speaks. Its name is on the redaction's list, or is that of a reason: a reason is personal
-/// text, of which only the presence counts.
-fn kind_of_member(name: &str) -> Option<ReversalKind> {
-    let is_known = Kind::of(name).is_some() || name.ends_with("reason");
+/// The reversal of which a member speaks by its name. The name must be on the redaction's list or end in `reason`: a
+/// reason is personal text, of which only the presence counts.
+fn reversal_of_member(name: &str) -> Option<ReversalKind> {
+    let is_known = ValueKind::of(name).is_some() || name.ends_with("reason");
     let words = reversal_words(name);
     words.first().filter(|_| is_known).map(|word| word.kind)
 }
@@ -131,18 +135,18 @@ impl Evidence {
     /// Reads a value that says something. `text` is empty for `true`.
     fn read_scalar(&mut self, root: &str, name: &str, value: &Json, text: &str) {
         let is_own = name == root;
-        match Kind::of(name) {
+        match ValueKind::of(name) {
             // A currency alone says nothing: it may be that of an amount of zero.
-            Some(Kind::Currency) => return self.currencies.push(read_currency(value)),
-            Some(Kind::Amount) if is_own || name == "amount" || kind_of_member(name).is_some() => {
+            Some(ValueKind::Currency) => return self.currencies.push(read_currency(value)),
+            Some(ValueKind::Amount) if is_own || name == "amount" || reversal_of_member(name).is_some() => {
                 let amount = read_amount(Some(value)).filter(Decimal::is_positive);
                 self.amounts.push(amount);
             }
-            Some(Kind::Time) if name.contains("remove") => self.undone_at.push(Timestamp::parse_lenient(text)),
-            Some(Kind::Time) if is_own || TIMES.contains(&name) || kind_of_member(name).is_some() => {
+            Some(ValueKind::Time) if name.contains("remove") => self.undone_at.push(Timestamp::parse_lenient(text)),
+            Some(ValueKind::Time) if is_own || TIMES.contains(&name) || reversal_of_member(name).is_some() => {
                 self.gone_at.push(Timestamp::parse_lenient(text));
             }
-            Some(Kind::Flag | Kind::Word) => {
+            Some(ValueKind::Flag | ValueKind::Word) => {
                 let path = if is_own { "" } else { name };
                 match Timestamp::parse_lenient(text) {
                     Some(at) => self.gone_at.push(Some(at)),
@@ -153,7 +157,7 @@ impl Evidence {
                     ),
                 }
             }
-            Some(Kind::Id | Kind::Amount | Kind::Time) | None => {}
+            Some(ValueKind::Id | ValueKind::Amount | ValueKind::Time) | None => {}
         }
         self.is_mentioned = true;
     }
@@ -188,8 +192,8 @@ impl Evidence {
 fn says_nothing(text: &str) -> bool {
     let text = text.trim();
     let is_zero = || Decimal::parse(text).is_some_and(|number| Some(number) == Decimal::parse("0"));
-    let has_sign = || text.chars().any(|char| char.is_alphanumeric() && char != '0');
-    NOTHING.iter().any(|nothing| text.eq_ignore_ascii_case(nothing)) || is_zero() || !has_sign()
+    let has_content = || text.chars().any(|char| char.is_alphanumeric() && char != '0');
+    NOTHING.iter().any(|nothing| text.eq_ignore_ascii_case(nothing)) || is_zero() || !has_content()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The payments table: payments, the facts about them, idempotency keys, quotes, unmatched notifications and webhooks in
-//! quarantine.
+//! The payments table: payments, the facts about them, idempotency keys, quotes, unmatched notifications and webhooks
+//! in quarantine.
 //!
 //! Guarantees:
 //! - A payment and the ledger of its facts never disagree: one transaction writes both.

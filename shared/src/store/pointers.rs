@@ -43,8 +43,10 @@ impl Store {
             .await
     }
 
-    /// At most `limit` payments of an order (strongly consistent reads). Complete, since the order's items are written
-    /// before the provider is called. Items that point to deleted payments do not count, and are deleted.
+    /// The payments of an order, at most `limit` (strongly consistent reads). Up to `limit`, no payment that the
+    /// provider may know is missing, since the order's items are written before the provider is called; except one
+    /// whose item TTL has deleted before the payment. Items that point to deleted payments do not count, and are
+    /// deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.

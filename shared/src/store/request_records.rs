@@ -1,5 +1,6 @@
-//! The records of requests, under their idempotency keys and quotes: finds, takes over and releases them. `create.rs`
-//! stores them with their first lease, `commit.rs` stores their responses.
+//! The records of requests, under their names: finds, takes over and releases them. A request's names are its
+//! idempotency key and its quote. `create.rs` stores the records with their first lease, `commit.rs` stores their
+//! responses.
 
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{
@@ -36,9 +37,11 @@ pub(super) enum Name {
     Quote,
 }
 
-/// The steps of a write that binds a key.
+/// The steps of [`Store::write_record`].
 enum Step {
+    /// Updates the request's record.
     Record,
+    /// Points the key to the record under the quote.
     Alias,
 }
 
@@ -143,7 +146,7 @@ impl Store {
         }))
     }
 
-    /// Binds a new key to the payment of a used quote, and keeps the quote for as long as the key.
+    /// Binds a new key to the payment of a used quote, and keeps the quote for at least as long as the key.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -187,7 +190,8 @@ impl Store {
         refused.map(schema::record_of).transpose()
     }
 
-    /// An update of a record as it was seen, which is kept for [`RETENTION`] from now at least.
+    /// Begins an update of a record, with the values for the callers' expressions: `:fence` as it was seen, and
+    /// `:expiresAt` and `:ttl`, which keep the record for at least [`RETENTION`] from now.
     fn keep(&self, name: &RecordName, seen: &RequestRecord, now: Timestamp) -> UpdateBuilder {
         let expires_at = seen.expires_at.max(now.plus(RETENTION));
         self.update(schema::record_key(name))

@@ -177,7 +177,8 @@ fn payment(provider: Provider, minor: u64) -> Payment {
     }
 }
 
-/// Reads a response as the client does. Returns the accepted payment and the body. `ids` finds the provider ids in a body.
+/// Reads a response as the client does. Returns the accepted payment and the body. `ids` finds the provider ids in a
+/// body.
 fn read(
     bytes: &[u8],
     payment: &Payment,

@@ -17,8 +17,8 @@ pub enum Wire {
     Events(&'static str),
 }
 
-/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`. Only a payment
-/// that was deleted leaves items that point to it: `core/sweeps/unpaid.rs`.
+/// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`. Only a
+/// payment that was deleted leaves items that point to it: `core/sweeps/unpaid.rs`.
 pub const NOT_IN_A_FLOW: [ExternalCall; 3] = [
     ExternalCall::DeleteDangling,
     ExternalCall::PublishEvents,

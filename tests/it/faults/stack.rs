@@ -498,9 +498,11 @@ impl Worker {
         Arc::clone(&self.running.as_ref().expect("a function").lambda)
     }
 
-    /// Replaces the process with a new one, which gets the fault if `step` is at its start. Does not wait for its start.
+    /// Replaces the process with a new one, which gets the fault if `step` is at its start. Does not wait for its
+    /// start.
     ///
-    /// The new process has a proxy of its own: attempts of the old one that arrive late are not counted among its calls.
+    /// The new process has a proxy of its own: attempts of the old one that arrive late are not counted among its
+    /// calls.
     pub async fn restart(&mut self, harness: &Harness, case: &Case, step: &Step, fault: &Fault) {
         self.proxy = aws::proxy().await;
         if step.is_at_start {

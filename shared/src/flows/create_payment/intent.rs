@@ -1,4 +1,5 @@
-//! The step before the call to the provider: storing the intent, or resuming the payment of a known key or quote.
+//! The step before the call to the provider: storing the intent, or resuming the payment of a known key or quote. These
+//! are the *names* of a request.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -20,7 +21,8 @@ use crate::store::{InsertResult, NotChanged, Retry, Store, StoreError, retry_on_
 pub(super) enum NextStep {
     /// Call the provider for this payment.
     CallProvider(Payment, Option<Lease>),
-    /// Store and return the key's response. The payment itself was already accepted, or its status has moved on.
+    /// Make the response from the stored payment, store it in the request's record, and return it. The provider has
+    /// already accepted the payment, or its status is above `pending`.
     RespondWithoutCall(Payment, Lease),
     /// Return the final response of an earlier request.
     Replay(Creation),

@@ -79,9 +79,9 @@ pub async fn warm_up<S: SecretSource>(
 /// `intent`.
 ///
 /// Nothing is stored without the provider's API key or, if quotes are required, without a quote for exactly this
-/// payment. An expired quote cannot begin a payment, but it can continue one: then nothing is inserted, and the request's
-/// names are looked up instead. If the lookup finds nothing, the request is refused, even if another request stores an
-/// intent under one of them just afterwards.
+/// payment. An expired quote cannot begin a payment, but it can continue one: then nothing is inserted, and the
+/// request's names are looked up instead. If the lookup finds nothing, the request is refused, even if another request
+/// stores an intent under one of them just afterwards.
 ///
 /// # Errors
 /// The [`Problem`] to respond with. A 502, 503 or 504 has the payment's id once the intent is known to be stored.
@@ -110,7 +110,7 @@ pub async fn create<G: Gateway, S: SecretSource>(
     };
     let creation = match step {
         NextStep::Replay(creation) => creation,
-        // Only the key's response is missing.
+        // Only the request's response is missing.
         NextStep::RespondWithoutCall(payment, lease) => store_in_time(payment, Some(lease), None).await?,
         NextStep::CallProvider(payment, lease) => {
             let attempt = lease.as_ref().map_or(1, |lease| lease.attempt);

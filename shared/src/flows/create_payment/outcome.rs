@@ -104,7 +104,7 @@ async fn release_lease(
 /// What the call to the provider means for the payment.
 #[derive(Clone, Copy)]
 enum ProviderOutcome<'a> {
-    /// There was no call: the request's payment was already accepted, or its status has moved on.
+    /// There was no call: the provider had already accepted the payment, or its status is above `pending`.
     NotCalled,
     /// The provider accepted the payment.
     Accepted(&'a Accepted),

@@ -268,7 +268,10 @@ fn later_time_decides_whether_a_reversal_is_undone() {
 fn name_of_a_reversal_is_on_the_list_of_the_redaction() {
     for name in NAMES {
         let name = member_name(name).unwrap();
-        assert!(Kind::of(&name).is_some() && kind_of_member(&name).is_some(), "{name}");
+        assert!(
+            ValueKind::of(&name).is_some() && reversal_of_member(&name).is_some(),
+            "{name}"
+        );
     }
 }
 
