@@ -5,7 +5,7 @@
 //! Only a payment about which nothing suggests money is ever deleted, and not if a fact arrives before.
 //! What a person should know beside the status is in [`Payment::attention`], whatever the order of the facts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,8 @@ pub struct Payment {
     pub attention: AttentionList,
     /// How many completions did not match.
     pub mismatches: u64,
-    /// When the provider last undid a refund or a chargeback.
-    pub undone_reversals: BTreeMap<ReversalKind, Timestamp>,
+    /// The money that went back, and what of it was undone, each report once.
+    pub reversals: Vec<Reversal>,
     /// Whether a fact suggests that money has moved, or will: it was authorized, unrecognised, contradictory or about
     /// money that went back. Only kept up to date until the payment is completed or in review.
     pub has_evidence_of_money: bool,
@@ -106,7 +106,7 @@ impl Payment {
             capture_references: BTreeSet::new(),
             attention: AttentionList::default(),
             mismatches: 0,
-            undone_reversals: BTreeMap::new(),
+            reversals: Vec::new(),
             has_evidence_of_money: false,
             quote_kept_until: None,
             delete_at: None,
@@ -273,38 +273,44 @@ impl Payment {
     /// counts as the later one, and an undoing without a time is ignored: a person should rather look in vain.
     fn note_reversals(&mut self, reversals: &[Reversal], now: Timestamp) {
         for reversal in reversals {
+            // The same one, reported again under another kind of id.
+            if self.reversals.contains(reversal) {
+                continue;
+            }
+            self.reversals.push(reversal.clone());
             let reason = match reversal.kind {
                 ReversalKind::Refund => AttentionReason::Refunded,
                 ReversalKind::Chargeback => AttentionReason::Chargeback,
             };
             let known = self.attention.get(reason).cloned();
+            let undone_at = self.last_undone(reversal.kind);
+            let is_undone =
+                |at: Option<Timestamp>| at.is_some_and(|at| undone_at.is_some_and(|undone_at| at < undone_at));
             if reversal.undone {
-                let Some(undone_at) = reversal.at else { continue };
-                let latest = self.undone_reversals.entry(reversal.kind).or_insert(undone_at);
-                *latest = undone_at.max(*latest);
-                if known.is_some_and(|known| known.at.is_some_and(|at| at < undone_at)) {
+                if known.is_some_and(|known| is_undone(known.at)) {
                     self.attention.resolve(reason);
                 }
-                continue;
+            } else if !is_undone(reversal.at) {
+                // An unknown time is the latest.
+                let at = known.map_or(reversal.at, |known| Some(known.at?.max(reversal.at?)));
+                self.attention.raise(Attention {
+                    reason,
+                    since: now,
+                    amount: reversal.amount.clone(),
+                    currency: reversal.currency.clone(),
+                    at,
+                });
             }
-            let is_undone = |at: Timestamp| {
-                self.undone_reversals
-                    .get(&reversal.kind)
-                    .is_some_and(|undone| at < *undone)
-            };
-            if reversal.at.is_some_and(is_undone) {
-                continue;
-            }
-            // An unknown time is the latest.
-            let at = known.map_or(reversal.at, |known| Some(known.at?.max(reversal.at?)));
-            self.attention.raise(Attention {
-                reason,
-                since: now,
-                amount: reversal.amount.clone(),
-                currency: reversal.currency.clone(),
-                at,
-            });
         }
+    }
+
+    /// When the provider last undid a reversal of this kind, if it said when.
+    fn last_undone(&self, kind: ReversalKind) -> Option<Timestamp> {
+        let undone = self
+            .reversals
+            .iter()
+            .filter(|reversal| reversal.undone && reversal.kind == kind);
+        undone.filter_map(|reversal| reversal.at).max()
     }
 
     /// Whether nobody can tell what a provider's fact means for this payment, although money may have moved.

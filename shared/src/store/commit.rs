@@ -233,7 +233,7 @@ impl Store {
             "attention",
             "attentionChanges",
             "mismatches",
-            "undoneReversals",
+            "reversals",
             "hasEvidenceOfMoney",
             "ttl",
         ];

@@ -1,13 +1,13 @@
 //! Every item of the table: its key, and its conversion from and to domain types.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use crate::domain::attention::{Attention, AttentionList};
-use crate::domain::fact::{CaptureReference, Fact, ReversalKind};
+use crate::domain::fact::{CaptureReference, Fact, Reversal};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{
     Fingerprint, IdempotencyKey, IdempotentRequest, KeyRecord, KnownKey, KnownQuote, QuoteDigest, RecordName,
@@ -140,8 +140,8 @@ struct StateItem {
     attention_changes: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     mismatches: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    undone_reversals: BTreeMap<ReversalKind, Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reversals: Vec<Reversal>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_evidence_of_money: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +179,7 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         attention: payment.attention.entries().to_vec(),
         attention_changes: payment.attention.changes(),
         mismatches: payment.mismatches,
-        undone_reversals: payment.undone_reversals,
+        reversals: payment.reversals,
         has_evidence_of_money: payment.has_evidence_of_money,
         quote_kept_until: payment.quote_kept_until,
         ttl: payment.delete_at.map(Timestamp::as_seconds),
@@ -210,7 +210,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         capture_references: state.capture_references,
         attention: AttentionList::new(state.attention, state.attention_changes),
         mismatches: state.mismatches,
-        undone_reversals: state.undone_reversals,
+        reversals: state.reversals,
         has_evidence_of_money: state.has_evidence_of_money,
         quote_kept_until: state.quote_kept_until,
         delete_at: state.ttl.map(Timestamp::from_seconds),
@@ -380,6 +380,7 @@ mod tests {
     use super::*;
     use crate::domain::attention::AttentionReason;
     use crate::domain::decimal::Decimal;
+    use crate::domain::fact::ReversalKind;
 
     #[test]
     fn payment_round_trips_through_its_item() {
@@ -413,7 +414,13 @@ mod tests {
                 3,
             ),
             mismatches: 1,
-            undone_reversals: BTreeMap::from([(ReversalKind::Chargeback, now)]),
+            reversals: vec![Reversal {
+                kind: ReversalKind::Chargeback,
+                undone: true,
+                amount: None,
+                currency: None,
+                at: Some(now),
+            }],
             has_evidence_of_money: true,
             quote_kept_until: Some(now),
             delete_at: Some(Timestamp::from_seconds(1_834_560_000)),

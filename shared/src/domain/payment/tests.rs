@@ -302,6 +302,31 @@ fn later_date_of_a_reversal_and_its_undoing_wins_in_every_order() {
     }
 }
 
+/// FinvyPay reports one refund under the payment's id and again under the transaction's.
+#[test]
+fn refund_reported_under_another_kind_of_id_raises_nothing_again() {
+    for at in [None, Some(1)] {
+        let by_payment = reversed(ReversalKind::Refund, false, at);
+        let by_transaction = Fact {
+            payment: None,
+            transaction: Reference::parse("FP1"),
+            ..by_payment.clone()
+        };
+        let other = Fact {
+            reversals: vec![Reversal {
+                amount: Decimal::parse("6"),
+                ..by_payment.reversals[0].clone()
+            }],
+            ..by_payment.clone()
+        };
+        let refunded = payment(Provider::FinvyPay).apply(&by_payment, false, NOW);
+        let acknowledged = refunded.acknowledge(AttentionReason::Refunded, NOW);
+        let again = acknowledged.apply(&by_transaction, false, NOW);
+        assert!(again.attention.is_empty(), "{again:?}");
+        assert_eq!(reasons(&again.apply(&other, false, NOW)), [AttentionReason::Refunded]);
+    }
+}
+
 #[test]
 fn fact_that_nobody_can_explain_needs_attention_at_once() {
     let with = |outcome| Fact {
