@@ -226,8 +226,10 @@ impl Payment {
             Some(Status::Review) => after.mismatches = self.mismatches.saturating_add(1),
             _ => {}
         }
-        // A further mismatching completion, or the matching one after it.
-        let is_new = after.mismatches > self.mismatches || after.status > self.status;
+        // A further mismatching completion, or the first matching one after it: the payment may have been completed by
+        // an operator before, who accepted the other money.
+        let is_first_capture = self.capture_references.is_empty() && !after.capture_references.is_empty();
+        let is_new = after.mismatches > self.mismatches || after.status > self.status || is_first_capture;
         if after.status == Status::Completed && after.mismatches > 0 && is_new && fact.operator.is_none() {
             let money = (implied == Some(Status::Review)).then_some(fact);
             after.attention.raise(Attention {
@@ -291,15 +293,17 @@ impl Payment {
                     self.attention.resolve(reason);
                 }
             } else if !is_undone(reversal.at) {
-                // An unknown time is the latest.
-                let at = known.map_or(reversal.at, |known| Some(known.at?.max(reversal.at?)));
-                self.attention.raise(Attention {
-                    reason,
-                    since: now,
+                let new = Attention {
                     amount: reversal.amount.clone(),
                     currency: reversal.currency.clone(),
-                    at,
-                });
+                    at: reversal.at,
+                    ..Attention::new(reason, now)
+                };
+                // The later one is shown, and an unknown time is the latest.
+                let is_later =
+                    |known: &Attention| reversal.at.is_some_and(|at| known.at.is_none_or(|known| known > at));
+                let shown = known.filter(is_later).map(|known| Attention { since: now, ..known });
+                self.attention.raise(shown.unwrap_or(new));
             }
         }
     }

@@ -160,6 +160,10 @@ impl Simulation {
             } => {
                 let content = Content {
                     has_our_id: false,
+                    // A reversal is a word too, so it could be read without any other.
+                    outcome: Some(content.outcome)
+                        .filter(|outcome| *outcome != Outcome::Reversed)
+                        .unwrap_or(Outcome::Completed),
                     ..content.clone()
                 };
                 let unreadable = self.about(*payment, *id, &content, |webhook| defect.apply(webhook));

@@ -210,15 +210,33 @@ fn other_money_needs_attention_whether_it_came_before_or_after_the_right_one() {
             .clone()
     };
     assert_eq!(amount(&apply(&[&right, &wrong])), Decimal::parse("30"));
-    let by_operator = Fact {
+    let by_operator_without_id = Fact {
+        payment: None,
         operator: Some(Operator {
             actor: "on call".into(),
             reason: "the shop accepts it".into(),
         }),
         ..right.clone()
     };
-    let accepted = apply(&[&wrong, &by_operator]);
+    let accepted = apply(&[&wrong, &by_operator_without_id]);
     assert_eq!((accepted.status, accepted.attention.changes()), (Status::Completed, 0));
+    // The right money comes after all: the provider has both.
+    assert_eq!(
+        reasons(&accepted.apply(&right, false, NOW)),
+        [AttentionReason::AmountMismatch]
+    );
+    let again = Fact {
+        payment: None,
+        transaction: Reference::parse("FP1"),
+        ..right.clone()
+    };
+    let seen = accepted
+        .apply(&right, false, NOW)
+        .acknowledge(AttentionReason::AmountMismatch, NOW);
+    assert!(
+        seen.apply(&again, false, NOW).attention.is_empty(),
+        "the same money under another kind of id"
+    );
 }
 
 /// The provider's report that money went back.
@@ -299,6 +317,30 @@ fn later_date_of_a_reversal_and_its_undoing_wins_in_every_order() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn attention_shows_the_latest_refund_in_every_order() {
+    let refund = |amount: &str, at| {
+        let mut fact = reversed(ReversalKind::Refund, false, Some(at));
+        fact.reversals[0].amount = Decimal::parse(amount);
+        fact
+    };
+    let facts = [
+        refund("5", 1),
+        reversed(ReversalKind::Refund, true, Some(2)),
+        refund("9", 3),
+    ];
+    for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0], [0, 2, 1], [1, 0, 2]] {
+        let apply = |payment: Payment, nth: usize| payment.apply(&facts[nth], false, NOW);
+        let after = order.into_iter().fold(payment(Provider::FinvyPay), apply);
+        let entry = after.attention.get(AttentionReason::Refunded).unwrap();
+        assert_eq!(
+            (&entry.amount, entry.at),
+            (&Decimal::parse("9"), facts[2].reversals[0].at),
+            "{order:?}"
+        );
     }
 }
 
