@@ -1,8 +1,9 @@
 //! Feeds the table's stream to publish-events, like Lambda's event source mapping, with the settings of template.yaml.
 //!
 //! Guarantees: records are delivered in the order of the stream, one batch at a time. After a failure all records from
-//! the first failed one are retried, until that one is too old or was tried too often. Then a message that names the
-//! records goes to the dead-letter queue, and the rest continues. Only the filter drops records.
+//! the first failed one are retried. Once that one is too old, it is given up with those directly after it that are too
+//! old as well; once it was tried too often, with all that is left of the batch. A message that names the records given
+//! up goes to the dead-letter queue, and the stream continues. A record that the filter does not want is skipped.
 
 use std::time::Duration;
 

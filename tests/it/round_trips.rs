@@ -160,7 +160,11 @@ async fn slow_path_webhooks_cost_as_documented() {
             [WRITE, WRITE],
             "wrong amount"
         );
-        assert_eq!(counted.of_webhook(provider, &good).await, [WRITE]);
+        assert_eq!(
+            counted.of_webhook(provider, &good).await,
+            [WRITE, WRITE],
+            "the other money needs attention too"
+        );
         let mut late = good.clone();
         (late["event"], late["status"]) = (json!("payment.pending"), json!("PENDING"));
         let expected: &[&str] = match provider {

@@ -1,8 +1,8 @@
 //! Idempotency keys and quotes: how a repeated request is handled.
 //!
 //! A request is known by the names that it gives: an idempotency key, a quote, or both. Its record, under one of them,
-//! has the lease and the response. Under a quote's request, the key is only an alias, which points to the quote's
-//! record.
+//! has the lease and the response. If a request has a quote, its record is under the quote, and its key is only an alias
+//! that points to that record.
 //!
 //! Guarantees: one key leads to one payment, and so does one quote. While a holder's lease runs, no other request calls
 //! the provider for that payment. If the holder dies, the next request with one of the names takes over once the lease
@@ -165,7 +165,7 @@ pub enum RecordName {
 pub struct Lease {
     /// The request's record.
     pub record: RecordName,
-    /// Increases with every takeover. A holder with an older fence cannot write.
+    /// Increases with every takeover. A holder with an older fence can store no response, acceptance or rejection.
     pub fence: u64,
     /// The number of the attempt at the provider. It increases only after a response of the provider.
     pub attempt: u32,
@@ -231,7 +231,7 @@ pub struct KnownNames {
 /// Why a request is refused because of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its key was used for another request.
+    /// Its key was used for another request, or belongs to another payment than its quote.
     KeyReused,
     /// Its quote was used for a payment at another provider.
     QuoteUsedElsewhere,
@@ -267,7 +267,7 @@ impl KnownNames {
 pub enum NextAction {
     /// Replay the stored response.
     Replay(StoredResponse),
-    /// Refuse it for now: the first request is still running. The caller can retry after this time.
+    /// Refuse it for now: another request's lease is running. The caller can retry after this time.
     Wait(Duration),
     /// Continue with the payment: the holder gave up or died.
     TakeOver,

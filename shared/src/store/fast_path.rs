@@ -110,7 +110,7 @@ impl Store {
         }
         if status == Status::Completed {
             let Some(money) = fact.money() else { return Ok(None) };
-            // Other money that came before needs attention as well.
+            // If other money came before, this completion also raises attention, which only the slow path does.
             conditions
                 .push_str(" AND #amount = :amount AND #currency = :currency AND attribute_not_exists(#mismatches)");
             update = update

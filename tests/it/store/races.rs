@@ -259,7 +259,7 @@ async fn concurrent_create_and_webhooks_lose_nothing() {
     for round in 0..12 {
         let crossing = Crossing::start().await;
         let other = Fact {
-            outcome: Outcome::Unrecognised,
+            outcome: Outcome::Pending,
             ..completion(Provider::ApoloPay, Some(&crossing.reference))
         };
         let mut deliveries: Vec<_> = (0..4)

@@ -22,8 +22,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         let payment = self.expire(payment).await?;
         match polled {
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
-            // A payment that used some turns is checked again after those that had none. A payment in review is
-            // reported all the same.
+            // Polling was cut short, or the provider refuses every call: the payment is due again in a minute, after
+            // those that were not reached. A payment in review does not wait for that: it is reported now.
             Err(PollError::OutOfTurns | PollError::ProviderRefusesAll) if payment.status != Status::Review => {
                 return Ok(CheckResult::RetryAfterOthers);
             }
