@@ -32,8 +32,8 @@ pub enum Outcome {
     /// A message that contradicts itself, such as `SUCCESS` beside an error. Stored, but changes no status; the
     /// provider is polled, if it can be.
     Contradictory,
-    /// The provider reports that money went back to the buyer: [`Fact::reversals`]. Whatever status it names beside
-    /// that, it is no money coming in. Stored, but changes no status.
+    /// The provider reports that money went back to the buyer: [`Fact::reversals`]. A completion or an unclear status
+    /// beside that is no money coming in. Stored, but changes no status.
     Reversed,
 }
 
@@ -103,7 +103,10 @@ pub struct Reversal {
     /// Whether the provider has undone it: the money is ours again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undone: bool,
-    /// The amount in major units, if the provider gives it.
+    /// The provider's id of the refund, chargeback or dispute, if there is a readable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Reference>,
+    /// The amount in major units, if the provider gives it. Of several refunds: their sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Decimal>,
     /// The currency of `amount` in upper case, if the provider gives it.
@@ -123,6 +126,7 @@ impl Reversal {
         for part in [
             Some(self.kind.name()),
             self.undone.then_some("undone"),
+            self.id.as_ref().map(Reference::as_str),
             amount.as_deref(),
             self.currency.as_deref(),
             at.as_deref(),
@@ -168,7 +172,8 @@ pub struct Fact {
     /// The currency that the provider named, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// The money that went back to the buyer. Empty unless `outcome` is [`Outcome::Reversed`].
+    /// The money that went back to the buyer. Never empty if `outcome` is [`Outcome::Reversed`], always empty if it is
+    /// [`Outcome::Completed`] or [`Outcome::Authorized`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reversals: Vec<Reversal>,
     /// When it happened, as the provider wrote it. For information only: no decision depends on it.

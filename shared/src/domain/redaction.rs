@@ -12,9 +12,9 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::kind::{Kind, is_test_word, is_time, is_word};
+pub(crate) use self::kind::{Kind, is_test_word, is_time, is_word, is_word_name};
 use crate::domain::json::{Json, Malformed, Object};
-use crate::domain::reversal_words::reversal_words;
+use crate::domain::reversal_words::{is_no_date, reversal_words, says_nothing};
 
 /// Maximum length of the redacted content in bytes.
 pub const MAX_LENGTH: usize = 15 * 1024;
@@ -150,6 +150,10 @@ impl Node {
 struct Place {
     /// The kind of the member that contains the value, perhaps in an array. `None` if its value must not be kept.
     kind: Option<Kind>,
+    /// Whether words for money that went back count here.
+    has_words: bool,
+    /// Whether the value belongs to a member that speaks of money that went back by its name.
+    is_reversal: bool,
     /// Whether a text here may be JSON, whose members are then redacted one by one.
     can_be_message: bool,
     /// Whether the value belongs to an object about a person.
@@ -161,10 +165,17 @@ struct Place {
 impl Place {
     const ROOT: Self = Self {
         kind: None,
+        has_words: false,
+        is_reversal: false,
         can_be_message: true,
         is_personal: false,
         depth: MAX_DEPTH,
     };
+
+    /// Whether a text here is a time at which no money went back.
+    fn is_no_time(self, text: &str) -> bool {
+        self.is_reversal && self.kind == Some(Kind::Time) && is_no_date(text)
+    }
 
     /// The place one level below.
     fn deeper(self) -> Option<Self> {
@@ -181,10 +192,13 @@ impl Place {
             _ => Kind::of(&normalised),
         };
         let can_keep = !self.is_personal && is_identifier(name);
+        let is_personal = self.is_personal || kind::is_personal(&normalised);
         Self {
             kind: kind.filter(|_| can_keep),
+            has_words: can_keep && is_word_name(name),
+            is_reversal: !is_personal && (self.is_reversal || !reversal_words(name).is_empty()),
             can_be_message: can_keep && kind::can_be_message(&normalised),
-            is_personal: self.is_personal || kind::is_personal(&normalised),
+            is_personal,
             depth: self.depth,
         }
     }
@@ -222,7 +236,7 @@ fn redact_object(object: &Object, place: Place) -> Node {
 
 /// Keeps a scalar if its place allows it, or else its type. Empty texts are kept everywhere, because they say that
 /// there is no value. So are the types' names, so that redacting twice changes nothing. Text that marks a test message
-/// becomes `"test"`, and text that speaks of money going back becomes `"refund"` or `"chargeback"`, so that the webhook
+/// becomes `"test"`, a value that says nothing about money going back becomes `""`, and text that speaks of money going back becomes `"refund"` or `"chargeback"`, so that the webhook
 /// is never read as another.
 fn redact_scalar(value: &Json, place: Place) -> Node {
     let is_plain = value.as_str().is_some_and(|text| text.is_empty() || is_type(text));
@@ -230,10 +244,13 @@ fn redact_scalar(value: &Json, place: Place) -> Node {
         return Node::Scalar(serde_json::to_string(value).unwrap_or_default());
     }
     match value {
+        Json::Bool(false) if place.is_reversal => Node::string(""),
+        Json::Number(text) | Json::String(text) if place.is_reversal && says_nothing(text) => Node::string(""),
+        Json::Number(text) | Json::String(text) if place.is_no_time(text) => Node::string(""),
         Json::Bool(_) => Node::string("boolean"),
         Json::Number(_) => Node::string("number"),
         Json::String(text) if place.kind == Some(Kind::Word) && is_test_word(text) => Node::string("test"),
-        Json::String(text) if place.kind == Some(Kind::Word) && !reversal_words(text).is_empty() => {
+        Json::String(text) if place.has_words && !reversal_words(text).is_empty() => {
             let kinds: Vec<&str> = reversal_words(text).iter().map(|word| word.kind.name()).collect();
             Node::string(&kinds.join("_"))
         }

@@ -160,7 +160,7 @@ mod tests {
         for beside in [
             r#""type":"Refund for Jane""#,
             r#""refund":"to Jane""#,
-            r#""refund":{"to":"Jane"}"#,
+            r#""refund":{"reason":"Jane"}"#,
             r#""refundReason":"Jane asked for it""#,
             r#""refundAmount":"25.50 USD""#,
             r#""chargebackDate":"last week""#,

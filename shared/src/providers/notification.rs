@@ -130,8 +130,9 @@ fn word_or_digest(name: &str) -> Cow<'_, str> {
 /// then appended to the names, so that such a fact differs from any other. `contradictions` is empty or begins with a
 /// space.
 ///
-/// Whatever the names, a notification with `reversals` is [`Outcome::Reversed`]. Without names it has those of their
-/// kinds.
+/// A notification with `reversals` is [`Outcome::Reversed`], except that a pending, cancelled or failed one stays what it
+/// is, and a completion or an authorization whose reversals were all undone is [`Outcome::Contradictory`]. Without names
+/// it has those of their kinds.
 pub(super) fn believed_outcome(
     names: &[&str],
     contradictions: &str,
@@ -144,7 +145,17 @@ pub(super) fn believed_outcome(
     }
     let kinds: Vec<&str> = reversals.iter().map(|reversal| reversal.kind.name()).collect();
     let shown = if shown.is_empty() { kinds.join(" ") } else { shown };
-    (Outcome::Reversed, shown)
+    let are_all_undone = reversals.iter().all(|reversal| reversal.undone);
+    let believed = match believed {
+        Outcome::Pending | Outcome::Cancelled | Outcome::Failed => believed,
+        Outcome::Completed | Outcome::Authorized | Outcome::Contradictory if are_all_undone => Outcome::Contradictory,
+        Outcome::Completed
+        | Outcome::Authorized
+        | Outcome::Contradictory
+        | Outcome::Unrecognised
+        | Outcome::Reversed => Outcome::Reversed,
+    };
+    (believed, shown)
 }
 
 fn outcome_beside(names: &[&str], contradictions: &str, outcome: fn(&str) -> Option<Outcome>) -> (Outcome, String) {

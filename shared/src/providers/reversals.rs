@@ -1,32 +1,39 @@
 //! Reading what a provider's message says of money that went back to the buyer: refunds and chargebacks.
 //!
 //! A message speaks of them by a word (`"event": "payment.refunded"`), by a type (`"type": "REFUND"`), by a flag, an
-//! amount or a time (`refunded`, `refundedAmount`, `refundDate`), or by a member (`"refund": {…}`). The names are those
-//! on the list of the redaction, without regard to case, `_` and `-`.
+//! amount or a time (`refunded`, `refundedAmount`, `refundDate`), or by a member (`"refund": {…}`). A name is believed
+//! by its parts, whether or not its value may be kept in a redaction.
 //!
-//! A member that is `null`, `false`, empty or zero, or whose members all are, says nothing. The shop's own metadata is
-//! never read.
+//! A member that is `null`, `false`, empty or zero, that denies (`NOT_REFUNDED`) or whose members all do, says nothing.
+//! The shop's own metadata is never read.
 
 use std::collections::BTreeMap;
 
 use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Reversal, ReversalKind};
+use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
-use crate::domain::redaction::{Kind as ValueKind, member_name};
-use crate::domain::reversal_words::reversal_words;
+use crate::domain::redaction::{Kind as ValueKind, is_word_name, member_name};
+use crate::domain::reversal_words::{ReversalWord, is_denied, is_no_date, reversal_words, says_nothing};
 use crate::domain::time::Timestamp;
-use crate::providers::members::{Members, agreed, read_currency};
+use crate::providers::members::{Members, agreed, read_currency, read_reference};
 use crate::providers::notification::read_amount;
-
-/// Texts that say nothing, in upper or lower case. So do zero, and a text without any other letter or digit than `0`.
-const NOTHING: [&str; 5] = ["false", "n", "no", "none", "null"];
 
 /// A member whose name begins with one of these is about an error or an earlier status: the words in its value do not
 /// count.
 const NOT_OF_THE_PAYMENT: [&str; 5] = ["decline", "error", "failure", "old", "previous"];
 
+/// Objects in a message that are read like the message itself.
+const NESTED: [&str; 5] = ["charge", "object", "payment", "resource", "transaction"];
+
 /// The members of a refund or chargeback with its time. Others, such as `updatedAt`, can be later for another reason.
-const TIMES: [&str; 6] = ["created", "createdat", "date", "datetime", "time", "timestamp"];
+const TIMES: [&str; 7] = ["at", "created", "createdat", "date", "datetime", "time", "timestamp"];
+
+/// Flags that say in which system something happened.
+const MODES: [&str; 6] = ["live", "livemode", "production", "sandbox", "sandboxmode", "testmode"];
+
+/// The decimal places to which the amounts of several refunds are summed.
+const PLACES: u32 = 8;
 
 /// The refunds and chargebacks in the objects of a message, at most one of each kind. Empty if it speaks of none.
 ///
@@ -34,12 +41,21 @@ const TIMES: [&str; 6] = ["created", "createdat", "date", "datetime", "time", "t
 /// reversal. It is not undone if another member says that the money is gone or, where a time of the undoing is given,
 /// if any time cannot be read: a person should look.
 ///
-/// Its time is the latest one. Its amount and currency are its own, never the payment's; it has none if one cannot be
-/// read or two differ.
+/// Its time is the latest one. Its id, amount and currency are its own, never the payment's; it has none if one cannot
+/// be read or two differ. The amount of several refunds in a list is their sum.
+///
+/// A void beside a word for a cancellation is none: no money had come.
 pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
     let mut found = BTreeMap::new();
     members.objects().for_each(|object| read_object(object, &mut found));
-    let reversals = found.into_iter().filter_map(|(kind, evidence)| evidence.reversal(kind));
+    let is_cancelled = members.status_words().iter().any(|word| {
+        let word = word.to_ascii_lowercase();
+        reversal_words(&word).is_empty() && word.contains("cancel")
+    });
+    let reversals = found
+        .into_iter()
+        .filter(|(_, evidence)| evidence.is_more_than_void || !is_cancelled)
+        .filter_map(|(kind, evidence)| evidence.reversal(kind));
     reversals.collect()
 }
 
@@ -48,30 +64,36 @@ type Found = BTreeMap<ReversalKind, Evidence>;
 /// Reads the members whose name speaks of a reversal and, of the others, the words in a status, an event or a type.
 fn read_object(object: &Object, found: &mut Found) {
     for (name, value) in object.iter() {
-        let Some(name) = member_name(name) else { continue };
-        if let Some(kind) = reversal_of_member(&name) {
-            found.entry(kind).or_default().read(&name, &name, value);
-        } else if ValueKind::of(&name) == Some(ValueKind::Word)
-            && !NOT_OF_THE_PAYMENT.iter().any(|start| name.starts_with(start))
+        let Some(normalised) = member_name(name) else { continue };
+        if let Some(word) = reversal_of_member(name) {
+            let evidence = found.entry(word.kind).or_default();
+            let was_mentioned = std::mem::take(&mut evidence.is_mentioned);
+            evidence.read(name, name, value);
+            evidence.is_more_than_void |= evidence.is_mentioned && !word.is_void;
+            evidence.is_mentioned |= was_mentioned;
+        } else if NESTED.contains(&normalised.as_str())
+            && let Json::Object(object) = value
         {
+            read_object(object, found);
+        } else if is_word_name(name) && !NOT_OF_THE_PAYMENT.iter().any(|start| normalised.starts_with(start)) {
             read_words(value, found);
         }
     }
 }
 
-/// The reversal of which a member speaks by its name. The name must be on the redaction's list or end in `reason`: a
-/// reason is personal text, of which only the presence counts.
-fn reversal_of_member(name: &str) -> Option<ReversalKind> {
-    let is_known = ValueKind::of(name).is_some() || name.ends_with("reason");
-    let words = reversal_words(name);
-    words.first().filter(|_| is_known).map(|word| word.kind)
+/// The reversal of which a member speaks by its name.
+fn reversal_of_member(name: &str) -> Option<ReversalWord> {
+    member_name(name)?;
+    reversal_words(name).first().copied()
 }
 
 fn read_words(value: &Json, found: &mut Found) {
     match value {
         Json::String(text) => {
             for word in reversal_words(text) {
-                found.entry(word.kind).or_default().add_word(word.undone);
+                let evidence = found.entry(word.kind).or_default();
+                evidence.is_more_than_void |= !word.is_void;
+                evidence.add_word(word.undone);
             }
         }
         Json::Array(items) => items.iter().for_each(|item| read_words(item, found)),
@@ -80,11 +102,67 @@ fn read_words(value: &Json, found: &mut Found) {
     }
 }
 
+/// What a member of a reversal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Id,
+    Amount,
+    Currency,
+    Time,
+    UndoneTime,
+    /// A status or a flag, whose words count.
+    Word,
+    /// A reason is personal text, of which only the presence counts.
+    Reason,
+}
+
+impl Role {
+    /// The role of a member whose own name speaks of the reversal.
+    fn of_own(name: &str) -> Self {
+        let is_about = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let ends = |parts: &[&str]| parts.iter().any(|part| name.ends_with(part));
+        match ValueKind::of(name) {
+            Some(ValueKind::Time) if name.contains("remove") => Self::UndoneTime,
+            Some(ValueKind::Time) => Self::Time,
+            Some(ValueKind::Id) => Self::Id,
+            Some(ValueKind::Amount) => Self::Amount,
+            Some(ValueKind::Currency) => Self::Currency,
+            Some(ValueKind::Word | ValueKind::Flag) => Self::Word,
+            None if name.ends_with("reason") => Self::Reason,
+            None if is_about(&["date", "time"]) && name.contains("remove") => Self::UndoneTime,
+            None if is_about(&["date", "time"]) || ends(&["at", "on"]) => Self::Time,
+            None if is_about(&["amount", "total"]) => Self::Amount,
+            None if name.ends_with("currency") => Self::Currency,
+            None => Self::Word,
+        }
+    }
+
+    /// The role of another member inside a reversal. `None` if it says nothing about whether there is one.
+    fn of_inner(name: &str) -> Option<Self> {
+        match name {
+            "id" | "reference" => Some(Self::Id),
+            "amount" => Some(Self::Amount),
+            "currency" => Some(Self::Currency),
+            "status" | "state" => Some(Self::Word),
+            _ if TIMES.contains(&name) => Some(Self::Time),
+            _ if name.ends_with("reason") => Some(Self::Reason),
+            _ if MODES.contains(&name) => None,
+            _ => match ValueKind::of(name) {
+                Some(ValueKind::Flag) => Some(Self::Word),
+                Some(ValueKind::Time) if name.contains("remove") => Some(Self::UndoneTime),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// What a message says of one kind. Values that cannot be read are `None`.
 #[derive(Debug, Default)]
 struct Evidence {
     /// Anything at all.
     is_mentioned: bool,
+    /// Anything by another word than `void`.
+    is_more_than_void: bool,
     /// The money is gone, without a time.
     is_gone: bool,
     /// It is not, or not any more, without a time.
@@ -93,6 +171,7 @@ struct Evidence {
     gone_at: Vec<Option<Timestamp>>,
     /// The times at which that was undone.
     undone_at: Vec<Option<Timestamp>>,
+    ids: Vec<Option<Reference>>,
     amounts: Vec<Option<Decimal>>,
     currencies: Vec<Option<String>>,
 }
@@ -110,54 +189,85 @@ impl Evidence {
     /// Reads the member `name`, which is the member `root` of the message or inside it.
     fn read(&mut self, root: &str, name: &str, value: &Json) {
         match value {
-            Json::Array(items) => {
-                items.iter().for_each(|item| self.read(root, name, item));
-                if items.len() > 1 {
-                    // Several refunds: none of their amounts is that of all.
-                    self.amounts.push(None);
-                }
-            }
-            Json::Object(object) => {
-                for (inner, value) in object.iter() {
-                    match member_name(inner).as_deref() {
-                        Some("metadata") => {}
-                        Some("value") => self.read(root, name, value),
-                        inner => self.read(root, inner.unwrap_or_default(), value),
-                    }
-                }
-            }
+            Json::Array(items) => self.read_list(root, name, items),
+            Json::Object(object) => self.read_object(root, name, object),
             Json::Bool(true) => self.read_scalar(root, name, value, ""),
             Json::Number(text) | Json::String(text) if !says_nothing(text) => self.read_scalar(root, name, value, text),
             Json::Null | Json::Bool(false) | Json::Number(_) | Json::String(_) => {}
         }
     }
 
+    fn read_object(&mut self, root: &str, name: &str, object: &Object) {
+        let is_false = object.get("status") == Some(&Json::Bool(false));
+        for (inner, value) in object.iter() {
+            let normalised = member_name(inner).unwrap_or_default();
+            if normalised == "value" {
+                self.read(root, name, value);
+            } else if reversal_of_member(inner).is_some() {
+                self.read(inner, inner, value);
+            } else if !(normalised == "metadata" || is_denied(inner) || is_false && normalised == "id") {
+                self.read(root, inner, value);
+            }
+        }
+    }
+
+    /// Reads several refunds. Those that were undone count only if all were.
+    fn read_list(&mut self, root: &str, name: &str, items: &[Json]) {
+        let mut found = Vec::new();
+        for item in items {
+            let mut evidence = Self::default();
+            evidence.read(root, name, item);
+            found.push(evidence);
+        }
+        found.retain(|evidence| evidence.is_mentioned);
+        let is_undone = |evidence: &&Self| evidence.is_undone();
+        let undone = found.iter().filter(is_undone).count();
+        let are_all_undone = undone == found.len();
+        let counted: Vec<&Self> = found.iter().filter(|it| are_all_undone || !it.is_undone()).collect();
+        if counted.iter().any(|evidence| !evidence.amounts.is_empty()) {
+            let amounts = counted.iter().map(|evidence| agreed(evidence.amounts.iter().cloned()));
+            self.amounts.push(sum(amounts));
+        }
+        self.is_gone |= undone > 0 && !are_all_undone;
+        for evidence in found {
+            self.is_mentioned = true;
+            self.is_gone |= evidence.is_gone;
+            self.is_undone |= evidence.is_undone;
+            self.gone_at.extend(evidence.gone_at);
+            self.undone_at.extend(evidence.undone_at);
+            self.ids.extend(evidence.ids);
+            self.currencies.extend(evidence.currencies);
+        }
+    }
+
     /// Reads a value that says something. `text` is empty for `true`.
     fn read_scalar(&mut self, root: &str, name: &str, value: &Json, text: &str) {
+        let normalised = member_name(name).unwrap_or_default();
         let is_own = name == root;
-        match ValueKind::of(name) {
+        let role = if is_own {
+            Some(Role::of_own(&normalised))
+        } else {
+            Role::of_inner(&normalised)
+        };
+        match role {
             // A currency alone says nothing: it may be that of an amount of zero.
-            Some(ValueKind::Currency) => return self.currencies.push(read_currency(value)),
-            Some(ValueKind::Amount) if is_own || name == "amount" || reversal_of_member(name).is_some() => {
-                let amount = read_amount(Some(value)).filter(Decimal::is_positive);
-                self.amounts.push(amount);
-            }
-            Some(ValueKind::Time) if name.contains("remove") => self.undone_at.push(Timestamp::parse_lenient(text)),
-            Some(ValueKind::Time) if is_own || TIMES.contains(&name) || reversal_of_member(name).is_some() => {
-                self.gone_at.push(Timestamp::parse_lenient(text));
-            }
-            Some(ValueKind::Flag | ValueKind::Word) => {
-                let path = if is_own { "" } else { name };
-                match Timestamp::parse_lenient(text) {
-                    Some(at) => self.gone_at.push(Some(at)),
-                    None => self.add_word(
-                        reversal_words(&format!("{root}{path}{text}"))
-                            .iter()
-                            .any(|word| word.undone),
-                    ),
+            Some(Role::Currency) => return self.currencies.push(read_currency(value)),
+            None => return,
+            Some(Role::Time | Role::UndoneTime) if is_no_date(text) => return,
+            Some(Role::Word) if is_denied(text) => return,
+            Some(Role::Id) => self.ids.push(read_reference(value)),
+            Some(Role::Amount) => self.amounts.push(read_amount(Some(value)).filter(Decimal::is_positive)),
+            Some(Role::UndoneTime) => self.undone_at.push(Timestamp::parse_lenient(text)),
+            Some(Role::Time) => self.gone_at.push(Timestamp::parse_lenient(text)),
+            Some(Role::Word) => match Timestamp::parse_lenient(text) {
+                Some(at) => self.gone_at.push(Some(at)),
+                None => {
+                    let path = if is_own { "" } else { name };
+                    let words = reversal_words(&format!("{root}_{path}_{text}"));
+                    self.add_word(words.iter().any(|word| word.undone));
                 }
-            }
-            Some(ValueKind::Id | ValueKind::Amount | ValueKind::Time) | None => {}
+            },
+            Some(Role::Reason) => {}
         }
         self.is_mentioned = true;
     }
@@ -168,6 +278,7 @@ impl Evidence {
         self.is_mentioned.then(|| Reversal {
             kind,
             undone,
+            id: agreed(self.ids.iter().cloned()),
             amount: agreed(self.amounts.iter().cloned()),
             currency: agreed(self.currencies.iter().cloned()),
             at: times.iter().flatten().max().copied(),
@@ -188,12 +299,11 @@ impl Evidence {
     }
 }
 
-/// Whether the text of a value says nothing: `""`, `"false"`, `"0.00"`, `"0000-00-00"`.
-fn says_nothing(text: &str) -> bool {
-    let text = text.trim();
-    let is_zero = || Decimal::parse(text).is_some_and(|number| Some(number) == Decimal::parse("0"));
-    let has_content = || text.chars().any(|char| char.is_alphanumeric() && char != '0');
-    NOTHING.iter().any(|nothing| text.eq_ignore_ascii_case(nothing)) || is_zero() || !has_content()
+/// The sum of amounts. `None` if one is not known.
+fn sum(amounts: impl Iterator<Item = Option<Decimal>>) -> Option<Decimal> {
+    let units = amounts.map(|amount| amount?.shifted(PLACES));
+    let sum = units.reduce(|one, other| one?.checked_add(other?)).flatten()?;
+    Decimal::parse(&format!("{sum}e-{PLACES}"))
 }
 
 #[cfg(test)]

@@ -417,6 +417,7 @@ mod tests {
             reversals: vec![Reversal {
                 kind: ReversalKind::Chargeback,
                 undone: true,
+                id: None,
                 amount: None,
                 currency: None,
                 at: Some(now),

@@ -14,6 +14,7 @@ fn reversed(kind: ReversalKind) -> Fact {
         reversals: vec![Reversal {
             kind,
             undone: false,
+            id: None,
             amount: None,
             currency: None,
             at: None,

@@ -246,6 +246,7 @@ fn reversed(kind: ReversalKind, undone: bool, at: Option<u64>) -> Fact {
         reversals: vec![Reversal {
             kind,
             undone,
+            id: None,
             amount: Decimal::parse("5"),
             currency: None,
             at: at.map(|day| NOW.plus(Duration::from_secs(day * 86_400))),

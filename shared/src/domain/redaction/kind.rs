@@ -140,6 +140,19 @@ pub(super) fn normalised(name: &str) -> String {
     kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
+/// Names of words that may not be kept, but in which words for money that went back count.
+const OTHER_WORDS: [&str; 10] = [
+    "category", "flow", "kind", "stage", "state", "status", "subtype", "tag", "tags", "type",
+];
+
+/// Whether a member's text can be a word for money that went back: a status, a type, a category.
+pub(crate) fn is_word_name(name: &str) -> bool {
+    let name = normalised(name);
+    Kind::of(&name) == Some(Kind::Word)
+        || OTHER_WORDS.iter().any(|word| name.ends_with(word))
+        || ["statustext", "statuslabel", "statusreason"].contains(&name.as_str())
+}
+
 /// Whether an object under this normalised name is about a person or a device.
 pub(super) fn is_personal(name: &str) -> bool {
     PERSONAL_PARTS.split(' ').any(|part| name.contains(part)) || is_in(PERSONAL_NAMES, name)

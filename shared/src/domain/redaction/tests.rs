@@ -584,10 +584,10 @@ proptest! {
         prop_assert_eq!(content(&body), body);
     }
 
-    /// What is under a name that is not listed changes nothing in the content.
+    /// What is under a name that is not listed changes nothing in the content, if it says anything.
     #[test]
     fn text_under_an_unlisted_name_does_not_survive(name in unlisted_name(), text in ".{0,60}", around in json()) {
-        prop_assume!(!["", "string", "number", "boolean"].contains(&text.as_str()));
+        prop_assume!(!["string", "number", "boolean"].contains(&text.as_str()) && !says_nothing(&text));
         let body = |text: &str| format!(r#"[{},{around}]"#, object(&name, &format!("[{0},[{0}]]", quoted(text))));
         prop_assert_eq!(redact(body(&text).as_bytes(), None), redact(body("x").as_bytes(), None));
         let body = |text: &str| object("data", &quoted(&body(text)));

@@ -21,7 +21,7 @@ fn outcome(name: &str) -> Option<Outcome> {
 }
 
 /// Reads a body. A completion beside an error, or beside a `success` that is not `true`, is contradictory. One that
-/// speaks of money going back is reversed. All these may also be in `data` or `result`.
+/// speaks of money going back is reversed. All these, and other status words, may also be in `data` or `result`.
 fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, UnreadableWebhook> {
     let members = Members::of([body]);
     let inner = ["data", "result"].map(|name| body.get(name).and_then(Json::as_object));
@@ -40,7 +40,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
         .value
         .clone()
         .filter(|id| process_id.value.as_ref().is_some_and(|process_id| process_id != id));
-    let (outcome, raw_status) = believed_outcome(&members.status_words(), &whole.contradictions(), &reversals, outcome);
+    let (outcome, raw_status) = believed_outcome(&whole.status_words(), &whole.contradictions(), &reversals, outcome);
     Ok(Notification {
         payment_id: payment_id.value,
         fact: Fact {

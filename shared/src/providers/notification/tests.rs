@@ -38,10 +38,11 @@ fn contradiction_counts_only_beside_money() {
 }
 
 #[test]
-fn notification_with_reversals_is_reversed_whatever_its_names() {
+fn completed_or_unclear_notification_with_reversals_is_reversed() {
     let reversals = [ReversalKind::Refund, ReversalKind::Chargeback].map(|kind| Reversal {
         kind,
         undone: kind == ReversalKind::Refund,
+        id: None,
         amount: None,
         currency: None,
         at: None,

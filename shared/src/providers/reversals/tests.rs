@@ -9,13 +9,14 @@ use crate::providers::webhooks;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// The reversals in an object, each as its kind, `undone`, amount, currency and time, as far as it has them.
+/// The reversals in an object, each as its kind, `undone`, id, amount, currency and time, as far as it has them.
 fn reversals(body: &str) -> Vec<String> {
     let json = Json::parse_liberal(body.as_bytes()).unwrap_or_else(|_| panic!("{body}"));
     let shown = |reversal: Reversal| {
         let parts = [
             Some(reversal.kind.name().to_owned()),
             reversal.undone.then(|| "undone".to_owned()),
+            reversal.id.map(|id| id.to_string()),
             reversal.amount.map(|amount| amount.to_string()),
             reversal.currency,
             reversal.at.map(|at| at.to_string().replace("T00:00:00.000Z", "")),
@@ -91,9 +92,9 @@ fn member_that_says_something_is_a_reversal() {
         (r#""string""#, ""),
         (r#""2026-01-02""#, " 2026-01-02"),
         ("1767312000", " 2026-01-02"),
-        (r#"[{"id":"R1"}]"#, ""),
+        (r#"[{"id":"R1"}]"#, " R1"),
         (r#"{"status":true}"#, ""),
-        (r#"{"note":"x"}"#, ""),
+        (r#"{"reason":"x"}"#, ""),
         (r#"{"status":false,"date":"2026-01-02"}"#, " 2026-01-02"),
         (r#"[false,{"created_at":"2026-01-02 00:00:00"}]"#, " 2026-01-02"),
     ] {
@@ -130,7 +131,7 @@ fn member_that_says_something_is_a_reversal() {
         }
     }
     assert_reversals(&[
-        (r#""refundId":"R1""#, &["refund"]),
+        (r#""refundId":"R1""#, &["refund R1"]),
         (r#""refundReason":"for Jane""#, &["refund"]),
         (r#""dispute_reason":"fraud""#, &["chargeback"]),
         (r#""refundStatus":"SUCCESS""#, &["refund"]),
@@ -176,10 +177,10 @@ fn member_with_details_gives_them() {
         ),
         (r#""refunds":[{"amount":5,"currency":"USD"}]"#, &["refund 5 USD"]),
         (
-            r#""refunds":[{"amount":5,"currency":"USD"},{"amount":5,"currency":"USD"}]"#,
-            &["refund USD"],
+            r#""refunds":[{"amount":5,"currency":"USD"},{"amount":5.5,"currency":"USD"}]"#,
+            &["refund 10.5 USD"],
         ),
-        (r#""refund":{"metadata":{"amount":7},"id":"R1"}"#, &["refund"]),
+        (r#""refund":{"metadata":{"amount":7},"id":"R1"}"#, &["refund R1"]),
         (r#""refund":{"status":"FAILED"}"#, &["refund undone"]),
         (r#""refund":{"failed":true}"#, &["refund undone"]),
         (r#""refundStatus":"rejected""#, &["refund undone"]),
@@ -267,9 +268,9 @@ fn later_time_decides_whether_a_reversal_is_undone() {
 #[test]
 fn name_of_a_reversal_is_on_the_list_of_the_redaction() {
     for name in NAMES {
-        let name = member_name(name).unwrap();
+        let listed = member_name(name).unwrap();
         assert!(
-            ValueKind::of(&name).is_some() && reversal_of_member(&name).is_some(),
+            ValueKind::of(&listed).is_some() && reversal_of_member(name).is_some(),
             "{name}"
         );
     }
@@ -334,7 +335,7 @@ const VALUES: [&str; 11] = [
     r#""2026-01-02""#,
     "1767312000",
     r#"{"status":true,"refund_date":"2026-01-02"}"#,
-    r#"{"note":"x"}"#,
+    r#"{"reason":"x"}"#,
     r#"[{"amount":5}]"#,
     r#"["string"]"#,
 ];
@@ -398,6 +399,213 @@ fn fact(provider: Provider, body: &str) -> Fact {
     read.unwrap_or_else(|error| panic!("{error}: {body}")).fact
 }
 
+/// The outcomes of a completed message of each provider with these members, and after their redaction.
+fn outcomes(members: &str) -> Vec<Outcome> {
+    let bodies = [
+        (Provider::ApoloPay, r#"{"id":"p","status":"completed","amount":25.5,"#),
+        (
+            Provider::FinvyPay,
+            r#"{"event":"payment.completed","paymentId":"p","orderId":"o","status":"COMPLETED","amount":25.5,"currency":"USD","#,
+        ),
+    ];
+    let outcomes = bodies.into_iter().flat_map(|(provider, start)| {
+        let body = format!("{start}{members}}}");
+        let redacted = readable(&redact(body.as_bytes(), None).text).unwrap();
+        let replayed = webhooks(provider).read_json(&redacted, NOW).unwrap().fact;
+        [fact(provider, &body).outcome, replayed.outcome]
+    });
+    outcomes.collect()
+}
+
+fn wrong(members: &[&'static str], expected: Outcome) -> Vec<&'static str> {
+    let is_wrong = |members: &&&str| outcomes(members).iter().any(|outcome| *outcome != expected);
+    members.iter().filter(is_wrong).copied().collect()
+}
+
+#[test]
+fn money_that_went_back_under_any_name_is_not_money_coming_in() {
+    let members = [
+        r#""refundDetails":{"status":"SUCCESS","amount":25.5}"#,
+        r#""refundInfo":{"refunded":true}"#,
+        r#""refund_data":{"refund_date":"2026-01-02"}"#,
+        r#""refundHistory":[{"amount":25.5}]"#,
+        r#""refundCount":1"#,
+        r#""refundedTotal":25.5"#,
+        r#""refundsTotal":25.5"#,
+        r#""amount_refunded_in_usd":25.5"#,
+        r#""refundedAmountUsd":25.5"#,
+        r#""refundDateTime":"2026-01-02""#,
+        r#""refundCompletedDate":"2026-01-02""#,
+        r#""refundRequestedAt":"2026-01-02""#,
+        r#""lastRefundDate":"2026-01-02""#,
+        r#""isRefundedFully":true"#,
+        r#""totallyRefunded":true"#,
+        r#""isChargedBack":true"#,
+        r#""chargebackDetails":{"status":true}"#,
+        r#""chargebackInfo":{"date":"2026-01-02"}"#,
+        r#""chargebackDateTime":"2026-01-02""#,
+        r#""chargebackFiledAt":"2026-01-02""#,
+        r#""chargebackFlag":1"#,
+        r#""disputeDetails":{"status":"open"}"#,
+        r#""disputeOpenedAt":"2026-01-02""#,
+        r#""underDispute":true"#,
+        r#""inDispute":true"#,
+        r#""reversalDetails":{"at":"2026-01-02"}"#,
+        r#""isReversedByBank":true"#,
+        r#""data":{"transaction":{"refundDate":"2026-01-02"}}"#,
+        r#""transaction":{"refunded":true}"#,
+        r#""data":{"payment":{"status":"REFUNDED"}}"#,
+        r#""currentStatus":"REFUNDED""#,
+        r#""statusText":"Refunded""#,
+        r#""statusLabel":"REFUNDED""#,
+        r#""statusReason":"REFUND""#,
+        r#""subType":"REFUND""#,
+        r#""subtype":"CHARGEBACK""#,
+        r#""transactionKind":"refund""#,
+        r#""category":"REFUND""#,
+        r#""eventCategory":"chargeback""#,
+        r#""flow":"REFUND""#,
+        r#""stage":"dispute""#,
+        r#""txn_state":"REVERSED""#,
+        r#""tags":["refunded"]"#,
+    ];
+    assert_eq!(wrong(&members, Outcome::Reversed), [""; 0]);
+}
+
+#[test]
+fn ordinary_completed_payment_is_not_read_as_refunded() {
+    let members = [
+        r#""refundStatus":"NOT_REFUNDED""#,
+        r#""refund_status":"not_requested""#,
+        r#""refundStatus":"N/A""#,
+        r#""refundStatus":"not_applicable""#,
+        r#""refundStatus":"UNREFUNDED""#,
+        r#""refundStatus":"no_refund""#,
+        r#""disputeStatus":"NO_DISPUTE""#,
+        r#""disputeStatus":"not_disputed""#,
+        r#""chargebackStatus":"NOT_CHARGED_BACK""#,
+        r#""type":"refund_none""#,
+        r#""type":"non_refund""#,
+        r#""refunded":"n/a""#,
+        r#""refundAmount":"0.00 USD""#,
+        r#""refundAmount":{"value":"0.00","currency":"USD"}"#,
+        r#""refundedAmount":{"amount":0,"exponent":2}"#,
+        r#""refundAmount":{"amount":0,"decimals":2,"currency":"USD"}"#,
+        r#""refunds":{"object":"list","data":[],"has_more":false,"total_count":0,"url":"/v1/charges/ch_1/refunds"}"#,
+        r#""refunds":{"data":[],"pagination":{"page":1,"limit":20,"total":0,"totalPages":0}}"#,
+        r#""refund":{"refundable":true}"#,
+        r#""refund":{"status":false,"refundable":true,"maxAmount":25.5}"#,
+        r#""refund":{"status":false,"transactionId":"FP1","refund_date":null}"#,
+        r#""refund":{"status":"NOT_REFUNDED","amount":0}"#,
+        r#""refund":{"allowed":true,"until":"2026-12-31"}"#,
+        r#""chargeback":{"status":false,"protection":true}"#,
+        r#""refundReason":"none""#,
+        r#""avoidReason":"x""#,
+        r#""resultCode":"CHARGEBACK_PROTECTED""#,
+        r#""responseCode":"AVOIDED""#,
+        r#""type":"UNDISPUTED""#,
+        r#""action":"refundable""#,
+        r#""refundable":false"#,
+        r#""refund_policy":"30 days""#,
+        r#""chargebackProtection":true"#,
+        r#""orderRef":"refund-1""#,
+        r#""disputeUrl":"https://x.example""#,
+        r#""metadata":{"refunded":true,"orderId":"refund-1","refundReason":"x"}"#,
+        r#""disputable":true,"refundUntil":"2026-01-01","refundDeadline":"2026-01-01""#,
+        r#""refundDate":"-0001-11-30T00:00:00.000000Z""#,
+        r#""refundDate":"0001-01-01T00:00:00""#,
+        r#""refundDate":"1970-01-01T00:00:00.000Z","chargebackDate":"1970-01-01 00:00:00""#,
+        r#""refundDate":"Invalid Date""#,
+        r#""refundDate":"undefined""#,
+        r#""refundDate":"N/A""#,
+        r#""refundDate":-62135596800"#,
+        r#""refundDate":"0000-00-00""#,
+        r#""refundDate":" ""#,
+        r#""refund":" ""#,
+        r#""refunded":"0 ""#,
+        r#""refundReason":" ""#,
+        r#""refundAmount":"0.00 ""#,
+        r#""isRefundedFully":false,"refundCount":0"#,
+    ];
+    assert_eq!(wrong(&members, Outcome::Completed), [""; 0]);
+}
+
+#[test]
+fn completion_whose_reversals_are_all_undone_is_contradictory() {
+    let members = [
+        r#""refundDate":"2026-01-02","refundRemoveDate":"2026-01-03""#,
+        r#""refund":{"status":"FAILED"}"#,
+        r#""disputeStatus":"won""#,
+    ];
+    assert_eq!(wrong(&members, Outcome::Contradictory), [""; 0]);
+    let read = fact(
+        Provider::ApoloPay,
+        r#"{"id":"p","status":"completed","disputeStatus":"won"}"#,
+    );
+    assert!(read.reversals[0].undone);
+}
+
+#[test]
+fn cancelled_or_failed_message_keeps_its_outcome_beside_its_reversals() {
+    for (status, outcome, members, count) in [
+        ("CANCELLED", Outcome::Cancelled, r#""voided":true"#, 0),
+        ("CANCELLED", Outcome::Cancelled, r#""type":"VOID""#, 0),
+        ("CANCELLED", Outcome::Cancelled, r#""transactionType":"void""#, 0),
+        ("CANCELLED", Outcome::Cancelled, r#""refunded":true"#, 1),
+        ("COMPLETED", Outcome::Reversed, r#""type":"VOID""#, 1),
+        ("FAILED", Outcome::Failed, r#""refund":{"status":"declined"}"#, 1),
+        ("FAILED", Outcome::Failed, r#""refundStatus":"FAILED""#, 1),
+        ("PENDING", Outcome::Pending, r#""refundDate":"2026-01-02""#, 1),
+    ] {
+        let read = fact(
+            Provider::FinvyPay,
+            &format!(r#"{{"paymentId":"p","status":"{status}",{members}}}"#),
+        );
+        assert_eq!(
+            (read.outcome, read.reversals.len()),
+            (outcome, count),
+            "{status} {members}"
+        );
+    }
+}
+
+#[test]
+fn other_refund_of_the_same_amount_is_another_fact() {
+    let digest = |members: &str| {
+        fact(
+            Provider::ApoloPay,
+            &format!(r#"{{"id":"p","status":"completed",{members}}}"#),
+        )
+        .digest()
+    };
+    for (one, other) in [
+        (
+            r#""refund":{"id":"R1","amount":5}"#,
+            r#""refund":{"id":"R2","amount":5}"#,
+        ),
+        (
+            r#""refundId":"R1","refundAmount":5"#,
+            r#""refundId":"R2","refundAmount":5"#,
+        ),
+        (
+            r#""refunds":[{"amount":5}]"#,
+            r#""refunds":[{"amount":5},{"amount":5}]"#,
+        ),
+        (
+            r#""refunds":[{"amount":5},{"amount":5}]"#,
+            r#""refunds":[{"amount":5},{"amount":5},{"amount":15}]"#,
+        ),
+        (r#""chargebackId":"C1""#, r#""chargebackId":"C2""#),
+    ] {
+        assert_ne!(digest(one), digest(other), "{other}");
+    }
+}
+
+#[test]
+fn amount_in_won_undoes_nothing() {
+    assert_reversals(&[(r#""refund":"50000 won""#, &["refund"])]);
+}
+
 proptest! {
     #[test]
     fn completion_beside_a_reversal_is_reversed(
@@ -411,14 +619,17 @@ proptest! {
         prop_assert_eq!(fact(provider, &body.replace('@', "")).outcome, Outcome::Completed);
         let body = body.replace('@', &format!(",{member}{beside}"));
         let read = fact(provider, &body);
-        prop_assert_eq!(read.outcome, Outcome::Reversed, "{}", body);
-        prop_assert!(!read.reversals.is_empty() && read.outcome.implied_status().is_none());
+        let are_all_undone = read.reversals.iter().all(|reversal| reversal.undone);
+        let expected = if are_all_undone { Outcome::Contradictory } else { Outcome::Reversed };
+        prop_assert_eq!(read.outcome, expected, "{}", body);
+        prop_assert!(!read.reversals.is_empty());
 
         // Neither is it a completion for a replay from quarantine.
         let redacted = readable(&redact(body.as_bytes(), None).text).unwrap();
         prop_assert!(is_conclusive(&redacted));
         let replayed = webhooks(provider).read_json(&redacted, NOW).unwrap().fact;
-        prop_assert_eq!(replayed.outcome, Outcome::Reversed, "{}", body);
+        prop_assert!(matches!(replayed.outcome, Outcome::Reversed | Outcome::Contradictory), "{}", body);
+        prop_assert!(!replayed.reversals.is_empty());
         for (replayed, read) in replayed.reversals.iter().zip(&read.reversals) {
             prop_assert!(replayed.kind == read.kind && (read.undone || !replayed.undone));
         }

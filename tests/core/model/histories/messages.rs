@@ -215,6 +215,7 @@ fn refund() -> Reversal {
     Reversal {
         kind: ReversalKind::Refund,
         undone: false,
+        id: None,
         amount: None,
         currency: None,
         at: Timestamp::parse_rfc3339(&format!("{REFUND_DATE}T00:00:00Z")),

@@ -124,10 +124,6 @@ fn webhook_that_speaks_of_money_going_back_is_reversed() {
             "completed",
         ),
         (
-            r#"{"id":"p","status":"completed","refundRemoveDate":"2026-01-02"}"#,
-            "completed",
-        ),
-        (
             r#"{"id":"p","status":"completed","success":false,"refunded":true}"#,
             "completed success:false",
         ),
@@ -144,6 +140,20 @@ fn webhook_that_speaks_of_money_going_back_is_reversed() {
     }
     let fact = read(r#"{"id":"p","status":"completed","amount":1,"metadata":{"refunded":true},"refunded":false}"#);
     assert_eq!(fact.unwrap().fact.outcome, Outcome::Completed);
+    for beside in [
+        r#""refundRemoveDate":"2026-01-02""#,
+        r#""result":{"status":"failed"}"#,
+        r#""data":{"status":"pending"}"#,
+        r#""data":{"event":"payment.failed"}"#,
+    ] {
+        let fact = read(&format!(r#"{{"id":"p","status":"completed",{beside}}}"#))
+            .unwrap()
+            .fact;
+        assert!(
+            !matches!(fact.outcome, Outcome::Completed | Outcome::Reversed),
+            "{beside}"
+        );
+    }
     let test = r#"{"event":"payment.test","id":"p","refunded":true}"#;
     assert_eq!(read(test), Err(UnreadableWebhook::TestMessage));
 }

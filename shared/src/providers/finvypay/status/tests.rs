@@ -112,7 +112,6 @@ fn transaction_whose_money_went_back_completes_nothing() {
             "",
             r#","refundDate":"2026-01-02","refundReason":"x","chargebackDate":null"#,
         ),
-        ("", r#","refundDate":"2026-01-02","refundRemoveDate":"2026-01-03""#),
         ("", r#","refund":{"status":true,"refund_date":"2026-01-02"}"#),
         ("", r#","type":"CHARGEBACK""#),
         (r#","refunded":true"#, ""),
