@@ -24,7 +24,6 @@ use crate::providers::members::{
     Members, code_if_safe_to_show, error_code, is_blank, is_placeholder, read_order_id, read_reference, says_something,
 };
 use crate::providers::notification::read_amount;
-use crate::providers::reversals::read_reversals;
 
 /// The base URL of the real provider.
 pub const BASE_URL: &str = "https://api.finvypay.com";
@@ -186,9 +185,6 @@ pub fn read_response(reply: Reply, payment: &Payment) -> Result<Accepted, CallEr
     }
     if is_contradictory(&body, data) {
         return Err(unusable("a success beside an error"));
-    }
-    if !read_reversals(&parts(&body)).is_empty() {
-        return Err(unusable("a success beside a refund or chargeback"));
     }
     if let Some(name) = failure(&body, data).map_err(|Contradictory| unusable("a success beside a failure"))? {
         return Err(CallError::Rejected {
