@@ -51,8 +51,9 @@ impl RedactedBody {
 ///
 /// JSON keeps its structure, and the names of its members if they are identifiers: an ASCII letter or `_`, then at most
 /// 63 letters, digits, `_`, `-` and `.`. Other names become `member1`, `member2` and so on. A value that must not be
-/// kept becomes `"string"`, `"number"` or `"boolean"`. JSON text under a name such as `metadata` is replaced by its
-/// redacted value. Objects that are about a person keep no value.
+/// kept becomes `"string"`, `"number"` or `"boolean"`, or `""` if its name is about money going back and it says that
+/// none did. JSON text under a name such as `metadata` is replaced by its redacted value. Objects that are about a
+/// person keep no value.
 ///
 /// Content that is too long keeps only the first elements of each array, at least one. If that is not enough, it also
 /// keeps only the first members of each object, fewer the deeper the object is.
@@ -236,8 +237,8 @@ fn redact_object(object: &Object, place: Place) -> Node {
 
 /// Keeps a scalar if its place allows it, or else its type. Empty texts are kept everywhere, because they say that
 /// there is no value. So are the types' names, so that redacting twice changes nothing. Text that marks a test message
-/// becomes `"test"`, a value that says nothing about money going back becomes `""`, and text that speaks of money going back becomes `"refund"` or `"chargeback"`, so that the webhook
-/// is never read as another.
+/// becomes `"test"`, a value that says nothing about money going back becomes `""`, and text that speaks of money going
+/// back becomes `"refund"` or `"chargeback"`, so that the webhook is never read as another.
 fn redact_scalar(value: &Json, place: Place) -> Node {
     let is_plain = value.as_str().is_some_and(|text| text.is_empty() || is_type(text));
     if is_plain || place.kind.is_some_and(|kind| kind.allows(value)) {

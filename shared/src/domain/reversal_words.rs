@@ -174,11 +174,17 @@ pub(crate) fn is_no_date(text: &str) -> bool {
 
 /// The parts of a text, cut around the stems in them.
 fn parts(text: &str) -> Vec<Part> {
-    let mut found = Vec::new();
-    for word in words(text) {
-        cut(&word, &mut found);
+    let cut_all = |words: Vec<String>| {
+        let mut found = Vec::new();
+        words.iter().for_each(|word| cut(word, &mut found));
+        found
+    };
+    let found = cut_all(words(text));
+    if found.iter().any(|part: &Part| part.kind.is_some()) {
+        return found;
     }
-    found
+    // The case may separate nothing: `ReFund`.
+    cut_all(words(&text.to_ascii_lowercase()))
 }
 
 /// The words of a text, in lower case. The two words `charge` and `back` are one.
@@ -308,6 +314,7 @@ mod tests {
             ("isChargedBack", Chargeback),
             ("underDispute", Chargeback),
             ("isrefunded", Refund),
+            ("ReFund", Refund),
             ("totallyRefunded", Refund),
             ("amount_refunded_in_usd", Refund),
             ("isReversedByBank", Refund),

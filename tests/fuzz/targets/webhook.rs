@@ -139,7 +139,7 @@ fn letters(text: &str) -> String {
 /// Whether a member with a usual name says that money went back, or a status, event or type does. There are others.
 pub fn says_reversed(places: &[&Object]) -> bool {
     let is_usual = |name: &str| {
-        let name = lower(name).replace(['_', '-'], "");
+        let name = lower(name);
         let parts = [
             "refund",
             "refunds",
@@ -159,12 +159,12 @@ pub fn says_reversed(places: &[&Object]) -> bool {
     };
     let is_word = |name: &str| ["status", "event", "type"].contains(&name);
     let says = |(name, value): (&str, &Json)| {
-        let text = letters(value.as_str().unwrap_or_default());
+        let text = lower(value.as_str().unwrap_or_default());
         let starts_plainly = name.starts_with(|char: char| char.is_ascii_alphabetic()) && name.len() <= 64;
         let words = [
             "refund",
             "refunded",
-            "paymentrefunded",
+            "payment.refunded",
             "chargeback",
             "dispute",
             "reversal",
@@ -179,21 +179,25 @@ pub fn says_reversed(places: &[&Object]) -> bool {
 /// Whether a value certainly says something.
 fn says_much(value: &Json) -> bool {
     let is_positive = |text: &str| {
-        text.split(['e', 'E'])
-            .next()
-            .unwrap()
-            .contains(|digit| ('1'..='9').contains(&digit))
+        !text.trim().starts_with('-')
+            && text
+                .split(['e', 'E'])
+                .next()
+                .unwrap()
+                .contains(|digit| ('1'..='9').contains(&digit))
     };
     match value {
         Json::Bool(is_true) => *is_true,
         Json::Number(text) => is_positive(text),
         Json::String(text) if longhand::is_number(text.trim()) => is_positive(text),
         Json::String(text) => {
-            text.chars()
-                .filter(char::is_ascii_alphanumeric)
-                .filter(|char| *char != '0')
-                .count()
-                > 5
+            let is_denied = ["can", "in", "n", "un", "without"]
+                .iter()
+                .any(|start| lower(text).starts_with(start));
+            text.len() > 5
+                && text.chars().all(|char| char.is_ascii_alphabetic())
+                && !is_denied
+                && !speaks_of_reversal(text)
         }
         Json::Array(items) => items.iter().any(says_much),
         Json::Object(object) => object.get("status").is_some_and(says_much),
