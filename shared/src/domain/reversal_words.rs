@@ -16,6 +16,23 @@ const STEMS: [(&str, ReversalKind); 6] = [
     ("reverse", ReversalKind::Refund),
 ];
 
+/// What every word for a reversal begins with, in lower case.
+const BEGINNINGS: [&[u8]; 5] = [b"charge", b"dispute", b"refund", b"revers", b"void"];
+
+/// Whether a text contains the letters of a stem, whatever is around and between them: a quick check before the words
+/// are read.
+pub(crate) fn has_stem(text: &str) -> bool {
+    let text = text.as_bytes();
+    (0..text.len()).any(|at| {
+        let rest = text.get(at..).unwrap_or_default();
+        let begins = |with: &&[u8]| {
+            rest.get(..with.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        BEGINNINGS.iter().any(begins)
+    })
+}
+
 /// The endings of a stem that leave its meaning.
 const ENDINGS: [&str; 5] = ["", "d", "ed", "ing", "s"];
 

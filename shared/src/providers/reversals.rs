@@ -14,7 +14,7 @@ use crate::domain::fact::{Reversal, ReversalKind};
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
 use crate::domain::redaction::{Kind as ValueKind, is_word_name, member_name};
-use crate::domain::reversal_words::{ReversalWord, is_denied, is_no_date, reversal_words, says_nothing};
+use crate::domain::reversal_words::{ReversalWord, has_stem, is_denied, is_no_date, reversal_words, says_nothing};
 use crate::domain::time::Timestamp;
 use crate::providers::members::{Members, agreed, read_currency, read_reference};
 use crate::providers::notification::read_amount;
@@ -46,6 +46,10 @@ const PLACES: u32 = 8;
 ///
 /// A void beside a word for a cancellation is none: no money had come.
 pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
+    // Most messages speak of none, and then need not be read word by word.
+    if !members.objects().any(may_speak) {
+        return Vec::new();
+    }
     let mut found = BTreeMap::new();
     members.objects().for_each(|object| read_object(object, &mut found));
     let is_cancelled = members.status_words().iter().any(|word| {
@@ -60,6 +64,22 @@ pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
 }
 
 type Found = BTreeMap<ReversalKind, Evidence>;
+
+/// Whether a name or a text in an object contains the letters of a word for a reversal.
+fn may_speak(object: &Object) -> bool {
+    object
+        .iter()
+        .any(|(name, value)| has_stem(name) || value_may_speak(value))
+}
+
+fn value_may_speak(value: &Json) -> bool {
+    match value {
+        Json::String(text) => has_stem(text),
+        Json::Array(items) => items.iter().any(value_may_speak),
+        Json::Object(object) => may_speak(object),
+        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+    }
+}
 
 /// Reads the members whose name speaks of a reversal and, of the others, the words in a status, an event or a type.
 fn read_object(object: &Object, found: &mut Found) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions_local::workspace;
 
 use super::*;
@@ -104,7 +105,17 @@ async fn every_alarm_watches_an_emitted_metric() {
                 .iter()
                 .find(|known| known.name == metric);
             let known = known.unwrap_or_else(|| panic!("{metric} is never emitted"));
-            assert!(known.dimensions.is_empty() && dimensions.is_empty(), "{alarm}");
+            let names: Vec<&str> = dimensions
+                .iter()
+                .map(|dimension| dimension["Name"].as_str().unwrap())
+                .collect();
+            assert_eq!(names, known.dimensions, "{alarm}");
+            for dimension in dimensions {
+                let is_reason = AttentionReason::ALL
+                    .iter()
+                    .any(|reason| dimension["Value"] == reason.name());
+                assert!(is_reason, "{alarm}");
+            }
         } else {
             let [dimension] = dimensions.as_slice() else {
                 panic!("expected one dimension: {alarm}")
