@@ -35,7 +35,8 @@ enum Step {
 
 impl Store {
     /// Records a fact if it raises the payment's status, names only provider ids that the payment owns and, for a
-    /// completion, has the payment's amount and currency. Not for a payment that is to be deleted.
+    /// completion, has the payment's amount and currency. Not for money that went back, nor for a payment that is to be
+    /// deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -65,12 +66,16 @@ impl Store {
         })
     }
 
-    /// The conditional update of the payment. `None` for a fact that implies no status, or a completion without a
-    /// readable amount and currency.
+    /// The conditional update of the payment. `None` for a fact that implies no status or says that money went back, and
+    /// for a completion without a readable amount and currency.
     fn fast_update(&self, id: PaymentId, fact: &Fact, now: Timestamp) -> Result<Option<Update>, StoreError> {
         let Some(status) = fact.outcome.implied_status() else {
             return Ok(None);
         };
+        // They raise attention, which only the slow path does.
+        if !fact.reversals.is_empty() {
+            return Ok(None);
+        }
         let text = |text: &str| AttributeValue::S(text.to_owned());
         // A payment that is to be deleted needs the slow path, which also keeps the items that point to it.
         let mut conditions = "#provider = :provider AND #rank < :rank AND attribute_not_exists(#ttl)".to_owned();

@@ -1,6 +1,7 @@
 //! Notifications one after the other: the payment that each matches, and the changes it makes.
 
-use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::attention::AttentionReason;
+use payment_functions::domain::fact::{Fact, Outcome, Reversal, ReversalKind};
 use payment_functions::domain::id::OrderId;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
@@ -62,6 +63,33 @@ async fn result_reports_the_status_change_and_duplicates() {
             }
             assert_eq!(ledger(&shop.table, payment.id).len(), 5);
         }
+    }
+}
+
+/// With our own id, and an outcome that takes the fast path when no money goes back.
+#[tokio::test]
+async fn refund_beside_any_outcome_raises_attention() {
+    for outcome in [
+        Outcome::Pending,
+        Outcome::Failed,
+        Outcome::Cancelled,
+        Outcome::Authorized,
+    ] {
+        let shop = Shop::open();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let mut webhook = notification(Provider::FinvyPay, outcome, Some("p"), None);
+        webhook.payment_id = Some(payment.id);
+        webhook.fact.reversals.push(Reversal {
+            kind: ReversalKind::Refund,
+            undone: false,
+            id: None,
+            amount: None,
+            currency: None,
+            at: None,
+        });
+        record(&shop, &webhook).await;
+        let stored = shop.store.payment(payment.id).await.unwrap().unwrap();
+        assert!(stored.attention.get(AttentionReason::Refunded).is_some(), "{outcome:?}");
     }
 }
 

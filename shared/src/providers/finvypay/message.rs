@@ -3,7 +3,7 @@
 //! Guarantees: a completion or an authorization is believed only if nothing beside it contradicts it, neither in the
 //! envelope nor in the data: a `success` that is not `true`, an error, another status, or a second id of the same kind.
 //! All three kinds of message with the same members have the same outcome. A message that speaks of money going back is
-//! [`Outcome::Reversed`], whatever its status.
+//! never believed as either.
 
 use crate::domain::fact::{Fact, Outcome};
 use crate::domain::json::{Json, Object};
