@@ -3,9 +3,9 @@
 //! A run takes place in this process, at the time that the test chooses, over a table in memory and with a
 //! [`FakeProvider`]. `it/reconcile.rs` runs the real function.
 
+mod attention;
 mod due;
 mod expiry;
-mod manual_review;
 mod many_unmatched;
 mod operator;
 mod polling;
@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
@@ -34,7 +36,7 @@ use payment_functions::providers::gateway::CallError;
 use payment_functions::store::{CommitExtras, CommitResult, InsertResult, MAX_MOVED, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::poller::{PollError, StatusSource};
-use reconcile_payments::report::{Matter, Report};
+use reconcile_payments::report::Report;
 use reconcile_payments::sweep::Sweep;
 use tokio::time::Instant;
 
@@ -120,12 +122,32 @@ impl Shop {
 
     /// Makes a payment unreadable.
     async fn break_payment(&self, id: PaymentId) {
+        let update = self.update_by_hand(id).update_expression("REMOVE amount");
+        update.send().await.unwrap();
+    }
+
+    /// Makes a broken payment readable again.
+    async fn mend_payment(&self, id: PaymentId) {
+        let update = self.update_by_hand(id).update_expression("SET amount = :amount");
+        let amount = AttributeValue::N("2550".to_owned());
+        update
+            .expression_attribute_values(":amount", amount)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    fn update_by_hand(&self, id: PaymentId) -> UpdateItemFluentBuilder {
         let key = |text: String| AttributeValue::S(text);
         let update = self.table.client().update_item().table_name(self.store.table());
-        let update = update
+        update
             .key("pk", key(format!("PAYMENT#{id}")))
-            .key("sk", key("STATE".to_owned()));
-        update.update_expression("REMOVE amount").send().await.unwrap();
+            .key("sk", key("STATE".to_owned()))
+    }
+
+    /// The reasons for attention of a payment.
+    async fn reasons(&self, id: PaymentId) -> Vec<AttentionReason> {
+        self.payment(id).await.attention.reasons().collect()
     }
 
     async fn deliver(&self, notification: &Notification) {
@@ -167,12 +189,6 @@ impl Shop {
         }
         true
     }
-}
-
-/// What a run reported for manual review.
-fn matters(report: &Report) -> Vec<(Matter, Option<PaymentId>)> {
-    let matters = report.for_a_person.iter();
-    matters.map(|matter| (matter.matter, matter.payment_id)).collect()
 }
 
 fn reference(text: &str) -> Reference {

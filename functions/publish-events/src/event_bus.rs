@@ -3,11 +3,14 @@
 //! Guarantee: an event whose result is `Ok` is on the bus. After an error it may be there nevertheless, if only the
 //! response was lost.
 
+use std::fmt::Display;
+
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::platform::metrics;
 
@@ -90,7 +93,15 @@ fn record_published(entry: &EventEntry) {
     if let Some(change) = entry.status_change {
         metrics::payment_published(change.provider, change.status, change.age);
     }
-    entry.record_raised();
+    record_raised(entry.payment_id, &entry.raised);
+}
+
+/// Logs and counts the reasons for attention that a change raised.
+pub fn record_raised(payment: impl Display, raised: &[AttentionReason]) {
+    for reason in raised {
+        tracing::warn!(%payment, reason = reason.name(), "payment needs attention");
+        metrics::attention_raised(*reason);
+    }
 }
 
 fn outcome(result: Option<&PutEventsResultEntry>) -> Result<(), Failure> {

@@ -18,7 +18,6 @@ use payment_functions::domain::provider::Provider;
 use payment_functions::domain::redacted::Redacted;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::{Timestamp, as_rfc3339};
-use payment_functions::platform::metrics;
 use payment_functions::store::stream::Change;
 
 /// The `source` of every event.
@@ -40,16 +39,6 @@ pub struct EventEntry {
     /// The reasons for attention that the change raised, for the log and the metrics. Only in a `payment.attention`
     /// from the stream; empty otherwise.
     pub raised: Vec<AttentionReason>,
-}
-
-impl EventEntry {
-    /// Logs and counts the reasons for attention that the event reports.
-    pub fn record_raised(&self) {
-        for reason in &self.raised {
-            tracing::warn!(payment = %self.payment_id, reason = reason.name(), "payment needs attention");
-            metrics::attention_raised(*reason);
-        }
-    }
 }
 
 /// A payment reached a status.
@@ -119,13 +108,8 @@ pub fn from_change(change: &Change) -> Result<Vec<EventEntry>, Unpublishable> {
     let before = before.as_ref();
     let is_new_status = before.map(|before| before.status) != Some(after.status);
     let changes_before = before.map_or(0, |before| before.attention.changes());
-    let is_raised = |entry: &&Attention| {
-        let known = before.and_then(|before| before.attention.get(entry.reason));
-        known != Some(*entry)
-    };
     let entries = entries(after, is_new_status, after.attention.changes() > changes_before)?;
-    let raised = after.attention.entries().iter().filter(is_raised);
-    let raised: Vec<AttentionReason> = raised.map(|entry| entry.reason).collect();
+    let raised = raised(change);
     let with_raised = |entry: EventEntry| EventEntry {
         raised: if entry.status_change.is_none() {
             raised.clone()
@@ -135,6 +119,17 @@ pub fn from_change(change: &Change) -> Result<Vec<EventEntry>, Unpublishable> {
         ..entry
     };
     Ok(entries.into_iter().map(with_raised).collect())
+}
+
+/// The reasons for attention that a change raised.
+pub fn raised(change: &Change) -> Vec<AttentionReason> {
+    let before = change.before.as_ref();
+    let is_raised = |entry: &&Attention| {
+        let known = before.and_then(|before| before.attention.get(entry.reason));
+        known != Some(*entry)
+    };
+    let raised = change.after.attention.entries().iter().filter(is_raised);
+    raised.map(|entry| entry.reason).collect()
 }
 
 /// The events of a payment's current state; no status while it is `creating`.

@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::stream::change_of;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::dead_letter::{DeadLetterMessage, DeadLetterQueue, SendError};
-use crate::event_bus::EventBus;
+use crate::event_bus::{EventBus, record_raised};
 use crate::payment_event::{self, EventEntry};
 use crate::retry_policy::{Failure, PublishResult, events_for_next_call, plan_after_call};
 
@@ -32,7 +33,15 @@ pub struct Position {
 struct RecordEvent<'a> {
     position: &'a Position,
     payment_id: Option<String>,
-    entry: Result<EventEntry, String>,
+    entry: Result<EventEntry, NoEvent>,
+}
+
+/// Why a record has no event.
+#[derive(Debug)]
+struct NoEvent {
+    reason: String,
+    /// The reasons for attention that its change raised all the same.
+    raised: Vec<AttentionReason>,
 }
 
 /// Publishes the records of a batch in order, and starts no further call after `time_limit`. Returns the sequence
@@ -59,7 +68,7 @@ pub async fn publish<'a>(
         let count = events_for_next_call(entries.clone().map(|entry| entry.payment_id));
         let outcomes = match &first.entry {
             Ok(_) => bus.put(&entries.take(count).collect::<Vec<_>>()).await,
-            Err(reason) => vec![Err(Failure::Permanent(reason.clone()))],
+            Err(none) => vec![Err(Failure::Permanent(none.reason.clone()))],
         };
         let (attempted, remaining) = rest.split_at(outcomes.len());
         rest = remaining;
@@ -75,8 +84,12 @@ pub async fn publish<'a>(
                 return Some(&event.position.sequence_number);
             }
             // A person must hear of it all the same.
-            if let Some(Ok(entry)) = attempted.get(index).map(|event| &event.entry) {
-                entry.record_raised();
+            if let Some(event) = attempted.get(index) {
+                let raised = event
+                    .entry
+                    .as_ref()
+                    .map_or_else(|none| &none.raised, |entry| &entry.raised);
+                record_raised(event.payment_id.as_deref().unwrap_or("unknown"), raised);
             }
         }
         if let Some(event) = plan.retry_from.and_then(|index| attempted.get(index)) {
@@ -99,12 +112,17 @@ fn events_of<'a>(position: &'a Position, record: &Value) -> Vec<RecordEvent<'a>>
             let id = || Some(change.after.id.to_string());
             match payment_event::from_change(&change) {
                 Ok(entries) => entries.into_iter().map(|entry| event(id(), Ok(entry))).collect(),
-                Err(error) => vec![event(id(), Err(error.to_string()))],
+                Err(error) => {
+                    let reason = error.to_string();
+                    let raised = payment_event::raised(&change);
+                    vec![event(id(), Err(NoEvent { reason, raised }))]
+                }
             }
         }
         Err(error) => {
             let reason = error.to_string();
-            vec![event(error.payment_id, Err(reason))]
+            let raised = error.raised;
+            vec![event(error.payment_id, Err(NoEvent { reason, raised }))]
         }
     }
 }

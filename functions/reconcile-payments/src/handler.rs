@@ -172,7 +172,6 @@ impl ReconcilePayments {
             unmatched_resolved = report.unmatched_resolved,
             failed = report.failed,
             unfinished = report.unfinished,
-            for_a_person = report.for_a_person_count,
             "reconciliation run finished"
         );
         Ok(report)

@@ -3,8 +3,8 @@
 //! Each item is reserved before it is checked and rescheduled afterwards. So concurrent runs share the work, and an
 //! item of a run that died is checked again two minutes later.
 
+mod attention;
 mod check_payment;
-mod manual_review;
 mod match_unmatched;
 mod poll_payment;
 
@@ -74,7 +74,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     ///
     /// # Errors
     /// [`StoreError`] if the due index cannot be read. An item that fails is counted in the report and is due again
-    /// when its reservation ends.
+    /// some minutes later.
     pub async fn run(mut self, time: Duration) -> Result<(Report, S), StoreError> {
         let start = Instant::now();
         let total: u32 = Queue::all().map(Queue::share).sum();
@@ -124,7 +124,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// next run.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read or written. The item is checked again when its reservation ends.
+    /// [`StoreError`] if the table cannot be read or written. The item is checked again some minutes later.
     pub async fn check_due(&mut self, due: &Due) -> Result<bool, StoreError> {
         let Some(reserved) = self.store.reserve(due, self.now).await? else {
             return Ok(false);
@@ -132,8 +132,15 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         increment(&mut self.report.checked);
         self.poller.begin_item();
         let result = match &due.subject {
-            Subject::Payment(id) => self.check_payment(*id).await?,
-            Subject::Unmatched(provider, lookup_key) => self.check_unmatched(*provider, lookup_key).await?,
+            Subject::Payment(id) => self.check_payment(*id).await,
+            Subject::Unmatched(provider, lookup_key) => self.check_unmatched(*provider, lookup_key).await,
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                self.store.note_failed_check(&reserved, self.now).await?;
+                return Err(error);
+            }
         };
         self.report.unfinished |= !matches!(result, CheckResult::Done(_));
         let (is_done, next) = match result {

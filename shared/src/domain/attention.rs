@@ -1,7 +1,8 @@
 //! Attention: why a person should look at a payment, beside its status.
 //!
 //! Guarantees: a payment has at most one entry for each reason. Every change of the entries increases
-//! [`AttentionList::changes`], so that the change can be published under an id of its own.
+//! [`AttentionList::changes`], so that the change can be published under an id of its own. What a person acknowledged
+//! is raised again by a new fact only, not because time passes.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,16 +25,26 @@ pub enum AttentionReason {
     /// A webhook or a response to a poll has a status that nobody documented. Or a webhook contradicts itself, and its
     /// provider cannot be polled.
     UnrecognisedStatus,
+    /// The payment is still authorized thirty days after its creation: neither paid nor cancelled.
+    StillAuthorized,
+    /// There was evidence of money, but the provider could not be polled, or knew nothing of the payment, until the
+    /// last scheduled check.
+    ProviderSilent,
+    /// Every check of the payment fails, so that nobody would notice a lost webhook.
+    Unprocessable,
 }
 
 impl AttentionReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::DuplicatePayment,
         Self::AmountMismatch,
         Self::Refunded,
         Self::Chargeback,
         Self::UnrecognisedStatus,
+        Self::StillAuthorized,
+        Self::ProviderSilent,
+        Self::Unprocessable,
     ];
 
     /// The name in the table, in events and in metrics.
@@ -44,6 +55,9 @@ impl AttentionReason {
             Self::Refunded => "refunded",
             Self::Chargeback => "chargeback",
             Self::UnrecognisedStatus => "unrecognised_status",
+            Self::StillAuthorized => "still_authorized",
+            Self::ProviderSilent => "provider_silent",
+            Self::Unprocessable => "unprocessable",
         }
     }
 }
@@ -85,12 +99,17 @@ impl Attention {
 pub struct AttentionList {
     entries: Vec<Attention>,
     changes: u64,
+    acknowledged: Vec<AttentionReason>,
 }
 
 impl AttentionList {
     /// A stored list.
-    pub const fn new(entries: Vec<Attention>, changes: u64) -> Self {
-        Self { entries, changes }
+    pub const fn new(entries: Vec<Attention>, changes: u64, acknowledged: Vec<AttentionReason>) -> Self {
+        Self {
+            entries,
+            changes,
+            acknowledged,
+        }
     }
 
     /// The entries, the longest known reason first.
@@ -101,6 +120,11 @@ impl AttentionList {
     /// How often the list has changed.
     pub const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// The reasons that a person took away and no fact has touched since.
+    pub fn acknowledged(&self) -> &[AttentionReason] {
+        &self.acknowledged
     }
 
     /// Whether there is no reason.
@@ -120,6 +144,7 @@ impl AttentionList {
 
     /// Raises a reason, because of a new fact. Replaces the entry of the same reason.
     pub fn raise(&mut self, attention: Attention) {
+        self.forget_acknowledgement(attention.reason);
         let same = self.entries.iter_mut().find(|entry| entry.reason == attention.reason);
         match same {
             Some(entry) => *entry = attention,
@@ -128,8 +153,28 @@ impl AttentionList {
         self.changes = self.changes.saturating_add(1);
     }
 
-    /// Takes a reason away.
+    /// Raises a reason at `since`, because time has passed. Changes nothing if it is raised already, or was
+    /// acknowledged.
+    pub fn raise_by_clock(&mut self, reason: AttentionReason, since: Timestamp) {
+        if self.get(reason).is_none() && !self.acknowledged.contains(&reason) {
+            self.raise(Attention::new(reason, since));
+        }
+    }
+
+    /// Takes a reason away, because a person has dealt with it.
+    pub fn acknowledge(&mut self, reason: AttentionReason) {
+        self.resolve(reason);
+        self.acknowledged.push(reason);
+    }
+
+    /// Lets the clock raise a reason again, although a person took it away.
+    pub fn forget_acknowledgement(&mut self, reason: AttentionReason) {
+        self.acknowledged.retain(|acknowledged| *acknowledged != reason);
+    }
+
+    /// Takes a reason away, because of a fact. Its acknowledgement is forgotten: it can be raised anew.
     pub fn resolve(&mut self, reason: AttentionReason) {
+        self.forget_acknowledgement(reason);
         let before = self.entries.len();
         self.entries.retain(|entry| entry.reason != reason);
         if self.entries.len() != before {
@@ -160,6 +205,40 @@ mod tests {
         list.resolve(AttentionReason::Refunded);
         list.resolve(AttentionReason::Chargeback);
         assert_eq!((list.is_empty(), list.changes()), (true, 5));
+    }
+
+    #[test]
+    fn clock_does_not_raise_again_what_was_acknowledged() {
+        let at = Timestamp::from_millis;
+        let reason = AttentionReason::ProviderSilent;
+        let mut list = AttentionList::default();
+        list.raise_by_clock(reason, at(1));
+        list.raise_by_clock(reason, at(2));
+        assert_eq!(list.entries(), [Attention::new(reason, at(1))]);
+        list.acknowledge(reason);
+        list.raise_by_clock(reason, at(3));
+        assert_eq!((list.is_empty(), list.changes()), (true, 2));
+        list.resolve(reason);
+        list.raise_by_clock(reason, at(4));
+        assert_eq!(
+            (list.entries().len(), list.changes()),
+            (1, 3),
+            "a fact has resolved it since"
+        );
+    }
+
+    #[test]
+    fn fact_raises_again_what_was_acknowledged() {
+        let raised = |millis| Attention::new(AttentionReason::Refunded, Timestamp::from_millis(millis));
+        let mut list = AttentionList::default();
+        list.raise(raised(1));
+        list.acknowledge(AttentionReason::Refunded);
+        assert_eq!(
+            (list.entries(), list.acknowledged()),
+            (&[][..], &[AttentionReason::Refunded][..])
+        );
+        list.raise(raised(2));
+        assert_eq!((list.entries(), list.acknowledged()), (&[raised(2)][..], &[][..]));
     }
 
     #[test]

@@ -239,6 +239,15 @@ impl Payment {
             });
         }
         after.note_reversals(&fact.reversals, now);
+        if after.status > Status::Authorized {
+            after.attention.resolve(AttentionReason::StillAuthorized);
+        }
+        match (&fact.operator, fact.outcome) {
+            (Some(_), _) => {}
+            // New evidence, but no answer.
+            (None, Outcome::Contradictory) => after.attention.forget_acknowledgement(AttentionReason::ProviderSilent),
+            (None, _) => after.attention.resolve(AttentionReason::ProviderSilent),
+        }
         if self.is_unclear(fact) {
             let attention = Attention::new(AttentionReason::UnrecognisedStatus, now);
             after.attention.raise(attention);
@@ -250,7 +259,19 @@ impl Payment {
     #[must_use]
     pub fn acknowledge(&self, reason: AttentionReason, now: Timestamp) -> Self {
         let mut after = self.clone();
-        after.attention.resolve(reason);
+        after.attention.acknowledge(reason);
+        self.with_new_version(after, now)
+    }
+
+    /// The payment after its check at `now` found `raised`, and no longer `resolved`: reasons for attention that no
+    /// fact brings, but the passing of time.
+    #[must_use]
+    pub fn update_attention(&self, raised: &[AttentionReason], resolved: &[AttentionReason], now: Timestamp) -> Self {
+        let mut after = self.clone();
+        resolved.iter().for_each(|reason| after.attention.resolve(*reason));
+        raised
+            .iter()
+            .for_each(|reason| after.attention.raise_by_clock(*reason, now));
         self.with_new_version(after, now)
     }
 

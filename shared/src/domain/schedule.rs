@@ -12,7 +12,9 @@
 //! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
 //! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
 //! | unpaid or authorized FinvyPay payment, for which a contradictory message comes | at once, then as above |
+//! | completed FinvyPay payment, for which a contradictory message comes | at once; if the provider does not respond, then each time its age doubles, at least daily, until it responds or the payment is eight days old |
 //! | in `review` | at once, then daily until it is completed or an operator closes it; again if another mismatching completion arrives later |
+//! | anything whose check fails | two minutes later, then after twice the time with each failure in a row, at least daily |
 //! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise five minutes later, then each time its age doubles, at least daily, until it is deleted |
 
 use std::time::Duration;
@@ -32,6 +34,10 @@ const FIRST_CHECK_AFTER: Duration = MINUTE;
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// Maximum time between two checks.
 pub const MAX_BACKOFF: Duration = DAY;
+/// Time from the first failed check of an item to its retry.
+const FAILED_CHECK_BACKOFF: Duration = Duration::from_secs(2 * 60);
+/// After so many failed checks in a row a payment counts as unprocessable: half an hour after the first.
+pub const UNPROCESSABLE_AFTER: u64 = 5;
 /// How long the provider is polled about an unpaid payment.
 const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long after its expiry an unpaid payment is deleted, unless configured otherwise.
@@ -118,7 +124,8 @@ impl ScheduleChange {
         now: Timestamp,
     ) -> Self {
         let is_contradictory = |fact: &Fact| fact.outcome == Outcome::Contradictory;
-        let can_be_polled = after.status < Status::Review && after.provider.capabilities().supports_status_query;
+        // One in review is polled daily, until a person closes it.
+        let can_be_polled = after.status != Status::Review && after.provider.capabilities().supports_status_query;
         if can_be_polled && facts.into_iter().any(is_contradictory) {
             Self::At(Queue::Payments(after.provider), now)
         } else if before.status != after.status {
@@ -147,6 +154,7 @@ pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestam
     let age = now.since(payment.created_at);
     let expires_at = payment.expires_at();
     match (payment.status, payment.provider.capabilities().supports_status_query) {
+        (Status::Completed, true) if !check_is_conclusive => (age < POLL_WINDOW).then(|| by_age(age, now)),
         (Status::Completed, _) => None,
         (Status::Review, _) => Some(now.plus(MAX_BACKOFF)),
         (Status::Creating | Status::Pending, false) => Some(expires_at.max(now)),
@@ -166,6 +174,13 @@ pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestam
 /// checks the items that this run did not reach, because these have been due for longer.
 pub fn retry_check_at(now: Timestamp) -> Timestamp {
     now.plus(MINUTE)
+}
+
+/// Time of the retry after `failures` checks in a row have failed, the last one at `now`.
+pub fn retry_failed_check_at(failures: u64, now: Timestamp) -> Timestamp {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    let wait = FAILED_CHECK_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings));
+    now.plus(wait.min(MAX_BACKOFF))
 }
 
 /// Time of the next check of an unmatched notification that was checked at `now`.

@@ -67,6 +67,8 @@ pub enum ExternalCall {
     Reserve,
     /// Sets the time of an item's next check.
     Reschedule,
+    /// Notes that an item could not be checked.
+    NoteFailedCheck,
     /// Deletes unmatched notifications.
     DeleteUnmatched,
     /// Deletes an item that points to a payment that was deleted.
@@ -85,7 +87,7 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
@@ -110,6 +112,7 @@ impl ExternalCall {
         Self::ReadQueue,
         Self::Reserve,
         Self::Reschedule,
+        Self::NoteFailedCheck,
         Self::DeleteUnmatched,
         Self::DeleteDangling,
         Self::Pace,
@@ -146,6 +149,7 @@ impl ExternalCall {
             Self::ReadQueue => "read-queue",
             Self::Reserve => "reserve",
             Self::Reschedule => "reschedule",
+            Self::NoteFailedCheck => "note-failed-check",
             Self::DeleteUnmatched => "delete-unmatched",
             Self::DeleteDangling => "delete-dangling",
             Self::Pace => "pace",

@@ -222,7 +222,7 @@ impl Store {
         after: &Payment,
         change: ScheduleChange,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 13] = [
+        const MUTABLE: [&str; 14] = [
             "status",
             "rank",
             "updatedAt",
@@ -232,6 +232,7 @@ impl Store {
             "captureReferences",
             "attention",
             "attentionChanges",
+            "acknowledged",
             "mismatches",
             "reversals",
             "hasEvidenceOfMoney",

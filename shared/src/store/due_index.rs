@@ -30,6 +30,8 @@ const RESERVATION: Duration = Duration::from_secs(120);
 const INDEX: &str = "due";
 const QUEUE: &str = "dueQueue";
 const AT: &str = "dueAt";
+/// How many checks of the item in a row have failed. Absent after a good one.
+pub(super) const FAILED_CHECKS: &str = "failedChecks";
 /// Projected into the index: when the first unmatched notification of an item was stored.
 pub(super) const UNMATCHED_SINCE: &str = "unmatchedSince";
 
@@ -52,7 +54,7 @@ pub struct Due {
 }
 
 impl Subject {
-    fn key(&self) -> Item {
+    pub(super) fn key(&self) -> Item {
         match self {
             Self::Payment(id) => schema::state_key(*id),
             Self::Unmatched(provider, lookup_key) => schema::unmatched_group_key(*provider, lookup_key),
@@ -146,40 +148,43 @@ impl Store {
     /// [`StoreError`] if the table cannot be written.
     pub async fn reserve(&self, due: &Due, now: Timestamp) -> Result<Option<Due>, StoreError> {
         let until = now.plus(RESERVATION);
-        let is_reserved = self.move_due(ExternalCall::Reserve, due, Some(until)).await?;
-        Ok(is_reserved.then(|| Due {
+        let update = self
+            .if_still(due)
+            .update_expression("SET #at = :until")
+            .expression_attribute_values(":until", number(until.as_millis()));
+        let refused = self.update_alone(ExternalCall::Reserve, update).await?;
+        Ok(refused.is_none().then(|| Due {
             subject: due.subject.clone(),
             at: until,
         }))
     }
 
-    /// Sets the time of a reserved item's next check, or removes the item from the index if `next` is `None`. A time
-    /// set by another write meanwhile stays.
+    /// Ends a good check: sets the time of the reserved item's next one, or removes the item from the index if `next`
+    /// is `None`. A time set by another write meanwhile stays.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written. The item is then due again when the reservation ends.
     pub async fn reschedule(&self, reserved: &Due, next: Option<Timestamp>) -> Result<(), StoreError> {
-        self.move_due(ExternalCall::Reschedule, reserved, next)
-            .await
-            .map(|_| ())
-    }
-
-    /// Sets or removes the time of an item's next check. `false` if that time is no longer the one in `due`.
-    async fn move_due(&self, call: ExternalCall, due: &Due, next: Option<Timestamp>) -> Result<bool, StoreError> {
         let update = self
-            .update(due.subject.key())
-            .condition_expression("#at = :seen")
-            .expression_attribute_names("#at", AT)
-            .expression_attribute_values(":seen", number(due.at.as_millis()));
+            .if_still(reserved)
+            .expression_attribute_names("#failed", FAILED_CHECKS);
         let update = match next {
             Some(next) => update
-                .update_expression("SET #at = :next")
+                .update_expression("SET #at = :next REMOVE #failed")
                 .expression_attribute_values(":next", number(next.as_millis())),
             None => update
-                .update_expression("REMOVE #queue, #at")
+                .update_expression("REMOVE #queue, #at, #failed")
                 .expression_attribute_names("#queue", QUEUE),
         };
-        Ok(self.update_alone(call, update).await?.is_none())
+        self.update_alone(ExternalCall::Reschedule, update).await.map(|_| ())
+    }
+
+    /// An update of an item whose time of the next check (`#at`) is still the one in `due`.
+    pub(super) fn if_still(&self, due: &Due) -> UpdateBuilder {
+        self.update(due.subject.key())
+            .condition_expression("#at = :seen")
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":seen", number(due.at.as_millis()))
     }
 }
 

@@ -36,7 +36,7 @@ enum Step {
 impl Store {
     /// Records a fact if it raises the payment's status, names only provider ids that the payment owns and, for a
     /// completion, has the payment's amount and currency. Not for money that went back, nor for a payment that is to be
-    /// deleted.
+    /// deleted, or that ever needed attention.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -78,7 +78,10 @@ impl Store {
         }
         let text = |text: &str| AttributeValue::S(text.to_owned());
         // A payment that is to be deleted needs the slow path, which also keeps the items that point to it.
-        let mut conditions = "#provider = :provider AND #rank < :rank AND attribute_not_exists(#ttl)".to_owned();
+        // So does one that has, or had, a reason for attention: a fact may resolve it.
+        let mut conditions =
+            "#provider = :provider AND #rank < :rank AND attribute_not_exists(#ttl) AND attribute_not_exists(#attention)"
+                .to_owned();
         let (update, set, remove) = due_index::change(
             self.update(schema::state_key(id)),
             id,
@@ -101,7 +104,7 @@ impl Store {
             .expression_attribute_values(":now", number(now.as_millis()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":provider", text(fact.provider.name()));
-        let mut names = vec!["status", "rank", "updatedAt", "version", "provider", "ttl"];
+        let mut names = vec!["status", "rank", "updatedAt", "version", "provider", "ttl", "attention"];
         if status == Status::Authorized {
             update = update.expression_attribute_values(":yes", AttributeValue::Bool(true));
             names.push("hasEvidenceOfMoney");

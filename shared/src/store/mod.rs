@@ -16,6 +16,7 @@ mod commit;
 mod create;
 mod due_index;
 mod error;
+mod failed_checks;
 mod fast_path;
 mod pointers;
 mod quarantine;

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::attention::{Attention, AttentionList};
+use crate::domain::attention::{Attention, AttentionList, AttentionReason};
 use crate::domain::fact::{CaptureReference, Fact, Reversal};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{
@@ -133,11 +133,13 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     capture_references: BTreeSet<CaptureReference>,
-    /// Not stored before its first change; then also if it is empty.
-    #[serde(default)]
+    /// Written by [`attention_attributes`], like the next two.
+    #[serde(default, skip_serializing)]
     attention: Vec<Attention>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing)]
     attention_changes: u64,
+    #[serde(default, skip_serializing)]
+    acknowledged: Vec<AttentionReason>,
     #[serde(default, skip_serializing_if = "is_zero")]
     mismatches: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -158,7 +160,7 @@ const fn is_zero(count: &u64) -> bool {
 
 pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
     let payment = payment.clone();
-    let has_attention = payment.attention.changes() > 0;
+    let attention = attention_attributes(&payment.attention)?;
     let mut item = to_item(StateItem {
         id: payment.id,
         provider: payment.provider,
@@ -178,17 +180,35 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         capture_references: payment.capture_references,
         attention: payment.attention.entries().to_vec(),
         attention_changes: payment.attention.changes(),
+        acknowledged: payment.attention.acknowledged().to_vec(),
         mismatches: payment.mismatches,
         reversals: payment.reversals,
         has_evidence_of_money: payment.has_evidence_of_money,
         quote_kept_until: payment.quote_kept_until,
         ttl: payment.delete_at.map(Timestamp::as_seconds),
     })?;
-    if !has_attention {
-        item.remove("attention");
-    }
+    item.extend(attention);
     item.extend(state_key(payment.id));
     Ok(item)
+}
+
+/// The attributes of the reasons for attention. There are none before the first change, and always afterwards.
+pub(super) fn attention_attributes(list: &AttentionList) -> Result<Item, StoreError> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Attributes<'a> {
+        attention: &'a [Attention],
+        attention_changes: u64,
+        acknowledged: &'a [AttentionReason],
+    }
+    if list.changes() == 0 {
+        return Ok(Item::new());
+    }
+    to_item(Attributes {
+        attention: list.entries(),
+        attention_changes: list.changes(),
+        acknowledged: list.acknowledged(),
+    })
 }
 
 pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment, StoreError> {
@@ -208,7 +228,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         references: state.references,
         checkout_session: state.checkout_session,
         capture_references: state.capture_references,
-        attention: AttentionList::new(state.attention, state.attention_changes),
+        attention: AttentionList::new(state.attention, state.attention_changes, state.acknowledged),
         mismatches: state.mismatches,
         reversals: state.reversals,
         has_evidence_of_money: state.has_evidence_of_money,
@@ -378,7 +398,6 @@ pub(super) fn from_item<T: serde::de::DeserializeOwned>(item: impl Into<serde_dy
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attention::AttentionReason;
     use crate::domain::decimal::Decimal;
     use crate::domain::fact::ReversalKind;
 
@@ -412,6 +431,7 @@ mod tests {
                     },
                 ],
                 3,
+                vec![AttentionReason::ProviderSilent],
             ),
             mismatches: 1,
             reversals: vec![Reversal {

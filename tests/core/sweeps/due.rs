@@ -68,7 +68,7 @@ async fn unresolved_payment_is_due_and_resolved_one_is_not() {
 }
 
 #[tokio::test]
-async fn payment_in_review_is_reported_daily() {
+async fn payment_in_review_is_counted_and_checked_daily() {
     let shop = Shop::open();
     let payment = shop.pending(Provider::ApoloPay, "o", "p").await;
     let wrong = Fact {
@@ -79,29 +79,12 @@ async fn payment_in_review_is_reported_daily() {
     };
     shop.deliver(&notification(Some(payment.id), wrong)).await;
     assert_eq!(shop.status(payment.id).await, Status::Review);
+    let provider = FakeProvider::default();
     for day in 0..3 {
-        let report = shop.sweep(day * DAY + MINUTE, &FakeProvider::default()).await;
-        let matters: Vec<_> = report
-            .for_a_person
-            .iter()
-            .map(|matter| serde_json::to_value(matter).unwrap())
-            .collect();
-        assert_eq!(matters.len(), 1, "{report:?}");
-        let expected = serde_json::json!({
-            "matter": "review", "provider": "apolopay", "paymentId": payment.id, "orderId": "o", "currency": "USD",
-        });
-        for (name, value) in expected.as_object().unwrap() {
-            assert_eq!(matters[0][name], *value, "{matters:?}");
+        for (time, checked) in [(day * DAY + MINUTE, 1), (day * DAY + HOUR, 0)] {
+            assert_eq!(shop.sweep(time, &provider).await.checked, checked);
+            assert_eq!(shop.store.count(Queue::Review).await.unwrap(), 1);
         }
-        let written = serde_json::to_string(&report).unwrap();
-        assert!(written.contains(r#""amount":25.50"#), "{written}");
-        assert_eq!(
-            shop.sweep(day * DAY + HOUR, &FakeProvider::default())
-                .await
-                .for_a_person_count,
-            0,
-            "once a day"
-        );
     }
 }
 
@@ -297,24 +280,4 @@ async fn concurrent_callers_keep_the_rate_limit() {
         .await
         .unwrap();
     assert_eq!(turn, Some(now));
-}
-
-/// Polling its two ids takes longer than its queue has.
-#[tokio::test]
-async fn review_is_reported_although_provider_is_slow() {
-    let shop = Shop::open();
-    let provider = FakeProvider::default();
-    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
-    let wrong = Fact {
-        payment: Some(reference("p")),
-        transaction: Some(reference("FP1")),
-        amount: Decimal::parse("1"),
-        ..reported(Outcome::Completed)
-    };
-    shop.deliver(&notification(Some(payment.id), wrong)).await;
-    provider.delay_by(Duration::from_millis(100));
-    // A twelfth of it is for reviews.
-    let report = shop.sweep_for(MINUTE, &provider, Duration::from_millis(600)).await;
-    assert_eq!(provider.take_calls(), ["FP1"]);
-    assert_eq!(matters(&report), [(Matter::Review, Some(payment.id))]);
 }

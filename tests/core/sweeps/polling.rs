@@ -139,17 +139,16 @@ async fn rejected_payment_unknown_to_provider_is_resolved() {
     let shop = Shop::open();
     let provider = FakeProvider::default();
     let rejected = shop.rejected("o").await;
-    let report = shop.sweep(DAY, &provider).await;
+    shop.sweep(DAY, &provider).await;
     assert_eq!(provider.take_calls(), ["order o"]);
     assert!(shop.is_resolved(rejected.id).await);
-    assert_eq!(matters(&report), [], "nobody must review a rejected payment");
 
-    // If the provider is never reached, the payment is resolved too, but a person must review it.
+    // Also if the provider is never reached: nothing suggests money.
     let rejected = shop.rejected("p").await;
     provider.fail_with(Some(unreachable));
-    let report = shop.sweep(9 * DAY, &provider).await;
+    shop.sweep(9 * DAY, &provider).await;
     assert!(shop.is_resolved(rejected.id).await);
-    assert_eq!(matters(&report), [(Matter::Unanswered, Some(rejected.id))]);
+    assert_eq!(shop.reasons(rejected.id).await, []);
 }
 
 #[tokio::test]
@@ -399,5 +398,68 @@ async fn contradictory_webhook_reschedules_only_an_unresolved_payment_that_can_b
             if reschedules { now } else { before },
             "{provider} {outcome:?}"
         );
+    }
+}
+
+/// The order's list has two transactions without our ids. The order has two payments: one is known by its transaction,
+/// and the webhook of the other was lost.
+#[tokio::test]
+async fn listed_money_of_unknown_payment_is_stored_as_unmatched() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let known = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let listed = |transaction, outcome| Fact {
+        transaction: Some(reference(transaction)),
+        order_id: OrderId::parse("o"),
+        ..reported(outcome)
+    };
+    shop.deliver(&notification(Some(known.id), listed("FP2", Outcome::Pending)))
+        .await;
+    provider.set_transactions(
+        "o",
+        vec![
+            notification(None, listed("FP1", Outcome::Completed)),
+            notification(None, listed("FP2", Outcome::Pending)),
+        ],
+    );
+    shop.sweep(MINUTE, &provider).await;
+    let unmatched = shop
+        .store
+        .unmatched(Provider::FinvyPay, "FP1", MAX_MOVED)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(unmatched.notifications.len(), 1);
+    let statuses = [shop.status(paid.id).await, shop.status(known.id).await];
+    assert_eq!(statuses, [Status::Pending, Status::Pending], "neither is guessed");
+}
+
+/// The order is polled, since the provider may never report anything else under the cancelled id.
+#[tokio::test]
+async fn cancelled_or_failed_payment_is_polled_by_its_order() {
+    for outcome in [Outcome::Cancelled, Outcome::Failed] {
+        for is_known in [false, true] {
+            let shop = Shop::open();
+            let provider = FakeProvider::default();
+            let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+            let ended = Fact {
+                payment: Some(reference("p")),
+                ..reported(outcome)
+            };
+            let ended = notification(Some(payment.id), ended);
+            shop.deliver(&ended).await;
+            if is_known {
+                provider.set_status("p", ended);
+            }
+            let listed = Fact {
+                transaction: Some(reference("FP2")),
+                order_id: OrderId::parse("o"),
+                ..reported(Outcome::Completed)
+            };
+            provider.set_transactions("o", vec![notification(None, listed)]);
+            shop.sweep(MINUTE, &provider).await;
+            assert_eq!(shop.status(payment.id).await, Status::Completed, "{outcome:?}");
+        }
     }
 }

@@ -18,8 +18,10 @@ pub enum Wire {
 }
 
 /// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`. Only a
-/// payment that was deleted leaves items that point to it: `core/sweeps/unpaid.rs`.
-pub const NOT_IN_A_FLOW: [ExternalCall; 3] = [
+/// payment that was deleted leaves items that point to it: `core/sweeps/unpaid.rs`. Only a payment that cannot be
+/// checked has failed checks: `core/sweeps/attention.rs`.
+pub const NOT_IN_A_FLOW: [ExternalCall; 4] = [
+    ExternalCall::NoteFailedCheck,
     ExternalCall::DeleteDangling,
     ExternalCall::PublishEvents,
     ExternalCall::SendDeadLetter,
@@ -48,6 +50,7 @@ impl Wire {
             | ExternalCall::StoreUnmatched
             | ExternalCall::Reserve
             | ExternalCall::Reschedule
+            | ExternalCall::NoteFailedCheck
             | ExternalCall::DeleteUnmatched
             | ExternalCall::DeleteDangling
             | ExternalCall::Quarantine

@@ -1,6 +1,7 @@
 //! Attention is published, logged and counted by reason, under the name and dimension that the alarms watch.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::fact::{Reversal, ReversalKind};
@@ -8,6 +9,7 @@ use payment_functions_local::workspace;
 use payment_functions_tests::world::Fault;
 
 use super::*;
+use crate::clock::Clock;
 
 fn reversed(kind: ReversalKind) -> Fact {
     Fact {
@@ -23,10 +25,19 @@ fn reversed(kind: ReversalKind) -> Fact {
     }
 }
 
-/// A fact that raises this reason for a paid payment.
-fn raising(reason: AttentionReason) -> Fact {
+/// What raises a reason.
+enum Cause {
+    /// This fact of a paid payment.
+    Fact(Fact),
+    /// This fact of an unpaid payment, and time.
+    FactAndTime(Outcome),
+    /// A payment that cannot be read, and time.
+    Broken,
+}
+
+fn cause(reason: AttentionReason) -> Cause {
     let completion = facts::fact(Provider::FinvyPay, Outcome::Completed);
-    match reason {
+    Cause::Fact(match reason {
         AttentionReason::DuplicatePayment => Fact {
             payment: Some(reference(&unique("second"))),
             ..completion
@@ -38,6 +49,39 @@ fn raising(reason: AttentionReason) -> Fact {
         AttentionReason::Refunded => reversed(ReversalKind::Refund),
         AttentionReason::Chargeback => reversed(ReversalKind::Chargeback),
         AttentionReason::UnrecognisedStatus => facts::fact(Provider::FinvyPay, Outcome::Unrecognised),
+        AttentionReason::StillAuthorized => return Cause::FactAndTime(Outcome::Authorized),
+        AttentionReason::ProviderSilent => return Cause::FactAndTime(Outcome::Contradictory),
+        AttentionReason::Unprocessable => return Cause::Broken,
+    })
+}
+
+/// Raises a reason on a pending payment.
+async fn raise(feed: &Feed, pending: &Payment, reason: AttentionReason) {
+    match cause(reason) {
+        Cause::Fact(fact) => {
+            let own = pending.checkout_session.clone().unwrap().reference;
+            let completion = Fact {
+                payment: Some(own),
+                ..facts::fact(Provider::FinvyPay, Outcome::Completed)
+            };
+            feed.record(pending.id, completion).await;
+            // Repeating it changes nothing.
+            for _ in 0..2 {
+                feed.record(pending.id, fact.clone()).await;
+            }
+            return;
+        }
+        Cause::FactAndTime(outcome) => feed.record(pending.id, facts::fact(Provider::FinvyPay, outcome)).await,
+        Cause::Broken => aws::break_payment(&feed.table, &pending.id.to_string()).await,
+    }
+    let clock = Clock::at(feed.now);
+    let variables = [("PAYMENTS_TABLE", Some(feed.table.as_str())), clock.variable()];
+    let reconciler = world().await.lambda("reconcile-payments", &variables).await;
+    let reconciler = reconciler.expect("a function");
+    // The provider, which does not know the payment, is polled for eight or thirty days.
+    for _ in 0..35 {
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+        reconciler.invoke(r#"{"action":"sweep"}"#).await.expect("a report");
     }
 }
 
@@ -60,24 +104,20 @@ async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
     let mut seen = 0;
     for reason in AttentionReason::ALL {
         let pending = feed.pending().await;
-        let own = pending.checkout_session.clone().unwrap().reference;
-        let completion = Fact {
-            payment: Some(own),
-            ..facts::fact(Provider::FinvyPay, Outcome::Completed)
-        };
-        feed.record(pending.id, completion).await;
-        let fact = raising(reason);
-        // Repeating it changes nothing.
-        for _ in 0..2 {
-            feed.record(pending.id, fact.clone()).await;
-        }
+        raise(&feed, &pending, reason).await;
         let records = feed.records().await;
         let new = &records[std::mem::replace(&mut seen, records.len())..];
         assert_eq!(feed.publish(new).await, [""; 0]);
         let events = feed.events().await;
+        if reason == AttentionReason::Unprocessable {
+            // An unreadable payment has no event, but its message has its id.
+            let (letter, _) = feed.dead_letters().await.pop().unwrap();
+            assert_eq!(letter["paymentId"], json!(pending.id), "{letter}");
+            continue;
+        }
         let last = events.last().unwrap();
         assert_eq!(last["detail-type"], "payment.attention");
-        assert_eq!(last["detail"]["status"], "completed");
+        assert_eq!(last["detail"]["id"], json!(pending.id), "{last}");
         let entry = &last["detail"]["attention"][0];
         assert_eq!(entry["reason"], reason.name(), "{last}");
         assert!(
@@ -104,7 +144,7 @@ async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
 async fn dead_lettered_attention_is_counted() {
     let feed = Feed::open().await;
     let id = feed.pending().await.id;
-    feed.record(id, raising(AttentionReason::Refunded)).await;
+    feed.record(id, reversed(ReversalKind::Refund)).await;
     feed.proxy.fail("PutEvents", Fault::Error(413, "RequestEntityTooLarge"));
     let records = feed.records_of(id).await;
     assert_eq!(feed.publish(&records).await, [""; 0]);

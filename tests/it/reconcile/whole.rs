@@ -202,13 +202,8 @@ async fn unpaid_payment_expires() {
     sweep(&shop.reconciler(46 * 60).await).await;
     assert_eq!(shop.status(&created.str("id")).await, "expired");
     assert_eq!(shop.status(&crypto.str("id")).await, "pending");
-    let report = sweep(&shop.reconciler(24 * 60 * 60 + 1).await).await;
+    sweep(&shop.reconciler(24 * 60 * 60 + 1).await).await;
     assert_eq!(shop.status(&crypto.str("id")).await, "expired");
-    let matters = report["forAPerson"].as_array().unwrap();
-    assert_eq!(
-        (matters.len(), &matters[0]["matter"], &matters[0]["paymentId"]),
-        (1, &json!("unconfirmed"), &json!(crypto.str("id")))
-    );
 }
 
 #[tokio::test]

@@ -1,55 +1,39 @@
-//! Checks one payment: polls its provider, expires it when its time is over, and reports it if a person must review it.
+//! Checks one payment: polls its provider, expires it when its time is over, and raises attention if a person must look.
 
 use payment_functions::domain::id::PaymentId;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::schedule;
-use payment_functions::domain::status::Status;
+use payment_functions::domain::time::Timestamp;
 use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, retry_on_conflict};
 
-use super::manual_review::{self, Findings};
+use super::attention::attention_after_check;
 use super::poll_payment::Heard;
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
-use crate::report::{ForAPerson, increment};
+use crate::report::increment;
 
 impl<S: StatusSource> Sweep<'_, S> {
     pub(super) async fn check_payment(&mut self, id: PaymentId) -> Result<CheckResult, StoreError> {
         let Some(payment) = self.store.payment(id).await? else {
             return Ok(CheckResult::Done(None));
         };
-        let (payment, polled) = self.poll_if_open(payment).await?;
-        let was_payable = payment.status.is_payable();
-        let payment = self.expire(payment).await?;
-        match polled {
-            Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
+        let (payment, polled) = self.poll(payment).await?;
+        let next = self.update(payment, &polled).await?;
+        Ok(match polled {
+            Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => CheckResult::Postponed,
             // Polling was cut short, or the provider refuses every call: the payment is due again in a minute, after
-            // those that were not reached. A payment in review does not wait for that: it is reported now.
-            Err(PollError::OutOfTurns | PollError::ProviderRefusesAll) if payment.status != Status::Review => {
-                return Ok(CheckResult::RetryAfterOthers);
-            }
-            _ => {}
-        }
-        let heard = polled.ok();
-        let next = schedule::next_check_at(&payment, heard.is_some(), self.now);
-        let findings = Findings {
-            provider: payment.provider,
-            status: payment.status,
-            was_payable,
-            heard,
-            next_in: next.map(|next| next.since(self.now)),
-        };
-        if let Some(matter) = manual_review::reason_for(&findings) {
-            self.report.add_matter(ForAPerson::about(&payment, matter));
-        }
-        Ok(CheckResult::Done(next))
+            // those that were not reached.
+            Err(PollError::OutOfTurns | PollError::ProviderRefusesAll) => CheckResult::RetryAfterOthers,
+            Ok(_) | Err(PollError::Call(_) | PollError::Store(_)) => CheckResult::Done(next),
+        })
     }
 
-    /// Polls the provider about a payment, unless it is completed, its provider has no status query, or it was made in
-    /// another environment, whose payments our API key does not show. Returns the payment as it is afterwards, and the
+    /// Polls the provider about a payment, unless its provider has no status query, or it was made in another
+    /// environment, whose payments our API key does not show. Returns the payment as it is afterwards, and the
     /// result of polling: [`Heard::Known`] if the provider was not polled for these reasons.
-    async fn poll_if_open(&mut self, payment: Payment) -> Result<(Payment, Result<Heard, PollError>), StoreError> {
+    async fn poll(&mut self, payment: Payment) -> Result<(Payment, Result<Heard, PollError>), StoreError> {
         let can_be_polled = payment.provider == POLLED_PROVIDER && payment.environment == self.poller.environment();
-        if !can_be_polled || payment.status == Status::Completed {
+        if !can_be_polled {
             return Ok((payment, Ok(Heard::Known)));
         }
         let before = payment.status;
@@ -65,28 +49,34 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok((payment, polled))
     }
 
-    /// Expires a payment whose time to be paid is over, and sets when it is deleted. Returns it as it is afterwards.
-    async fn expire(&mut self, payment: Payment) -> Result<Payment, StoreError> {
+    /// Writes what follows from a check: expires a payment whose time to be paid is over, sets when it is deleted, and
+    /// raises or resolves reasons for attention. Returns the time of the next check, if there is one.
+    async fn update(
+        &mut self,
+        payment: Payment,
+        polled: &Result<Heard, PollError>,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let (store, now, delete_after) = (self.store, self.now, self.delete_unpaid_after);
-        let (payment, has_expired) = retry_on_conflict(payment, |payment| async move {
+        let (expired, next) = retry_on_conflict(payment, |payment| async move {
             let after = payment.expire(now, delete_after);
+            let next = schedule::next_check_at(&after, polled.is_ok(), now);
+            let attention = attention_after_check(&after, polled, next.is_none());
+            let after = after.update_attention(&attention.raised, &attention.resolved, now);
+            let expired = (after.status != payment.status).then_some(after.id);
             if after == payment {
-                return Ok(Retry::Done((after, false)));
+                return Ok(Retry::Done((expired, next)));
             }
             let extras = CommitExtras::default();
             Ok::<_, StoreError>(match store.commit(&payment, &after, &extras, now).await? {
-                CommitResult::Done => {
-                    let has_expired = after.status != payment.status;
-                    Retry::Done((after, has_expired))
-                }
+                CommitResult::Done => Retry::Done((expired, next)),
                 CommitResult::Conflict(conflict) => Retry::Again(conflict.current.ok_or(StoreError::Corrupt)?),
             })
         })
         .await?;
-        if has_expired {
-            tracing::info!(payment = %payment.id, "payment expired");
+        if let Some(payment) = expired {
+            tracing::info!(%payment, "payment expired");
             increment(&mut self.report.expired);
         }
-        Ok(payment)
+        Ok(next)
     }
 }

@@ -12,14 +12,14 @@ use payment_functions::store::{StoreError, UnmatchedGroup};
 
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
-use crate::report::{ForAPerson, increment};
+use crate::report::increment;
 
 /// Maximum number of payments of one order that are polled to match a notification.
 const MAX_CANDIDATES: u16 = 10;
 /// Maximum number of notifications of a group that are read, and deleted, at once.
 const PAGE: u16 = 50;
-/// The age from which unmatched notifications are reported. Most are matched long before.
-const REPORT_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The age from which unmatched notifications are logged. Most are matched long before.
+const LOG_AFTER: Duration = Duration::from_secs(10 * 60);
 
 impl<S: StatusSource> Sweep<'_, S> {
     pub(super) async fn check_unmatched(
@@ -47,7 +47,6 @@ impl<S: StatusSource> Sweep<'_, S> {
             return Ok(CheckResult::Done(None));
         }
         let age = self.now.since(group.unmatched_since);
-        self.report.note_unmatched(age);
         match polled {
             Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
             Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::RetryAfterOthers),
@@ -55,9 +54,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             // them up again.
             _ => {}
         }
-        if age >= REPORT_AFTER {
-            let matter = ForAPerson::about_unmatched(provider, lookup_key, orders(&left).next().cloned());
-            self.report.add_matter(matter);
+        if age >= LOG_AFTER {
+            tracing::warn!(%provider, lookup_key, "notifications match no payment");
         }
         Ok(CheckResult::Done(Some(schedule::next_unmatched_check_at(
             group.unmatched_since,

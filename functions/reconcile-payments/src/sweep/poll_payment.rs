@@ -17,17 +17,18 @@ use crate::poller::{PollError, StatusSource};
 pub(super) enum Heard {
     /// Nothing about this payment.
     Nothing,
-    /// A documented status.
+    /// A contradiction, which may mean that it was paid.
+    Contradictory,
+    /// A status. If nobody documented it, its fact raises attention.
     Known,
-    /// An undocumented status or a contradiction, which may mean that it was paid.
-    Unrecognised,
 }
 
 impl Heard {
     fn of(fact: &Fact) -> Self {
         match fact.outcome {
-            Outcome::Unrecognised | Outcome::Contradictory => Self::Unrecognised,
-            Outcome::Pending
+            Outcome::Contradictory => Self::Contradictory,
+            Outcome::Unrecognised
+            | Outcome::Pending
             | Outcome::Authorized
             | Outcome::Cancelled
             | Outcome::Failed

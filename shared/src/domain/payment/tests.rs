@@ -526,7 +526,11 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
         ..report(Outcome::Completed)
     };
     let attention = Payment {
-        attention: AttentionList::new(vec![Attention::new(AttentionReason::AmountMismatch, NOW)], 1),
+        attention: AttentionList::new(
+            vec![Attention::new(AttentionReason::AmountMismatch, NOW)],
+            1,
+            Vec::new(),
+        ),
         ..unpaid()
     };
     for (name, before, status, is_deleted) in [

@@ -92,6 +92,7 @@ fn unreadable_record_names_its_payment() {
     let whole = record("MODIFY", &payment, &good, &good);
     let named = Err(Unreadable {
         payment_id: Some(payment.id.to_string()),
+        raised: Vec::new(),
     });
     for record in [
         record("MODIFY", &payment, &good, &broken),
@@ -105,7 +106,31 @@ fn unreadable_record_names_its_payment() {
     ] {
         assert_eq!(change_of(&record), named, "{record}");
     }
-    let nameless = Err(Unreadable { payment_id: None });
+    let nameless = Err(Unreadable::default());
     assert_eq!(change_of(&without(whole, "Keys")), nameless);
     assert_eq!(change_of(&json!(null)), nameless);
+}
+
+#[test]
+fn unreadable_record_tells_the_attention_that_it_raised() {
+    let before = payment();
+    let reason = AttentionReason::Unprocessable;
+    let after = before.update_attention(&[reason], &[], NOW);
+    let unreadable = |payment: &Payment| {
+        let mut image = image(payment);
+        image.as_object_mut().unwrap().remove("amount");
+        image
+    };
+    let (old, new) = (unreadable(&before), unreadable(&after));
+    for (record, raised) in [
+        (record("MODIFY", &after, &old, &new), vec![reason]),
+        (record("MODIFY", &after, &new, &new), vec![]),
+        (record("MODIFY", &after, &new, &old), vec![]),
+    ] {
+        let expected = Unreadable {
+            payment_id: Some(after.id.to_string()),
+            raised,
+        };
+        assert_eq!(change_of(&record), Err(expected), "{record}");
+    }
 }
