@@ -8,7 +8,7 @@ use super::due_index;
 use super::error::StoreError;
 use super::schema::{self, Item, number};
 use super::table::Store;
-use super::transaction::{Transaction, TransactionResult, set_if_absent};
+use super::transaction::{Transaction, TransactionResult};
 use super::unmatched::UnmatchedGroup;
 use crate::domain::fact::Fact;
 use crate::domain::id::{PaymentId, Reference};
@@ -71,7 +71,7 @@ enum Step {
     Payment,
     /// Inserts the new fact.
     NewFact,
-    /// Inserts one of the other facts. Has no condition.
+    /// Puts one of the other facts. Has no condition.
     OtherFact,
     /// Attaches a provider id, or changes when its item is deleted.
     Reference(Reference),
@@ -146,7 +146,7 @@ impl Store {
             transaction.add(Step::NewFact, self.insert_fact(after.id, fact)?);
         }
         for fact in &extras.other_facts {
-            transaction.add(Step::OtherFact, self.insert_fact_unless_present(after.id, fact)?);
+            transaction.add(Step::OtherFact, self.put_fact(after.id, fact)?);
         }
         self.add_pointers(&mut transaction, before, after, extras, now)?;
         if let Some((lease, response)) = &extras.response {
@@ -283,14 +283,12 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
-    /// Adds a fact to the ledger, or leaves the existing entry as it is.
-    fn insert_fact_unless_present(&self, id: PaymentId, fact: &Fact) -> Result<TransactWriteItem, StoreError> {
-        let key = schema::fact_key(id, &fact.digest());
-        let mut attributes = schema::fact_item(id, fact)?;
-        attributes.retain(|name, _| !key.contains_key(name));
-        let (update, assignments) = set_if_absent(self.update(key), attributes);
-        let update = update.update_expression(format!("SET {assignments}"));
-        Ok(TransactWriteItem::builder().update(update.build()?).build())
+    /// Puts a fact into the ledger, where it may be already. Has no condition.
+    fn put_fact(&self, id: PaymentId, fact: &Fact) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(schema::fact_item(id, fact)?));
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
     }
 
     /// Stores the final response of a request, if the lease is still held.

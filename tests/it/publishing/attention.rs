@@ -127,8 +127,10 @@ async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
     }
     feed.function.kill().await;
     let log = feed.function.log();
-    let expected = AttentionReason::ALL.map(|reason| (reason.name().to_owned(), 1));
-    assert_eq!(counted(&log), BTreeMap::from(expected), "{log}");
+    let mut expected = BTreeMap::from(AttentionReason::ALL.map(|reason| (reason.name().to_owned(), 1)));
+    // The provider knows nothing of the authorized payment either.
+    expected.insert(AttentionReason::ProviderSilent.name().to_owned(), 2);
+    assert_eq!(counted(&log), expected, "{log}");
     let template = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
     for reason in AttentionReason::ALL {
         let watched = format!(
