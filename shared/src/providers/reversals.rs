@@ -32,6 +32,9 @@ const TIMES: [&str; 7] = ["at", "created", "createdat", "date", "datetime", "tim
 /// Flags that say in which system something happened.
 const MODES: [&str; 6] = ["live", "livemode", "production", "sandbox", "sandboxmode", "testmode"];
 
+/// The times of a whole message.
+const MESSAGE_TIMES: [&str; 5] = ["completedAt", "createdAt", "finalizedAt", "timestamp", "updatedAt"];
+
 /// The decimal places to which the amounts of several refunds are summed.
 const PLACES: u32 = 8;
 
@@ -42,10 +45,11 @@ const PLACES: u32 = 8;
 /// if any time cannot be read: a person should look.
 ///
 /// Its time is the latest one. Its id, amount and currency are its own, never the payment's; it has none if one cannot
-/// be read or two differ. The amount of several refunds in a list is their sum.
+/// be read or two differ. The amount of several refunds in a list is their sum. One with neither an id nor a time has
+/// the latest time in `data`, the objects about the payment, as [`Reversal::reported_at`].
 ///
 /// A void beside a word for a cancellation is none: no money had come.
-pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
+pub(super) fn read_reversals(members: &Members<'_>, data: &Members<'_>) -> Vec<Reversal> {
     // Most messages speak of none, and then need not be read word by word.
     if !members.objects().any(may_speak) {
         return Vec::new();
@@ -59,7 +63,7 @@ pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
     let reversals = found
         .into_iter()
         .filter(|(_, evidence)| evidence.is_more_than_void || !is_cancelled)
-        .filter_map(|(kind, evidence)| evidence.reversal(kind));
+        .filter_map(|(kind, evidence)| evidence.reversal(kind, data));
     reversals.collect()
 }
 
@@ -292,16 +296,20 @@ impl Evidence {
         self.is_mentioned = true;
     }
 
-    fn reversal(&self, kind: ReversalKind) -> Option<Reversal> {
+    fn reversal(&self, kind: ReversalKind, data: &Members<'_>) -> Option<Reversal> {
         let undone = self.is_undone();
         let times = if undone { &self.undone_at } else { &self.gone_at };
+        let at = times.iter().flatten().max().copied();
+        let id = agreed(self.ids.iter().cloned());
+        let is_unique = id.is_some() || at.is_some();
         self.is_mentioned.then(|| Reversal {
             kind,
             undone,
-            id: agreed(self.ids.iter().cloned()),
+            id,
             amount: agreed(self.amounts.iter().cloned()),
             currency: agreed(self.currencies.iter().cloned()),
-            at: times.iter().flatten().max().copied(),
+            at,
+            reported_at: data.latest_time(&MESSAGE_TIMES).filter(|_| !is_unique),
         })
     }
 
