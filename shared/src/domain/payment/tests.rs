@@ -390,6 +390,19 @@ fn refund_of_the_same_amount_in_a_later_message_raises_attention_again() {
 }
 
 #[test]
+fn payment_keeps_its_last_50_reversals_and_raises_attention_for_each() {
+    let refund = |day| reversed(ReversalKind::Refund, false, Some(day));
+    let mut payment = payment(Provider::FinvyPay);
+    for day in 1..=60 {
+        payment = payment.apply(&refund(day), false, NOW);
+        assert_eq!(payment.attention.changes(), 2 * day - 1);
+        payment = payment.acknowledge(AttentionReason::Refunded, NOW);
+    }
+    let kept: Vec<Reversal> = (11..=60).flat_map(|day| refund(day).reversals).collect();
+    assert_eq!(payment.reversals, kept);
+}
+
+#[test]
 fn fact_that_nobody_can_explain_needs_attention_at_once() {
     let with = |outcome| Fact {
         outcome,
