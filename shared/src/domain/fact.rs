@@ -115,14 +115,16 @@ pub struct Reversal {
     /// When it went back, or was undone, if the provider says so in a readable way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// The time of the message, if there is neither an `id` nor `at`: it tells two refunds of the same amount apart. For
+    /// that only: it may be the time of the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Timestamp>,
 }
 
 impl Reversal {
     fn feed(&self, hash: &mut Sha256) {
-        let (amount, at) = (
-            self.amount.as_ref().map(ToString::to_string),
-            self.at.map(|at| at.to_string()),
-        );
+        let amount = self.amount.as_ref().map(ToString::to_string);
+        let [at, reported_at] = [self.at, self.reported_at].map(|time| time.map(|time| time.to_string()));
         for part in [
             Some(self.kind.name()),
             self.undone.then_some("undone"),
@@ -130,6 +132,7 @@ impl Reversal {
             amount.as_deref(),
             self.currency.as_deref(),
             at.as_deref(),
+            reported_at.as_deref(),
         ] {
             feed_text(hash, part);
         }

@@ -26,6 +26,9 @@ pub const MAX_PAYMENT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// them anew, beside everything else that it changes, and a transaction has at most 100 steps.
 pub const MAX_DELETED_REFERENCES: usize = 20;
 
+/// How many reversals a payment keeps. Its ledger keeps all.
+pub const MAX_REVERSALS: usize = 50;
+
 /// The provider's data that the buyer needs to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,7 +78,7 @@ pub struct Payment {
     pub attention: AttentionList,
     /// How many completions did not match.
     pub mismatches: u64,
-    /// The money that went back, and what of it was undone, each report once.
+    /// The money that went back, and what of it was undone, each report once: the last [`MAX_REVERSALS`] of them.
     pub reversals: Vec<Reversal>,
     /// Whether a fact suggests that money has moved, or will: it was authorized, unrecognised, contradictory or about
     /// money that went back. Only kept up to date until the payment is completed or in review.
@@ -301,6 +304,8 @@ impl Payment {
                 continue;
             }
             self.reversals.push(reversal.clone());
+            let surplus = self.reversals.len().saturating_sub(MAX_REVERSALS);
+            self.reversals.drain(..surplus);
             let reason = match reversal.kind {
                 ReversalKind::Refund => AttentionReason::Refunded,
                 ReversalKind::Chargeback => AttentionReason::Chargeback,

@@ -13,6 +13,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::json::{Json, Object};
 use crate::domain::redaction::{is_test_word, is_time, is_word};
+use crate::domain::time::Timestamp;
 use crate::providers::notification::{PAYMENT_ID_MEMBER, payment_id_in, read_amount};
 
 /// Maximum number of characters of a currency.
@@ -137,6 +138,11 @@ impl<'a> Members<'a> {
         });
         let mut times = texts.filter(|text| is_time(text));
         times.next().cloned()
+    }
+
+    /// The latest readable time in the members `names`.
+    pub(super) fn latest_time(&self, names: &[&str]) -> Option<Timestamp> {
+        words(self.given(names)).filter_map(Timestamp::parse_lenient).max()
     }
 
     /// The words by which the message names a status: texts and numbers in `status` and `event`, and a `type` that

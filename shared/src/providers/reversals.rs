@@ -13,8 +13,8 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Reversal, ReversalKind};
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
-use crate::domain::redaction::{Kind as ValueKind, is_word_name, member_name};
-use crate::domain::reversal_words::{ReversalWord, has_stem, is_denied, is_no_date, reversal_words, says_nothing};
+use crate::domain::redaction::{is_word_name, member_name};
+use crate::domain::reversal_words::{ReversalWord, is_denied, may_have_words, parts, reversal_words, says_nothing};
 use crate::domain::time::Timestamp;
 use crate::providers::members::{Members, agreed, read_currency, read_reference};
 use crate::providers::notification::read_amount;
@@ -26,11 +26,8 @@ const NOT_OF_THE_PAYMENT: [&str; 5] = ["decline", "error", "failure", "old", "pr
 /// Objects in a message that are read like the message itself.
 const NESTED: [&str; 5] = ["charge", "object", "payment", "resource", "transaction"];
 
-/// The members of a refund or chargeback with its time. Others, such as `updatedAt`, can be later for another reason.
-const TIMES: [&str; 7] = ["at", "created", "createdat", "date", "datetime", "time", "timestamp"];
-
-/// Flags that say in which system something happened.
-const MODES: [&str; 6] = ["live", "livemode", "production", "sandbox", "sandboxmode", "testmode"];
+/// The times of a whole message.
+const MESSAGE_TIMES: [&str; 5] = ["completedAt", "createdAt", "finalizedAt", "timestamp", "updatedAt"];
 
 /// The decimal places to which the amounts of several refunds are summed.
 const PLACES: u32 = 8;
@@ -38,159 +35,115 @@ const PLACES: u32 = 8;
 /// The refunds and chargebacks in the objects of a message, at most one of each kind. Empty if it speaks of none.
 ///
 /// A reversal is undone if the message says so: by a word, or by a time (`refundRemoveDate`) later than that of the
-/// reversal. It is not undone if another member says that the money is gone or, where a time of the undoing is given,
-/// if any time cannot be read: a person should look.
+/// reversal. It is not undone if another member says that the money is gone, or has a value that cannot be read: a
+/// person should look.
 ///
 /// Its time is the latest one. Its id, amount and currency are its own, never the payment's; it has none if one cannot
-/// be read or two differ. The amount of several refunds in a list is their sum.
+/// be read or two differ. The amount of several refunds in a list is their sum. One with neither an id nor a time has
+/// the latest time in `data`, the objects about the payment, as [`Reversal::reported_at`].
 ///
 /// A void beside a word for a cancellation is none: no money had come.
-pub(super) fn read_reversals(members: &Members<'_>) -> Vec<Reversal> {
-    // Most messages speak of none, and then need not be read word by word.
-    if !members.objects().any(may_speak) {
-        return Vec::new();
-    }
-    let mut found = BTreeMap::new();
-    members.objects().for_each(|object| read_object(object, &mut found));
-    let is_cancelled = members.status_words().iter().any(|word| {
-        let word = word.to_ascii_lowercase();
-        reversal_words(&word).is_empty() && word.contains("cancel")
-    });
-    let reversals = found
+pub(super) fn read_reversals(whole: &Members<'_>, data: &Members<'_>) -> Vec<Reversal> {
+    let mut reader = Reader {
+        whole,
+        found: BTreeMap::new(),
+    };
+    whole.objects().for_each(|object| reader.read_object(object));
+    let reversals = reader
+        .found
         .into_iter()
-        .filter(|(_, evidence)| evidence.is_more_than_void || !is_cancelled)
-        .filter_map(|(kind, evidence)| evidence.reversal(kind));
+        .filter_map(|(kind, evidence)| evidence.reversal(kind, data));
     reversals.collect()
 }
 
-type Found = BTreeMap<ReversalKind, Evidence>;
-
-/// Whether a name or a text in an object contains the letters of a word for a reversal.
-fn may_speak(object: &Object) -> bool {
-    object
-        .iter()
-        .any(|(name, value)| has_stem(name) || value_may_speak(value))
+struct Reader<'a> {
+    whole: &'a Members<'a>,
+    found: BTreeMap<ReversalKind, Evidence>,
 }
 
-fn value_may_speak(value: &Json) -> bool {
-    match value {
-        Json::String(text) => has_stem(text),
-        Json::Array(items) => items.iter().any(value_may_speak),
-        Json::Object(object) => may_speak(object),
-        Json::Null | Json::Bool(_) | Json::Number(_) => false,
-    }
-}
-
-/// Reads the members whose name speaks of a reversal and, of the others, the words in a status, an event or a type.
-fn read_object(object: &Object, found: &mut Found) {
-    for (name, value) in object.iter() {
-        let Some(normalised) = member_name(name) else { continue };
-        if let Some(word) = reversal_of_member(name) {
-            let evidence = found.entry(word.kind).or_default();
-            let was_mentioned = std::mem::take(&mut evidence.is_mentioned);
-            evidence.read(name, name, value);
-            evidence.is_more_than_void |= evidence.is_mentioned && !word.is_void;
-            evidence.is_mentioned |= was_mentioned;
-        } else if NESTED.contains(&normalised.as_str())
-            && let Json::Object(object) = value
-        {
-            read_object(object, found);
-        } else if is_word_name(name) && !NOT_OF_THE_PAYMENT.iter().any(|start| normalised.starts_with(start)) {
-            read_words(value, found);
-        }
-    }
-}
-
-/// The reversal of which a member speaks by its name.
-fn reversal_of_member(name: &str) -> Option<ReversalWord> {
-    member_name(name)?;
-    reversal_words(name).first().copied()
-}
-
-fn read_words(value: &Json, found: &mut Found) {
-    match value {
-        Json::String(text) => {
-            for word in reversal_words(text) {
-                let evidence = found.entry(word.kind).or_default();
-                evidence.is_more_than_void |= !word.is_void;
-                evidence.add_word(word.undone);
+impl Reader<'_> {
+    /// Reads the members whose name speaks of a reversal and, of the others, the words in a status, an event or a type.
+    fn read_object(&mut self, object: &Object) {
+        for (name, value) in object.iter() {
+            let words = self.words(name);
+            let own = words.first().filter(|_| member_name(name).is_some());
+            if let Some(word) = own {
+                self.evidence(*word).read(name, "", value);
+            } else if is_about_the_payment(name, value) {
+                self.read_words(value);
             }
         }
-        Json::Array(items) => items.iter().for_each(|item| read_words(item, found)),
-        Json::Object(object) => read_object(object, found),
-        Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
-}
 
-/// What a member of a reversal is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Id,
-    Amount,
-    Currency,
-    Time,
-    UndoneTime,
-    /// A status or a flag, whose words count.
-    Word,
-    /// A reason is personal text, of which only the presence counts.
-    Reason,
-}
-
-impl Role {
-    /// The role of a member whose own name speaks of the reversal.
-    fn of_own(name: &str) -> Self {
-        let is_about = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-        let ends = |parts: &[&str]| parts.iter().any(|part| name.ends_with(part));
-        match ValueKind::of(name) {
-            Some(ValueKind::Time) if name.contains("remove") => Self::UndoneTime,
-            Some(ValueKind::Time) => Self::Time,
-            Some(ValueKind::Id) => Self::Id,
-            Some(ValueKind::Amount) => Self::Amount,
-            Some(ValueKind::Currency) => Self::Currency,
-            Some(ValueKind::Word | ValueKind::Flag) => Self::Word,
-            None if name.ends_with("reason") => Self::Reason,
-            None if is_about(&["date", "time"]) && name.contains("remove") => Self::UndoneTime,
-            None if is_about(&["date", "time"]) || ends(&["at", "on"]) => Self::Time,
-            None if is_about(&["amount", "total"]) => Self::Amount,
-            None if name.ends_with("currency") => Self::Currency,
-            None => Self::Word,
+    fn read_words(&mut self, value: &Json) {
+        match value {
+            Json::String(text) => {
+                for word in self.words(text) {
+                    self.evidence(word).add_word(word.undone);
+                }
+            }
+            Json::Array(items) => items.iter().for_each(|item| self.read_words(item)),
+            Json::Object(object) => self.read_object(object),
+            Json::Null | Json::Bool(_) | Json::Number(_) => {}
         }
     }
 
-    /// The role of another member inside a reversal. `None` if it says nothing about whether there is one.
-    fn of_inner(name: &str) -> Option<Self> {
-        match name {
-            "id" | "reference" => Some(Self::Id),
-            "amount" => Some(Self::Amount),
-            "currency" => Some(Self::Currency),
-            "status" | "state" => Some(Self::Word),
-            _ if TIMES.contains(&name) => Some(Self::Time),
-            _ if name.ends_with("reason") => Some(Self::Reason),
-            _ if MODES.contains(&name) => None,
-            _ => match ValueKind::of(name) {
-                Some(ValueKind::Flag) => Some(Self::Word),
-                Some(ValueKind::Time) if name.contains("remove") => Some(Self::UndoneTime),
-                _ => None,
-            },
-        }
+    /// The words in a text, without a void of what was cancelled.
+    fn words(&self, text: &str) -> Vec<ReversalWord> {
+        let says_cancelled =
+            |word: &&str| word.to_ascii_lowercase().contains("cancel") && reversal_words(word).is_empty();
+        let is_cancelled = || self.whole.status_words().iter().any(says_cancelled);
+        let words = reversal_words(text).into_iter();
+        words.filter(|word| !word.is_void || !is_cancelled()).collect()
     }
+
+    fn evidence(&mut self, word: ReversalWord) -> &mut Evidence {
+        self.found.entry(word.kind).or_default()
+    }
+}
+
+/// Whether the words in a member say what happened to the payment. Most texts have none, which is quick to see.
+fn is_about_the_payment(name: &str, value: &Json) -> bool {
+    let may_speak = value.as_str().is_none_or(may_have_words);
+    let Some(normalised) = may_speak.then(|| member_name(name)).flatten() else {
+        return false;
+    };
+    let is_nested = NESTED.contains(&normalised.as_str()) && value.as_object().is_some();
+    is_nested || is_word_name(name) && !NOT_OF_THE_PAYMENT.iter().any(|start| normalised.starts_with(start))
+}
+
+/// The members inside a reversal that say something about it. Others, such as `updatedAt` or `fee`, do not.
+const INNER: &str = "amount approved at canceled cancelled completed created createdat currency date datetime declined \
+                     failed id pending processed reason reference rejected state status succeeded success successful \
+                     time timestamp";
+
+/// What a member is about: `name` inside the reversal `root`, or `None` if it says nothing. If `name` is empty, it is
+/// `root` itself: then the last part of its name that says something. All but ids, amounts, currencies, reasons and the
+/// time of an undoing are states: a status, a flag or a time.
+fn subject(root: &str, name: &str) -> Option<String> {
+    let is_inner = |part: &str| INNER.split(' ').any(|inner| inner == part);
+    if !name.is_empty() {
+        return is_inner(name).then(|| name.to_owned());
+    }
+    let parts = parts(root);
+    let removal = parts.iter().find(|part| *part == "remove");
+    let last = || parts.iter().rfind(|part| is_inner(part) || *part == "total");
+    Some(removal.or_else(last).cloned().unwrap_or_default())
 }
 
 /// What a message says of one kind. Values that cannot be read are `None`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Evidence {
     /// Anything at all.
     is_mentioned: bool,
-    /// Anything by another word than `void`.
-    is_more_than_void: bool,
     /// The money is gone, without a time.
     is_gone: bool,
     /// It is not, or not any more, without a time.
     is_undone: bool,
-    /// The times at which it went.
-    gone_at: Vec<Option<Timestamp>>,
-    /// The times at which that was undone.
-    undone_at: Vec<Option<Timestamp>>,
+    /// The latest time at which it went.
+    gone_at: Option<Timestamp>,
+    /// The latest time at which that was undone.
+    undone_at: Option<Timestamp>,
     ids: Vec<Option<Reference>>,
     amounts: Vec<Option<Decimal>>,
     currencies: Vec<Option<String>>,
@@ -199,14 +152,11 @@ struct Evidence {
 impl Evidence {
     fn add_word(&mut self, undone: bool) {
         self.is_mentioned = true;
-        if undone {
-            self.is_undone = true;
-        } else {
-            self.is_gone = true;
-        }
+        self.is_undone |= undone;
+        self.is_gone |= !undone;
     }
 
-    /// Reads the member `name`, which is the member `root` of the message or inside it.
+    /// Reads the member `root` of a message, or `name` inside it.
     fn read(&mut self, root: &str, name: &str, value: &Json) {
         match value {
             Json::Array(items) => self.read_list(root, name, items),
@@ -220,41 +170,36 @@ impl Evidence {
     fn read_object(&mut self, root: &str, name: &str, object: &Object) {
         let is_false = object.get("status") == Some(&Json::Bool(false));
         for (inner, value) in object.iter() {
-            let normalised = member_name(inner).unwrap_or_default();
-            if normalised == "value" {
-                self.read(root, name, value);
-            } else if reversal_of_member(inner).is_some() {
-                self.read(inner, inner, value);
-            } else if !(normalised == "metadata" || is_denied(inner) || is_false && normalised == "id") {
-                self.read(root, inner, value);
+            match member_name(inner).as_deref() {
+                Some("metadata") => {}
+                Some("value") => self.read(root, name, value),
+                Some("id") if is_false => {}
+                Some(_) if !reversal_words(inner).is_empty() => self.read(inner, "", value),
+                normalised => self.read(root, normalised.unwrap_or("member"), value),
             }
         }
     }
 
     /// Reads several refunds. Those that were undone count only if all were.
     fn read_list(&mut self, root: &str, name: &str, items: &[Json]) {
-        let mut found = Vec::new();
-        for item in items {
+        let read = |item| {
             let mut evidence = Self::default();
             evidence.read(root, name, item);
-            found.push(evidence);
-        }
-        found.retain(|evidence| evidence.is_mentioned);
-        let is_undone = |evidence: &&Self| evidence.is_undone();
-        let undone = found.iter().filter(is_undone).count();
-        let are_all_undone = undone == found.len();
-        let counted: Vec<&Self> = found.iter().filter(|it| are_all_undone || !it.is_undone()).collect();
+            evidence
+        };
+        let mentioned = items.iter().map(read).filter(|evidence| evidence.is_mentioned);
+        let (undone, gone): (Vec<Self>, Vec<Self>) = mentioned.partition(Self::is_undone);
+        let counted = if gone.is_empty() { undone } else { gone };
         if counted.iter().any(|evidence| !evidence.amounts.is_empty()) {
             let amounts = counted.iter().map(|evidence| agreed(evidence.amounts.iter().cloned()));
             self.amounts.push(sum(amounts));
         }
-        self.is_gone |= undone > 0 && !are_all_undone;
-        for evidence in found {
+        for evidence in counted {
             self.is_mentioned = true;
             self.is_gone |= evidence.is_gone;
             self.is_undone |= evidence.is_undone;
-            self.gone_at.extend(evidence.gone_at);
-            self.undone_at.extend(evidence.undone_at);
+            self.gone_at = self.gone_at.max(evidence.gone_at);
+            self.undone_at = self.undone_at.max(evidence.undone_at);
             self.ids.extend(evidence.ids);
             self.currencies.extend(evidence.currencies);
         }
@@ -262,60 +207,47 @@ impl Evidence {
 
     /// Reads a value that says something. `text` is empty for `true`.
     fn read_scalar(&mut self, root: &str, name: &str, value: &Json, text: &str) {
-        let normalised = member_name(name).unwrap_or_default();
-        let is_own = name == root;
-        let role = if is_own {
-            Some(Role::of_own(&normalised))
-        } else {
-            Role::of_inner(&normalised)
-        };
-        match role {
-            // A currency alone says nothing: it may be that of an amount of zero.
-            Some(Role::Currency) => return self.currencies.push(read_currency(value)),
+        let at = Timestamp::parse_lenient(text);
+        match subject(root, name).as_deref() {
             None => return,
-            Some(Role::Time | Role::UndoneTime) if is_no_date(text) => return,
-            Some(Role::Word) if is_denied(text) => return,
-            Some(Role::Id) => self.ids.push(read_reference(value)),
-            Some(Role::Amount) => self.amounts.push(read_amount(Some(value)).filter(Decimal::is_positive)),
-            Some(Role::UndoneTime) => self.undone_at.push(Timestamp::parse_lenient(text)),
-            Some(Role::Time) => self.gone_at.push(Timestamp::parse_lenient(text)),
-            Some(Role::Word) => match Timestamp::parse_lenient(text) {
-                Some(at) => self.gone_at.push(Some(at)),
-                None => {
-                    let path = if is_own { "" } else { name };
-                    let words = reversal_words(&format!("{root}_{path}_{text}"));
-                    self.add_word(words.iter().any(|word| word.undone));
-                }
-            },
-            Some(Role::Reason) => {}
+            // A currency alone says nothing: it may be that of an amount of zero.
+            Some("currency") => return self.currencies.push(read_currency(value)),
+            // A reason is personal text, of which only the presence counts.
+            Some("reason") => {}
+            Some("id" | "reference") => self.ids.push(read_reference(value)),
+            Some("amount" | "total") => self.amounts.push(read_amount(Some(value)).filter(Decimal::is_positive)),
+            Some("remove") => {
+                self.undone_at = self.undone_at.max(at);
+                self.is_gone |= at.is_none();
+            }
+            Some(_) if is_denied(text) => return,
+            Some(_) if at.is_some() => self.gone_at = self.gone_at.max(at),
+            Some(_) => {
+                let words = reversal_words(&format!("{root}_{name}_{text}"));
+                self.add_word(words.iter().any(|word| word.undone));
+            }
         }
         self.is_mentioned = true;
     }
 
-    fn reversal(&self, kind: ReversalKind) -> Option<Reversal> {
+    fn reversal(self, kind: ReversalKind, data: &Members<'_>) -> Option<Reversal> {
         let undone = self.is_undone();
-        let times = if undone { &self.undone_at } else { &self.gone_at };
+        let id = agreed(self.ids.into_iter());
+        let at = if undone { self.undone_at } else { self.gone_at };
+        let is_unique = id.is_some() || at.is_some();
         self.is_mentioned.then(|| Reversal {
             kind,
             undone,
-            id: agreed(self.ids.iter().cloned()),
-            amount: agreed(self.amounts.iter().cloned()),
-            currency: agreed(self.currencies.iter().cloned()),
-            at: times.iter().flatten().max().copied(),
+            id,
+            amount: agreed(self.amounts.into_iter()),
+            currency: agreed(self.currencies.into_iter()),
+            at,
+            reported_at: data.latest_time(&MESSAGE_TIMES).filter(|_| !is_unique),
         })
     }
 
     fn is_undone(&self) -> bool {
-        let is_later = || {
-            let is_readable = !self.undone_at.iter().chain(&self.gone_at).any(Option::is_none);
-            is_readable && self.undone_at.iter().max() > self.gone_at.iter().max()
-        };
-        !self.is_gone
-            && if self.undone_at.is_empty() {
-                self.is_undone
-            } else {
-                is_later()
-            }
+        !self.is_gone && (self.undone_at > self.gone_at || self.undone_at.is_none() && self.is_undone)
     }
 }
 

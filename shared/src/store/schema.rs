@@ -441,6 +441,7 @@ mod tests {
                 amount: None,
                 currency: None,
                 at: Some(now),
+                reported_at: Some(now),
             }],
             has_evidence_of_money: true,
             quote_kept_until: Some(now),

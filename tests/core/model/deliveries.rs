@@ -86,6 +86,7 @@ async fn refund_beside_any_outcome_raises_attention() {
             amount: None,
             currency: None,
             at: None,
+            reported_at: None,
         });
         record(&shop, &webhook).await;
         let stored = shop.store.payment(payment.id).await.unwrap().unwrap();

@@ -20,6 +20,7 @@ fn reversed(kind: ReversalKind) -> Fact {
             amount: None,
             currency: None,
             at: None,
+            reported_at: None,
         }],
         ..facts::fact(Provider::FinvyPay, Outcome::Reversed)
     }

@@ -250,6 +250,7 @@ fn reversed(kind: ReversalKind, undone: bool, at: Option<u64>) -> Fact {
             amount: Decimal::parse("5"),
             currency: None,
             at: at.map(|day| NOW.plus(Duration::from_secs(day * 86_400))),
+            reported_at: None,
         }],
         ..completion(Provider::FinvyPay, "p", "25.50", Some("USD"))
     }
@@ -368,6 +369,37 @@ fn refund_reported_under_another_kind_of_id_raises_nothing_again() {
         assert!(again.attention.is_empty(), "{again:?}");
         assert_eq!(reasons(&again.apply(&other, false, NOW)), [AttentionReason::Refunded]);
     }
+}
+
+/// Neither has an id or a time of its own.
+#[test]
+fn refund_of_the_same_amount_in_a_later_message_raises_attention_again() {
+    let at = |second| {
+        let mut fact = reversed(ReversalKind::Refund, false, None);
+        fact.reversals[0].reported_at = Some(NOW.plus(Duration::from_secs(second)));
+        fact
+    };
+    assert_ne!(at(1).digest(), at(2).digest());
+    let refunded = payment(Provider::FinvyPay).apply(&at(1), false, NOW);
+    let acknowledged = refunded.acknowledge(AttentionReason::Refunded, NOW);
+    assert!(acknowledged.apply(&at(1), false, NOW).attention.is_empty());
+    assert_eq!(
+        reasons(&acknowledged.apply(&at(2), false, NOW)),
+        [AttentionReason::Refunded]
+    );
+}
+
+#[test]
+fn payment_keeps_its_last_50_reversals_and_raises_attention_for_each() {
+    let refund = |day| reversed(ReversalKind::Refund, false, Some(day));
+    let mut payment = payment(Provider::FinvyPay);
+    for day in 1..=60 {
+        payment = payment.apply(&refund(day), false, NOW);
+        assert_eq!(payment.attention.changes(), 2 * day - 1);
+        payment = payment.acknowledge(AttentionReason::Refunded, NOW);
+    }
+    let kept: Vec<Reversal> = (11..=60).flat_map(|day| refund(day).reversals).collect();
+    assert_eq!(payment.reversals, kept);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
     let members = Members::of([body]);
     let inner = ["data", "result"].map(|name| body.get(name).and_then(Json::as_object));
     let whole = Members::of([Some(body)].into_iter().chain(inner).flatten());
-    let reversals = read_reversals(&whole);
+    let reversals = read_reversals(&whole, &whole);
     let payment_id = members.payment_id();
     if members.is_test() && payment_id.value.is_none() {
         return Err(UnreadableWebhook::TestMessage);

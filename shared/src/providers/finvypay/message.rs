@@ -103,7 +103,7 @@ impl<'a> Message<'a> {
         if payment.differs || transaction.differs || order_id.differs || payment_id.differs {
             contradictions.push_str(" ids:differ");
         }
-        let reversals = read_reversals(&self.whole);
+        let reversals = read_reversals(&self.whole, &self.data);
         let words = self.whole.status_words();
         let (outcome, raw_status) = believed_outcome(&words, &contradictions, &reversals, outcome);
         Reading {

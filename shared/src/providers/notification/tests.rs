@@ -46,6 +46,7 @@ fn completed_or_unclear_notification_with_reversals_is_reversed() {
         amount: None,
         currency: None,
         at: None,
+        reported_at: None,
     });
     for (names, contradictions, raw_status) in [
         (&["paid"][..], "", "paid"),

@@ -2,9 +2,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::attention::AttentionReason;
 use crate::domain::fact::{Fact, Outcome};
-use crate::domain::provider::Provider;
-use crate::domain::redaction::{is_conclusive, readable, redact};
+use crate::domain::id::PaymentId;
+use crate::domain::money::{Currency, Money};
+use crate::domain::payment::Payment;
+use crate::domain::provider::{Environment, Provider};
+use crate::domain::redaction::{Kind, is_conclusive, readable, redact};
 use crate::providers::webhooks;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -23,8 +27,8 @@ fn reversals(body: &str) -> Vec<String> {
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
-    let members = [json.as_object().unwrap()];
-    read_reversals(&Members::of(members)).into_iter().map(shown).collect()
+    let members = Members::of([json.as_object().unwrap()]);
+    read_reversals(&members, &members).into_iter().map(shown).collect()
 }
 
 fn assert_reversals(table: &[(&str, &[&str])]) {
@@ -181,6 +185,12 @@ fn member_with_details_gives_them() {
             &["refund 10.5 USD"],
         ),
         (r#""refund":{"metadata":{"amount":7},"id":"R1"}"#, &["refund R1"]),
+        (r#""refunds":{"7":{"amount":5}}"#, &["refund 5"]),
+        (
+            r#""refunds":[{"id":"R1","amount":5,"status":"failed"},{"id":"R2","amount":6}]"#,
+            &["refund R2 6"],
+        ),
+        (r#""refundTotal":5,"amount_refunded":5"#, &["refund 5"]),
         (r#""refund":{"status":"FAILED"}"#, &["refund undone"]),
         (r#""refund":{"failed":true}"#, &["refund undone"]),
         (r#""refundStatus":"rejected""#, &["refund undone"]),
@@ -270,7 +280,7 @@ fn name_of_a_reversal_is_on_the_list_of_the_redaction() {
     for name in NAMES {
         let listed = member_name(name).unwrap();
         assert!(
-            ValueKind::of(&listed).is_some() && reversal_of_member(name).is_some(),
+            Kind::of(&listed).is_some() && !reversal_words(name).is_empty(),
             "{name}"
         );
     }
@@ -498,6 +508,7 @@ fn ordinary_completed_payment_is_not_read_as_refunded() {
         r#""refund":{"status":false,"transactionId":"FP1","refund_date":null}"#,
         r#""refund":{"status":"NOT_REFUNDED","amount":0}"#,
         r#""refund":{"allowed":true,"until":"2026-12-31"}"#,
+        r#""refund":{"status":false,"id":"R1"}"#,
         r#""chargeback":{"status":false,"protection":true}"#,
         r#""refundReason":"none""#,
         r#""avoidReason":"x""#,
@@ -598,6 +609,89 @@ fn other_refund_of_the_same_amount_is_another_fact() {
         (r#""chargebackId":"C1""#, r#""chargebackId":"C2""#),
     ] {
         assert_ne!(digest(one), digest(other), "{other}");
+    }
+}
+
+/// A reversal with neither an id nor a time of its own is told from another one by the time of its message.
+#[test]
+fn message_with_another_time_is_about_another_refund() {
+    use Provider::{ApoloPay, FinvyPay};
+    let is_one = |provider, one: &str, other: &str| {
+        let [one, other] =
+            [one, other].map(|members| fact(provider, &format!(r#"{{"paymentId":"p","id":"p",{members}}}"#)));
+        let id = PaymentId::random();
+        let money = Money::from_minor(2550, Currency::USD);
+        let refunded = Payment::new(id, provider, Environment::Sandbox, money, NOW).apply(&one, false, NOW);
+        let acknowledged = refunded.acknowledge(AttentionReason::Refunded, NOW);
+        let raises_nothing = acknowledged.apply(&other, false, NOW).attention.is_empty();
+        assert_eq!(raises_nothing, one.digest() == other.digest(), "{other:?}");
+        raises_nothing
+    };
+    for (provider, refund, one, other, expected) in [
+        (
+            ApoloPay,
+            r#""event":"payment.refunded""#,
+            r#""timestamp":"2026-03-19T12:00:00Z""#,
+            r#""timestamp":"2026-03-19T12:00:01Z""#,
+            false,
+        ),
+        (
+            ApoloPay,
+            r#""status":"refunded","amount":5"#,
+            r#""finalizedAt":"2026-03-19""#,
+            r#""finalizedAt":"2026-03-20""#,
+            false,
+        ),
+        (
+            FinvyPay,
+            r#""status":"SUCCESS","refundAmount":5"#,
+            r#""completedAt":1767312000"#,
+            r#""completedAt":1767312001"#,
+            false,
+        ),
+        (
+            FinvyPay,
+            r#""status":"SUCCESS","refunded":true,"completedAt":"2026-03-19""#,
+            r#""timestamp":"2026-03-20""#,
+            r#""timestamp":"2026-03-21""#,
+            false,
+        ),
+        // The same message again, and one report in two formats.
+        (
+            ApoloPay,
+            r#""status":"refunded""#,
+            r#""timestamp":"2026-03-19T12:00:00Z""#,
+            r#""timestamp":"2026-03-19T12:00:00Z""#,
+            true,
+        ),
+        (
+            ApoloPay,
+            r#""status":"refunded""#,
+            r#""timestamp":"2026-03-19T12:00:00Z""#,
+            r#""finalizedAt":"2026-03-19T13:00:00.000+01:00""#,
+            true,
+        ),
+        // An id or a time of its own is enough.
+        (
+            ApoloPay,
+            r#""refundId":"R1","status":"completed""#,
+            r#""timestamp":"2026-03-19""#,
+            r#""timestamp":"2026-03-20""#,
+            true,
+        ),
+        (
+            FinvyPay,
+            r#""refundDate":"2026-03-18","status":"SUCCESS""#,
+            r#""timestamp":"2026-03-19""#,
+            r#""timestamp":"2026-03-20""#,
+            true,
+        ),
+    ] {
+        assert_eq!(
+            is_one(provider, &format!("{refund},{one}"), &format!("{refund},{other}")),
+            expected,
+            "{refund} {other}"
+        );
     }
 }
 

@@ -219,6 +219,7 @@ fn refund() -> Reversal {
         amount: None,
         currency: None,
         at: Timestamp::parse_rfc3339(&format!("{REFUND_DATE}T00:00:00Z")),
+        reported_at: None,
     }
 }
 

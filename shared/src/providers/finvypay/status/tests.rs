@@ -176,3 +176,16 @@ fn list_in_the_dashboards_shape_is_read_and_no_number_is_money() {
     ];
     assert_eq!(read, expected.map(|(text, outcome)| (Some(id(text)), outcome)));
 }
+
+/// The response has a time of its own, which is not the payment's.
+#[test]
+fn polls_of_a_refunded_payment_are_one_fact() {
+    let poll = |answered_at: &str| {
+        let data = DATA.replace(r#""amount""#, r#""refunded":true,"amount""#);
+        let text = format!(r#"{{"success":true,"timestamp":"{answered_at}","data":{data}}}"#);
+        let fact = status_of(200, &text, "FP1").unwrap().unwrap().fact;
+        assert_eq!(fact.outcome, Outcome::Reversed);
+        fact.digest()
+    };
+    assert_eq!(poll("2026-02-01T00:00:00Z"), poll("2026-02-01T00:01:00Z"));
+}
