@@ -9,6 +9,9 @@ import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
+/** The ISO 4217 currencies without decimals. The functions take at most two decimals in any currency. */
+const WITHOUT_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" ");
+
 /**
  * Returns the token that the browser sends as `quote`. It begins one payment: sign another one for each attempt.
  *
@@ -26,8 +29,10 @@ export function signQuote(key, { orderId, amount, currency }, expiresIn = 900) {
   for (const [name, value] of Object.entries({ orderId, amount, currency })) {
     if (typeof value !== "string") throw new TypeError(`${name} must be a string`);
   }
-  if (!/^(?=.*[1-9])[0-9]+(\.[0-9]+)?$/.test(amount)) {
-    throw new TypeError("amount must be a decimal number above 0, such as 25.50");
+  const decimals = WITHOUT_DECIMALS.includes(currency) ? 0 : 2;
+  const valid = new RegExp(`^(?=.*[1-9])(0|[1-9][0-9]{0,8})(\\.(?=[0-9])[0-9]{0,${decimals}}0*)?$`);
+  if (!valid.test(amount)) {
+    throw new TypeError(`amount must be a decimal number above 0 with at most ${decimals} decimals`);
   }
   const exp = Math.floor(Date.now() / 1000) + expiresIn;
   // Without it, two quotes of one order that are signed in the same second would be one.

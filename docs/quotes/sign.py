@@ -18,6 +18,9 @@ import sys
 import time
 import uuid
 
+# The ISO 4217 currencies without decimals. The functions take at most two decimals in any currency.
+WITHOUT_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()
+
 
 def sign_quote(key: str, order_id: str, amount: str, currency: str, expires_in: int = 900) -> str:
     """Returns the token that the browser sends as `quote`. It begins one payment: sign another one for each attempt.
@@ -33,8 +36,9 @@ def sign_quote(key: str, order_id: str, amount: str, currency: str, expires_in: 
     for name, value in {"order_id": order_id, "amount": amount, "currency": currency}.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a string")
-    if not re.fullmatch(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?", amount):
-        raise ValueError("amount must be a decimal number above 0, such as 25.50")
+    decimals = 0 if currency in WITHOUT_DECIMALS else 2
+    if not re.fullmatch(r"(?=.*[1-9])(0|[1-9][0-9]{0,8})(\.(?=[0-9])[0-9]{0,%d}0*)?" % decimals, amount):
+        raise ValueError(f"amount must be a decimal number above 0 with at most {decimals} decimals")
     claims = {
         "orderId": order_id,
         "amount": amount,

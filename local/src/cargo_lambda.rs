@@ -3,6 +3,7 @@
 //! It passes an invocation to an instance of the function, and waits for one if none runs. Its own routes are not used,
 //! since it never responds to an unknown path.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -30,6 +31,7 @@ const INVOKE_LIMIT: Duration = Duration::from_secs(70);
 pub struct CargoLambda {
     process: Tethered,
     url: String,
+    logs: Option<PathBuf>,
 }
 
 impl CargoLambda {
@@ -48,7 +50,17 @@ impl CargoLambda {
         Ok(Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
+            logs: None,
         })
+    }
+
+    /// Appends the output of each instance that is attached from now on to `<function>.log` in a folder, unchanged.
+    #[must_use]
+    pub(super) fn with_logs(self, folder: PathBuf) -> Self {
+        Self {
+            logs: Some(folder),
+            ..self
+        }
     }
 
     /// Invokes the attached functions.
@@ -75,7 +87,11 @@ impl CargoLambda {
             .env("AWS_LAMBDA_FUNCTION_NAME", function.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
-        Tethered::start(function.name, instance)
+        let instance = Tethered::start(function.name, instance)?;
+        if let Some(folder) = &self.logs {
+            instance.append_to(&folder.join(format!("{}.log", function.name)))?;
+        }
+        Ok(instance)
     }
 
     /// Fails if it has ended.

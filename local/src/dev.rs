@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::build::{Binaries, set_by_cargo, workspace};
 use super::functions::{Functions, Project, Sources};
+use super::process::empty_folder;
 use super::settings::{Addresses, Variables};
 use super::template::{Mapping, Rate};
 use super::{
@@ -91,7 +93,11 @@ async fn start() -> Result<Running, Error> {
     let functions_url = format!("http://127.0.0.1:{functions_port}");
     let sandbox = Sandbox::start_with_environment(sandbox_port, &functions_url, &environment).await?;
     print("starting the functions");
+    // Each copy of `make dev` has a folder of its own.
+    let logs = Path::new("target/dev").join(functions_port.to_string());
+    empty_folder(&workspace().join(&logs))?;
     let runtime = CargoLambda::start(&binaries, ports::free_port()?).await?;
+    let runtime = runtime.with_logs(workspace().join(&logs));
     let origins = environment.get("ALLOWED_RETURN_ORIGINS").map_or("", String::as_str);
     let gateway = Gateway::start(functions_port, runtime.functions()?, origins).await?;
     let functions = Functions::start(
@@ -118,7 +124,7 @@ async fn start() -> Result<Running, Error> {
         return Err(error);
     }
     running.functions.show(log);
-    print(&running.summary(&environment, started.elapsed()));
+    print(&running.summary(&environment, &logs, started.elapsed()));
     Ok(running)
 }
 
@@ -162,7 +168,7 @@ impl Running {
         Ok(())
     }
 
-    fn summary(&self, environment: &Variables, took: Duration) -> String {
+    fn summary(&self, environment: &Variables, logs: &Path, took: Duration) -> String {
         let variable = |name| environment.get(name).map_or("", String::as_str);
         let (functions, sandbox, aws) = (self.gateway.url(), self.sandbox.url(), self.aws.url());
         format!(
@@ -172,13 +178,15 @@ impl Running {
              API description    {sandbox}/openapi\n  \
              webhooks           {functions}  POST /webhooks/apolopay, POST /webhooks/finvypay\n  \
              the providers      {sandbox}  /apolopay, /finvypay\n  \
-             the local AWS      {aws}  table {}, event bus {}\n\n  \
+             the local AWS      {aws}  table {}, event bus {}\n  \
+             logs and metrics   {}/<function>.log\n\n  \
              A function is rebuilt and reloaded when its source changes. Ctrl-C stops everything.\n",
             took.as_secs_f32(),
             self.functions.count(),
             settings::FUNCTIONS.len(),
             variable("PAYMENTS_TABLE"),
             variable("EVENT_BUS"),
+            logs.display(),
         )
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
@@ -103,6 +104,29 @@ impl Tethered {
         self.log.lock().shown = log;
     }
 
+    /// Appends its whole output to a file, line by line, also what it has written before.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn append_to(&self, path: &Path) -> Result<(), Error> {
+        let written = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut file| {
+                let mut written = self.log.lock();
+                for line in &written.lines {
+                    file.write_all(format!("{line}\n").as_bytes())?;
+                }
+                written.file = Some(file);
+                Ok(())
+            });
+        written.map_err(|source| Error::Io {
+            doing: format!("write {}", path.display()),
+            source,
+        })
+    }
+
     /// The output on stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {
@@ -190,6 +214,7 @@ struct Lines(Arc<Mutex<Written>>);
 struct Written {
     lines: VecDeque<String>,
     shown: Log,
+    file: Option<File>,
 }
 
 impl Lines {
@@ -200,6 +225,10 @@ impl Lines {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 let mut written = log.lock();
                 written.shown.output(&name, &line);
+                if let Some(file) = &mut written.file {
+                    // One call for each line: several instances append to one file.
+                    let _ = file.write_all(format!("{line}\n").as_bytes());
+                }
                 if written.lines.len() == LINES_KEPT {
                     written.lines.pop_front();
                 }

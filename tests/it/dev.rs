@@ -1,11 +1,12 @@
 //! `make dev`: start, a payment through each provider, its events, a clean stop, and the errors of a failed start.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use payment_functions_local::free_port;
+use payment_functions_local::{free_port, workspace};
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System, UpdateKind};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -17,6 +18,11 @@ use crate::support::*;
 const APM_EXAMPLE: &str = r#"{"orderId":"ORD-APM-78901","amount":99.99,"currency":"USD","paymentMethod":"apple_pay",
     "description":"Order #78901 - Premium Plan","email":"customer@example.com","firstName":"Jane","lastName":"Smith",
     "returnUrl":"https://your-domain.com/payment/success","cancelUrl":"https://your-domain.com/payment/cancel"}"#;
+
+/// The folder of the log files.
+fn logs(functions_port: &str) -> PathBuf {
+    workspace().join("target/dev").join(functions_port)
+}
 
 /// The number of processes with this environment variable.
 fn running(variable: &str) -> usize {
@@ -99,6 +105,7 @@ async fn unusable_variable_is_named() {
         ("WEBHOOK_BASE_URL", "hooks.example"),
     ])
     .await;
+    let _ = std::fs::remove_dir_all(logs(&ports[0]));
     let line = "create-apm: WEBHOOK_BASE_URL must be an https URL, or http on a loopback host\n";
     assert_eq!(said, format!("make dev: create-apm ended (exit status: 1)\n{line}"));
 }
@@ -156,6 +163,8 @@ async fn dev_runs_and_stops_cleanly() {
     // The summary names the address; a second instance at the same port fails.
     let page = format!("  the checkout page  http://127.0.0.1:{sandbox}/");
     until("the summary", || is_shown(&page)).await;
+    let files = format!("  logs and metrics   target/dev/{functions}/<function>.log");
+    until("the log files", || is_shown(&files)).await;
     let same = [
         ("FUNCTIONS_PORT", functions.as_str()),
         ("AWS_PORT", &aws),
@@ -242,4 +251,15 @@ async fn dev_runs_and_stops_cleanly() {
         assert!(Instant::now() < deadline, "{} processes left", running(&variable));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+
+    // The log files have the lines as written, with the start and the metrics.
+    let log = std::fs::read_to_string(logs(&functions).join("publish-events.log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let message = |line: &Value, text: &str| line["message"] == text;
+    assert!(lines.iter().any(|line| message(line, "ready")), "{log}");
+    let published = lines.iter().find(|line| message(line, "event published")).unwrap();
+    assert!(published["span"]["requestId"].is_string(), "{published}");
+    let counts = |line: &&Value| line["_aws"].is_object() && line["Status"] == "completed";
+    assert!(lines.iter().any(|line| counts(&line)), "{log}");
+    std::fs::remove_dir_all(logs(&functions)).unwrap();
 }

@@ -480,6 +480,14 @@ struct RecordedFlow {
     case: Case,
 }
 
+#[test]
+fn documented_number_of_flows_is_right() {
+    let page = std::fs::read_to_string(payment_functions_local::workspace().join("docs/guarantees.md")).unwrap();
+    // And the reconciler's run.
+    let flows = flows::all().len() + 1;
+    assert!(page.contains(&format!("in all {flows} flows")), "{flows} flows");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn every_flow_survives_every_fault_at_every_step() {
     let _busy = MACHINE.read().await;

@@ -124,7 +124,7 @@ async fn key_reused_for_another_request_is_refused() {
 
             {
               "code": "IDEMPOTENCY_KEY_REUSED",
-              "detail": "Use a new Idempotency-Key for a new payment.",
+              "detail": "The key belongs to another request, or to another payment than the quote. Use a new Idempotency-Key for a new payment.",
               "status": 422,
               "title": "The idempotency key was used for another request",
               "type": "urn:payment-functions:problem:idempotency-key-reused"

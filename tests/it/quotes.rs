@@ -857,12 +857,44 @@ async fn documented_examples_sign_valid_quotes() {
                 "{file}: {amount}: {word}"
             );
         }
+        for (amount, currency, is_signed) in [
+            ("25.505", "USD", false),
+            ("1000000000", "USD", false),
+            ("999999999.99", "USD", true),
+            ("25.500", "USD", true),
+            ("0.5", "JPY", false),
+            ("100.00", "JPY", true),
+            ("0.125", "BHD", false),
+        ] {
+            let arguments = ["--order-id", "o", "--amount", amount, "--currency", currency];
+            let output = example(program, file, Some(LOCAL), &arguments).await;
+            assert_eq!(
+                output.status.success(),
+                is_signed,
+                "{file}: {amount} {currency}: {output:?}"
+            );
+        }
         // Two quotes of one second are two quotes.
         let mut tokens = Vec::new();
         for _ in 0..2 {
             tokens.push(example(program, file, Some(LOCAL), &arguments).await.stdout);
         }
         assert!(!tokens[0].is_empty() && tokens[0] != tokens[1], "{file}: {tokens:?}");
+    }
+}
+
+#[test]
+fn documented_examples_know_the_currencies_without_decimals() {
+    let letters = || 'A'..='Z';
+    let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| format!("{a}{b}{c}"))));
+    let has_none = |code: &String| {
+        code.parse::<payment_functions::domain::money::Currency>()
+            .is_ok_and(|currency| currency.decimals() == 0)
+    };
+    let codes: Vec<_> = codes.filter(has_none).collect();
+    for file in ["sign.mjs", "sign.py"] {
+        let source = std::fs::read_to_string(workspace().join("docs/quotes").join(file)).unwrap();
+        assert!(source.contains(&format!("{:?}", codes.join(" "))), "{file}: {codes:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! An operator's command *replay*: reads webhooks in quarantine again.
 
+use std::collections::BTreeMap;
+
 use payment_functions::domain::fact::Operator;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
@@ -45,6 +47,8 @@ pub struct ReplayReport {
     pub unmatched: u32,
     /// Still unreadable, or test messages.
     pub unreadable: u32,
+    /// The unreadable ones by their reason, a sentence without a full stop.
+    pub unreadable_reasons: BTreeMap<String, u32>,
     /// Not read, because a part was left out when they were stored.
     pub truncated: u32,
     /// If the time was over before the end: the digest of the last webhook that was replayed.
@@ -98,11 +102,14 @@ impl ReplayReport {
     fn add(&mut self, result: ReplayResult, webhook: &QuarantinedWebhook) {
         let (provider, digest) = (webhook.provider, webhook.digest.as_str());
         tracing::warn!(%provider, digest, result = result.name(), "webhook in quarantine replayed by an operator");
+        if let ReplayResult::StillUnreadable(reason) = result {
+            increment(self.unreadable_reasons.entry(reason.to_string()).or_default());
+        }
         increment(match result {
             ReplayResult::Read(RecordResult::Recorded { .. }) => &mut self.recorded,
             ReplayResult::Read(RecordResult::Duplicate(_)) => &mut self.duplicate,
             ReplayResult::Read(RecordResult::Unmatched) => &mut self.unmatched,
-            ReplayResult::StillUnreadable => &mut self.unreadable,
+            ReplayResult::StillUnreadable(_) => &mut self.unreadable,
             ReplayResult::Truncated => &mut self.truncated,
         });
     }

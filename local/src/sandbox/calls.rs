@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::clock;
 use super::delivery::Delivery;
 use super::http::{RawResponse, Received};
+use super::json::Object;
 use super::payments::Provider;
 
 /// The kind of a call.
@@ -74,6 +75,14 @@ pub struct Call {
     pub ids: Vec<String>,
     /// The webhooks that were sent before the response.
     pub webhooks: Vec<Delivery>,
+}
+
+impl Call {
+    /// Our id of the payment that it creates, from its metadata.
+    pub(super) fn our_id(&self) -> Option<String> {
+        let body: Object = serde_json::from_str(&self.body).ok()?;
+        body.object("metadata")?.text("paymentFunctionsId")
+    }
 }
 
 /// The calls of an order.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::calls::{Calls, InFlight, Kind, Outcome};
+use super::calls::{Call, Calls, InFlight, Kind, Outcome};
 use super::chaos::{Chaos, ChaosReport};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
@@ -199,7 +199,7 @@ async fn set_keys(State(world): State<Arc<World>>, body: Bytes) -> Reply {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JournalQuery {
     order_id: String,
-    /// The payment to look up; by default the newest that was created for the order here.
+    /// The payment to look up; by default the one of the order that was last created at a provider.
     payment: Option<String>,
 }
 
@@ -209,11 +209,12 @@ async fn journal(State(world): State<Arc<World>>, query: Result<Query<JournalQue
     let (payment, exchanges) = {
         let memory = world.memory();
         let calls = |provider, kind| memory.calls.find(provider, kind, Some(&query.order_id)).calls;
-        let calls = [Kind::Create, Kind::Status, Kind::List]
+        let calls: Vec<_> = [Kind::Create, Kind::Status, Kind::List]
             .into_iter()
             .flat_map(|kind| [calls(Provider::Apolopay, kind), calls(Provider::Finvypay, kind)].concat())
             .collect();
-        let newest = memory.journal.payment_of(&query.order_id);
+        let created = calls.iter().filter(|call| call.kind == Kind::Create);
+        let newest = created.max_by_key(|call| call.received_ms).and_then(Call::our_id);
         let exchanges = memory.journal.of_order(&query.order_id, calls, &world.config);
         (query.payment.or(newest), exchanges)
     };

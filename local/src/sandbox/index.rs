@@ -51,7 +51,7 @@ List the payments, and set a payment's status without a webhook:
   curl '{base}/_control/payments?provider=finvypay'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","status":"COMPLETED"}}'
 
-Show everything about an order's payment, like the checkout page's live view:
+Show everything about an order's newest payment, like the checkout page's live view; with `&payment=<id>` another one:
   curl '{base}/_control/journal?orderId=ORD-9821'
 
 Set the accepted keys of the merchant, such as during a rotation:

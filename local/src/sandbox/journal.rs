@@ -142,12 +142,6 @@ impl Journal {
         created.map(|(_, order_id)| order_id.clone())
     }
 
-    /// The newest payment that was created for an order.
-    pub(super) fn payment_of(&self, order_id: &str) -> Option<String> {
-        let created = self.created.iter().rfind(|(_, order)| order == order_id);
-        created.map(|(payment, _)| payment.clone())
-    }
-
     /// Records a webhook, sent at `at_ms`; its response or failure came at `ended_ms`.
     pub(super) fn webhook(&mut self, order_id: Option<String>, delivery: &Delivery, at_ms: u64, ended_ms: u64) {
         let path = reqwest::Url::parse(&delivery.sent.url).map_or_else(|_| String::new(), |url| url.path().to_owned());

@@ -205,7 +205,7 @@ impl Problem {
     pub fn idempotency_key_reused() -> Self {
         Self::new(
             Code::IdempotencyKeyReused,
-            "Use a new Idempotency-Key for a new payment.",
+            "The key belongs to another request, or to another payment than the quote. Use a new Idempotency-Key for a new payment.",
         )
     }
 

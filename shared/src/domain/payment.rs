@@ -189,11 +189,12 @@ impl Payment {
     }
 
     /// Whether nothing suggests that the payment was paid: every fact about it was that it is pending, cancelled or
-    /// failed.
+    /// failed, and no money went back.
     fn may_be_deleted(&self) -> bool {
         matches!(self.status, Status::Expired | Status::Cancelled | Status::Failed)
             && !self.has_evidence_of_money
             && self.attention.is_empty()
+            && self.reversals.is_empty()
             && self.references.len() <= MAX_DELETED_REFERENCES
     }
 

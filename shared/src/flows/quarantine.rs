@@ -11,13 +11,24 @@ use crate::flows::record_notification::{RecordResult, record_notification};
 use crate::providers::{Notification, UnreadableWebhook, webhooks};
 use crate::store::{QuarantinedWebhook, ReplayMark, Store, StoreError};
 
+/// Why a webhook in quarantine still cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StillUnreadable {
+    /// This version cannot read it either, or it was a test message.
+    #[error(transparent)]
+    Webhook(#[from] UnreadableWebhook),
+    /// What decides how it is read was redacted, or was nested too deeply to be kept.
+    #[error("the status, event or metadata was redacted, or the body is nested too deeply")]
+    Redacted,
+}
+
 /// The result of replaying a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayResult {
     /// It can be read now, and this is the result of recording it.
     Read(RecordResult),
-    /// It still cannot be read, or what decides how it is read was redacted.
-    StillUnreadable,
+    /// It still cannot be read.
+    StillUnreadable(StillUnreadable),
     /// Something of it was left out because it was too large, so what is left cannot be believed.
     Truncated,
 }
@@ -29,7 +40,7 @@ impl ReplayResult {
             Self::Read(RecordResult::Recorded { .. }) => "recorded",
             Self::Read(RecordResult::Duplicate(_)) => "duplicate",
             Self::Read(RecordResult::Unmatched) => "unmatched",
-            Self::StillUnreadable => "unreadable",
+            Self::StillUnreadable(_) => "unreadable",
             Self::Truncated => "truncated",
         }
     }
@@ -86,8 +97,8 @@ pub async fn replay(
 ) -> Result<ReplayResult, StoreError> {
     let result = match read(webhook) {
         _ if webhook.truncated => ReplayResult::Truncated,
-        None => ReplayResult::StillUnreadable,
-        Some(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
+        Err(reason) => ReplayResult::StillUnreadable(reason),
+        Ok(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
     };
     let mark = ReplayMark {
         at: now,
@@ -98,17 +109,22 @@ pub async fn replay(
     Ok(result)
 }
 
-/// The notification in a webhook. `None` if it cannot be read, if a reader could believe more of it than of the
-/// original, or if it was a test message.
-fn read(webhook: &QuarantinedWebhook) -> Option<Notification> {
-    if webhook.is_test || !webhook.is_json {
-        return None;
+/// The notification in a webhook.
+///
+/// # Errors
+/// [`StillUnreadable`], also if a reader could believe more of it than of the original.
+fn read(webhook: &QuarantinedWebhook) -> Result<Notification, StillUnreadable> {
+    if webhook.is_test {
+        return Err(UnreadableWebhook::TestMessage.into());
     }
-    let json = redaction::readable(&webhook.content).ok()?;
+    if !webhook.is_json {
+        return Err(UnreadableWebhook::NotJson.into());
+    }
+    let json = redaction::readable(&webhook.content).map_err(|_| UnreadableWebhook::NotJson)?;
     if !redaction::is_conclusive(&json) {
-        return None;
+        return Err(StillUnreadable::Redacted);
     }
-    webhooks(webhook.provider).read_json(&json, webhook.received_at).ok()
+    Ok(webhooks(webhook.provider).read_json(&json, webhook.received_at)?)
 }
 
 #[cfg(test)]
@@ -117,9 +133,11 @@ mod tests {
     use crate::domain::fact::Outcome;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const REDACTED: StillUnreadable = StillUnreadable::Redacted;
+    const TEST_MESSAGE: StillUnreadable = StillUnreadable::Webhook(UnreadableWebhook::TestMessage);
     const OTHER: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
-    fn replayed(provider: Provider, body: &str) -> Option<Notification> {
+    fn replayed(provider: Provider, body: &str) -> Result<Notification, StillUnreadable> {
         let reason = webhooks(provider).read(body.as_bytes(), NOW).unwrap_err();
         read(&redacted_webhook(provider, body.as_bytes(), None, reason, NOW))
     }
@@ -139,19 +157,19 @@ mod tests {
             format!("paymentFunctionsId={OTHER}"),
         ] {
             let body = general(&format!(r#""metadata":"{metadata}""#));
-            assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+            assert_eq!(replayed(Provider::FinvyPay, &body), Err(REDACTED), "{body}");
         }
         let body = general(&format!(r#""metadata":{{"paymentFunctionsId":{deep}}}"#));
-        assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+        assert_eq!(replayed(Provider::FinvyPay, &body), Err(REDACTED), "{body}");
         for word in [
             "Test ".to_owned(),
             "a test.test".to_owned(),
             format!("test.{}", "x".repeat(70)),
         ] {
             let body = general(&format!(r#""type":"{word}""#));
-            assert_eq!(replayed(Provider::FinvyPay, &body), None, "{body}");
+            assert_eq!(replayed(Provider::FinvyPay, &body), Err(TEST_MESSAGE), "{body}");
             let body = format!(r#"{{"id":"p","type":"{word}","status":"completed","amount":25.5}}"#);
-            assert_eq!(replayed(Provider::ApoloPay, &body), None, "{body}");
+            assert_eq!(replayed(Provider::ApoloPay, &body), Err(TEST_MESSAGE), "{body}");
         }
     }
 
@@ -177,7 +195,7 @@ mod tests {
     #[test]
     fn status_that_was_redacted_is_not_recorded_as_another() {
         let body = r#"{"success":true,"status":"SUCCESS now","data":{"amount":25.5}}"#;
-        assert_eq!(replayed(Provider::FinvyPay, body), None);
+        assert_eq!(replayed(Provider::FinvyPay, body), Err(REDACTED));
         let kept = redacted_webhook(
             Provider::FinvyPay,
             br#"{"status":"SUCCESS now","paymentId":"p"}"#,
@@ -185,7 +203,22 @@ mod tests {
             UnreadableWebhook::NoPayment,
             NOW,
         );
-        assert_eq!(read(&kept), None);
+        assert_eq!(read(&kept), Err(REDACTED));
+    }
+
+    #[test]
+    fn webhook_that_is_still_unreadable_says_why() {
+        for (body, reason) in [
+            ("paid", UnreadableWebhook::NotJson),
+            (r#"{"status":"PAID","status":"FAILED"}"#, UnreadableWebhook::NotJson),
+            ("[]", UnreadableWebhook::NotAnObject),
+            (r#"{"status":"PAID"}"#, UnreadableWebhook::NoPayment),
+            (r#"{"paymentId":"p"}"#, UnreadableWebhook::NoStatus),
+            (r#"{"event":"ping"}"#, UnreadableWebhook::TestMessage),
+        ] {
+            let expected = Err(StillUnreadable::Webhook(reason));
+            assert_eq!(replayed(Provider::FinvyPay, body), expected, "{body}");
+        }
     }
 
     #[test]
@@ -200,6 +233,6 @@ mod tests {
             UnreadableWebhook::NoPayment,
             NOW,
         );
-        assert_eq!(read(&kept), Some(original));
+        assert_eq!(read(&kept), Ok(original));
     }
 }

@@ -6,8 +6,9 @@ mod deletion;
 use payment_functions::platform::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
-use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::fact::{Fact, Outcome, Reversal, ReversalKind};
 use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, StoredResponse};
 use payment_functions::domain::json::Json;
@@ -20,6 +21,7 @@ use payment_functions::flows::record_notification::record_notification;
 use payment_functions::providers::Notification;
 use payment_functions::store::{MAX_MOVED, Store, Subject};
 use payment_functions_tests::print_uncaptured;
+use reconcile_payments::acknowledge::{Acknowledgement, acknowledge};
 use reconcile_payments::operator::{self, Command, CommandError};
 use reconcile_payments::sweep::Sweep;
 
@@ -606,6 +608,70 @@ async fn review_closed_while_more_money_arrives_stays_due_for_it() {
         operator::close(scenario.store, &command, clock::now()).await.unwrap();
         Some(())
     });
+    assert!(orders.await > 3);
+    let outcomes = outcomes.into_inner().unwrap();
+    assert!(!outcomes.contains(&0), "every outcome occurs: {outcomes:?}");
+    finish_test();
+}
+
+/// *Acknowledge* takes away only the refund that was there. One that arrives meanwhile keeps the reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn reason_acknowledged_while_it_is_raised_again_is_not_taken_away() {
+    let outcomes = Mutex::new([0, 0, 0]);
+    let orders = every_order(
+        "operator acknowledges while another refund arrives",
+        async |table, scheduler| {
+            let scenario = Scenario::new(table, Provider::FinvyPay);
+            scenario.created().await;
+            let refund = |amount| Notification {
+                payment_id: Some(scenario.payment),
+                fact: Fact {
+                    reversals: vec![Reversal {
+                        kind: ReversalKind::Refund,
+                        undone: false,
+                        id: None,
+                        amount: Decimal::parse(amount),
+                        currency: None,
+                        at: None,
+                    }],
+                    ..scenario.fact(Outcome::Reversed, Some(&scenario.reference))
+                },
+            };
+            scenario.delivered(&refund("1")).await;
+            let acknowledgement = Acknowledgement {
+                payment_id: scenario.payment,
+                reason_code: AttentionReason::Refunded,
+                actor: "on call".to_owned(),
+                reason: "booked".to_owned(),
+            };
+            let result = Mutex::new(None);
+            let run_command = async {
+                let done = acknowledge(scenario.store, &acknowledgement, clock::now()).await;
+                *result.lock().unwrap() = Some(done);
+            };
+            let more = refund("2");
+            let done = run_interleaved(vec![task(run_command), task(scenario.delivered(&more))], scheduler, 0).await?;
+            assert_eq!(done, [true; 2]);
+            let payment = scenario.store.payment(scenario.payment).await.unwrap().unwrap();
+            let entry = payment.attention.get(AttentionReason::Refunded);
+            let facts = table.facts(scenario.payment);
+            let outcome = match (result.into_inner().unwrap().unwrap(), entry) {
+                // Both refunds were there when the command began.
+                (Ok(done), None) if done.changed => 0,
+                // The second came after the command.
+                (Ok(done), Some(_)) if done.changed => 1,
+                (Err(CommandError::RaisedAgain), Some(_)) => 2,
+                other => panic!("{other:?}, {payment:?}"),
+            };
+            assert!(
+                entry.is_none_or(|entry| entry.amount == Decimal::parse("2")),
+                "{entry:?}"
+            );
+            assert_eq!(facts, if outcome == 2 { 2 } else { 3 }, "{outcome}");
+            outcomes.lock().unwrap()[outcome] += 1;
+            Some(())
+        },
+    );
     assert!(orders.await > 3);
     let outcomes = outcomes.into_inner().unwrap();
     assert!(!outcomes.contains(&0), "every outcome occurs: {outcomes:?}");

@@ -86,6 +86,24 @@ async fn published_events_are_shown() {
     page.quiet().await;
 }
 
+/// Such as one by curl, as the README has it.
+#[tokio::test]
+async fn payment_of_another_caller_is_found_by_its_order() {
+    for (provider, name) in [(Provider::Apolopay, "processId"), (Provider::Finvypay, "paymentId")] {
+        let order = unique("ORD");
+        let [first, second] = [create(provider, &order).await, create(provider, &order).await];
+        let with_id = format!("{order}&payment={}", first.str("id"));
+        for (query, created) in [(&order, second), (&with_id, first)] {
+            let journal = journal(query).await.json();
+            let references = &journal["ledger"]["state"]["references"];
+            assert!(
+                references.to_string().contains(&created.str(name)),
+                "{query}: {journal}"
+            );
+        }
+    }
+}
+
 /// Without a table the view says so; and pages of other origins cannot read anything.
 #[tokio::test]
 async fn stand_ins_run_without_functions() {

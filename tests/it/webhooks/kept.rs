@@ -218,6 +218,7 @@ async fn quarantined_webhook_is_replayed_with_its_time_of_receipt() {
     let report = |recorded: u32, duplicate: u32, unreadable: u32| {
         json!({
             "recorded": recorded, "duplicate": duplicate, "unmatched": 0, "unreadable": unreadable, "truncated": 0,
+            "unreadableReasons": if unreadable == 0 { json!({}) } else { json!({ "the body names no payment": unreadable }) },
         })
     };
     assert_eq!(replay(&digests[0]).await.unwrap(), report(1, 0, 0));

@@ -565,6 +565,10 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
         ),
         ..unpaid()
     };
+    let failed_with_refund = Fact {
+        outcome: Outcome::Failed,
+        ..reversed(ReversalKind::Refund, false, None)
+    };
     for (name, before, status, is_deleted) in [
         ("intent", payment(Provider::FinvyPay), Status::Expired, true),
         ("accepted", unpaid(), Status::Expired, true),
@@ -591,6 +595,14 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
             false,
         ),
         ("attention", attention, Status::Expired, false),
+        (
+            "failed with a refund, acknowledged",
+            unpaid()
+                .apply(&failed_with_refund, false, NOW)
+                .acknowledge(AttentionReason::Refunded, NOW),
+            Status::Failed,
+            false,
+        ),
         ("20 ids", unpaid().add_references(ids(19), NOW), Status::Expired, true),
         ("21 ids", unpaid().add_references(ids(20), NOW), Status::Expired, false),
     ] {

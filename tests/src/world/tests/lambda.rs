@@ -1,5 +1,6 @@
 //! [`Lambda`] with a real function and with a misbehaving one.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,14 @@ async fn empty_table() -> AwsProxy {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(|| async { "{}" }))).await });
     AwsProxy::start(&url).await.unwrap()
+}
+
+/// How many times the function read [`PAYMENT`]. Its warm-up reads another one, which a busy machine may cut off.
+fn reads(proxy: &AwsProxy) -> usize {
+    let key = PAYMENT.replace("/payments/", "PAYMENT#");
+    let calls = proxy.calls();
+    let reads = calls.iter().filter(|call| call.body["Key"]["pk"]["S"] == key.as_str());
+    reads.map(|call| &call.operation).collect::<BTreeSet<_>>().len()
 }
 
 fn get_payment() -> &'static Function {
@@ -73,13 +82,11 @@ fn died(outcome: Result<impl std::fmt::Debug, InvokeError>) -> (Option<i32>, Str
 async fn function_handles_several_invocations() {
     let proxy = empty_table().await;
     let lambda = lambda(&proxy, &[]).await;
-    lambda.ready().await;
-    proxy.reset();
     for count in 1..=3 {
         let response = lambda.http("GET", PAYMENT, &[], b"").await.unwrap();
         assert_eq!((response.status, &response.json()["code"]), (404, &"NOT_FOUND".into()));
         assert_eq!(response.headers["content-type"], "application/problem+json");
-        assert_eq!(proxy.count("GetItem"), count, "it received the path parameter");
+        assert_eq!(reads(&proxy), count, "it received the path parameter");
     }
     assert_eq!(lambda.ended(), None);
 }
@@ -90,7 +97,7 @@ async fn crash_ends_the_invocation_and_restart_recovers() {
     let mut lambda = lambda(&proxy, &[("FAILPOINTS", Some("after:read-payment=die"))]).await;
     let outcome = timeout(Duration::from_secs(10), lambda.http("GET", PAYMENT, &[], b"")).await;
     assert_eq!(died(outcome.unwrap()).0, Some(134), "aborted");
-    assert_eq!(proxy.count("GetItem"), 2, "one to connect, one for the request");
+    assert_eq!(reads(&proxy), 1, "after the call");
     assert_eq!(
         died(lambda.http("GET", PAYMENT, &[], b"").await).0,
         Some(134),
