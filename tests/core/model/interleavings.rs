@@ -633,6 +633,7 @@ async fn reason_acknowledged_while_it_is_raised_again_is_not_taken_away() {
                         amount: Decimal::parse(amount),
                         currency: None,
                         at: None,
+                        reported_at: None,
                     }],
                     ..scenario.fact(Outcome::Reversed, Some(&scenario.reference))
                 },
