@@ -14,6 +14,7 @@ use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::{self, Queue};
@@ -86,7 +87,9 @@ impl PaymentLoad {
             (shard.into(), at.as_millis().to_string().into()),
             "in the index at first"
         );
-        record_notification(&store, &paid(&intent), clock::now()).await.unwrap();
+        record_notification(&store, &paid(&intent), OrderMatching::default(), clock::now())
+            .await
+            .unwrap();
         assert_eq!(recorded.due(), None, "and taken out when paid");
 
         let items = recorded.table.items().unwrap();
@@ -349,7 +352,9 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
                 payment_id: Some(intent.id),
                 fact: fact(Provider::ApoloPay, Outcome::Completed),
             };
-            record_notification(&store, &webhook, clock::now()).await.unwrap();
+            record_notification(&store, &webhook, OrderMatching::default(), clock::now())
+                .await
+                .unwrap();
         } else {
             let due = store
                 .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
@@ -466,7 +471,9 @@ async fn expiry_of_an_unpaid_payment_matches_the_scale_page() {
                 payment_id: Some(intent.id),
                 fact: pending,
             };
-            record_notification(&store, &pending, clock::now()).await.unwrap();
+            record_notification(&store, &pending, OrderMatching::default(), clock::now())
+                .await
+                .unwrap();
         }
         let at = intent.expires_at();
         let due = store.due(Queue::Payments(provider), at, BATCH).await.unwrap();
@@ -526,7 +533,7 @@ async fn cost_of_repetitions_matches_the_scale_page() {
         id: created.payment,
         ..intent.clone()
     };
-    record_notification(&store, &paid(&payment), clock::now())
+    record_notification(&store, &paid(&payment), OrderMatching::default(), clock::now())
         .await
         .unwrap();
     let units = |under: &str| {
@@ -540,7 +547,7 @@ async fn cost_of_repetitions_matches_the_scale_page() {
     recorded.take();
 
     assert_eq!(
-        record_notification(&store, &paid(&payment), clock::now())
+        record_notification(&store, &paid(&payment), OrderMatching::default(), clock::now())
             .await
             .unwrap(),
         RecordResult::Duplicate(payment.id)

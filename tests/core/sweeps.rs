@@ -24,6 +24,7 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::schedule::Queue;
@@ -151,7 +152,7 @@ impl Shop {
     }
 
     async fn deliver(&self, notification: &Notification) {
-        record_notification(&self.store, notification, self.start)
+        record_notification(&self.store, notification, OrderMatching::default(), self.start)
             .await
             .unwrap();
     }

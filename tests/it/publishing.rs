@@ -13,6 +13,7 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::time::Timestamp;
@@ -127,7 +128,9 @@ impl Feed {
             payment_id: Some(id),
             fact,
         };
-        record_notification(&self.store, &event, self.now).await.unwrap();
+        record_notification(&self.store, &event, OrderMatching::default(), self.now)
+            .await
+            .unwrap();
     }
 
     /// A payment that went through `pending`, `authorized` and `completed`: three events.

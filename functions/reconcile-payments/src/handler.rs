@@ -3,6 +3,7 @@
 //! | event | from | effect |
 //! |---|---|---|
 //! | `{"action":"sweep"}` | the schedule | a run over everything that is due |
+//! | `{"Records":[…]}` of the table's stream | a notification was stored as unmatched | a check of that notification, within seconds |
 //! | `{"action":"complete", "paymentId", "reference"?, "actor", "reason"}` | an operator | completes a payment |
 //! | `{"action":"close", "paymentId", "actor", "reason"}` | an operator | closes the review of a payment |
 //! | `{"action":"acknowledge", "paymentId", "reasonCode", "actor", "reason"}` | an operator | takes a reason for attention away |
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
-use payment_functions::domain::provider::Environment;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::lambda::{self, Function};
 use payment_functions::platform::aws::Aws;
@@ -22,7 +23,8 @@ use payment_functions::platform::tls::Tls;
 use payment_functions::platform::{clock, metrics};
 use payment_functions::providers::finvypay::client::BASE_URL;
 use payment_functions::providers::http_client::HttpClient;
-use payment_functions::store::{Store, StoreError};
+use payment_functions::store::stream::due_group_of;
+use payment_functions::store::{Due, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -45,13 +47,16 @@ struct ReconcilePayments {
     keys: SecretCache<ApiKey>,
     client: HttpClient,
     base_url: String,
-    environment: Environment,
+    matching: OrderMatching,
     delete_unpaid_after: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 enum Request {
+    /// Groups of unmatched notifications from the table's stream.
+    #[serde(skip)]
+    Unmatched(Vec<Due>),
     Sweep,
     Complete(Command),
     Close(Command),
@@ -114,7 +119,7 @@ impl Function for ReconcilePayments {
             keys: SecretCache::new(secret, "apiKey"),
             client: HttpClient::new(&tls)?,
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
-            environment: variables.finvypay_environment()?,
+            matching: variables.order_matching()?,
             delete_unpaid_after: variables.delete_unpaid_after()?,
         })
     }
@@ -131,7 +136,8 @@ impl Function for ReconcilePayments {
 impl ReconcilePayments {
     async fn respond(&self, event: Value) -> Result<Response, Error> {
         let now = clock::now();
-        Ok(match Request::deserialize(event).map_err(Error::InvalidEvent)? {
+        Ok(match Request::read(event).map_err(Error::InvalidEvent)? {
+            Request::Unmatched(groups) => Response::Report(self.check(&groups, now).await?),
             Request::Sweep => Response::Report(self.sweep(now).await?),
             Request::Complete(command) => {
                 Response::CommandResult(operator::complete(&self.store, &command, now).await?)
@@ -140,31 +146,25 @@ impl ReconcilePayments {
             Request::Acknowledge(command) => Response::CommandResult(acknowledge(&self.store, &command, now).await?),
             Request::Replay(command) => {
                 let end = Instant::now() + RUN_TIME;
-                Response::ReplayReport(replay::replay(&self.store, &command, now, end).await?)
+                Response::ReplayReport(replay::replay(&self.store, &command, self.matching, now, end).await?)
             }
         })
     }
 
+    /// Checks groups of unmatched notifications that were just stored.
+    async fn check(&self, groups: &[Due], now: Timestamp) -> Result<Report, StoreError> {
+        let (report, poller) = self.new_sweep(now).check(groups, RUN_TIME).await;
+        self.refresh_refused_key(&poller).await;
+        Ok(report)
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {
-        let finvypay = FinvyPay {
-            client: &self.client,
-            base_url: &self.base_url,
-            environment: self.environment,
-            keys: &self.keys,
-        };
-        let poller = RateLimitedPoller::new(&self.store, finvypay);
-        let sweep = Sweep::new(&self.store, poller, now).delete_unpaid_after(self.delete_unpaid_after);
-        let result = sweep.run(RUN_TIME).await;
+        let result = self.new_sweep(now).run(RUN_TIME).await;
         // After the run, so that what it resolved no longer counts, and even if it failed.
         backlog_metrics::record(&self.store).await;
         let (report, poller) = result?;
         metrics::reconciler_lag_measured(Duration::from_secs(report.lag_seconds));
-        if poller.is_key_refused() {
-            // The key may have been rotated. The next run uses the new one.
-            let refreshed = self.keys.force_refresh(clock::now()).await;
-            let refreshed = matches!(refreshed, Ok(Some(_)));
-            tracing::info!(refreshed, "provider refused our API key");
-        }
+        self.refresh_refused_key(&poller).await;
         tracing::info!(
             checked = report.checked,
             resolved = report.resolved,
@@ -175,5 +175,37 @@ impl ReconcilePayments {
             "reconciliation run finished"
         );
         Ok(report)
+    }
+
+    fn new_sweep(&self, now: Timestamp) -> Sweep<'_, RateLimitedPoller<'_>> {
+        let finvypay = FinvyPay {
+            client: &self.client,
+            base_url: &self.base_url,
+            environment: self.matching.environment,
+            keys: &self.keys,
+        };
+        Sweep::new(&self.store, RateLimitedPoller::new(&self.store, finvypay), now)
+            .delete_unpaid_after(self.delete_unpaid_after)
+            .matching_orders(self.matching)
+    }
+
+    async fn refresh_refused_key(&self, poller: &RateLimitedPoller<'_>) {
+        if poller.is_key_refused() {
+            // The key may have been rotated. The next run uses the new one.
+            let refreshed = self.keys.force_refresh(clock::now()).await;
+            let refreshed = matches!(refreshed, Ok(Some(_)));
+            tracing::info!(refreshed, "provider refused our API key");
+        }
+    }
+}
+
+impl Request {
+    /// Reads an event: a batch of the table's stream, or a command. Of the stream, only groups of unmatched
+    /// notifications count.
+    fn read(event: Value) -> Result<Self, serde_json::Error> {
+        match event.get("Records").and_then(Value::as_array) {
+            Some(records) => Ok(Self::Unmatched(records.iter().filter_map(due_group_of).collect())),
+            None => Self::deserialize(event),
+        }
     }
 }

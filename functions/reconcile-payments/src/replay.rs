@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use payment_functions::domain::fact::Operator;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quarantine::{self, ReplayResult};
@@ -63,6 +64,7 @@ pub struct ReplayReport {
 pub async fn replay(
     store: &Store,
     command: &ReplayCommand,
+    matching: OrderMatching,
     now: Timestamp,
     end: Instant,
 ) -> Result<ReplayReport, CommandError> {
@@ -75,7 +77,10 @@ pub async fn replay(
     if let Some(digest) = &command.digest {
         let webhook = store.quarantined(command.provider, digest).await?;
         let webhook = webhook.ok_or_else(|| CommandError::NotInQuarantine(digest.clone()))?;
-        report.add(quarantine::replay(store, &webhook, operator, now).await?, &webhook);
+        report.add(
+            quarantine::replay(store, &webhook, operator, matching, now).await?,
+            &webhook,
+        );
         return Ok(report);
     }
     let mut after = command.after.clone();
@@ -89,7 +94,10 @@ pub async fn replay(
                 report.next = after;
                 return Ok(report);
             }
-            report.add(quarantine::replay(store, &webhook, operator, now).await?, &webhook);
+            report.add(
+                quarantine::replay(store, &webhook, operator, matching, now).await?,
+                &webhook,
+            );
             after = Some(webhook.digest);
         }
         if is_last {

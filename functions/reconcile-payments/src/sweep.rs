@@ -5,11 +5,13 @@
 
 mod attention;
 mod check_payment;
+mod confirm_claim;
 mod match_unmatched;
 mod poll_payment;
 
 use std::time::Duration;
 
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::schedule::{self, DELETE_UNPAID_AFTER, Queue};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::{Due, Store, StoreError, Subject};
@@ -26,6 +28,8 @@ pub const BATCH: u16 = 10;
 pub struct Sweep<'a, S> {
     store: &'a Store,
     poller: PollSession<S>,
+    /// What decides where the provider names only an order.
+    matching: OrderMatching,
     /// The time when the run began.
     now: Timestamp,
     /// How long after its expiry an unpaid payment is deleted. `None` if it stays.
@@ -50,9 +54,14 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// A run over everything due at `now`, which polls `source`. Payments that expire in it are deleted after
     /// [`DELETE_UNPAID_AFTER`].
     pub fn new(store: &'a Store, source: S, now: Timestamp) -> Self {
+        let matching = OrderMatching {
+            environment: source.environment(),
+            ..OrderMatching::default()
+        };
         Self {
             store,
             poller: PollSession::new(source),
+            matching,
             now,
             delete_unpaid_after: Some(DELETE_UNPAID_AFTER),
             start: Instant::now(),
@@ -67,6 +76,12 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
             delete_unpaid_after,
             ..self
         }
+    }
+
+    /// The run with this rule for notifications that name only an order.
+    #[must_use]
+    pub fn matching_orders(self, matching: OrderMatching) -> Self {
+        Self { matching, ..self }
     }
 
     /// Checks the due items of each queue. A queue has its [share](Queue::share) of `time`, and what the queues before
@@ -86,6 +101,21 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         Ok((self.report, self.poller.into_source()))
     }
 
+    /// Checks these items only, as far as `time` allows. An item that fails is counted in the report; a later run checks
+    /// it.
+    pub async fn check(mut self, items: &[Due], time: Duration) -> (Report, S) {
+        let until = Instant::now() + time;
+        self.poller.begin_queue(until);
+        for due in items {
+            if Instant::now() >= until {
+                self.report.unfinished = true;
+                break;
+            }
+            self.check_and_report(due).await;
+        }
+        (self.report, self.poller.into_source())
+    }
+
     async fn check_queue(&mut self, queue: Queue, until: Instant) -> Result<(), StoreError> {
         self.poller.begin_queue(until);
         loop {
@@ -102,13 +132,8 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                     self.report.unfinished = true;
                     return Ok(());
                 }
-                match self.check_due(&due).await {
-                    Ok(true) => increment(&mut done),
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(subject = ?due.subject, error = %error, "due item could not be checked");
-                        increment(&mut self.report.failed);
-                    }
+                if self.check_and_report(&due).await {
+                    increment(&mut done);
                 }
             }
             // If nothing was done, reading again is useless: the items are left for the next run, or the index is stale
@@ -118,6 +143,15 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
                 return Ok(());
             }
         }
+    }
+
+    /// Checks one item. Returns whether it is done for now. Logs and counts a failure.
+    async fn check_and_report(&mut self, due: &Due) -> bool {
+        self.check_due(due).await.unwrap_or_else(|error| {
+            tracing::error!(subject = ?due.subject, error = %error, "due item could not be checked");
+            increment(&mut self.report.failed);
+            false
+        })
     }
 
     /// Checks one item. Returns whether it is done for now: `false` if another run has it, or if it is left for the

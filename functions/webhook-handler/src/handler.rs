@@ -11,6 +11,7 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use payment_functions::api::problem::{Code, Problem};
 use payment_functions::api::{request, response};
 use payment_functions::domain::fact::Outcome;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::quarantine::quarantine;
@@ -34,6 +35,7 @@ const RECORD_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The function's clients and settings.
 pub struct WebhookHandler {
     store: Store,
+    matching: OrderMatching,
     apolopay: SecretCache<WebhookSecrets>,
     finvypay: SecretCache<WebhookSecrets>,
 }
@@ -52,6 +54,7 @@ impl Function for WebhookHandler {
         };
         Ok(Self {
             store: Store::open(&aws, variables.payments_table()?),
+            matching: variables.order_matching()?,
             apolopay: secrets("APOLOPAY_SECRET_ID")?,
             finvypay: secrets("FINVYPAY_SECRET_ID")?,
         })
@@ -116,7 +119,7 @@ impl WebhookHandler {
     async fn store(&self, provider: Provider, request: &Request, now: Timestamp) -> Result<(), StoreError> {
         match webhooks(provider).read(request.body(), now) {
             Ok(notification) => {
-                let result = record_notification(&self.store, &notification, now).await?;
+                let result = record_notification(&self.store, &notification, self.matching, now).await?;
                 report(&notification, result);
             }
             Err(reason) => {

@@ -25,6 +25,9 @@ pub enum AttentionReason {
     /// A webhook or a response to a poll has a status that nobody documented. Or a webhook contradicts itself, and its
     /// provider cannot be polled.
     UnrecognisedStatus,
+    /// A webhook says that the payment's order was paid. It names only the order, and for a day the provider has neither
+    /// confirmed nor denied it.
+    UnconfirmedMatch,
     /// The payment is still authorized thirty days after its creation: neither paid nor cancelled.
     StillAuthorized,
     /// There was evidence of money, but the provider could not be polled, or knew nothing of the payment, until the
@@ -36,12 +39,13 @@ pub enum AttentionReason {
 
 impl AttentionReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DuplicatePayment,
         Self::AmountMismatch,
         Self::Refunded,
         Self::Chargeback,
         Self::UnrecognisedStatus,
+        Self::UnconfirmedMatch,
         Self::StillAuthorized,
         Self::ProviderSilent,
         Self::Unprocessable,
@@ -55,6 +59,7 @@ impl AttentionReason {
             Self::Refunded => "refunded",
             Self::Chargeback => "chargeback",
             Self::UnrecognisedStatus => "unrecognised_status",
+            Self::UnconfirmedMatch => "unconfirmed_match",
             Self::StillAuthorized => "still_authorized",
             Self::ProviderSilent => "provider_silent",
             Self::Unprocessable => "unprocessable",

@@ -7,6 +7,7 @@ pub mod id;
 pub mod idempotency;
 pub mod json;
 pub mod money;
+pub mod order_matching;
 pub mod payment;
 pub mod provider;
 pub mod redacted;

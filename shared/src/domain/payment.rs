@@ -214,7 +214,7 @@ impl Payment {
     }
 
     /// The payment after a new fact. Adds the fact's ids, unless one of them belongs to another payment
-    /// (`owned_by_other`). The payment is not deleted any more, whatever the fact says.
+    /// (`owned_by_other`), or may belong to one. The payment is not deleted any more, whatever the fact says.
     #[must_use]
     pub fn apply(&self, fact: &Fact, owned_by_other: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
@@ -229,6 +229,9 @@ impl Payment {
             Some(Status::Completed) => after.note_capture(fact, now),
             Some(Status::Review) => after.mismatches = self.mismatches.saturating_add(1),
             _ => {}
+        }
+        if fact.outcome == Outcome::Completed {
+            after.attention.resolve(AttentionReason::UnconfirmedMatch);
         }
         // A further mismatching completion, or the first matching one after it: the payment may have been completed by
         // an operator before, who accepted the other money.
@@ -279,14 +282,18 @@ impl Payment {
         self.with_new_version(after, now)
     }
 
+    /// Whether a completion is known to be another payment of the same money than one that came before.
+    pub fn is_second_capture(&self, fact: &Fact) -> bool {
+        let known = &self.capture_references;
+        CaptureReference::of(fact)
+            .iter()
+            .any(|new| !known.contains(new) && known.iter().any(|known| new.differs_within_kind(known)))
+    }
+
     /// Notes a matching completion, and whether it is the second.
     fn note_capture(&mut self, fact: &Fact, now: Timestamp) {
         let capture_references = CaptureReference::of(fact);
-        let is_second = |new: &CaptureReference| {
-            let known = &self.capture_references;
-            !known.contains(new) && known.iter().any(|known| new.differs_within_kind(known))
-        };
-        if capture_references.iter().any(is_second) {
+        if self.is_second_capture(fact) {
             self.attention.raise(Attention {
                 amount: fact.amount.clone(),
                 currency: fact.currency.clone(),

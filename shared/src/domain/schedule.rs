@@ -15,7 +15,7 @@
 //! | completed FinvyPay payment, for which a contradictory message comes | at once; if the provider does not respond, then each time its age doubles, at least daily, until it responds or the payment is eight days old |
 //! | in `review` | at once, then daily until it is completed or an operator closes it; again if another mismatching completion arrives later |
 //! | anything whose check fails | two minutes later, then after twice the time with each failure in a row, at least daily |
-//! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise five minutes later, then each time its age doubles, at least daily, until it is deleted |
+//! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise a minute later, then each time its age doubles, at least daily, and when it is a day old, until it is deleted |
 
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub const MAX_BACKOFF: Duration = DAY;
 const FAILED_CHECK_BACKOFF: Duration = Duration::from_secs(2 * 60);
 /// After so many failed checks in a row a payment counts as unprocessable: half an hour after the first.
 pub const UNPROCESSABLE_AFTER: u64 = 5;
+/// How long a completion that names only an order waits for its confirmation before a person should look.
+pub const UNCONFIRMED_AFTER: Duration = DAY;
 /// How long the provider is polled about an unpaid payment.
 const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long after its expiry an unpaid payment is deleted, unless configured otherwise.
@@ -185,7 +187,14 @@ pub fn retry_failed_check_at(failures: u64, now: Timestamp) -> Timestamp {
 
 /// Time of the next check of an unmatched notification that was checked at `now`.
 pub fn next_unmatched_check_at(unmatched_since: Timestamp, now: Timestamp) -> Timestamp {
-    by_age(now.since(unmatched_since), now)
+    let age = now.since(unmatched_since);
+    let next = now.plus(age.clamp(MINUTE, MAX_BACKOFF));
+    let unconfirmed_at = unmatched_since.plus(UNCONFIRMED_AFTER);
+    if now < unconfirmed_at {
+        next.min(unconfirmed_at)
+    } else {
+        next
+    }
 }
 
 /// Exponential backoff: wait as long as the item is old, within bounds.

@@ -4,6 +4,7 @@
 //! [`replay`] reads only what is stored, and never deletes it.
 
 use crate::domain::fact::Operator;
+use crate::domain::order_matching::OrderMatching;
 use crate::domain::provider::Provider;
 use crate::domain::redaction::{self, redact};
 use crate::domain::time::Timestamp;
@@ -93,12 +94,13 @@ pub async fn replay(
     store: &Store,
     webhook: &QuarantinedWebhook,
     operator: &Operator,
+    matching: OrderMatching,
     now: Timestamp,
 ) -> Result<ReplayResult, StoreError> {
     let result = match read(webhook) {
         _ if webhook.truncated => ReplayResult::Truncated,
         Err(reason) => ReplayResult::StillUnreadable(reason),
-        Ok(notification) => ReplayResult::Read(record_notification(store, &notification, now).await?),
+        Ok(notification) => ReplayResult::Read(record_notification(store, &notification, matching, now).await?),
     };
     let mark = ReplayMark {
         at: now,

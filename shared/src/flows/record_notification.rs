@@ -7,14 +7,15 @@
 //! 1. If a payment owns one of its provider ids: that payment, whatever the metadata says. An id of a payment that was
 //!    deleted is nobody's.
 //! 2. If its metadata names a payment: that payment. If it does not exist, the notification is unmatched.
-//! 3. If its provider's webhooks may identify the payment only by its order (FinvyPay's), and the order has only one
-//!    payment: that payment.
+//! 3. If its provider's webhooks may identify the payment only by its order (FinvyPay's): as in
+//!    [`order_matching`](crate::domain::order_matching).
 //!
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
 
 use crate::domain::fact::Fact;
-use crate::domain::id::{PaymentId, Reference};
+use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::order_matching::OrderMatching;
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
 use crate::domain::status::Status;
@@ -24,6 +25,9 @@ use crate::store::{
     CommitExtras, CommitResult, FastPathResult, MAX_MOVED, Retry, Store, StoreError, StoreUnmatchedResult,
     UnmatchedGroup, retry_on_conflict,
 };
+
+/// Maximum number of payments of one order that a notification may mean. With more of them, none is chosen.
+pub const MAX_CANDIDATES: u16 = 10;
 
 /// The result of recording a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub enum RecordResult {
 /// The payment a fact belongs to.
 struct Match {
     payment: Payment,
-    /// One of the fact's ids belongs to another payment.
+    /// One of the fact's ids belongs to another payment, or may belong to one: the order alone does not say.
     owned_by_other: bool,
 }
 
@@ -55,10 +59,11 @@ struct Match {
 pub async fn record_notification(
     store: &Store,
     notification: &Notification,
+    matching: OrderMatching,
     now: Timestamp,
 ) -> Result<RecordResult, StoreError> {
     retry_on_conflict((), |()| async move {
-        if let Some(result) = record_if_matched(store, notification, now).await? {
+        if let Some(result) = record_if_matched(store, notification, matching, now).await? {
             return Ok(Retry::Done(result));
         }
         Ok(match store.store_unmatched(notification, now).await? {
@@ -76,6 +81,7 @@ pub async fn record_notification(
 pub async fn record_if_matched(
     store: &Store,
     notification: &Notification,
+    matching: OrderMatching,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
     let fact = &notification.fact;
@@ -105,7 +111,7 @@ pub async fn record_if_matched(
     retry_on_conflict(known, |known| async move {
         let found = match known {
             Some(known) => Some(known),
-            None => find_payment(store, notification).await?,
+            None => find_payment(store, notification, matching).await?,
         };
         let Some(found) = found else {
             return Ok(Retry::Done(None));
@@ -117,16 +123,23 @@ pub async fn record_if_matched(
 }
 
 /// Finds the payment that a notification belongs to.
-async fn find_payment(store: &Store, notification: &Notification) -> Result<Option<Match>, StoreError> {
+async fn find_payment(
+    store: &Store,
+    notification: &Notification,
+    matching: OrderMatching,
+) -> Result<Option<Match>, StoreError> {
     let fact = &notification.fact;
     let owners = owners_of(store, fact).await?;
-    let owned_by_other = owners.len() > 1;
+    let mut owned_by_other = owners.len() > 1;
     let payment = match (owners.into_iter().next(), notification.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(owner),
         (None, Some(id), _) => store.payment(id).await?,
         (None, None, Some(order_id)) if fact.provider.capabilities().webhooks_may_omit_payment_id => {
-            let mut payments = store.payments_of(fact.provider, order_id, 2).await?;
-            payments.pop().filter(|_| payments.is_empty())
+            let payments = payments_of_order(store, matching, fact.provider, order_id).await?;
+            matching.choose(fact, &payments.unwrap_or_default()).map(|chosen| {
+                owned_by_other = !chosen.attaches_ids;
+                chosen.payment.clone()
+            })
         }
         (None, None, _) => None,
     };
@@ -135,6 +148,23 @@ async fn find_payment(store: &Store, notification: &Notification) -> Result<Opti
         payment,
         owned_by_other,
     }))
+}
+
+/// The order's payments of the stack's environment. `None` if the order has more than [`MAX_CANDIDATES`] payments.
+///
+/// # Errors
+/// [`StoreError`] if the table cannot be read.
+pub async fn payments_of_order(
+    store: &Store,
+    matching: OrderMatching,
+    provider: Provider,
+    order_id: &OrderId,
+) -> Result<Option<Vec<Payment>>, StoreError> {
+    let limit = MAX_CANDIDATES.saturating_add(1);
+    let mut payments = store.payments_of(provider, order_id, limit).await?;
+    let is_complete = payments.len() <= usize::from(MAX_CANDIDATES);
+    payments.retain(|payment| payment.environment == matching.environment);
+    Ok(is_complete.then_some(payments))
 }
 
 /// The payments that the provider ids of a fact belong to, each once. Frees the ids of deleted payments.
@@ -154,7 +184,7 @@ async fn owners_of(store: &Store, fact: &Fact) -> Result<Vec<Payment>, StoreErro
 }
 
 /// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it.
-/// `owned_by_other`: one of the fact's ids belongs to another payment.
+/// `owned_by_other`: one of the fact's ids belongs to another payment, or may belong to one.
 ///
 /// `None` if nothing was written, because the payment was changed or deleted meanwhile, or an id that it would get
 /// belongs to another payment. The caller must then read the payment and the owners of the ids again.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::domain::order_matching::OrderMatching;
 use crate::domain::provider::Environment;
 use crate::domain::schedule::DELETE_UNPAID_AFTER;
 
@@ -100,6 +101,24 @@ impl<'a> Variables<'a> {
             Some("production") => Ok(Environment::Production),
             Some(_) => Err(ConfigError::new(name, "must be sandbox or production")),
         }
+    }
+
+    /// `ORDER_ONLY_WEBHOOKS` (`confirm` by default, or `trust`) and [`Variables::finvypay_environment`]: what decides
+    /// where a webhook names only an order.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for any other value.
+    pub fn order_matching(&self) -> Result<OrderMatching, ConfigError> {
+        let name = "ORDER_ONLY_WEBHOOKS";
+        Ok(OrderMatching {
+            environment: self.finvypay_environment()?,
+            trusts_orders: match self.optional(name).as_deref() {
+                None | Some("confirm") => false,
+                Some("trust") => true,
+                Some(_) => return Err(ConfigError::new(name, "must be confirm or trust")),
+            },
+            not_after: None,
+        })
     }
 
     /// `DELETE_UNPAID_AFTER_DAYS`: how long after its expiry an unpaid payment is deleted, 400 days by default. `None`

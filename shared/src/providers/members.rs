@@ -112,6 +112,14 @@ impl<'a> Members<'a> {
         }))
     }
 
+    /// Whether there is metadata, but none with our payment id: it is another system's.
+    #[cfg(feature = "provider-client")]
+    pub(super) fn has_foreign_metadata(&self) -> bool {
+        let metadata = || self.given(&["metadata"]).filter_map(read_metadata);
+        let is_ours = |metadata: &Object| metadata.get(PAYMENT_ID_MEMBER).is_some();
+        metadata().any(|metadata| metadata.iter().next().is_some()) && !metadata().any(|metadata| is_ours(&metadata))
+    }
+
     /// The order id that we sent in the metadata.
     pub(super) fn order_id_in_metadata(&self) -> Named<OrderId> {
         let metadata: Vec<Cow<'_, Object>> = self.given(&["metadata"]).filter_map(read_metadata).collect();

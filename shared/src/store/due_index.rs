@@ -251,7 +251,7 @@ fn shard_name(queue: Queue, shard: u8) -> AttributeValue {
     AttributeValue::S(format!("{}#{shard}", queue.name()))
 }
 
-fn due_of(item: &Item) -> Result<Due, StoreError> {
+pub(super) fn due_of(item: &Item) -> Result<Due, StoreError> {
     let pk = item
         .get("pk")
         .and_then(|pk| pk.as_s().ok())

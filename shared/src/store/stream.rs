@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_dynamo::Item as Image;
 use serde_json::Value;
 
+use super::due_index::{self, Due, Subject};
 use super::schema;
 use crate::domain::attention::{Attention, AttentionReason};
 use crate::domain::payment::Payment;
@@ -74,6 +75,13 @@ pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
     };
     let after = image("NewImage").ok_or_else(unreadable)?;
     Ok(Some(Change { before, after }))
+}
+
+/// The group of unmatched notifications that a stream record is about, if it has to be checked.
+pub fn due_group_of(record: &Value) -> Option<Due> {
+    let image = Image::deserialize(record.pointer("/dynamodb/NewImage")?).ok()?;
+    let due = due_index::due_of(&image.into()).ok()?;
+    matches!(due.subject, Subject::Unmatched(..)).then_some(due)
 }
 
 #[cfg(test)]

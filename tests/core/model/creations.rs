@@ -1,5 +1,6 @@
 //! Requests for a payment one after the other, with every possible response of the provider.
 
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::platform::clock;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,9 +74,14 @@ impl Gateway for QueuedGateway<'_> {
                 payment_id: Some(payment.id),
                 ..webhook
             };
-            record_notification(&self.setup.table.store, &webhook, clock::now())
-                .await
-                .unwrap();
+            record_notification(
+                &self.setup.table.store,
+                &webhook,
+                OrderMatching::default(),
+                clock::now(),
+            )
+            .await
+            .unwrap();
         }
         self.setup.replies.lock().unwrap().pop_front().unwrap()
     }
@@ -301,7 +307,7 @@ async fn payment_completed_meanwhile_stays_completed() {
         payment_id: id,
         ..paid("p")
     };
-    record_notification(&setup.table.store, &webhook, clock::now())
+    record_notification(&setup.table.store, &webhook, OrderMatching::default(), clock::now())
         .await
         .unwrap();
     let again = setup.create().await.unwrap();
@@ -330,7 +336,7 @@ async fn unmatched_notifications_are_collected_under_each_reference() {
         },
     };
     for webhook in [&paid("p"), &by_transaction] {
-        record_notification(&setup.table.store, webhook, clock::now())
+        record_notification(&setup.table.store, webhook, OrderMatching::default(), clock::now())
             .await
             .unwrap();
     }

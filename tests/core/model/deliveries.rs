@@ -3,12 +3,12 @@
 use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::fact::{Fact, Outcome, Reversal, ReversalKind};
 use payment_functions::domain::id::OrderId;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::record_notification::{RecordResult, record_if_matched, record_notification};
 use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
-use payment_functions::store::MAX_MOVED;
 
 use super::*;
 use crate::facts::fact;
@@ -16,7 +16,7 @@ use crate::ledger;
 use crate::sweeps::Shop;
 
 async fn record(shop: &Shop, notification: &Notification) -> RecordResult {
-    record_notification(&shop.store, notification, shop.start)
+    record_notification(&shop.store, notification, OrderMatching::default(), shop.start)
         .await
         .unwrap()
 }
@@ -94,25 +94,44 @@ async fn refund_beside_any_outcome_raises_attention() {
     }
 }
 
+/// `shared/src/domain/order_matching.rs` tests which payment is chosen.
 #[tokio::test]
 async fn order_alone_matches_only_if_the_provider_may_omit_our_id() {
-    for (provider, is_matched) in [(Provider::FinvyPay, true), (Provider::ApoloPay, false)] {
+    let trust = OrderMatching {
+        trusts_orders: true,
+        ..OrderMatching::default()
+    };
+    for (provider, matching, outcome, new_status) in [
+        (Provider::FinvyPay, trust, Outcome::Completed, Some(Status::Completed)),
+        (Provider::FinvyPay, OrderMatching::default(), Outcome::Completed, None),
+        (
+            Provider::FinvyPay,
+            OrderMatching::default(),
+            Outcome::Failed,
+            Some(Status::Failed),
+        ),
+        (Provider::ApoloPay, trust, Outcome::Completed, None),
+        (Provider::ApoloPay, trust, Outcome::Failed, None),
+    ] {
         let shop = Shop::open();
         let payment = shop.pending(provider, "o", "p").await;
-        let webhook = notification(provider, Outcome::Completed, None, Some("o"));
-        let expected = if is_matched {
-            RecordResult::Recorded {
-                payment: payment.id,
-                new_status: Some(Status::Completed),
-            }
-        } else {
-            RecordResult::Unmatched
-        };
-        assert_eq!(record(&shop, &webhook).await, expected, "{provider}");
-        let status = if is_matched { Status::Completed } else { Status::Pending };
-        assert_eq!(shop.status(payment.id).await, status, "{provider}");
-        let unmatched = shop.store.unmatched(provider, "order:o", MAX_MOVED).await.unwrap();
-        assert_eq!(unmatched.is_some(), !is_matched, "{provider}");
+        let webhook = notification(provider, outcome, Some("new"), Some("o"));
+        let result = record_notification(&shop.store, &webhook, matching, shop.start)
+            .await
+            .unwrap();
+        let case = format!("{provider} {matching:?} {outcome:?}");
+        match new_status {
+            Some(_) => assert!(
+                matches!(result, RecordResult::Recorded { new_status: new, .. } if new == new_status),
+                "{case}"
+            ),
+            None => assert_eq!(result, RecordResult::Unmatched, "{case}"),
+        }
+        let after = shop.store.payment(payment.id).await.unwrap().unwrap();
+        assert_eq!(after.status, new_status.unwrap_or(Status::Pending), "{case}");
+        let is_attached = new_status == Some(Status::Completed);
+        let reference = Reference::parse("new").unwrap();
+        assert_eq!(after.references.contains(&reference), is_attached, "{case}");
     }
 }
 
@@ -122,7 +141,7 @@ async fn notification_of_unknown_payment_is_stored_only_as_unmatched() {
     shop.pending(Provider::FinvyPay, "o", "p").await;
     let before = shop.table.items().unwrap().len();
     let unknown = notification(Provider::FinvyPay, Outcome::Completed, Some("p2"), Some("o2"));
-    let matched = record_if_matched(&shop.store, &unknown, clock::now()).await;
+    let matched = record_if_matched(&shop.store, &unknown, OrderMatching::default(), clock::now()).await;
     assert_eq!(matched.unwrap(), None);
     assert_eq!(shop.table.items().unwrap().len(), before);
     assert_eq!(record(&shop, &unknown).await, RecordResult::Unmatched);

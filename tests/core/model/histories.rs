@@ -24,6 +24,7 @@ use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey};
 use payment_functions::domain::json::Json;
 use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, IdempotentRequest, QuoteCheck};
@@ -184,7 +185,9 @@ impl Simulation {
                 };
                 let webhook = webhook.read();
                 self.unknown_webhooks.lock().unwrap().push(webhook.clone());
-                record_notification(&self.store, &webhook, clock::now()).await.unwrap();
+                record_notification(&self.store, &webhook, OrderMatching::default(), clock::now())
+                    .await
+                    .unwrap();
             }
             Step::Replay(provider) => {
                 self.replay(*provider).await;
@@ -279,7 +282,9 @@ impl Simulation {
             reason: "a new version".to_owned(),
         };
         let end = Instant::now() + SWEEP_LIMIT;
-        replay(&self.store, &command, clock::now(), end).await.unwrap()
+        replay(&self.store, &command, OrderMatching::default(), clock::now(), end)
+            .await
+            .unwrap()
     }
 
     /// Replays everything. What is unreadable stays so, and what can be read is recorded or unmatched.
@@ -380,7 +385,9 @@ impl Simulation {
 
     async fn deliver(&self, index: usize, webhook: Notification) {
         self.history(index).unacknowledged.push(webhook.clone());
-        record_notification(&self.store, &webhook, clock::now()).await.unwrap();
+        record_notification(&self.store, &webhook, OrderMatching::default(), clock::now())
+            .await
+            .unwrap();
         let mut history = self.history(index);
         history
             .unacknowledged
@@ -478,7 +485,9 @@ impl Simulation {
         let unknown_webhooks = self.unknown_webhooks.lock().unwrap().clone();
         for webhook in &unknown_webhooks {
             self.run_alone(async {
-                record_notification(&self.store, webhook, clock::now()).await.unwrap();
+                record_notification(&self.store, webhook, OrderMatching::default(), clock::now())
+                    .await
+                    .unwrap();
             })
             .await;
         }

@@ -3,6 +3,7 @@
 
 mod deletion;
 
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::platform::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -120,7 +121,9 @@ impl<'a> Scenario<'a> {
     }
 
     async fn delivered(&self, webhook: &Notification) {
-        record_notification(self.store, webhook, clock::now()).await.unwrap();
+        record_notification(self.store, webhook, OrderMatching::default(), clock::now())
+            .await
+            .unwrap();
     }
 
     /// Recovers as in production: delivers every unacknowledged webhook again, and retries the key after the lease.

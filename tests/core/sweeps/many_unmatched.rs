@@ -149,9 +149,14 @@ async fn fact_keeps_its_time_of_receipt_until_it_is_in_the_ledger() {
         ..reported(Outcome::Pending)
     };
     let later = shop.after(3 * HOUR);
-    record_notification(&shop.store, &notification(Some(payment.id), pending), later)
-        .await
-        .unwrap();
+    record_notification(
+        &shop.store,
+        &notification(Some(payment.id), pending),
+        OrderMatching::default(),
+        later,
+    )
+    .await
+    .unwrap();
     let received: BTreeMap<String, String> = crate::ledger(&shop.table, payment.id)
         .iter()
         .map(|fact| {

@@ -58,7 +58,7 @@ async fn payment_of_another_environment_is_not_polled_and_expires() {
     shop.sweep(MINUTE, &provider).await;
     assert_eq!(
         provider.take_calls(),
-        ["FP-x"],
+        ["FP-x", "order o"],
         "the transaction may be of any environment"
     );
     shop.sweep(DAY, &provider).await;
@@ -314,9 +314,14 @@ async fn contradictory_webhook_changes_nothing_and_the_provider_is_polled() {
         ..reported(Outcome::Contradictory)
     };
     let received_at = shop.after(5 * HOUR + 3 * MINUTE);
-    record_notification(&shop.store, &notification(None, contradictory), received_at)
-        .await
-        .unwrap();
+    record_notification(
+        &shop.store,
+        &notification(None, contradictory),
+        OrderMatching::default(),
+        received_at,
+    )
+    .await
+    .unwrap();
     assert_eq!(shop.status(payment.id).await, Status::Expired);
     provider.set_status(
         "p",
@@ -354,7 +359,9 @@ async fn contradictory_webhook_that_waited_for_its_payment_makes_it_due_at_once(
             about_transaction(None, Outcome::Contradictory),
             about_transaction(Some("p"), later),
         ] {
-            record_notification(&shop.store, &webhook, received_at).await.unwrap();
+            record_notification(&shop.store, &webhook, OrderMatching::default(), received_at)
+                .await
+                .unwrap();
         }
         provider.take_calls();
         provider.set_status("p", notification(None, paid("p")));
@@ -457,7 +464,7 @@ async fn cancelled_or_failed_payment_is_polled_by_its_order() {
                 order_id: OrderId::parse("o"),
                 ..reported(Outcome::Completed)
             };
-            provider.set_transactions("o", vec![notification(None, listed)]);
+            provider.set_transactions("o", vec![notification(Some(payment.id), listed)]);
             shop.sweep(MINUTE, &provider).await;
             assert_eq!(shop.status(payment.id).await, Status::Completed, "{outcome:?}");
         }

@@ -160,7 +160,7 @@ async fn unmatched_notification_of_unpolled_provider_is_checked_ever_more_rarely
             checked.push(minute);
         }
     }
-    assert_eq!(checked, [1, 6, 12, 24]);
+    assert_eq!(checked, [1, 2, 4, 8, 16]);
     checked.clear();
     for hour in 1..100 {
         if shop.sweep(hour * HOUR, &provider).await.checked > 0 {
@@ -430,7 +430,7 @@ async fn unmatched_notifications_are_counted_and_kept_for_120_days() {
     assert_eq!(shop.store.count(Queue::Unmatched).await.unwrap(), 0);
     for (index, transaction) in ["FP1", "FP2", "FP3"].into_iter().enumerate() {
         let later = shop.after(u32::try_from(index).unwrap() * MINUTE);
-        record_notification(&shop.store, &general("o", transaction), later)
+        record_notification(&shop.store, &general("o", transaction), OrderMatching::default(), later)
             .await
             .unwrap();
     }

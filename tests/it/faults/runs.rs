@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::Provider as PaymentProvider;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
@@ -254,7 +255,7 @@ impl RunResult {
                 let event = webhooks(reader)
                     .read(body.to_string().as_bytes(), clock::now())
                     .expect("a notification");
-                if let Err(error) = record_notification(&store, &event, clock::now()).await {
+                if let Err(error) = record_notification(&store, &event, OrderMatching::default(), clock::now()).await {
                     self.violations.push(format!("late webhook: {error}"));
                 }
             }

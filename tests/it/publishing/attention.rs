@@ -32,6 +32,8 @@ enum Cause {
     Fact(Fact),
     /// This fact of an unpaid payment, and time.
     FactAndTime(Outcome),
+    /// A completion that names only the payment's order, and time.
+    Claim,
     /// A payment that cannot be read, and time.
     Broken,
 }
@@ -52,6 +54,7 @@ fn cause(reason: AttentionReason) -> Cause {
         AttentionReason::UnrecognisedStatus => facts::fact(Provider::FinvyPay, Outcome::Unrecognised),
         AttentionReason::StillAuthorized => return Cause::FactAndTime(Outcome::Authorized),
         AttentionReason::ProviderSilent => return Cause::FactAndTime(Outcome::Contradictory),
+        AttentionReason::UnconfirmedMatch => return Cause::Claim,
         AttentionReason::Unprocessable => return Cause::Broken,
     })
 }
@@ -73,6 +76,20 @@ async fn raise(feed: &Feed, pending: &Payment, reason: AttentionReason) {
             return;
         }
         Cause::FactAndTime(outcome) => feed.record(pending.id, facts::fact(Provider::FinvyPay, outcome)).await,
+        Cause::Claim => {
+            let claim = Notification {
+                payment_id: None,
+                fact: Fact {
+                    order_id: pending.order_id.clone(),
+                    transaction: Some(reference(&unique("FP"))),
+                    ..facts::fact(Provider::FinvyPay, Outcome::Completed)
+                },
+            };
+            let matching = OrderMatching::default();
+            record_notification(&feed.store, &claim, matching, feed.now)
+                .await
+                .unwrap();
+        }
         Cause::Broken => aws::break_payment(&feed.table, &pending.id.to_string()).await,
     }
     let clock = Clock::at(feed.now);

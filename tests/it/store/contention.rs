@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use payment_functions::domain::idempotency::{KeyRecord, LEASE, Lease, RecordName};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
@@ -62,9 +63,14 @@ async fn assert_every_write_succeeds(fault: &Fault, times: usize) {
 
     let fact = completion(Provider::FinvyPay, Some(&id));
     inject();
-    let delivery = record_notification(&store, &notification(Some(payment.id), fact), now)
-        .await
-        .unwrap();
+    let delivery = record_notification(
+        &store,
+        &notification(Some(payment.id), fact),
+        OrderMatching::default(),
+        now,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         delivery,
         RecordResult::Recorded {
@@ -124,20 +130,22 @@ async fn endless_contention_is_an_error_and_stores_nothing() {
     let fact = notification(Some(payment.id), completion(Provider::FinvyPay, Some(&id)));
     proxy.reset();
     proxy.fail(WRITE, cancelled(&["None", "TransactionConflict"]));
-    let failed = record_notification(&store, &fact, now).await;
+    let failed = record_notification(&store, &fact, OrderMatching::default(), now).await;
     assert!(matches!(failed, Err(StoreError::Contended)), "{failed:?}");
     assert!((5..=20).contains(&proxy.count(WRITE)), "{}", proxy.count(WRITE));
 
     proxy.reset();
     proxy.fail(WRITE, cancelled(&["ValidationError", "None"]));
-    let failed = record_notification(&store, &fact, now).await;
+    let failed = record_notification(&store, &fact, OrderMatching::default(), now).await;
     assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
     assert_eq!(proxy.count(WRITE), 1, "a validation error is not retried");
 
     proxy.reset();
     assert_eq!(store.payment(payment.id).await.unwrap(), Some(payment.clone()));
     assert_eq!(aws::facts(&payment.id.to_string()).await.len(), 0);
-    let recorded = record_notification(&store, &fact, now).await.unwrap();
+    let recorded = record_notification(&store, &fact, OrderMatching::default(), now)
+        .await
+        .unwrap();
     assert_eq!(
         recorded,
         RecordResult::Recorded {
@@ -200,7 +208,9 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     proxy.reset();
     proxy.fail_times(WRITE, 1, Fault::Cancelled(vec![conflict, state]));
     let fact = notification(Some(payment.id), completion(Provider::ApoloPay, Some(&id)));
-    let delivery = record_notification(&store, &fact, now).await.unwrap();
+    let delivery = record_notification(&store, &fact, OrderMatching::default(), now)
+        .await
+        .unwrap();
     assert_eq!(
         delivery,
         RecordResult::Recorded {
@@ -261,7 +271,11 @@ async fn unresponsive_table_times_out() {
         } else {
             notification(None, fact.fact.clone())
         };
-        let failed = tokio::time::timeout(Duration::from_secs(5), record_notification(&store, &fact, now)).await;
+        let failed = tokio::time::timeout(
+            Duration::from_secs(5),
+            record_notification(&store, &fact, OrderMatching::default(), now),
+        )
+        .await;
         assert!(matches!(failed, Ok(Err(StoreError::Failed { .. }))), "{failed:?}");
         proxy.reset();
     }

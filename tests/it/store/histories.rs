@@ -8,6 +8,7 @@ use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::Reference;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
@@ -150,7 +151,7 @@ async fn play(store: &Store, history: &History) -> Result<Payment, TestCaseError
 
     let one = |nth: &usize| {
         let (store, notification) = (store.clone(), notifications[*nth].clone());
-        async move { record_notification(&store, &notification, now).await }
+        async move { record_notification(&store, &notification, OrderMatching::default(), now).await }
     };
     let results = if history.at_once {
         let tasks = history.deliveries.iter().map(|nth| tokio::spawn(one(nth)));

@@ -8,6 +8,7 @@ use payment_functions::domain::idempotency::{
     RequestRecord, StoredResponse,
 };
 use payment_functions::domain::json::Json;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
@@ -247,7 +248,7 @@ async fn former_holder_still_attaches_its_provider_id() {
     assert_eq!((seen.fence, seen.response), (new.fence, None));
 
     let fact = completion(Provider::ApoloPay, Some(&old_id));
-    record_notification(&store, &notification(None, fact), later)
+    record_notification(&store, &notification(None, fact), OrderMatching::default(), later)
         .await
         .unwrap();
     let payment = store.payment(id).await.unwrap().unwrap();

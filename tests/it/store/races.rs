@@ -6,6 +6,7 @@ use std::time::Duration;
 use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::status::Status;
 use payment_functions::flows::create_payment::{self, Creation};
@@ -74,7 +75,11 @@ impl Crossing {
 
     fn delivering(&self, notification: Notification) -> JoinHandle<RecordResult> {
         let store = self.webhook_store.clone();
-        tokio::spawn(async move { record_notification(&store, &notification, clock::now()).await.unwrap() })
+        tokio::spawn(async move {
+            record_notification(&store, &notification, OrderMatching::default(), clock::now())
+                .await
+                .unwrap()
+        })
     }
 
     /// In every interleaving: the facts are the payment's, and nothing is left unmatched.
@@ -291,9 +296,14 @@ async fn id_of_another_payment_is_not_attached() {
     assert_eq!(refused.unwrap_err().to_stored_response().status, 502);
     let now = clock::now();
     let fact = completion(Provider::ApoloPay, Some(&shared));
-    let delivery = record_notification(&store, &notification(Some(second.id), fact), now)
-        .await
-        .unwrap();
+    let delivery = record_notification(
+        &store,
+        &notification(Some(second.id), fact),
+        OrderMatching::default(),
+        now,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         delivery,
         RecordResult::Recorded {

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use payment_functions::domain::id::OrderId;
+use payment_functions::domain::attention::AttentionReason;
+use payment_functions::domain::id::{OrderId, PaymentId};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
+use payment_functions::flows::record_notification::payments_of_order;
 use payment_functions::providers::Notification;
-use payment_functions::store::{StoreError, UnmatchedGroup};
+use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, UnmatchedGroup, retry_on_conflict};
 
+use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, is_claim, possibly_meant};
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
 use crate::report::increment;
 
-/// Maximum number of payments of one order that are polled to match a notification.
-const MAX_CANDIDATES: u16 = 10;
 /// Maximum number of notifications of a group that are read, and deleted, at once.
 const PAGE: u16 = 50;
 /// The age from which unmatched notifications are logged. Most are matched long before.
@@ -34,11 +35,16 @@ impl<S: StatusSource> Sweep<'_, S> {
         let mut left = self.record_group(&group).await?;
         let mut polled = Ok(());
         if !left.is_empty() && provider == POLLED_PROVIDER {
-            polled = match self.poll_candidates(&group, &left).await {
+            let findings = match self.poll_about(&group, &left).await {
+                Ok(findings) => Some(findings),
                 Err(PollError::Store(error)) => return Err(error),
-                polled => polled,
+                Err(error) => {
+                    polled = Err(error);
+                    None
+                }
             };
-            left = self.record(&group, left, polled.is_ok()).await?;
+            left = self.record(&group, left, findings.as_ref()).await?;
+            self.update_attention_of_claims(&left, findings.as_ref()).await?;
         }
         if left.is_empty() {
             self.store.delete_unmatched_group(&group).await?;
@@ -63,44 +69,112 @@ impl<S: StatusSource> Sweep<'_, S> {
         ))))
     }
 
-    /// Polls the provider by the id that a group is stored under, and about every payment of its order. Recording the
-    /// provider's response attaches its ids to the payment. The other ids of the notifications have groups of their
-    /// own.
-    async fn poll_candidates(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<(), PollError> {
+    /// Polls the provider by the id that a group is stored under, by the order, and by the ids of the order's payments.
+    /// Recording the provider's reports attaches the ids of those that name a payment. The other ids of the
+    /// notifications have groups of their own.
+    async fn poll_about(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<Findings, PollError> {
         self.poller.check_may_poll()?;
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
-        if let Some(id) = references.find(|reference| group.is_under(reference)) {
-            match self.poller.status(id).await {
-                Ok(Some(notification)) => {
-                    self.record_matched(&notification).await?;
-                    if self.store.owner(group.provider, id).await?.is_some() {
-                        return Ok(());
-                    }
-                }
-                Ok(None) | Err(PollError::Call(_)) => {}
+        let id = references.find(|reference| group.is_under(reference));
+        let mut proof = None;
+        if let Some(id) = id {
+            // Whether the provider knows a transaction by this query is not certain. The list may have it.
+            proof = match self.poller.status(id).await {
+                Ok(report) => report,
+                Err(PollError::Call(_)) => None,
                 Err(error) => return Err(error),
+            };
+            if let Some(report) = &proof {
+                self.record_matched(report).await?;
             }
         }
-        let Some(order_id) = orders(left).next() else {
-            return Ok(());
+        let is_id_known = match id {
+            Some(id) => self.store.owner(group.provider, id).await?.is_some(),
+            None => false,
         };
-        let mut failure = None;
-        for payment in self
-            .store
-            .payments_of(POLLED_PROVIDER, order_id, MAX_CANDIDATES)
-            .await?
-        {
+        let payments = match orders(left).next() {
+            Some(order_id) if !is_id_known => {
+                let rows = match self.poller.transactions(order_id).await {
+                    Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
+                    rows => rows?,
+                };
+                for row in &rows {
+                    self.record_report(row).await?;
+                }
+                let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
+                proof = proof.or_else(|| rows.into_iter().find(is_about_it));
+                self.poll_payments_of(order_id).await?
+            }
+            _ => Vec::new(),
+        };
+        Ok(Findings { proof, payments })
+    }
+
+    /// Polls the provider by the ids of an order's payments. None of them is polled if there are too many.
+    async fn poll_payments_of(&mut self, order_id: &OrderId) -> Result<Vec<Candidate>, PollError> {
+        let payments = payments_of_order(self.store, self.matching, POLLED_PROVIDER, order_id).await?;
+        let mut candidates = Vec::new();
+        for payment in payments.unwrap_or_default() {
             // Completed payments too: the notification may report the same money under another id.
-            if payment.environment != self.poller.environment() {
+            let own_outcome = self.poll_ids(&payment).await?.outcome;
+            candidates.push(Candidate {
+                payment: self.store.payment(payment.id).await?.unwrap_or(payment),
+                own_outcome,
+            });
+        }
+        Ok(candidates)
+    }
+
+    /// Raises attention for claims that the provider has neither confirmed nor denied for a day, and takes it away if it
+    /// has denied them.
+    async fn update_attention_of_claims(
+        &self,
+        left: &[Notification],
+        findings: Option<&Findings>,
+    ) -> Result<(), StoreError> {
+        let reason = &[AttentionReason::UnconfirmedMatch];
+        for claim in left.iter().filter(|notification| is_claim(notification)) {
+            let (fact, Some(order_id)) = (&claim.fact, &claim.fact.order_id) else {
+                continue;
+            };
+            let decision = findings.map_or(Confirmation::Open, |findings| {
+                confirm(fact, findings, self.matching, self.now)
+            });
+            let is_old = self.now.since(fact.received_at) >= schedule::UNCONFIRMED_AFTER;
+            if decision == Confirmation::Open && !is_old {
                 continue;
             }
-            match self.poll_payment(&payment).await {
-                Ok(_) => {}
-                Err(PollError::Call(error)) => failure = Some(error),
-                Err(error) => return Err(error),
+            let payments = payments_of_order(self.store, self.matching, fact.provider, order_id).await?;
+            for payment in possibly_meant(fact, &payments.unwrap_or_default(), |payment| payment, self.matching) {
+                match decision {
+                    Confirmation::Open => self.update_attention(payment, reason, &[]).await?,
+                    Confirmation::Denied | Confirmation::Confirmed(_) => {
+                        self.update_attention(payment, &[], reason).await?;
+                    }
+                }
             }
         }
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
+    }
+
+    async fn update_attention(
+        &self,
+        payment: &Payment,
+        raised: &[AttentionReason],
+        resolved: &[AttentionReason],
+    ) -> Result<(), StoreError> {
+        retry_on_conflict(payment.clone(), |payment| async move {
+            let after = payment.update_attention(raised, resolved, self.now);
+            let extras = CommitExtras::default();
+            Ok(match self.store.commit(&payment, &after, &extras, self.now).await? {
+                CommitResult::Done => Retry::Done(()),
+                CommitResult::Conflict(conflict) => match conflict.current {
+                    Some(current) => Retry::Again(current),
+                    None => Retry::Done(()),
+                },
+            })
+        })
+        .await
     }
 
     /// Records the notifications of a group whose payment is known now, and deletes them from the group. Returns the
@@ -109,29 +183,25 @@ impl<S: StatusSource> Sweep<'_, S> {
         let mut left = Vec::new();
         let mut page = Some(group.clone());
         while let Some(current) = page {
-            left.extend(self.record(group, current.notifications.clone(), false).await?);
+            left.extend(self.record(group, current.notifications.clone(), None).await?);
             page = self.store.more_unmatched(&current, PAGE).await?;
         }
         Ok(left)
     }
 
-    /// Records those of a group's notifications whose payment is known now, and deletes them from the group. Returns
-    /// the others.
-    ///
-    /// A notification that names only an order is matched by the status of the order's payments only if they were just
-    /// polled (`candidates_polled`).
+    /// Records those of a group's notifications whose payment is known now, or follows from what polling found, and
+    /// deletes them from the group. Returns the others.
     async fn record(
         &self,
         group: &UnmatchedGroup,
         notifications: Vec<Notification>,
-        candidates_polled: bool,
+        findings: Option<&Findings>,
     ) -> Result<Vec<Notification>, StoreError> {
         let (mut recorded, mut left) = (Vec::new(), Vec::new());
         for notification in notifications {
-            let matched = if candidates_polled {
-                self.match_by_order(&notification).await?
-            } else {
-                notification.clone()
+            let matched = Notification {
+                payment_id: notification.payment_id.or_else(|| self.found(&notification, findings?)),
+                fact: notification.fact.clone(),
             };
             if self.record_matched(&matched).await?.is_some() {
                 recorded.push(notification);
@@ -145,33 +215,24 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(left)
     }
 
-    /// Adds the payment's id to a notification that names only an order, if exactly one payment of the order now has
-    /// the status that the notification reports. Returns it unchanged otherwise, or if the order has more payments than
-    /// were polled.
-    async fn match_by_order(&self, notification: &Notification) -> Result<Notification, StoreError> {
+    /// The payment of a notification that names only an order. A claim must be confirmed. One without any id belongs to
+    /// the only payment of the order that now has the status that it reports.
+    fn found(&self, notification: &Notification, findings: &Findings) -> Option<PaymentId> {
         let fact = &notification.fact;
-        let names_only_an_order = notification.payment_id.is_none() && fact.references().next().is_none();
-        let (true, Some(order_id)) = (names_only_an_order, &fact.order_id) else {
-            return Ok(notification.clone());
-        };
-        let candidates = self
-            .store
-            .payments_of(fact.provider, order_id, MAX_CANDIDATES + 1)
-            .await?;
-        if candidates.len() > usize::from(MAX_CANDIDATES) {
-            return Ok(notification.clone());
+        if fact.references().next().is_some() {
+            return match confirm(fact, findings, self.matching, self.now) {
+                Confirmation::Confirmed(id) if is_claim(notification) => Some(id),
+                Confirmation::Confirmed(_) | Confirmation::Denied | Confirmation::Open => None,
+            };
         }
         let owned_by_other = false; // The fact has no id.
-        let has_same_status = |payment: &&Payment| payment.implied_status(fact, owned_by_other) == Some(payment.status);
-        let matches: Vec<&Payment> = candidates.iter().filter(has_same_status).collect();
-        let payment_id = match matches.as_slice() {
-            [payment] => Some(payment.id),
-            _ => None,
-        };
-        Ok(Notification {
-            payment_id,
-            fact: fact.clone(),
-        })
+        let payments = findings.payments.iter().map(|candidate| &candidate.payment);
+        let mut matches = payments.filter(|payment| {
+            self.matching.existed_before(payment, fact)
+                && payment.implied_status(fact, owned_by_other) == Some(payment.status)
+        });
+        let only = matches.next().filter(|_| matches.next().is_none());
+        only.map(|payment| payment.id)
     }
 }
 

@@ -1,11 +1,17 @@
 //! Polls the provider about one payment. Records each report about a known payment as if a webhook had brought it. Of
 //! reports about unknown payments, only money is stored.
 
+use std::time::Duration;
+
 use payment_functions::domain::fact::{Fact, Outcome};
-use payment_functions::domain::id::Reference;
+use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_notification::{RecordResult, record_if_matched, record_notification};
+use payment_functions::domain::time::Timestamp;
+use payment_functions::flows::record_notification::{
+    RecordResult, payments_of_order, record_if_matched, record_notification,
+};
 use payment_functions::providers::Notification;
 use payment_functions::store::StoreError;
 
@@ -22,6 +28,18 @@ pub(super) enum Heard {
     /// A status. If nobody documented it, its fact raises attention.
     Known,
 }
+
+/// What the provider reported under a payment's ids.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnReport {
+    /// The highest report about the payment.
+    pub heard: Heard,
+    /// The outcome under the id that was given at creation, if the provider knows it.
+    pub outcome: Option<Outcome>,
+}
+
+/// How far the provider's clock may be ahead of ours.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 impl Heard {
     fn of(fact: &Fact) -> Self {
@@ -41,22 +59,11 @@ impl Heard {
 impl<S: StatusSource> Sweep<'_, S> {
     /// Polls the provider by each id of a payment and, unless money has come by then, by its order.
     pub(super) async fn poll_payment(&mut self, payment: &Payment) -> Result<Heard, PollError> {
-        self.poller.check_may_poll()?;
-        let mut heard = Heard::Nothing;
-        let mut failure = None;
-        for id in ids_to_poll(payment) {
-            match self.poller.status(id).await {
-                Ok(Some(notification)) if is_of_order(&notification, payment) => {
-                    heard = heard.max(self.record_report(&notification, payment).await?);
-                }
-                Ok(Some(_)) => tracing::error!(payment = %payment.id, "provider reported another order's status"),
-                Ok(None) => {}
-                // One failed call does not end the polling. Having no turn left does, and so does a provider that
-                // refuses every call, or a table that cannot be read.
-                Err(PollError::Call(error)) => failure = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
+        let (mut heard, mut failure) = match self.poll_ids(payment).await {
+            Ok(own) => (own.heard, None),
+            Err(PollError::Call(error)) => (Heard::Nothing, Some(error)),
+            Err(error) => return Err(error),
+        };
         // The buyer may have given up under one id and paid under another, which only the order's list shows.
         let current = self.store.payment(payment.id).await?;
         let has_money_come = current.is_some_and(|payment| payment.status >= Status::Review);
@@ -64,7 +71,9 @@ impl<S: StatusSource> Sweep<'_, S> {
             match self.poller.transactions(order_id).await {
                 Ok(notifications) => {
                     for notification in notifications {
-                        heard = heard.max(self.record_report(&notification, payment).await?);
+                        if self.record_report(&notification).await? == Some(payment.id) {
+                            heard = heard.max(Heard::of(&notification.fact));
+                        }
                     }
                 }
                 Err(PollError::Call(error)) => failure = Some(error),
@@ -77,37 +86,89 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Records a report of the provider. Returns what it says about `payment`.
-    async fn record_report(&self, notification: &Notification, payment: &Payment) -> Result<Heard, StoreError> {
-        match self.record_matched(notification).await? {
-            Some(RecordResult::Recorded { payment: id, .. } | RecordResult::Duplicate(id)) if id == payment.id => {
-                Ok(Heard::of(&notification.fact))
+    /// Polls the provider by each id of a payment. One failed call does not end the polling; it is an error if nothing
+    /// else was heard.
+    pub(super) async fn poll_ids(&mut self, payment: &Payment) -> Result<OwnReport, PollError> {
+        self.poller.check_may_poll()?;
+        let mut own = OwnReport {
+            heard: Heard::Nothing,
+            outcome: None,
+        };
+        let mut failure = None;
+        for id in ids_to_poll(payment) {
+            match self.poller.status(id).await {
+                Ok(Some(notification)) if is_of_order(&notification, payment) => {
+                    if self.record_report(&notification).await? == Some(payment.id) {
+                        own.heard = own.heard.max(Heard::of(&notification.fact));
+                    }
+                    if is_checkout_id(payment, id) {
+                        own.outcome = Some(notification.fact.outcome);
+                    }
+                }
+                Ok(Some(_)) => tracing::error!(payment = %payment.id, "provider reported another order's status"),
+                Ok(None) => {}
+                // Having no turn left ends the polling, and so does a provider that refuses every call, or a table that
+                // cannot be read.
+                Err(PollError::Call(error)) => failure = Some(error),
+                Err(error) => return Err(error),
             }
-            Some(_) => Ok(Heard::Nothing),
+        }
+        match failure {
+            Some(error) if own.heard == Heard::Nothing => Err(error.into()),
+            _ => Ok(own),
+        }
+    }
+
+    /// Records a report of the provider. Returns the payment that it is about.
+    pub(super) async fn record_report(&self, report: &Notification) -> Result<Option<PaymentId>, StoreError> {
+        match self.record_matched(report).await? {
+            Some(RecordResult::Recorded { payment, .. } | RecordResult::Duplicate(payment)) => Ok(Some(payment)),
+            Some(RecordResult::Unmatched) => Ok(None),
             None => {
                 // Store money of an unknown payment as unmatched, as for a webhook. Drop any other report: the next
                 // poll returns it again.
-                if notification.fact.outcome == Outcome::Completed {
-                    let result = record_notification(self.store, notification, self.time()).await?;
+                if report.fact.outcome == Outcome::Completed && !self.is_older_than_its_order(report).await? {
+                    let matching = self.matching_of(report);
+                    let result = record_notification(self.store, report, matching, self.time()).await?;
                     if result == RecordResult::Unmatched {
-                        tracing::warn!(order = ?payment.order_id, "provider lists money of an unknown payment");
+                        tracing::warn!(order = ?report.fact.order_id, "provider lists money of an unknown payment");
                     }
                 }
-                Ok(Heard::Nothing)
+                Ok(None)
             }
         }
     }
 
-    /// Records a notification with its payment. `None` if no payment is known for it; nothing is stored then.
-    pub(super) async fn record_matched(&self, notification: &Notification) -> Result<Option<RecordResult>, StoreError> {
-        let result = record_if_matched(self.store, notification, self.time()).await?;
+    /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
+    async fn is_older_than_its_order(&self, report: &Notification) -> Result<bool, StoreError> {
+        let (Some(order_id), None) = (&report.fact.order_id, report.payment_id) else {
+            return Ok(false);
+        };
+        let matching = self.matching_of(report);
+        let payments = payments_of_order(self.store, matching, report.fact.provider, order_id).await?;
+        let existed = |payment: &Payment| matching.existed_before(payment, &report.fact);
+        Ok(payments.is_some_and(|payments| !payments.iter().any(existed)))
+    }
+
+    /// The rule for matching a report by its order. Unlike a webhook, a report can be about money of long ago.
+    fn matching_of(&self, report: &Notification) -> OrderMatching {
+        let occurred_at = report.fact.occurred_at.as_deref().and_then(Timestamp::parse_lenient);
+        OrderMatching {
+            not_after: occurred_at.map(|at| at.plus(MAX_CLOCK_SKEW)),
+            ..self.matching
+        }
+    }
+
+    /// Records a report with its payment. `None` if no payment is known for it; nothing is stored then.
+    pub(super) async fn record_matched(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
+        let result = record_if_matched(self.store, report, self.matching_of(report), self.time()).await?;
         if let Some(RecordResult::Recorded {
             payment: id,
             new_status,
         }) = &result
         {
             let raised_to = new_status.map(tracing::field::display);
-            let raw_status = notification.fact.raw_status.as_str();
+            let raw_status = report.fact.raw_status.as_str();
             tracing::info!(payment = %id, raw_status, raised_to, "notification recorded");
         }
         Ok(result)
@@ -117,9 +178,14 @@ impl<S: StatusSource> Sweep<'_, S> {
 /// The ids of a payment, those from webhooks first. The status query may know only a transaction's id, which only
 /// webhooks bring, and the turns may run out before the last id.
 fn ids_to_poll(payment: &Payment) -> impl Iterator<Item = &Reference> {
-    let given = payment.checkout_session.as_ref().map(|session| &session.reference);
-    let learnt = payment.references.iter().filter(move |id| Some(*id) != given);
-    learnt.chain(payment.references.iter().filter(move |id| Some(*id) == given))
+    let learnt = payment.references.iter().filter(|id| !is_checkout_id(payment, id));
+    learnt.chain(payment.references.iter().filter(|id| is_checkout_id(payment, id)))
+}
+
+/// Whether an id is the one that the provider gave when the payment was created.
+fn is_checkout_id(payment: &Payment, id: &Reference) -> bool {
+    let session = payment.checkout_session.as_ref();
+    session.is_some_and(|session| session.reference == *id)
 }
 
 fn is_of_order(notification: &Notification, payment: &Payment) -> bool {

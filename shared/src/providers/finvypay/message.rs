@@ -88,6 +88,12 @@ impl<'a> Message<'a> {
         (!message.data.status_words().is_empty()).then_some(message)
     }
 
+    /// Whether its metadata is another system's.
+    #[cfg(feature = "provider-client")]
+    pub(super) fn has_foreign_metadata(&self) -> bool {
+        self.data.has_foreign_metadata()
+    }
+
     /// Whether it is a test message.
     pub(super) fn is_test(&self) -> bool {
         self.whole.is_test()

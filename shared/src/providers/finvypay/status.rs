@@ -66,7 +66,8 @@ impl StatusApi<'_> {
     }
 }
 
-/// Reads the response to the status query for the id `queried`. `None` if the provider does not know the id.
+/// Reads the response to the status query for the id `queried`. `None` if the provider does not know the id. If its
+/// metadata is another system's, it has no order: every payment of ours has our id in its metadata.
 ///
 /// # Errors
 /// [`CallError`] if the response is neither a status for this id nor `NOT_FOUND`.
@@ -90,6 +91,7 @@ pub fn read_status(
         }
         fact.payment = Some(queried.clone());
     }
+    reading.is_doubtful |= message.has_foreign_metadata();
     Ok(Some(reading.without_doubtful_order()))
 }
 
@@ -112,7 +114,11 @@ pub fn read_transactions(
         .iter()
         .filter_map(Json::as_object)
         .filter_map(|transaction| Message::of_response(envelope, transaction))
-        .map(|message| message.read(received_at));
+        .map(|message| {
+            let mut reading = message.read(received_at);
+            reading.is_doubtful |= message.has_foreign_metadata();
+            reading
+        });
     Ok(readings
         .filter(|reading| reading.notification.fact.order_id.as_ref() == Some(queried))
         .map(Reading::without_doubtful_order)

@@ -1,0 +1,78 @@
+//! Matching a notification that names only an order: neither a known provider id nor our payment id.
+//!
+//! Guarantees: an order alone is no proof of money. A completion that is matched by its order is believed at once only
+//! if the shop vouched for the order with a quote, or trusts such webhooks. Otherwise it is a *claim*: it stays
+//! unmatched until the provider confirms it. A payment that was created after the notification was received is never
+//! matched, nor one of another environment. An id is attached to a payment only with a completion that is believed.
+
+use crate::domain::fact::{Fact, Outcome};
+use crate::domain::payment::Payment;
+use crate::domain::provider::Environment;
+use crate::domain::status::Status;
+use crate::domain::time::Timestamp;
+
+/// What decides where a notification names only an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderMatching {
+    /// The stack's environment at FinvyPay.
+    pub environment: Environment,
+    /// Whether a completion is believed without a quote: `ORDER_ONLY_WEBHOOKS=trust`.
+    pub trusts_orders: bool,
+    /// The money is older than this, whenever the notification was received.
+    pub not_after: Option<Timestamp>,
+}
+
+/// The payment that a notification belongs to by its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderMatch<'a> {
+    /// The payment.
+    pub payment: &'a Payment,
+    /// Whether the ids of the notification become the payment's.
+    pub attaches_ids: bool,
+}
+
+impl OrderMatching {
+    /// Whether a payment was there before a notification about its order.
+    pub fn existed_before(&self, payment: &Payment, fact: &Fact) -> bool {
+        let latest = self
+            .not_after
+            .map_or(fact.received_at, |time| time.min(fact.received_at));
+        payment.created_at <= latest
+    }
+
+    /// Chooses the payment that a notification belongs to, among those of its order.
+    ///
+    /// | notification | payment |
+    /// |---|---|
+    /// | money went back | the only completed one, whatever the amount |
+    /// | completion | the only one with that money, if it was made with a quote or orders are trusted |
+    /// | anything else | the only one with that money; without readable money, the only one |
+    pub fn choose<'a>(&self, fact: &Fact, payments: &'a [Payment]) -> Option<OrderMatch<'a>> {
+        let only = |is_meant: &dyn Fn(&Payment) -> bool| {
+            let mut meant = payments
+                .iter()
+                .filter(|payment| self.existed_before(payment, fact) && is_meant(payment));
+            meant.next().filter(|_| meant.next().is_none())
+        };
+        let has_money = |payment: &Payment| fact.money() == Some(payment.money);
+        let payment = match fact.outcome {
+            Outcome::Reversed => only(&|payment| payment.status == Status::Completed),
+            Outcome::Completed => {
+                only(&has_money).filter(|payment| self.trusts_orders || payment.quote_kept_until.is_some())
+            }
+            Outcome::Pending
+            | Outcome::Authorized
+            | Outcome::Cancelled
+            | Outcome::Failed
+            | Outcome::Unrecognised
+            | Outcome::Contradictory => only(&|payment| fact.money().is_none() || has_money(payment)),
+        };
+        payment.map(|payment| OrderMatch {
+            payment,
+            attaches_ids: fact.outcome == Outcome::Completed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
