@@ -340,6 +340,13 @@ pub fn all() -> Vec<Flow> {
         vec![Before::Created, Before::Webhook(refund)],
         Action::Webhook(nothing.clone()),
     );
+    let failed = json!({ "outcome": "failed", "extra": { "refundDate": "2026-01-02" }, "moves": false });
+    add(
+        "refund of a failed payment",
+        Provider::Finvypay,
+        vec![Before::Created],
+        Action::Webhook(failed),
+    );
     add(
         "undocumented status of a completed payment",
         Provider::Apolopay,
