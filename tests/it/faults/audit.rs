@@ -216,7 +216,7 @@ fn is_own_money(provider: &Value, amount: &Value, currency: &Value) -> bool {
     } else {
         ("99.99", true)
     };
-    decimal(amount).is_some_and(|amount| Some(amount) == Decimal::parse(own)) && (!needs_currency || currency == "USD")
+    decimal(amount) == Decimal::parse(own) && (!needs_currency || currency == "USD")
 }
 
 /// Whether a completion is the right money, or an operator's word.

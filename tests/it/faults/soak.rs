@@ -2,9 +2,9 @@
 //! published events.
 //!
 //! Buyers create payments with and without a key, some twice concurrently; webhooks come in every shape, some before
-//! the create response; some are unreadable or contradictory, or come in bursts under an unknown id; operators
-//! complete, close and replay; money goes back, or nobody knows what a status means; GETs, reconcilers and the publisher run beside them. Each order has one payment, and no
-//! secrets rotate: other tests cover those.
+//! the create response; some are unreadable or contradictory, or come in bursts under an unknown id; money goes back,
+//! and comes again; nobody knows what a status means; operators complete, close and replay; GETs, reconcilers and the
+//! publisher run beside them. Each order has one payment, and no secrets rotate: other tests cover those.
 //!
 //! `cargo test` runs it for a few seconds. `SOAK_SECONDS` (`make soak`) runs it for longer, with more buyers.
 
