@@ -576,9 +576,13 @@ impl Audit<'_> {
             format!("completed, but nobody said that it is paid: {facts:?}")
         });
 
+        // Those before a response that came to nobody are in the provider's record only.
+        let early = self.calls.iter().flat_map(|call| &call.webhooks);
+        let early: Vec<WebhookContent> = early.map(WebhookContent::of_delivery).collect();
         let known: Vec<&WebhookContent> = case
             .sent
             .iter()
+            .chain(&early)
             .filter(|said| recorded(said))
             .chain(&case.provider_says)
             .collect();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use payment_functions_local::sandbox::Delivery;
+
 use super::*;
 
 /// The relevant members of a webhook's body, or of the data of a status response.
@@ -24,7 +26,15 @@ pub struct WebhookContent {
     pub unreadable: Option<String>,
 }
 
+pub fn is_accepted(delivery: &Delivery) -> bool {
+    delivery.status == Some(200)
+}
+
 impl WebhookContent {
+    pub fn of_delivery(delivery: &Delivery) -> Self {
+        Self::of(&delivery.sent.body, is_accepted(delivery))
+    }
+
     pub fn of(body: &str, is_accepted: bool) -> Self {
         let body: Value = serde_json::from_str(body).expect("JSON");
         let data = if body["data"].is_object() { &body["data"] } else { &body };

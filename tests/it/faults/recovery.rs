@@ -8,6 +8,7 @@ use payment_functions_local::sandbox::{Call, Delivery};
 use payment_functions_tests::world::Lambda;
 
 use super::audit::{Record, Stage, Table, audit};
+use super::content::is_accepted;
 use super::fault::Fault;
 use super::flows::{Action, Before, numbered_webhook};
 use super::points::Step;
@@ -406,10 +407,6 @@ pub fn is_final(response: &Response) -> bool {
     response.status == 201 || (response.status == 422 && response.json()["code"] == "PROVIDER_REJECTED")
 }
 
-fn is_accepted(delivery: &Delivery) -> bool {
-    delivery.status == Some(200)
-}
-
 impl Case {
     /// Sets the provider's reply to the next call of this order.
     pub async fn script_reply(&self, harness: &Harness, reply: &Value) {
@@ -431,9 +428,8 @@ impl Case {
     }
 
     fn record_sent<'a>(&mut self, deliveries: impl IntoIterator<Item = &'a Delivery>) {
-        let of = |delivery: &Delivery| WebhookContent::of(&delivery.sent.body, is_accepted(delivery));
-        let sent = deliveries.into_iter().filter(|delivery| !delivery.sent.body.is_empty());
-        self.sent.extend(sent.map(of));
+        self.sent
+            .extend(deliveries.into_iter().map(WebhookContent::of_delivery));
     }
 
     /// Whether the function under test made this many create calls.
