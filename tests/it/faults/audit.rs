@@ -151,8 +151,8 @@ impl Table {
         facts.iter().filter(|fact| fact["outcome"] == outcome).count()
     }
 
-    /// The reasons for attention that follow from the money received: a second matching completion, or one that does not
-    /// match beside one that does.
+    /// The reasons for attention that follow from the money received: a second matching completion, or one that does
+    /// not match beside one that does.
     pub fn money_attention(&self, payment: &Value) -> BTreeSet<&'static str> {
         let facts = self.facts.get(text(payment, "id")).map_or(&[][..], Vec::as_slice);
         let completions: Vec<&Value> = facts.iter().filter(|fact| fact["outcome"] == "completed").collect();

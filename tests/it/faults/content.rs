@@ -76,7 +76,8 @@ impl WebhookContent {
     }
 }
 
-/// The reversals of a fact in the table: kind, whether undone, the amount as a text, the time in milliseconds since 1970.
+/// The reversals of a fact in the table: kind, whether undone, the amount as a text, and the time in milliseconds
+/// since 1970.
 pub fn reversals_in(fact: &Value) -> Vec<Value> {
     let reversals = fact["reversals"].as_array().into_iter().flatten();
     let comparable = |it: &Value| json!([it["kind"], it["undone"] == true, it["amount"], number(&it["at"])]);
