@@ -19,6 +19,7 @@
 //! that.
 
 mod audit;
+mod content;
 mod fault;
 mod flows;
 mod matrix;
@@ -39,6 +40,7 @@ use payment_functions_local::sandbox::Payment;
 use payment_functions_tests::world::{InvokeError, PRODUCTION_TIMEOUTS};
 use tokio::task::JoinHandle;
 
+use self::content::WebhookContent;
 use self::fault::Fault;
 use self::flows::{Flow, Quote};
 use self::matrix::Matrix;
@@ -139,8 +141,8 @@ struct Case {
     possible_calls: usize,
     /// The provider's ids that responses gave to the buyer.
     given_ids: Vec<String>,
-    /// The webhooks that got 200, and those that were replayed from quarantine.
-    accepted: Vec<WebhookContent>,
+    /// The webhooks that were sent. Those replayed from quarantine count as accepted.
+    sent: Vec<WebhookContent>,
     /// Webhooks in quarantine that an operator replays.
     quarantined: Vec<Quarantined>,
     has_crashed: bool,
@@ -148,6 +150,8 @@ struct Case {
     is_paid: bool,
     /// The status at which the provider has it now, if no webhook and no operator says more.
     provider_status: Option<&'static str>,
+    /// What the provider's status then says.
+    provider_says: Option<WebhookContent>,
     /// Whether an operator's command completed or closed it.
     is_completed: bool,
     is_closed: bool,
@@ -156,50 +160,6 @@ struct Case {
     /// The id of its function's own secret, which is rotated.
     secret: Option<String>,
     violations: Vec<String>,
-}
-
-/// The relevant members of a webhook's body.
-#[derive(Clone, Debug)]
-struct WebhookContent {
-    payment: Option<String>,
-    transaction: Option<String>,
-    /// Its status in lower case, if that is undocumented.
-    new_status: Option<String>,
-    is_completion: bool,
-    /// Whether it says that money has moved, and something beside that says otherwise.
-    is_contradictory: bool,
-    names_ours: bool,
-    amount: Value,
-    /// The order of a webhook that nobody can read. It must be in quarantine.
-    unreadable: Option<String>,
-}
-
-impl WebhookContent {
-    fn of(body: &str) -> Self {
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        let data = if body["data"].is_object() { &body["data"] } else { &body };
-        let text = |names: &[&str]| names.iter().find_map(|name| data[*name].as_str()).map(str::to_owned);
-        let status = [&body["event"], &body["status"]].into_iter().find_map(Value::as_str);
-        let status = status.unwrap_or_default().to_lowercase();
-        let status = status.trim_start_matches("payment.");
-        let is_paid = ["completed", "success"].contains(&status);
-        let is_contradicted = body["success"] == false || body["error"].is_object();
-        let others = ["authorized", "pending", "failed", "cancelled"];
-        Self {
-            payment: text(&["id", "processId", "paymentId"]),
-            transaction: text(&["txn_id", "transactionId"]),
-            new_status: (!is_paid && !others.contains(&status)).then(|| status.to_owned()),
-            is_completion: is_paid && !is_contradicted,
-            is_contradictory: (is_paid || status == "authorized") && is_contradicted,
-            names_ours: data["metadata"]["paymentFunctionsId"].is_string(),
-            amount: data["amount"].clone(),
-            unreadable: body["result"]["orderId"].as_str().map(str::to_owned),
-        }
-    }
-
-    fn ids(&self) -> impl Iterator<Item = &String> {
-        self.payment.iter().chain(&self.transaction)
-    }
 }
 
 impl Case {
@@ -220,11 +180,12 @@ impl Case {
             response: None,
             possible_calls: 0,
             given_ids: Vec::new(),
-            accepted: Vec::new(),
+            sent: Vec::new(),
             quarantined: Vec::new(),
             has_crashed: false,
             is_paid: false,
             provider_status: None,
+            provider_says: None,
             is_completed: false,
             is_closed: false,
             provider_errors: 0,
@@ -236,6 +197,10 @@ impl Case {
     /// Whether a repeated request gets the first response.
     fn is_repeatable(&self) -> bool {
         self.key.is_some() || self.quote.is_some()
+    }
+
+    fn accepted(&self) -> impl Iterator<Item = &WebhookContent> {
+        self.sent.iter().filter(|said| said.is_accepted)
     }
 
     fn violation(&mut self, what: String) {

@@ -117,6 +117,7 @@ fn payment(request: Object) -> Payment {
         created_at: clock::to_milliseconds(now),
         expires_at: clock::to_milliseconds(now + Duration::minutes(10)),
         completed_at: None,
+        extra: Object::default(),
     }
 }
 

@@ -187,7 +187,16 @@ impl Control {
             .with("provider", provider)
             .with("id", id)
             .with("status", status);
-        self.post("payments", &change).await
+        self.set_payment(&change).await
+    }
+
+    /// Changes a payment at the provider, without a webhook: `provider` and `id`, and of `status`, `statusIds` and
+    /// `extra` (what FinvyPay's status shows beside it) those that change.
+    ///
+    /// # Errors
+    /// If there is no such payment, or the stand-ins refuse it or cannot be reached.
+    pub async fn set_payment(&self, change: &impl Serialize) -> Result<Payment, ControlError> {
+        self.post("payments", change).await
     }
 
     /// Sets which of the merchant's keys a provider accepts from now on.

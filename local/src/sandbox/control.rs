@@ -166,6 +166,7 @@ struct PaymentChange {
     id: String,
     status: Option<String>,
     status_ids: Option<StatusIds>,
+    extra: Option<Object>,
 }
 
 async fn set_payment(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<Payment>, Refused> {
@@ -178,6 +179,7 @@ async fn set_payment(State(world): State<Arc<World>>, body: Bytes) -> Result<Jso
         payment.set_status(&status, clock::to_milliseconds(OffsetDateTime::now_utc()));
     }
     payment.status_ids = change.status_ids.unwrap_or(payment.status_ids);
+    payment.extra = change.extra.unwrap_or_else(|| payment.extra.clone());
     Ok(Json(payment.clone()))
 }
 

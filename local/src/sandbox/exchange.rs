@@ -5,6 +5,7 @@
 //! Random faults are handled like scripted replies.
 
 use std::future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -164,11 +165,18 @@ fn documented(world: &World, payment: &Payment, reply: &Reply) -> RawResponse {
 /// Sends a response in the way that the reply scripts.
 async fn deliver(call: OpenCall, reply: Reply, response: RawResponse, payment_id: Option<&str>) -> Response<Body> {
     if let Some(specs) = reply.webhook_before_reply {
-        let deliveries = delivery::send(&call.world, specs.about(call.provider, payment_id)).await;
-        call.world.memory().calls.update(call.index, |call| match deliveries {
-            Ok(deliveries) => call.webhooks = deliveries,
-            Err(problem) => call.webhooks = vec![delivery::not_sent(problem)],
+        let (world, index, specs) = (
+            Arc::clone(&call.world),
+            call.index,
+            specs.about(call.provider, payment_id),
+        );
+        let sending = tokio::spawn(async move {
+            let deliveries = delivery::send(&world, specs).await;
+            let deliveries = deliveries.unwrap_or_else(|problem| vec![delivery::not_sent(problem)]);
+            world.memory().calls.update(index, |call| call.webhooks = deliveries);
         });
+        // It goes on if the caller closes the connection, since that drops this future only.
+        let _ = sending.await;
     }
     tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
     if reply.hang {

@@ -176,6 +176,7 @@ fn payment(environment: &str, request: Object) -> Payment {
         created_at: clock::to_milliseconds(now),
         expires_at: clock::to_milliseconds(now + Duration::minutes(30)),
         completed_at: None,
+        extra: Object::default(),
     }
 }
 
@@ -252,7 +253,7 @@ pub(super) fn status_reply(payment: &Payment, changes: Changes<'_>) -> RawRespon
 
 fn transaction(payment: &Payment) -> Object {
     let requested = |name| payment.request.get(name);
-    Object::default()
+    let mut transaction = Object::default()
         .with("transactionId", &payment.transaction_id)
         .with_some("orderId", requested("orderId"))
         .with("status", &payment.status)
@@ -261,5 +262,7 @@ fn transaction(payment: &Payment) -> Object {
         .with_some("paymentMethod", requested("paymentMethod"))
         .with("createdAt", &payment.created_at)
         .with("completedAt", &payment.completed_at)
-        .with_some("metadata", payment.metadata())
+        .with_some("metadata", payment.metadata());
+    transaction.merge(&payment.extra);
+    transaction
 }

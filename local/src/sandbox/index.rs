@@ -50,6 +50,7 @@ Send a webhook:
 List the payments, and set a payment's status without a webhook:
   curl '{base}/_control/payments?provider=finvypay'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","status":"COMPLETED"}}'
+  curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","extra":{{"refundDate":"2026-01-02"}}}}'
 
 Show everything about an order's newest payment, like the checkout page's live view; with `&payment=<id>` another one:
   curl '{base}/_control/journal?orderId=ORD-9821'

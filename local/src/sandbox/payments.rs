@@ -54,6 +54,8 @@ pub struct Payment {
     pub expires_at: String,
     /// When it was completed.
     pub completed_at: Option<String>,
+    /// What FinvyPay's status and list show beside that, such as `refundDate`.
+    pub extra: Object,
 }
 
 impl Payment {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use payment_functions::domain::decimal::Decimal;
 use payment_functions_local::sandbox::{Call, Outcome};
 
+use super::content::{attention, number, reversals_in};
 use super::fault::Fault;
 use super::flows::Action;
 use super::replay::ACTOR;
@@ -150,6 +151,27 @@ impl Table {
         facts.iter().filter(|fact| fact["outcome"] == outcome).count()
     }
 
+    /// The reasons for attention that follow from the money received: a second matching completion, or one that does
+    /// not match beside one that does.
+    pub fn money_attention(&self, payment: &Value) -> BTreeSet<&'static str> {
+        let facts = self.facts.get(text(payment, "id")).map_or(&[][..], Vec::as_slice);
+        let completions: Vec<&Value> = facts.iter().filter(|fact| fact["outcome"] == "completed").collect();
+        let (paid, other): (Vec<_>, Vec<_>) = completions.into_iter().partition(|fact| is_paid(fact));
+        let captures = |kind: &str| {
+            let ids = paid.iter().filter_map(|fact| fact[kind].as_str());
+            ids.collect::<BTreeSet<_>>().len()
+        };
+        let reasons = [
+            (
+                "duplicate_payment",
+                captures("payment") > 1 || captures("transaction") > 1,
+            ),
+            ("amount_mismatch", !paid.is_empty() && !other.is_empty()),
+        ];
+        let reasons = reasons.into_iter().filter(|(_, holds)| *holds);
+        reasons.map(|(reason, _)| reason).collect()
+    }
+
     /// A difference between a payment's references and the reference items that name it.
     pub fn stray_references(&self, payment: &Value) -> Option<String> {
         let id = text(payment, "id");
@@ -181,6 +203,34 @@ impl Table {
 
 fn text<'a>(item: &'a Value, name: &str) -> &'a str {
     item[name].as_str().unwrap_or_else(|| panic!("no {name}: {item}"))
+}
+
+fn decimal(amount: &Value) -> Option<Decimal> {
+    Decimal::parse(&amount.as_str().map_or_else(|| amount.to_string(), str::to_owned))
+}
+
+/// Whether this is the amount of all payments.
+fn is_own_money(provider: &Value, amount: &Value, currency: &Value) -> bool {
+    let (own, needs_currency) = if provider == "apolopay" {
+        ("25.50", false)
+    } else {
+        ("99.99", true)
+    };
+    decimal(amount) == Decimal::parse(own) && (!needs_currency || currency == "USD")
+}
+
+/// Whether a completion is the right money, or an operator's word.
+fn is_paid(completion: &Value) -> bool {
+    completion["operator"].is_object()
+        || is_own_money(&completion["provider"], &completion["amount"], &completion["currency"])
+}
+
+/// The reasons for attention that are stored with a payment.
+pub fn stored_attention(payment: &Value) -> Vec<&str> {
+    let entries = payment["attention"].as_array().into_iter().flatten();
+    let mut reasons: Vec<&str> = entries.map(|entry| text(entry, "reason")).collect();
+    reasons.sort_unstable();
+    reasons
 }
 
 /// A provider's own record.
@@ -434,18 +484,10 @@ impl Audit<'_> {
         let none = Vec::new();
         let facts = self.table.facts.get(id).unwrap_or(&none);
         let rank = |status: &str| ALL.iter().position(|known| *known == status).expect("a known status");
-        let is_own_money = |amount: &Value, currency: &Value| {
-            let (own, needs_currency) = match provider {
-                Provider::Apolopay => ("25.50", false),
-                Provider::Finvypay => ("99.99", true),
-            };
-            let amount = Decimal::parse(&amount.as_str().map_or_else(|| amount.to_string(), str::to_owned));
-            amount.is_some() && amount == Decimal::parse(own) && (!needs_currency || currency == "USD")
-        };
         let fact_rank = |fact: &Value| match text(fact, "outcome") {
-            "completed" if is_own_money(&fact["amount"], &fact["currency"]) => Some(rank("completed")),
+            "completed" if is_paid(fact) => Some(rank("completed")),
             "completed" => Some(rank("review")),
-            "unrecognised" | "contradictory" => None,
+            "unrecognised" | "contradictory" | "reversed" => None,
             outcome => Some(rank(outcome)),
         };
         let verified = facts.iter().filter_map(fact_rank).max().unwrap_or(0);
@@ -484,27 +526,6 @@ impl Audit<'_> {
             format!("rank does not match the status: {payment}")
         });
 
-        // `amount_mismatch` is set only if the wrong amount came later.
-        let has = |reason: &str| {
-            let mut noted = payment["attention"].as_array().into_iter().flatten();
-            noted.any(|noted| noted["reason"] == reason)
-        };
-        let is_paid = |fact: &&Value| {
-            fact["operator"].is_object() && fact["outcome"] == "completed" || fact_rank(fact) == Some(rank("completed"))
-        };
-        let captures = |kind: &str| {
-            let ids = facts.iter().filter(is_paid).filter_map(|fact| fact[kind].as_str());
-            ids.collect::<BTreeSet<_>>().len()
-        };
-        let is_duplicate = captures("payment") > 1 || captures("transaction") > 1;
-        case.check(has("duplicate_payment") == is_duplicate, || {
-            format!("duplicate_payment does not match the ledger: {payment}, {facts:?}")
-        });
-        let is_other_money = |fact: &Value| fact_rank(fact) == Some(rank("review"));
-        case.check(!has("amount_mismatch") || facts.iter().any(is_other_money), || {
-            format!("amount_mismatch without such a fact: {payment}, {facts:?}")
-        });
-
         let recorded = |said: &WebhookContent| {
             facts.iter().any(|fact| {
                 let same = |name: &str, said: &Option<String>| fact[name].as_str() == said.as_deref();
@@ -513,13 +534,16 @@ impl Audit<'_> {
                     && same("transaction", &said.transaction)
                     && (fact["outcome"] == "completed") == said.is_completion
                     && (fact["outcome"] == "contradictory") == said.is_contradictory
+                    && decimal(&fact["amount"]) == decimal(&said.amount)
+                    && reversals_in(fact) == said.reversals
                     && said
                         .new_status
                         .as_ref()
                         .is_none_or(|status| raw_status.contains(status))
             })
         };
-        for said in case.accepted.clone() {
+        let is_own = |said: &WebhookContent| is_own_money(&json!(aws::name(provider)), &said.amount, &json!("USD"));
+        for said in case.accepted().cloned().collect::<Vec<_>>() {
             if let Some(order) = &said.unreadable {
                 let kept = self.table.unreadable(order);
                 case.check(
@@ -531,11 +555,58 @@ impl Audit<'_> {
             let kept = recorded(&said) || said.ids().all(|id| !self.table.unmatched(provider, id).is_empty());
             case.check(kept, || format!("accepted webhook is not stored: {said:?}"));
             let leads_here = said.names_ours || said.ids().any(|id| self.table.owner(provider, id).is_some());
-            let is_paid = leads_here && said.is_completion && is_own_money(&said.amount, &json!("USD"));
+            let is_paid = leads_here && said.is_completion && is_own(&said);
             case.check(!is_paid || status == rank("completed"), || {
                 format!("paid, but the status is {}: {said:?}", ALL[status])
             });
         }
+        let is_paid_there = |there: &Payment| {
+            ["COMPLETED", "SUCCESS"].contains(&there.status.as_str()) && there.extra.members().next().is_none()
+        };
+        // A replay whose response was lost may have been applied.
+        let replayed = case.quarantined.iter().filter_map(|kept| kept.content.as_ref());
+        let may_be_paid = case
+            .sent
+            .iter()
+            .chain(replayed)
+            .any(|said| said.is_completion && is_own(said))
+            || by_operator > 0
+            || self.there.iter().any(is_paid_there);
+        case.check(status < rank("completed") || may_be_paid, || {
+            format!("completed, but nobody said that it is paid: {facts:?}")
+        });
+
+        // Those before a response that came to nobody are in the provider's record only.
+        let early = self.calls.iter().flat_map(|call| &call.webhooks);
+        let early: Vec<WebhookContent> = early.map(WebhookContent::of_delivery).collect();
+        let known: Vec<&WebhookContent> = case
+            .sent
+            .iter()
+            .chain(&early)
+            .filter(|said| recorded(said))
+            .chain(&case.provider_says)
+            .collect();
+        let mut expected = self.table.money_attention(payment);
+        // A report with a date raises a reason once, however often and under whatever id it comes. Others may differ.
+        let (dated, others): (Vec<_>, Vec<_>) = known
+            .iter()
+            .flat_map(|said| &said.reversals)
+            .partition(|reversal| reversal[3].is_number());
+        let reversals = dated.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len() + others.len();
+        let raising = |fact: &&Value| match text(fact, "outcome") {
+            "unrecognised" | "contradictory" => true,
+            "completed" => !expected.is_empty(),
+            _ => false,
+        };
+        let most = reversals + facts.iter().filter(raising).count();
+        expected.extend(attention(provider, &known));
+        let changes = number(&payment["attentionChanges"]).unwrap_or_default();
+        case.check(usize::try_from(changes).is_ok_and(|changes| changes <= most), || {
+            format!("{changes} changes of attention, at most {most} expected: {payment}, {facts:?}")
+        });
+        case.check(stored_attention(payment) == Vec::from_iter(expected.clone()), || {
+            format!("attention, expected {expected:?}: {payment}, {facts:?}")
+        });
         if let Some(expected) = case.provider_status {
             case.check(status == rank(expected), || {
                 format!("{expected} at the provider, but the status is {}", ALL[status])

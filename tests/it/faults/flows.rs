@@ -190,6 +190,7 @@ fn expected_status(before: &[Before], action: &Action) -> u16 {
 pub fn all() -> Vec<Flow> {
     let nothing = json!({});
     let nameless = json!({ "omit": ["metadata"] });
+    let refund = json!({ "extra": { "refundDate": "2026-01-02" }, "moves": false });
     let mut flows = Vec::new();
     for provider in BOTH {
         flows.push(Flow {
@@ -253,6 +254,16 @@ pub fn all() -> Vec<Flow> {
             "webhook, unreadable",
             vec![Before::Created],
             Action::Webhook(json!({ "body": UNREADABLE, "moves": false })),
+        );
+        add(
+            "refund of a completed payment",
+            vec![Before::Created, Before::Webhook(nothing.clone())],
+            Action::Webhook(refund.clone()),
+        );
+        add(
+            "refund before the completion",
+            vec![Before::Created],
+            Action::Webhook(refund.clone()),
         );
         let error = json!({ "error": { "code": "DECLINED" } });
         add(
@@ -322,6 +333,25 @@ pub fn all() -> Vec<Flow> {
         Provider::Finvypay,
         completed(),
         Action::Webhook(json!({ "outcome": "pending" })),
+    );
+    add(
+        "completion after the refund",
+        Provider::Finvypay,
+        vec![Before::Created, Before::Webhook(refund)],
+        Action::Webhook(nothing.clone()),
+    );
+    let failed = json!({ "outcome": "failed", "extra": { "refundDate": "2026-01-02" }, "moves": false });
+    add(
+        "refund of a failed payment",
+        Provider::Finvypay,
+        vec![Before::Created],
+        Action::Webhook(failed),
+    );
+    add(
+        "undocumented status of a completed payment",
+        Provider::Apolopay,
+        completed(),
+        Action::Webhook(json!({ "outcome": "settled", "moves": false })),
     );
     add("get", Provider::Apolopay, vec![Before::Created], Action::Get);
     add(

@@ -8,6 +8,7 @@ use payment_functions_local::sandbox::{Call, Delivery};
 use payment_functions_tests::world::Lambda;
 
 use super::audit::{Record, Stage, Table, audit};
+use super::content::is_accepted;
 use super::fault::Fault;
 use super::flows::{Action, Before, numbered_webhook};
 use super::points::Step;
@@ -206,6 +207,7 @@ impl Stack {
                     (_, 1) => Webhook::OurId,
                     _ => Webhook::ProviderId,
                 };
+                self.redeliver(harness, case).await;
                 self.webhooks(harness, case, &[harder, Webhook::OurId]).await;
             }
             Recovery::Reconciler => {
@@ -280,6 +282,7 @@ impl Stack {
         }
         let mut webhooks = Vec::new();
         if self.recovery != Recovery::Webhook {
+            self.redeliver(harness, case).await;
             webhooks.push(Webhook::OurId);
         }
         if case.flow.provider == Provider::Finvypay {
@@ -331,6 +334,18 @@ impl Stack {
         let response = self.create(case, when).await.expect("a response");
         case.record_response(&response);
         response
+    }
+
+    /// Sends the webhook of the flow under test again.
+    async fn redeliver(&self, harness: &Harness, case: &mut Case) {
+        if let Action::Webhook(spec) = case.flow.action.clone() {
+            let delivered = case
+                .send_webhook(harness, &spec, &harness.function_urls.url(&self.table))
+                .await;
+            case.check(delivered.iter().all(is_accepted), || {
+                format!("webhook response {delivered:?}: {spec}")
+            });
+        }
     }
 
     /// Sends the provider's webhooks for its payments of the order, one after the other.
@@ -392,10 +407,6 @@ pub fn is_final(response: &Response) -> bool {
     response.status == 201 || (response.status == 422 && response.json()["code"] == "PROVIDER_REJECTED")
 }
 
-fn is_accepted(delivery: &Delivery) -> bool {
-    delivery.status == Some(200)
-}
-
 impl Case {
     /// Sets the provider's reply to the next call of this order.
     pub async fn script_reply(&self, harness: &Harness, reply: &Value) {
@@ -413,12 +424,12 @@ impl Case {
     /// Records webhooks that the provider sent during the create call.
     pub async fn record_early_webhooks(&mut self, harness: &Harness) {
         let calls = self.calls(harness).await;
-        let accepted = calls
-            .iter()
-            .flat_map(|call| &call.webhooks)
-            .filter(|delivered| is_accepted(delivered));
-        self.accepted
-            .extend(accepted.map(|delivered| WebhookContent::of(&delivered.sent.body)));
+        self.record_sent(calls.iter().flat_map(|call| &call.webhooks));
+    }
+
+    fn record_sent<'a>(&mut self, deliveries: impl IntoIterator<Item = &'a Delivery>) {
+        self.sent
+            .extend(deliveries.into_iter().map(WebhookContent::of_delivery));
     }
 
     /// Whether the function under test made this many create calls.
@@ -557,9 +568,7 @@ impl Case {
             spec["body"] = json!(body.replace("ORDER", &self.order));
         }
         let deliveries = harness.control.webhooks(&spec).await.expect("a delivery");
-        let accepted = deliveries.iter().filter(|delivery| is_accepted(delivery));
-        self.accepted
-            .extend(accepted.map(|delivery| WebhookContent::of(&delivery.sent.body)));
+        self.record_sent(&deliveries);
         deliveries
     }
 }

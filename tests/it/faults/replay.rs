@@ -58,7 +58,7 @@ impl Case {
         store.quarantine(&webhook, now).await.expect("the table");
         self.quarantined.push(Quarantined {
             digest: webhook.digest,
-            content: Some(WebhookContent::of(&body)),
+            content: Some(WebhookContent::of(&body, true)),
             is_replayed: false,
         });
     }
@@ -94,7 +94,7 @@ impl Case {
         self.check(kept.results().iter().any(counted), || format!("replay: {report}"));
         if !kept.is_replayed {
             kept.is_replayed = true;
-            self.accepted.extend(kept.content.clone());
+            self.sent.extend(kept.content.clone());
             *self.quarantined.last_mut().expect("the same") = kept;
         }
         Ok(())

@@ -14,7 +14,7 @@ use payment_functions::providers::webhooks;
 use payment_functions::store::Store;
 use payment_functions_local::sandbox::Kind;
 
-use super::audit::Table;
+use super::audit::{Table, stored_attention};
 use super::fault::Fault;
 use super::flows::{MANY, numbered_webhook};
 use super::points::{Step, Wire};
@@ -300,6 +300,11 @@ impl RunResult {
                 let unrecognised = table.unrecognised(payment);
                 if *order == fixture.many && unrecognised != MANY {
                     violation(format!("{unrecognised} of {MANY} webhooks moved: {payment}"));
+                }
+                let mut attention = table.money_attention(payment);
+                attention.extend((unrecognised > 0).then_some("unrecognised_status"));
+                if stored_attention(payment) != Vec::from_iter(attention) {
+                    violation(format!("attention does not match the facts: {payment}"));
                 }
                 if let Some(difference) = table.stray_references(payment) {
                     violation(difference);

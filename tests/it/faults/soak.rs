@@ -2,12 +2,13 @@
 //! published events.
 //!
 //! Buyers create payments with and without a key, some twice concurrently; webhooks come in every shape, some before
-//! the create response; some are unreadable or contradictory, or come in bursts under an unknown id; operators
-//! complete, close and replay; GETs, reconcilers and the publisher run beside them. Each order has one payment, and no
-//! secrets rotate: other tests cover those.
+//! the create response; some are unreadable or contradictory, or come in bursts under an unknown id; money goes back,
+//! and comes again; nobody knows what a status means; operators complete, close and replay; GETs, reconcilers and the
+//! publisher run beside them. Each order has one payment, and no secrets rotate: other tests cover those.
 //!
 //! `cargo test` runs it for a few seconds. `SOAK_SECONDS` (`make soak`) runs it for longer, with more buyers.
 
+mod attention;
 mod kept;
 mod publishing;
 
@@ -76,7 +77,7 @@ struct Soak {
     dead_letters: String,
     /// Whether all changes are done.
     is_over: AtomicBool,
-    counts: Mutex<BTreeMap<&'static str, u64>>,
+    counts: Mutex<BTreeMap<String, u64>>,
     /// Violations that belong to no payment.
     violations: Mutex<BTreeSet<String>>,
 }
@@ -94,8 +95,9 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let publisher = tokio::spawn(async move { publisher.publish().await });
     let cases = soak.load().await;
     let counts = soak.counts.lock().unwrap().clone();
-    let (by_kind, beside): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        counts.into_iter().partition(|(name, _)| REQUESTS.contains(name));
+    let (by_kind, beside): (BTreeMap<_, _>, BTreeMap<_, _>) = counts
+        .into_iter()
+        .partition(|(name, _)| REQUESTS.contains(&name.as_str()));
     let requests: u64 = by_kind.values().sum();
     let calls: usize = AWS_CALLS.iter().map(|action| soak.proxy.count(action)).sum();
     let of_aws = soak.proxy.injected();
@@ -169,9 +171,10 @@ const REQUESTS: [&str; 6] = [
     "batch of records",
 ];
 /// The other counters that must not stay at zero.
-const MUST_HAPPEN: [&str; 7] = [
+const MUST_HAPPEN: [&str; 8] = [
     "process killed",
     "finished sweep",
+    "change of attention",
     "unreadable webhook",
     "contradictory webhook",
     "ending by the provider's status",
@@ -261,17 +264,25 @@ impl Soak {
     }
 
     /// Something that must happen and has not yet.
-    fn missing(&self) -> Option<&'static str> {
-        let counts = self.counts.lock().unwrap();
-        MUST_HAPPEN.into_iter().find(|kind| !counts.contains_key(kind))
+    fn missing(&self) -> Option<String> {
+        let must_happen = MUST_HAPPEN
+            .into_iter()
+            .map(str::to_owned)
+            .chain(attention::must_be_sent());
+        self.missing_of(must_happen)
     }
 
-    fn count(&self, what: &'static str) {
+    fn missing_of(&self, kinds: impl IntoIterator<Item = String>) -> Option<String> {
+        let counts = self.counts.lock().unwrap();
+        kinds.into_iter().find(|kind| !counts.contains_key(kind))
+    }
+
+    fn count(&self, what: &str) {
         self.count_more(what, 1);
     }
 
-    fn count_more(&self, what: &'static str, more: u64) {
-        *self.counts.lock().unwrap().entry(what).or_default() += more;
+    fn count_more(&self, what: &str, more: u64) {
+        *self.counts.lock().unwrap().entry(what.to_owned()).or_default() += more;
     }
 
     fn violation(&self, what: String) {
@@ -311,15 +322,17 @@ impl Soak {
         while !self.is_load_over() {
             let [keyed, keyless] = random.choice(&self.flows).expect("two");
             let flow = if random.u8(..5) == 0 { keyless } else { keyed };
-            let extra = self.next_extra(buyer, cases.len(), &mut random);
+            let extra = self.next_extra(flow.provider, buyer, cases.len(), &mut random);
             let mut case = Case::new(flow, &Cell::without_fault(Recovery::SameKey));
             self.script_early_webhooks(&case, extra, buyer, &mut random).await;
             self.create(&mut case, buyer, &mut random).await;
             case.record_early_webhooks(&self.harness).await;
             self.add_extra(&mut case, extra, buyer, &mut random).await;
+            self.raise_attention(&mut case, buyer, &mut random).await;
             if extra.may_be_paid_otherwise() {
                 self.pay(&mut case, buyer, &mut random).await;
             }
+            self.raise_attention(&mut case, buyer, &mut random).await;
             self.get(&mut case, buyer).await;
             cases.push(case);
         }
@@ -381,6 +394,7 @@ impl Soak {
         };
         let paid = json!({});
         let failed = json!({ "outcome": "failed", "moves": false });
+        let refunded_failure = with(failed.clone(), json!({ "extra": { "refundDate": "2026-01-02" } }));
         let other_money = json!({ "amount": 1, "moves": false });
         let three_times = json!({ "times": 3, "concurrent": true });
         // Payments that are never resolved are rare: the audit polls the provider for each of them.
@@ -397,7 +411,8 @@ impl Soak {
                 vec![]
             }
             4..6 => vec![webhook(failed)],
-            6..20 => vec![webhook(failed), webhook(paid)],
+            6..10 => vec![webhook(refunded_failure), webhook(paid)],
+            10..20 => vec![webhook(failed), webhook(paid)],
             20..34 => vec![webhook(paid), webhook(failed)],
             34..45 => vec![webhook(other_money), webhook(paid)],
             45..48 => vec![webhook(other_money)],
@@ -423,7 +438,9 @@ impl Soak {
                 }
             }
         }
-        let is_in_review = matches!(case.accepted.as_slice(), [said] if said.amount == 1);
+        let completions = case.accepted().filter(|said| said.is_completion);
+        let amounts: BTreeSet<String> = completions.map(|said| said.amount.to_string()).collect();
+        let is_in_review = amounts == BTreeSet::from(["1".to_owned()]);
         if (45..48).contains(&scenario) && is_in_review {
             case.is_closed = self.send_command(case, ("close", "review")).await;
         }

@@ -1,5 +1,7 @@
 //! Default and scripted replies.
 
+use std::time::Duration;
+
 use super::*;
 
 #[tokio::test]
@@ -403,4 +405,28 @@ async fn delayed_reply_is_late_but_creates_the_payment_at_once() {
         .await
         .unwrap();
     assert_eq!(it.control.payments(Provider::Apolopay, "later").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn webhooks_before_the_reply_are_sent_and_recorded_although_the_caller_has_gone() {
+    let it = Fixture::new().await;
+    let replies = json!([{"webhookBeforeReply": [{"delayMs": 200}, {}]}]);
+    it.control.replies(Provider::Apolopay, "gone", replies).await.unwrap();
+    let caller = tokio::spawn(it.preorder(preorder_of("gone")).send());
+    let begun = it.control.calls_where(Provider::Apolopay, "gone", &[("atLeast", "1")]);
+    begun.await.unwrap();
+    caller.abort();
+    let recorded = async {
+        while it.control.calls(Provider::Apolopay, "gone").await.unwrap().calls[0]
+            .webhooks
+            .len()
+            < 2
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), recorded)
+        .await
+        .expect("two webhooks");
+    assert_eq!(it.received().len(), 2);
 }

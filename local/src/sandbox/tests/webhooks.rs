@@ -275,6 +275,18 @@ async fn status_and_list_calls_check_path_environment_key_and_kind_of_id() {
     )
     .await;
     assert_eq!((it.status(&id).await.0, it.status(&fp).await.0), (404, 200));
+
+    let refunded =
+        json!({"provider": "finvypay", "id": id, "status": "SUCCESS", "extra": {"refundDate": "2026-01-02"}});
+    it.control.set_payment(&refunded).await.unwrap();
+    let (_, body) = it.finvypay_get(&format!("/api/sandbox/status/{fp}")).await;
+    let (_, list) = it.finvypay_get("/api/v1/sandbox-transactions?orderId=status").await;
+    for shown in [&body["data"], &list["data"]["transactions"][0]] {
+        assert_eq!(
+            (&shown["status"], &shown["refundDate"]),
+            (&json!("SUCCESS"), &json!("2026-01-02"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use payment_functions_local::sandbox::Delivery;
 
 use super::super::flows::{UNREADABLE, numbered_webhook};
+use super::attention::{DAYS, webhooks};
 use super::*;
 
 /// The number of webhooks in a burst, and the number of these that must come before the response to the create call for
@@ -42,7 +43,10 @@ impl Extra {
 impl Soak {
     /// The extra of a buyer's next payment. The first ones have one after the other, so that the shortest soak has all,
     /// and so do those after the planned time. Otherwise bursts are rare.
-    pub fn next_extra(&self, buyer: usize, nth: usize, random: &mut fastrand::Rng) -> Extra {
+    pub fn next_extra(&self, provider: Provider, buyer: usize, nth: usize, random: &mut fastrand::Rng) -> Extra {
+        if nth >= Extra::ALL.len() && provider == Provider::Finvypay && self.has_unsent_status() {
+            return Extra::Contradictory;
+        }
         if nth < Extra::ALL.len() || Instant::now() >= self.until {
             return Extra::ALL[(buyer + nth) % Extra::ALL.len()];
         }
@@ -64,7 +68,10 @@ impl Soak {
                 .collect()
         } else if extra.may_be_paid_otherwise() && random.u8(..10) == 0 {
             self.count("webhook before the response");
-            vec![random.choice(Webhook::ALL).expect("some").spec(provider)]
+            let early = random.choice(Webhook::ALL).expect("some").spec(provider);
+            let day = random.u8(..DAYS);
+            let (_, said) = random.choice(webhooks(day)).expect("some");
+            vec![if random.bool() { early } else { with(early, said) }]
         } else {
             return;
         };
@@ -104,7 +111,7 @@ impl Soak {
 
     /// Sends the webhooks of a burst again that were not acknowledged.
     async fn finish_burst(&self, case: &mut Case, buyer: usize) {
-        let early = case.accepted.clone();
+        let early: BTreeSet<Option<String>> = case.accepted().map(|said| said.new_status.clone()).collect();
         self.count_more(
             "burst webhook before the response",
             u64::try_from(early.len()).expect("small"),
@@ -115,7 +122,7 @@ impl Soak {
         for number in 0..BURST {
             let webhook = numbered_webhook(case.flow.provider, number, false);
             let status = webhook["outcome"].as_str().map(str::to_lowercase);
-            if early.iter().all(|said| said.new_status != status) {
+            if !early.contains(&status) {
                 self.send_until_accepted(case, &webhook, buyer).await;
             }
         }
@@ -127,11 +134,15 @@ impl Soak {
         let there = case.at_provider(&self.harness).await.pop().expect("a payment");
         let mut expected = "expired";
         if provider == Provider::Finvypay {
-            let (status, ends_as) = *random
-                .choice(&[("PENDING", "expired"), ("FAILED", "failed"), ("COMPLETED", "completed")])
-                .expect("some");
-            let set = self.harness.control.set_status(provider, &there.id, status).await;
-            set.expect("a payment");
+            let status = self.next_status(random);
+            let (name, ends_as) = (status.name, status.ends_as);
+            let change = json!({
+                "provider": "finvypay", "id": there.id, "status": status.says, "extra": status.extra,
+            });
+            self.harness.control.set_payment(&change).await.expect("a payment");
+            let says = with(json!({ "status": status.says }), status.extra);
+            case.provider_says = Some(WebhookContent::of(&says.to_string(), false));
+            self.count(name);
             expected = ends_as;
         }
         let contradictions = [json!({ "success": false }), json!({ "error": { "code": "DECLINED" } })];
@@ -150,7 +161,7 @@ impl Soak {
     }
 
     /// Sends a webhook until it is acknowledged, as FinvyPay does.
-    async fn send_until_accepted(&self, case: &mut Case, spec: &Value, buyer: usize) -> Option<Delivery> {
+    pub async fn send_until_accepted(&self, case: &mut Case, spec: &Value, buyer: usize) -> Option<Delivery> {
         for _ in 0..MOST_TRIES {
             let sent = case
                 .send_webhook(&self.harness, spec, &self.webhook_handler(buyer))

@@ -4,8 +4,32 @@ use payment_functions_local::TableStream;
 
 use super::*;
 
-/// A published change of a payment: its id, its version and the event's kind.
-pub type Change = (String, u64, String);
+/// A change of a payment, and its event.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    id: String,
+    version: u64,
+    /// The event's `detail-type`.
+    kind: String,
+    event_id: String,
+    /// The reasons for attention after the change.
+    attention: Vec<String>,
+}
+
+impl Change {
+    fn new(id: &str, version: u64, kind: String, event_id: String, attention: &[&Value]) -> Self {
+        let attention = attention
+            .iter()
+            .map(|reason| reason.as_str().expect("a text").to_owned());
+        Self {
+            id: id.to_owned(),
+            version,
+            kind,
+            event_id,
+            attention: attention.collect(),
+        }
+    }
+}
 
 /// Stream records per batch.
 const BATCH: usize = 100;
@@ -28,7 +52,7 @@ impl Soak {
             }
             let is_payment = |record: &&Value| record["dynamodb"]["Keys"]["sk"]["S"] == "STATE";
             let payments: Vec<Value> = records.iter().filter(is_payment).cloned().collect();
-            stored.extend(payments.iter().flat_map(changes));
+            stored.extend(payments.iter().flat_map(|record| self.changes(record)));
             for batch in payments.chunks(BATCH) {
                 self.deliver(batch).await;
             }
@@ -64,13 +88,11 @@ impl Soak {
         }
     }
 
-    /// Checks that every status in the table is in the stream, that all changes were published and nothing else, and
-    /// that first deliveries were in order. Returns the number of events.
+    /// Checks that every status in the table is in the stream, that all changes were published and nothing else, each
+    /// under its own event id, and that first deliveries were in order. Returns the number of events.
     pub async fn audit_events(&self, stored: &BTreeSet<Change>, table: &Table) -> usize {
-        let changes: BTreeSet<(&str, &str)> = stored
-            .iter()
-            .map(|(id, _, kind)| (id.as_str(), kind.as_str()))
-            .collect();
+        let changes = stored.iter().map(|change| (change.id.as_str(), change.kind.as_str()));
+        let changes: BTreeSet<(&str, &str)> = changes.collect();
         for (id, status) in table.statuses().filter(|(_, status)| *status != "creating") {
             if !changes.contains(&(id, format!("payment.{status}").as_str())) {
                 self.violation(format!("{id} is {status}, but the stream has no such record"));
@@ -80,10 +102,20 @@ impl Soak {
         let (mut seen, mut latest) = (BTreeSet::new(), BTreeMap::new());
         for message in &messages {
             let event: Value = serde_json::from_str(message["Body"].as_str().expect("a body")).expect("JSON");
-            let (detail, kind) = (&event["detail"], &event["detail-type"]);
-            let [id, kind] = [&detail["id"], kind].map(|text| text.as_str().expect("a text").to_owned());
-            let version = detail["version"].as_u64().expect("a version");
-            if seen.insert((id.clone(), version, kind)) {
+            let (detail, text) = (&event["detail"], |value: &Value| {
+                value.as_str().expect("a text").to_owned()
+            });
+            let (id, version) = (text(&detail["id"]), detail["version"].as_u64().expect("a version"));
+            let attention: Vec<_> = detail["attention"].as_array().into_iter().flatten().collect();
+            let attention: Vec<_> = attention.into_iter().map(|entry| &entry["reason"]).collect();
+            let change = Change::new(
+                &id,
+                version,
+                text(&event["detail-type"]),
+                text(&detail["eventId"]),
+                &attention,
+            );
+            if seen.insert(change) {
                 let before = latest.insert(id, version).unwrap_or_default();
                 if before > version {
                     self.violation(format!("published after version {before}: {event}"));
@@ -101,23 +133,46 @@ impl Soak {
         }
         messages.len()
     }
-}
 
-/// The changes of a payment's stream record that must be published: its new status, from `pending` on, and new
-/// attention reasons.
-fn changes(record: &Value) -> Vec<Change> {
-    let [old, new] = ["OldImage", "NewImage"].map(|name| &record["dynamodb"][name]);
-    let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let id = text(&new["pk"]["S"]).split_off("PAYMENT#".len());
-    let version = text(&new["version"]["N"]).parse().expect("a version");
-    let mut kinds = Vec::new();
-    let status = text(&new["status"]["S"]);
-    if old["status"] != new["status"] && status != "creating" {
-        kinds.push(status);
+    /// The changes of a payment's stream record that must be published: its new status, from `pending` on, and a
+    /// change of its attention, which must be counted.
+    fn changes(&self, record: &Value) -> Vec<Change> {
+        let [old, new] = ["OldImage", "NewImage"].map(|name| &record["dynamodb"][name]);
+        let number = |value: &Value| {
+            value["N"]
+                .as_str()
+                .map_or(0, |number| number.parse().expect("a number"))
+        };
+        let id = new["pk"]["S"]
+            .as_str()
+            .and_then(|pk| pk.strip_prefix("PAYMENT#"))
+            .expect("an id");
+        let entries = new["attention"]["L"].as_array().into_iter().flatten();
+        let attention: Vec<_> = entries.map(|entry| &entry["M"]["reason"]["S"]).collect();
+        let mut kinds = Vec::new();
+        let status = new["status"]["S"].as_str().expect("a status");
+        if old["status"] != new["status"] && status != "creating" {
+            kinds.push((status, status.to_owned()));
+        }
+        let [before, after]: [u64; 2] = [old, new].map(|image| number(&image["attentionChanges"]));
+        if before < after {
+            self.count("change of attention");
+            kinds.push(("attention", format!("attention:{after}")));
+        }
+        let is_counted = before < after || (before == after && old["attention"] == new["attention"]);
+        if !is_counted {
+            self.violation(format!("attention changed, but not its number: {record}"));
+        }
+        let change = |(kind, change)| {
+            let version = number(&new["version"]);
+            Change::new(
+                id,
+                version,
+                format!("payment.{kind}"),
+                format!("{id}:{change}"),
+                &attention,
+            )
+        };
+        kinds.into_iter().map(change).collect()
     }
-    if old["attentionChanges"] != new["attentionChanges"] {
-        kinds.push("attention".to_owned());
-    }
-    let delivered = |kind| (id.clone(), version, format!("payment.{kind}"));
-    kinds.into_iter().map(delivered).collect()
 }
