@@ -111,7 +111,7 @@ async fn start() -> Result<Running, Error> {
     let http = http::client()?;
     let mut running = Running {
         schedule: None,
-        feed: None,
+        feeds: Vec::new(),
         functions,
         runtime,
         gateway,
@@ -131,7 +131,7 @@ async fn start() -> Result<Running, Error> {
 /// Fields are dropped in this order: the functions stop before the services that they call.
 struct Running {
     schedule: Option<Schedule>,
-    feed: Option<StreamFeed>,
+    feeds: Vec<StreamFeed>,
     functions: Functions,
     runtime: CargoLambda,
     gateway: Gateway,
@@ -150,7 +150,7 @@ impl Running {
     }
 
     /// Starts the local counterparts of AWS's own invokers: runs the reconciler, the first time now, and feeds the
-    /// table's stream to publish-events.
+    /// table's stream to publish-events and back to the reconciler.
     async fn start_invokers(&mut self, environment: &Variables, log: Log) -> Result<(), Error> {
         let invocations = Invocations::at(self.gateway.url())?;
         let rate = Rate::of_template()?;
@@ -160,8 +160,11 @@ impl Running {
         let variable = |name| environment.get(name).map_or("", String::as_str);
         if variable("AWS_ENDPOINT_URL") == self.aws.url() {
             let (table, dead_letters) = (variable("PAYMENTS_TABLE"), variable(settings::DEAD_LETTER_QUEUE_URL));
-            let (aws, mapping) = (self.aws.calls(), Mapping::of_template()?);
-            self.feed = Some(StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?);
+            for mapping in [Mapping::of_changes()?, Mapping::of_unmatched()?] {
+                let (aws, invocations) = (self.aws.calls(), invocations.clone());
+                let feed = StreamFeed::start(aws, table, invocations, dead_letters, mapping, log).await?;
+                self.feeds.push(feed);
+            }
         } else {
             print("AWS_ENDPOINT_URL is not the local AWS: no events are published from the table there");
         }

@@ -59,7 +59,12 @@ pub const FUNCTIONS: [Function; 6] = [
         instances: 5,
         route: None,
         time_limit: Duration::from_secs(25),
-        variables: &["PAYMENTS_TABLE", "APOLOPAY_SECRET_ID", "FINVYPAY_SECRET_ID"],
+        variables: &[
+            "PAYMENTS_TABLE",
+            "APOLOPAY_SECRET_ID",
+            "FINVYPAY_SECRET_ID",
+            "FINVYPAY_ENVIRONMENT",
+        ],
     },
     Function {
         name: "get-payment",
@@ -70,7 +75,8 @@ pub const FUNCTIONS: [Function; 6] = [
     },
     Function {
         name: "reconcile-payments",
-        instances: 1,
+        // A claim does not wait for the end of a run.
+        instances: 2,
         route: None,
         time_limit: Duration::from_secs(60),
         variables: &[
@@ -99,9 +105,10 @@ pub const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
 /// Variables without a local value: they have a default, or setting them changes what the functions require of callers
 /// (the secret for quotes exists: `payment-functions/quote`). The last two are for the checkout page
 /// (docs/frontend.md).
-pub(super) const OPTIONAL: [&str; 5] = [
+pub(super) const OPTIONAL: [&str; 6] = [
     "DELETE_UNPAID_AFTER_DAYS",
     "METRICS_NAMESPACE",
+    "ORDER_ONLY_WEBHOOKS",
     "QUOTE_SECRET_ID",
     "SMARTPAY_BUNDLE",
     "SMARTPAY_PUBLIC_KEY",

@@ -1,4 +1,4 @@
-//! Feeds the table's stream to publish-events, like Lambda's event source mapping, with the settings of template.yaml.
+//! Feeds the table's stream to a function, like Lambda's event source mapping, with the settings of template.yaml.
 //!
 //! Guarantees: records are delivered in the order of the stream, one batch at a time. After a failure all records from
 //! the first failed one are retried. Once that one is too old, it is given up with those directly after it that are too
@@ -25,8 +25,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-const FUNCTION: &str = "publish-events";
-/// Slightly longer than the function's time limit.
+/// Slightly longer than the functions' time limit.
 const INVOKE_LIMIT: Duration = Duration::from_secs(70);
 
 /// A running feed. It ends when this is dropped.
@@ -36,8 +35,8 @@ pub struct StreamFeed {
 }
 
 impl StreamFeed {
-    /// Follows the stream of `table` from its beginning, and delivers it to publish-events. Failed records go to the
-    /// queue `dead_letters`.
+    /// Follows the stream of `table` from its beginning, and delivers it to the mapping's function. If the
+    /// mapping says so, a message about failed records goes to the queue `dead_letters`.
     ///
     /// # Errors
     /// If the table has no stream.
@@ -171,7 +170,7 @@ impl Feed {
                     // Logged once for an outage.
                     if !std::mem::replace(&mut is_reported, true) {
                         self.log.line(
-                            FUNCTION,
+                            self.mapping.function,
                             Level::Error,
                             &format!("cannot read the table's stream: {error}"),
                         );
@@ -204,7 +203,9 @@ impl Feed {
                 let age = created_at
                     .as_number()
                     .and_then(|seconds| seconds.to_string().split('.').next()?.parse().ok());
-                age.is_some_and(|created_at: i64| now.abs_diff(created_at) > self.mapping.maximum_age)
+                let maximum = self.mapping.maximum_age;
+                age.zip(maximum)
+                    .is_some_and(|(created_at, maximum): (i64, _)| now.abs_diff(created_at) > maximum)
             };
             let given_up = if self.mapping.maximum_retries.is_some_and(|maximum| retries >= maximum) {
                 Some((batch.len(), "RetryAttemptsExhausted"))
@@ -214,8 +215,10 @@ impl Feed {
             };
             if let Some((count, condition)) = given_up {
                 let (failed, rest) = batch.split_at_checked(count).unwrap_or((batch, &[]));
-                self.send_to_dead_letters(failed, condition, retries.saturating_add(1))
-                    .await;
+                if self.mapping.reports_failures() {
+                    self.send_to_dead_letters(failed, condition, retries.saturating_add(1))
+                        .await;
+                }
                 batch = rest;
                 (retries, wait) = (0, MIN_BACKOFF);
                 if batch.is_empty() {
@@ -231,14 +234,14 @@ impl Feed {
 
     async fn invoke(&self, batch: &[Value]) -> Progress {
         let event = json!({ "Records": batch }).to_string();
-        match self.functions.invoke(FUNCTION, event, INVOKE_LIMIT).await {
+        match self.functions.invoke(self.mapping.function, event, INVOKE_LIMIT).await {
             Ok(response) => progress(batch, &response),
             Err(error) => {
                 let count = batch.len();
                 self.log.line(
-                    FUNCTION,
+                    self.mapping.function,
                     Level::Warn,
-                    &format!("{count} records not published, retrying: {error}"),
+                    &format!("{count} records not accepted: {error}"),
                 );
                 Progress::FailedFrom(0)
             }
@@ -250,7 +253,7 @@ impl Feed {
         let member = |record: Option<&Value>, name: &str| record.map(|record| at(record, &format!("/dynamodb/{name}")));
         let (first, last) = (records.first(), records.last());
         let body = json!({
-            "requestContext": { "functionArn": FUNCTION, "condition": condition, "approximateInvokeCount": count },
+            "requestContext": { "functionArn": self.mapping.function, "condition": condition, "approximateInvokeCount": count },
             "version": "1.0",
             "timestamp": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             "DDBStreamBatchInfo": {
@@ -275,7 +278,7 @@ impl Feed {
                 records.len()
             ),
         };
-        self.log.line(FUNCTION, Level::Error, &text);
+        self.log.line(self.mapping.function, Level::Error, &text);
     }
 }
 
@@ -293,13 +296,16 @@ fn progress(batch: &[Value], response: &Value) -> Progress {
     first.map_or(Progress::Done, Progress::FailedFrom)
 }
 
-/// Whether a record matches an event pattern: it has one of the values of each list.
+/// Whether a record matches an event pattern: it has one of the values of each list, or begins with a value's `prefix`.
 fn matches(pattern: &Value, record: &Value) -> bool {
     match pattern {
         Value::Object(members) => members
             .iter()
             .all(|(name, pattern)| record.get(name).is_some_and(|value| matches(pattern, value))),
-        Value::Array(values) => values.contains(record),
+        Value::Array(values) => values.iter().any(|value| match (value.get("prefix"), record) {
+            (Some(Value::String(prefix)), Value::String(text)) => text.starts_with(prefix),
+            _ => value == record,
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => pattern == record,
     }
 }
@@ -320,6 +326,9 @@ mod tests {
         assert!(!matches(&pattern, &record("INSERT", "STATE")));
         assert!(!matches(&pattern, &record("MODIFY", "KEY")));
         assert!(!matches(&pattern, &json!({ "eventName": "MODIFY" })));
+        let pattern = json!({ "pk": { "S": [{ "prefix": "UNMATCHED#" }] } });
+        assert!(matches(&pattern, &json!({ "pk": { "S": "UNMATCHED#finvypay#FP1" } })));
+        assert!(!matches(&pattern, &json!({ "pk": { "S": "PAYMENT#UNMATCHED#" } })));
     }
 
     #[test]

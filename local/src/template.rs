@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::Error;
@@ -42,19 +43,23 @@ pub fn create_table(name: &str) -> Result<Value, Error> {
     create_table_from(name, &text()?)
 }
 
-/// The event source mapping from the table's stream to publish-events.
+/// An event source mapping from the table's stream to a function.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Mapping {
+    /// The function.
+    #[serde(skip)]
+    pub function: &'static str,
     /// The most records in a batch.
     pub batch_size: usize,
-    /// For how many seconds a record is retried.
+    /// For how many seconds a record is retried; `None` means as long as the stream keeps it.
     #[serde(rename = "MaximumRecordAgeInSeconds")]
-    pub maximum_age: u64,
+    pub maximum_age: Option<u64>,
     /// How often a batch is retried; `None` means without limit.
     #[serde(rename = "MaximumRetryAttempts")]
     pub maximum_retries: Option<u32>,
     filter_criteria: FilterCriteria,
+    destination_config: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -70,12 +75,33 @@ struct Filter {
 }
 
 impl Mapping {
-    /// Reads it from the template.
+    /// Reads the one of publish-events from the template: every change of a payment.
     ///
     /// # Errors
     /// If it is missing or malformed.
-    pub fn of_template() -> Result<Self, Error> {
-        properties("PublishEventsFunction", &["Events", "Stream", "Properties"])
+    pub fn of_changes() -> Result<Self, Error> {
+        let mapping = properties("PublishEventsFunction", &["Events", "Stream", "Properties"])?;
+        Ok(Self {
+            function: "publish-events",
+            ..mapping
+        })
+    }
+
+    /// Reads the one of reconcile-payments from the template: new unmatched notifications.
+    ///
+    /// # Errors
+    /// If it is missing or malformed.
+    pub fn of_unmatched() -> Result<Self, Error> {
+        let mapping = properties("ReconcilePaymentsFunction", &["Events", "Unmatched", "Properties"])?;
+        Ok(Self {
+            function: "reconcile-payments",
+            ..mapping
+        })
+    }
+
+    /// Whether a message about records that are given up goes to the dead-letter queue.
+    pub(super) fn reports_failures(&self) -> bool {
+        self.destination_config.is_some()
     }
 
     /// The filter patterns. A record must match one of them.

@@ -89,7 +89,7 @@ async fn collected(queue: &str, count: usize) -> Vec<Value> {
 }
 
 fn template() -> Mapping {
-    Mapping::of_template().expect("the template's mapping")
+    Mapping::of_changes().expect("the template's mapping")
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn every_change_arrives_once_and_a_failed_batch_is_retried_from_the_failed
 async fn records_that_keep_failing_are_dead_lettered_and_the_rest_is_published() {
     let (mut by_tries, mut by_age) = (template(), template());
     by_tries.maximum_retries = Some(1);
-    by_age.maximum_age = 1;
+    by_age.maximum_age = Some(1);
     for (mapping, condition) in [(by_tries, "RetryAttemptsExhausted"), (by_age, "RecordAgeExceeded")] {
         let shop = Shop::open().await;
         let lost = shop.create().await;

@@ -166,7 +166,7 @@ impl World {
     /// # Errors
     /// When the table has no stream.
     pub async fn feed(&self) -> Result<StreamFeed, Error> {
-        let (mapping, functions) = (Mapping::of_template()?, Invocations::at(self.functions_url())?);
+        let (mapping, functions) = (Mapping::of_changes()?, Invocations::at(self.functions_url())?);
         let dead_letters = self.aws.dead_letters();
         StreamFeed::start(self.aws(), TABLE, functions, dead_letters, mapping, Log::Silent).await
     }
