@@ -139,6 +139,23 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
+    /// Leaves out of a report the ids that belong to no payment, unless it names a payment by nothing else.
+    async fn leave_out_new_ids(&self, report: &mut Notification) -> Result<(), StoreError> {
+        let provider = report.fact.provider;
+        let mut known = Vec::new();
+        for id in report.fact.references() {
+            if self.store.owner(provider, id).await?.is_some() {
+                known.push(id.clone());
+            }
+        }
+        if report.payment_id.is_some() || !known.is_empty() {
+            let is_known = |id: &Reference| known.contains(id);
+            report.fact.payment = report.fact.payment.take().filter(is_known);
+            report.fact.transaction = report.fact.transaction.take().filter(is_known);
+        }
+        Ok(())
+    }
+
     /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
     async fn is_older_than_its_order(&self, report: &Notification) -> Result<bool, StoreError> {
         let (Some(order_id), None) = (&report.fact.order_id, report.payment_id) else {
@@ -160,8 +177,15 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 
     /// Records a report with its payment. `None` if no payment is known for it; nothing is stored then.
+    ///
+    /// Only a completion attaches ids that nobody had. With them come the webhooks that are unmatched under them, and the
+    /// provider has not confirmed a claim if it reports its transaction as anything but paid.
     pub(super) async fn record_matched(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
-        let result = record_if_matched(self.store, report, self.matching_of(report), self.time()).await?;
+        let mut report = report.clone();
+        if report.fact.outcome != Outcome::Completed {
+            self.leave_out_new_ids(&mut report).await?;
+        }
+        let result = record_if_matched(self.store, &report, self.matching_of(&report), self.time()).await?;
         if let Some(RecordResult::Recorded {
             payment: id,
             new_status,
