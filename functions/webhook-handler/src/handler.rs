@@ -209,11 +209,26 @@ fn not_stored(error: &dyn std::fmt::Display) -> Problem {
 fn report(notification: &Notification, result: RecordResult) {
     let provider = notification.fact.provider;
     let raw_status = notification.fact.raw_status.as_str();
+    let payment = match result {
+        RecordResult::Recorded { payment, .. } | RecordResult::Duplicate(payment) => Some(payment),
+        RecordResult::Unmatched => None,
+    };
+    let payment = payment.map(tracing::field::display);
     match notification.fact.outcome {
-        Outcome::Unrecognised => tracing::warn!(%provider, raw_status, "unrecognised provider status ignored"),
-        Outcome::Contradictory => tracing::warn!(%provider, raw_status, "contradictory webhook changes no status"),
-        Outcome::Reversed => tracing::warn!(%provider, raw_status, "the provider reports that money went back"),
-        Outcome::Pending | Outcome::Authorized | Outcome::Cancelled | Outcome::Failed | Outcome::Completed => {}
+        Outcome::Unrecognised => tracing::warn!(%provider, payment, raw_status, "unrecognised provider status ignored"),
+        Outcome::Contradictory => {
+            tracing::warn!(%provider, payment, raw_status, "contradictory webhook changes no status");
+        }
+        Outcome::Pending
+        | Outcome::Authorized
+        | Outcome::Cancelled
+        | Outcome::Failed
+        | Outcome::Completed
+        | Outcome::Reversed => {}
+    }
+    for reversal in &notification.fact.reversals {
+        let (kind, undone) = (reversal.kind.name(), reversal.undone);
+        tracing::warn!(%provider, payment, kind, undone, raw_status, "the provider reports that money went back");
     }
     match result {
         RecordResult::Recorded {
