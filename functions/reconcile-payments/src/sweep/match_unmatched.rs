@@ -92,37 +92,36 @@ impl<S: StatusSource> Sweep<'_, S> {
             Some(id) => self.store.owner(group.provider, id).await?.is_some(),
             None => false,
         };
-        let payments = match orders(left).next() {
-            Some(order_id) if !is_id_known => {
-                let rows = match self.poller.transactions(order_id).await {
-                    Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
-                    rows => rows?,
-                };
-                for row in &rows {
-                    self.record_report(row).await?;
-                }
-                let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
-                proof = proof.or_else(|| rows.into_iter().find(is_about_it));
-                self.poll_payments_of(order_id).await?
-            }
-            _ => Vec::new(),
+        let Some(order_id) = orders(left).next().filter(|_| !is_id_known) else {
+            let payments = Vec::new();
+            return Ok(Findings { proof, payments });
         };
-        Ok(Findings { proof, payments })
-    }
-
-    /// Polls the provider by the ids of an order's payments. None of them is polled if there are too many.
-    async fn poll_payments_of(&mut self, order_id: &OrderId) -> Result<Vec<Candidate>, PollError> {
         let payments = payments_of_order(self.store, self.matching, POLLED_PROVIDER, order_id).await?;
+        if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
+            let rows = match self.poller.transactions(order_id).await {
+                Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
+                rows => rows?,
+            };
+            for row in &rows {
+                self.record_report(row).await?;
+            }
+            let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
+            proof = proof.or_else(|| rows.into_iter().find(is_about_it));
+        }
         let mut candidates = Vec::new();
+        // With too many payments, none of them is polled.
         for payment in payments.unwrap_or_default() {
-            // Completed payments too: the notification may report the same money under another id.
+            // Completed ones too: the notification may report the same money under another id.
             let own_outcome = self.poll_ids(&payment).await?.outcome;
             candidates.push(Candidate {
                 payment: self.store.payment(payment.id).await?.unwrap_or(payment),
                 own_outcome,
             });
         }
-        Ok(candidates)
+        Ok(Findings {
+            proof,
+            payments: candidates,
+        })
     }
 
     /// Raises attention for claims that the provider has neither confirmed nor denied for a day, and takes it away if it
