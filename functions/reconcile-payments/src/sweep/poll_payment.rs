@@ -10,10 +10,10 @@ use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::{
-    RecordResult, payments_of_order, record_if_matched, record_notification, record_with_payment,
+    RecordResult, payments_of_order, record_if_matched, record_notification,
 };
 use payment_functions::providers::Notification;
-use payment_functions::store::{MAX_MOVED, Retry, StoreError, retry_on_conflict};
+use payment_functions::store::{MAX_MOVED, StoreError};
 
 use super::Sweep;
 use super::confirm_claim::is_claim;
@@ -140,43 +140,24 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Whether a claim waits under one of the ids of a report.
-    async fn has_claimed_id(&self, report: &Fact) -> Result<bool, StoreError> {
+    /// Leaves out of a report the ids under which a claim waits. So it is another fact than a webhook with these ids,
+    /// which attaches them.
+    async fn leave_out_claimed_ids(&self, report: &mut Fact) -> Result<(), StoreError> {
+        let mut claimed = Vec::new();
         for id in report.references() {
             let mut page = self.store.unmatched(report.provider, id.as_str(), MAX_MOVED).await?;
             while let Some(group) = page {
                 if group.notifications.iter().any(is_claim) {
-                    return Ok(true);
+                    claimed.push(id.clone());
+                    break;
                 }
                 page = self.store.more_unmatched(&group, MAX_MOVED).await?;
             }
         }
-        Ok(false)
-    }
-
-    /// Records a report with the payment that it names by an id or in its metadata, without giving it new ids.
-    async fn record_without_ids(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
-        retry_on_conflict((), |()| async move {
-            let Some(payment) = self.named_payment(report).await? else {
-                return Ok(Retry::Done(None));
-            };
-            let owned_by_other = true; // Or it may be.
-            let result = record_with_payment(self.store, report, &payment, owned_by_other, self.time()).await?;
-            Ok(result.map_or(Retry::Again(()), |result| Retry::Done(Some(result))))
-        })
-        .await
-    }
-
-    async fn named_payment(&self, report: &Notification) -> Result<Option<Payment>, StoreError> {
-        for id in report.fact.references() {
-            if let Some(owner) = self.store.owner(report.fact.provider, id).await? {
-                return self.store.payment(owner).await;
-            }
-        }
-        match report.payment_id {
-            Some(id) => self.store.payment(id).await,
-            None => Ok(None),
-        }
+        let is_free = |id: &Reference| !claimed.contains(id);
+        report.payment = report.payment.take().filter(is_free);
+        report.transaction = report.transaction.take().filter(is_free);
+        Ok(())
     }
 
     /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
@@ -204,12 +185,11 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Only a completion attaches an id under which a claim waits, because the claim comes with it. The provider has not
     /// confirmed a claim if it reports its transaction as anything but paid.
     pub(super) async fn record_matched(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
-        let is_kept_apart = report.fact.outcome != Outcome::Completed && self.has_claimed_id(&report.fact).await?;
-        let result = if is_kept_apart {
-            self.record_without_ids(report).await?
-        } else {
-            record_if_matched(self.store, report, self.matching_of(report), self.time()).await?
-        };
+        let mut report = report.clone();
+        if report.fact.outcome != Outcome::Completed {
+            self.leave_out_claimed_ids(&mut report.fact).await?;
+        }
+        let result = record_if_matched(self.store, &report, self.matching_of(&report), self.time()).await?;
         if let Some(RecordResult::Recorded {
             payment: id,
             new_status,
