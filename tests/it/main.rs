@@ -16,6 +16,7 @@ mod adding_a_provider;
 mod apm_payments;
 mod aws;
 mod checkout;
+mod claims;
 mod clock;
 mod consumers;
 mod cost;

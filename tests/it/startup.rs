@@ -93,6 +93,7 @@ async fn wrong_variable_stops_the_start() {
     let origins = "must be a comma-separated list of origins such as https://shop.example";
     let namespace =
         "must have at most 255 characters, only letters, digits and .-_/#: and must not start with : or AWS/";
+    let orders = "must be confirm or trust";
     let days = "must be 0 (never) or 30 to 9999 days";
     let cases = [
         (
@@ -116,6 +117,8 @@ async fn wrong_variable_stops_the_start() {
             "live",
             "must be sandbox or production",
         ),
+        ("webhook-handler", "ORDER_ONLY_WEBHOOKS", "Trust", orders),
+        ("reconcile-payments", "ORDER_ONLY_WEBHOOKS", "always", orders),
         ("reconcile-payments", "DELETE_UNPAID_AFTER_DAYS", "29", days),
         ("reconcile-payments", "DELETE_UNPAID_AFTER_DAYS", "never", days),
         ("create-apm", "WEBHOOK_BASE_URL", "http://hooks.example", address),

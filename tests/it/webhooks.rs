@@ -41,6 +41,21 @@ pub async fn deliver(spec: Value) {
     );
 }
 
+/// The check of a FinvyPay transaction's unmatched webhooks, as the table's stream triggers it.
+pub async fn check_claim(transaction: &str) {
+    let items = aws::raw_items(&format!("UNMATCHED#finvypay#{transaction}")).await;
+    let group = items.iter().find(|item| item["sk"]["S"] == "GROUP").expect("a group");
+    let record = json!({ "eventName": "INSERT", "dynamodb": { "NewImage": group } });
+    let reconciler = world()
+        .await
+        .lambda("reconcile-payments", &[])
+        .await
+        .expect("a function");
+    let report = reconciler.invoke(json!({ "Records": [record] }).to_string()).await;
+    let report: Value = serde_json::from_slice(&report.expect("a report")).expect("JSON");
+    assert_eq!(report["failed"], 0, "{report}");
+}
+
 pub fn header(provider: Provider) -> &'static str {
     match provider {
         Provider::Apolopay => "x-signature",

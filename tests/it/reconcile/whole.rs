@@ -20,10 +20,21 @@ pub struct Shop {
 
 impl Shop {
     pub async fn open() -> Self {
+        Self::open_with(&[]).await
+    }
+
+    /// The functions with changed variables.
+    pub async fn open_with(changes: &[(&str, Option<&str>)]) -> Self {
         let table = unique("whole");
         aws::create_table(&table).await;
+        Self::at(table, changes).await
+    }
+
+    /// The functions with changed variables at an existing table.
+    pub async fn at(table: String, changes: &[(&str, Option<&str>)]) -> Self {
         let start = async |function| {
-            let changes = [("PAYMENTS_TABLE", Some(table.as_str()))];
+            let own = [("PAYMENTS_TABLE", Some(table.as_str()))];
+            let changes = [&own, changes].concat();
             world().await.lambda(function, &changes).await.expect("a function")
         };
         Self {
@@ -43,6 +54,14 @@ impl Shop {
         let headers = [("content-type", "application/json"), ("idempotency-key", order_id)];
         let response = function.http("POST", path, &headers, body.to_string().as_bytes()).await;
         response.expect("a response").into()
+    }
+
+    /// Creates a payment at FinvyPay without an idempotency key.
+    pub async fn create_apm(&self, body: &Value) -> Response {
+        let headers = [("content-type", "application/json")];
+        let body = body.to_string();
+        let response = self.create_apm.http("POST", "/apm-payments", &headers, body.as_bytes());
+        response.await.expect("a response").into()
     }
 
     /// Sends a webhook of FinvyPay's.
@@ -169,13 +188,7 @@ async fn lost_create_call_in_an_order_of_several_payments_is_matched() {
         .await
         .unwrap();
     // Another payment of the order.
-    let headers = [("content-type", "application/json")];
-    let body = apm(&order).to_string();
-    let other = shop
-        .create_apm
-        .http("POST", "/apm-payments", &headers, body.as_bytes())
-        .await;
-    let other = Response::from(other.expect("a response"));
+    let other = shop.create_apm(&apm(&order)).await;
     assert_eq!(other.status, 201);
     let general = json!({ "success": true, "status": "SUCCESS", "data": {
         "amount": 99.99, "currency": "USD", "order_id": order, "txn_id": transaction,

@@ -116,13 +116,14 @@ async fn unknown_id_belongs_to_the_payment_in_the_metadata() {
 }
 
 #[tokio::test]
-async fn w1_completes_the_only_payment_of_its_order() {
+async fn w1_of_a_known_transaction_completes_its_payment() {
     for shape in ["W1", "W1wrapped"] {
         let order_id = unique("w1");
         let first = create(Provider::Finvypay, &order_id).await;
         let w1 = json!({ "provider": "finvypay", "payment": reference(&first), "shape": shape });
         let mut authorized = w1.clone();
         authorized["outcome"] = json!("authorized");
+        authorized["extra"]["data"]["metadata"]["paymentFunctionsId"] = json!(first.str("id"));
         deliver(authorized).await;
         assert_eq!(status_of(&first.str("id")).await, "authorized");
         // Its transaction is known now, so a second payment of the order changes nothing.

@@ -1,6 +1,6 @@
 //! Webhooks that come before the create response, or without one.
 
-use super::{PROVIDERS, deliver, reference};
+use super::{PROVIDERS, check_claim, deliver, reference};
 use crate::aws;
 use crate::support::{
     Provider, Response, Value, apm, control, create, get_payment, json, post, preorder, status_of, unique, world,
@@ -59,8 +59,6 @@ async fn webhook_before_the_create_response_completes_the_payment() {
             json!({ "shape": "W2", "omit": ["metadata"] }),
             "completed",
         ),
-        (Provider::Finvypay, json!({ "shape": "W1" }), "completed"),
-        (Provider::Finvypay, json!({ "shape": "W1wrapped" }), "completed"),
         (Provider::Finvypay, json!({ "outcome": "authorized" }), "authorized"),
         (
             Provider::Finvypay,
@@ -104,6 +102,22 @@ async fn webhook_before_the_create_response_completes_the_payment() {
         assert_eq!(facts.len(), hook.as_array().map_or(1, Vec::len), "{facts:?}");
     }))
     .await;
+}
+
+/// W1 names only the order: the create response brings no id of it.
+#[tokio::test]
+async fn w1_before_the_create_response_waits_for_its_confirmation() {
+    for shape in ["W1", "W1wrapped"] {
+        let order_id = unique("early");
+        let replies = json!([{ "webhookBeforeReply": { "shape": shape } }]);
+        let control = control().await;
+        control.replies(Provider::Finvypay, &order_id, replies).await.unwrap();
+        let created = create(Provider::Finvypay, &order_id).await;
+        assert_eq!(created.str("status"), "pending", "{shape}");
+        let payments = control.payments(Provider::Finvypay, &order_id).await.unwrap();
+        check_claim(payments[0].transaction_id.as_ref().unwrap()).await;
+        assert_eq!(status_of(&created.str("id")).await, "completed", "{shape}");
+    }
 }
 
 #[tokio::test]

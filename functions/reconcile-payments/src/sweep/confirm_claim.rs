@@ -22,6 +22,8 @@ pub(super) struct Findings {
     pub proof: Option<Notification>,
     /// The payments of the order.
     pub payments: Vec<Candidate>,
+    /// When the first of the notifications was stored.
+    pub since: Timestamp,
 }
 
 /// A payment of the order.
@@ -68,12 +70,12 @@ pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching
     let Some(candidate) = meant_payment(claim, findings, matching) else {
         return Confirmation::Open;
     };
+    // The provider's own report of the transaction is stored as a claim too, later than the webhook.
+    let since = findings.since.min(claim.received_at);
     match candidate.own_outcome {
         None | Some(Outcome::Completed) => Confirmation::Confirmed(candidate.payment.id),
         Some(Outcome::Failed | Outcome::Cancelled) => Confirmation::Denied,
-        Some(Outcome::Pending | Outcome::Authorized) if now.since(claim.received_at) > PENDING_LIMIT => {
-            Confirmation::Denied
-        }
+        Some(Outcome::Pending | Outcome::Authorized) if now.since(since) > PENDING_LIMIT => Confirmation::Denied,
         Some(Outcome::Pending | Outcome::Authorized) => Confirmation::Confirmed(candidate.payment.id),
         Some(Outcome::Unrecognised | Outcome::Contradictory | Outcome::Reversed) => Confirmation::Open,
     }

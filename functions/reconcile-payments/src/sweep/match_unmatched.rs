@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use payment_functions::domain::attention::AttentionReason;
-use payment_functions::domain::id::{OrderId, PaymentId};
+use payment_functions::domain::id::OrderId;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
-use payment_functions::flows::record_notification::payments_of_order;
+use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_with_payment};
 use payment_functions::providers::Notification;
 use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, UnmatchedGroup, retry_on_conflict};
 
 use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, is_claim, possibly_meant};
+use super::poll_payment::log_recorded;
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
 use crate::report::increment;
@@ -92,9 +93,13 @@ impl<S: StatusSource> Sweep<'_, S> {
             Some(id) => self.store.owner(group.provider, id).await?.is_some(),
             None => false,
         };
+        let since = group.unmatched_since;
         let Some(order_id) = orders(left).next().filter(|_| !is_id_known) else {
-            let payments = Vec::new();
-            return Ok(Findings { proof, payments });
+            return Ok(Findings {
+                proof,
+                payments: Vec::new(),
+                since,
+            });
         };
         let payments = payments_of_order(self.store, self.matching, POLLED_PROVIDER, order_id).await?;
         if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
@@ -121,6 +126,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(Findings {
             proof,
             payments: candidates,
+            since,
         })
     }
 
@@ -198,11 +204,20 @@ impl<S: StatusSource> Sweep<'_, S> {
     ) -> Result<Vec<Notification>, StoreError> {
         let (mut recorded, mut left) = (Vec::new(), Vec::new());
         for notification in notifications {
-            let matched = Notification {
-                payment_id: notification.payment_id.or_else(|| self.found(&notification, findings?)),
-                fact: notification.fact.clone(),
+            let found = findings.and_then(|findings| self.found(&notification, findings));
+            let result = match found.filter(|_| notification.payment_id.is_none()) {
+                Some(payment) if notification.fact.money() != Some(payment.money) => {
+                    self.record_for_review(&notification, payment).await?
+                }
+                found => {
+                    let matched = Notification {
+                        payment_id: notification.payment_id.or(found.map(|payment| payment.id)),
+                        fact: notification.fact.clone(),
+                    };
+                    self.record_matched(&matched).await?
+                }
             };
-            if self.record_matched(&matched).await?.is_some() {
+            if result.is_some() {
                 recorded.push(notification);
             } else {
                 left.push(notification);
@@ -216,22 +231,35 @@ impl<S: StatusSource> Sweep<'_, S> {
 
     /// The payment of a notification that names only an order. A claim must be confirmed. One without any id belongs to
     /// the only payment of the order that now has the status that it reports.
-    fn found(&self, notification: &Notification, findings: &Findings) -> Option<PaymentId> {
+    fn found<'a>(&self, notification: &Notification, findings: &'a Findings) -> Option<&'a Payment> {
         let fact = &notification.fact;
+        let mut payments = findings.payments.iter().map(|candidate| &candidate.payment);
         if fact.references().next().is_some() {
             return match confirm(fact, findings, self.matching, self.now) {
-                Confirmation::Confirmed(id) if is_claim(notification) => Some(id),
+                Confirmation::Confirmed(id) if is_claim(notification) => payments.find(|payment| payment.id == id),
                 Confirmation::Confirmed(_) | Confirmation::Denied | Confirmation::Open => None,
             };
         }
         let owned_by_other = false; // The fact has no id.
-        let payments = findings.payments.iter().map(|candidate| &candidate.payment);
         let mut matches = payments.filter(|payment| {
             self.matching.existed_before(payment, fact)
                 && payment.implied_status(fact, owned_by_other) == Some(payment.status)
         });
-        let only = matches.next().filter(|_| matches.next().is_none());
-        only.map(|payment| payment.id)
+        matches.next().filter(|_| matches.next().is_none())
+    }
+
+    /// Records a confirmed notification of other money than its payment's. Its ids are not attached: the provider may
+    /// have denied another claim of the same transaction, which would then complete the payment. `None` if the payment
+    /// was changed meanwhile; nothing is stored then.
+    async fn record_for_review(
+        &self,
+        notification: &Notification,
+        payment: &Payment,
+    ) -> Result<Option<RecordResult>, StoreError> {
+        let attaches_no_ids = true;
+        let result = record_with_payment(self.store, notification, payment, attaches_no_ids, self.time()).await?;
+        log_recorded(notification, result.as_ref());
+        Ok(result)
     }
 }
 

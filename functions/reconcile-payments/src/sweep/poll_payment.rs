@@ -190,16 +190,17 @@ impl<S: StatusSource> Sweep<'_, S> {
             self.leave_out_claimed_ids(&mut report.fact).await?;
         }
         let result = record_if_matched(self.store, &report, self.matching_of(&report), self.time()).await?;
-        if let Some(RecordResult::Recorded {
-            payment: id,
-            new_status,
-        }) = &result
-        {
-            let raised_to = new_status.map(tracing::field::display);
-            let raw_status = report.fact.raw_status.as_str();
-            tracing::info!(payment = %id, raw_status, raised_to, "notification recorded");
-        }
+        log_recorded(&report, result.as_ref());
         Ok(result)
+    }
+}
+
+/// Logs that a report was recorded with a payment for the first time.
+pub(super) fn log_recorded(report: &Notification, result: Option<&RecordResult>) {
+    if let Some(RecordResult::Recorded { payment, new_status }) = result {
+        let raised_to = new_status.map(tracing::field::display);
+        let raw_status = report.fact.raw_status.as_str();
+        tracing::info!(%payment, raw_status, raised_to, "notification recorded");
     }
 }
 

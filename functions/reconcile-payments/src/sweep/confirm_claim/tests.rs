@@ -52,7 +52,11 @@ fn paid_by(transaction: &str) -> Candidate {
 /// What follows for a claim of 25.50 USD: the index of the confirmed payment, or the decision.
 fn decided(proof: Option<Notification>, payments: Vec<Candidate>, after: Duration) -> Result<usize, Confirmation> {
     let claim = report(Outcome::Completed, "25.50").fact;
-    let findings = Findings { proof, payments };
+    let findings = Findings {
+        proof,
+        payments,
+        since: NOW,
+    };
     let decision = confirm(&claim, &findings, OrderMatching::default(), NOW.plus(after));
     let Confirmation::Confirmed(id) = decision else {
         return Err(decision);
@@ -214,4 +218,18 @@ fn of_several_payments_exactly_one_must_be_meant() {
         let decision = decided(Some(report(Outcome::Completed, "25.50")), payments, MINUTE);
         assert_eq!(decision, expected.ok_or(Confirmation::Open), "{name}");
     }
+}
+
+/// The provider's list brings the transaction again, and again as a claim.
+#[test]
+fn pending_limit_begins_with_the_first_report_of_a_transaction() {
+    let mut claim = report(Outcome::Completed, "25.50").fact;
+    claim.received_at = NOW.plus(16 * MINUTE);
+    let findings = Findings {
+        proof: Some(report(Outcome::Completed, "25.50")),
+        payments: vec![candidate(2550, Some(Outcome::Pending))],
+        since: NOW,
+    };
+    let decision = confirm(&claim, &findings, OrderMatching::default(), claim.received_at);
+    assert_eq!(decision, Confirmation::Denied);
 }

@@ -1,0 +1,171 @@
+//! What FinvyPay says decides a claim.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+#[tokio::test]
+async fn transaction_that_finvypay_confirms_completes_the_payment() {
+    let by_status = json!({});
+    let by_list_only = json!({ "statusIds": "paymentId" });
+    let cases = [
+        ("by status", &by_status, false),
+        ("by status, with our id", &by_status, true),
+        ("by the list", &by_list_only, false),
+        ("by the list, with our id", &by_list_only, true),
+    ];
+    join_all(cases.map(async |(name, change, has_our_id)| {
+        let sale = Sale::begin().await;
+        sale.send("SUCCESS").await;
+        let metadata = if has_our_id {
+            json!({ "paymentFunctionsId": sale.id })
+        } else {
+            json!({})
+        };
+        sale.transaction_is_known("SUCCESS", json!({ "metadata": metadata }))
+            .await;
+        change_at_finvypay(&sale.transaction, change.clone()).await;
+        assert_eq!(sale.status().await, "pending", "{name}");
+        let report = sale.sweep(0).await;
+        assert_eq!(report["unmatchedResolved"], 1, "{name}: {report}");
+        sale.assert_completed().await;
+        assert_eq!(
+            published(&sale.shop).await,
+            ["payment.pending", "payment.completed"],
+            "{name}"
+        );
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn transaction_that_finvypay_denies_moves_nothing() {
+    // What FinvyPay says of the transaction, and of the payment; when it is asked; the payment's status then.
+    let foreign = json!({ "metadata": { "internal_ref": "another system" } });
+    let of_another_order = json!({ "orderId": unique("another") });
+    let cases = [
+        (
+            "metadata of another system",
+            "SUCCESS",
+            foreign,
+            "PENDING",
+            0,
+            "pending",
+        ),
+        ("another order", "SUCCESS", of_another_order, "PENDING", 0, "pending"),
+        (
+            "other currency",
+            "SUCCESS",
+            json!({ "currency": "EUR" }),
+            "PENDING",
+            0,
+            "review",
+        ),
+        (
+            "other amount",
+            "SUCCESS",
+            json!({ "amount": 100 }),
+            "PENDING",
+            0,
+            "review",
+        ),
+        ("failed", "FAILED", json!({}), "PENDING", 0, "failed"),
+        ("the payment failed", "SUCCESS", json!({}), "FAILED", 0, "failed"),
+        (
+            "pending for too long",
+            "SUCCESS",
+            json!({}),
+            "PENDING",
+            16 * MINUTE,
+            "pending",
+        ),
+    ];
+    join_all(cases.map(async |(name, word, more, own_word, later, expected)| {
+        let sale = Sale::begin().await;
+        sale.send("SUCCESS").await;
+        sale.transaction_is_known(word, more).await;
+        control()
+            .await
+            .set_status(Provider::Finvypay, &sale.payment_id, own_word)
+            .await
+            .unwrap();
+        for later in [later, later + MINUTE + 1, later + 4 * MINUTE] {
+            sale.sweep(later).await;
+        }
+        assert_eq!(sale.status().await, expected, "{name}");
+        sale.sweep(later + DAY).await;
+        assert_ne!(sale.status().await, "completed", "{name}");
+        assert_eq!(sale.attention().await, [""; 0], "{name}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn transaction_of_another_payment_completes_that_one() {
+    let sale = Sale::begin().await;
+    let other = sale.shop.create_apm(&apm(&unique("other"))).await;
+    sale.send("SUCCESS").await;
+    let metadata = json!({ "paymentFunctionsId": other.str("id") });
+    sale.transaction_is_known("SUCCESS", json!({ "metadata": metadata }))
+        .await;
+    sale.sweep(0).await;
+    assert_eq!(sale.status().await, "pending");
+    assert_eq!(sale.shop.status(&other.str("id")).await, "completed");
+    assert_eq!(owner(&sale.shop, &sale.transaction).await, Some(other.str("id")));
+}
+
+#[tokio::test]
+async fn transaction_that_is_not_found_is_asked_about_again() {
+    let sale = Sale::begin().await;
+    sale.send("SUCCESS").await;
+    let report = sale.sweep(0).await;
+    assert_eq!(
+        (&report["checked"], &report["unmatchedResolved"]),
+        (&json!(1), &json!(0))
+    );
+    // It is left alone for a minute.
+    assert_eq!(sale.sweep(0).await["checked"], 0);
+    sale.sweep(MINUTE + 1).await;
+    sale.assert_is_claim().await;
+    assert_eq!(sale.status().await, "pending");
+    sale.transaction_is_known("SUCCESS", json!({})).await;
+    sale.sweep(4 * MINUTE).await;
+    sale.assert_completed().await;
+}
+
+/// Lambda gives the function the stream's records of the stored group, so that nobody waits for the schedule.
+#[tokio::test]
+async fn stream_record_of_a_claim_has_it_checked_at_once() {
+    let sale = Sale::begin().await;
+    sale.transaction_is_known("SUCCESS", json!({})).await;
+    let before = aws::stream_records(&sale.shop.table).await;
+    sale.send("SUCCESS").await;
+    let records = aws::stream_records(&sale.shop.table).await;
+    let reconciler = sale.shop.reconciler(0).await;
+    let give = async |records: &[Value]| {
+        let report = reconciler.invoke(json!({ "Records": records }).to_string()).await;
+        serde_json::from_slice::<Value>(&report.expect("a report")).expect("JSON")
+    };
+    // The payment, its order and its reference.
+    assert!(before.len() >= 3, "{before:?}");
+    assert_eq!(give(&before).await["checked"], 0);
+    assert_eq!(sale.status().await, "pending");
+
+    let report = give(&records).await;
+    assert_eq!(
+        (&report["checked"], &report["unmatchedResolved"], &report["failed"]),
+        (&json!(1), &json!(1), &json!(0)),
+        "{report}"
+    );
+    sale.assert_completed().await;
+    let facts = facts_of(&sale.shop, &sale.id).await;
+    // Lambda may give a batch twice.
+    let report = give(&records).await;
+    assert_eq!(
+        (&report["checked"], &report["failed"]),
+        (&json!(0), &json!(0)),
+        "{report}"
+    );
+    assert_eq!(facts_of(&sale.shop, &sale.id).await, facts);
+    sale.assert_completed().await;
+}
