@@ -15,6 +15,7 @@
 mod facts;
 mod layers;
 mod model;
+mod orders;
 mod recorded;
 mod refusals;
 mod scale;

@@ -155,6 +155,7 @@ async fn deciding_reads_are_strongly_consistent() {
     let key = RecordName::Key(IdempotencyKey::parse("create", b"k").unwrap());
     store.payment(id).await.unwrap();
     store.payments_of(Provider::FinvyPay, &order, 2).await.unwrap();
+    store.order_entries(Provider::FinvyPay, &order).await.unwrap();
     store
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())
         .await
@@ -162,7 +163,7 @@ async fn deciding_reads_are_strongly_consistent() {
     store.unmatched(Provider::FinvyPay, "x", MAX_MOVED).await.unwrap();
     store.request_record(&key).await.unwrap();
     let reads = recorded.take();
-    assert_eq!(reads.len(), 5);
+    assert_eq!(reads.len(), 6);
     for (action, body) in reads {
         assert_eq!(body["ConsistentRead"], true, "{action} {body}");
     }

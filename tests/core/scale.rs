@@ -27,6 +27,7 @@ use payment_functions::providers::Notification;
 use payment_functions::store::{SHARDS, Store, Subject};
 use payment_functions_local::workspace;
 use payment_functions_tests::world::MemoryTable;
+use publish_events::order_paid_twice::check_order;
 use reconcile_payments::handler::RUN_TIME;
 use reconcile_payments::poller::INTERVAL;
 use reconcile_payments::sweep::{BATCH, Sweep};
@@ -61,10 +62,13 @@ impl Recorded {
     }
 }
 
-/// The load of one payment: created with an idempotency key, accepted by its provider, and paid.
+/// The load of one payment: created with an idempotency key, accepted by its provider, paid, and checked for a second
+/// payment of its order.
 struct PaymentLoad {
     /// Write units by partition key, with the placeholders [`OTHER`] and [`NTH`].
     writes: BTreeMap<String, usize>,
+    /// Read units of the check, one for each of its queries.
+    reads: usize,
     /// Write units in the index.
     index: usize,
     /// Records in the table's stream.
@@ -91,15 +95,25 @@ impl PaymentLoad {
             .await
             .unwrap();
         assert_eq!(recorded.due(), None, "and taken out when paid");
+        let mut calls = recorded.take();
+        let completed = store.payment(intent.id).await.unwrap().unwrap();
+        recorded.take();
+        check_order(&store, &completed, clock::now()).await.unwrap();
+        calls.extend(recorded.take());
 
         let items = recorded.table.items().unwrap();
         let mut load = Self {
             writes: BTreeMap::new(),
+            reads: 0,
             index: 2,
             records: 0,
             published: 0,
         };
-        for (action, body) in recorded.take() {
+        for (action, body) in calls {
+            if action == "Query" {
+                load.reads += 1;
+                continue;
+            }
             assert_eq!(action, "TransactWriteItems");
             for (key, units) in writes(&body, &items) {
                 let key = key.replace(&intent.id.to_string(), OTHER);
@@ -227,7 +241,7 @@ async fn load_at_each_rate_matches_the_scale_page() {
     let load = PaymentLoad::of(Provider::FinvyPay).await;
     let cost = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
     for assumed in [
-        "0.85 s to create, 0.02 s a webhook, 0.01 s a status read, 0.03 s an event",
+        "0.85 s to create, 0.02 s a webhook, 0.01 s a status read, 0.03 s an event, 0.02 s to check an order",
         "| bytes that the functions log, at most | 3250 | 3250 |",
         "the functions' 3,250 bytes, Lambda's own 600 an invocation, API Gateway's 400 a request",
         "read five times by the frontend",
@@ -241,12 +255,13 @@ async fn load_at_each_rate_matches_the_scale_page() {
         ("requests of the API", per_second(6)),
         ("write units of the table", per_second(load.units())),
         ("write units of the index", per_second(load.index)),
-        ("read units of the table", per_second(5)),
+        ("read units of the table", per_second(5 + load.reads)),
         ("published events", per_second(load.published)),
         ("environments creating payments", busy(1, 850)),
         ("environments receiving webhooks", busy(1, 20)),
         ("environments reading statuses", busy(5, 10)),
-        ("environments publishing, at most", busy(load.published, 30)),
+        // The order is checked once.
+        ("environments publishing, at most", busy(1, load.published * 30 + 20)),
         (
             "kilobytes of logs",
             RATES.map(|rate| rate * (3_250 + 9 * 600 + 6 * 400) / 1000),

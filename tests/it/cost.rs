@@ -134,10 +134,12 @@ impl Stack {
             let response = publishing.invoke(json!({ "Records": [record] }).to_string()).await;
             assert_eq!(response.expect("a response"), r#"{"batchItemFailures":[]}"#);
         }
-        let puts = self.proxy.calls().into_iter().filter(|call| call.action == "PutEvents");
-        let events = puts
-            .map(|call| call.body["Entries"].as_array().expect("events").len())
-            .sum();
+        let published = self.proxy.calls();
+        let of_publisher = |action| published.iter().filter(move |call| call.action == action);
+        let events = of_publisher("PutEvents").map(|call| call.body["Entries"].as_array().expect("events").len());
+        // Each query reads less than four kilobytes.
+        let queries = of_publisher("Query").count();
+        assert_eq!(of_publisher("GetItem").count(), 0);
 
         let items = aws::all_items(&self.table).await;
         let is_key = |item: &Value| {
@@ -150,12 +152,15 @@ impl Stack {
             .find(|item| item["id"]["S"] == id.as_str())
             .expect("the payment");
         Used {
-            writes: writes.map(|call| transaction(&call.body, &items)).sum::<usize>()
+            writes: writes
+                .chain(of_publisher("TransactWriteItems").cloned())
+                .map(|call| transaction(&call.body, &items))
+                .sum::<usize>()
                 + records.iter().map(index).sum::<usize>(),
-            reads: POLLS * size(state).div_ceil(4096),
+            reads: POLLS * size(state).div_ceil(4096) + queries,
             kept: items.iter().filter(stays).map(size).sum(),
             invocations: 1 + 1 + POLLS + passed.len(),
-            events,
+            events: events.sum(),
             logged: logged() - logged_before,
         }
     }

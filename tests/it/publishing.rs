@@ -4,6 +4,7 @@
 mod attention;
 mod broken;
 mod failing;
+mod order_paid_twice;
 mod republishing;
 mod shown;
 
@@ -384,7 +385,8 @@ async fn events_of_many_payments_share_calls_and_keep_each_payments_order() {
         assert_eq!(own, events_of(*id, &[("pending", 2), ("completed", 3)]));
     }
     // Ten; then the other two and the second event of the first eight; then the rest.
-    let calls = feed.proxy.calls();
+    let mut calls = feed.proxy.calls();
+    calls.retain(|call| call.action == "PutEvents");
     let sizes: Vec<_> = calls
         .iter()
         .map(|call| call.body["Entries"].as_array().unwrap().len())

@@ -2,7 +2,7 @@
 //!
 //! | invocation event | sent by | action |
 //! |---|---|---|
-//! | `{"Records":[…]}` of a DynamoDB stream | the table's stream | publish the changes |
+//! | `{"Records":[…]}` of a DynamoDB stream | the table's stream | publish the changes, and notice orders that were paid twice |
 //! | `{"Records":[…]}` of an SQS queue | the dead-letter queue, while an operator redrives it | publish the events again |
 //! | `{"action":"republish","paymentId"}` | an operator | publish the payment's current state again |
 //!
@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::dead_letter::DeadLetterQueue;
 use crate::event_bus::EventBus;
+use crate::order_paid_twice;
 use crate::republish::{self, Published, RepublishError, SqsMessage};
 use crate::retry_policy::Failure;
 use crate::stream::{self, Position};
@@ -33,6 +34,10 @@ use crate::stream::{self, Position};
 /// A stream batch starts no further call after this. The running call and its dead-letter messages may take some
 /// seconds more.
 const BATCH_TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// After the events, the check of the batch's orders starts with no further ones after this. The running checks
+/// may take some seconds more.
+const ORDERS_TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The function's clients and settings.
 #[derive(Debug)]
@@ -126,9 +131,13 @@ impl Function for PublishEvents {
     async fn handle(&self, event: Value) -> Result<Response, Error> {
         Ok(match Request::read(event)? {
             Request::Stream(records) => {
-                let failed =
-                    stream::publish(&self.bus, &self.dead_letters, &records, clock::now(), BATCH_TIME_LIMIT).await;
-                Response::Batch(BatchResponse::of(failed.map(str::to_owned)))
+                let now = clock::now();
+                let unpublished = stream::publish(&self.bus, &self.dead_letters, &records, now, BATCH_TIME_LIMIT).await;
+                let published = records
+                    .iter()
+                    .take_while(|(position, _)| Some(position.sequence_number.as_str()) != unpublished);
+                let unchecked = order_paid_twice::check(&self.store, published, now, ORDERS_TIME_LIMIT).await;
+                Response::Batch(BatchResponse::of(unchecked.or(unpublished).map(str::to_owned)))
             }
             Request::DeadLetters(messages) => Response::Batch(BatchResponse::of(
                 republish::redrive(&self.store, &self.bus, messages).await,

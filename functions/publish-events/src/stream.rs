@@ -141,7 +141,7 @@ impl RecordEvent<'_> {
 
 impl Position {
     /// The record's age; zero if it has no valid time.
-    fn age(&self, now: Timestamp) -> Duration {
+    pub fn age(&self, now: Timestamp) -> Duration {
         let created_at = self
             .created_at
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

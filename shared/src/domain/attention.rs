@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a payment has at most one entry for each reason. Every change of the entries increases
 //! [`AttentionList::changes`], so that the change can be published under an id of its own. What a person acknowledged
-//! is raised again by a new fact only, not because time passes.
+//! is raised again by a new fact about the payment only, not because time passes or another payment changes.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ pub enum AttentionReason {
     Refunded,
     /// The provider reports that the buyer's bank took money back, or claims it.
     Chargeback,
+    /// Another payment of the same order, at either provider and in the same environment, is completed too.
+    OrderPaidTwice,
     /// A webhook or a response to a poll has a status that nobody documented. Or a webhook contradicts itself, and its
     /// provider cannot be polled.
     UnrecognisedStatus,
@@ -39,11 +41,12 @@ pub enum AttentionReason {
 
 impl AttentionReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DuplicatePayment,
         Self::AmountMismatch,
         Self::Refunded,
         Self::Chargeback,
+        Self::OrderPaidTwice,
         Self::UnrecognisedStatus,
         Self::UnconfirmedMatch,
         Self::StillAuthorized,
@@ -58,6 +61,7 @@ impl AttentionReason {
             Self::AmountMismatch => "amount_mismatch",
             Self::Refunded => "refunded",
             Self::Chargeback => "chargeback",
+            Self::OrderPaidTwice => "order_paid_twice",
             Self::UnrecognisedStatus => "unrecognised_status",
             Self::UnconfirmedMatch => "unconfirmed_match",
             Self::StillAuthorized => "still_authorized",
@@ -158,8 +162,8 @@ impl AttentionList {
         self.changes = self.changes.saturating_add(1);
     }
 
-    /// Raises a reason at `since`, because time has passed. Changes nothing if it is raised already, or was
-    /// acknowledged.
+    /// Raises a reason at `since`, without a new fact about the payment: because time has passed, or because of another
+    /// payment. Changes nothing if it is raised already, or was acknowledged.
     pub fn raise_by_clock(&mut self, reason: AttentionReason, since: Timestamp) {
         if self.get(reason).is_none() && !self.acknowledged.contains(&reason) {
             self.raise(Attention::new(reason, since));

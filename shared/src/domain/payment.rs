@@ -270,8 +270,8 @@ impl Payment {
         self.with_new_version(after, now)
     }
 
-    /// The payment after its check at `now` found `raised`, and no longer `resolved`: reasons for attention that no
-    /// fact brings, but the passing of time.
+    /// The payment after a check at `now` found `raised`, and no longer `resolved`: reasons for attention that no fact
+    /// about the payment brings, but the passing of time or another payment.
     #[must_use]
     pub fn update_attention(&self, raised: &[AttentionReason], resolved: &[AttentionReason], now: Timestamp) -> Self {
         let mut after = self.clone();
@@ -288,6 +288,25 @@ impl Payment {
         CaptureReference::of(fact)
             .iter()
             .any(|new| !known.contains(new) && known.iter().any(|known| new.differs_within_kind(known)))
+    }
+
+    /// Whether refunds gave back all of the money, as far as the provider named their amounts. One that was undone does
+    /// not count, nor one in another currency. One id counts once, with its last report.
+    pub fn is_fully_refunded(&self) -> bool {
+        let currency = self.money.currency();
+        let counts = |refund: &&Reversal| {
+            refund.kind == ReversalKind::Refund
+                && !refund.undone
+                && !self.is_undone(refund.kind, refund.at)
+                && refund.currency.as_ref().is_none_or(|named| named == currency.code())
+        };
+        let mut ids = BTreeSet::new();
+        let refunds = self.reversals.iter().rev().filter(counts);
+        let refunded = refunds
+            .filter(|refund| refund.id.as_ref().is_none_or(|id| ids.insert(id)))
+            .filter_map(|refund| refund.amount.as_ref()?.shifted(currency.decimals()))
+            .fold(0, u64::saturating_add);
+        refunded >= self.money.minor()
     }
 
     /// Notes a matching completion, and whether it is the second.
@@ -319,14 +338,11 @@ impl Payment {
                 ReversalKind::Chargeback => AttentionReason::Chargeback,
             };
             let known = self.attention.get(reason).cloned();
-            let undone_at = self.last_undone(reversal.kind);
-            let is_undone =
-                |at: Option<Timestamp>| at.is_some_and(|at| undone_at.is_some_and(|undone_at| at < undone_at));
             if reversal.undone {
-                if known.is_some_and(|known| is_undone(known.at)) {
+                if known.is_some_and(|known| self.is_undone(reversal.kind, known.at)) {
                     self.attention.resolve(reason);
                 }
-            } else if !is_undone(reversal.at) {
+            } else if !self.is_undone(reversal.kind, reversal.at) {
                 let new = Attention {
                     amount: reversal.amount.clone(),
                     currency: reversal.currency.clone(),
@@ -342,13 +358,14 @@ impl Payment {
         }
     }
 
-    /// When the provider last undid a reversal of this kind, if it said when.
-    fn last_undone(&self, kind: ReversalKind) -> Option<Timestamp> {
+    /// Whether the provider later undid a reversal of this kind that happened at `at`. Unknown times do not tell.
+    fn is_undone(&self, kind: ReversalKind, at: Option<Timestamp>) -> bool {
         let undone = self
             .reversals
             .iter()
             .filter(|reversal| reversal.undone && reversal.kind == kind);
-        undone.filter_map(|reversal| reversal.at).max()
+        let last = undone.filter_map(|reversal| reversal.at).max();
+        at.is_some_and(|at| last.is_some_and(|last| at < last))
     }
 
     /// Whether nobody can tell what a provider's fact means for this payment, although money may have moved.

@@ -25,8 +25,10 @@ pub enum ExternalCall {
     ReadPayment,
     /// Reads which payment a provider id belongs to.
     ReadOwner,
-    /// Reads the payments of an order.
+    /// Reads the items of an order.
     ReadOrder,
+    /// Marks a payment as paid in the item of its order.
+    MarkPaid,
     /// Reads what is stored under a request's idempotency key and quote.
     FindRequest,
     /// Reads the record of a request under its quote.
@@ -87,11 +89,12 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
         Self::ReadOrder,
+        Self::MarkPaid,
         Self::FindRequest,
         Self::ReadRecord,
         Self::InsertPayment,
@@ -129,6 +132,7 @@ impl ExternalCall {
             Self::ReadPayment => "read-payment",
             Self::ReadOwner => "read-owner",
             Self::ReadOrder => "read-order",
+            Self::MarkPaid => "mark-paid",
             Self::FindRequest => "find-request",
             Self::ReadRecord => "read-record",
             Self::InsertPayment => "insert-payment",

@@ -26,3 +26,13 @@ pub enum StoreError {
     #[error("a request to DynamoDB could not be built")]
     Build(#[from] BuildError),
 }
+
+impl StoreError {
+    /// Whether a retry may succeed: after contention, and after any failure outside this program.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::TimedOut | Self::Contended => true,
+            Self::Corrupt | Self::Build(_) => false,
+        }
+    }
+}

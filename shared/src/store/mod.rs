@@ -1,5 +1,5 @@
-//! The payments table: payments, the facts about them, idempotency keys, quotes, unmatched notifications and webhooks
-//! in quarantine.
+//! The payments table: payments, the facts about them, their orders, idempotency keys, quotes, unmatched notifications
+//! and webhooks in quarantine.
 //!
 //! Guarantees:
 //! - A payment and the ledger of its facts never disagree: one transaction writes both.
@@ -18,6 +18,7 @@ mod due_index;
 mod error;
 mod failed_checks;
 mod fast_path;
+mod orders;
 mod pointers;
 mod quarantine;
 mod rate_limiter;
@@ -34,6 +35,7 @@ pub use create::InsertResult;
 pub use due_index::{Due, SHARDS, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
+pub use orders::{MAX_ORDER_ENTRIES, OrderEntry};
 pub use quarantine::{QuarantinedWebhook, ReplayMark};
 pub use request_records::NotChanged;
 pub use retry::{Retry, retry_on_conflict};

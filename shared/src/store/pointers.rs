@@ -1,5 +1,5 @@
 //! The items that point to a payment: its references, which are the provider ids that belong to it, and its order's
-//! item.
+//! item (`orders.rs`).
 //!
 //! Guarantees: they are deleted when the payment is, and not before it is due to be deleted. DynamoDB deletes them one
 //! by one, so one may point to a payment that does not exist any more. Such an item counts as absent: it is deleted by
@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValuesOnConditi
 use super::error::StoreError;
 use super::schema::{self, Item};
 use super::table::Store;
-use crate::domain::id::{OrderId, PaymentId, Reference};
+use crate::domain::id::{PaymentId, Reference};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
 use crate::platform::failpoint::ExternalCall;
@@ -43,42 +43,8 @@ impl Store {
             .await
     }
 
-    /// The payments of an order, at most `limit` (strongly consistent reads). Up to `limit`, no payment that the
-    /// provider may know is missing, since the order's items are written before the provider is called; except one
-    /// whose item TTL has deleted before the payment. Items that point to deleted payments do not count, and are
-    /// deleted.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read or written.
-    pub async fn payments_of(
-        &self,
-        provider: Provider,
-        order_id: &OrderId,
-        limit: u16,
-    ) -> Result<Vec<Payment>, StoreError> {
-        loop {
-            let pk = schema::order_pk(provider, order_id);
-            let output = self.query(ExternalCall::ReadOrder, pk, limit, None).await?;
-            let mut payments = Vec::new();
-            for item in output.items() {
-                let id = schema::owner_of(item)?;
-                match self.payment(id).await? {
-                    Some(payment) => payments.push(payment),
-                    None => {
-                        let key = schema::order_key(provider, order_id, id);
-                        self.delete_dangling(key, id).await?;
-                    }
-                }
-            }
-            // Others may follow those that did not count.
-            if payments.len() == output.items().len() {
-                return Ok(payments);
-            }
-        }
-    }
-
     /// Deletes an item that points to the payment `gone`, which was deleted.
-    async fn delete_dangling(&self, key: Item, gone: PaymentId) -> Result<(), StoreError> {
+    pub(super) async fn delete_dangling(&self, key: Item, gone: PaymentId) -> Result<(), StoreError> {
         let delete = Delete::builder()
             .table_name(&self.table)
             .set_key(Some(key))
@@ -118,14 +84,5 @@ impl Store {
             .expression_attribute_values(":id", AttributeValue::S(payment.id.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         Ok(TransactWriteItem::builder().put(put.build()?).build())
-    }
-
-    /// Puts the item of the payment's order, if it has one.
-    pub(super) fn attach_order(&self, payment: &Payment) -> Result<Option<TransactWriteItem>, StoreError> {
-        let Some(item) = schema::order_item(payment) else {
-            return Ok(None);
-        };
-        let put = Put::builder().table_name(&self.table).set_item(Some(item));
-        Ok(Some(TransactWriteItem::builder().put(put.build()?).build()))
     }
 }

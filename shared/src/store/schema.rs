@@ -1,4 +1,4 @@
-//! Every item of the table: its key, and its conversion from and to domain types.
+//! The key of every item of the table, and the conversion of most from and to domain types.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -243,24 +243,12 @@ pub(super) fn fact_item(id: PaymentId, fact: &Fact) -> Result<Item, StoreError> 
     Ok(item)
 }
 
-/// An item that only points to a payment. It is deleted with the payment.
-fn pointer_item(key: Item, payment: &Payment) -> Item {
-    let mut item = key;
+/// The item that leads from a provider id to a payment. It is deleted with the payment.
+pub(super) fn reference_item(payment: &Payment, reference: &Reference) -> Item {
+    let mut item = reference_key(payment.provider, reference);
     item.insert("paymentId".to_owned(), AttributeValue::S(payment.id.to_string()));
     item.extend(payment.delete_at.map(|at| ("ttl".to_owned(), number(at.as_seconds()))));
     item
-}
-
-pub(super) fn reference_item(payment: &Payment, reference: &Reference) -> Item {
-    pointer_item(reference_key(payment.provider, reference), payment)
-}
-
-/// The item that leads from an order to a payment. `None` if the payment has no order, or if its provider's webhooks
-/// always name the payment.
-pub(super) fn order_item(payment: &Payment) -> Option<Item> {
-    let order_id = payment.order_id.as_ref()?;
-    let webhooks_may_omit_payment_id = payment.provider.capabilities().webhooks_may_omit_payment_id;
-    webhooks_may_omit_payment_id.then(|| pointer_item(order_key(payment.provider, order_id, payment.id), payment))
 }
 
 /// The payment that an item points to.

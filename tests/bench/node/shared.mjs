@@ -169,8 +169,10 @@ export async function insertPayment(payment, key) {
     dueAt: createdAt + (provider === "apolopay" ? DAY : MINUTE),
   });
   const steps = [{ Put: { Item: state, ConditionExpression: "attribute_not_exists(pk)" } }];
-  if (provider === "finvypay") {
-    steps.push({ Put: { Item: attributes({ pk: `ORDER#${provider}#${orderId}`, sk: `PAYMENT#${id}`, paymentId: id }) } });
+  if (orderId) {
+    const { amount, currency } = payment;
+    const order = { paymentId: id, amount, currency, createdAt };
+    steps.push({ Put: { Item: attributes({ pk: `ORDER#${provider}#${orderId}`, sk: `PAYMENT#${id}`, ...order }) } });
   }
   if (key) {
     const expiresAt = createdAt + 2 * DAY;

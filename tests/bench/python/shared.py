@@ -196,8 +196,9 @@ def insert_payment(payment, key):
         "dueAt": created_at + (DAY if provider == "apolopay" else MINUTE),
     }
     steps = [{"Put": {"Item": attributes(state), "ConditionExpression": "attribute_not_exists(pk)"}}]
-    if provider == "finvypay":
+    if payment.get("orderId"):
         order = {"pk": f"ORDER#{provider}#{payment['orderId']}", "sk": f"PAYMENT#{id}", "paymentId": id}
+        order |= {name: payment[name] for name in ("amount", "currency", "createdAt")}
         steps.append({"Put": {"Item": attributes(order)}})
     if key:
         expires_at = created_at + 2 * DAY

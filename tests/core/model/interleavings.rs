@@ -2,6 +2,7 @@
 //! most important race is the webhook's with the create call's response.
 
 mod deletion;
+mod paid_twice;
 
 use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::platform::clock;

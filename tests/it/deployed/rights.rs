@@ -92,6 +92,30 @@ impl Harness {
             .map(|_| ())
     }
 
+    /// The stream record of a new payment's completion.
+    async fn completion(&self, order: &str) -> Result<Value, String> {
+        let created = self.create_as(&unique("key"), Provider::Finvypay, order).await?;
+        let id = created.str("id");
+        self.invoke_webhook(&paid(order, Some(&unique("FP")), Some(&id)))
+            .await?;
+        let key = json!({ "pk": { "S": format!("PAYMENT#{id}") }, "sk": { "S": "STATE" } });
+        let arguments = json!({ "TableName": self.stack.output("PaymentsTableName"), "Key": key });
+        let completed = call("dynamodb", "get_item", arguments).await["Item"].clone();
+        let pending = with(completed.clone(), json!({ "status": { "S": "pending" } }));
+        Ok(json!({
+            "eventSource": "aws:dynamodb", "eventName": "MODIFY",
+            "dynamodb": { "SequenceNumber": id, "Keys": key, "OldImage": pending, "NewImage": completed },
+        }))
+    }
+
+    /// Invokes the publisher with a batch of the stream.
+    async fn publish(&self, batch: &Value) -> Result<(), String> {
+        match cloud().await.invoke(&self.stack, "publish-events", batch).await {
+            Ok(response) if response["batchItemFailures"] == json!([]) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
     async fn status(&self, id: &str) -> Result<String, String> {
         let path = format!("/payments/{id}");
         let response = self.http("get-payment", ("GET", &path), &[], b"").await?;
@@ -273,6 +297,10 @@ async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result
             let response = cloud().await.invoke(&harness.stack, function, &republish).await;
             response.map(|_| ()).map_err(|refusal| refusal.to_string())
         }
+        ("publish-events", "dynamodb:PutItem" | "dynamodb:Query" | "dynamodb:UpdateItem") => {
+            let records = [harness.completion(&order).await?, harness.completion(&order).await?];
+            harness.publish(&json!({ "Records": records })).await
+        }
         ("publish-events", "sqs:SendMessage") => {
             let unreadable = json!({ "Records": [{
                 "eventSource": "aws:dynamodb", "eventName": "MODIFY",
@@ -282,11 +310,7 @@ async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result
                     "NewImage": { "pk": { "S": "PAYMENT#x" }, "sk": { "S": "STATE" } },
                 },
             }]});
-            let response = cloud().await.invoke(&harness.stack, function, &unreadable).await;
-            match response {
-                Ok(response) if response["batchItemFailures"] == json!([]) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+            harness.publish(&unreadable).await
         }
         _ => Err("no call needs it".to_owned()),
     }

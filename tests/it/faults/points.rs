@@ -20,9 +20,10 @@ pub enum Wire {
 /// Calls that no flow of the matrix makes: the tests in `publishing` inject faults into `publish-events`. Only a
 /// payment that was deleted leaves items that point to it: `core/sweeps/unpaid.rs`. Only a payment that cannot be
 /// checked has failed checks: `core/sweeps/attention.rs`.
-pub const NOT_IN_A_FLOW: [ExternalCall; 4] = [
+pub const NOT_IN_A_FLOW: [ExternalCall; 5] = [
     ExternalCall::NoteFailedCheck,
     ExternalCall::DeleteDangling,
+    ExternalCall::MarkPaid,
     ExternalCall::PublishEvents,
     ExternalCall::SendDeadLetter,
 ];
@@ -46,6 +47,7 @@ impl Wire {
             | ExternalCall::BindKey
             | ExternalCall::ReleaseLease
             | ExternalCall::ApplyFast
+            | ExternalCall::MarkPaid
             | ExternalCall::Commit
             | ExternalCall::StoreUnmatched
             | ExternalCall::Reserve

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::fact::{Reversal, ReversalKind};
+use payment_functions::domain::status::Status;
 use payment_functions_local::workspace;
 use payment_functions_tests::world::Fault;
 
@@ -30,6 +31,8 @@ fn reversed(kind: ReversalKind) -> Fact {
 enum Cause {
     /// This fact of a paid payment.
     Fact(Fact),
+    /// Another completed payment of the same order.
+    SecondPayment,
     /// This fact of an unpaid payment, and time.
     FactAndTime(Outcome),
     /// A completion that names only the payment's order, and time.
@@ -51,6 +54,7 @@ fn cause(reason: AttentionReason) -> Cause {
         },
         AttentionReason::Refunded => reversed(ReversalKind::Refund),
         AttentionReason::Chargeback => reversed(ReversalKind::Chargeback),
+        AttentionReason::OrderPaidTwice => return Cause::SecondPayment,
         AttentionReason::UnrecognisedStatus => facts::fact(Provider::FinvyPay, Outcome::Unrecognised),
         AttentionReason::StillAuthorized => return Cause::FactAndTime(Outcome::Authorized),
         AttentionReason::ProviderSilent => return Cause::FactAndTime(Outcome::Contradictory),
@@ -61,13 +65,26 @@ fn cause(reason: AttentionReason) -> Cause {
 
 /// Raises a reason on a pending payment.
 async fn raise(feed: &Feed, pending: &Payment, reason: AttentionReason) {
+    let own = pending.checkout_session.clone().unwrap().reference;
+    let completion = Fact {
+        payment: Some(own),
+        ..facts::fact(Provider::FinvyPay, Outcome::Completed)
+    };
     match cause(reason) {
-        Cause::Fact(fact) => {
-            let own = pending.checkout_session.clone().unwrap().reference;
-            let completion = Fact {
-                payment: Some(own),
-                ..facts::fact(Provider::FinvyPay, Outcome::Completed)
+        Cause::SecondPayment => {
+            let other = Payment {
+                id: PaymentId::random(),
+                status: Status::Creating,
+                references: BTreeSet::new(),
+                ..pending.clone()
             };
+            let names = RequestNames::default();
+            feed.store.insert_payment(&other, names, feed.now).await.unwrap();
+            let paid = facts::fact(Provider::FinvyPay, Outcome::Completed);
+            feed.record(other.id, paid).await;
+            return feed.record(pending.id, completion).await;
+        }
+        Cause::Fact(fact) => {
             feed.record(pending.id, completion).await;
             // Repeating it changes nothing.
             for _ in 0..2 {
@@ -123,10 +140,17 @@ async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
     for reason in AttentionReason::ALL {
         let pending = feed.pending().await;
         raise(&feed, &pending, reason).await;
-        let records = feed.records().await;
-        let new = &records[std::mem::replace(&mut seen, records.len())..];
-        assert_eq!(feed.publish(new).await, [""; 0]);
-        let events = feed.events().await;
+        let mut events = Vec::new();
+        // The publisher's own writes are in the stream too.
+        loop {
+            let records = feed.records().await;
+            let new = &records[std::mem::replace(&mut seen, records.len())..];
+            if new.is_empty() {
+                break;
+            }
+            assert_eq!(feed.publish(new).await, [""; 0]);
+            events.extend(feed.events().await);
+        }
         if reason == AttentionReason::Unprocessable {
             // An unreadable payment has no event, but its message has its id.
             let (letter, _) = feed.dead_letters().await.pop().unwrap();
@@ -146,6 +170,8 @@ async fn every_reason_for_attention_is_counted_where_its_alarm_looks() {
     feed.function.kill().await;
     let log = feed.function.log();
     let mut expected = BTreeMap::from(AttentionReason::ALL.map(|reason| (reason.name().to_owned(), 1)));
+    // Both payments of the order.
+    expected.insert(AttentionReason::OrderPaidTwice.name().to_owned(), 2);
     // The provider knows nothing of the authorized payment either.
     expected.insert(AttentionReason::ProviderSilent.name().to_owned(), 2);
     assert_eq!(counted(&log), expected, "{log}");

@@ -346,6 +346,67 @@ fn attention_shows_the_latest_refund_in_every_order() {
     }
 }
 
+/// Of a payment of 25.50 USD.
+#[test]
+fn payment_is_fully_refunded_if_its_refunds_add_up() {
+    let reversal = |kind, undone, id: &str, amount, currency: &str, day| Reversal {
+        id: Reference::parse(id),
+        amount: Decimal::parse(amount),
+        currency: (!currency.is_empty()).then(|| currency.to_owned()),
+        ..reversed(kind, undone, day).reversals.remove(0)
+    };
+    let refund = |id, amount, currency, day| reversal(ReversalKind::Refund, false, id, amount, currency, day);
+    let undone = |day| reversal(ReversalKind::Refund, true, "", "25.50", "", day);
+    let whole = |day| refund("", "25.5", "USD", day);
+    for (reversals, expected) in [
+        (vec![], false),
+        (vec![whole(None)], true),
+        (vec![refund("", "25.49", "", None)], false),
+        (vec![refund("", "30", "", None)], true),
+        (
+            vec![refund("a", "20", "", None), refund("b", "5.50", "USD", None)],
+            true,
+        ),
+        (
+            vec![refund("", "20", "", Some(1)), refund("", "5.50", "", Some(2))],
+            true,
+        ),
+        // One refund that was reported again, at last with its time.
+        (vec![refund("a", "20", "", None), refund("a", "20", "", Some(1))], false),
+        (
+            vec![refund("a", "20", "", None), refund("a", "25.50", "", Some(1))],
+            true,
+        ),
+        (vec![refund("", "25.50", "EUR", None)], false),
+        (vec![refund("", "no amount", "", None)], false),
+        // Not a whole number of cents.
+        (vec![refund("", "25.505", "", None)], false),
+        (
+            vec![reversal(ReversalKind::Chargeback, false, "", "25.50", "", None)],
+            false,
+        ),
+        (vec![whole(Some(1)), undone(Some(2))], false),
+        (vec![undone(Some(2)), whole(Some(1))], false),
+        (vec![undone(Some(1)), whole(Some(2))], true),
+        (vec![undone(Some(1)), whole(None)], true),
+        (vec![whole(Some(1)), undone(None)], true),
+        (
+            vec![
+                whole(Some(1)),
+                reversal(ReversalKind::Chargeback, true, "", "25.50", "", Some(2)),
+            ],
+            true,
+        ),
+    ] {
+        let payment = Payment {
+            status: Status::Completed,
+            reversals: reversals.clone(),
+            ..payment(Provider::FinvyPay)
+        };
+        assert_eq!(payment.is_fully_refunded(), expected, "{reversals:?}");
+    }
+}
+
 /// FinvyPay reports one refund under the payment's id and again under the transaction's.
 #[test]
 fn refund_reported_under_another_kind_of_id_raises_nothing_again() {

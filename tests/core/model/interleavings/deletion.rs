@@ -12,14 +12,11 @@ impl Scenario<'_> {
     /// The keys of the payment's item and of those that point to it.
     fn keys(&self) -> Vec<(String, String)> {
         let (payment, provider) = (self.payment, self.provider);
-        let mut keys = vec![
+        vec![
             (format!("PAYMENT#{payment}"), "STATE".to_owned()),
             (format!("REF#{provider}#{}", self.reference), "REF".to_owned()),
-        ];
-        if provider.capabilities().webhooks_may_omit_payment_id {
-            keys.push((format!("ORDER#{provider}#{}", self.order), format!("PAYMENT#{payment}")));
-        }
-        keys
+            (format!("ORDER#{provider}#{}", self.order), format!("PAYMENT#{payment}")),
+        ]
     }
 
     /// Deletes these items, each unless it has no `ttl` any more.
