@@ -95,7 +95,8 @@ async fn entry_has_what_its_payment_has_and_whether_it_was_marked_as_paid() {
         };
         assert_eq!(entries(&store, provider).await, sorted([entry(&plain), paid]));
         let [of_plain, of_quoted] = [&plain, &quoted].map(|payment| payment.id);
-        let known = store.payments_of(provider, &order(), 3).await.unwrap();
+        let entries = store.order_entries(provider, &order()).await.unwrap();
+        let known = store.payments_of(provider, &order(), &entries).await.unwrap();
         assert_eq!(known.len(), 2);
         assert!(known.iter().all(|payment| [of_plain, of_quoted].contains(&payment.id)));
     }

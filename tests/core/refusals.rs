@@ -154,7 +154,6 @@ async fn deciding_reads_are_strongly_consistent() {
     let id = PaymentId::random();
     let key = RecordName::Key(IdempotencyKey::parse("create", b"k").unwrap());
     store.payment(id).await.unwrap();
-    store.payments_of(Provider::FinvyPay, &order, 2).await.unwrap();
     store.order_entries(Provider::FinvyPay, &order).await.unwrap();
     store
         .owner(Provider::FinvyPay, &Reference::parse("x").unwrap())

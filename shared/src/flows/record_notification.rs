@@ -13,7 +13,7 @@
 //! So the order decides only for a notification with neither our payment id nor a provider id that we know. FinvyPay's
 //! general webhook is the usual case: its transaction id is new to us.
 
-use crate::domain::fact::Fact;
+use crate::domain::fact::{Fact, Outcome};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::order_matching::OrderMatching;
 use crate::domain::payment::Payment;
@@ -22,12 +22,12 @@ use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
 use crate::store::{
-    CommitExtras, CommitResult, FastPathResult, MAX_MOVED, Retry, Store, StoreError, StoreUnmatchedResult,
-    UnmatchedGroup, retry_on_conflict,
+    CommitExtras, CommitResult, FastPathResult, MAX_MOVED, MAX_ORDER_ENTRIES, OrderEntry, Retry, Store, StoreError,
+    StoreUnmatchedResult, UnmatchedGroup, retry_on_conflict,
 };
 
 /// Maximum number of payments of one order that a notification may mean. With more of them, none is chosen.
-pub const MAX_CANDIDATES: u16 = 10;
+pub const MAX_CANDIDATES: usize = 10;
 
 /// The result of recording a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ async fn find_payment(
         (Some(owner), _, _) => Some(owner),
         (None, Some(id), _) => store.payment(id).await?,
         (None, None, Some(order_id)) if fact.provider.capabilities().webhooks_may_omit_payment_id => {
-            let payments = payments_of_order(store, matching, fact.provider, order_id).await?;
+            let payments = payments_of_order(store, matching, fact, order_id).await?;
             matching.choose(fact, &payments.unwrap_or_default()).map(|chosen| {
                 owned_by_other = !chosen.attaches_ids;
                 chosen.payment.clone()
@@ -150,21 +150,28 @@ async fn find_payment(
     }))
 }
 
-/// The order's payments of the stack's environment. `None` if the order has more than [`MAX_CANDIDATES`] payments.
+/// The order's payments that a fact may mean: of the stack's environment, and with the fact's money if there is any with
+/// it. Money that went back may be of any amount. `None` if there are more than [`MAX_CANDIDATES`].
 ///
 /// # Errors
 /// [`StoreError`] if the table cannot be read.
 pub async fn payments_of_order(
     store: &Store,
     matching: OrderMatching,
-    provider: Provider,
+    fact: &Fact,
     order_id: &OrderId,
 ) -> Result<Option<Vec<Payment>>, StoreError> {
-    let limit = MAX_CANDIDATES.saturating_add(1);
-    let mut payments = store.payments_of(provider, order_id, limit).await?;
-    let is_complete = payments.len() <= usize::from(MAX_CANDIDATES);
-    payments.retain(|payment| payment.environment == matching.environment);
-    Ok(is_complete.then_some(payments))
+    let mut entries = store.order_entries(fact.provider, order_id).await?;
+    let is_complete = entries.len() < usize::from(MAX_ORDER_ENTRIES);
+    entries.retain(|entry| entry.environment == matching.environment);
+    let has_money = |entry: &OrderEntry| fact.money() == Some(entry.money);
+    if fact.outcome != Outcome::Reversed && entries.iter().any(has_money) {
+        entries.retain(has_money);
+    }
+    if !is_complete || entries.len() > MAX_CANDIDATES {
+        return Ok(None);
+    }
+    store.payments_of(fact.provider, order_id, &entries).await.map(Some)
 }
 
 /// The payments that the provider ids of a fact belong to, each once. Frees the ids of deleted payments.

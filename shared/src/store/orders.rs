@@ -109,10 +109,8 @@ impl Store {
         Ok(entries)
     }
 
-    /// The payments of an order, at most `limit` (strongly consistent reads). Up to `limit`, no payment that the
-    /// provider may know is missing, since the order's items are written before the provider is called; except one
-    /// whose item TTL has deleted before the payment. Items that point to deleted payments do not count, and are
-    /// deleted.
+    /// The payments of entries of an order (strongly consistent reads). Those that were deleted do not count; their
+    /// items are deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -120,27 +118,19 @@ impl Store {
         &self,
         provider: Provider,
         order_id: &OrderId,
-        limit: u16,
+        entries: &[OrderEntry],
     ) -> Result<Vec<Payment>, StoreError> {
-        loop {
-            let pk = schema::order_pk(provider, order_id);
-            let output = self.query(ExternalCall::ReadOrder, pk, limit, None).await?;
-            let mut payments = Vec::new();
-            for item in output.items() {
-                let id = schema::owner_of(item)?;
-                match self.payment(id).await? {
-                    Some(payment) => payments.push(payment),
-                    None => {
-                        let key = schema::order_key(provider, order_id, id);
-                        self.delete_dangling(key, id).await?;
-                    }
+        let mut payments = Vec::new();
+        for OrderEntry { payment_id: id, .. } in entries {
+            match self.payment(*id).await? {
+                Some(payment) => payments.push(payment),
+                None => {
+                    let key = schema::order_key(provider, order_id, *id);
+                    self.delete_dangling(key, *id).await?;
                 }
             }
-            // Others may follow those that did not count.
-            if payments.len() == output.items().len() {
-                return Ok(payments);
-            }
         }
+        Ok(payments)
     }
 
     /// Marks a completed payment as paid in its order's item, which need not exist. Does nothing for a payment without

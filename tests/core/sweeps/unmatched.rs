@@ -281,10 +281,10 @@ async fn notification_of_order_with_many_payments_needs_review() {
     }
     let first = shop
         .store
-        .payments_of(Provider::FinvyPay, &OrderId::parse(order).unwrap(), 1)
+        .order_entries(Provider::FinvyPay, &OrderId::parse(order).unwrap())
         .await
         .unwrap()[0]
-        .id;
+        .payment_id;
     let nth = payments.iter().position(|payment| *payment == first).unwrap();
     let report = Fact {
         payment: Some(reference(&format!("p{nth}"))),

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use payment_functions::domain::attention::AttentionReason;
-use payment_functions::domain::id::OrderId;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
@@ -94,14 +93,17 @@ impl<S: StatusSource> Sweep<'_, S> {
             None => false,
         };
         let since = group.unmatched_since;
-        let Some(order_id) = orders(left).next().filter(|_| !is_id_known) else {
+        let named = left
+            .iter()
+            .filter_map(|notification| Some((notification, notification.fact.order_id.as_ref()?)));
+        let Some((notification, order_id)) = named.into_iter().next().filter(|_| !is_id_known) else {
             return Ok(Findings {
                 proof,
                 payments: Vec::new(),
                 since,
             });
         };
-        let payments = payments_of_order(self.store, self.matching, POLLED_PROVIDER, order_id).await?;
+        let payments = payments_of_order(self.store, self.matching, &notification.fact, order_id).await?;
         if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
             let rows = match self.poller.transactions(order_id).await {
                 Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
@@ -149,7 +151,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             if decision == Confirmation::Open && !is_old {
                 continue;
             }
-            let payments = payments_of_order(self.store, self.matching, fact.provider, order_id).await?;
+            let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
             for payment in possibly_meant(fact, &payments.unwrap_or_default(), |payment| payment, self.matching) {
                 match decision {
                     Confirmation::Open => self.update_attention(payment, reason, &[]).await?,
@@ -261,10 +263,4 @@ impl<S: StatusSource> Sweep<'_, S> {
         log_recorded(notification, result.as_ref());
         Ok(result)
     }
-}
-
-/// The orders that notifications name.
-fn orders(notifications: &[Notification]) -> impl Iterator<Item = &OrderId> {
-    let notifications = notifications.iter();
-    notifications.filter_map(|notification| notification.fact.order_id.as_ref())
 }

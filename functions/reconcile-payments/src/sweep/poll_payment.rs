@@ -166,7 +166,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             return Ok(false);
         };
         let matching = self.matching_of(report);
-        let payments = payments_of_order(self.store, matching, report.fact.provider, order_id).await?;
+        let payments = payments_of_order(self.store, matching, &report.fact, order_id).await?;
         let existed = |payment: &Payment| matching.existed_before(payment, &report.fact);
         Ok(payments.is_some_and(|payments| !payments.iter().any(existed)))
     }
