@@ -165,7 +165,7 @@ async fn unmatched_notification_of_unpolled_provider_is_checked_ever_more_rarely
     }
     assert_eq!(
         checked,
-        [1, 2, 4, 8, 16, 32, 56, 80],
+        [1, 2, 4, 8, 16, 24, 48, 72, 96],
         "ever more rarely, and daily in the end"
     );
     assert_eq!(provider.take_calls(), [""; 0], "ApoloPay has no status query");
