@@ -85,14 +85,17 @@ impl<S: StatusSource> Sweep<'_, S> {
                 Err(error) => return Err(error),
             };
             if let Some(report) = &proof {
-                self.record_matched(report).await?;
+                self.record_answer(report).await?;
             }
         }
         let is_id_known = match id {
             Some(id) => self.store.owner(group.provider, id).await?.is_some(),
             None => false,
         };
-        let payments = match orders(left).next() {
+        // Webhooks about one transaction may name several orders. The provider says which is right.
+        let reported = proof.as_ref().and_then(|report| report.fact.order_id.as_ref());
+        let order_id = orders(left).find(|order_id| Some(*order_id) == reported);
+        let payments = match order_id.or_else(|| orders(left).next()) {
             Some(order_id) if !is_id_known => {
                 let rows = match self.poller.transactions(order_id).await {
                     Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
@@ -116,10 +119,13 @@ impl<S: StatusSource> Sweep<'_, S> {
         let mut candidates = Vec::new();
         for payment in payments.unwrap_or_default() {
             // Completed payments too: the notification may report the same money under another id.
-            let own_outcome = self.poll_ids(&payment).await?.outcome;
+            let own = self.poll_ids(&payment).await?;
+            if let Some(error) = own.failure {
+                return Err(error.into());
+            }
             candidates.push(Candidate {
                 payment: self.store.payment(payment.id).await?.unwrap_or(payment),
-                own_outcome,
+                own_outcome: own.outcome,
             });
         }
         Ok(candidates)
