@@ -4,6 +4,7 @@
 //! [`FakeProvider`]. `it/reconcile.rs` runs the real function.
 
 mod attention;
+mod claims;
 mod due;
 mod expiry;
 mod many_unmatched;
@@ -12,7 +13,7 @@ mod polling;
 mod unmatched;
 mod unpaid;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -225,6 +226,8 @@ struct ProviderState {
     failure: Option<fn() -> PollError>,
     /// Whether only the status query fails.
     status_queries_fail: bool,
+    /// The ids whose status query fails.
+    failing: BTreeSet<String>,
     /// The number of turns left, if it is limited.
     turns: Option<usize>,
     /// The time after which there are no turns.
@@ -257,6 +260,15 @@ impl FakeProvider {
 
     fn fail_status_queries(&self) {
         self.state().status_queries_fail = true;
+    }
+
+    fn fail_status_query(&self, id: &str, fails: bool) {
+        let failing = &mut self.state().failing;
+        if fails {
+            failing.insert(id.to_owned());
+        } else {
+            failing.remove(id);
+        }
     }
 
     fn limit_turns(&self, turns: usize) {
@@ -301,7 +313,7 @@ impl StatusSource for FakeProvider {
         let delay = self.state().delay;
         tokio::time::sleep(delay).await;
         let state = self.state();
-        if state.status_queries_fail {
+        if state.status_queries_fail || state.failing.contains(id.as_str()) {
             return Err(unreachable());
         }
         Ok(state.statuses.get(id.as_str()).cloned())

@@ -5,11 +5,16 @@
 //! unmatched until the provider confirms it. A payment that was created after the notification was received is never
 //! matched, nor one of another environment. An id is attached to a payment only with a completion that is believed.
 
+use std::time::Duration;
+
 use crate::domain::fact::{Fact, Outcome};
 use crate::domain::payment::Payment;
 use crate::domain::provider::Environment;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
+
+/// How far the provider's clock may be ahead of ours.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What decides where a notification names only an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +37,26 @@ pub struct OrderMatch<'a> {
 }
 
 impl OrderMatching {
+    /// The rule for what the provider reports when it is asked. Unlike a webhook, that can be money of long ago.
+    #[must_use]
+    pub fn of_report(self, report: &Fact) -> Self {
+        let occurred_at = report.occurred_at.as_deref().and_then(Timestamp::parse_lenient);
+        let latest = occurred_at.map(|at| at.plus(MAX_CLOCK_SKEW));
+        Self {
+            not_after: self.not_after.into_iter().chain(latest).min(),
+            ..self
+        }
+    }
+
+    /// When the money of a notification was there at the latest.
+    pub fn latest(&self, fact: &Fact) -> Timestamp {
+        self.not_after
+            .map_or(fact.received_at, |time| time.min(fact.received_at))
+    }
+
     /// Whether a payment was there before a notification about its order.
     pub fn existed_before(&self, payment: &Payment, fact: &Fact) -> bool {
-        let latest = self
-            .not_after
-            .map_or(fact.received_at, |time| time.min(fact.received_at));
-        payment.created_at <= latest
+        payment.created_at <= self.latest(fact)
     }
 
     /// Chooses the payment that a notification belongs to, among those of its order.

@@ -46,7 +46,7 @@ async fn payment_of_another_environment_is_not_polled_and_expires() {
     assert_eq!(payment.environment, Environment::Sandbox);
     provider.switch_to(Environment::Production);
     provider.set_status("p", notification(Some(payment.id), paid("p")));
-    provider.set_transactions("o", vec![notification(None, paid("p"))]);
+    provider.set_transactions("o", vec![notification(None, paid("r"))]);
     // A general webhook of the order makes its payments candidates, which are polled too.
     shop.pending(Provider::FinvyPay, "o", "q").await;
     let general = Fact {

@@ -59,7 +59,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         let (store, now, delete_after) = (self.store, self.now, self.delete_unpaid_after);
         let (expired, next) = retry_on_conflict(payment, |payment| async move {
             let after = payment.expire(now, delete_after);
-            let next = schedule::next_check_at(&after, polled.is_ok(), now);
+            // A rejected payment that the provider knows after all is polled like any other.
+            let is_known = after.is_rejected_without_provider_id() && matches!(polled, Ok(Heard::Known));
+            let next = schedule::next_check_at(&after, polled.is_ok() && !is_known, now);
             let attention = attention_after_check(&after, polled, next.is_none());
             let after = after.update_attention(&attention.raised, &attention.resolved, now);
             let expired = (after.status != payment.status).then_some(after.id);

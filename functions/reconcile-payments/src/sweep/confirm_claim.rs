@@ -67,6 +67,7 @@ pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching
     if names_another || proof.fact.money() != claim.money() {
         return Confirmation::Denied;
     }
+    let matching = matching.of_report(&proof.fact);
     let Some(candidate) = meant_payment(claim, findings, matching) else {
         return Confirmation::Open;
     };
@@ -94,7 +95,7 @@ fn meant_payment<'a>(claim: &Fact, findings: &'a Findings, matching: OrderMatchi
     paid.next().filter(|_| paid.next().is_none())
 }
 
-/// The payments of the order that a claim may mean: of those that existed before it, those with its money. If none has
+/// The payments that a claim may mean: of those of its order that existed before it, those with its money. If none has
 /// it, the only one of the order, which then goes to review.
 pub(super) fn possibly_meant<'a, T>(
     claim: &Fact,
@@ -102,7 +103,10 @@ pub(super) fn possibly_meant<'a, T>(
     payment_of: impl Fn(&T) -> &Payment,
     matching: OrderMatching,
 ) -> Vec<&'a T> {
-    let existed = |candidate: &&T| matching.existed_before(payment_of(candidate), claim);
+    let existed = |candidate: &&T| {
+        let payment = payment_of(candidate);
+        payment.order_id == claim.order_id && matching.existed_before(payment, claim)
+    };
     let existing: Vec<&T> = candidates.iter().filter(existed).collect();
     let has_money = |candidate: &&T| claim.money() == Some(payment_of(candidate).money);
     let with_money: Vec<&T> = existing.iter().copied().filter(has_money).collect();

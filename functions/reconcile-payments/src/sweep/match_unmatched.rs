@@ -85,7 +85,7 @@ impl<S: StatusSource> Sweep<'_, S> {
                 Err(error) => return Err(error),
             };
             if let Some(report) = &proof {
-                self.record_matched(report).await?;
+                self.record_answer(report).await?;
             }
         }
         let is_id_known = match id {
@@ -93,17 +93,22 @@ impl<S: StatusSource> Sweep<'_, S> {
             None => false,
         };
         let since = group.unmatched_since;
-        let named = left
-            .iter()
-            .filter_map(|notification| Some((notification, notification.fact.order_id.as_ref()?)));
-        let Some((notification, order_id)) = named.into_iter().next().filter(|_| !is_id_known) else {
+        // Webhooks about one transaction may name several orders. The provider says which is right.
+        let reported = proof.as_ref().and_then(|report| report.fact.order_id.as_ref());
+        let named = || left.iter().filter(|notification| notification.fact.order_id.is_some());
+        let is_right = |notification: &&Notification| notification.fact.order_id.as_ref() == reported;
+        let named = named()
+            .find(is_right)
+            .or_else(|| named().next())
+            .filter(|_| !is_id_known);
+        let Some((fact, order_id)) = named.and_then(|it| Some((&it.fact, it.fact.order_id.as_ref()?))) else {
             return Ok(Findings {
                 proof,
                 payments: Vec::new(),
                 since,
             });
         };
-        let payments = payments_of_order(self.store, self.matching, &notification.fact, order_id).await?;
+        let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
         if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
             let rows = match self.poller.transactions(order_id).await {
                 Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
@@ -119,10 +124,13 @@ impl<S: StatusSource> Sweep<'_, S> {
         // With too many payments, none of them is polled.
         for payment in payments.unwrap_or_default() {
             // Completed ones too: the notification may report the same money under another id.
-            let own_outcome = self.poll_ids(&payment).await?.outcome;
+            let own = self.poll_ids(&payment).await?;
+            if let Some(error) = own.failure {
+                return Err(error.into());
+            }
             candidates.push(Candidate {
                 payment: self.store.payment(payment.id).await?.unwrap_or(payment),
-                own_outcome,
+                own_outcome: own.outcome,
             });
         }
         Ok(Findings {

@@ -1,18 +1,15 @@
 //! Polls the provider about one payment. Records each report about a known payment as if a webhook had brought it. Of
 //! reports about unknown payments, only money is stored.
 
-use std::time::Duration;
-
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
-use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::{
     RecordResult, payments_of_order, record_if_matched, record_notification,
 };
 use payment_functions::providers::Notification;
+use payment_functions::providers::gateway::CallError;
 use payment_functions::store::{MAX_MOVED, StoreError};
 
 use super::Sweep;
@@ -31,16 +28,15 @@ pub(super) enum Heard {
 }
 
 /// What the provider reported under a payment's ids.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct OwnReport {
     /// The highest report about the payment.
     pub heard: Heard,
+    /// A call that failed.
+    pub failure: Option<CallError>,
     /// The outcome under the id that was given at creation, if the provider knows it.
     pub outcome: Option<Outcome>,
 }
-
-/// How far the provider's clock may be ahead of ours.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 impl Heard {
     fn of(fact: &Fact) -> Self {
@@ -60,11 +56,9 @@ impl Heard {
 impl<S: StatusSource> Sweep<'_, S> {
     /// Polls the provider by each id of a payment and, unless money has come by then, by its order.
     pub(super) async fn poll_payment(&mut self, payment: &Payment) -> Result<Heard, PollError> {
-        let (mut heard, mut failure) = match self.poll_ids(payment).await {
-            Ok(own) => (own.heard, None),
-            Err(PollError::Call(error)) => (Heard::Nothing, Some(error)),
-            Err(error) => return Err(error),
-        };
+        let OwnReport {
+            mut heard, mut failure, ..
+        } = self.poll_ids(payment).await?;
         // The buyer may have given up under one id and paid under another, which only the order's list shows.
         let current = self.store.payment(payment.id).await?;
         let has_money_come = current.is_some_and(|payment| payment.status >= Status::Review);
@@ -87,15 +81,14 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Polls the provider by each id of a payment. One failed call does not end the polling; it is an error if nothing
-    /// else was heard.
+    /// Polls the provider by each id of a payment. One failed call does not end the polling.
     pub(super) async fn poll_ids(&mut self, payment: &Payment) -> Result<OwnReport, PollError> {
         self.poller.check_may_poll()?;
         let mut own = OwnReport {
             heard: Heard::Nothing,
+            failure: None,
             outcome: None,
         };
-        let mut failure = None;
         for id in ids_to_poll(payment) {
             match self.poller.status(id).await {
                 Ok(Some(notification)) if is_of_order(&notification, payment) => {
@@ -110,27 +103,32 @@ impl<S: StatusSource> Sweep<'_, S> {
                 Ok(None) => {}
                 // Having no turn left ends the polling, and so does a provider that refuses every call, or a table that
                 // cannot be read.
-                Err(PollError::Call(error)) => failure = Some(error),
+                Err(PollError::Call(error)) => own.failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        match failure {
-            Some(error) if own.heard == Heard::Nothing => Err(error.into()),
-            _ => Ok(own),
-        }
+        Ok(own)
     }
 
     /// Records a report of the provider. Returns the payment that it is about.
     pub(super) async fn record_report(&self, report: &Notification) -> Result<Option<PaymentId>, StoreError> {
-        match self.record_matched(report).await? {
+        match self.record_answer(report).await? {
             Some(RecordResult::Recorded { payment, .. } | RecordResult::Duplicate(payment)) => Ok(Some(payment)),
             Some(RecordResult::Unmatched) => Ok(None),
             None => {
                 // Store money of an unknown payment as unmatched, as for a webhook. Drop any other report: the next
                 // poll returns it again.
                 if report.fact.outcome == Outcome::Completed && !self.is_older_than_its_order(report).await? {
-                    let matching = self.matching_of(report);
-                    let result = record_notification(self.store, report, matching, self.time()).await?;
+                    let matching = self.matching.of_report(&report.fact);
+                    // Only the time of receipt is stored, and so decides later which payments there were.
+                    let claim = Notification {
+                        fact: Fact {
+                            received_at: matching.latest(&report.fact),
+                            ..report.fact.clone()
+                        },
+                        ..report.clone()
+                    };
+                    let result = record_notification(self.store, &claim, matching, self.time()).await?;
                     if result == RecordResult::Unmatched {
                         tracing::warn!(order = ?report.fact.order_id, "provider lists money of an unknown payment");
                     }
@@ -165,32 +163,31 @@ impl<S: StatusSource> Sweep<'_, S> {
         let (Some(order_id), None) = (&report.fact.order_id, report.payment_id) else {
             return Ok(false);
         };
-        let matching = self.matching_of(report);
+        let matching = self.matching.of_report(&report.fact);
         let payments = payments_of_order(self.store, matching, &report.fact, order_id).await?;
         let existed = |payment: &Payment| matching.existed_before(payment, &report.fact);
         Ok(payments.is_some_and(|payments| !payments.iter().any(existed)))
     }
 
-    /// The rule for matching a report by its order. Unlike a webhook, a report can be about money of long ago.
-    fn matching_of(&self, report: &Notification) -> OrderMatching {
-        let occurred_at = report.fact.occurred_at.as_deref().and_then(Timestamp::parse_lenient);
-        OrderMatching {
-            not_after: occurred_at.map(|at| at.plus(MAX_CLOCK_SKEW)),
-            ..self.matching
-        }
-    }
-
-    /// Records a report with its payment. `None` if no payment is known for it; nothing is stored then.
+    /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
     /// Only a completion attaches an id under which a claim waits, because the claim comes with it. The provider has not
     /// confirmed a claim if it reports its transaction as anything but paid.
-    pub(super) async fn record_matched(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
+    pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let mut report = report.clone();
         if report.fact.outcome != Outcome::Completed {
             self.leave_out_claimed_ids(&mut report.fact).await?;
         }
-        let result = record_if_matched(self.store, &report, self.matching_of(&report), self.time()).await?;
+        let matching = self.matching.of_report(&report.fact);
+        let result = record_if_matched(self.store, &report, matching, self.time()).await?;
         log_recorded(&report, result.as_ref());
+        Ok(result)
+    }
+
+    /// Records an unmatched notification with its payment. `None` if no payment is known for it; nothing is stored then.
+    pub(super) async fn record_matched(&self, notification: &Notification) -> Result<Option<RecordResult>, StoreError> {
+        let result = record_if_matched(self.store, notification, self.matching, self.time()).await?;
+        log_recorded(notification, result.as_ref());
         Ok(result)
     }
 }

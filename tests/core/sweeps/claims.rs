@@ -1,0 +1,173 @@
+//! Claims: completions that name only an order, and what the provider says about them.
+
+use super::*;
+
+/// FinvyPay's general webhook about a transaction of an order, received at `time` after the start.
+fn claim(shop: &Shop, order: &str, transaction: &str, time: Duration) -> Notification {
+    notification(
+        None,
+        Fact {
+            order_id: OrderId::parse(order),
+            transaction: Reference::parse(transaction),
+            received_at: shop.after(time),
+            ..reported(Outcome::Completed)
+        },
+    )
+}
+
+/// FinvyPay's report of the same transaction as paid, without metadata. It has the day of the payment's completion.
+fn report(shop: &Shop, order: &str, transaction: &str, paid_at: Duration) -> Notification {
+    let mut report = claim(shop, order, transaction, paid_at);
+    report.fact.received_at = shop.after(paid_at + 2 * HOUR);
+    report.fact.occurred_at = Some(shop.after(paid_at).to_string());
+    report
+}
+
+/// A payment of the order `o`, made `time` after the start.
+async fn made(shop: &Shop, id: &str, cents: u64, time: Duration, is_quoted: bool) -> Payment {
+    let payment = Payment {
+        order_id: OrderId::parse("o"),
+        quote_kept_until: is_quoted.then(|| shop.after(DAY)),
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            Money::from_minor(cents, Currency::USD),
+            shop.after(time),
+        )
+    };
+    let inserted = shop
+        .store
+        .insert_payment(&payment, RequestNames::default(), payment.created_at);
+    assert_eq!(inserted.await.unwrap(), InsertResult::Inserted);
+    let checkout_session = CheckoutSession {
+        reference: reference(id),
+        redirect_url: None,
+        expires_at: None,
+    };
+    let accepted = payment.accept(checkout_session, [], payment.created_at);
+    shop.commit(&payment, &accepted).await;
+    accepted
+}
+
+/// Two general webhooks name the same transaction, but different orders. FinvyPay knows it for one of them.
+#[tokio::test]
+async fn claim_never_belongs_to_a_payment_of_another_order() {
+    for (paid, other) in [("o1", "o2"), ("o2", "o1")] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let [payment, stranger] = [paid, other].map(|order| (order, format!("p-{order}")));
+        let payment = shop.pending(Provider::FinvyPay, payment.0, &payment.1).await;
+        let stranger = shop.pending(Provider::FinvyPay, stranger.0, &stranger.1).await;
+        for order in [paid, other] {
+            shop.deliver(&claim(&shop, order, "FP1", Duration::ZERO)).await;
+        }
+        provider.set_status("FP1", report(&shop, paid, "FP1", Duration::ZERO));
+        for minute in [1, 3, 7] {
+            shop.sweep(minute * MINUTE, &provider).await;
+        }
+        assert_eq!(shop.status(stranger.id).await, Status::Pending, "{other}");
+        assert_eq!(shop.status(payment.id).await, Status::Completed, "{paid}");
+    }
+}
+
+/// The list of an order has money from before the payment existed. Another payment of the order existed before, of other money.
+#[tokio::test]
+async fn listed_money_from_before_the_payment_never_completes_it() {
+    for is_quoted in [false, true] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        made(&shop, "p1", 1000, Duration::ZERO, false).await;
+        let listed = report(&shop, "o", "FP1", MINUTE);
+        provider.set_status("FP1", listed.clone());
+        provider.set_transactions("o", vec![listed]);
+        let later = made(&shop, "p2", 2550, HOUR, is_quoted).await;
+        for time in [HOUR + MINUTE, HOUR + 3 * MINUTE, HOUR + 10 * MINUTE] {
+            shop.sweep(time, &provider).await;
+        }
+        assert_eq!(shop.status(later.id).await, Status::Pending, "{is_quoted}");
+    }
+}
+
+/// The webhook of old money comes late: after a new payment of the order was made.
+#[tokio::test]
+async fn late_claim_about_money_from_before_the_payment_never_completes_it() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = made(&shop, "p", 2550, HOUR, false).await;
+    shop.deliver(&claim(&shop, "o", "FP1", HOUR + MINUTE)).await;
+    provider.set_status("FP1", report(&shop, "o", "FP1", MINUTE));
+    for minutes in [1, 3, 7] {
+        shop.sweep(HOUR + minutes * MINUTE, &provider).await;
+    }
+    assert_eq!(shop.status(payment.id).await, Status::Pending);
+}
+
+/// The status of the payment itself cannot be had, so that it may contradict the transaction's.
+#[tokio::test]
+async fn claim_waits_for_the_status_of_the_payment_itself() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let learnt = notification(
+        Some(payment.id),
+        Fact {
+            transaction: Some(reference("FP0")),
+            ..reported(Outcome::Pending)
+        },
+    );
+    shop.deliver(&learnt).await;
+    provider.set_status("FP0", learnt);
+    shop.deliver(&claim(&shop, "o", "FP1", MINUTE)).await;
+    provider.set_status("FP1", report(&shop, "o", "FP1", MINUTE));
+    provider.fail_status_query("p", true);
+    shop.sweep(2 * MINUTE, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Pending, "nobody knows yet");
+    provider.fail_status_query("p", false);
+    shop.sweep(5 * MINUTE, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}
+
+/// Nobody knows the transaction for a day. Then the provider denies it, or confirms it.
+#[tokio::test]
+async fn unconfirmed_match_is_raised_after_a_day_and_goes_with_the_decision() {
+    for is_confirmed in [true, false] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        shop.deliver(&claim(&shop, "o", "FP1", Duration::ZERO)).await;
+        shop.sweep(MINUTE, &provider).await;
+        shop.sweep(DAY - MINUTE, &provider).await;
+        assert_eq!(shop.reasons(payment.id).await, []);
+        shop.sweep(DAY, &provider).await;
+        assert_eq!(shop.reasons(payment.id).await, [AttentionReason::UnconfirmedMatch]);
+        let mut decision = report(&shop, "o", "FP1", MINUTE);
+        if !is_confirmed {
+            decision.fact.amount = Decimal::parse("1");
+        }
+        provider.set_status("FP1", decision);
+        shop.sweep(3 * DAY, &provider).await;
+        assert_eq!(shop.reasons(payment.id).await, [], "{is_confirmed}");
+        let expected = if is_confirmed {
+            Status::Completed
+        } else {
+            Status::Expired
+        };
+        assert_eq!(shop.status(payment.id).await, expected);
+    }
+}
+
+/// A payment of another environment has the order and the money too.
+#[tokio::test]
+async fn claim_is_never_one_of_another_environment() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    provider.switch_to(Environment::Production);
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    shop.deliver(&claim(&shop, "o", "FP1", MINUTE)).await;
+    provider.set_status("FP1", report(&shop, "o", "FP1", MINUTE));
+    for minutes in [2, 5, 12] {
+        shop.sweep(minutes * MINUTE, &provider).await;
+    }
+    assert_eq!(shop.status(payment.id).await, Status::Pending);
+}
