@@ -86,6 +86,8 @@ impl Isolated {
             ("PAYMENTS_TABLE", Some(table.as_str())),
             ("APOLOPAY_BASE_URL", Some(apolopay.as_str())),
             ("FINVYPAY_BASE_URL", Some(finvypay.as_str())),
+            // Otherwise FinvyPay's webhooks, which name only the order, would wait for a confirmation.
+            ("ORDER_ONLY_WEBHOOKS", Some("trust")),
         ];
         let names: BTreeSet<_> = EVENTS
             .iter()

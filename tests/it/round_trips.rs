@@ -220,11 +220,11 @@ async fn slow_path_webhooks_cost_as_documented() {
     assert_eq!(
         counted.of_webhook(Provider::Finvypay, &w1).await,
         [READ, "Query", READ, WRITE],
-        "by order"
+        "by order: a claim"
     );
     assert_eq!(
         counted.of_webhook(Provider::Finvypay, &w1).await,
-        [READ, READ, WRITE],
+        [READ, "Query", READ, WRITE],
         "its duplicate"
     );
 }

@@ -169,3 +169,25 @@ async fn stream_record_of_a_claim_has_it_checked_at_once() {
     assert_eq!(facts_of(&sale.shop, &sale.id).await, facts);
     sale.assert_completed().await;
 }
+
+/// FinvyPay's report names our payment, but does not say that the transaction is paid: the webhook alone said so.
+#[tokio::test]
+async fn unpaid_transaction_with_our_id_confirms_nothing() {
+    let words = [
+        ("PENDING", "pending"),
+        ("AUTHORIZED", "authorized"),
+        ("FAILED", "failed"),
+    ];
+    join_all(words.map(async |(word, expected)| {
+        let sale = Sale::begin().await;
+        sale.send("SUCCESS").await;
+        let metadata = json!({ "paymentFunctionsId": sale.id });
+        sale.transaction_is_known(word, json!({ "metadata": metadata })).await;
+        for later in [0, MINUTE + 1, 4 * MINUTE] {
+            sale.sweep(later).await;
+            assert_eq!(sale.status().await, expected, "{word}, after {later} s");
+        }
+        sale.assert_is_claim().await;
+    }))
+    .await;
+}

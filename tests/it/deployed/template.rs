@@ -109,7 +109,12 @@ fn functions_have_the_variables_and_timeouts_of_the_tests() {
         // The providers' addresses have correct defaults; and the variable that requires quotes.
         let mut tested: BTreeSet<String> = function.variables.iter().map(|name| (*name).to_owned()).collect();
         tested.retain(|name| !name.ends_with("PAY_BASE_URL"));
-        let has_default = ["DELETE_UNPAID_AFTER_DAYS", "METRICS_NAMESPACE", "QUOTE_SECRET_ID"];
+        let has_default = [
+            "DELETE_UNPAID_AFTER_DAYS",
+            "METRICS_NAMESPACE",
+            "ORDER_ONLY_WEBHOOKS",
+            "QUOTE_SECRET_ID",
+        ];
         given.retain(|name| !has_default.contains(&name.as_str()));
         assert_eq!(given, tested, "{name}");
     }
