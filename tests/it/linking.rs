@@ -23,7 +23,7 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
         &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
         2_120_000,
     ),
-    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_460_000),
+    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
     ("webhook-handler", &[DYNAMODB, SECRETS], 2_290_000),
 ];
 

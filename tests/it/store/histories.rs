@@ -114,7 +114,8 @@ fn notification_of(report: &Report, payment: &Payment, known: &Reference, new: &
         currency: report.currency.map(str::to_owned),
         ..completion(payment.provider, None)
     };
-    let leads_there = matches!(report.under, Under::Known) || payment.provider == Provider::FinvyPay;
+    // An order alone makes a completion a claim, and attaches no ids.
+    let leads_there = matches!(report.under, Under::Known);
     notification((report.names_ours || !leads_there).then_some(payment.id), fact)
 }
 
