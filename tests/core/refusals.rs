@@ -162,7 +162,7 @@ async fn deciding_reads_are_strongly_consistent() {
     store.unmatched(Provider::FinvyPay, "x", MAX_MOVED).await.unwrap();
     store.request_record(&key).await.unwrap();
     let reads = recorded.take();
-    assert_eq!(reads.len(), 6);
+    assert_eq!(reads.len(), 5);
     for (action, body) in reads {
         assert_eq!(body["ConsistentRead"], true, "{action} {body}");
     }
