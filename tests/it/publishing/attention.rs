@@ -99,6 +99,7 @@ async fn raise(feed: &Feed, pending: &Payment, reason: AttentionReason) {
                 fact: Fact {
                     order_id: pending.order_id.clone(),
                     transaction: Some(reference(&unique("FP"))),
+                    received_at: feed.now,
                     ..facts::fact(Provider::FinvyPay, Outcome::Completed)
                 },
             };
