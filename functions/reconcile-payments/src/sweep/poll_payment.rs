@@ -5,12 +5,10 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_notification::{
-    RecordResult, payments_of_order, record_if_matched, record_notification,
-};
+use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_if_matched};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{MAX_MOVED, StoreError};
+use payment_functions::store::{MAX_MOVED, StoreError, StoreUnmatchedResult};
 
 use super::Sweep;
 use super::confirm_claim::is_claim;
@@ -128,8 +126,8 @@ impl<S: StatusSource> Sweep<'_, S> {
                         },
                         ..report.clone()
                     };
-                    let result = record_notification(self.store, &claim, matching, self.time()).await?;
-                    if result == RecordResult::Unmatched {
+                    let result = self.store.store_unmatched(&claim, self.time()).await?;
+                    if result == StoreUnmatchedResult::Stored {
                         tracing::warn!(order = ?report.fact.order_id, "provider lists money of an unknown payment");
                     }
                 }
@@ -158,6 +156,16 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(())
     }
 
+    /// Whether a report names a payment by a known id or in its metadata.
+    async fn names_a_payment(&self, report: &Notification) -> Result<bool, StoreError> {
+        for id in report.fact.references() {
+            if self.store.owner(report.fact.provider, id).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(report.payment_id.is_some())
+    }
+
     /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
     async fn is_older_than_its_order(&self, report: &Notification) -> Result<bool, StoreError> {
         let (Some(order_id), None) = (&report.fact.order_id, report.payment_id) else {
@@ -172,11 +180,14 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
     /// Only a completion attaches an id under which a claim waits, because the claim comes with it. The provider has not
-    /// confirmed a claim if it reports its transaction as anything but paid.
+    /// confirmed a claim if it reports its transaction as anything but paid. A completion that
+    /// names only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let mut report = report.clone();
         if report.fact.outcome != Outcome::Completed {
             self.leave_out_claimed_ids(&mut report.fact).await?;
+        } else if !self.names_a_payment(&report).await? {
+            return Ok(None);
         }
         let matching = self.matching.of_report(&report.fact);
         let result = record_if_matched(self.store, &report, matching, self.time()).await?;
