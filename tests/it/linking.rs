@@ -21,7 +21,7 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
     (
         "publish-events",
         &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
-        2_120_000,
+        2_260_000,
     ),
     ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
     ("webhook-handler", &[DYNAMODB, SECRETS], 2_290_000),
