@@ -215,7 +215,7 @@ impl Feed {
             };
             if let Some((count, condition)) = given_up {
                 let (failed, rest) = batch.split_at_checked(count).unwrap_or((batch, &[]));
-                if self.mapping.reports_failures() {
+                if self.mapping.reports_failures {
                     self.send_to_dead_letters(failed, condition, retries.saturating_add(1))
                         .await;
                 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::Error;
@@ -58,8 +57,10 @@ pub struct Mapping {
     /// How often a batch is retried; `None` means without limit.
     #[serde(rename = "MaximumRetryAttempts")]
     pub maximum_retries: Option<u32>,
+    /// Whether a message about records that are given up goes to the dead-letter queue for events.
+    #[serde(skip)]
+    pub reports_failures: bool,
     filter_criteria: FilterCriteria,
-    destination_config: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -83,11 +84,13 @@ impl Mapping {
         let mapping = properties("PublishEventsFunction", &["Events", "Stream", "Properties"])?;
         Ok(Self {
             function: "publish-events",
+            reports_failures: true,
             ..mapping
         })
     }
 
-    /// Reads the one of reconcile-payments from the template: new unmatched notifications.
+    /// Reads the one of reconcile-payments from the template: new unmatched notifications. The local world has no queue
+    /// for its failures; the next run does what failed.
     ///
     /// # Errors
     /// If it is missing or malformed.
@@ -97,11 +100,6 @@ impl Mapping {
             function: "reconcile-payments",
             ..mapping
         })
-    }
-
-    /// Whether a message about records that are given up goes to the dead-letter queue.
-    pub(super) fn reports_failures(&self) -> bool {
-        self.destination_config.is_some()
     }
 
     /// The filter patterns. A record must match one of them.
