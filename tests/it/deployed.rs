@@ -219,6 +219,27 @@ async fn deployed_stack_takes_payments_of_both_providers() {
     .await;
     ids.push(lost.str("id"));
 
+    // A webhook that names only the order: the table's stream makes the reconciler ask FinvyPay at once.
+    let order = unique("claim");
+    let claimed = post_to("", &url("/apm-payments"), apm(&order).to_string(), &[]).await;
+    let there = claimed.str("paymentId");
+    let control = stand_ins(cloud);
+    control
+        .set_status(Provider::Finvypay, &there, "COMPLETED")
+        .await
+        .unwrap();
+    let webhook = json!({ "provider": "finvypay", "orderId": order, "shape": "W1", "url": url("/webhooks/finvypay") });
+    let sent = control.webhooks(webhook).await.unwrap();
+    assert_eq!(sent[0].status, Some(200), "{sent:?}");
+    let received = Instant::now();
+    until("the claim's confirmation", async || {
+        (status(&claimed.str("id")).await == "completed").then_some(())
+    })
+    .await;
+    println!("claim confirmed after {:.1} s", received.elapsed().as_secs_f64());
+    assert!(received.elapsed() < Duration::from_secs(20), "not by the stream");
+    ids.push(claimed.str("id"));
+
     // Every status change is published.
     let mut events: Vec<Value> = Vec::new();
     until("the events", async || {

@@ -136,14 +136,18 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Leaves out of a report the ids under which a claim waits. So it is another fact than a webhook with these ids,
-    /// which attaches them.
+    /// Leaves out of a report the ids under which a claim waits that it does not confirm: it reports the transaction as
+    /// anything but paid, or with other money. So it is another fact than a webhook with these ids, which attaches them.
     async fn leave_out_claimed_ids(&self, report: &mut Fact) -> Result<(), StoreError> {
+        let is_unconfirmed = |notification: &Notification| {
+            let is_other = report.outcome != Outcome::Completed || report.money() != notification.fact.money();
+            is_claim(notification) && is_other
+        };
         let mut claimed = Vec::new();
         for id in report.references() {
             let mut page = self.store.unmatched(report.provider, id.as_str(), MAX_MOVED).await?;
             while let Some(group) = page {
-                if group.notifications.iter().any(is_claim) {
+                if group.notifications.iter().any(is_unconfirmed) {
                     claimed.push(id.clone());
                     break;
                 }
@@ -179,16 +183,14 @@ impl<S: StatusSource> Sweep<'_, S> {
 
     /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
-    /// Only a completion attaches an id under which a claim waits, because the claim comes with it. The provider has not
-    /// confirmed a claim if it reports its transaction as anything but paid. A completion that
-    /// names only an order is a claim itself.
+    /// Only a completion with the same money attaches an id under which a claim waits, because the claim comes with it. A
+    /// completion that names only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let mut report = report.clone();
-        if report.fact.outcome != Outcome::Completed {
-            self.leave_out_claimed_ids(&mut report.fact).await?;
-        } else if !self.names_a_payment(&report).await? {
+        if report.fact.outcome == Outcome::Completed && !self.names_a_payment(&report).await? {
             return Ok(None);
         }
+        self.leave_out_claimed_ids(&mut report.fact).await?;
         let matching = self.matching.of_report(&report.fact);
         let result = record_if_matched(self.store, &report, matching, self.time()).await?;
         log_recorded(&report, result.as_ref());
