@@ -171,3 +171,22 @@ async fn claim_is_never_one_of_another_environment() {
     }
     assert_eq!(shop.status(payment.id).await, Status::Pending);
 }
+
+/// The shop vouched for a payment that was made after the webhook. The list repeats what the webhook said, without a
+/// time.
+#[tokio::test]
+async fn list_never_completes_a_payment_made_after_the_claim() {
+    for is_quoted in [false, true] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        shop.deliver(&claim(&shop, "o", "FP1", MINUTE)).await;
+        let payment = made(&shop, "p", 2550, HOUR, is_quoted).await;
+        let listed = claim(&shop, "o", "FP1", 2 * HOUR);
+        provider.set_status("FP1", listed.clone());
+        provider.set_transactions("o", vec![listed]);
+        for minutes in [1, 3, 10, 60] {
+            shop.sweep(2 * HOUR + minutes * MINUTE, &provider).await;
+        }
+        assert_ne!(shop.status(payment.id).await, Status::Completed, "{is_quoted}");
+    }
+}

@@ -5,12 +5,10 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_notification::{
-    RecordResult, payments_of_order, record_if_matched, record_notification,
-};
+use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_if_matched};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::StoreError;
+use payment_functions::store::{StoreError, StoreUnmatchedResult};
 
 use super::Sweep;
 use crate::poller::{PollError, StatusSource};
@@ -127,8 +125,8 @@ impl<S: StatusSource> Sweep<'_, S> {
                         },
                         ..report.clone()
                     };
-                    let result = record_notification(self.store, &claim, matching, self.time()).await?;
-                    if result == RecordResult::Unmatched {
+                    let result = self.store.store_unmatched(&claim, self.time()).await?;
+                    if result == StoreUnmatchedResult::Stored {
                         tracing::warn!(order = ?report.fact.order_id, "provider lists money of an unknown payment");
                     }
                 }
@@ -137,21 +135,15 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Leaves out of a report the ids that belong to no payment, unless it names a payment by nothing else.
-    async fn leave_out_new_ids(&self, report: &mut Notification) -> Result<(), StoreError> {
-        let provider = report.fact.provider;
+    /// The ids of a report that belong to a payment.
+    async fn known_ids(&self, report: &Notification) -> Result<Vec<Reference>, StoreError> {
         let mut known = Vec::new();
         for id in report.fact.references() {
-            if self.store.owner(provider, id).await?.is_some() {
+            if self.store.owner(report.fact.provider, id).await?.is_some() {
                 known.push(id.clone());
             }
         }
-        if report.payment_id.is_some() || !known.is_empty() {
-            let is_known = |id: &Reference| known.contains(id);
-            report.fact.payment = report.fact.payment.take().filter(is_known);
-            report.fact.transaction = report.fact.transaction.take().filter(is_known);
-        }
-        Ok(())
+        Ok(known)
     }
 
     /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
@@ -168,11 +160,20 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
     /// Only a completion attaches ids that nobody had. With them come the webhooks that are unmatched under them, and the
-    /// provider has not confirmed a claim if it reports its transaction as anything but paid.
+    /// provider has not confirmed a claim if it reports its transaction as anything but paid. A completion that names
+    /// only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
+        let known = self.known_ids(report).await?;
         let mut report = report.clone();
-        if report.fact.outcome != Outcome::Completed {
-            self.leave_out_new_ids(&mut report).await?;
+        let is_owned = report.payment_id.is_some() || !known.is_empty();
+        if report.fact.outcome == Outcome::Completed {
+            if !is_owned {
+                return Ok(None);
+            }
+        } else if is_owned {
+            let is_known = |id: &Reference| known.contains(id);
+            report.fact.payment = report.fact.payment.take().filter(is_known);
+            report.fact.transaction = report.fact.transaction.take().filter(is_known);
         }
         self.record_matched(&report).await
     }
