@@ -219,10 +219,11 @@ impl Order<'_> {
     /// What belongs to the order alone, whatever FinvyPay says: the only payment.
     fn at_once(&self, fact: &Fact) -> Option<usize> {
         let (there, with_money) = self.existing(fact);
-        let meant = match fact.outcome {
-            Outcome::Completed => with_money.as_slice(),
-            _ if fact.amount.is_none() || fact.currency.is_none() => there.as_slice(),
-            _ => with_money.as_slice(),
+        let has_no_money = fact.amount.is_none() || fact.currency.is_none();
+        let meant = if fact.outcome != Outcome::Completed && has_no_money {
+            there.as_slice()
+        } else {
+            with_money.as_slice()
         };
         match meant {
             [only] if fact.outcome != Outcome::Completed || self.is_vouched(*only) => Some(*only),

@@ -235,7 +235,12 @@ impl Simulation {
                 // Only one that was contradicted after its completion is polled until the end of the schedule.
                 Status::Completed => assert!(!is_silent || history.contradiction.is_some(), "{payment:?}"),
                 Status::Review => assert!(!is_silent, "{payment:?}"),
-                _ => assert_eq!(
+                Status::Creating
+                | Status::Pending
+                | Status::Expired
+                | Status::Authorized
+                | Status::Cancelled
+                | Status::Failed => assert_eq!(
                     is_silent,
                     history.provider == Provider::FinvyPay
                         && history.contradiction.is_some()
@@ -337,7 +342,8 @@ impl Simulation {
                 Some(index) => {
                     assert!(
                         fate.may.contains(&index),
-                        "{fact:?} is with {index}: {fate:?} {payments:?} {claims:?}"
+                        "{fact:?} is with {index}: {fate:?}, {:?}",
+                        shown(&fact)
                     );
                     assert!(!is_stored || fate.may_be_said_too, "{fact:?} is recorded and unmatched");
                     result.recorded.entry(index).or_default().push(fact);
@@ -345,7 +351,8 @@ impl Simulation {
                 None => {
                     assert!(
                         !fate.is_certain,
-                        "{fact:?} is not recorded: {fate:?} {payments:?} {claims:?}"
+                        "{fact:?} is not recorded: {fate:?}, {:?}",
+                        shown(&fact)
                     );
                     assert!(is_stored, "{fact:?} is lost");
                     if fate.open_for.is_empty() {
