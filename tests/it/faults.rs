@@ -47,6 +47,7 @@ use self::matrix::Matrix;
 use self::points::{NOT_IN_A_FLOW, Step, Wire};
 use self::replay::Quarantined;
 use self::runs::{Fixture, RunResult};
+use self::soak::Unconfirmed;
 use self::stack::{Harness, Stack, Worker};
 use super::routes::*;
 use super::support::*;
@@ -155,6 +156,10 @@ struct Case {
     /// Whether an operator's command completed or closed it.
     is_completed: bool,
     is_closed: bool,
+    /// Whether a claim says that it is paid, and nothing else.
+    is_claimed: bool,
+    /// Claims that the provider never confirms.
+    unconfirmed: Unconfirmed,
     /// The number of responses with PROVIDER_ERROR.
     provider_errors: usize,
     /// The id of its function's own secret, which is rotated.
@@ -188,6 +193,8 @@ impl Case {
             provider_says: None,
             is_completed: false,
             is_closed: false,
+            is_claimed: false,
+            unconfirmed: Unconfirmed::default(),
             provider_errors: 0,
             secret: None,
             violations: Vec::new(),

@@ -190,6 +190,12 @@ impl Table {
         (known != leading).then(|| format!("references {known:?} of the payment, reference items {leading:?}"))
     }
 
+    /// Whether a claim of this transaction is unmatched, and the transaction is no payment's.
+    pub fn is_kept_as_claim(&self, transaction: &str) -> bool {
+        !self.unmatched(Provider::Finvypay, transaction).is_empty()
+            && self.owner(Provider::Finvypay, transaction).is_none()
+    }
+
     fn unmatched(&self, provider: Provider, id: &str) -> &[Value] {
         let unmatched = self.unmatched.get(&format!("{}#{id}", aws::name(provider)));
         unmatched.map_or(&[], Vec::as_slice)
@@ -597,6 +603,10 @@ impl Audit<'_> {
         };
         let most = reversals + facts.iter().filter(raising).count();
         expected.extend(attention(provider, &known));
+        // A completion takes the reason away for a while.
+        let is_unconfirmed = case.unconfirmed.late.is_some() && status < rank("completed");
+        expected.extend(is_unconfirmed.then_some("unconfirmed_match"));
+        let most = most + usize::from(is_unconfirmed);
         let changes = number(&payment["attentionChanges"]).unwrap_or_default();
         case.check(usize::try_from(changes).is_ok_and(|changes| changes <= most), || {
             format!("{changes} changes of attention, at most {most} expected: {payment}, {facts:?}")
