@@ -25,9 +25,8 @@ pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
     }
 }
 
-/// The status that a fact implies. A completion must have the payment's amount and currency. ApoloPay reports no
-/// currency, so none is compared there.
-pub fn implied_status(fact: &Fact) -> Option<Status> {
+/// Whether a fact has the payment's amount and currency. ApoloPay reports no currency, so none is compared there.
+pub fn has_own_money(fact: &Fact) -> bool {
     let has_currency = match fact.provider {
         Provider::ApoloPay => true,
         Provider::FinvyPay => fact
@@ -35,12 +34,17 @@ pub fn implied_status(fact: &Fact) -> Option<Status> {
             .as_deref()
             .is_some_and(|code| code.eq_ignore_ascii_case("USD")),
     };
+    has_currency && fact.amount == Decimal::parse("25.50")
+}
+
+/// The status that a fact implies. A completion must have the payment's money.
+pub fn implied_status(fact: &Fact) -> Option<Status> {
     match fact.outcome {
         Outcome::Pending => Some(Status::Pending),
         Outcome::Authorized => Some(Status::Authorized),
         Outcome::Cancelled => Some(Status::Cancelled),
         Outcome::Failed => Some(Status::Failed),
-        Outcome::Completed if has_currency && fact.amount == Decimal::parse("25.50") => Some(Status::Completed),
+        Outcome::Completed if has_own_money(fact) => Some(Status::Completed),
         Outcome::Completed => Some(Status::Review),
         Outcome::Unrecognised | Outcome::Contradictory | Outcome::Reversed => None,
     }

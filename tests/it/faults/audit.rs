@@ -190,6 +190,12 @@ impl Table {
         (known != leading).then(|| format!("references {known:?} of the payment, reference items {leading:?}"))
     }
 
+    /// Whether a claim of this transaction is unmatched, and the transaction is no payment's.
+    pub fn is_kept_as_claim(&self, transaction: &str) -> bool {
+        !self.unmatched(Provider::Finvypay, transaction).is_empty()
+            && self.owner(Provider::Finvypay, transaction).is_none()
+    }
+
     fn unmatched(&self, provider: Provider, id: &str) -> &[Value] {
         let unmatched = self.unmatched.get(&format!("{}#{id}", aws::name(provider)));
         unmatched.map_or(&[], Vec::as_slice)
@@ -560,16 +566,13 @@ impl Audit<'_> {
                 format!("paid, but the status is {}: {said:?}", ALL[status])
             });
         }
-        let is_paid_there = |there: &Payment| {
-            ["COMPLETED", "SUCCESS"].contains(&there.status.as_str()) && there.extra.members().next().is_none()
-        };
         // A replay whose response was lost may have been applied.
         let replayed = case.quarantined.iter().filter_map(|kept| kept.content.as_ref());
         let may_be_paid = case
             .sent
             .iter()
             .chain(replayed)
-            .any(|said| said.is_completion && is_own(said))
+            .any(|said| said.is_completion && is_own(said) && !said.names_only_order())
             || by_operator > 0
             || self.there.iter().any(is_paid_there);
         case.check(status < rank("completed") || may_be_paid, || {
@@ -600,6 +603,10 @@ impl Audit<'_> {
         };
         let most = reversals + facts.iter().filter(raising).count();
         expected.extend(attention(provider, &known));
+        // A completion takes the reason away for a while.
+        let is_unconfirmed = case.unconfirmed.late.is_some() && status < rank("completed");
+        expected.extend(is_unconfirmed.then_some("unconfirmed_match"));
+        let most = most + usize::from(is_unconfirmed);
         let changes = number(&payment["attentionChanges"]).unwrap_or_default();
         case.check(usize::try_from(changes).is_ok_and(|changes| changes <= most), || {
             format!("{changes} changes of attention, at most {most} expected: {payment}, {facts:?}")
@@ -622,16 +629,15 @@ impl Audit<'_> {
     /// No notification of a known payment is left unmatched.
     fn unmatched(&mut self) {
         let provider = self.case.flow.provider;
-        for id in self
-            .there
-            .iter()
-            .flat_map(|there| [Some(&there.id), there.transaction_id.as_ref()])
-            .flatten()
-        {
+        let ids = self.there.iter().flat_map(|there| {
+            let ids = [Some(&there.id), there.transaction_id.as_ref()];
+            ids.into_iter().flatten().map(move |id| (there, id))
+        });
+        for (there, id) in ids {
             let events = self.table.unmatched(provider, id);
             let is_attached = self.table.owner(provider, id).is_some();
             // The reconciler can ask FinvyPay for the owner of an id.
-            let is_polled = self.stage == Stage::Calm && provider == Provider::Finvypay;
+            let is_polled = self.stage == Stage::Calm && provider == Provider::Finvypay && is_paid_there(there);
             // One commit moves only some of many. The reconciler moves the others.
             let are_moved =
                 is_attached && (self.case.cell.recovery == Recovery::Reconciler || !self.case.flow.has_many_webhooks());
@@ -677,6 +683,11 @@ impl Audit<'_> {
             format!("due time does not match the status: {payment}")
         });
     }
+}
+
+/// Whether a payment is paid at its provider.
+fn is_paid_there(there: &Payment) -> bool {
+    ["COMPLETED", "SUCCESS"].contains(&there.status.as_str()) && there.extra.members().next().is_none()
 }
 
 /// The ids in a response that reached the caller.

@@ -66,6 +66,11 @@ impl WebhookContent {
         self.payment.iter().chain(&self.transaction)
     }
 
+    /// Whether it is no proof: it names neither our payment nor the provider's.
+    pub fn names_only_order(&self) -> bool {
+        self.payment.is_none() && !self.names_ours
+    }
+
     /// Whether nobody can tell what it means. ApoloPay documents completions only, and cannot be asked.
     fn is_unclear(&self, provider: Provider) -> bool {
         let is_gone = self.reversals.iter().any(is_gone);

@@ -94,6 +94,8 @@ pub enum Action {
     Close,
     /// An operator's replay of the latest webhook in quarantine.
     Replay,
+    /// The reconciler's check of the claim on the payment, from the table's stream.
+    CheckClaim,
 }
 
 impl Action {
@@ -102,7 +104,7 @@ impl Action {
         match self {
             Self::Complete => Some(("complete", "completed")),
             Self::Close => Some(("close", "review")),
-            Self::Create | Self::Webhook(_) | Self::Get | Self::Replay => None,
+            Self::Create | Self::Webhook(_) | Self::Get | Self::Replay | Self::CheckClaim => None,
         }
     }
 }
@@ -136,7 +138,7 @@ impl Flow {
             Action::Create => function(self.provider),
             Action::Webhook(_) => "webhook-handler",
             Action::Get => "get-payment",
-            Action::Complete | Action::Close | Action::Replay => "reconcile-payments",
+            Action::Complete | Action::Close | Action::Replay | Action::CheckClaim => "reconcile-payments",
         }
     }
 
@@ -182,7 +184,10 @@ fn expected_status(before: &[Before], action: &Action) -> u16 {
         (Action::Create, None) => 201,
         (Action::Create, Some("BAD_REQUEST" | "INVALID_REQUEST")) => 422,
         (Action::Create, Some(_)) => 502,
-        (Action::Webhook(_) | Action::Get | Action::Complete | Action::Close | Action::Replay, _) => 200,
+        (
+            Action::Webhook(_) | Action::Get | Action::Complete | Action::Close | Action::Replay | Action::CheckClaim,
+            _,
+        ) => 200,
     }
 }
 
@@ -323,6 +328,12 @@ pub fn all() -> Vec<Flow> {
         Action::Webhook(json!({ "shape": "W1" })),
     );
     add(
+        "claim, then confirmed by the run",
+        Provider::Finvypay,
+        vec![Before::Created, Before::Webhook(json!({ "shape": "W1" }))],
+        Action::CheckClaim,
+    );
+    add(
         "duplicate webhook",
         Provider::Apolopay,
         completed(),
@@ -376,6 +387,15 @@ pub fn all() -> Vec<Flow> {
     );
     add_many_unmatched(&mut add);
     flows.extend(with_quotes());
+    flows.push(Flow {
+        quote: Quote::One,
+        ..Flow::new(
+            "claim of a quoted payment",
+            Provider::Finvypay,
+            vec![Before::Created],
+            Action::Webhook(json!({ "shape": "W1" })),
+        )
+    });
     flows
 }
 

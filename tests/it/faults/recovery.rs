@@ -108,7 +108,7 @@ impl Stack {
         let lambda = Arc::new(harness.lambda_for(&case, &self.table, &changes).await);
         let name = unique("record");
         harness.function_urls.put(&name, &lambda);
-        let response = case.perform(harness, &lambda, &name).await;
+        let response = case.perform(harness, &lambda, (&name, &self.table)).await;
         harness.function_urls.remove(&name);
         lambda.kill().await;
         assert_eq!(response, Some(flow.status), "{}: {:?}", flow.name, case.violations);
@@ -130,7 +130,7 @@ impl Stack {
         drop(permit);
         let name = unique("crash");
         harness.function_urls.put(&name, &lambda);
-        let response = case.perform(harness, &lambda, &name).await;
+        let response = case.perform(harness, &lambda, (&name, &self.table)).await;
         harness.function_urls.remove(&name);
         let status = lambda.ended().and_then(|status| status.code());
         // 128 + SIGABRT
@@ -166,7 +166,7 @@ impl Stack {
             }
             drop(permit);
             let lambda = worker.lambda();
-            let response = case.perform(harness, &lambda, &worker.name).await;
+            let response = case.perform(harness, &lambda, (&worker.name, &self.table)).await;
             if step.is_at_start {
                 worker.warm_up(cell).await;
             }
@@ -443,8 +443,8 @@ impl Case {
         calls.len() == 1 || calls.last().is_some_and(|call| call.replayed)
     }
 
-    /// Performs the flow's action; returns the response's status.
-    async fn perform(&mut self, harness: &Harness, lambda: &Lambda, name: &str) -> Option<u16> {
+    /// Performs the flow's action with the function `name` on a table; returns the response's status.
+    async fn perform(&mut self, harness: &Harness, lambda: &Lambda, (name, table): (&str, &str)) -> Option<u16> {
         if let Some(secret) = &self.secret {
             // The function has fetched the old secret.
             lambda.ready().await;
@@ -488,6 +488,13 @@ impl Case {
                 let command = action.command().expect("a command");
                 self.operate(lambda, command).await
             }
+            Action::CheckClaim => {
+                let records = self.claim_records(harness, table).await;
+                match lambda.invoke(json!({ "Records": records }).to_string()).await {
+                    Ok(_) => Some(200),
+                    Err(error) => self.failed_command(&error),
+                }
+            }
             Action::Replay => match self.replay(lambda).await {
                 Ok(()) => Some(200),
                 Err(error) => self.failed_command(&error),
@@ -496,6 +503,22 @@ impl Case {
         let took = begin.elapsed();
         self.check(took < RESPONSE_LIMIT, || format!("the response took {took:?}"));
         status
+    }
+
+    /// The stream's records of the claims on the order's payments.
+    async fn claim_records(&self, harness: &Harness, table: &str) -> Vec<Value> {
+        let there = self.at_provider(harness).await;
+        let keys: Vec<String> = there
+            .iter()
+            .filter_map(|there| Some(format!("UNMATCHED#finvypay#{}", there.transaction_id.as_ref()?)))
+            .collect();
+        let items = aws::all_items(table).await;
+        let is_claim =
+            |item: &&Value| item["sk"]["S"] == "GROUP" && keys.iter().any(|key| item["pk"]["S"] == key.as_str());
+        let records = items.iter().filter(is_claim);
+        records
+            .map(|item| json!({ "eventName": "INSERT", "dynamodb": { "NewImage": item } }))
+            .collect()
     }
 
     /// Sends an operator's command; `status` is the expected status of the payment.

@@ -9,6 +9,7 @@
 //! `cargo test` runs it for a few seconds. `SOAK_SECONDS` (`make soak`) runs it for longer, with more buyers.
 
 mod attention;
+mod claims;
 mod kept;
 mod publishing;
 
@@ -21,6 +22,8 @@ use futures_util::stream::{self, StreamExt};
 use payment_functions_local::sandbox::Chaos;
 use payment_functions_tests::world::{AwsProxy, Fault as AwsFault};
 
+pub use self::claims::Unconfirmed;
+use self::kept::Extra;
 use super::audit::{Record, Stage, Table, audit};
 use super::recovery::{Webhook, is_final};
 use super::stack::{command_at, create_at};
@@ -108,6 +111,7 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let (cases, table) = soak.audit(cases).await;
     soak.is_over.store(true, Ordering::Relaxed);
     let stored = publisher.await.unwrap();
+    let (confirmed, unconfirmed) = soak.audit_claims(&cases, &table);
     let events = soak.audit_events(&stored, &table).await;
     let facts = table.facts();
     let violations = cases.iter().flat_map(|case| {
@@ -136,9 +140,11 @@ async fn everything_at_once_with_faults_loses_nothing() {
         calls + of_provider.calls,
         stored.len()
     );
+    println!("  claims: {confirmed} confirmed, {unconfirmed} not");
     println!("  violations: {}", violations.len());
     print_uncaptured(&format!(
-        "soak: {requests} requests, {injected} faults, {facts} facts, {} violations; {beside:?}",
+        "soak: {requests} requests, {injected} faults, {facts} facts, {confirmed} claims confirmed, {unconfirmed} not, {} \
+         violations; {beside:?}",
         violations.len()
     ));
     assert!(
@@ -150,6 +156,7 @@ async fn everything_at_once_with_faults_loses_nothing() {
         by_aws > 0 && by_providers > 0 && cases.len() > buyers && facts > 0 && events > 0,
         "soak without faults or without load"
     );
+    assert!(confirmed > 0 && unconfirmed > 0, "soak without claims");
     assert_eq!(soak.missing(), None, "the audit would prove nothing about it");
     if seconds.is_some() {
         let shares = [100 * by_aws / calls, 100 * by_providers / of_provider.calls];
@@ -171,7 +178,10 @@ const REQUESTS: [&str; 6] = [
     "batch of records",
 ];
 /// The other counters that must not stay at zero.
-const MUST_HAPPEN: [&str; 8] = [
+const MUST_HAPPEN: [&str; 11] = [
+    claims::CONFIRMED,
+    claims::UNKNOWN,
+    claims::EARLY,
     "process killed",
     "finished sweep",
     "change of attention",
@@ -324,6 +334,9 @@ impl Soak {
             let flow = if random.u8(..5) == 0 { keyless } else { keyed };
             let extra = self.next_extra(flow.provider, buyer, cases.len(), &mut random);
             let mut case = Case::new(flow, &Cell::without_fault(Recovery::SameKey));
+            if extra == Extra::UnknownClaim {
+                self.claim_early(&mut case, buyer).await;
+            }
             self.script_early_webhooks(&case, extra, buyer, &mut random).await;
             self.create(&mut case, buyer, &mut random).await;
             case.record_early_webhooks(&self.harness).await;

@@ -3,6 +3,7 @@
 use super::*;
 
 /// The history of one payment, as the provider and the buyer know it.
+#[derive(Clone)]
 pub struct History {
     pub provider: Provider,
     pub order: String,
@@ -77,31 +78,65 @@ impl History {
         self.acknowledged.iter().chain(self.quarantined.values())
     }
 
-    fn model(&self) -> Model {
+    /// What FinvyPay answers in the end to the status query for a payment's id. `None` if it does not know it.
+    pub fn answer_to(&self, payment: &str) -> Option<Status> {
+        let is_known = self.provider_ids.iter().any(|(_, ids)| ids.payment == payment);
+        let is_received = self.returned_ids.contains(payment);
+        let status = if is_received {
+            self.provider_status
+        } else {
+            Status::Pending
+        };
+        is_known.then_some(status)
+    }
+
+    /// What FinvyPay answers in the end about a fact's id, if nothing contradicts that.
+    pub fn answer(&self, fact: &Fact) -> Option<Status> {
+        let is_it = |ids: &ProviderIds| {
+            fact.references()
+                .any(|id| [ids.payment.as_str(), ids.transaction.as_str()].contains(&id.as_str()))
+        };
+        let (_, ids) = self.provider_ids.iter().find(|(_, ids)| is_it(ids))?;
+        self.answer_to(&ids.payment).filter(|_| self.contradiction.is_none())
+    }
+
+    /// Whether an id is the payment's in the end: the buyer got it, a webhook has it beside our id, or FinvyPay reports
+    /// it as paid.
+    pub fn is_learnt(&self, id: &Reference) -> bool {
+        let is_paid = self.provider_ids.iter().any(|(_, ids)| {
+            let is_answered = self.contradiction.is_none() && self.answer_to(&ids.payment) == Some(Status::Completed);
+            ids.transaction == id.as_str() && is_answered
+        });
+        is_paid
+            || self.returned_ids.contains(id.as_str())
+            || self
+                .webhooks()
+                .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
+    }
+
+    /// The webhooks that name the payment, or that only an id decides about. FinvyPay's others have an order.
+    fn decided(&self) -> impl Iterator<Item = &Notification> {
+        self.webhooks()
+            .filter(|webhook| self.provider == Provider::ApoloPay || webhook.payment_id.is_some())
+    }
+
+    /// `by_order`: what its ledger has of the notifications that may belong to it by their order.
+    fn model(&self, by_order: &[Fact]) -> Model {
         let own_status = if self.is_rejected {
             Status::Failed
         } else {
             Status::Expired
         };
-        // Polling FinvyPay tells which payment an id belongs to. At ApoloPay an id is known only from a response or
-        // from a webhook that also has our id.
-        let is_known = |id: &Reference| {
-            self.provider == Provider::FinvyPay
-                || self.returned_ids.contains(id.as_str())
-                || self
-                    .webhooks()
-                    .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
+        // At ApoloPay an id is known only from a response or from a webhook that also has our id.
+        let is_matched = |webhook: &&Notification| {
+            webhook.payment_id.is_some() || webhook.fact.references().any(|id| self.is_learnt(id))
         };
-        let is_matched =
-            |webhook: &&Notification| webhook.payment_id.is_some() || webhook.fact.references().any(is_known);
-        let statuses = self
-            .webhooks()
-            .filter(is_matched)
-            .filter_map(|webhook| facts::implied_status(&webhook.fact));
+        let decided = self.decided().filter(is_matched).map(|webhook| &webhook.fact);
+        let statuses = decided.chain(by_order).filter_map(facts::implied_status);
         Model {
             status: statuses.fold(own_status.join(self.provider_status), Status::join),
             unmatched: self
-                .webhooks()
+                .decided()
                 .filter(|webhook| !is_matched(webhook))
                 .map(|webhook| webhook.fact.digest())
                 .collect(),
@@ -128,7 +163,9 @@ impl Simulation {
             .map(|webhook| webhook.fact.digest())
             .collect::<BTreeSet<_>>()
             .len();
-        for history in &self.histories {
+        let by_order = self.assert_fates(&items).await;
+        unmatched += by_order.unmatched;
+        for (index, history) in self.histories.iter().enumerate() {
             let id = {
                 let history = history.lock().unwrap();
                 assert_eq!(history.id.is_some(), history.is_requested, "every key has a payment");
@@ -146,7 +183,8 @@ impl Simulation {
                 assert_eq!(owner, Some(id), "owner of {reference:?}");
             }
             let history = history.lock().unwrap();
-            let model = history.model();
+            let none = Vec::new();
+            let model = history.model(by_order.recorded.get(&index).unwrap_or(&none));
             assert_eq!(payment.status, model.status, "{payment:?} {:?}", history.acknowledged);
             unmatched += model.unmatched.len();
             let is_fact = is_in_ledger(id);
@@ -155,7 +193,7 @@ impl Simulation {
                 .filter(|item| is_fact(item))
                 .filter_map(|item| Some((item["sk"]["S"].as_str()?.strip_prefix("FACT#")?, fact_in(item))))
                 .unzip();
-            let digests = history.webhooks().map(|webhook| webhook.fact.digest());
+            let digests = history.decided().map(|webhook| webhook.fact.digest());
             let missing: BTreeSet<String> = digests.filter(|digest| !ledger.contains(&digest.as_str())).collect();
             assert_eq!(missing, model.unmatched, "stored facts are in the ledger or unmatched");
             assert_eq!(
@@ -180,6 +218,36 @@ impl Simulation {
                 facts.iter().any(|fact| fact.outcome == Outcome::Reversed),
                 "{payment:?} {facts:?}"
             );
+            let is_unconfirmed = payment.attention.get(AttentionReason::UnconfirmedMatch).is_some();
+            if by_order.open_for.contains(&index) {
+                // A claim that was denied takes the reason away until the open one is checked again.
+                assert!(is_unconfirmed || by_order.denied_for.contains(&index), "{payment:?}");
+            } else {
+                assert!(!is_unconfirmed || by_order.touched.contains(&index), "{payment:?}");
+            }
+            assert_eq!(
+                payment.attention.get(AttentionReason::StillAuthorized).is_some(),
+                payment.status == Status::Authorized,
+                "{payment:?}"
+            );
+            let is_silent = payment.attention.get(AttentionReason::ProviderSilent).is_some();
+            match payment.status {
+                // Only one that was contradicted after its completion is polled until the end of the schedule.
+                Status::Completed => assert!(!is_silent || history.contradiction.is_some(), "{payment:?}"),
+                Status::Review => assert!(!is_silent, "{payment:?}"),
+                Status::Creating
+                | Status::Pending
+                | Status::Expired
+                | Status::Authorized
+                | Status::Cancelled
+                | Status::Failed => assert_eq!(
+                    is_silent,
+                    history.provider == Provider::FinvyPay
+                        && history.contradiction.is_some()
+                        && !history.provider_ids.is_empty(),
+                    "{payment:?} {facts:?}"
+                ),
+            }
             let is_unclear = |fact: &Fact| {
                 fact.outcome == Outcome::Unrecognised
                     || fact.outcome == Outcome::Contradictory && payment.provider == Provider::ApoloPay
@@ -190,19 +258,132 @@ impl Simulation {
                 "{payment:?} {facts:?}"
             );
         }
-        let is_unmatched = |item: &&Value| {
-            item["sk"]["S"]
-                .as_str()
-                .is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
-        };
-        let stored: BTreeSet<(&str, String)> = items
-            .iter()
-            .filter(is_unmatched)
-            .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
-            .collect();
+        let stored = unmatched_in(&items);
         assert_eq!(stored.len(), unmatched, "only unmatched facts are kept");
         self.assert_quarantine(&items);
         requested
+    }
+
+    /// Checks that each notification that may belong to a payment by its order is recorded with one that it may belong
+    /// to, or is still unmatched.
+    async fn assert_fates(&self, items: &[Value]) -> ByOrder {
+        let mut result = ByOrder::default();
+        let histories: Vec<History> = self
+            .histories
+            .iter()
+            .map(|history| history.lock().unwrap().clone())
+            .collect();
+        let mut payments = BTreeMap::new();
+        for (index, history) in histories.iter().enumerate() {
+            if let (Some(id), Provider::FinvyPay) = (history.id, history.provider) {
+                payments.insert(index, self.store.payment(id).await.unwrap().unwrap());
+            }
+        }
+        let order_of = |index: usize| {
+            let order = &histories[index].order;
+            let of_order = payments.iter().filter(|(other, _)| histories[**other].order == *order);
+            Order {
+                payments: of_order
+                    .map(|(other, payment)| (*other, payment, &histories[*other]))
+                    .collect(),
+                trusts: self.matching.trusts_orders,
+            }
+        };
+        let located = |fact: &Fact| {
+            let digest = fact.digest();
+            let is_at = |payment: &Payment| {
+                let is_fact = is_in_ledger(payment.id);
+                let sk = format!("FACT#{digest}");
+                items.iter().any(|item| is_fact(item) && item["sk"]["S"] == sk.as_str())
+            };
+            let there = payments.iter().filter(|(_, payment)| is_at(payment));
+            let there: Vec<usize> = there.map(|(index, _)| *index).collect();
+            // Money that went back is told to the order's only completed payment, and again to the one whose id it has.
+            let may_repeat = fact.outcome == Outcome::Reversed;
+            assert!(
+                there.len() <= 1 || may_repeat,
+                "recorded with several payments: {there:?} {fact:?}"
+            );
+            there.first().copied()
+        };
+        let mut fates: BTreeMap<String, (Fact, Fate)> = BTreeMap::new();
+        let mut add = |fact: &Fact, fate: Fate| {
+            let known = fates.entry(fact.digest());
+            known.or_insert_with(|| (fact.clone(), Fate::default())).1.merge(fate);
+        };
+        for index in payments.keys() {
+            let unnamed = histories[*index]
+                .webhooks()
+                .filter(|webhook| webhook.payment_id.is_none());
+            unnamed.for_each(|webhook| add(&webhook.fact, order_of(*index).fate_of_own(*index, webhook)));
+        }
+        let claims = self.claims.lock().unwrap().clone();
+        for claim in &claims {
+            let paid = claim.webhooks.last().and_then(|webhook| located(&webhook.fact));
+            CLAIMS[0].fetch_add(1, Ordering::Relaxed);
+            CLAIMS[1].fetch_add(paid.is_some().into(), Ordering::Relaxed);
+            for webhook in &claim.webhooks {
+                let fate = order_of(claim.payment).fate_of_claim(claim, webhook, paid);
+                add(&webhook.fact, fate);
+            }
+        }
+        let shown = |fact: &Fact| {
+            let of_order = payments.values().filter(|payment| payment.order_id == fact.order_id);
+            let id = fact.transaction.as_ref().map(Reference::as_str);
+            let claim = claims.iter().find(|claim| Some(claim.transaction.as_str()) == id);
+            let made: Vec<_> = of_order.map(|payment| (payment.created_at, payment.status)).collect();
+            (
+                made,
+                claim.map(|claim| (claim.payment, claim.verdicts, claim.is_listed)),
+            )
+        };
+        let stored = unmatched_in(items);
+        for (fact, fate) in fates.into_values() {
+            // As `fact_in` reads it.
+            let without_reversals = Fact {
+                reversals: Vec::new(),
+                ..fact.clone()
+            };
+            let without_reversals = without_reversals.digest();
+            let is_stored = stored.iter().any(|(_, stored)| *stored == without_reversals);
+            result.unmatched += usize::from(is_stored);
+            match located(&fact) {
+                Some(index) => {
+                    assert!(
+                        fate.may.contains(&index),
+                        "{fact:?} is with {index}: {fate:?}, {:?}",
+                        shown(&fact)
+                    );
+                    assert!(!is_stored || fate.may_be_said_too, "{fact:?} is recorded and unmatched");
+                    result.recorded.entry(index).or_default().push(fact);
+                }
+                None => {
+                    assert!(
+                        !fate.is_certain,
+                        "{fact:?} is not recorded: {fate:?}, {:?}",
+                        shown(&fact)
+                    );
+                    assert!(is_stored, "{fact:?} is lost");
+                    if fate.open_for.is_empty() {
+                        result.denied_for.extend(&fate.touches);
+                    }
+                    result.open_for.extend(fate.open_for);
+                }
+            }
+            result.touched.extend(fate.touches);
+        }
+        CLAIMS[2].fetch_add(result.open_for.len(), Ordering::Relaxed);
+        // FinvyPay's own words about a claim's transaction are recorded with the order's only payment.
+        for (index, payment) in &payments {
+            let is_fact = is_in_ledger(payment.id);
+            let facts = items.iter().filter(|item| is_fact(item)).map(fact_in);
+            let of_claims = facts.filter(|fact| {
+                let id = fact.transaction.as_ref().map(Reference::as_str);
+                fact.outcome != Outcome::Completed && claims.iter().any(|claim| Some(claim.transaction.as_str()) == id)
+            });
+            result.recorded.entry(*index).or_default().extend(of_claims);
+        }
+        result
     }
 
     /// Each webhook that was sent is in quarantine once, with the mark of its last replay.
@@ -234,6 +415,36 @@ impl Simulation {
             readable.map(|history| history.quarantined.len()).sum(),
         )
     }
+}
+
+/// The notifications that may belong to a payment by their order.
+#[derive(Default)]
+struct ByOrder {
+    /// Those that are recorded, by payment.
+    recorded: BTreeMap<usize, Vec<Fact>>,
+    /// The number of the others.
+    unmatched: usize,
+    /// The payments with a claim that is neither confirmed nor denied.
+    open_for: BTreeSet<usize>,
+    /// Those with one that was denied.
+    denied_for: BTreeSet<usize>,
+    /// Those that a claim may have meant at some time.
+    touched: BTreeSet<usize>,
+}
+
+/// The number of claims, of those that were recorded, and of payments with an open one.
+pub static CLAIMS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+/// The unmatched notifications: where they are stored, and their digests.
+fn unmatched_in(items: &[Value]) -> BTreeSet<(&str, String)> {
+    let is_unmatched = |item: &&Value| {
+        let sk = item["sk"]["S"].as_str();
+        sk.is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
+    };
+    let unmatched = items.iter().filter(is_unmatched);
+    unmatched
+        .filter_map(|item| Some((item["pk"]["S"].as_str()?, fact_in(&item["fact"]["M"]).digest())))
+        .collect()
 }
 
 /// Reads a fact from its attributes.

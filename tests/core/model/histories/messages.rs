@@ -418,7 +418,7 @@ fn finvypay_status(status: Status) -> &'static str {
     }
 }
 
-fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
+pub fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
     payment_functions::providers::http_client::Reply {
         status: reqwest::StatusCode::OK,
         body: Json::parse(body.to_string().as_bytes()).unwrap().as_object().cloned(),

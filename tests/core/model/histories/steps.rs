@@ -74,6 +74,13 @@ pub enum Step {
     },
     Sweep,
     Wait(u64),
+    /// A general webhook about a transaction that no payment has, after one that says it is pending.
+    Claim {
+        claim: Claim,
+        has_pending: bool,
+    },
+    /// FinvyPay repeats a claim.
+    RepeatedClaim(prop::sample::Index),
 }
 
 #[derive(Clone, Debug)]
@@ -179,9 +186,45 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn claims() -> impl Strategy<Value = Step> {
+    let verdict = || prop::sample::select(Verdict::ALL.to_vec());
+    let amount = prop::sample::select(vec!["25.50", "25.50", "25.50", "25.49"]);
+    let claim = (
+        0..PAYMENTS / 2,
+        verdict(),
+        verdict(),
+        amount,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(nth, first, last, amount, is_listed, has_pending)| {
+            // What it has confirmed stays so, and what it knows it does not forget.
+            let stays = first.is_paid() || last == Verdict::Unknown;
+            let claim = Claim {
+                payment: 2 * nth + 1,
+                transaction: String::new(),
+                amount,
+                webhooks: Vec::new(),
+                is_delivered: false,
+                verdicts: [first, if stays { first } else { last }],
+                is_listed,
+            };
+            Step::Claim { claim, has_pending }
+        });
+    prop_oneof![
+        4 => claim,
+        1 => any::<prop::sample::Index>().prop_map(Step::RepeatedClaim),
+        1 => Just(Step::Sweep),
+    ]
+}
+
 pub fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    // Claims come in rounds of their own: no payment is being made then.
     let round = (
-        prop::collection::vec(steps(), 1..4),
+        prop_oneof![
+            5 => prop::collection::vec(steps(), 1..4),
+            1 => prop::collection::vec(claims(), 1..4),
+        ],
         prop::bool::weighted(0.3),
         any::<u64>(),
     )

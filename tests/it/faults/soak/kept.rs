@@ -24,19 +24,28 @@ pub enum Extra {
     Unreadable,
     /// A webhook is in quarantine, and can be read when an operator replays it. Nothing else says that it is paid.
     Replayed,
+    /// It is paid, and only a webhook that names its order says so.
+    Claim,
+    /// Webhooks that name its order say that it is paid. The provider does not know their transactions.
+    UnknownClaim,
 }
 
 impl Extra {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Burst,
         Self::Contradictory,
         Self::Unreadable,
         Self::Replayed,
+        Self::Claim,
+        Self::UnknownClaim,
         Self::Nothing,
     ];
 
     pub const fn may_be_paid_otherwise(self) -> bool {
-        !matches!(self, Self::Contradictory | Self::Replayed)
+        !matches!(
+            self,
+            Self::Contradictory | Self::Replayed | Self::Claim | Self::UnknownClaim
+        )
     }
 }
 
@@ -55,6 +64,8 @@ impl Soak {
             1..5 => Extra::Contradictory,
             5..13 => Extra::Unreadable,
             13..20 => Extra::Replayed,
+            20..28 => Extra::Claim,
+            28..32 => Extra::UnknownClaim,
             _ => Extra::Nothing,
         }
     }
@@ -102,6 +113,8 @@ impl Soak {
                     self.replay(case).await;
                 }
             }
+            Extra::Claim => self.claim(case, buyer, true).await,
+            Extra::UnknownClaim => self.claim(case, buyer, false).await,
             Extra::Replayed => {
                 case.quarantine_readable(&self.harness, &self.table).await;
                 self.replay(case).await;
