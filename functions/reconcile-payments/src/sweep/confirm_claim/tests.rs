@@ -31,13 +31,16 @@ fn report(outcome: Outcome, amount: &str) -> Notification {
 
 fn candidate(minor: u64, own_outcome: Option<Outcome>) -> Candidate {
     let money = Money::from_minor(minor, Currency::USD);
-    let payment = Payment::new(
-        PaymentId::random(),
-        Provider::FinvyPay,
-        Environment::Sandbox,
-        money,
-        NOW,
-    );
+    let payment = Payment {
+        order_id: OrderId::parse("o"),
+        ..Payment::new(
+            PaymentId::random(),
+            Provider::FinvyPay,
+            Environment::Sandbox,
+            money,
+            NOW,
+        )
+    };
     Candidate { payment, own_outcome }
 }
 
@@ -166,6 +169,11 @@ fn of_several_payments_exactly_one_must_be_meant() {
         later.payment.created_at = NOW.plus(MINUTE);
         later
     };
+    let of_another_order = || {
+        let mut other = candidate(2550, paid);
+        other.payment.order_id = OrderId::parse("p");
+        other
+    };
     for (name, payments, expected) in [
         ("none", vec![], None),
         (
@@ -209,6 +217,7 @@ fn of_several_payments_exactly_one_must_be_meant() {
             Some(1),
         ),
         ("created after the claim", vec![later()], None),
+        ("of another order", vec![of_another_order()], None),
         (
             "created after the claim, and one before",
             vec![later(), candidate(2550, None)],
