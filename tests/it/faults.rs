@@ -119,10 +119,6 @@ impl Cell {
             calls_at_start: 0,
         }
     }
-
-    fn is(&self, name: &str) -> bool {
-        self.fault.as_ref().is_some_and(|(_, fault)| fault.name() == name)
-    }
 }
 
 /// One run of a cell: an order and everything that happened to it.

@@ -207,4 +207,38 @@ async fn claim_denied_for_its_money_completes_nothing_although_it_names_our_paym
         shop.sweep(2 * HOUR + minutes * MINUTE, &provider).await;
     }
     assert_eq!(shop.status(payment.id).await, Status::Review);
+#[tokio::test]
+async fn old_claim_raises_nothing_while_our_own_limit_keeps_us_from_asking() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    shop.deliver(&claim(&shop, "o", "FP1", Duration::ZERO)).await;
+    provider.limit_turns(0);
+    shop.sweep(2 * DAY, &provider).await;
+    assert_eq!(shop.reasons(payment.id).await, []);
+    provider.limit_turns(10);
+    shop.sweep(2 * DAY + MINUTE, &provider).await;
+    assert_eq!(shop.reasons(payment.id).await, [AttentionReason::UnconfirmedMatch]);
+}
+
+/// Two payments of the order may be meant, until FinvyPay says which.
+#[tokio::test]
+async fn unconfirmed_match_goes_from_every_payment_that_may_have_been_meant() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let webhook = claim(&shop, "o", "FP1", Duration::ZERO);
+    shop.deliver(&webhook).await;
+    shop.sweep(MINUTE, &provider).await;
+    shop.sweep(DAY, &provider).await;
+    for id in [paid.id, other.id] {
+        assert_eq!(shop.reasons(id).await, [AttentionReason::UnconfirmedMatch]);
+    }
+    provider.set_status("FP1", notification(Some(paid.id), webhook.fact.clone()));
+    shop.sweep(3 * DAY, &provider).await;
+    assert_eq!(shop.status(paid.id).await, Status::Completed);
+    for id in [paid.id, other.id] {
+        assert_eq!(shop.reasons(id).await, []);
+    }
 }

@@ -455,8 +455,9 @@ impl Audit<'_> {
             (Stage::Recovered, Recovery::Reconciler)
                 if provider == Provider::Finvypay && !self.is_resolved_by_webhook(id) =>
             {
-                // FinvyPay's list contains only transaction ids.
-                self.there.iter().map(|there| there.transaction_id.clone()).collect()
+                // FinvyPay's list contains only transaction ids, and only of one that is paid it tells whose it is.
+                let paid = self.there.iter().filter(|there| is_paid_there(there));
+                paid.map(|there| there.transaction_id.clone()).collect()
             }
             (Stage::Recovered, Recovery::SameKey | Recovery::Reconciler) | (Stage::Calm, _) => Vec::new(),
         };

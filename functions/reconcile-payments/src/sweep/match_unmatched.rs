@@ -33,9 +33,9 @@ impl<S: StatusSource> Sweep<'_, S> {
         };
         // If the group's id meanwhile belongs to a payment, there is no need to poll.
         let mut left = self.record_group(&group).await?;
-        let mut polled = Ok(());
+        let (mut polled, mut findings) = (Ok(()), None);
         if !left.is_empty() && provider == POLLED_PROVIDER {
-            let findings = match self.poll_about(&group, &left).await {
+            findings = match self.poll_about(&group, &left).await {
                 Ok(findings) => Some(findings),
                 Err(PollError::Store(error)) => return Err(error),
                 Err(error) => {
@@ -44,7 +44,11 @@ impl<S: StatusSource> Sweep<'_, S> {
                 }
             };
             left = self.record(&group, left, findings.as_ref()).await?;
-            self.update_attention_of_claims(&left, findings.as_ref()).await?;
+        }
+        // The provider would respond, but our own limit does not let us ask.
+        if provider == POLLED_PROVIDER && !matches!(polled, Err(PollError::OutOfTurns)) {
+            self.update_attention_of_claims(&group, &left, findings.as_ref())
+                .await?;
         }
         if left.is_empty() {
             self.store.delete_unmatched_group(&group).await?;
@@ -140,32 +144,30 @@ impl<S: StatusSource> Sweep<'_, S> {
         })
     }
 
-    /// Raises attention for claims that the provider has neither confirmed nor denied for a day, and takes it away if it
-    /// has denied them.
+    /// Raises attention for claims that the provider has neither confirmed nor denied for a day, and takes it away from
+    /// all the payments that they may have meant once it has.
     async fn update_attention_of_claims(
         &self,
+        group: &UnmatchedGroup,
         left: &[Notification],
         findings: Option<&Findings>,
     ) -> Result<(), StoreError> {
         let reason = &[AttentionReason::UnconfirmedMatch];
-        for claim in left.iter().filter(|notification| is_claim(notification)) {
-            let (fact, Some(order_id)) = (&claim.fact, &claim.fact.order_id) else {
+        let recorded = group.notifications.iter().filter(|claim| !left.contains(claim));
+        for claim in recorded.chain(left).filter(|notification| is_claim(notification)) {
+            let fact = &claim.fact;
+            let is_old = self.now.since(fact.received_at) >= schedule::UNCONFIRMED_AFTER;
+            let Some(order_id) = fact.order_id.as_ref().filter(|_| is_old) else {
                 continue;
             };
-            let decision = findings.map_or(Confirmation::Open, |findings| {
-                confirm(fact, findings, self.matching, self.now)
-            });
-            let is_old = self.now.since(fact.received_at) >= schedule::UNCONFIRMED_AFTER;
-            if decision == Confirmation::Open && !is_old {
-                continue;
-            }
+            let decision = findings.map(|findings| confirm(fact, findings, self.matching, self.now));
+            let is_open = left.contains(claim) && decision.is_none_or(|decision| decision == Confirmation::Open);
             let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
             for payment in possibly_meant(fact, &payments.unwrap_or_default(), |payment| payment, self.matching) {
-                match decision {
-                    Confirmation::Open => self.update_attention(payment, reason, &[]).await?,
-                    Confirmation::Denied | Confirmation::Confirmed(_) => {
-                        self.update_attention(payment, &[], reason).await?;
-                    }
+                if is_open {
+                    self.update_attention(payment, reason, &[]).await?;
+                } else {
+                    self.update_attention(payment, &[], reason).await?;
                 }
             }
         }

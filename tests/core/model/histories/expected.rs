@@ -220,10 +220,10 @@ impl Simulation {
             );
             let is_unconfirmed = payment.attention.get(AttentionReason::UnconfirmedMatch).is_some();
             if by_order.open_for.contains(&index) {
-                // A claim that was denied takes the reason away until the open one is checked again.
-                assert!(is_unconfirmed || by_order.denied_for.contains(&index), "{payment:?}");
+                // Another claim that was decided takes the reason away until the open one is checked again.
+                assert!(is_unconfirmed || by_order.touched[&index] > 1, "{payment:?}");
             } else {
-                assert!(!is_unconfirmed || by_order.touched.contains(&index), "{payment:?}");
+                assert!(!is_unconfirmed || by_order.touched.contains_key(&index), "{payment:?}");
             }
             assert_eq!(
                 payment.attention.get(AttentionReason::StillAuthorized).is_some(),
@@ -298,8 +298,8 @@ impl Simulation {
             };
             let there = payments.iter().filter(|(_, payment)| is_at(payment));
             let there: Vec<usize> = there.map(|(index, _)| *index).collect();
-            // Money that went back is told to the order's only completed payment, and again to the one whose id it has.
-            let may_repeat = fact.outcome == Outcome::Reversed;
+            // What moves no money is told to the order's only payment, and again to the one whose id it turns out to have.
+            let may_repeat = fact.outcome != Outcome::Completed;
             assert!(
                 there.len() <= 1 || may_repeat,
                 "recorded with several payments: {there:?} {fact:?}"
@@ -364,13 +364,12 @@ impl Simulation {
                         shown(&fact)
                     );
                     assert!(is_stored, "{fact:?} is lost");
-                    if fate.open_for.is_empty() {
-                        result.denied_for.extend(&fate.touches);
-                    }
                     result.open_for.extend(fate.open_for);
                 }
             }
-            result.touched.extend(fate.touches);
+            for index in fate.touches {
+                *result.touched.entry(index).or_default() += 1;
+            }
         }
         CLAIMS[2].fetch_add(result.open_for.len(), Ordering::Relaxed);
         // FinvyPay's own words about a claim's transaction are recorded with the order's only payment.
@@ -426,10 +425,8 @@ struct ByOrder {
     unmatched: usize,
     /// The payments with a claim that is neither confirmed nor denied.
     open_for: BTreeSet<usize>,
-    /// Those with one that was denied.
-    denied_for: BTreeSet<usize>,
-    /// Those that a claim may have meant at some time.
-    touched: BTreeSet<usize>,
+    /// How many claims may have meant a payment at some time.
+    touched: BTreeMap<usize, usize>,
 }
 
 /// The number of claims, of those that were recorded, and of payments with an open one.
