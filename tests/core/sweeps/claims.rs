@@ -207,6 +207,8 @@ async fn claim_denied_for_its_money_completes_nothing_although_it_names_our_paym
         shop.sweep(2 * HOUR + minutes * MINUTE, &provider).await;
     }
     assert_eq!(shop.status(payment.id).await, Status::Review);
+}
+
 #[tokio::test]
 async fn old_claim_raises_nothing_while_our_own_limit_keeps_us_from_asking() {
     let shop = Shop::open();
