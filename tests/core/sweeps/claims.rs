@@ -191,24 +191,6 @@ async fn list_never_completes_a_payment_made_after_the_claim() {
     }
 }
 
-/// FinvyPay names our payment in the metadata, but reports other money than the webhook.
-#[tokio::test]
-async fn claim_denied_for_its_money_completes_nothing_although_it_names_our_payment() {
-    let shop = Shop::open();
-    let provider = FakeProvider::default();
-    let payment = made(&shop, "p", 2550, Duration::ZERO, false).await;
-    shop.deliver(&claim(&shop, "o", "FP1", MINUTE)).await;
-    let mut other = report(&shop, "o", "FP1", MINUTE);
-    other.payment_id = Some(payment.id);
-    other.fact.amount = Decimal::parse("1");
-    provider.set_status("FP1", other.clone());
-    provider.set_transactions("o", vec![other]);
-    for minutes in [1, 3, 10, 60] {
-        shop.sweep(2 * HOUR + minutes * MINUTE, &provider).await;
-    }
-    assert_eq!(shop.status(payment.id).await, Status::Review);
-}
-
 #[tokio::test]
 async fn old_claim_raises_nothing_while_our_own_limit_keeps_us_from_asking() {
     let shop = Shop::open();

@@ -8,10 +8,9 @@ use payment_functions::domain::status::Status;
 use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_if_matched};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{MAX_MOVED, StoreError, StoreUnmatchedResult};
+use payment_functions::store::{StoreError, StoreUnmatchedResult};
 
 use super::Sweep;
-use super::confirm_claim::is_claim;
 use crate::poller::{PollError, StatusSource};
 
 /// What the provider reported about a payment. The highest of several reports counts.
@@ -136,38 +135,15 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// Leaves out of a report the ids under which a claim waits that it does not confirm: it reports the transaction as
-    /// anything but paid, or with other money. So it is another fact than a webhook with these ids, which attaches them.
-    async fn leave_out_claimed_ids(&self, report: &mut Fact) -> Result<(), StoreError> {
-        let is_unconfirmed = |notification: &Notification| {
-            let is_other = report.outcome != Outcome::Completed || report.money() != notification.fact.money();
-            is_claim(notification) && is_other
-        };
-        let mut claimed = Vec::new();
+    /// The ids of a report that belong to a payment.
+    async fn known_ids(&self, report: &Fact) -> Result<Vec<Reference>, StoreError> {
+        let mut known = Vec::new();
         for id in report.references() {
-            let mut page = self.store.unmatched(report.provider, id.as_str(), MAX_MOVED).await?;
-            while let Some(group) = page {
-                if group.notifications.iter().any(is_unconfirmed) {
-                    claimed.push(id.clone());
-                    break;
-                }
-                page = self.store.more_unmatched(&group, MAX_MOVED).await?;
+            if self.store.owner(report.provider, id).await?.is_some() {
+                known.push(id.clone());
             }
         }
-        let is_free = |id: &Reference| !claimed.contains(id);
-        report.payment = report.payment.take().filter(is_free);
-        report.transaction = report.transaction.take().filter(is_free);
-        Ok(())
-    }
-
-    /// Whether a report names a payment by a known id or in its metadata.
-    async fn names_a_payment(&self, report: &Notification) -> Result<bool, StoreError> {
-        for id in report.fact.references() {
-            if self.store.owner(report.fact.provider, id).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(report.payment_id.is_some())
+        Ok(known)
     }
 
     /// Whether a report names only an order, whose payments all were created later: its money is not theirs.
@@ -183,14 +159,20 @@ impl<S: StatusSource> Sweep<'_, S> {
 
     /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
-    /// Only a completion with the same money attaches an id under which a claim waits, because the claim comes with it. A
-    /// completion that names only an order is a claim itself.
+    /// Only a completion attaches ids that nobody had. With them come the webhooks that are unmatched under them, and the
+    /// provider has not confirmed a claim if it reports its transaction as anything but paid. A completion that names
+    /// only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
+        let known = self.known_ids(&report.fact).await?;
+        let names_a_payment = report.payment_id.is_some() || !known.is_empty();
         let mut report = report.clone();
-        if report.fact.outcome == Outcome::Completed && !self.names_a_payment(&report).await? {
+        if report.fact.outcome != Outcome::Completed && names_a_payment {
+            let is_known = |id: &Reference| known.contains(id);
+            report.fact.payment = report.fact.payment.take().filter(is_known);
+            report.fact.transaction = report.fact.transaction.take().filter(is_known);
+        } else if report.fact.outcome == Outcome::Completed && !names_a_payment {
             return Ok(None);
         }
-        self.leave_out_claimed_ids(&mut report.fact).await?;
         let matching = self.matching.of_report(&report.fact);
         let result = record_if_matched(self.store, &report, matching, self.time()).await?;
         log_recorded(&report, result.as_ref());
