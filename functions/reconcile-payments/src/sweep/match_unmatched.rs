@@ -215,10 +215,17 @@ impl<S: StatusSource> Sweep<'_, S> {
         findings: Option<&Findings>,
     ) -> Result<Vec<Notification>, StoreError> {
         let (mut recorded, mut left) = (Vec::new(), Vec::new());
+        let claimed: Vec<_> = notifications
+            .iter()
+            .filter(|it| is_claim(it))
+            .map(|claim| claim.fact.money())
+            .collect();
         for notification in notifications {
             let found = findings.and_then(|findings| self.found(&notification, findings));
             let result = match found.filter(|_| notification.payment_id.is_none()) {
-                Some(payment) if notification.fact.money() != Some(payment.money) => {
+                Some(payment)
+                    if notification.fact.money() != Some(payment.money) && claimed.contains(&Some(payment.money)) =>
+                {
                     self.record_for_review(&notification, payment).await?
                 }
                 found => {
@@ -260,8 +267,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         matches.next().filter(|_| matches.next().is_none())
     }
 
-    /// Records a confirmed notification of other money than its payment's. Its ids are not attached: the provider may
-    /// have denied another claim of the same transaction, which would then complete the payment. `None` if the payment
+    /// Records a confirmed notification of other money than its payment's. Its ids are not attached: the provider has
+    /// denied another claim of the same transaction, which would then complete the payment. `None` if the payment
     /// was changed meanwhile; nothing is stored then.
     async fn record_for_review(
         &self,
