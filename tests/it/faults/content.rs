@@ -67,7 +67,7 @@ impl WebhookContent {
     }
 
     /// Whether it is no proof: it names neither our payment nor the provider's.
-    pub fn names_only_order(&self) -> bool {
+    pub const fn names_only_order(&self) -> bool {
         self.payment.is_none() && !self.names_ours
     }
 

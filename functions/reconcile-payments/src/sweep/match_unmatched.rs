@@ -45,8 +45,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             };
             left = self.record(&group, left, findings.as_ref()).await?;
         }
-        // The provider would respond, but our own limit does not let us ask.
-        if provider == POLLED_PROVIDER && !matches!(polled, Err(PollError::OutOfTurns)) {
+        let is_postponed = matches!(polled, Err(PollError::OutOfTurns)) && !self.poller.has_used_turns();
+        if provider == POLLED_PROVIDER && !is_postponed {
             self.update_attention_of_claims(&group, &left, findings.as_ref())
                 .await?;
         }
@@ -57,12 +57,13 @@ impl<S: StatusSource> Sweep<'_, S> {
             return Ok(CheckResult::Done(None));
         }
         let age = self.now.since(group.unmatched_since);
-        match polled {
-            Err(PollError::OutOfTurns) if !self.poller.has_used_turns() => return Ok(CheckResult::Postponed),
-            Err(PollError::ProviderRefusesAll) => return Ok(CheckResult::RetryAfterOthers),
-            // A group that has used some turns is checked later, as after a failed poll: at once, it would only use
-            // them up again.
-            _ => {}
+        // A group that has used some turns is checked later, as after a failed poll: at once, it would only use them up
+        // again.
+        if is_postponed {
+            return Ok(CheckResult::Postponed);
+        }
+        if matches!(polled, Err(PollError::ProviderRefusesAll)) {
+            return Ok(CheckResult::RetryAfterOthers);
         }
         if age >= LOG_AFTER {
             tracing::warn!(%provider, lookup_key, "notifications match no payment");
