@@ -24,7 +24,7 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
         2_260_000,
     ),
     ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
-    ("webhook-handler", &[DYNAMODB, SECRETS], 2_290_000),
+    ("webhook-handler", &[DYNAMODB, SECRETS], 2_320_000),
 ];
 
 const DYNAMODB: &str = "aws-sdk-dynamodb";
