@@ -437,8 +437,9 @@ async fn polled_payment_costs_as_documented() {
     let expected = [
         // Reserve it, read it, and take a call slot.
         &[WRITE, READ, WRITE][..],
-        // The response names an unknown transaction, so the owners of both ids are read.
-        &[WRITE, READ, READ, READ, WRITE],
+        // Does the response name a known id? Then it is recorded. It names an unknown transaction, so the owners of both ids
+        // are read again.
+        &[READ, READ, WRITE, READ, READ, READ, WRITE],
         // Check it again, read its new state, and remove it from the due index.
         &[READ, READ, WRITE],
     ];

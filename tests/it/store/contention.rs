@@ -172,10 +172,11 @@ async fn contention_beside_a_failed_condition_is_a_failed_condition() {
     assert_eq!(started, InsertResult::Inserted);
     let conflict = json!({ "Code": "TransactionConflict", "Message": "injected" });
 
-    // The key is in use; the conflict on the intent does not matter.
+    // The key is in use; the conflict on the intent does not matter, nor does the order's item.
     let in_the_way = failed_condition(&format!("KEY#{}", keyed.key)).await;
+    let order = json!({ "Code": "None" });
     proxy.reset();
-    proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), in_the_way]));
+    proxy.fail(WRITE, Fault::Cancelled(vec![conflict.clone(), order, in_the_way]));
     let other = super::intent(Provider::ApoloPay);
     let opened = store.insert_payment(&other, names(&keyed), now).await.unwrap();
     assert!(matches!(opened, InsertResult::InUse(known) if known.payment_id() == Some(intent.id)));
