@@ -226,3 +226,31 @@ async fn unconfirmed_match_goes_from_every_payment_that_may_have_been_meant() {
         assert_eq!(shop.reasons(id).await, []);
     }
 }
+
+/// An operator completed a payment of which no id is known. A webhook that names only its order contradicts itself.
+#[tokio::test]
+async fn completed_payment_without_ids_is_polled_by_its_order() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.intent(Provider::FinvyPay, "o").await;
+    let paid = notification(
+        Some(payment.id),
+        Fact {
+            payment: None,
+            ..reported(Outcome::Completed)
+        },
+    );
+    shop.deliver(&paid).await;
+    let mut contradictory = claim(&shop, "o", "FP1", MINUTE);
+    contradictory.fact.outcome = Outcome::Contradictory;
+    shop.deliver(&contradictory).await;
+    let row = Fact {
+        order_id: OrderId::parse("o"),
+        transaction: Reference::parse("FP1"),
+        ..reported(Outcome::Completed)
+    };
+    provider.set_transactions("o", vec![notification(Some(payment.id), row)]);
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(shop.reasons(payment.id).await, []);
+    assert_eq!(provider.take_calls(), ["order o"]);
+}

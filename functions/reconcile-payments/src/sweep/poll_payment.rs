@@ -56,10 +56,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         let OwnReport {
             mut heard, mut failure, ..
         } = self.poll_ids(payment).await?;
-        // The buyer may have given up under one id and paid under another, which only the order's list shows.
+        // The buyer may have given up under one id and paid under another, which only the order's list shows. Without any
+        // id, only the list knows the payment.
         let current = self.store.payment(payment.id).await?;
-        let has_money_come = current.is_some_and(|payment| payment.status >= Status::Review);
-        if let (false, Some(order_id)) = (has_money_come, &payment.order_id) {
+        let is_told = |payment: Payment| payment.status >= Status::Review && !payment.references.is_empty();
+        if let (false, Some(order_id)) = (current.is_some_and(is_told), &payment.order_id) {
             match self.poller.transactions(order_id).await {
                 Ok(notifications) => {
                     for notification in notifications {

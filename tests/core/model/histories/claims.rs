@@ -291,6 +291,8 @@ impl Order<'_> {
         }
         if fact.outcome != Outcome::Completed {
             let mut fate = attached.map(Fate::certain).unwrap_or_default();
+            // A confirmed claim of other money leaves its transaction to whom FinvyPay names.
+            fate.is_certain &= facts::has_own_money(fact) || claim.verdicts[1] == Verdict::PaidByName;
             if claim.verdicts.contains(&Verdict::Pending) {
                 fate.may_be_said_too = true;
                 fate.may.extend(self.payments.iter().map(|(index, ..)| *index));
