@@ -247,17 +247,18 @@ impl Order<'_> {
         let everyone: BTreeSet<usize> = self.payments.iter().map(|(index, ..)| *index).collect();
         let history = self.history(owner).1;
         let is_learnt = fact.references().any(|id| history.is_learnt(id));
-        if is_learnt {
-            return Fate {
-                touches: everyone,
-                ..Fate::certain(owner)
-            };
-        }
         if fact.outcome == Outcome::Reversed {
             // The only completed payment of the order at some time.
             return Fate {
                 may: everyone,
+                is_certain: is_learnt,
                 ..Fate::default()
+            };
+        }
+        if is_learnt {
+            return Fate {
+                touches: everyone,
+                ..Fate::certain(owner)
             };
         }
         if let Some(only) = self.at_once(fact) {
@@ -286,18 +287,20 @@ impl Order<'_> {
     /// A claim. `attached`: the payment that has its transaction.
     pub fn fate_of_claim(&self, claim: &Claim, webhook: &Notification, attached: Option<usize>) -> Fate {
         let fact = &webhook.fact;
-        if let Some(only) = self.at_once(fact) {
-            return Fate::certain(only);
-        }
+        let at_once = self.at_once(fact).map(Fate::certain);
         if fact.outcome != Outcome::Completed {
             let mut fate = attached.map(Fate::certain).unwrap_or_default();
             // A confirmed claim of other money leaves its transaction to whom FinvyPay names.
             fate.is_certain &= facts::has_own_money(fact) || claim.verdicts[1] == Verdict::PaidByName;
+            fate.merge(at_once.unwrap_or_default());
             if claim.verdicts.contains(&Verdict::Pending) {
                 fate.may_be_said_too = true;
                 fate.may.extend(self.payments.iter().map(|(index, ..)| *index));
             }
             return fate;
+        }
+        if let Some(at_once) = at_once {
+            return at_once;
         }
         let meant = self.meant(fact);
         let touches: BTreeSet<usize> = meant.iter().copied().collect();
@@ -342,7 +345,8 @@ impl Order<'_> {
                     is_certain,
                     open_for: open_for(is_open),
                     touches,
-                    ..Fate::default()
+                    // One of other money leaves its transaction unattached, so that the order's list brings it again.
+                    may_be_said_too: claim.is_listed && !facts::has_own_money(fact),
                 }
             }
         }
