@@ -18,15 +18,22 @@ const PENDING_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// What the provider and the table say about a group of notifications.
 #[derive(Debug)]
 pub(super) struct Findings {
-    /// The provider's report under the id of the group. Its metadata names no payment of ours.
+    /// The provider's report under the id of the group.
     pub proof: Option<Notification>,
-    /// The payments of the order.
+    /// The payment that the report names in its metadata, or else the payments of the order.
     pub payments: Vec<Candidate>,
     /// When the first of the notifications was stored.
     pub since: Timestamp,
 }
 
-/// A payment of the order.
+impl Findings {
+    /// The payment that the provider's report names in its metadata. It may not exist.
+    pub fn named_payment(&self) -> Option<PaymentId> {
+        self.proof.as_ref()?.payment_id
+    }
+}
+
+/// A payment that a claim may mean.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub payment: Payment,
@@ -63,9 +70,14 @@ pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching
             return Confirmation::Open;
         }
     }
-    let names_another = proof.payment_id.is_some() || proof.fact.order_id != claim.order_id;
-    if names_another || proof.fact.money() != claim.money() {
+    if proof.fact.order_id != claim.order_id || proof.fact.money() != claim.money() {
         return Confirmation::Denied;
+    }
+    if let Some(named) = proof.payment_id {
+        let mut payments = findings.payments.iter().map(|candidate| candidate.payment.id);
+        return payments
+            .find(|id| *id == named)
+            .map_or(Confirmation::Denied, Confirmation::Confirmed);
     }
     let matching = matching.of_report(&proof.fact);
     let Some(candidate) = meant_payment(claim, findings, matching) else {

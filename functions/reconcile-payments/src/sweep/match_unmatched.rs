@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use payment_functions::domain::attention::AttentionReason;
+use payment_functions::domain::id::Reference;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
-use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_with_payment};
+use payment_functions::flows::record_notification::payments_of_order;
 use payment_functions::providers::Notification;
 use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, UnmatchedGroup, retry_on_conflict};
 
 use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, is_claim, possibly_meant};
-use super::poll_payment::log_recorded;
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
 use crate::report::increment;
@@ -74,58 +74,76 @@ impl<S: StatusSource> Sweep<'_, S> {
         ))))
     }
 
-    /// Polls the provider by the id that a group is stored under, by the order, and by the ids of the order's payments.
-    /// Recording the provider's reports attaches the ids of those that name a payment. The other ids of the
-    /// notifications have groups of their own.
+    /// Polls the provider by the id that a group is stored under, and then, unless that says whose it is, by the order
+    /// and by the ids of the order's payments. Recording the provider's reports attaches the ids of money that matches.
+    /// The other ids of the notifications have groups of their own.
     async fn poll_about(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<Findings, PollError> {
         self.poller.check_may_poll()?;
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
         let id = references.find(|reference| group.is_under(reference));
-        let mut proof = None;
+        let mut findings = Findings {
+            proof: None,
+            payments: Vec::new(),
+            since: group.unmatched_since,
+        };
         if let Some(id) = id {
             // Whether the provider knows a transaction by this query is not certain. The list may have it.
-            proof = match self.poller.status(id).await {
+            findings.proof = match self.poller.status(id).await {
                 Ok(report) => report,
                 Err(PollError::Call(_)) => None,
                 Err(error) => return Err(error),
             };
-            if let Some(report) = &proof {
+            if let Some(report) = &findings.proof {
                 self.record_answer(report).await?;
             }
+            if self.store.owner(group.provider, id).await?.is_some() {
+                return Ok(findings);
+            }
         }
-        let is_id_known = match id {
-            Some(id) => self.store.owner(group.provider, id).await?.is_some(),
-            None => false,
-        };
-        let since = group.unmatched_since;
+        if findings.named_payment().is_none() {
+            self.poll_about_order(id, left, &mut findings).await?;
+        }
+        if let Some(named) = findings.named_payment() {
+            let payment = self.store.payment(named).await?;
+            let candidate = |payment| Candidate {
+                payment,
+                own_outcome: None,
+            };
+            findings.payments = payment.into_iter().map(candidate).collect();
+        }
+        Ok(findings)
+    }
+
+    /// Polls the provider by the order of notifications, and by the ids of the order's payments. `id`: what they are
+    /// stored under.
+    async fn poll_about_order(
+        &mut self,
+        id: Option<&Reference>,
+        left: &[Notification],
+        findings: &mut Findings,
+    ) -> Result<(), PollError> {
         // Webhooks about one transaction may name several orders. The provider says which is right.
-        let reported = proof.as_ref().and_then(|report| report.fact.order_id.as_ref());
+        let reported = findings.proof.as_ref().and_then(|report| report.fact.order_id.as_ref());
         let named = || left.iter().filter(|notification| notification.fact.order_id.is_some());
         let is_right = |notification: &&Notification| notification.fact.order_id.as_ref() == reported;
-        let named = named()
-            .find(is_right)
-            .or_else(|| named().next())
-            .filter(|_| !is_id_known);
+        let named = named().find(is_right).or_else(|| named().next());
         let Some((fact, order_id)) = named.and_then(|it| Some((&it.fact, it.fact.order_id.as_ref()?))) else {
-            return Ok(Findings {
-                proof,
-                payments: Vec::new(),
-                since,
-            });
+            return Ok(());
         };
         let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
         if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
             let rows = match self.poller.transactions(order_id).await {
-                Err(PollError::Call(_)) if proof.is_some() => Vec::new(),
+                Err(PollError::Call(_)) if findings.proof.is_some() => Vec::new(),
                 rows => rows?,
             };
             for row in &rows {
                 self.record_report(row).await?;
             }
-            let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
-            proof = proof.or_else(|| rows.into_iter().find(is_about_it));
+            if findings.proof.is_none() {
+                let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
+                findings.proof = rows.into_iter().find(is_about_it);
+            }
         }
-        let mut candidates = Vec::new();
         // With too many payments, none of them is polled.
         for payment in payments.unwrap_or_default() {
             // Completed ones too: the notification may report the same money under another id.
@@ -133,16 +151,12 @@ impl<S: StatusSource> Sweep<'_, S> {
             if let Some(error) = own.failure {
                 return Err(error.into());
             }
-            candidates.push(Candidate {
+            findings.payments.push(Candidate {
                 payment: self.store.payment(payment.id).await?.unwrap_or(payment),
                 own_outcome: own.outcome,
             });
         }
-        Ok(Findings {
-            proof,
-            payments: candidates,
-            since,
-        })
+        Ok(())
     }
 
     /// Raises attention for claims that the provider has neither confirmed nor denied for a day, and takes it away from
@@ -216,18 +230,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         findings: Option<&Findings>,
     ) -> Result<Vec<Notification>, StoreError> {
         let (mut recorded, mut left) = (Vec::new(), Vec::new());
-        let claimed: Vec<_> = notifications
-            .iter()
-            .filter(|it| is_claim(it))
-            .map(|claim| claim.fact.money())
-            .collect();
         for notification in notifications {
             let found = findings.and_then(|findings| self.found(&notification, findings));
             let result = match found.filter(|_| notification.payment_id.is_none()) {
-                Some(payment)
-                    if notification.fact.money() != Some(payment.money) && claimed.contains(&Some(payment.money)) =>
-                {
-                    self.record_for_review(&notification, payment).await?
+                Some(payment) if is_claim(&notification) && notification.fact.money() != Some(payment.money) => {
+                    self.record_for_review(&notification, payment.id).await?
                 }
                 found => {
                     let matched = Notification {
@@ -266,19 +273,5 @@ impl<S: StatusSource> Sweep<'_, S> {
                 && payment.implied_status(fact, owned_by_other) == Some(payment.status)
         });
         matches.next().filter(|_| matches.next().is_none())
-    }
-
-    /// Records a confirmed notification of other money than its payment's. Its ids are not attached: the provider has
-    /// denied another claim of the same transaction, which would then complete the payment. `None` if the payment
-    /// was changed meanwhile; nothing is stored then.
-    async fn record_for_review(
-        &self,
-        notification: &Notification,
-        payment: &Payment,
-    ) -> Result<Option<RecordResult>, StoreError> {
-        let attaches_no_ids = true;
-        let result = record_with_payment(self.store, notification, payment, attaches_no_ids, self.time()).await?;
-        log_recorded(notification, result.as_ref());
-        Ok(result)
     }
 }

@@ -5,10 +5,12 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_if_matched};
+use payment_functions::flows::record_notification::{
+    RecordResult, payments_of_order, record_if_matched, record_with_payment,
+};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{StoreError, StoreUnmatchedResult};
+use payment_functions::store::{Retry, StoreError, StoreUnmatchedResult, retry_on_conflict};
 
 use super::Sweep;
 use crate::poller::{PollError, StatusSource};
@@ -136,13 +138,12 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// The ids of a report that belong to a payment.
-    async fn known_ids(&self, report: &Fact) -> Result<Vec<Reference>, StoreError> {
+    /// The ids of a report that belong to a payment, with that payment.
+    async fn known_ids(&self, report: &Fact) -> Result<Vec<(Reference, PaymentId)>, StoreError> {
         let mut known = Vec::new();
         for id in report.references() {
-            if self.store.owner(report.provider, id).await?.is_some() {
-                known.push(id.clone());
-            }
+            let owner = self.store.owner(report.provider, id).await?;
+            known.extend(owner.map(|owner| (id.clone(), owner)));
         }
         Ok(known)
     }
@@ -160,23 +161,53 @@ impl<S: StatusSource> Sweep<'_, S> {
 
     /// Records a report of the provider with its payment. `None` if no payment is known for it; nothing is stored then.
     ///
-    /// Only a completion attaches ids that nobody had. With them come the webhooks that are unmatched under them, and the
-    /// provider has not confirmed a claim if it reports its transaction as anything but paid. A completion that names
-    /// only an order is a claim itself.
+    /// Only a completion with the payment's money attaches ids that nobody had. With them come the webhooks that are
+    /// unmatched under them, and the provider has not confirmed a claim if it reports anything else of the transaction.
+    /// A completion that names only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let known = self.known_ids(&report.fact).await?;
-        let names_a_payment = report.payment_id.is_some() || !known.is_empty();
+        let named = known.first().map(|(_, owner)| *owner).or(report.payment_id);
         let mut report = report.clone();
-        if report.fact.outcome != Outcome::Completed && names_a_payment {
-            let is_known = |id: &Reference| known.contains(id);
-            report.fact.payment = report.fact.payment.take().filter(is_known);
-            report.fact.transaction = report.fact.transaction.take().filter(is_known);
-        } else if report.fact.outcome == Outcome::Completed && !names_a_payment {
-            return Ok(None);
+        match named {
+            Some(_) if report.fact.outcome != Outcome::Completed => {
+                let is_known = |id: &Reference| known.iter().any(|(known, _)| known == id);
+                report.fact.payment = report.fact.payment.take().filter(is_known);
+                report.fact.transaction = report.fact.transaction.take().filter(is_known);
+            }
+            Some(id) if known.len() < report.fact.references().count() => {
+                let payment = self.store.payment(id).await?;
+                let payment = payment.filter(|payment| payment.provider == report.fact.provider);
+                if payment.is_some_and(|payment| report.fact.money() != Some(payment.money)) {
+                    return self.record_for_review(&report, id).await;
+                }
+            }
+            None if report.fact.outcome == Outcome::Completed => return Ok(None),
+            Some(_) | None => {}
         }
         let matching = self.matching.of_report(&report.fact);
         let result = record_if_matched(self.store, &report, matching, self.time()).await?;
         log_recorded(&report, result.as_ref());
+        Ok(result)
+    }
+
+    /// Records a completion of other money than its payment's, without attaching its ids: the provider denies other
+    /// claims of the same transaction, one of which would then complete the payment. `None` if the payment does not
+    /// exist.
+    pub(super) async fn record_for_review(
+        &self,
+        notification: &Notification,
+        id: PaymentId,
+    ) -> Result<Option<RecordResult>, StoreError> {
+        let attaches_no_ids = true;
+        let result = retry_on_conflict((), |()| async move {
+            let Some(payment) = self.store.payment(id).await? else {
+                return Ok::<_, StoreError>(Retry::Done(None));
+            };
+            let result = record_with_payment(self.store, notification, &payment, attaches_no_ids, self.time()).await?;
+            Ok(result.map_or(Retry::Again(()), |result| Retry::Done(Some(result))))
+        })
+        .await?;
+        log_recorded(notification, result.as_ref());
         Ok(result)
     }
 
@@ -189,7 +220,7 @@ impl<S: StatusSource> Sweep<'_, S> {
 }
 
 /// Logs that a report was recorded with a payment for the first time.
-pub(super) fn log_recorded(report: &Notification, result: Option<&RecordResult>) {
+fn log_recorded(report: &Notification, result: Option<&RecordResult>) {
     if let Some(RecordResult::Recorded { payment, new_status }) = result {
         let raised_to = new_status.map(tracing::field::display);
         let raw_status = report.fact.raw_status.as_str();
