@@ -23,6 +23,16 @@ fn report(shop: &Shop, order: &str, transaction: &str, paid_at: Duration) -> Not
     report
 }
 
+/// FinvyPay's report of a transaction of the order `o` that was paid with `amount`. Its metadata names a payment.
+fn named_report(shop: &Shop, id: PaymentId, transaction: &str, amount: &str) -> Notification {
+    let report = report(shop, "o", transaction, MINUTE);
+    let fact = Fact {
+        amount: Decimal::parse(amount),
+        ..report.fact
+    };
+    notification(Some(id), fact)
+}
+
 /// A payment of the order `o`, made `time` after the start.
 async fn made(shop: &Shop, id: &str, cents: u64, time: Duration, is_quoted: bool) -> Payment {
     let payment = Payment {
@@ -253,4 +263,77 @@ async fn completed_payment_without_ids_is_polled_by_its_order() {
     shop.sweep(MINUTE, &provider).await;
     assert_eq!(shop.reasons(payment.id).await, []);
     assert_eq!(provider.take_calls(), ["order o"]);
+}
+
+/// FinvyPay has our payment in the transaction's metadata, but other money than the webhook said.
+#[tokio::test]
+async fn claim_denied_for_its_money_completes_nothing_although_it_names_our_payment() {
+    for is_reported_first in [false, true] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let named = named_report(&shop, payment.id, "FP1", "1");
+        provider.set_status("FP1", named.clone());
+        if is_reported_first {
+            provider.set_transactions("o", vec![named]);
+            shop.sweep(MINUTE, &provider).await;
+        }
+        // FinvyPay repeats its webhooks.
+        for minute in [2, 4, 8] {
+            shop.deliver(&claim(&shop, "o", "FP1", MINUTE)).await;
+            shop.sweep(minute * MINUTE, &provider).await;
+        }
+        assert_eq!(shop.status(payment.id).await, Status::Review, "{is_reported_first}");
+        assert_eq!(shop.reasons(payment.id).await, []);
+        let group = shop.store.unmatched(Provider::FinvyPay, "FP1", 10).await.unwrap();
+        assert_eq!(group.unwrap().notifications.len(), 1, "the claim stays unmatched");
+    }
+}
+
+/// FinvyPay has our payment in the transaction's metadata, and the money that the webhook said, which is not the
+/// payment's.
+#[tokio::test]
+async fn claim_of_other_money_that_names_our_payment_is_recorded_for_review() {
+    for is_listed in [false, true] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        // Another payment of the order has that money, and is not meant.
+        let other = made(&shop, "p2", 100, Duration::ZERO, false).await;
+        let named = named_report(&shop, payment.id, "FP1", "1");
+        if is_listed {
+            provider.set_transactions("o", vec![named]);
+        } else {
+            provider.set_status("FP1", named);
+        }
+        let mut webhook = claim(&shop, "o", "FP1", MINUTE);
+        webhook.fact.amount = Decimal::parse("1");
+        shop.deliver(&webhook).await;
+        shop.sweep(2 * MINUTE, &provider).await;
+        let after = shop.payment(payment.id).await;
+        assert_eq!((after.status, after.mismatches), (Status::Review, 1), "{is_listed}");
+        assert_eq!(shop.status(other.id).await, Status::Pending);
+        let group = shop.store.unmatched(Provider::FinvyPay, "FP1", 10).await.unwrap();
+        assert_eq!(group, None, "{is_listed}");
+    }
+}
+
+/// Two webhooks about one transaction say different money. FinvyPay confirms what is not the payment's.
+#[tokio::test]
+async fn claims_of_one_transaction_end_the_same_in_any_order() {
+    for amounts in [["25.50", "1"], ["1", "25.50"]] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+        let mut paid = report(&shop, "o", "FP1", MINUTE);
+        paid.fact.amount = Decimal::parse("1");
+        provider.set_status("FP1", paid);
+        for (minute, amount) in (2..).zip(amounts) {
+            let mut webhook = claim(&shop, "o", "FP1", MINUTE);
+            webhook.fact.amount = Decimal::parse(amount);
+            shop.deliver(&webhook).await;
+            shop.sweep(minute * MINUTE, &provider).await;
+        }
+        assert_eq!(shop.status(payment.id).await, Status::Review, "{amounts:?}");
+    }
 }
