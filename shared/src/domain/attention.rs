@@ -85,7 +85,7 @@ pub struct Attention {
     /// The currency of `amount`: what the provider sent, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// When it happened at the provider, if it says so.
+    /// When it happened at the provider, if it says so. Of an unconfirmed match: when its webhook was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
 }
@@ -162,11 +162,12 @@ impl AttentionList {
         self.changes = self.changes.saturating_add(1);
     }
 
-    /// Raises a reason at `since`, without a new fact about the payment: because time has passed, or because of another
-    /// payment. Changes nothing if it is raised already, or was acknowledged.
-    pub fn raise_by_clock(&mut self, reason: AttentionReason, since: Timestamp) {
+    /// Raises a reason without a new fact about the payment: because time has passed, or because of another payment.
+    /// Changes nothing if it is raised already, or was acknowledged.
+    pub fn raise_by_clock(&mut self, attention: Attention) {
+        let reason = attention.reason;
         if self.get(reason).is_none() && !self.acknowledged.contains(&reason) {
-            self.raise(Attention::new(reason, since));
+            self.raise(attention);
         }
     }
 
@@ -221,14 +222,14 @@ mod tests {
         let at = Timestamp::from_millis;
         let reason = AttentionReason::ProviderSilent;
         let mut list = AttentionList::default();
-        list.raise_by_clock(reason, at(1));
-        list.raise_by_clock(reason, at(2));
+        list.raise_by_clock(Attention::new(reason, at(1)));
+        list.raise_by_clock(Attention::new(reason, at(2)));
         assert_eq!(list.entries(), [Attention::new(reason, at(1))]);
         list.acknowledge(reason);
-        list.raise_by_clock(reason, at(3));
+        list.raise_by_clock(Attention::new(reason, at(3)));
         assert_eq!((list.is_empty(), list.changes()), (true, 2));
         list.resolve(reason);
-        list.raise_by_clock(reason, at(4));
+        list.raise_by_clock(Attention::new(reason, at(4)));
         assert_eq!(
             (list.entries().len(), list.changes()),
             (1, 3),

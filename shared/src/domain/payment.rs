@@ -278,7 +278,28 @@ impl Payment {
         resolved.iter().for_each(|reason| after.attention.resolve(*reason));
         raised
             .iter()
-            .for_each(|reason| after.attention.raise_by_clock(*reason, now));
+            .for_each(|reason| after.attention.raise_by_clock(Attention::new(*reason, now)));
+        self.with_new_version(after, now)
+    }
+
+    /// The payment after the check of a claim that may mean it. `is_unconfirmed`: for too long the provider has neither
+    /// confirmed nor denied it. Otherwise the reason goes, if this claim has raised it.
+    #[must_use]
+    pub fn update_unconfirmed(&self, claim: &Fact, is_unconfirmed: bool, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        let reason = AttentionReason::UnconfirmedMatch;
+        let raised = after.attention.get(reason);
+        let of_claim = Attention {
+            amount: claim.amount.clone(),
+            currency: claim.currency.clone(),
+            at: Some(claim.received_at),
+            ..Attention::new(reason, raised.map_or(now, |raised| raised.since))
+        };
+        if is_unconfirmed {
+            after.attention.raise_by_clock(of_claim);
+        } else if raised == Some(&of_claim) {
+            after.attention.resolve(reason);
+        }
         self.with_new_version(after, now)
     }
 

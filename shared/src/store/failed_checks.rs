@@ -37,7 +37,7 @@ impl Store {
         let changes = item.attention_changes;
         let mut attention = AttentionList::new(item.attention, changes, item.acknowledged);
         if failures >= UNPROCESSABLE_AFTER && matches!(reserved.subject, Subject::Payment(_)) {
-            attention.raise_by_clock(AttentionReason::Unprocessable, now);
+            attention.raise_by_clock(Attention::new(AttentionReason::Unprocessable, now));
         }
         let retry_at = schedule::retry_failed_check_at(failures, now);
         let mut update = self

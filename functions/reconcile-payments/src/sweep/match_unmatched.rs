@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_functions::domain::attention::AttentionReason;
+use payment_functions::domain::fact::Fact;
 use payment_functions::domain::id::Reference;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
@@ -167,7 +167,6 @@ impl<S: StatusSource> Sweep<'_, S> {
         left: &[Notification],
         findings: Option<&Findings>,
     ) -> Result<(), StoreError> {
-        let reason = &[AttentionReason::UnconfirmedMatch];
         let recorded = group.notifications.iter().filter(|claim| !left.contains(claim));
         for claim in recorded.chain(left).filter(|notification| is_claim(notification)) {
             let fact = &claim.fact;
@@ -179,24 +178,15 @@ impl<S: StatusSource> Sweep<'_, S> {
             let is_open = left.contains(claim) && decision.is_none_or(|decision| decision == Confirmation::Open);
             let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
             for payment in possibly_meant(fact, &payments.unwrap_or_default(), |payment| payment, self.matching) {
-                if is_open {
-                    self.update_attention(payment, reason, &[]).await?;
-                } else {
-                    self.update_attention(payment, &[], reason).await?;
-                }
+                self.update_unconfirmed(payment, fact, is_open).await?;
             }
         }
         Ok(())
     }
 
-    async fn update_attention(
-        &self,
-        payment: &Payment,
-        raised: &[AttentionReason],
-        resolved: &[AttentionReason],
-    ) -> Result<(), StoreError> {
+    async fn update_unconfirmed(&self, payment: &Payment, claim: &Fact, is_open: bool) -> Result<(), StoreError> {
         retry_on_conflict(payment.clone(), |payment| async move {
-            let after = payment.update_attention(raised, resolved, self.now);
+            let after = payment.update_unconfirmed(claim, is_open, self.now);
             let extras = CommitExtras::default();
             Ok(match self.store.commit(&payment, &after, &extras, self.now).await? {
                 CommitResult::Done => Retry::Done(()),
