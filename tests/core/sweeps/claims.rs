@@ -337,3 +337,23 @@ async fn claims_of_one_transaction_end_the_same_in_any_order() {
         assert_eq!(shop.status(payment.id).await, Status::Review, "{amounts:?}");
     }
 }
+
+/// FinvyPay does not know one transaction, and denies another one that the same order was said to be paid by.
+#[tokio::test]
+async fn unconfirmed_match_stays_although_another_claim_is_denied() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    shop.deliver(&claim(&shop, "o", "FP1", Duration::ZERO)).await;
+    shop.deliver(&claim(&shop, "o", "FP2", Duration::from_millis(1))).await;
+    let mut denial = report(&shop, "o", "FP2", MINUTE);
+    denial.fact.amount = Decimal::parse("1");
+    provider.set_status("FP2", denial);
+    for days in 1..5 {
+        shop.sweep(days * DAY + MINUTE, &provider).await;
+        let attention = shop.payment(payment.id).await.attention;
+        let raised = attention.get(AttentionReason::UnconfirmedMatch).unwrap();
+        assert_eq!(raised.since, shop.after(DAY + MINUTE), "{days}");
+        assert_eq!(raised.at, Some(shop.start), "when the webhook was received");
+    }
+}
