@@ -9,6 +9,7 @@ mod due;
 mod expiry;
 mod many_unmatched;
 mod operator;
+mod order_events;
 mod polling;
 mod unmatched;
 mod unpaid;

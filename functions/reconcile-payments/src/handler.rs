@@ -200,8 +200,8 @@ impl ReconcilePayments {
 }
 
 impl Request {
-    /// Reads an event: a batch of the table's stream, or a command. Of the stream, only groups of unmatched
-    /// notifications count.
+    /// Reads an event: a batch of the table's stream, or a command. Of the stream, only new unmatched notifications
+    /// count.
     fn read(event: Value) -> Result<Self, serde_json::Error> {
         match event.get("Records").and_then(Value::as_array) {
             Some(records) => Ok(Self::Unmatched(records.iter().filter_map(due_group_of).collect())),

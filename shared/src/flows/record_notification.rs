@@ -50,6 +50,17 @@ struct Match {
     payment: Payment,
     /// One of the fact's ids belongs to another payment, or may belong to one: the order alone does not say.
     owned_by_other: bool,
+    basis: Basis,
+}
+
+/// Why a fact belongs to its payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basis {
+    /// An id, our own or the provider's; or there is none, or the shop vouched for the order.
+    Proof,
+    /// The order alone, although there are ids. They may belong to another payment, so the notification also stays
+    /// unmatched under them.
+    Order,
 }
 
 /// Records a notification with its payment, or stores it as unmatched if none is known.
@@ -63,11 +74,13 @@ pub async fn record_notification(
     now: Timestamp,
 ) -> Result<RecordResult, StoreError> {
     retry_on_conflict((), |()| async move {
-        if let Some(result) = record_if_matched(store, notification, matching, now).await? {
-            return Ok(Retry::Done(result));
-        }
-        Ok(match store.store_unmatched(notification, now).await? {
-            StoreUnmatchedResult::Stored => Retry::Done(RecordResult::Unmatched),
+        let (result, stored) = match find_and_record(store, notification, matching, now).await? {
+            Some((result, Basis::Proof)) => return Ok(Retry::Done(result)),
+            Some((result, Basis::Order)) => (result, store.keep_under_ids(notification, now).await?),
+            None => (RecordResult::Unmatched, store.store_unmatched(notification, now).await?),
+        };
+        Ok(match stored {
+            StoreUnmatchedResult::Stored => Retry::Done(result),
             StoreUnmatchedResult::OwnerKnown(_) => Retry::Again(()),
         })
     })
@@ -84,17 +97,28 @@ pub async fn record_if_matched(
     matching: OrderMatching,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
+    let recorded = find_and_record(store, notification, matching, now).await?;
+    Ok(recorded.map(|(result, _)| result))
+}
+
+async fn find_and_record(
+    store: &Store,
+    notification: &Notification,
+    matching: OrderMatching,
+    now: Timestamp,
+) -> Result<Option<(RecordResult, Basis)>, StoreError> {
     let fact = &notification.fact;
     let mut known = None;
     if let Some(id) = notification.payment_id {
         match store.apply_fast(id, fact, now).await? {
             FastPathResult::Applied => {
-                return Ok(Some(RecordResult::Recorded {
+                let recorded = RecordResult::Recorded {
                     payment: id,
                     new_status: fact.outcome.implied_status(),
-                }));
+                };
+                return Ok(Some((recorded, Basis::Proof)));
             }
-            FastPathResult::AlreadyRecorded => return Ok(Some(RecordResult::Duplicate(id))),
+            FastPathResult::AlreadyRecorded => return Ok(Some((RecordResult::Duplicate(id), Basis::Proof))),
             FastPathResult::NeedsSlowPath(payment) => known = Some(payment),
             FastPathResult::NoPayment => {}
         }
@@ -107,6 +131,7 @@ pub async fn record_if_matched(
         .map(|payment| Match {
             payment,
             owned_by_other: false,
+            basis: Basis::Proof,
         });
     retry_on_conflict(known, |known| async move {
         let found = match known {
@@ -117,7 +142,7 @@ pub async fn record_if_matched(
             return Ok(Retry::Done(None));
         };
         let result = record_with_payment(store, notification, &found.payment, found.owned_by_other, now).await?;
-        Ok(result.map_or(Retry::Again(None), |result| Retry::Done(Some(result))))
+        Ok(result.map_or(Retry::Again(None), |result| Retry::Done(Some((result, found.basis)))))
     })
     .await
 }
@@ -130,7 +155,7 @@ async fn find_payment(
 ) -> Result<Option<Match>, StoreError> {
     let fact = &notification.fact;
     let owners = owners_of(store, fact).await?;
-    let mut owned_by_other = owners.len() > 1;
+    let (mut owned_by_other, mut basis) = (owners.len() > 1, Basis::Proof);
     let payment = match (owners.into_iter().next(), notification.payment_id, &fact.order_id) {
         (Some(owner), _, _) => Some(owner),
         (None, Some(id), _) => store.payment(id).await?,
@@ -138,6 +163,9 @@ async fn find_payment(
             let payments = payments_of_order(store, matching, fact, order_id).await?;
             matching.choose(fact, &payments.unwrap_or_default()).map(|chosen| {
                 owned_by_other = !chosen.attaches_ids;
+                if owned_by_other && fact.references().next().is_some() {
+                    basis = Basis::Order;
+                }
                 chosen.payment.clone()
             })
         }
@@ -147,6 +175,7 @@ async fn find_payment(
     Ok(payment.map(|payment| Match {
         payment,
         owned_by_other,
+        basis,
     }))
 }
 
@@ -190,8 +219,9 @@ async fn owners_of(store: &Store, fact: &Fact) -> Result<Vec<Payment>, StoreErro
     Ok(owners)
 }
 
-/// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it.
-/// `owned_by_other`: one of the fact's ids belongs to another payment, or may belong to one.
+/// Records a notification with the payment `before`: its fact in the ledger, and the changes that follow from it. If the
+/// fact is in the ledger already, only attaches its ids. `owned_by_other`: one of the fact's ids belongs to another
+/// payment, or may belong to one.
 ///
 /// `None` if nothing was written, because the payment was changed or deleted meanwhile, or an id that it would get
 /// belongs to another payment. The caller must then read the payment and the owners of the ids again.
@@ -205,14 +235,21 @@ pub async fn record_with_payment(
     owned_by_other: bool,
     now: Timestamp,
 ) -> Result<Option<RecordResult>, StoreError> {
-    retry_on_conflict(Vec::new(), |groups| async move {
-        let mut after = before.apply(&notification.fact, owned_by_other, now);
-        let mut extras = CommitExtras {
-            new_fact: Some(notification.fact.clone()),
-            ..CommitExtras::default()
+    let fact = &notification.fact;
+    let has_new_ids = !owned_by_other && !fact.references().all(|id| before.references.contains(id));
+    retry_on_conflict((Vec::new(), false), |(groups, is_recorded)| async move {
+        let mut extras = CommitExtras::default();
+        let mut after = if is_recorded {
+            before.add_references(fact.references().cloned(), now)
+        } else {
+            extras.new_fact = Some(fact.clone());
+            before.apply(fact, owned_by_other, now)
         };
-        move_unmatched(&mut extras, &mut after, &groups, now);
+        move_unmatched(store, &mut extras, &mut after, &groups, now).await?;
         let conflict = match store.commit(before, &after, &extras, now).await? {
+            CommitResult::Done if is_recorded && after.status == before.status => {
+                return Ok(Retry::Done(Some(RecordResult::Duplicate(after.id))));
+            }
             CommitResult::Done => {
                 return Ok(Retry::Done(Some(RecordResult::Recorded {
                     payment: after.id,
@@ -221,15 +258,16 @@ pub async fn record_with_payment(
             }
             CommitResult::Conflict(conflict) => conflict,
         };
-        if conflict.already_recorded {
-            return Ok(Retry::Done(Some(RecordResult::Duplicate(after.id))));
-        }
         // The payment was changed or deleted, or one of the ids was given to another payment.
-        if conflict.current.is_some() || conflict.is_deleted || !conflict.references_of_others.is_empty() {
+        let is_outdated = conflict.current.is_some() || conflict.is_deleted;
+        if conflict.already_recorded && (is_outdated || !has_new_ids) {
+            return Ok(Retry::Done((!has_new_ids).then_some(RecordResult::Duplicate(after.id))));
+        }
+        if is_outdated || !conflict.references_of_others.is_empty() {
             return Ok(Retry::Done(None));
         }
         let groups = read_unmatched(store, after.provider, groups, &conflict.unmatched).await?;
-        Ok(Retry::Again(groups))
+        Ok(Retry::Again((groups, is_recorded || conflict.already_recorded)))
     })
     .await
 }
@@ -237,12 +275,13 @@ pub async fn record_with_payment(
 /// Moves unmatched notifications to a payment that gets the ids they are stored under. Applies their facts to `after`,
 /// and adds them to `extras`, which is written with it. Moves whole groups only, and at most [`MAX_MOVED`]
 /// notifications of all groups together. The other groups are left to the reconciler.
-pub(super) fn move_unmatched(
+pub(super) async fn move_unmatched(
+    store: &Store,
     extras: &mut CommitExtras,
     after: &mut Payment,
     groups: &[UnmatchedGroup],
     now: Timestamp,
-) {
+) -> Result<(), StoreError> {
     let mut room = usize::from(MAX_MOVED);
     (extras.moved_groups, extras.remaining_groups) = groups.iter().cloned().partition(|group| {
         let is_moved = group.is_complete && group.notifications.len() <= room;
@@ -255,19 +294,23 @@ pub(super) fn move_unmatched(
     // id's reference fails.
     let owned_by_other = false;
     let notifications = extras.moved_groups.iter().flat_map(|group| &group.notifications);
-    for fact in notifications.map(|notification| &notification.fact) {
+    for notification in notifications {
+        let fact = &notification.fact;
         // A notification with two ids is in two groups.
         let is_included = extras
             .new_fact
             .iter()
             .chain(&extras.other_facts)
             .any(|included| included.digest() == fact.digest());
-        if !is_included {
+        // One that names only an order may be recorded with the payment, although its ids were nobody's.
+        let names_order = notification.payment_id.is_none() && fact.order_id.is_some();
+        if !is_included && !(names_order && store.has_fact(after.id, fact).await?) {
             *after = after.apply(fact, owned_by_other, now);
             // Not `new_fact`: this one may already be in the ledger.
             extras.other_facts.push(fact.clone());
         }
     }
+    Ok(())
 }
 
 /// Reads the groups under the provider ids `changed` again. Returns all `groups`, with these replaced.

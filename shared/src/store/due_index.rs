@@ -218,6 +218,11 @@ pub(super) fn change(
     }
 }
 
+/// What says in the stream's record of a new notification when its group became due.
+pub(super) fn time_of_notification(at: Timestamp) -> Item {
+    Item::from([(AT.to_owned(), number(at.as_millis()))])
+}
+
 /// Adds the next check of unmatched notifications to the update of their group. Returns the assignments for `SET`.
 pub(super) fn schedule_unmatched_check(
     update: UpdateBuilder,
@@ -229,7 +234,12 @@ pub(super) fn schedule_unmatched_check(
         .fold(0_u8, u8::wrapping_add)
         .checked_rem(SHARDS)
         .unwrap_or(0);
-    schedule_check(update, shard_name(Queue::Unmatched, shard), at)
+    let (update, _) = schedule_check(update, shard_name(Queue::Unmatched, shard), at);
+    let update = update.expression_attribute_names("#unmatchedSince", UNMATCHED_SINCE);
+    (
+        update,
+        "#unmatchedSince = if_not_exists(#unmatchedSince, :dueAt), #dueQueue = :dueQueue, #dueAt = :dueAt",
+    )
 }
 
 /// Adds the next check to the update of an item. Returns the assignments for `SET`.

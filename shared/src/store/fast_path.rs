@@ -20,7 +20,7 @@ use crate::platform::failpoint::ExternalCall;
 pub enum FastPathResult {
     /// The fact is recorded, and the payment now has the status it implies.
     Applied,
-    /// The fact was recorded before.
+    /// The fact was recorded before, and the payment owns its ids.
     AlreadyRecorded,
     /// Nothing was written: the fast path's conditions do not hold for this payment.
     NeedsSlowPath(Payment),
@@ -53,16 +53,18 @@ impl Store {
         let TransactionResult::Refused(refused) = transaction.run(self).await? else {
             return Ok(FastPathResult::Applied);
         };
-        if refused.iter().any(|(step, _)| matches!(step, Step::Fact)) {
-            return Ok(FastPathResult::AlreadyRecorded);
-        }
-        let state = refused
-            .into_iter()
-            .next()
-            .map(|(_, item)| item)
-            .filter(|item| !item.is_empty());
-        state.map_or(Ok(FastPathResult::NoPayment), |item| {
-            Ok(FastPathResult::NeedsSlowPath(schema::payment_of(item)?))
+        let is_recorded = refused.iter().any(|(step, _)| matches!(step, Step::Fact));
+        let state = refused.into_iter().find(|(step, _)| matches!(step, Step::Payment));
+        let state = state.map(|(_, item)| item).filter(|item| !item.is_empty());
+        let payment = state.map(schema::payment_of).transpose()?;
+        Ok(match payment {
+            // It may be recorded without ids that the payment should have.
+            Some(payment) if !is_recorded || !fact.references().all(|id| payment.references.contains(id)) => {
+                FastPathResult::NeedsSlowPath(payment)
+            }
+            Some(_) => FastPathResult::AlreadyRecorded,
+            None if is_recorded => FastPathResult::AlreadyRecorded,
+            None => FastPathResult::NoPayment,
         })
     }
 

@@ -77,7 +77,8 @@ pub fn change_of(record: &Value) -> Result<Option<Change>, Unreadable> {
     Ok(Some(Change { before, after }))
 }
 
-/// The group of unmatched notifications that a stream record is about, if it has to be checked.
+/// The group of the new unmatched notification that a stream record is about, if it has to be checked. It is due at the
+/// time that the notification's item has.
 pub fn due_group_of(record: &Value) -> Option<Due> {
     let image = Image::deserialize(record.pointer("/dynamodb/NewImage")?).ok()?;
     let due = due_index::due_of(&image.into()).ok()?;

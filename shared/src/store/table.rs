@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::StoreError;
 use super::schema::{self, Item};
+use crate::domain::fact::Fact;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::Payment;
 use crate::platform::aws::{self, Aws};
@@ -61,6 +62,15 @@ impl Store {
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let item = self.get(ExternalCall::ReadPayment, schema::state_key(id)).await?;
         item.map(schema::payment_of).transpose()
+    }
+
+    /// Whether a fact is in a payment's ledger (strongly consistent read).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn has_fact(&self, id: PaymentId, fact: &Fact) -> Result<bool, StoreError> {
+        let key = schema::fact_key(id, &fact.digest());
+        Ok(self.get(ExternalCall::ReadPayment, key).await?.is_some())
     }
 
     /// At most `limit` items under a partition key, from the first one after the key `after` (strongly consistent

@@ -48,8 +48,8 @@ pub struct UnmatchedGroup {
     pub notifications: Vec<Notification>,
     /// Whether these are the last ones of the group, so that no further ones must be read.
     pub is_complete: bool,
-    /// When the first one was stored.
-    pub unmatched_since: Timestamp,
+    /// When the first one was stored whose payment is not known. `None` if there was none.
+    pub unmatched_since: Option<Timestamp>,
     /// How many were ever stored. It increases with each new one, so conditions compare it.
     count: u64,
 }
@@ -68,8 +68,8 @@ enum Step {
 }
 
 impl Store {
-    /// Stores a notification until its payment is known, for 120 days. Repeating it changes nothing, not even the time
-    /// of the group's next check.
+    /// Stores a notification until its payment is known, for 120 days. Its groups are due at once. Repeating it changes
+    /// nothing, not even the time of a group's next check.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
@@ -78,12 +78,37 @@ impl Store {
         notification: &Notification,
         now: Timestamp,
     ) -> Result<StoreUnmatchedResult, StoreError> {
+        self.put_unmatched(notification, true, now).await
+    }
+
+    /// Stores a notification that is recorded with its order's payment, until the payment of its ids is known, for 120
+    /// days. No check waits for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn keep_under_ids(
+        &self,
+        notification: &Notification,
+        now: Timestamp,
+    ) -> Result<StoreUnmatchedResult, StoreError> {
+        self.put_unmatched(notification, false, now).await
+    }
+
+    async fn put_unmatched(
+        &self,
+        notification: &Notification,
+        is_due: bool,
+        now: Timestamp,
+    ) -> Result<StoreUnmatchedResult, StoreError> {
         let provider = notification.fact.provider;
         let ttl = number(now.plus(RETENTION).as_seconds());
         let mut transaction = Transaction::new(ExternalCall::StoreUnmatched);
         for lookup_key in lookup_keys(notification) {
             let mut item = schema::unmatched_item(&lookup_key, notification, &digest(notification))?;
             item.insert("ttl".to_owned(), ttl.clone());
+            if is_due {
+                item.extend(due_index::time_of_notification(now));
+            }
             let put = Put::builder()
                 .table_name(&self.table)
                 .set_item(Some(item))
@@ -92,17 +117,18 @@ impl Store {
                 Step::Notification,
                 TransactWriteItem::builder().put(put.build()?).build(),
             );
-            let update = self.update(schema::unmatched_group_key(provider, &lookup_key));
-            // Due at once, so that no number of notifications can postpone the check.
-            let (update, set) = due_index::schedule_unmatched_check(update, &lookup_key, now);
+            let mut update = self.update(schema::unmatched_group_key(provider, &lookup_key));
+            let mut set = "#ttl = :ttl".to_owned();
+            if is_due {
+                // Due at once, so that no number of notifications can postpone the check.
+                let (due, set_due) = due_index::schedule_unmatched_check(update, &lookup_key, now);
+                update = due;
+                set.push_str(&format!(", {set_due}"));
+            }
             let update = update
-                .update_expression(format!(
-                    "SET #unmatchedSince = if_not_exists(#unmatchedSince, :now), #ttl = :ttl, {set} ADD #count :one"
-                ))
-                .expression_attribute_names("#unmatchedSince", due_index::UNMATCHED_SINCE)
+                .update_expression(format!("SET {set} ADD #count :one"))
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_names("#count", "count")
-                .expression_attribute_values(":now", number(now.as_millis()))
                 .expression_attribute_values(":ttl", ttl.clone())
                 .expression_attribute_values(":one", number(1));
             transaction.add(
@@ -162,7 +188,7 @@ impl Store {
                 .map(schema::unmatched_notification_of)
                 .collect::<Result<_, _>>()?,
             is_complete,
-            unmatched_since: schema::time_of(group, due_index::UNMATCHED_SINCE)?,
+            unmatched_since: schema::time_of(group, due_index::UNMATCHED_SINCE).ok(),
             count: schema::number_of(group, "count")?,
         }))
     }

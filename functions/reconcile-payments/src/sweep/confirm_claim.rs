@@ -22,8 +22,8 @@ pub(super) struct Findings {
     pub proof: Option<Notification>,
     /// The payment that the report names in its metadata, or else the payments of the order.
     pub payments: Vec<Candidate>,
-    /// When the first of the notifications was stored.
-    pub since: Timestamp,
+    /// When the first claim was received.
+    pub since: Option<Timestamp>,
 }
 
 impl Findings {
@@ -84,7 +84,9 @@ pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching
         return Confirmation::Open;
     };
     // The provider's own report of the transaction is stored as a claim too, later than the webhook.
-    let since = findings.since.min(claim.received_at);
+    let since = findings
+        .since
+        .map_or(claim.received_at, |since| since.min(claim.received_at));
     match candidate.own_outcome {
         None | Some(Outcome::Completed) => Confirmation::Confirmed(candidate.payment.id),
         Some(Outcome::Failed | Outcome::Cancelled) => Confirmation::Denied,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_functions::domain::fact::Fact;
+use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::Reference;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
@@ -32,7 +32,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             return Ok(CheckResult::Done(None));
         };
         // If the group's id meanwhile belongs to a payment, there is no need to poll.
-        let mut left = self.record_group(&group).await?;
+        let (mut left, mut keeps_some) = self.record_group(&group).await?;
         let (mut polled, mut findings) = (Ok(()), None);
         if !left.is_empty() && provider == POLLED_PROVIDER {
             findings = match self.poll_about(&group, &left).await {
@@ -43,7 +43,9 @@ impl<S: StatusSource> Sweep<'_, S> {
                     None
                 }
             };
-            left = self.record(&group, left, findings.as_ref()).await?;
+            let keeps_more;
+            (left, keeps_more) = self.record(&group, left, findings.as_ref()).await?;
+            keeps_some |= keeps_more;
         }
         let is_postponed = matches!(polled, Err(PollError::OutOfTurns)) && !self.poller.has_used_turns();
         if provider == POLLED_PROVIDER && !is_postponed {
@@ -51,12 +53,15 @@ impl<S: StatusSource> Sweep<'_, S> {
                 .await?;
         }
         if left.is_empty() {
-            self.store.delete_unmatched_group(&group).await?;
+            if !keeps_some {
+                self.store.delete_unmatched_group(&group).await?;
+            }
             tracing::info!(%provider, lookup_key, "unmatched notifications recorded with their payments");
             increment(&mut self.report.unmatched_resolved);
             return Ok(CheckResult::Done(None));
         }
-        let age = self.now.since(group.unmatched_since);
+        let since = group.unmatched_since.unwrap_or(self.now);
+        let age = self.now.since(since);
         // A group that has used some turns is checked later, as after a failed poll: at once, it would only use them up
         // again.
         if is_postponed {
@@ -69,8 +74,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             tracing::warn!(%provider, lookup_key, "notifications match no payment");
         }
         Ok(CheckResult::Done(Some(schedule::next_unmatched_check_at(
-            group.unmatched_since,
-            self.now,
+            since, self.now,
         ))))
     }
 
@@ -81,10 +85,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         self.poller.check_may_poll()?;
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
         let id = references.find(|reference| group.is_under(reference));
+        let claims = left.iter().filter(|notification| is_claim(notification));
         let mut findings = Findings {
             proof: None,
             payments: Vec::new(),
-            since: group.unmatched_since,
+            since: claims.map(|claim| claim.fact.received_at).min(),
         };
         if let Some(id) = id {
             // Whether the provider knows a transaction by this query is not certain. The list may have it.
@@ -199,27 +204,29 @@ impl<S: StatusSource> Sweep<'_, S> {
         .await
     }
 
-    /// Records the notifications of a group whose payment is known now, and deletes them from the group. Returns the
-    /// others.
-    async fn record_group(&self, group: &UnmatchedGroup) -> Result<Vec<Notification>, StoreError> {
-        let mut left = Vec::new();
+    /// Records the notifications of a group whose payment is known now. Returns the others, as [`Self::record`].
+    async fn record_group(&self, group: &UnmatchedGroup) -> Result<(Vec<Notification>, bool), StoreError> {
+        let (mut left, mut keeps_some) = (Vec::new(), false);
         let mut page = Some(group.clone());
         while let Some(current) = page {
-            left.extend(self.record(group, current.notifications.clone(), None).await?);
+            let (left_of_page, keeps_more) = self.record(group, current.notifications.clone(), None).await?;
+            left.extend(left_of_page);
+            keeps_some |= keeps_more;
             page = self.store.more_unmatched(&current, PAGE).await?;
         }
-        Ok(left)
+        Ok((left, keeps_some))
     }
 
     /// Records those of a group's notifications whose payment is known now, or follows from what polling found, and
-    /// deletes them from the group. Returns the others.
+    /// deletes them from the group. Returns the others, and whether the group keeps some that are recorded by their order
+    /// alone: their ids may be another payment's.
     async fn record(
         &self,
         group: &UnmatchedGroup,
         notifications: Vec<Notification>,
         findings: Option<&Findings>,
-    ) -> Result<Vec<Notification>, StoreError> {
-        let (mut recorded, mut left) = (Vec::new(), Vec::new());
+    ) -> Result<(Vec<Notification>, bool), StoreError> {
+        let (mut recorded, mut left, mut keeps_some) = (Vec::new(), Vec::new(), false);
         for notification in notifications {
             let found = findings.and_then(|findings| self.found(&notification, findings));
             let result = match found.filter(|_| notification.payment_id.is_none()) {
@@ -234,16 +241,26 @@ impl<S: StatusSource> Sweep<'_, S> {
                     self.record_matched(&matched).await?
                 }
             };
-            if result.is_some() {
-                recorded.push(notification);
-            } else {
+            if result.is_none() {
                 left.push(notification);
+            } else if self.has_unconfirmed_ids(&notification).await? {
+                keeps_some = true;
+            } else {
+                recorded.push(notification);
             }
         }
         for page in recorded.chunks(PAGE.into()) {
             self.store.delete_unmatched(group, page).await?;
         }
-        Ok(left)
+        Ok((left, keeps_some))
+    }
+
+    /// Whether a notification that is no completion names only an order, and ids that are nobody's.
+    async fn has_unconfirmed_ids(&self, notification: &Notification) -> Result<bool, StoreError> {
+        let fact = &notification.fact;
+        let is_event = notification.payment_id.is_none() && fact.outcome != Outcome::Completed;
+        let has_ids = fact.references().next().is_some();
+        Ok(is_event && has_ids && self.known_ids(fact).await?.is_empty())
     }
 
     /// The payment of a notification that names only an order. A claim must be confirmed. One without any id belongs to

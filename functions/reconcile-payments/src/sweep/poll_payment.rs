@@ -138,11 +138,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// The ids of a report that belong to a payment, with that payment.
-    async fn known_ids(&self, report: &Fact) -> Result<Vec<(Reference, PaymentId)>, StoreError> {
+    /// The ids of a fact that belong to a payment, with that payment.
+    pub(super) async fn known_ids(&self, fact: &Fact) -> Result<Vec<(Reference, PaymentId)>, StoreError> {
         let mut known = Vec::new();
-        for id in report.references() {
-            let owner = self.store.owner(report.provider, id).await?;
+        for id in fact.references() {
+            let owner = self.store.owner(fact.provider, id).await?;
             known.extend(owner.map(|owner| (id.clone(), owner)));
         }
         Ok(known)

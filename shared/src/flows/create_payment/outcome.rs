@@ -200,7 +200,7 @@ async fn try_commit(
     let id = state.payment.id;
     let mut after = outcome.apply(&state.payment, state.taken_over.is_some(), now);
     let mut extras = CommitExtras::default();
-    move_unmatched(&mut extras, &mut after, &state.unmatched, now);
+    move_unmatched(store, &mut extras, &mut after, &state.unmatched, now).await?;
     let response = outcome.response(&after);
     extras.response = state.lease.clone().map(|lease| (lease, response.clone()));
     let conflict = match store.commit(&state.payment, &after, &extras, now).await? {

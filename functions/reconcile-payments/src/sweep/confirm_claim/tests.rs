@@ -58,7 +58,7 @@ fn decided(proof: Option<Notification>, payments: Vec<Candidate>, after: Duratio
     let findings = Findings {
         proof,
         payments,
-        since: NOW,
+        since: Some(NOW),
     };
     let decision = confirm(&claim, &findings, OrderMatching::default(), NOW.plus(after));
     let Confirmation::Confirmed(id) = decision else {
@@ -237,7 +237,7 @@ fn pending_limit_begins_with_the_first_report_of_a_transaction() {
     let findings = Findings {
         proof: Some(report(Outcome::Completed, "25.50")),
         payments: vec![candidate(2550, Some(Outcome::Pending))],
-        since: NOW,
+        since: Some(NOW),
     };
     let decision = confirm(&claim, &findings, OrderMatching::default(), claim.received_at);
     assert_eq!(decision, Confirmation::Denied);
