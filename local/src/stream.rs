@@ -296,7 +296,8 @@ fn progress(batch: &[Value], response: &Value) -> Progress {
     first.map_or(Progress::Done, Progress::FailedFrom)
 }
 
-/// Whether a record matches an event pattern: it has one of the values of each list, or begins with a value's `prefix`.
+/// Whether a record matches an event pattern: it has one of the values of each list, begins with a value's `prefix`, or
+/// has any value where the pattern says `exists`.
 fn matches(pattern: &Value, record: &Value) -> bool {
     match pattern {
         Value::Object(members) => members
@@ -304,7 +305,7 @@ fn matches(pattern: &Value, record: &Value) -> bool {
             .all(|(name, pattern)| record.get(name).is_some_and(|value| matches(pattern, value))),
         Value::Array(values) => values.iter().any(|value| match (value.get("prefix"), record) {
             (Some(Value::String(prefix)), Value::String(text)) => text.starts_with(prefix),
-            _ => value == record,
+            _ => value == record || value.get("exists") == Some(&Value::Bool(true)),
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => pattern == record,
     }
@@ -329,6 +330,9 @@ mod tests {
         let pattern = json!({ "pk": { "S": [{ "prefix": "UNMATCHED#" }] } });
         assert!(matches(&pattern, &json!({ "pk": { "S": "UNMATCHED#finvypay#FP1" } })));
         assert!(!matches(&pattern, &json!({ "pk": { "S": "PAYMENT#UNMATCHED#" } })));
+        let pattern = json!({ "dueAt": { "N": [{ "exists": true }] } });
+        assert!(matches(&pattern, &json!({ "dueAt": { "N": "1" } })));
+        assert!(!matches(&pattern, &json!({ "ttl": { "N": "1" } })));
     }
 
     #[test]
