@@ -1,6 +1,9 @@
 //! What FinvyPay says decides a claim.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use payment_functions_local::{Log, Mapping, StreamFeed};
 
 use super::*;
 
@@ -168,6 +171,54 @@ async fn stream_record_of_a_claim_has_it_checked_at_once() {
     );
     assert_eq!(facts_of(&sale.shop, &sale.id).await, facts);
     sale.assert_completed().await;
+}
+
+/// The template's filter takes the record of each claim, also in a group that is there already.
+#[tokio::test]
+async fn second_claim_of_a_transaction_is_checked_at_once_too() {
+    let sale = Sale::begin().await;
+    let table = sale.shop.table.as_str();
+    let function = world()
+        .await
+        .attach("reconcile-payments", 1, &[("PAYMENTS_TABLE", Some(table))])
+        .await
+        .expect("a function");
+    let (functions, dead_letters) = (function.invocations().expect("a client"), aws::create_queue().await);
+    let mapping = Mapping::of_unmatched().expect("the template's mapping");
+    let aws = world().await.aws();
+    let _feed = StreamFeed::start(aws, table, functions, &dead_letters, mapping, Log::Silent).await;
+
+    let due_at = async || {
+        let items = items(&sale.shop, format!("UNMATCHED#finvypay#{}", sale.transaction)).await;
+        let group = items.iter().find(|item| item["sk"] == "GROUP").expect("a group");
+        group["dueAt"].clone()
+    };
+    // It is recorded with the payment, and nothing is to be checked.
+    sale.send("PENDING").await;
+    assert_eq!(due_at().await, Value::Null);
+    let mut claim = w1(&sale.order, &sale.transaction, "SUCCESS");
+    claim["data"]["amount"] = json!(98.99);
+    assert_eq!(sale.shop.send_webhook(&claim).await.status, 200);
+    let first_due_at = due_at().await;
+    until("the check of the first claim", async || due_at().await != first_due_at).await;
+
+    sale.transaction_is_known("SUCCESS", json!({})).await;
+    sale.send("SUCCESS").await;
+    until("the check of the second claim", async || {
+        sale.status().await == "completed"
+    })
+    .await;
+}
+
+/// Waits for a condition, not as long as for the schedule.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    waited.unwrap_or_else(|_| panic!("timed out waiting for {what}"));
 }
 
 /// FinvyPay's report names our payment, but does not say that the transaction is paid: the webhook alone said so.
