@@ -18,6 +18,7 @@ use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::order_matching::OrderMatching;
 use crate::domain::payment::Payment;
 use crate::domain::provider::Provider;
+use crate::domain::schedule::UNCONFIRMED_AFTER;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
@@ -274,7 +275,8 @@ pub async fn record_with_payment(
 
 /// Moves unmatched notifications to a payment that gets the ids they are stored under. Applies their facts to `after`,
 /// and adds them to `extras`, which is written with it. Moves whole groups only, and at most [`MAX_MOVED`]
-/// notifications of all groups together. The other groups are left to the reconciler.
+/// notifications of all groups together. The other groups are left to the reconciler, and so are those with a claim for
+/// which other payments of its order may have `unconfirmed_match`.
 pub(super) async fn move_unmatched(
     store: &Store,
     extras: &mut CommitExtras,
@@ -283,8 +285,10 @@ pub(super) async fn move_unmatched(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut room = usize::from(MAX_MOVED);
+    let is_old_claim = |it: &Notification| it.is_claim() && now.since(it.fact.received_at) >= UNCONFIRMED_AFTER;
     (extras.moved_groups, extras.remaining_groups) = groups.iter().cloned().partition(|group| {
-        let is_moved = group.is_complete && group.notifications.len() <= room;
+        let fits = group.is_complete && group.notifications.len() <= room;
+        let is_moved = fits && !group.notifications.iter().any(is_old_claim);
         if is_moved {
             room = room.saturating_sub(group.notifications.len());
         }
@@ -303,8 +307,7 @@ pub(super) async fn move_unmatched(
             .chain(&extras.other_facts)
             .any(|included| included.digest() == fact.digest());
         // One that names only an order may be recorded with the payment, although its ids were nobody's.
-        let names_order = notification.payment_id.is_none() && fact.order_id.is_some();
-        if !is_included && !(names_order && store.has_fact(after.id, fact).await?) {
+        if !is_included && !(notification.names_only_an_order() && store.has_fact(after.id, fact).await?) {
             *after = after.apply(fact, owned_by_other, now);
             // Not `new_fact`: this one may already be in the ledger.
             extras.other_facts.push(fact.clone());

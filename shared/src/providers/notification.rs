@@ -28,6 +28,18 @@ pub struct Notification {
     pub fact: Fact,
 }
 
+impl Notification {
+    /// Whether it has the order, but not our payment id. While none of its ids is known, only the order is left.
+    pub fn names_only_an_order(&self) -> bool {
+        self.payment_id.is_none() && self.fact.order_id.is_some()
+    }
+
+    /// Whether it is a claim: a completion that names only an order.
+    pub fn is_claim(&self) -> bool {
+        self.names_only_an_order() && self.fact.outcome == Outcome::Completed
+    }
+}
+
 /// Why a signed webhook body is not a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableWebhook {

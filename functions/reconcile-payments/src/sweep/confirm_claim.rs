@@ -52,12 +52,6 @@ pub(super) enum Confirmation {
     Open,
 }
 
-/// Whether a notification is a claim.
-pub(super) fn is_claim(notification: &Notification) -> bool {
-    let fact = &notification.fact;
-    notification.payment_id.is_none() && fact.order_id.is_some() && fact.outcome == Outcome::Completed
-}
-
 /// Decides about a claim at `now`.
 pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching, now: Timestamp) -> Confirmation {
     let Some(proof) = &findings.proof else {

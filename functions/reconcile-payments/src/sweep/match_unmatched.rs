@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::fact::Fact;
 use payment_functions::domain::id::Reference;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
@@ -12,7 +12,7 @@ use payment_functions::flows::record_notification::payments_of_order;
 use payment_functions::providers::Notification;
 use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, UnmatchedGroup, retry_on_conflict};
 
-use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, is_claim, possibly_meant};
+use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, possibly_meant};
 use super::{CheckResult, Sweep};
 use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
 use crate::report::increment;
@@ -85,7 +85,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         self.poller.check_may_poll()?;
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
         let id = references.find(|reference| group.is_under(reference));
-        let claims = left.iter().filter(|notification| is_claim(notification));
+        let claims = left.iter().filter(|notification| notification.is_claim());
         let mut findings = Findings {
             proof: None,
             payments: Vec::new(),
@@ -173,7 +173,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         findings: Option<&Findings>,
     ) -> Result<(), StoreError> {
         let recorded = group.notifications.iter().filter(|claim| !left.contains(claim));
-        for claim in recorded.chain(left).filter(|notification| is_claim(notification)) {
+        for claim in recorded.chain(left).filter(|notification| notification.is_claim()) {
             let fact = &claim.fact;
             let is_old = self.now.since(fact.received_at) >= schedule::UNCONFIRMED_AFTER;
             let Some(order_id) = fact.order_id.as_ref().filter(|_| is_old) else {
@@ -230,7 +230,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         for notification in notifications {
             let found = findings.and_then(|findings| self.found(&notification, findings));
             let result = match found.filter(|_| notification.payment_id.is_none()) {
-                Some(payment) if is_claim(&notification) && notification.fact.money() != Some(payment.money) => {
+                Some(payment) if notification.is_claim() && notification.fact.money() != Some(payment.money) => {
                     self.record_for_review(&notification, payment.id).await?
                 }
                 found => {
@@ -258,7 +258,7 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Whether a notification that is no completion names only an order, and ids that are nobody's.
     async fn has_unconfirmed_ids(&self, notification: &Notification) -> Result<bool, StoreError> {
         let fact = &notification.fact;
-        let is_event = notification.payment_id.is_none() && fact.outcome != Outcome::Completed;
+        let is_event = notification.names_only_an_order() && !notification.is_claim();
         let has_ids = fact.references().next().is_some();
         Ok(is_event && has_ids && self.known_ids(fact).await?.is_empty())
     }
@@ -270,7 +270,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         let mut payments = findings.payments.iter().map(|candidate| &candidate.payment);
         if fact.references().next().is_some() {
             return match confirm(fact, findings, self.matching, self.now) {
-                Confirmation::Confirmed(id) if is_claim(notification) => payments.find(|payment| payment.id == id),
+                Confirmation::Confirmed(id) if notification.is_claim() => payments.find(|payment| payment.id == id),
                 Confirmation::Confirmed(_) | Confirmation::Denied | Confirmation::Open => None,
             };
         }
