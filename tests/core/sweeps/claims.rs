@@ -357,3 +357,30 @@ async fn unconfirmed_match_stays_although_another_claim_is_denied() {
         assert_eq!(raised.at, Some(shop.start), "when the webhook was received");
     }
 }
+
+/// A webhook with metadata names the transaction, after a day of waiting.
+#[tokio::test]
+async fn unconfirmed_match_goes_from_every_payment_once_a_webhook_names_one() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
+    let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
+    let webhook = claim(&shop, "o", "FP1", Duration::ZERO);
+    shop.deliver(&webhook).await;
+    shop.sweep(DAY, &provider).await;
+    for id in [paid.id, other.id] {
+        assert_eq!(shop.reasons(id).await, [AttentionReason::UnconfirmedMatch]);
+    }
+    let mut named = notification(Some(paid.id), webhook.fact.clone());
+    named.fact.received_at = shop.after(DAY + HOUR);
+    record_notification(&shop.store, &named, OrderMatching::default(), shop.after(DAY + HOUR))
+        .await
+        .unwrap();
+    assert_eq!(shop.status(paid.id).await, Status::Completed);
+    shop.sweep(DAY + 2 * HOUR, &provider).await;
+    for id in [paid.id, other.id] {
+        assert_eq!(shop.reasons(id).await, []);
+    }
+    let group = shop.store.unmatched(Provider::FinvyPay, "FP1", 10).await.unwrap();
+    assert_eq!(group, None);
+}
