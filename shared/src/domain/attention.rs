@@ -85,9 +85,12 @@ pub struct Attention {
     /// The currency of `amount`: what the provider sent, in upper case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// When it happened at the provider, if it says so. Of an unconfirmed match: when its webhook was received.
+    /// When it happened at the provider, if it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Of an unconfirmed match: the digest of the claim. It is not published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
 }
 
 impl Attention {
@@ -99,6 +102,7 @@ impl Attention {
             amount: None,
             currency: None,
             at: None,
+            claim: None,
         }
     }
 }

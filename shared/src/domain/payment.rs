@@ -288,16 +288,17 @@ impl Payment {
     pub fn update_unconfirmed(&self, claim: &Fact, is_unconfirmed: bool, now: Timestamp) -> Self {
         let mut after = self.clone();
         let reason = AttentionReason::UnconfirmedMatch;
-        let raised = after.attention.get(reason);
         let of_claim = Attention {
             amount: claim.amount.clone(),
             currency: claim.currency.clone(),
-            at: Some(claim.received_at),
-            ..Attention::new(reason, raised.map_or(now, |raised| raised.since))
+            claim: Some(claim.digest()),
+            ..Attention::new(reason, now)
         };
+        let raised = after.attention.get(reason);
+        let has_raised = raised.is_some_and(|raised| raised.claim == of_claim.claim);
         if is_unconfirmed {
             after.attention.raise_by_clock(of_claim);
-        } else if raised == Some(&of_claim) {
+        } else if has_raised {
             after.attention.resolve(reason);
         }
         self.with_new_version(after, now)

@@ -241,7 +241,7 @@ impl<S: StatusSource> Sweep<'_, S> {
                     self.record_matched(&matched).await?
                 }
             };
-            if result.is_none() {
+            if result.is_none() && !self.is_in_review(&notification, findings).await? {
                 left.push(notification);
             } else if self.has_unconfirmed_ids(&notification).await? {
                 keeps_some = true;
@@ -253,6 +253,19 @@ impl<S: StatusSource> Sweep<'_, S> {
             self.store.delete_unmatched(group, page).await?;
         }
         Ok((left, keeps_some))
+    }
+
+    /// Whether a notification repeats a claim of other money that is recorded already. Its ids were not attached.
+    async fn is_in_review(&self, notification: &Notification, findings: Option<&Findings>) -> Result<bool, StoreError> {
+        let candidates = findings.into_iter().flat_map(|findings| &findings.payments);
+        let fact = &notification.fact;
+        for payment in candidates.map(|candidate| &candidate.payment) {
+            let may_be = notification.is_claim() && fact.money() != Some(payment.money);
+            if may_be && self.store.has_fact(payment.id, fact).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a notification that is no completion names only an order, and ids that are nobody's.
