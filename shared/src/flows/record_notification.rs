@@ -307,7 +307,8 @@ pub(super) async fn move_unmatched(
             .chain(&extras.other_facts)
             .any(|included| included.digest() == fact.digest());
         // One that names only an order may be recorded with the payment, although its ids were nobody's.
-        if !is_included && !(notification.names_only_an_order() && store.has_fact(after.id, fact).await?) {
+        let is_known = is_included || notification.names_only_an_order() && store.has_fact(after.id, fact).await?;
+        if !is_known {
             *after = after.apply(fact, owned_by_other, now);
             // Not `new_fact`: this one may already be in the ledger.
             extras.other_facts.push(fact.clone());
