@@ -74,7 +74,7 @@ impl History {
     }
 
     /// The webhooks that are stored and can be read.
-    fn webhooks(&self) -> impl Iterator<Item = &Notification> {
+    pub fn webhooks(&self) -> impl Iterator<Item = &Notification> {
         self.acknowledged.iter().chain(self.quarantined.values())
     }
 
@@ -100,18 +100,19 @@ impl History {
         self.answer_to(&ids.payment).filter(|_| self.contradiction.is_none())
     }
 
-    /// Whether an id is the payment's in the end: the buyer got it, a webhook has it beside our id, or FinvyPay reports
-    /// it as paid.
-    pub fn is_learnt(&self, id: &Reference) -> bool {
-        let is_paid = self.provider_ids.iter().any(|(_, ids)| {
+    /// Whether FinvyPay reports an id as paid in the end.
+    pub fn is_paid(&self, id: &Reference) -> bool {
+        self.provider_ids.iter().any(|(_, ids)| {
             let is_answered = self.contradiction.is_none() && self.answer_to(&ids.payment) == Some(Status::Completed);
             ids.transaction == id.as_str() && is_answered
-        });
-        is_paid
-            || self.returned_ids.contains(id.as_str())
-            || self
-                .webhooks()
-                .any(|webhook| webhook.payment_id.is_some() && webhook.fact.references().any(|other| other == id))
+        })
+    }
+
+    /// Whether the buyer got an id, or a webhook has it beside our id.
+    pub fn is_named(&self, id: &Reference) -> bool {
+        let mut named = self.webhooks().filter(|webhook| webhook.payment_id.is_some());
+        self.returned_ids.contains(id.as_str())
+            || named.any(|webhook| webhook.fact.references().any(|other| other == id))
     }
 
     /// The webhooks that name the payment, or that only an id decides about. FinvyPay's others have an order.
@@ -129,7 +130,11 @@ impl History {
         };
         // At ApoloPay an id is known only from a response or from a webhook that also has our id.
         let is_matched = |webhook: &&Notification| {
-            webhook.payment_id.is_some() || webhook.fact.references().any(|id| self.is_learnt(id))
+            webhook.payment_id.is_some()
+                || webhook
+                    .fact
+                    .references()
+                    .any(|id| self.is_named(id) || self.is_paid(id))
         };
         let decided = self.decided().filter(is_matched).map(|webhook| &webhook.fact);
         let statuses = decided.chain(by_order).filter_map(facts::implied_status);
@@ -219,9 +224,11 @@ impl Simulation {
                 "{payment:?} {facts:?}"
             );
             let is_unconfirmed = payment.attention.get(AttentionReason::UnconfirmedMatch).is_some();
-            // That it is raised is tested in `core/sweeps/claims.rs`: here the last check may be less than a day after.
-            let is_claimed = by_order.open_for.contains(&index) || by_order.touched.contains_key(&index);
-            assert!(!is_unconfirmed || is_claimed, "{payment:?}");
+            assert!(is_unconfirmed || !by_order.open_for.contains(&index), "{payment:?}");
+            assert!(
+                !is_unconfirmed || by_order.may_be_open_for.contains(&index),
+                "{payment:?}"
+            );
             assert_eq!(
                 payment.attention.get(AttentionReason::StillAuthorized).is_some(),
                 payment.status == Status::Authorized,
@@ -261,105 +268,6 @@ impl Simulation {
         requested
     }
 
-    /// Checks that each notification that may belong to a payment by its order is recorded with one that it may belong
-    /// to, or is still unmatched.
-    async fn assert_fates(&self, items: &[Value]) -> ByOrder {
-        let mut result = ByOrder::default();
-        let histories: Vec<History> = self
-            .histories
-            .iter()
-            .map(|history| history.lock().unwrap().clone())
-            .collect();
-        let mut payments = BTreeMap::new();
-        for (index, history) in histories.iter().enumerate() {
-            if let (Some(id), Provider::FinvyPay) = (history.id, history.provider) {
-                payments.insert(index, self.store.payment(id).await.unwrap().unwrap());
-            }
-        }
-        let order_of = |index: usize| {
-            let order = &histories[index].order;
-            let of_order = payments.iter().filter(|(other, _)| histories[**other].order == *order);
-            Order {
-                payments: of_order
-                    .map(|(other, payment)| (*other, payment, &histories[*other]))
-                    .collect(),
-                trusts: self.matching.trusts_orders,
-            }
-        };
-        let located = |fact: &Fact| {
-            let digest = fact.digest();
-            let is_at = |payment: &Payment| {
-                let is_fact = is_in_ledger(payment.id);
-                let sk = format!("FACT#{digest}");
-                items.iter().any(|item| is_fact(item) && item["sk"]["S"] == sk.as_str())
-            };
-            let there = payments.iter().filter(|(_, payment)| is_at(payment));
-            let there: Vec<usize> = there.map(|(index, _)| *index).collect();
-            // What moves no money is told to the order's only payment, and again to the one whose id it turns out to have.
-            let may_repeat = fact.outcome != Outcome::Completed;
-            assert!(
-                there.len() <= 1 || may_repeat,
-                "recorded with several payments: {there:?} {fact:?}"
-            );
-            there.first().copied()
-        };
-        let mut fates: BTreeMap<String, (Fact, Fate)> = BTreeMap::new();
-        let mut add = |fact: &Fact, fate: Fate| {
-            let known = fates.entry(fact.digest());
-            known.or_insert_with(|| (fact.clone(), Fate::default())).1.merge(fate);
-        };
-        for index in payments.keys() {
-            let unnamed = histories[*index]
-                .webhooks()
-                .filter(|webhook| webhook.payment_id.is_none());
-            unnamed.for_each(|webhook| add(&webhook.fact, order_of(*index).fate_of_own(*index, webhook)));
-        }
-        let claims = self.claims.lock().unwrap().clone();
-        for claim in &claims {
-            let paid = claim.webhooks.last().and_then(|webhook| located(&webhook.fact));
-            CLAIMS[0].fetch_add(1, Ordering::Relaxed);
-            CLAIMS[1].fetch_add(paid.is_some().into(), Ordering::Relaxed);
-            for webhook in &claim.webhooks {
-                let fate = order_of(claim.payment).fate_of_claim(claim, webhook, paid);
-                add(&webhook.fact, fate);
-            }
-        }
-        let stored = unmatched_in(items);
-        for (fact, fate) in fates.into_values() {
-            // As `fact_in` reads it.
-            let without_reversals = Fact {
-                reversals: Vec::new(),
-                ..fact.clone()
-            };
-            let without_reversals = without_reversals.digest();
-            let is_stored = stored.iter().any(|(_, stored)| *stored == without_reversals);
-            result.unmatched += usize::from(is_stored);
-            // Which payment it belongs to is tested in `core/sweeps/claims.rs` and beside the code. Nothing is lost.
-            match located(&fact) {
-                Some(index) => result.recorded.entry(index).or_default().push(fact),
-                None => {
-                    assert!(is_stored, "{fact:?} is lost");
-                    result.open_for.extend(fate.open_for);
-                }
-            }
-            for index in fate.touches {
-                *result.touched.entry(index).or_default() += 1;
-            }
-        }
-        CLAIMS[2].fetch_add(result.open_for.len(), Ordering::Relaxed);
-        // FinvyPay's own words about a claim's transaction are recorded with the order's only payment.
-        for (index, payment) in &payments {
-            let is_fact = is_in_ledger(payment.id);
-            let facts = items.iter().filter(|item| is_fact(item)).map(fact_in);
-            let of_claims = facts.filter(|fact| {
-                let id = fact.transaction.as_ref().map(Reference::as_str);
-                fact.outcome != Outcome::Completed && claims.iter().any(|claim| Some(claim.transaction.as_str()) == id)
-            });
-            result.recorded.entry(*index).or_default().extend(of_claims);
-        }
-        result
-    }
-
     /// Each webhook that was sent is in quarantine once, with the mark of its last replay.
     fn assert_quarantine(&self, items: &[Value]) {
         let mut counts = (0, 0);
@@ -391,24 +299,8 @@ impl Simulation {
     }
 }
 
-/// The notifications that may belong to a payment by their order.
-#[derive(Default)]
-struct ByOrder {
-    /// Those that are recorded, by payment.
-    recorded: BTreeMap<usize, Vec<Fact>>,
-    /// The number of the others.
-    unmatched: usize,
-    /// The payments with a claim that is neither confirmed nor denied.
-    open_for: BTreeSet<usize>,
-    /// How many claims may have meant a payment at some time.
-    touched: BTreeMap<usize, usize>,
-}
-
-/// The number of claims, of those that were recorded, and of payments with an open one.
-pub static CLAIMS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
-
 /// The unmatched notifications: where they are stored, and their digests.
-fn unmatched_in(items: &[Value]) -> BTreeSet<(&str, String)> {
+pub fn unmatched_in(items: &[Value]) -> BTreeSet<(&str, String)> {
     let is_unmatched = |item: &&Value| {
         let sk = item["sk"]["S"].as_str();
         sk.is_some_and(|sk| sk.starts_with("NOTIFICATION#"))
@@ -420,7 +312,7 @@ fn unmatched_in(items: &[Value]) -> BTreeSet<(&str, String)> {
 }
 
 /// Reads a fact from its attributes.
-fn fact_in(item: &Value) -> Fact {
+pub fn fact_in(item: &Value) -> Fact {
     let text = |name: &str| Some(item[name]["S"].as_str()?.to_owned());
     let reference = |name: &str| Reference::parse(&text(name)?);
     Fact {
