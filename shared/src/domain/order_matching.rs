@@ -25,6 +25,9 @@ pub struct OrderMatching {
     pub trusts_orders: bool,
     /// The money is older than this, whenever the notification was received.
     pub not_after: Option<Timestamp>,
+    /// Whether a completion of other money than its payment's attaches no ids. So it is with what the provider reports
+    /// when it is asked: it denies other claims of the same transaction, one of which would then complete the payment.
+    pub only_own_money_attaches_ids: bool,
 }
 
 /// The payment that a notification belongs to by its order.
@@ -44,6 +47,7 @@ impl OrderMatching {
         let latest = occurred_at.map(|at| at.plus(MAX_CLOCK_SKEW));
         Self {
             not_after: self.not_after.into_iter().chain(latest).min(),
+            only_own_money_attaches_ids: true,
             ..self
         }
     }

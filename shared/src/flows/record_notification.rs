@@ -173,9 +173,11 @@ async fn find_payment(
         (None, None, _) => None,
     };
     let payment = payment.filter(|payment| payment.provider == fact.provider);
+    let is_completion = fact.outcome == Outcome::Completed;
     Ok(payment.map(|payment| Match {
+        owned_by_other: owned_by_other
+            || matching.only_own_money_attaches_ids && is_completion && fact.money() != Some(payment.money),
         payment,
-        owned_by_other,
         basis,
     }))
 }

@@ -117,7 +117,7 @@ impl<'a> Variables<'a> {
                 Some("trust") => true,
                 Some(_) => return Err(ConfigError::new(name, "must be confirm or trust")),
             },
-            not_after: None,
+            ..OrderMatching::default()
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use payment_functions::domain::fact::Fact;
 use payment_functions::domain::id::Reference;
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::Provider;
 use payment_functions::domain::schedule;
@@ -229,18 +230,15 @@ impl<S: StatusSource> Sweep<'_, S> {
         let (mut recorded, mut left, mut keeps_some) = (Vec::new(), Vec::new(), false);
         for notification in notifications {
             let found = findings.and_then(|findings| self.found(&notification, findings));
-            let result = match found.filter(|_| notification.payment_id.is_none()) {
-                Some(payment) if notification.is_claim() && notification.fact.money() != Some(payment.money) => {
-                    self.record_for_review(&notification, payment.id).await?
-                }
-                found => {
-                    let matched = Notification {
-                        payment_id: notification.payment_id.or(found.map(|payment| payment.id)),
-                        fact: notification.fact.clone(),
-                    };
-                    self.record_matched(&matched).await?
-                }
+            let matched = Notification {
+                payment_id: notification.payment_id.or(found.map(|payment| payment.id)),
+                fact: notification.fact.clone(),
             };
+            let matching = OrderMatching {
+                only_own_money_attaches_ids: notification.is_claim(),
+                ..self.matching
+            };
+            let result = self.record_matched(&matched, matching).await?;
             if result.is_none() && !self.is_in_review(&notification, findings).await? {
                 left.push(notification);
             } else if self.has_unconfirmed_ids(&notification).await? {

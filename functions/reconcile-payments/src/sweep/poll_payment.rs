@@ -3,14 +3,13 @@
 
 use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
+use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::status::Status;
-use payment_functions::flows::record_notification::{
-    RecordResult, payments_of_order, record_if_matched, record_with_payment,
-};
+use payment_functions::flows::record_notification::{RecordResult, payments_of_order, record_if_matched};
 use payment_functions::providers::Notification;
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{Retry, StoreError, StoreUnmatchedResult, retry_on_conflict};
+use payment_functions::store::{StoreError, StoreUnmatchedResult};
 
 use super::Sweep;
 use crate::poller::{PollError, StatusSource};
@@ -138,12 +137,13 @@ impl<S: StatusSource> Sweep<'_, S> {
         }
     }
 
-    /// The ids of a fact that belong to a payment, with that payment.
-    pub(super) async fn known_ids(&self, fact: &Fact) -> Result<Vec<(Reference, PaymentId)>, StoreError> {
+    /// The ids of a fact that belong to a payment.
+    pub(super) async fn known_ids(&self, fact: &Fact) -> Result<Vec<Reference>, StoreError> {
         let mut known = Vec::new();
         for id in fact.references() {
-            let owner = self.store.owner(fact.provider, id).await?;
-            known.extend(owner.map(|owner| (id.clone(), owner)));
+            if self.store.owner(fact.provider, id).await?.is_some() {
+                known.push(id.clone());
+            }
         }
         Ok(known)
     }
@@ -166,54 +166,26 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// A completion that names only an order is a claim itself.
     pub(super) async fn record_answer(&self, report: &Notification) -> Result<Option<RecordResult>, StoreError> {
         let known = self.known_ids(&report.fact).await?;
-        let named = known.first().map(|(_, owner)| *owner).or(report.payment_id);
+        let names_a_payment = report.payment_id.is_some() || !known.is_empty();
         let mut report = report.clone();
-        match named {
-            Some(_) if report.fact.outcome != Outcome::Completed => {
-                let is_known = |id: &Reference| known.iter().any(|(known, _)| known == id);
-                report.fact.payment = report.fact.payment.take().filter(is_known);
-                report.fact.transaction = report.fact.transaction.take().filter(is_known);
-            }
-            Some(id) if known.len() < report.fact.references().count() => {
-                let payment = self.store.payment(id).await?;
-                let payment = payment.filter(|payment| payment.provider == report.fact.provider);
-                if payment.is_some_and(|payment| report.fact.money() != Some(payment.money)) {
-                    return self.record_for_review(&report, id).await;
-                }
-            }
-            None if report.fact.outcome == Outcome::Completed => return Ok(None),
-            Some(_) | None => {}
+        if report.fact.outcome != Outcome::Completed && names_a_payment {
+            let is_known = |id: &Reference| known.contains(id);
+            report.fact.payment = report.fact.payment.take().filter(is_known);
+            report.fact.transaction = report.fact.transaction.take().filter(is_known);
+        } else if report.fact.outcome == Outcome::Completed && !names_a_payment {
+            return Ok(None);
         }
-        let matching = self.matching.of_report(&report.fact);
-        let result = record_if_matched(self.store, &report, matching, self.time()).await?;
-        log_recorded(&report, result.as_ref());
-        Ok(result)
+        self.record_matched(&report, self.matching.of_report(&report.fact))
+            .await
     }
 
-    /// Records a completion of other money than its payment's, without attaching its ids: the provider denies other
-    /// claims of the same transaction, one of which would then complete the payment. `None` if the payment does not
-    /// exist.
-    pub(super) async fn record_for_review(
+    /// Records a notification with its payment. `None` if no payment is known for it; nothing is stored then.
+    pub(super) async fn record_matched(
         &self,
         notification: &Notification,
-        id: PaymentId,
+        matching: OrderMatching,
     ) -> Result<Option<RecordResult>, StoreError> {
-        let attaches_no_ids = true;
-        let result = retry_on_conflict((), |()| async move {
-            let Some(payment) = self.store.payment(id).await? else {
-                return Ok::<_, StoreError>(Retry::Done(None));
-            };
-            let result = record_with_payment(self.store, notification, &payment, attaches_no_ids, self.time()).await?;
-            Ok(result.map_or(Retry::Again(()), |result| Retry::Done(Some(result))))
-        })
-        .await?;
-        log_recorded(notification, result.as_ref());
-        Ok(result)
-    }
-
-    /// Records an unmatched notification with its payment. `None` if no payment is known for it; nothing is stored then.
-    pub(super) async fn record_matched(&self, notification: &Notification) -> Result<Option<RecordResult>, StoreError> {
-        let result = record_if_matched(self.store, notification, self.matching, self.time()).await?;
+        let result = record_if_matched(self.store, notification, matching, self.time()).await?;
         log_recorded(notification, result.as_ref());
         Ok(result)
     }
