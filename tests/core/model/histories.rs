@@ -446,6 +446,7 @@ impl Simulation {
         let mut history = self.history(index);
         if history.contradiction.is_none() && (contradiction.ends || history.provider_status == Status::Creating) {
             history.contradiction = Some(contradiction);
+            history.has_contradicted = true;
         }
     }
 
