@@ -28,6 +28,7 @@ pub struct Table {
     payments: BTreeMap<String, Vec<Value>>,
     /// Facts by payment id.
     facts: BTreeMap<String, Vec<Value>>,
+    groups: BTreeMap<String, Value>,
     /// Payment ids by `provider#reference`.
     owners: BTreeMap<String, String>,
     /// Unmatched notifications by `provider#id`.
@@ -44,6 +45,7 @@ impl Table {
         let mut table = Self {
             payments: BTreeMap::new(),
             facts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             owners: BTreeMap::new(),
             unmatched: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -64,7 +66,9 @@ impl Table {
                     table.owners.insert(rest, text(&item, "paymentId").to_owned());
                 }
                 // A group whose notifications were all moved is no longer needed, but may be left by a crash.
-                ("UNMATCHED", "GROUP") => {}
+                ("UNMATCHED", "GROUP") => {
+                    table.groups.insert(rest, item);
+                }
                 ("UNMATCHED", _) => table.unmatched.entry(rest).or_default().push(item),
                 ("KEY", _) => {
                     table.keys.insert(rest, item);
@@ -644,8 +648,28 @@ impl Audit<'_> {
             ids.into_iter().flatten().map(move |id| (there, id))
         });
         for (there, id) in ids {
-            let events = self.table.unmatched(provider, id);
-            let is_attached = self.table.owner(provider, id).is_some();
+            let owner = self.table.owner(provider, id);
+            let is_attached = owner.is_some();
+            let ledger = owner
+                .and_then(|owner| self.table.facts.get(owner))
+                .map_or(&[][..], Vec::as_slice);
+            // What names only the order and is no completion stays under an id that is nobody's. A copy of what its
+            // payment's ledger has does no harm.
+            let mut events = self.table.unmatched(provider, id).to_vec();
+            let is_recorded = |event: &Value| {
+                let same = |fact: &&Value| {
+                    ["outcome", "rawStatus", "transaction"]
+                        .iter()
+                        .all(|name| fact[name] == event["fact"][name])
+                };
+                ledger.iter().find(same).is_some()
+            };
+            let may_stay = |event: &Value| {
+                event["paymentId"].is_null()
+                    && event["fact"]["outcome"] != "completed"
+                    && (!is_attached || is_recorded(event))
+            };
+            events.retain(|event| !may_stay(event));
             // The reconciler can ask FinvyPay for the owner of an id.
             let is_polled = self.stage == Stage::Calm && provider == Provider::Finvypay && is_paid_there(there);
             // One commit moves only some of many. The reconciler moves the others.
@@ -657,7 +681,8 @@ impl Audit<'_> {
                 Stage::Everything => true,
             };
             self.case.check(events.is_empty() || !must_be_empty, || {
-                format!("still unmatched: {events:?}")
+                let group = self.table.groups.get(&format!("{}#{id}", aws::name(provider)));
+                format!("still unmatched: {events:?}; group {group:?}; the id's ledger {ledger:?}")
             });
         }
     }
