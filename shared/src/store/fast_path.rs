@@ -56,16 +56,15 @@ impl Store {
         let is_recorded = refused.iter().any(|(step, _)| matches!(step, Step::Fact));
         let state = refused.into_iter().find(|(step, _)| matches!(step, Step::Payment));
         let state = state.map(|(_, item)| item).filter(|item| !item.is_empty());
-        let payment = state.map(schema::payment_of).transpose()?;
-        Ok(match payment {
-            // It may be recorded without ids that the payment should have.
-            Some(payment) if !is_recorded || !fact.references().all(|id| payment.references.contains(id)) => {
-                FastPathResult::NeedsSlowPath(payment)
-            }
-            Some(_) => FastPathResult::AlreadyRecorded,
-            None if is_recorded => FastPathResult::AlreadyRecorded,
-            None => FastPathResult::NoPayment,
-        })
+        let payment = state.map(schema::payment_of).transpose();
+        if is_recorded {
+            // It may be recorded without ids that the payment should have. If the payment cannot be read, it is recorded
+            // all the same.
+            let lacks_ids = |payment: &Payment| !fact.references().all(|id| payment.references.contains(id));
+            let payment = payment.ok().flatten().filter(lacks_ids);
+            return Ok(payment.map_or(FastPathResult::AlreadyRecorded, FastPathResult::NeedsSlowPath));
+        }
+        Ok(payment?.map_or(FastPathResult::NoPayment, FastPathResult::NeedsSlowPath))
     }
 
     /// The conditional update of the payment. `None` for a fact that implies no status or says that money went back, and

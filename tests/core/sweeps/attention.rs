@@ -2,6 +2,7 @@
 
 use super::*;
 use payment_functions::domain::schedule::UNPROCESSABLE_AFTER;
+use payment_functions::flows::record_notification::RecordResult;
 
 const LATE: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 
@@ -164,6 +165,18 @@ async fn undocumented_status_in_a_poll_needs_attention_at_once() {
     provider.set_status("p", of_payment(&payment, Outcome::Unrecognised));
     shop.sweep(MINUTE, &provider).await;
     assert_eq!(shop.reasons(payment.id).await, [AttentionReason::UnrecognisedStatus]);
+}
+
+/// The fact is stored, so the provider need not send it again.
+#[tokio::test]
+async fn repeated_webhook_of_an_unreadable_payment_is_a_duplicate() {
+    let shop = Shop::open();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let completed = of_payment(&payment, Outcome::Completed);
+    shop.deliver(&completed).await;
+    shop.break_payment(payment.id).await;
+    let repeated = record_notification(&shop.store, &completed, OrderMatching::default(), shop.start).await;
+    assert_eq!(repeated.unwrap(), RecordResult::Duplicate(payment.id));
 }
 
 /// The payment cannot even be read, so its attention is read from the item.
