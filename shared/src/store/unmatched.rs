@@ -188,7 +188,10 @@ impl Store {
                 .map(schema::unmatched_notification_of)
                 .collect::<Result<_, _>>()?,
             is_complete,
-            unmatched_since: schema::time_of(group, due_index::UNMATCHED_SINCE).ok(),
+            unmatched_since: group
+                .contains_key(due_index::UNMATCHED_SINCE)
+                .then(|| schema::time_of(group, due_index::UNMATCHED_SINCE))
+                .transpose()?,
             count: schema::number_of(group, "count")?,
         }))
     }
