@@ -18,6 +18,7 @@ MINUTES ?= 10
 HISTORIES ?= 1000000
 SOAK := faults::soak::everything_at_once_with_faults_loses_nothing
 ANSWERS := openapi::every_response_matches_the_description
+SCALE_TEST := simulation::scale
 HISTORIES_TEST := model::histories::random_histories_end_as_the_model_predicts
 
 # Each function is its own package and is built separately, since cargo unifies the features of packages that are built
@@ -25,7 +26,7 @@ HISTORIES_TEST := model::histories::random_histories_end_as_the_model_predicts
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check test parts binaries packages bench profile screenshots build deploy lint fuzz openapi soak histories mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
+.PHONY: help dev check test parts binaries packages bench profile screenshots build deploy lint fuzz openapi soak histories scale mutants advisories sbom fmt tools relock relocked prerequisites credentials cxx
 
 help: ## list the commands
 	@echo "Run everything on this machine: make dev. Run every check: make test. All commands:"
@@ -94,6 +95,11 @@ soak: tools ## run everything at once with faults for MINUTES (10), then audit t
 
 histories: prerequisites ## compare HISTORIES (a million) random payment histories with a model
 	HISTORIES=$(HISTORIES) cargo test --locked --workspace --profile histories --test core -- --exact --nocapture $(HISTORIES_TEST)
+
+scale: prerequisites ## simulate the reconciler in virtual time: the rates that it keeps up with (docs/scale.md)
+	cargo build --locked --release --quiet --bins --package reconcile-payments
+	@cargo test --locked --workspace --quiet --test core -- --ignored --exact --nocapture $(SCALE_TEST) > target/scale || { cat target/scale; exit 1; }
+	@grep -v '^$$\|^running\|^test \|^\.$$' target/scale
 
 mutants: .tools/$(CARGO_MUTANTS) ## mutation testing: change the core in every small way, and list the changes that no test notices
 	.tools/bin/cargo-mutants mutants --output target --all-features --test-package payment-functions,publish-events,reconcile-payments -- --lib; test $$? -lt 3

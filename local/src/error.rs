@@ -2,6 +2,8 @@
 
 use std::process::ExitStatus;
 
+use crate::sandbox::ControlError;
+
 /// An error of the local world.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,6 +25,9 @@ pub enum Error {
         /// The program's name.
         name: &'static str,
     },
+    /// The stand-ins refuse a setting.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Another process listens on a port.
     #[error(
         "port {port} ({what}) is in use, perhaps by another `make dev`: stop what listens there, or set {variable} to another port"

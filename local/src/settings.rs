@@ -78,7 +78,7 @@ pub const FUNCTIONS: [Function; 6] = [
         // A claim does not wait for the end of a run.
         instances: 2,
         route: None,
-        time_limit: Duration::from_secs(60),
+        time_limit: Duration::from_secs(120),
         variables: &[
             "PAYMENTS_TABLE",
             "FINVYPAY_SECRET_ID",
@@ -105,8 +105,9 @@ pub const RETURN_ORIGINS: &str = "http://127.0.0.1:3000,http://localhost:3000,\
 /// Variables without a local value: they have a default, or setting them changes what the functions require of callers
 /// (the secret for quotes exists: `payment-functions/quote`). The last two are for the checkout page
 /// (docs/frontend.md).
-pub(super) const OPTIONAL: [&str; 6] = [
+pub(super) const OPTIONAL: [&str; 7] = [
     "DELETE_UNPAID_AFTER_DAYS",
+    "FINVYPAY_REQUESTS_PER_MINUTE",
     "METRICS_NAMESPACE",
     "ORDER_ONLY_WEBHOOKS",
     "QUOTE_SECRET_ID",

@@ -19,6 +19,7 @@ mod orders;
 mod recorded;
 mod refusals;
 mod scale;
+mod simulation;
 mod sweeps;
 mod units;
 mod wire;

@@ -77,10 +77,12 @@ impl Hook for FlowHook {
         if point.side == Side::Before {
             self.phases.lock().unwrap()[self.index] = Phase::Stopped(point);
         }
-        Box::pin(std::future::poll_fn(move |_| {
+        Box::pin(std::future::poll_fn(move |context| {
             if self.phases.lock().unwrap()[self.index] == Phase::Running {
                 Poll::Ready(())
             } else {
+                // A flow may make several calls at once, and then polls only those that are woken.
+                context.waker().wake_by_ref();
                 Poll::Pending
             }
         }))
@@ -127,6 +129,7 @@ impl Action {
                     | ExternalCall::CreateAtProvider
                     | ExternalCall::QueryStatus
                     | ExternalCall::ListTransactions
+                    | ExternalCall::ReadListPage
             )
         };
         let is_read = |action: Self| {
@@ -140,6 +143,8 @@ impl Action {
                     | ExternalCall::ReadUnmatched
                     | ExternalCall::ReadDue
                     | ExternalCall::ReadQueue
+                    | ExternalCall::ReadPayments
+                    | ExternalCall::ReadListState
             )
         };
         if self.flow == other.flow || (self.crashes && other.crashes) {

@@ -1,5 +1,6 @@
 //! The numbers in docs/scale.md: the writes of a payment, how they spread over the table's partitions and the index's
-//! shards, and the reconciler's throughput. All are measured in this process, from the code's own requests.
+//! shards, and the reconciler's requests. All are measured in this process, from the code's own requests. The rates that
+//! the reconciler keeps up with are measured by [`simulation`](crate::simulation).
 //!
 //! Only the payments' ids are random, as they are in production. Each test's bounds are so wide that chance does not
 //! reach them.
@@ -13,30 +14,33 @@ use payment_functions::domain::fact::{Fact, Outcome};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::{Fingerprint, IdempotencyKey, RequestNames};
 use payment_functions::domain::json::Json;
+use payment_functions::domain::list_reading::AGES;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::{Environment, Provider};
+use payment_functions::domain::request_rate::{Lane, RequestRate};
 use payment_functions::domain::schedule::{self, Queue};
-use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::create_payment::{self, Creation, IdempotentRequest};
 use payment_functions::flows::record_notification::{RecordResult, record_notification};
 use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
-use payment_functions::store::{SHARDS, Store, Subject};
+use payment_functions::providers::finvypay::list::{ListRow, PAGE_ROWS};
+use payment_functions::store::Store;
 use payment_functions_local::workspace;
 use payment_functions_tests::world::MemoryTable;
 use publish_events::order_paid_twice::check_order;
 use reconcile_payments::handler::RUN_TIME;
-use reconcile_payments::poller::INTERVAL;
-use reconcile_payments::sweep::{BATCH, Sweep};
+use reconcile_payments::sweep::Sweep;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::facts::fact;
 use crate::model::{FakeGateway, api_keys};
 use crate::recorded::Recorded;
-use crate::sweeps::FakeProvider;
+use crate::simulation::idle_requests;
+use crate::sweeps::{FakeList, FakeProvider};
 use crate::units::{size, writes};
 
 /// Payments per second.
@@ -49,7 +53,7 @@ const NEW_PARTITIONS: usize = 4;
 const OTHER: &str = "{other}";
 /// Placeholder in keys for the shop's own number of an order, which counts up.
 const NTH: &str = "{nth}";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl Recorded {
     /// The payment's key in the index, if it is there.
@@ -60,6 +64,14 @@ impl Recorded {
         let is_due = state["dueAt"].is_object();
         is_due.then(|| (state["dueQueue"]["S"].clone(), state["dueAt"]["N"].clone()))
     }
+}
+
+/// The write units of the index when a key in it changes: one for each that is added or removed.
+fn index_units<T: PartialEq>(before: Option<&T>, after: Option<&T>) -> usize {
+    if before == after {
+        return 0;
+    }
+    usize::from(before.is_some()) + usize::from(after.is_some())
 }
 
 /// The load of one payment: created with an idempotency key, accepted by its provider, paid, and checked for a second
@@ -84,12 +96,12 @@ impl PaymentLoad {
         let intent = intent(provider, clock::now());
         create(&store, &intent, Some(&keyed())).await;
         let due = recorded.due().expect("it is in the index");
-        let (queue, at) = schedule::first_check(&intent);
-        let shard = format!("{}#{}", queue.name(), intent.id.shard(SHARDS));
+        let shard = format!("{}#{}", Queue::Expiry.name(), intent.id.shard(Queue::Expiry.shards()));
+        let at = schedule::first_check_at(&intent);
         assert_eq!(
             due,
             (shard.into(), at.as_millis().to_string().into()),
-            "in the index at first"
+            "its time in the index is not changed when the provider accepts it"
         );
         record_notification(&store, &paid(&intent), OrderMatching::default(), clock::now())
             .await
@@ -105,7 +117,7 @@ impl PaymentLoad {
         let mut load = Self {
             writes: BTreeMap::new(),
             reads: 0,
-            index: 2,
+            index: index_units(None, Some(&due)) + index_units(Some(&due), recorded.due().as_ref()),
             records: 0,
             published: 0,
         };
@@ -210,7 +222,7 @@ fn page() -> String {
 
 /// Checks that the page has each row: its name and numbers.
 #[track_caller]
-fn assert_page_has<const COLUMNS: usize>(rows: &[(&str, [usize; COLUMNS])]) {
+pub fn assert_page_has<const COLUMNS: usize>(rows: &[(&str, [usize; COLUMNS])]) {
     let row = |(name, numbers): &(&str, [usize; COLUMNS])| format!("| {name} | {} |", numbers.map(grouped).join(" | "));
     let page = page();
     let rows: Vec<_> = rows.iter().map(row).collect();
@@ -313,37 +325,51 @@ fn ways(shards: u128, partitions: u128, most: u128) -> u128 {
 
 #[test]
 fn capacity_of_index_shards_matches_the_scale_page() {
-    let shards = usize::from(SHARDS);
-    let mut payments = vec![0_usize; shards];
-    // Enough payments for each shard that chance is small: 100,000 for eight shards.
+    let shards = Queue::Expiry.shards();
+    let count = usize::from(shards);
+    let mut payments = vec![0_usize; count];
+    // Enough payments for each shard that chance is small.
     let even = 12_500;
-    for _ in 0..even * shards {
-        payments[usize::from(PaymentId::random().shard(SHARDS))] += 1;
+    for _ in 0..even * count {
+        payments[usize::from(PaymentId::random().shard(shards))] += 1;
     }
     let most = *payments.iter().max().unwrap();
     println!("{shards} shards: {even} payments each if even, {most} in the fullest");
     assert!(100 * most <= 105 * even, "{payments:?}");
     // A byte of the id decides over the shard, so this makes all shards equal.
-    assert_eq!(256 % shards, 0);
+    assert_eq!(256 % count, 0);
 
     // A new index places each shard on a random partition. This counts all ways to do so, by the fullest partition.
-    let (count, partitions) = (u128::from(SHARDS), u128::try_from(NEW_PARTITIONS).unwrap());
-    let fullest = |most| ways(count, partitions, most) - ways(count, partitions, most - 1);
-    let in_fullest: u128 = (1..=count).map(|most| most * fullest(most)).sum();
-    let takes = PARTITION_UNITS * shards / 2;
-    let takes_new = u128::try_from(takes).unwrap() * ways(count, partitions, count) / in_fullest;
+    let (wide, partitions) = (u128::from(shards), u128::try_from(NEW_PARTITIONS).unwrap());
+    let fullest = |most| ways(wide, partitions, most) - ways(wide, partitions, most - 1);
+    let in_fullest: u128 = (1..=wide).map(|most| most * fullest(most)).sum();
+    let takes = PARTITION_UNITS * count / 2;
+    let takes_new = u128::try_from(takes).unwrap() * ways(wide, partitions, wide) / in_fullest;
+    let others = [Queue::Poll, Queue::Review, Queue::Unmatched].map(|queue| usize::from(queue.shards()));
+    assert_eq!(others, [1; 3]);
     assert_page_has(&[
-        ("shards of each queue (`SHARDS`)", [shards]),
-        ("payments a second that they take, at each provider", [takes]),
+        ("shards of the queue `expiry`", [count]),
+        ("shards of each other queue", [1]),
+        ("payments a second that they take", [takes]),
         (
             "the same while the index is new, on average",
             [usize::try_from(takes_new).unwrap()],
         ),
-        ("queries of an idle run", [(Queue::all().count() + 2) * shards]),
     ]);
 }
 
-/// As after a change of [`SHARDS`]: an item is in another shard than the one that its id chooses.
+#[tokio::test]
+async fn requests_of_an_idle_run_match_the_scale_page() {
+    let actions = idle_requests().await;
+    assert_page_has(&[("requests of an idle run to DynamoDB, at most", [actions.len()])]);
+    let of = |name: &str| actions.iter().filter(|action| *action == name).count();
+    let cost = std::fs::read_to_string(workspace().join("docs/cost.md")).unwrap();
+    let row = format!("| writes of an idle run, at most | {} |", of("TransactWriteItems"));
+    assert!(cost.contains(&row), "docs/cost.md does not say:\n{row}");
+    assert_eq!(of("Query") + of("GetItem") + of("TransactWriteItems"), actions.len());
+}
+
+/// As after a change of the number of shards: an item is in another shard than the one that its id chooses.
 #[tokio::test]
 async fn item_stays_in_its_shard_until_it_is_resolved() {
     for by_webhook in [true, false] {
@@ -354,13 +380,14 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
             .insert_payment(&intent, RequestNames::default(), intent.created_at)
             .await
             .unwrap();
-        let other = (intent.id.shard(SHARDS) + 1) % SHARDS;
-        let shard = Value::from(format!("{}#{other}", Queue::Payments(Provider::ApoloPay).name()));
+        let shards = Queue::Expiry.shards();
+        let other = (intent.id.shard(shards) + 1) % shards;
+        let shard = format!("{}#{other}", Queue::Expiry.name());
         let moved = recorded.table.client().update_item().table_name("payments");
         let moved = moved.key("pk", AttributeValue::S(format!("PAYMENT#{}", intent.id)));
         let moved = moved.key("sk", AttributeValue::S("STATE".to_owned()));
         let moved = moved.update_expression("SET dueQueue = :shard");
-        let moved = moved.expression_attribute_values(":shard", AttributeValue::S(shard.as_str().unwrap().to_owned()));
+        let moved = moved.expression_attribute_values(":shard", AttributeValue::S(shard));
         moved.send().await.unwrap();
         if by_webhook {
             let webhook = Notification {
@@ -371,112 +398,134 @@ async fn item_stays_in_its_shard_until_it_is_resolved() {
                 .await
                 .unwrap();
         } else {
-            let due = store
-                .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
-                .await
-                .unwrap();
-            let reserved = store.reserve(&due[0], intent.expires_at()).await.unwrap().unwrap();
-            assert_eq!(recorded.due().unwrap().0, shard, "moved within its shard");
-            store.reschedule(&reserved, None).await.unwrap();
+            expire(&store, intent.expires_at()).await;
         }
         assert_eq!(recorded.due(), None, "resolved by a webhook: {by_webhook}");
     }
 }
 
-/// The number of checks of a payment, and of calls to its provider, if each check is `late`.
-async fn checks(provider: Provider, late: Duration, fake: &FakeProvider) -> (usize, usize) {
-    let table = MemoryTable::new().unwrap();
-    let store = table.store();
-    let start = clock::now();
-    let intent = intent(provider, start);
-    create(&store, &intent, None).await;
-    let queue = schedule::first_check(&intent).0;
-    let (mut checks, end) = (0, start.plus(100 * DAY));
-    loop {
-        let due = store.due(queue, end, BATCH).await.unwrap();
-        let Some(next) = due.first() else { break };
-        assert_eq!(next.subject, Subject::Payment(intent.id));
-        let mut sweep = Sweep::new(&store, fake.clone(), next.at.plus(late));
-        assert!(sweep.check_due(next).await.unwrap());
-        checks += 1;
-        assert!(checks < 100, "it ends");
+/// Expires all payments that are due at `now`.
+async fn expire(store: &Store, now: Timestamp) -> u32 {
+    let is_list_read = true;
+    let sweep = Sweep::new(store, FakeProvider::default(), now);
+    let report = sweep.expire(is_list_read, Instant::now() + RUN_TIME).await.unwrap();
+    assert_eq!(report.failed, 0);
+    report.expired
+}
+
+/// The calls of a run in a lane, at most. The calls before have used up the burst.
+async fn calls_of_a_run(lane: Lane, requests: u32) -> usize {
+    let store = MemoryTable::new().unwrap().store();
+    let limit = RequestRate::per_minute(requests).unwrap().limit(lane);
+    let mut now = clock::now();
+    let mut calls = 0;
+    for run in 0..2 {
+        let end = now.plus(RUN_TIME);
+        calls = 0;
+        let mut time = now;
+        while let Some(slot) = store
+            .reserve_slots(Provider::FinvyPay, lane, 1, limit, time, end)
+            .await
+            .unwrap()
+        {
+            calls += 1;
+            time = slot;
+        }
+        now = now.plus(MINUTE);
+        println!("{lane:?} at {requests} requests a minute, run {run}: {calls} calls");
     }
-    (checks, fake.take_calls().len())
-}
-
-fn millis(time: Duration) -> usize {
-    usize::try_from(time.as_millis()).unwrap()
-}
-
-/// The calls of a run, at most. The first one is at once.
-fn calls_per_run() -> usize {
-    millis(RUN_TIME) / millis(INTERVAL) + 1
+    calls
 }
 
 #[tokio::test]
-async fn throughput_of_the_reconciler_matches_the_scale_page() {
-    let in_time = Duration::ZERO;
-    let (abandoned, calls_abandoned) = checks(Provider::FinvyPay, in_time, &FakeProvider::default()).await;
-    let fake = FakeProvider::default();
-    let report = Notification {
-        payment_id: None,
-        ..paid(&intent(Provider::FinvyPay, clock::now()))
-    };
-    fake.set_status(OTHER, report);
-    let (_, calls_lost) = checks(Provider::FinvyPay, in_time, &fake).await;
+async fn calls_of_a_run_match_the_scale_page() {
+    let mut rows = Vec::new();
+    for (name, lane) in [
+        ("calls of a run to the list, at most", Lane::List),
+        ("single calls of a run, at most", Lane::Single),
+    ] {
+        rows.push((name, [calls_of_a_run(lane, 100).await, calls_of_a_run(lane, 500).await]));
+    }
+    assert_page_has(&rows);
+    assert_page_has(&[
+        (
+            "length of a run, in seconds",
+            [usize::try_from(RUN_TIME.as_secs()).unwrap()],
+        ),
+        ("rows of a page of the list", [usize::try_from(PAGE_ROWS).unwrap()]),
+        ("readings of each transaction", [AGES.len()]),
+    ]);
+}
 
-    // The round trips to expire an ApoloPay payment, at 10 ms a write and 5 ms a read.
+/// A page of paid transactions whose webhooks have come, each with our metadata and its transaction's id.
+#[tokio::test]
+async fn reads_of_a_page_of_the_list_match_the_scale_page() {
     let recorded = Recorded::new();
     let store = recorded.store();
-    let intent = intent(Provider::ApoloPay, clock::now());
-    store
-        .insert_payment(&intent, RequestNames::default(), intent.created_at)
-        .await
-        .unwrap();
-    let due = store
-        .due(Queue::Payments(Provider::ApoloPay), intent.expires_at(), BATCH)
-        .await
-        .unwrap();
+    let now = clock::now();
+    let mut rows = Vec::new();
+    for number in 0..PAGE_ROWS {
+        let intent = intent(Provider::FinvyPay, now);
+        store
+            .insert_payment(&intent, RequestNames::default(), now)
+            .await
+            .unwrap();
+        let mut webhook = paid(&intent);
+        webhook.fact.transaction = Reference::parse(&format!("FP{number}"));
+        webhook.fact.payment = None;
+        record_notification(&store, &webhook, OrderMatching::default(), now)
+            .await
+            .unwrap();
+        let row = ListRow {
+            notification: webhook,
+            status: None,
+        };
+        rows.push((now, row));
+    }
+    // An open payment, with which reading begins.
+    let open = intent(Provider::FinvyPay, now);
+    store.insert_payment(&open, RequestNames::default(), now).await.unwrap();
+    let fake = FakeProvider::default();
+    let first = Sweep::new(&store, fake.clone(), now.plus(2 * MINUTE));
+    first.run(RUN_TIME).await.unwrap();
+    let mut list = FakeList::default();
+    list.rows = rows;
+    fake.set_list(list);
     recorded.take();
-    let mut sweep = Sweep::new(&store, FakeProvider::default(), intent.expires_at());
-    assert!(sweep.check_due(&due[0]).await.unwrap());
-    let trips = recorded.take();
-    let took: usize = trips
-        .iter()
-        .map(|(action, _)| if action == "GetItem" { 5 } else { 10 })
-        .sum();
-    assert_eq!(store.payment(intent.id).await.unwrap().unwrap().status, Status::Expired);
-
+    let report = Sweep::new(&store, fake, now.plus(4 * MINUTE))
+        .run(RUN_TIME)
+        .await
+        .unwrap();
+    assert_eq!((report.resolved, report.failed), (0, 0));
+    let requests = recorded.take();
+    let of_rows = requests.iter().filter(|(action, _)| action == "BatchGetItem");
+    let keys = of_rows.clone().map(|(_, body)| {
+        let tables = body["RequestItems"].as_object().unwrap().values();
+        tables
+            .map(|table| table["Keys"].as_array().unwrap().len())
+            .sum::<usize>()
+    });
+    // The only other write stores how far the list was read.
+    assert_eq!(
+        requests.iter().filter(|(action, _)| action.contains("Write")).count(),
+        1
+    );
     assert_page_has(&[
-        ("length of a run, in seconds", [millis(RUN_TIME) / 1000]),
-        ("time between two calls, in milliseconds", [millis(INTERVAL)]),
-        ("calls of a run, at most", [calls_per_run()]),
-        (
-            "items read at once from each shard of a queue (`BATCH`)",
-            [usize::from(BATCH)],
-        ),
-        (
-            "checks of a FinvyPay payment that is never paid, in eight days",
-            [abandoned],
-        ),
-        ("calls for it", [calls_abandoned]),
-        ("calls for a payment whose webhook was lost", [calls_lost]),
-        ("round trips to expire an ApoloPay payment", [trips.len()]),
-        // ApoloPay's queue has at most a third of the run.
-        ("ApoloPay payments that a run can expire", [millis(RUN_TIME) / 3 / took]),
+        ("requests that find the payments of a page", [of_rows.count()]),
+        ("items that they read, for half a read unit each", [keys.sum()]),
     ]);
 }
 
 #[tokio::test]
 async fn expiry_of_an_unpaid_payment_matches_the_scale_page() {
-    let (mut units, mut stays) = (Vec::new(), 0);
+    let (mut units, mut index, mut stays) = (Vec::new(), Vec::new(), 0);
     for provider in [Provider::ApoloPay, Provider::FinvyPay] {
         let recorded = Recorded::new();
         let store = recorded.store();
         let intent = intent(provider, clock::now());
         create(&store, &intent, None).await;
         if provider == Provider::FinvyPay {
-            // FinvyPay was polled before.
+            // The whole list has shown it as pending.
             let pending = Fact {
                 outcome: Outcome::Pending,
                 raw_status: "PENDING".to_owned(),
@@ -490,18 +539,15 @@ async fn expiry_of_an_unpaid_payment_matches_the_scale_page() {
                 .await
                 .unwrap();
         }
-        let at = intent.expires_at();
-        let due = store.due(Queue::Payments(provider), at, BATCH).await.unwrap();
+        let due = recorded.due();
         recorded.take();
-        let mut sweep = Sweep::new(&store, FakeProvider::default(), at);
-        assert!(sweep.check_due(&due[0]).await.unwrap());
+        assert_eq!(expire(&store, intent.expires_at().plus(MINUTE)).await, 1);
+        index.push(index_units(None, due.as_ref()) + index_units(due.as_ref(), recorded.due().as_ref()));
         let items = recorded.table.items().unwrap();
-        // The only other writes reserve the item and set the time of its next check.
-        let calls = recorded
-            .take()
-            .into_iter()
-            .filter(|(action, _)| action == "TransactWriteItems");
-        let expiry = calls.map(|(_, body)| writes(&body, &items)).max_by_key(Vec::len);
+        let calls = recorded.take();
+        let mut transactions = calls.iter().filter(|(action, _)| action == "TransactWriteItems");
+        let expiry = transactions.next().map(|(_, body)| writes(body, &items));
+        assert!(transactions.next().is_none(), "one write");
         units.push(expiry.unwrap().iter().map(|(_, units)| units).sum());
         stays = items.iter().filter(|item| item["ttl"].is_null()).map(size).sum();
     }
@@ -509,26 +555,38 @@ async fn expiry_of_an_unpaid_payment_matches_the_scale_page() {
         ("write units of the write that expires an ApoloPay payment", [units[0]]),
         ("the same for a FinvyPay payment", [units[1]]),
         (
-            "bytes that stay of a FinvyPay payment that was polled as pending and is deleted",
+            "bytes that stay of a FinvyPay payment that a report called pending and that is deleted",
             [stays],
         ),
     ]);
+    assert_page_has(&[("write units of the index for an unpaid payment", [index[0], index[1]])]);
 }
 
-/// The later the checks, the fewer there are, since each wait is as long as the item is old.
+/// The requests that expire a hundred payments.
 #[tokio::test]
-async fn late_checks_of_abandoned_payments_match_the_scale_page() {
-    let mut rows = Vec::new();
-    for (name, late) in [
-        ("none", Duration::ZERO),
-        ("a quarter of an hour", DAY / 96),
-        ("a day", DAY),
-        ("eight days", 8 * DAY),
-    ] {
-        let (checks, calls) = checks(Provider::FinvyPay, late, &FakeProvider::default()).await;
-        rows.push((name, [checks, calls_per_run() * 60 * 24 / calls]));
+async fn requests_of_expiries_match_the_scale_page() {
+    let recorded = Recorded::new();
+    let store = recorded.store();
+    let now = clock::now();
+    for _ in 0..100 {
+        let intent = intent(Provider::ApoloPay, now);
+        store
+            .insert_payment(&intent, RequestNames::default(), now)
+            .await
+            .unwrap();
     }
-    assert_page_has(&rows);
+    recorded.take();
+    assert_eq!(expire(&store, intent(Provider::ApoloPay, now).expires_at()).await, 100);
+    let requests = recorded.take();
+    let of = |name: &str| requests.iter().filter(|(action, _)| action == name).count();
+    assert_eq!(
+        requests.len(),
+        of("Query") + of("BatchGetItem") + of("TransactWriteItems")
+    );
+    assert_page_has(&[
+        ("writes that expire a hundred payments", [of("TransactWriteItems")]),
+        ("queries and reads beside them", [of("Query") + of("BatchGetItem")]),
+    ]);
 }
 
 #[tokio::test]

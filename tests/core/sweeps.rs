@@ -7,6 +7,7 @@ mod attention;
 mod claims;
 mod due;
 mod expiry;
+mod list;
 mod many_unmatched;
 mod operator;
 mod order_events;
@@ -22,21 +23,23 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use payment_functions::domain::attention::AttentionReason;
 use payment_functions::domain::decimal::Decimal;
-use payment_functions::domain::fact::{Fact, Outcome};
+use payment_functions::domain::fact::{Fact, Outcome, Reversal, ReversalKind};
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::order_matching::OrderMatching;
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::{Environment, Provider};
+use payment_functions::domain::request_rate::Lane;
 use payment_functions::domain::schedule::Queue;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::record_notification;
 use payment_functions::platform::clock;
 use payment_functions::providers::Notification;
+use payment_functions::providers::finvypay::list::{ListPage, ListQuery, ListRow, PAGE_ROWS};
 use payment_functions::providers::gateway::CallError;
-use payment_functions::store::{CommitExtras, CommitResult, InsertResult, MAX_MOVED, Store, Subject};
+use payment_functions::store::{CommitExtras, CommitResult, Due, InsertResult, MAX_MOVED, Shard, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
 use reconcile_payments::poller::{PollError, StatusSource};
 use reconcile_payments::report::Report;
@@ -174,24 +177,36 @@ impl Shop {
 
     async fn sweep_for(&self, time: Duration, provider: &FakeProvider, limit: Duration) -> Report {
         let sweep = Sweep::new(&self.store, provider.clone(), self.after(time));
-        sweep.run(limit).await.unwrap().0
+        sweep.run(limit).await.unwrap()
     }
 
     /// The items due at `time` after the start.
     async fn due(&self, queue: Queue, time: Duration) -> Vec<Subject> {
-        let due = self.store.due(queue, self.after(time), 100).await.unwrap();
-        due.into_iter().map(|due| due.subject).collect()
+        let mut subjects = Vec::new();
+        for due in due_in(&self.store, queue, self.after(time)).await {
+            subjects.push(due.subject);
+        }
+        subjects
     }
 
     /// Whether a payment will never be checked again.
     async fn is_resolved(&self, id: PaymentId) -> bool {
-        for queue in Queue::all() {
+        for queue in Queue::ALL {
             if self.due(queue, 1000 * DAY).await.contains(&Subject::Payment(id)) {
                 return false;
             }
         }
         true
     }
+}
+
+/// The items of a queue that are due at `now`, at most a hundred of each shard.
+pub async fn due_in(store: &Store, queue: Queue, now: Timestamp) -> Vec<Due> {
+    let mut due = Vec::new();
+    for shard in Shard::of(queue) {
+        due.extend(store.due(shard, now, 100, None).await.unwrap());
+    }
+    due
 }
 
 fn reference(text: &str) -> Reference {
@@ -229,10 +244,10 @@ struct ProviderState {
     status_queries_fail: bool,
     /// The ids whose status query fails.
     failing: BTreeSet<String>,
-    /// The number of turns left, if it is limited.
-    turns: Option<usize>,
-    /// The time after which there are no turns.
-    latest: Option<Instant>,
+    /// The number of slots left for single calls, if it is limited.
+    slots: Option<usize>,
+    /// Its list of all transactions.
+    list: FakeList,
     /// How long a status query takes.
     delay: Duration,
     calls: Vec<String>,
@@ -272,8 +287,19 @@ impl FakeProvider {
         }
     }
 
-    fn limit_turns(&self, turns: usize) {
-        self.state().turns = Some(turns);
+    fn limit_slots(&self, slots: usize) {
+        self.state().slots = Some(slots);
+    }
+
+    /// Sets the list of all transactions. There are none at first.
+    pub fn set_list(&self, list: FakeList) {
+        self.state().list = list;
+    }
+
+    /// From now on the list of all transactions cannot be used.
+    fn without_list(self) -> Self {
+        self.state().list.is_missing = true;
+        self
     }
 
     fn delay_by(&self, delay: Duration) {
@@ -291,10 +317,6 @@ impl FakeProvider {
 
     fn note_call(&self, call: String) -> Result<(), PollError> {
         let mut state = self.state();
-        if state.turns == Some(0) || state.latest.is_some_and(|latest| Instant::now() > latest) {
-            return Err(PollError::OutOfTurns);
-        }
-        state.turns = state.turns.map(|turns| turns - 1);
         state.calls.push(call);
         state.failure.map_or(Ok(()), |failure| Err(failure()))
     }
@@ -305,11 +327,23 @@ impl StatusSource for FakeProvider {
         self.state().environment
     }
 
-    fn poll_until(&mut self, latest: Instant) {
-        self.state().latest = Some(latest);
+    async fn wait_for_slot(&self, lane: Lane, latest: Instant) -> Result<(), PollError> {
+        let mut state = self.state();
+        let is_limited = lane == Lane::Single;
+        if (is_limited && state.slots == Some(0)) || Instant::now() > latest {
+            return Err(PollError::NoSlot);
+        }
+        if is_limited {
+            state.slots = state.slots.map(|slots| slots - 1);
+        }
+        Ok(())
     }
 
-    async fn status(&mut self, id: &Reference) -> Result<Option<Notification>, PollError> {
+    fn slots_before(&self, _: Lane, _: Instant) -> u64 {
+        u64::MAX
+    }
+
+    async fn status(&self, id: &Reference) -> Result<Option<Notification>, PollError> {
         self.note_call(id.to_string())?;
         let delay = self.state().delay;
         tokio::time::sleep(delay).await;
@@ -320,19 +354,67 @@ impl StatusSource for FakeProvider {
         Ok(state.statuses.get(id.as_str()).cloned())
     }
 
-    async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
+    async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
         self.note_call(format!("order {}", order_id.as_str()))?;
         let state = self.state();
         Ok(state.transactions.get(order_id.as_str()).cloned().unwrap_or_default())
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<ListPage, PollError> {
+        let state = self.state();
+        if let Some(failure) = state.failure {
+            return Err(failure());
+        }
+        state.list.page(query)
+    }
+}
+
+/// The list of all transactions.
+#[derive(Clone, Default)]
+pub struct FakeList {
+    /// The rows, each with the time of its creation.
+    pub rows: Vec<(Timestamp, ListRow)>,
+    /// Whether it ignores the filter by status.
+    pub ignores_status: bool,
+    /// Whether it does not say how many rows there are.
+    pub is_uncounted: bool,
+    /// Whether it cannot be used.
+    pub is_missing: bool,
+    /// The calls, in order.
+    calls: Arc<Mutex<Vec<ListQuery>>>,
+}
+
+impl FakeList {
+    fn page(&self, query: &ListQuery) -> Result<ListPage, PollError> {
+        self.calls.lock().unwrap().push(query.clone());
+        if self.is_missing {
+            return Err(CallError::unusable("there is no list").into());
+        }
+        let mut rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(created_at, _)| query.window.from <= *created_at && *created_at < query.window.to)
+            .filter(|(_, row)| self.ignores_status || query.status.is_none() || row.status == query.status)
+            .collect();
+        rows.sort_by_key(|(created_at, _)| std::cmp::Reverse(*created_at));
+        let page_rows = usize::try_from(PAGE_ROWS).unwrap();
+        let skipped = usize::try_from(query.page - 1).unwrap() * page_rows;
+        let page: Vec<ListRow> = rows
+            .iter()
+            .skip(skipped)
+            .take(page_rows)
+            .map(|(_, row)| row.clone())
+            .collect();
+        Ok(ListPage {
+            length: page.len().try_into().unwrap(),
+            total: (!self.is_uncounted).then(|| rows.len().try_into().unwrap()),
+            rows: page,
+        })
     }
 }
 
 fn unreachable() -> PollError {
     CallError::OutcomeUnknown { references: Vec::new() }.into()
-}
-
-fn out_of_turns() -> PollError {
-    PollError::OutOfTurns
 }
 
 fn provider_refuses_all() -> PollError {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use payment_functions::domain::fact::Outcome;
 use payment_functions::domain::id::{OrderId, PaymentId, Reference};
 use payment_functions::domain::json::Json;
@@ -15,6 +15,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::Payment;
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::domain::redacted::Redacted;
+use payment_functions::domain::request_rate::{Lane, RequestRate};
 use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::aws::Aws;
 use payment_functions::platform::clock;
@@ -53,7 +54,7 @@ impl Received {
 /// A server that returns its queued responses in order.
 struct Server {
     url: String,
-    responses: Arc<Mutex<VecDeque<(u16, String)>>>,
+    responses: Arc<Mutex<VecDeque<(u16, String, HeaderMap)>>>,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
@@ -75,15 +76,23 @@ impl Server {
                 body,
             });
             let response = responses.lock().unwrap().pop_front();
-            let (status, text) = response.unwrap_or((500, String::new()));
-            (StatusCode::from_u16(status).unwrap(), text)
+            let (status, text, headers) = response.unwrap_or((500, String::new(), HeaderMap::new()));
+            (StatusCode::from_u16(status).unwrap(), headers, text)
         };
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handle)).await });
         server
     }
 
     fn queue(&self, status: u16, body: impl ToString) {
-        self.responses.lock().unwrap().push_back((status, body.to_string()));
+        self.queue_with_headers(status, body, &[]);
+    }
+
+    fn queue_with_headers(&self, status: u16, body: impl ToString, headers: &[(&'static str, &'static str)]) {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let response = (status, body.to_string(), headers.collect());
+        self.responses.lock().unwrap().push_back(response);
     }
 
     /// The requests received since the last call.
@@ -317,22 +326,25 @@ async fn status_api_queries_by_id_and_by_order() {
     let (id, order) = (Reference::parse("FP/1").unwrap(), OrderId::parse("ORD 1").unwrap());
 
     server.queue(200, json!({ "success": true, "data": data }));
-    let notification = api.status(&id).await.unwrap().unwrap();
+    let notification = api.status(&id).await.unwrap().0.unwrap();
     assert_eq!(
         (notification.fact.outcome, notification.fact.transaction),
         (Outcome::Completed, Some(id.clone()))
     );
     server.queue(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
-    assert_eq!(api.status(&id).await.unwrap(), None);
+    assert_eq!(api.status(&id).await.unwrap().0, None);
     server.queue(200, json!({ "success": true, "data": { "transactions": [data] } }));
-    let notifications = api.transactions(&order).await.unwrap();
+    let (notifications, _) = api.transactions(&order).await.unwrap();
     assert_eq!(notifications.len(), 1);
     assert_eq!(notifications[0].fact.transaction, Some(id));
 
     let received = server.take();
     let lines: Vec<&str> = received.iter().map(|request| request.line.as_str()).collect();
     let of_id = "GET /api/sandbox/status/FP%2F1";
-    assert_eq!(lines, [of_id, of_id, "GET /api/v1/sandbox-transactions?orderId=ORD+1"]);
+    assert_eq!(
+        lines,
+        [of_id, of_id, "GET /api/v1/sandbox-transactions?orderId=ORD+1&limit=100"]
+    );
     assert!(
         received
             .iter()
@@ -350,22 +362,111 @@ async fn poller_stops_at_its_deadline() {
         base_url: &server.url,
         environment: Environment::Sandbox,
         keys: &keys,
+        rate: RequestRate::DEFAULT,
     };
-    let mut poller = RateLimitedPoller::new(&store, finvypay);
+    let poller = RateLimitedPoller::new(&store, finvypay);
     let id = Reference::parse("FP1").unwrap();
     secrets.queue(
         200,
         json!({ "SecretString": r#"{"apiKey":"fp_local"}"#, "CreatedDate": 1 }),
     );
     let now = Instant::now();
-    // After the first call the next turn is in the future.
-    for (seconds, is_polled) in [(10, true), (0, false), (10, true)] {
-        poller.poll_until(now + Duration::from_secs(seconds));
-        server.queue(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
-        match (poller.status(&id).await, is_polled) {
-            (Ok(None), true) | (Err(PollError::OutOfTurns), false) => {}
+    // After the first call the next slot is in the future.
+    for (seconds, has_slot) in [(10, true), (0, false), (10, true)] {
+        match (
+            poller
+                .wait_for_slot(Lane::List, now + Duration::from_secs(seconds))
+                .await,
+            has_slot,
+        ) {
+            (Ok(()), true) | (Err(PollError::NoSlot), false) => {}
             other => panic!("{other:?}"),
         }
-        assert_eq!(server.take().len(), usize::from(is_polled), "{seconds}");
+    }
+    // A single call does not wait for the list's.
+    poller.wait_for_slot(Lane::Single, now).await.unwrap();
+    server.queue(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
+    assert!(matches!(poller.status(&id).await, Ok(None)));
+}
+
+/// For instance a firewall before the provider takes an order for an attack: 403 is about the order, not about our key.
+#[tokio::test]
+async fn poller_stops_only_after_several_refusals_in_a_row() {
+    let (secrets, server) = (Server::start().await, Server::start().await);
+    let table = MemoryTable::new().unwrap();
+    let (store, keys) = (table.store(), SecretCache::new(secret(&secrets), "apiKey"));
+    let finvypay = FinvyPay {
+        client: &HttpClient::new(&tls()).unwrap(),
+        base_url: &server.url,
+        environment: Environment::Sandbox,
+        keys: &keys,
+        rate: RequestRate::per_minute(100_000).unwrap(),
+    };
+    let poller = RateLimitedPoller::new(&store, finvypay);
+    let id = Reference::parse("FP1").unwrap();
+    secrets.queue(
+        200,
+        json!({ "SecretString": r#"{"apiKey":"fp_local"}"#, "CreatedDate": 1 }),
+    );
+    let refuse = async || {
+        server.queue(403, json!({ "message": "Forbidden" }));
+        poller.status(&id).await
+    };
+    for _ in 0..5 {
+        assert!(matches!(refuse().await, Err(PollError::Call(CallError::KeyRefused))));
+        assert!(poller.is_key_refused());
+    }
+    server.queue(404, json!({ "success": false, "error": { "code": "NOT_FOUND" } }));
+    assert!(matches!(poller.status(&id).await, Ok(None)));
+    assert!(!poller.is_key_refused());
+    for _ in 0..6 {
+        refuse().await.unwrap_err();
+    }
+    let slot = poller.wait_for_slot(Lane::Single, Instant::now()).await;
+    assert!(matches!(slot, Err(PollError::ProviderRefusesAll)), "{slot:?}");
+}
+
+/// `X-RateLimit-Remaining` is low, or the call was refused: all runs wait for the reset.
+#[tokio::test]
+async fn poller_heeds_the_providers_limit() {
+    for (status, body, headers) in [
+        (
+            404,
+            json!({ "success": false, "error": { "code": "NOT_FOUND" } }),
+            &[
+                ("x-ratelimit-limit", "100"),
+                ("x-ratelimit-remaining", "20"),
+                ("x-ratelimit-reset", "60"),
+            ][..],
+        ),
+        (429, json!({}), &[("retry-after", "60")][..]),
+        (429, json!({}), &[("x-ratelimit-reset", "60")][..]),
+    ] {
+        let (secrets, server) = (Server::start().await, Server::start().await);
+        let table = MemoryTable::new().unwrap();
+        let (store, keys) = (table.store(), SecretCache::new(secret(&secrets), "apiKey"));
+        let client = HttpClient::new(&tls()).unwrap();
+        let finvypay = FinvyPay {
+            client: &client,
+            base_url: &server.url,
+            environment: Environment::Sandbox,
+            keys: &keys,
+            rate: RequestRate::DEFAULT,
+        };
+        secrets.queue(
+            200,
+            json!({ "SecretString": r#"{"apiKey":"fp_local"}"#, "CreatedDate": 1 }),
+        );
+        server.queue_with_headers(status, body, headers);
+        let _ = RateLimitedPoller::new(&store, finvypay)
+            .status(&Reference::parse("FP1").unwrap())
+            .await;
+        // Another run.
+        let other = RateLimitedPoller::new(&store, finvypay);
+        let now = Instant::now();
+        for lane in Lane::ALL {
+            let soon = other.wait_for_slot(lane, now + Duration::from_secs(50)).await;
+            assert!(matches!(soon, Err(PollError::NoSlot)), "{status} {lane:?}: {soon:?}");
+        }
     }
 }

@@ -119,6 +119,12 @@ async fn wrong_variable_stops_the_start() {
         ),
         ("webhook-handler", "ORDER_ONLY_WEBHOOKS", "Trust", orders),
         ("reconcile-payments", "ORDER_ONLY_WEBHOOKS", "always", orders),
+        (
+            "reconcile-payments",
+            "FINVYPAY_REQUESTS_PER_MINUTE",
+            "0",
+            "must be 1 to 100000",
+        ),
         ("reconcile-payments", "DELETE_UNPAID_AFTER_DAYS", "29", days),
         ("reconcile-payments", "DELETE_UNPAID_AFTER_DAYS", "never", days),
         ("create-apm", "WEBHOOK_BASE_URL", "http://hooks.example", address),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use lambda_runtime::Diagnostic;
 use payment_functions::domain::order_matching::OrderMatching;
+use payment_functions::domain::request_rate::RequestRate;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::lambda::{self, Function};
 use payment_functions::platform::aws::Aws;
@@ -37,8 +38,8 @@ use crate::replay::{self, ReplayCommand, ReplayReport};
 use crate::report::Report;
 use crate::sweep::Sweep;
 
-/// How long a run begins new checks. The last one may take some seconds more.
-pub const RUN_TIME: Duration = Duration::from_secs(40);
+/// How long a run begins new checks. The last one may take some seconds more. A run begins each minute.
+pub const RUN_TIME: Duration = Duration::from_secs(55);
 
 /// The function's clients and settings.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ struct ReconcilePayments {
     base_url: String,
     matching: OrderMatching,
     delete_unpaid_after: Option<Duration>,
+    rate: RequestRate,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +123,7 @@ impl Function for ReconcilePayments {
             base_url: variables.base_url("FINVYPAY_BASE_URL", BASE_URL)?,
             matching: variables.order_matching()?,
             delete_unpaid_after: variables.delete_unpaid_after()?,
+            rate: variables.finvypay_request_rate()?,
         })
     }
 
@@ -153,18 +156,20 @@ impl ReconcilePayments {
 
     /// Checks groups of unmatched notifications that were just stored.
     async fn check(&self, groups: &[Due], now: Timestamp) -> Result<Report, StoreError> {
-        let (report, poller) = self.new_sweep(now).check(groups, RUN_TIME).await;
-        self.refresh_refused_key(&poller).await;
+        let sweep = self.new_sweep(now);
+        let report = sweep.check(groups, RUN_TIME).await?;
+        self.refresh_refused_key(sweep.source()).await;
         Ok(report)
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<Report, StoreError> {
-        let result = self.new_sweep(now).run(RUN_TIME).await;
+        let sweep = self.new_sweep(now);
+        let result = sweep.run(RUN_TIME).await;
         // After the run, so that what it resolved no longer counts, and even if it failed.
         backlog_metrics::record(&self.store).await;
-        let (report, poller) = result?;
+        let report = result?;
         metrics::reconciler_lag_measured(Duration::from_secs(report.lag_seconds));
-        self.refresh_refused_key(&poller).await;
+        self.refresh_refused_key(sweep.source()).await;
         tracing::info!(
             checked = report.checked,
             resolved = report.resolved,
@@ -183,6 +188,7 @@ impl ReconcilePayments {
             base_url: &self.base_url,
             environment: self.matching.environment,
             keys: &self.keys,
+            rate: self.rate,
         };
         Sweep::new(&self.store, RateLimitedPoller::new(&self.store, finvypay), now)
             .delete_unpaid_after(self.delete_unpaid_after)

@@ -8,6 +8,7 @@ use payment_functions::domain::decimal::Decimal;
 use payment_functions::domain::fact::{Fact, Operator, Outcome};
 use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::payment::Payment;
+use payment_functions::domain::schedule::ScheduleChange;
 use payment_functions::domain::status::Status;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::flows::record_notification::{self, RecordResult};
@@ -133,7 +134,7 @@ pub async fn close(store: &Store, command: &Command, now: Timestamp) -> Result<C
         }
         let extras = CommitExtras {
             new_fact: Some(fact(command, &payment, Outcome::Unrecognised, raw_status, now)),
-            close_review: true,
+            schedule: Some(ScheduleChange::Remove),
             ..CommitExtras::default()
         };
         let changed = match store.commit(&payment, &payment, &extras, now).await? {

@@ -1,29 +1,36 @@
-//! Polls a provider for payment statuses. Only this module knows whether the provider may be polled, and how many calls
-//! were made.
+//! Polls a provider: single payments, and its list of transactions. Only this module knows whether the provider may be
+//! called.
 //!
-//! Each call needs a *turn*: a call slot, reserved with the rate limiter. A run may use up its turns, or the provider
-//! may refuse every call: then polling stops, and the run goes on without it.
+//! Each call needs a *slot*, reserved with the rate limiter. The provider may refuse every call: then polling stops for
+//! this run, and the run goes on without it.
 
 mod rate_limited;
 
+use std::time::Duration;
+
 use payment_functions::domain::id::{OrderId, Reference};
 use payment_functions::domain::provider::{Environment, Provider};
+use payment_functions::domain::request_rate::Lane;
 use payment_functions::providers::Notification;
+use payment_functions::providers::finvypay::list::{ListPage, ListQuery};
 use payment_functions::providers::gateway::CallError;
 use payment_functions::store::StoreError;
 use tokio::time::Instant;
 
-pub use rate_limited::{FinvyPay, INTERVAL, RateLimitedPoller};
+pub use rate_limited::{FinvyPay, RateLimitedPoller};
 
 /// The provider that is polled. For a second one [`StatusSource`] needs to know which is meant.
 pub const POLLED_PROVIDER: Provider = Provider::FinvyPay;
 
+/// How long an item that has begun waits for the slot of a further call.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// Why polling returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
-    /// No turn (call slot) is left for now. The provider itself would respond.
-    #[error("no turn left to call the provider")]
-    OutOfTurns,
+    /// No call slot is left for now. The provider itself would respond.
+    #[error("no slot left to call the provider")]
+    NoSlot,
     /// The provider refuses every call for now: it throttles us or refuses our API key, or there is no key.
     #[error("the provider refuses every call for now")]
     ProviderRefusesAll,
@@ -35,103 +42,74 @@ pub enum PollError {
     Store(#[from] StoreError),
 }
 
-/// A provider's API for payment statuses.
-pub trait StatusSource {
+/// A provider's API for payment statuses. Every call needs a slot.
+pub trait StatusSource: Sync {
     /// The provider's system that is polled. It does not know the payments of another one.
     fn environment(&self) -> Environment;
 
-    /// Gives out no turn after `latest`.
-    fn poll_until(&mut self, latest: Instant);
+    /// Reserves a slot of a lane and waits for it.
+    ///
+    /// # Errors
+    /// [`PollError::NoSlot`] if there is none before `latest`, [`PollError::ProviderRefusesAll`] if a call is pointless.
+    fn wait_for_slot(&self, lane: Lane, latest: Instant) -> impl Future<Output = Result<(), PollError>> + Send;
+
+    /// How many slots of a lane there are before `latest` at most.
+    fn slots_before(&self, lane: Lane, latest: Instant) -> u64;
 
     /// The status under a payment's or a transaction's id. `None` if the provider does not know the id.
     ///
     /// # Errors
     /// [`PollError`] if there is no usable response.
-    fn status(&mut self, id: &Reference) -> impl Future<Output = Result<Option<Notification>, PollError>> + Send;
+    fn status(&self, id: &Reference) -> impl Future<Output = Result<Option<Notification>, PollError>> + Send;
 
     /// The transactions of an order.
     ///
     /// # Errors
     /// [`PollError`] if there is no usable response.
-    fn transactions(&mut self, order_id: &OrderId)
-    -> impl Future<Output = Result<Vec<Notification>, PollError>> + Send;
-}
+    fn transactions(&self, order_id: &OrderId) -> impl Future<Output = Result<Vec<Notification>, PollError>> + Send;
 
-/// Why polling has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silence {
-    /// The queue has used up its turns. Polling starts again with the next queue; unpolled items stay due.
-    NoTurns,
-    /// The provider refuses every call. Polling stops for this run, but payments still expire.
-    Closed,
-}
-
-impl From<Silence> for PollError {
-    fn from(silence: Silence) -> Self {
-        match silence {
-            Silence::NoTurns => Self::OutOfTurns,
-            Silence::Closed => Self::ProviderRefusesAll,
-        }
-    }
-}
-
-/// A run's use of a [`StatusSource`]: stops polling once it is pointless, and counts the calls.
-#[derive(Debug)]
-pub struct PollSession<S> {
-    source: S,
-    /// Why polling has stopped, if it has.
-    silence: Option<Silence>,
-    /// The turns that the current item has used.
-    turns: u32,
-}
-
-impl<S: StatusSource> PollSession<S> {
-    /// A session that polls `source`.
-    pub fn new(source: S) -> Self {
-        Self {
-            source,
-            silence: None,
-            turns: 0,
-        }
-    }
-
-    /// The provider's system that is polled.
-    pub fn environment(&self) -> Environment {
-        self.source.environment()
-    }
-
-    /// Ends the session and returns its source.
-    pub fn into_source(self) -> S {
-        self.source
-    }
-
-    /// Gives the next queue its turns, until `latest`.
-    pub fn begin_queue(&mut self, latest: Instant) {
-        self.source.poll_until(latest);
-        self.silence = self.silence.filter(|silence| *silence != Silence::NoTurns);
-    }
-
-    /// Begins with the next item: it has used no turns yet.
-    pub fn begin_item(&mut self) {
-        self.turns = 0;
-    }
-
-    /// Whether the current item has used any turns.
-    pub fn has_used_turns(&self) -> bool {
-        self.turns > 0
-    }
-
-    /// Whether the queue has used up its turns.
-    pub fn is_out_of_turns(&self) -> bool {
-        self.silence == Some(Silence::NoTurns)
-    }
-
-    /// Returns an error if polling has stopped.
+    /// A page of the list of all transactions.
     ///
     /// # Errors
-    /// [`PollError::OutOfTurns`] or [`PollError::ProviderRefusesAll`] if it has.
-    pub fn check_may_poll(&self) -> Result<(), PollError> {
-        self.silence.map_or(Ok(()), |silence| Err(silence.into()))
+    /// [`PollError`] if there is no usable response.
+    fn list(&self, query: &ListQuery) -> impl Future<Output = Result<ListPage, PollError>> + Send;
+}
+
+/// Polls about one item after another. The slot of an item's first call is reserved before the item is begun.
+#[derive(Debug)]
+pub struct PollSession<'a, S> {
+    source: &'a S,
+    lane: Lane,
+    /// Whether a slot is reserved and not used yet.
+    has_slot: bool,
+}
+
+impl<'a, S: StatusSource> PollSession<'a, S> {
+    /// A session that polls `source` in a lane.
+    pub fn new(source: &'a S, lane: Lane) -> Self {
+        Self {
+            source,
+            lane,
+            has_slot: false,
+        }
+    }
+
+    /// Whether an item may be begun that needs polling: `false` if there is no slot before `latest`. If the provider
+    /// refuses every call it is begun all the same: what follows from that is for the item to decide.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the slot could not be reserved.
+    pub async fn may_begin(&mut self, latest: Instant) -> Result<bool, StoreError> {
+        if self.has_slot {
+            return Ok(true);
+        }
+        match self.source.wait_for_slot(self.lane, latest).await {
+            Ok(()) => self.has_slot = true,
+            Err(PollError::NoSlot) => return Ok(false),
+            Err(PollError::ProviderRefusesAll | PollError::Call(_)) => {}
+            Err(PollError::Store(error)) => return Err(error),
+        }
+        Ok(true)
     }
 
     /// See [`StatusSource::status`].
@@ -139,8 +117,8 @@ impl<S: StatusSource> PollSession<S> {
     /// # Errors
     /// [`PollError`] if there is no usable response.
     pub async fn status(&mut self, id: &Reference) -> Result<Option<Notification>, PollError> {
-        let result = self.source.status(id).await;
-        self.note(result)
+        self.use_slot().await?;
+        self.source.status(id).await
     }
 
     /// See [`StatusSource::transactions`].
@@ -148,24 +126,15 @@ impl<S: StatusSource> PollSession<S> {
     /// # Errors
     /// [`PollError`] if there is no usable response.
     pub async fn transactions(&mut self, order_id: &OrderId) -> Result<Vec<Notification>, PollError> {
-        let result = self.source.transactions(order_id).await;
-        self.note(result)
+        self.use_slot().await?;
+        self.source.transactions(order_id).await
     }
 
-    /// Counts the turn, if there was one, and stops polling if more calls are pointless.
-    fn note<T>(&mut self, result: Result<T, PollError>) -> Result<T, PollError> {
-        match &result {
-            Err(PollError::OutOfTurns) => {
-                self.silence = Some(Silence::NoTurns);
-                return result;
-            }
-            Err(PollError::ProviderRefusesAll) => self.silence = Some(Silence::Closed),
-            Err(PollError::Call(_) | PollError::Store(_)) | Ok(_) => {}
+    /// Uses the reserved slot, or another one.
+    async fn use_slot(&mut self) -> Result<(), PollError> {
+        if std::mem::take(&mut self.has_slot) {
+            return Ok(());
         }
-        self.turns = self.turns.saturating_add(1);
-        result
+        self.source.wait_for_slot(self.lane, Instant::now() + MAX_WAIT).await
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -32,6 +32,20 @@ pub fn increment(counter: &mut u32) {
 }
 
 impl Report {
+    /// The counts of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            checked: self.checked.saturating_add(other.checked),
+            resolved: self.resolved.saturating_add(other.resolved),
+            expired: self.expired.saturating_add(other.expired),
+            unmatched_resolved: self.unmatched_resolved.saturating_add(other.unmatched_resolved),
+            failed: self.failed.saturating_add(other.failed),
+            lag_seconds: self.lag_seconds.max(other.lag_seconds),
+            unfinished: self.unfinished || other.unfinished,
+        }
+    }
+
     /// Notes how overdue an item is.
     pub fn note_lag(&mut self, overdue: Duration) {
         self.lag_seconds = self.lag_seconds.max(overdue.as_secs());

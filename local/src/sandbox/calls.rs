@@ -19,7 +19,7 @@ pub enum Kind {
     Create,
     /// FinvyPay's status of one payment.
     Status,
-    /// FinvyPay's list of an order's transactions.
+    /// FinvyPay's list of transactions.
     List,
     /// A path or method that the provider does not have.
     Unknown,

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::calls::{Call, Calls, InFlight};
 use super::chaos::{Chaos, ChaosReport};
 use super::delivery::Delivery;
+use super::finvypay_list::ListMode;
 use super::http::loopback_client;
 use super::json::Object;
 use super::payments::{Payment, Provider};
+use super::rate_limit::{RateLimit, RateLimitReport};
+use super::seed::Seed;
 
 /// Controls running stand-ins, in this process or another.
 #[derive(Clone, Debug)]
@@ -168,6 +171,40 @@ impl Control {
     /// If the stand-ins cannot be reached.
     pub async fn chaos_report(&self) -> Result<ChaosReport, ControlError> {
         read(self.http.get(self.url("chaos")?).send().await?).await
+    }
+
+    /// Sets the modes of FinvyPay's list; with none, it is as documented.
+    ///
+    /// # Errors
+    /// If the stand-ins cannot be reached.
+    pub async fn list_modes(&self, modes: &[ListMode]) -> Result<(), ControlError> {
+        let modes = Object::default().with("modes", modes);
+        self.post::<Object>("list", &modes).await.map(|_| ())
+    }
+
+    /// Limits the calls to FinvyPay from now on; with the default, not at all. Returns the report until now and resets
+    /// it.
+    ///
+    /// # Errors
+    /// If the stand-ins cannot be reached.
+    pub async fn rate_limit(&self, limit: &RateLimit) -> Result<RateLimitReport, ControlError> {
+        self.post("rate-limit", limit).await
+    }
+
+    /// The calls counted since the last [`Control::rate_limit`].
+    ///
+    /// # Errors
+    /// If the stand-ins cannot be reached.
+    pub async fn rate_limit_report(&self) -> Result<RateLimitReport, ControlError> {
+        read(self.http.get(self.url("rate-limit")?).send().await?).await
+    }
+
+    /// Adds payments at FinvyPay, without calls and webhooks.
+    ///
+    /// # Errors
+    /// If there is a payment with one of the ids, or the stand-ins refuse it or cannot be reached.
+    pub async fn seed(&self, seed: &Seed) -> Result<(), ControlError> {
+        self.post::<Object>("seed", seed).await.map(|_| ())
     }
 
     /// The greatest number of concurrent create calls since the stand-ins started.

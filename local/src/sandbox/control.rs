@@ -1,5 +1,6 @@
 //! The routes under `/_control`, with which tests, curl and pages control the stand-ins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,19 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::calls::{Call, Calls, InFlight, Kind, Outcome};
 use super::chaos::{Chaos, ChaosReport};
+use super::finvypay_list::ListMode;
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
+use super::rate_limit::RateLimitReport;
 use super::script::Script;
+use super::seed::Seed;
 use super::webhook::WebhookSpecs;
 use super::world::World;
 use super::{clock, delivery, index};
@@ -34,6 +38,9 @@ pub(super) fn routes() -> Router<Arc<World>> {
         .route("/calls", get(calls))
         .route("/webhooks", post(webhooks))
         .route("/chaos", get(chaos_report).post(chaos))
+        .route("/list", get(list_modes).post(set_list_modes))
+        .route("/rate-limit", get(rate_limit_report).post(set_rate_limit))
+        .route("/seed", post(seed))
         .route("/in-flight", get(in_flight))
         .route("/payments", get(payments).post(set_payment))
         .route("/keys", post(set_keys))
@@ -130,6 +137,51 @@ async fn chaos_report(State(world): State<Arc<World>>) -> Json<ChaosReport> {
     Json(world.memory().fault_injector.report())
 }
 
+/// The modes of FinvyPay's list.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ListModes {
+    modes: BTreeSet<ListMode>,
+}
+
+/// Starts anew with these modes.
+async fn set_list_modes(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<ListModes>, Refused> {
+    let modes: ListModes = parse(&body)?;
+    world.memory().list.set(modes.modes.clone());
+    Ok(Json(modes))
+}
+
+async fn list_modes(State(world): State<Arc<World>>) -> Json<ListModes> {
+    let modes = world.memory().list.modes().clone();
+    Json(ListModes { modes })
+}
+
+/// Starts anew with this limit, and returns the report until now.
+async fn set_rate_limit(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<RateLimitReport>, Refused> {
+    let limit = parse(&body)?;
+    Ok(Json(world.memory().rate_limiter.set(limit)))
+}
+
+async fn rate_limit_report(State(world): State<Arc<World>>) -> Json<RateLimitReport> {
+    Json(world.memory().rate_limiter.report())
+}
+
+async fn seed(State(world): State<Arc<World>>, body: Bytes) -> Reply {
+    let seed: Seed = parse(&body)?;
+    if let Some(problem) = seed.problem() {
+        return Err(Refused::because(problem));
+    }
+    let seeded = seed.payments(OffsetDateTime::now_utc());
+    let mut memory = world.memory();
+    let is_known = |payment: &&Payment| memory.payments.by_id(Provider::Finvypay, &payment.id).is_some();
+    if let Some(known) = seeded.iter().find(is_known) {
+        return Err(Refused::because(format!("a payment has the id `{}`", known.id)));
+    }
+    let reply = Object::default().with("seeded", seeded.len());
+    memory.payments.add_all(&seed.environment, seeded);
+    Ok(Json(reply))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InFlightQuery {
@@ -154,8 +206,10 @@ struct PaymentsQuery {
 async fn payments(State(world): State<Arc<World>>, query: Result<Query<PaymentsQuery>, QueryRejection>) -> Reply {
     let Query(query) = query.map_err(|rejection| Refused::because(rejection.body_text()))?;
     let memory = world.memory();
-    let wanted = |payment: &&Payment| query.order_id.is_none() || payment.order_id == query.order_id;
-    let payments: Vec<_> = memory.payments.of(query.provider).filter(wanted).collect();
+    let payments: Vec<_> = match &query.order_id {
+        Some(order_id) => memory.payments.of_order(query.provider, order_id).collect(),
+        None => memory.payments.of(query.provider).collect(),
+    };
     Ok(Json(Object::default().with("payments", payments)))
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn list(call: OpenCall, order_id: Option<&str>, known: RawRespo
 /// Responds to a call at once.
 pub(super) fn respond(call: OpenCall, response: RawResponse) -> Response<Body> {
     call.world.memory().calls.record_response(call.index, &response);
+    let response = call.with_headers(response);
     call.end(Outcome::Responded);
     response.whole()
 }
@@ -183,6 +184,7 @@ async fn deliver(call: OpenCall, reply: Reply, response: RawResponse, payment_id
         // Ends when the caller closes the connection, since that drops this future.
         future::pending::<()>().await;
     }
+    let response = call.with_headers(response);
     let (outcome, response) = match reply.drop {
         None => (Outcome::Responded, response.whole()),
         Some(DropPoint::BeforeReply) => (Outcome::DroppedBeforeReply, NoReply::response()),

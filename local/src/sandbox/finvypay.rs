@@ -1,5 +1,6 @@
-//! FinvyPay APM: payments, their status, an order's transactions.
+//! FinvyPay APM: payments, their status, the list of transactions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,17 +8,17 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
-use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::calls::Kind;
-use super::finvypay_check::{check, check_key, error};
+use super::finvypay_check::{admit, check, error};
 use super::http::{RawResponse, Received};
 use super::json::Object;
 use super::payments::{Payment, Provider, StatusIds};
+use super::rate_limit::Quota;
 use super::script::{Changes, Shape};
-use super::world::{OpenCall, World};
+use super::world::{Memory, OpenCall, World};
 use super::{clock, exchange};
 
 /// The members of the documented reply.
@@ -75,7 +76,7 @@ async fn create(State(world): State<Arc<World>>, environment: &'static str, requ
     let received = Received::read(request).await;
     let order_id = received.object().ok().and_then(|body| body.text("orderId"));
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Create, order_id, &received);
-    match check(&received, &world) {
+    match check(&call, &received) {
         Ok(body) => exchange::create(call, payment(environment, body), received.header("idempotency-key")).await,
         Err(refusal) => exchange::respond(call, refusal),
     }
@@ -99,7 +100,7 @@ async fn status(
     });
     let order_id = payment.as_ref().and_then(|payment| payment.order_id.clone());
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Status, order_id, &received);
-    match check_key(&received, &world) {
+    match admit(&call, &received) {
         Ok(()) => {
             let not_found = error(StatusCode::NOT_FOUND, "NOT_FOUND", "Transaction not found", None);
             exchange::status(call, payment, not_found).await
@@ -108,55 +109,41 @@ async fn status(
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListQuery {
-    order_id: Option<String>,
-}
-
 async fn list(
     State(world): State<Arc<World>>,
     environment: &'static str,
-    Query(query): Query<ListQuery>,
+    Query(parameters): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response<Body> {
     let received = Received::read(request).await;
-    let call = OpenCall::begin(
-        &world,
-        Provider::Finvypay,
-        Kind::List,
-        query.order_id.clone(),
-        &received,
-    );
-    if let Err(refusal) = check_key(&received, &world) {
-        return exchange::respond(call, refusal);
+    let order_id = parameters.get("orderId").cloned();
+    let call = OpenCall::begin(&world, Provider::Finvypay, Kind::List, order_id.clone(), &received);
+    let response = admit(&call, &received).and_then(|()| {
+        let Memory { list, payments, .. } = &mut *world.memory();
+        list.response(payments, environment, &received.path, &parameters)
+    });
+    match response {
+        Ok(response) => exchange::list(call, order_id.as_deref(), response).await,
+        Err(refusal) => exchange::respond(call, refusal),
     }
-    let wanted = |payment: &&Payment| {
-        payment.environment.as_deref() == Some(environment)
-            && (query.order_id.is_none() || payment.order_id == query.order_id)
-    };
-    let transactions: Vec<_> = world
-        .memory()
-        .payments
-        .of(Provider::Finvypay)
-        .filter(wanted)
-        .map(transaction)
-        .collect();
-    let data = Object::default().with("transactions", transactions);
-    let known = Object::default().with("success", true).with("data", data);
-    exchange::list(
-        call,
-        query.order_id.as_deref(),
-        RawResponse::json(StatusCode::OK, &known),
-    )
-    .await
 }
 
 async fn unknown(State(world): State<Arc<World>>, request: Request) -> Response<Body> {
     let received = Received::read(request).await;
     let call = OpenCall::begin(&world, Provider::Finvypay, Kind::Unknown, None, &received);
-    let message = format!("No route for {} {}", received.method, received.path);
-    exchange::respond(call, error(StatusCode::NOT_FOUND, "NOT_FOUND", &message, None))
+    let over_limit = call.quota.and_then(Quota::refusal);
+    let response = over_limit.unwrap_or_else(|| no_route(received.method.as_str(), &received.path));
+    exchange::respond(call, response)
+}
+
+/// The response for a path or method that does not exist.
+pub(super) fn no_route(method: &str, path: &str) -> RawResponse {
+    error(
+        StatusCode::NOT_FOUND,
+        "NOT_FOUND",
+        &format!("No route for {method} {path}"),
+        None,
+    )
 }
 
 fn payment(environment: &str, request: Object) -> Payment {
@@ -251,7 +238,8 @@ pub(super) fn status_reply(payment: &Payment, changes: Changes<'_>) -> RawRespon
     )
 }
 
-fn transaction(payment: &Payment) -> Object {
+/// A payment's row in the list, which is also its status.
+pub(super) fn transaction(payment: &Payment) -> Object {
     let requested = |name| payment.request.get(name);
     let mut transaction = Object::default()
         .with("transactionId", &payment.transaction_id)

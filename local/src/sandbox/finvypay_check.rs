@@ -8,11 +8,12 @@ use super::check::{amount_problem, metadata_problem};
 use super::http::{RawResponse, Received};
 use super::json::Object;
 use super::payments::Provider;
-use super::world::World;
+use super::rate_limit::Quota;
+use super::world::OpenCall;
 
 /// Checks a create call and returns its body, or the response that refuses it.
-pub(super) fn check(received: &Received, world: &World) -> Result<Object, RawResponse> {
-    check_key(received, world)?;
+pub(super) fn check(call: &OpenCall, received: &Received) -> Result<Object, RawResponse> {
+    admit(call, received)?;
     let invalid = |message: &str, details| error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message, details);
     if !received.is_json() {
         return Err(invalid("Content-Type must be application/json", None));
@@ -25,7 +26,7 @@ pub(super) fn check(received: &Received, world: &World) -> Result<Object, RawRes
         return Err(invalid("Validation failed", Some(problems)));
     }
     let method = body.text("paymentMethod").unwrap_or_default();
-    if !world.config.payment_methods.contains(&method) {
+    if !call.world.config.payment_methods.contains(&method) {
         let details = Object::default().with("paymentMethod", &method);
         let message = "Payment method is not available";
         return Err(error(
@@ -38,12 +39,15 @@ pub(super) fn check(received: &Received, world: &World) -> Result<Object, RawRes
     Ok(body)
 }
 
-/// Checks the API key. The error is the response that refuses it.
-pub(super) fn check_key(received: &Received, world: &World) -> Result<(), RawResponse> {
+/// Checks the rate limit and the API key. The error is the response that refuses the call.
+pub(super) fn admit(call: &OpenCall, received: &Received) -> Result<(), RawResponse> {
+    if let Some(refusal) = call.quota.and_then(Quota::refusal) {
+        return Err(refusal);
+    }
     let key = received
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
-    if world.accepts_key(Provider::Finvypay, key) {
+    if call.world.accepts_key(Provider::Finvypay, key) {
         Ok(())
     } else {
         Err(error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid API key", None))

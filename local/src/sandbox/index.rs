@@ -24,7 +24,8 @@ ApoloPay, at {base}/apolopay
 FinvyPay, at {base}/finvypay
   POST /api/v1/(sandbox|production)/apm
   GET  /api/(sandbox|production)/status/ID
-  GET  /api/v1/(sandbox|production)-transactions?orderId=ORDER
+  GET  /api/v1/(sandbox|production)-transactions?page=1&limit=20&status=WORD&transactionId=FP...&orderId=ORDER&startDate=...&endDate=...
+       newest first; limit at most 100; dates are of creation, like 2026-03-19T12:00:00Z; endDate is exclusive
 
 Script the replies to the next create calls of an order:
   curl {base}/_control/replies -d '{{"provider":"apolopay","orderId":"ORD-9821","replies":[{{"shape":"observed"}},{{"delayMs":3000}},{{"hang":true}},{{"drop":"midReply"}},{{"error":"RATE_LIMITED"}},{{"status":500,"body":"oops"}}]}}'
@@ -51,6 +52,24 @@ List the payments, and set a payment's status without a webhook:
   curl '{base}/_control/payments?provider=finvypay'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","status":"COMPLETED"}}'
   curl {base}/_control/payments -d '{{"provider":"finvypay","id":"pay_apm_...","extra":{{"refundDate":"2026-01-02"}}}}'
+
+Let FinvyPay's list differ from its documentation, for all callers; no modes make it as documented:
+  curl {base}/_control/list -d '{{"modes":["ignoresStatus","withoutMetadata"]}}'
+  curl {base}/_control/list
+  Filters: ignoresStatus ignoresDates datesAreOfCompletion
+  Shapes: withoutMetadata withoutPagination asDashboard (data.data, meta, statuses as numbers)
+  No list: missing (404) onlyOfOrders (404 without orderId) nonsenseHtml nonsenseJson
+  Moving, once, after the first page of several: rowLeaves (the newest row is gone) rowEnters (a newer row appears)
+
+Limit FinvyPay's calls in each minute of the clock, and report the calls since; without requestsPerMinute there is no limit:
+  curl {base}/_control/rate-limit -d '{{"requestsPerMinute":100,"creationsCount":false}}'
+  curl {base}/_control/rate-limit
+  curl {base}/_control/rate-limit -d '{{}}'
+
+Add FinvyPay's payments in bulk, of 25.50 USD, with the numbers from first on, the oldest first:
+  curl {base}/_control/seed -d '{{"environment":"sandbox","count":100000,"first":0,"orderPrefix":"seed-","maxAgeSeconds":86400,"minAgeSeconds":3600,"paidPercent":20,"ourMetadata":true}}'
+  Payment 258 has the order seed-258, the ids pay_apm_0000000000000258 and FP000000000000000258, and in its metadata our
+  id 02010000-0000-4000-8000-000000000000: the number in hexadecimal, last byte first.
 
 Show everything about an order's newest payment, like the checkout page's live view; with `&payment=<id>` another one:
   curl '{base}/_control/journal?orderId=ORD-9821'

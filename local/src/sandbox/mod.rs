@@ -7,6 +7,7 @@
 //! | file | responsibility |
 //! |---|---|
 //! | `apolopay`, `finvypay`, `finvypay_check`, `check` | the providers' own endpoints: checks, replies, shapes |
+//! | `finvypay_list`, `rate_limit`, `seed` | FinvyPay's list and its modes, its rate limit, payments in bulk |
 //! | `script`, `canned` | scripted replies to the next calls of an order |
 //! | `chaos` | random faults |
 //! | `exchange` | handles a call: payment, reply, delay, dropped connection |
@@ -38,6 +39,7 @@ mod delivery;
 mod exchange;
 mod finvypay;
 mod finvypay_check;
+mod finvypay_list;
 mod http;
 mod index;
 mod journal;
@@ -45,7 +47,9 @@ mod json;
 mod openapi;
 mod payments;
 mod proxy;
+mod rate_limit;
 mod script;
+mod seed;
 mod server;
 mod signature;
 #[cfg(test)]
@@ -61,7 +65,10 @@ pub use checkout::SmartPay;
 pub use client::{Control, ControlError};
 pub use config::{Config, ConfigError, port_from_env};
 pub use delivery::{Delivery, Sent};
+pub use finvypay_list::ListMode;
 pub use json::Object;
 pub use payments::{Payment, Provider, StatusIds};
+pub use rate_limit::{RateLimit, RateLimitReport};
+pub use seed::Seed;
 pub use server::{Sandbox, serve};
 pub use signature::sign;

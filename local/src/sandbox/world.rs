@@ -8,10 +8,13 @@ use tokio::sync::watch;
 use super::aws::Events;
 use super::calls::{CallLog, Kind, Outcome};
 use super::chaos::FaultInjector;
+use super::clock;
 use super::config::Config;
+use super::finvypay_list::List;
 use super::http::{RawResponse, Received};
 use super::journal::Journal;
 use super::payments::{Payments, Provider};
+use super::rate_limit::{Quota, RateLimiter};
 use super::script::Scripts;
 
 /// The running stand-ins.
@@ -32,6 +35,8 @@ pub(super) struct Memory {
     pub(super) calls: CallLog,
     pub(super) scripts: Scripts,
     pub(super) fault_injector: FaultInjector,
+    pub(super) list: List,
+    pub(super) rate_limiter: RateLimiter,
     pub(super) journal: Journal,
     pub(super) events: Events,
     /// The keys that a provider accepts instead of the configured one.
@@ -86,6 +91,8 @@ pub(super) struct OpenCall {
     pub(super) world: Arc<World>,
     pub(super) provider: Provider,
     pub(super) index: usize,
+    /// FinvyPay's rate limit, if there is one.
+    pub(super) quota: Option<Quota>,
     outcome: Outcome,
 }
 
@@ -97,14 +104,30 @@ impl OpenCall {
         order_id: Option<String>,
         received: &Received,
     ) -> Self {
-        let index = world.memory().calls.begin(provider, kind, order_id, received);
+        let (index, quota) = {
+            let mut memory = world.memory();
+            let quota = match provider {
+                Provider::Apolopay => None,
+                Provider::Finvypay => memory.rate_limiter.count(kind, clock::now_ms()),
+            };
+            (memory.calls.begin(provider, kind, order_id, received), quota)
+        };
         world.changed.send_replace(());
         Self {
             world: Arc::clone(world),
             provider,
             index,
+            quota,
             outcome: Outcome::ClientGone,
         }
+    }
+
+    /// A response with the headers that every response of the provider has.
+    pub(super) fn with_headers(&self, mut response: RawResponse) -> RawResponse {
+        if let Some(quota) = self.quota {
+            quota.add_headers(&mut response);
+        }
+        response
     }
 
     /// Ends the call. Without this it counts as aborted by the caller.

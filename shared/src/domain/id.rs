@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// Our id of a payment: a random (version 4) UUID. It must be unguessable, because it alone gives access to the
 /// payment's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaymentId(Uuid);
 

@@ -7,12 +7,10 @@
 //!
 //! | item | checks |
 //! |---|---|
-//! | unpaid, provider without status query (ApoloPay) | once, when it expires |
-//! | unpaid, provider with status query (FinvyPay) | after one minute, five minutes later, then each time its age doubles, at least daily, for eight days or until it expires, whichever is later; also when it expires |
-//! | unpaid FinvyPay payment, rejected without a provider id | as above, but they end at its expiry time. If the provider does not respond to that last check, they go on until it responds, for at most eight days |
-//! | authorized FinvyPay payment | as for an unpaid one, for thirty days |
-//! | unpaid or authorized FinvyPay payment, for which a contradictory message comes | at once, then as above |
-//! | completed FinvyPay payment, for which a contradictory message comes | at once; if the provider does not respond, then each time its age doubles, at least daily, until it responds or the payment is eight days old |
+//! | unpaid | once, when it expires: [`Queue::Expiry`]. Its provider's list is read in bulk meanwhile, and for eight days: [`list_reading`](crate::domain::list_reading) |
+//! | the same, while the list cannot be read | as above, then each time its age doubles, at least daily, for eight days |
+//! | unpaid or authorized, with evidence of money that a single call may settle: authorized, contradictory, unrecognised | at once (authorized: after five minutes), then each time its age doubles, at least daily, for eight days; authorized for thirty |
+//! | completed, for which a contradictory message comes | at once; if the provider does not respond, then each time its age doubles, at least daily, until it responds or the payment is eight days old |
 //! | in `review` | at once, then daily until it is completed or an operator closes it; again if another mismatching completion arrives later |
 //! | anything whose check fails | two minutes later, then after twice the time with each failure in a row, at least daily |
 //! | unmatched notification | at once, and at once again whenever another is stored under the same key; otherwise a minute later, then each time its age doubles, at least daily, and when it is a day old, until it is deleted |
@@ -28,10 +26,10 @@ use crate::domain::time::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Time from the creation of a payment that can be polled to its first check.
-const FIRST_CHECK_AFTER: Duration = MINUTE;
 /// Minimum backoff, and the time from an authorization to the next check.
 const MIN_BACKOFF: Duration = Duration::from_secs(5 * 60);
+/// Bound of [`expiry_tolerance`].
+const MAX_EXPIRY_TOLERANCE: Duration = Duration::from_secs(15);
 /// Maximum time between two checks.
 pub const MAX_BACKOFF: Duration = DAY;
 /// Time from the first failed check of an item to its retry.
@@ -40,18 +38,20 @@ const FAILED_CHECK_BACKOFF: Duration = Duration::from_secs(2 * 60);
 pub const UNPROCESSABLE_AFTER: u64 = 5;
 /// How long a completion that names only an order waits for its confirmation before a person should look.
 pub const UNCONFIRMED_AFTER: Duration = DAY;
-/// How long the provider is polled about an unpaid payment.
+/// How long the provider is polled about a payment.
 const POLL_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long after its expiry an unpaid payment is deleted, unless configured otherwise.
 pub const DELETE_UNPAID_AFTER: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long the provider is polled about an authorized payment.
 const AUTHORIZED_POLL_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Items that are checked together. Each queue has its own share of a run's time, so that none starves another.
+/// Items that are checked in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// A provider's payments, to poll or to expire.
-    Payments(Provider),
+    /// Payments that expire. No call to a provider.
+    Expiry,
+    /// Payments with evidence of money, to poll singly.
+    Poll,
     /// Payments that need manual review.
     Review,
     /// Notifications without a known payment.
@@ -59,36 +59,25 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// Every queue, in processing order: those with few provider calls first, the slowest last.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let payments = |supports_status_query| {
-            let providers = Provider::ALL.into_iter();
-            providers
-                .filter(move |provider| provider.capabilities().supports_status_query == supports_status_query)
-                .map(Self::Payments)
-        };
-        [Self::Review]
-            .into_iter()
-            .chain(payments(false))
-            .chain([Self::Unmatched])
-            .chain(payments(true))
-    }
+    /// Every queue.
+    pub const ALL: [Self; 4] = [Self::Expiry, Self::Poll, Self::Review, Self::Unmatched];
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Payments(provider) => provider.name(),
+            Self::Expiry => "expiry",
+            Self::Poll => "poll",
             Self::Review => "review",
             Self::Unmatched => "unmatched",
         }
     }
 
-    /// Its share of a run's time, relative to the other queues.
-    pub const fn share(self) -> u32 {
+    /// Number of shards in the index, so that writes spread over its partitions. See docs/scale.md for its limits, and
+    /// for how to change it. A power of two, at most 128.
+    pub const fn shards(self) -> u8 {
         match self {
-            Self::Review => 1,
-            Self::Payments(provider) if provider.capabilities().supports_status_query => 5,
-            Self::Payments(_) | Self::Unmatched => 3,
+            Self::Expiry => 4,
+            Self::Poll | Self::Review | Self::Unmatched => 1,
         }
     }
 }
@@ -111,10 +100,12 @@ impl ScheduleChange {
     pub fn for_status(provider: Provider, status: Status, now: Timestamp) -> Self {
         match status {
             Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed => Self::Keep,
-            // The schedule may have ended before the authorization.
-            Status::Authorized => Self::At(Queue::Payments(provider), now.plus(MIN_BACKOFF)),
+            Status::Authorized if provider.capabilities().supports_status_query => {
+                Self::At(Queue::Poll, now.plus(MIN_BACKOFF))
+            }
+            // Nobody can be asked. It expires no more.
+            Status::Authorized | Status::Completed => Self::Remove,
             Status::Review => Self::At(Queue::Review, now),
-            Status::Completed => Self::Remove,
         }
     }
 
@@ -128,48 +119,73 @@ impl ScheduleChange {
         let is_contradictory = |fact: &Fact| fact.outcome == Outcome::Contradictory;
         // One in review is polled daily, until a person closes it.
         let can_be_polled = after.status != Status::Review && after.provider.capabilities().supports_status_query;
+        let is_evidence_new = after.has_evidence_of_money && !before.has_evidence_of_money;
+        let for_status = Self::for_status(after.provider, after.status, now);
         if can_be_polled && facts.into_iter().any(is_contradictory) {
-            Self::At(Queue::Payments(after.provider), now)
-        } else if before.status != after.status {
-            Self::for_status(after.provider, after.status, now)
+            Self::At(Queue::Poll, now)
+        } else if before.status != after.status && for_status != Self::Keep {
+            for_status
         } else if after.status == Status::Review && before.mismatches != after.mismatches {
             Self::AtUnlessScheduled(Queue::Review, now)
+        } else if can_be_polled && is_evidence_new && after.status != Status::Completed {
+            Self::At(Queue::Poll, now)
+        } else if after.status.is_payable() && !after.has_evidence_of_money && !is_near(before, after) {
+            Self::At(Queue::Expiry, after.expires_at())
         } else {
             Self::Keep
         }
     }
 }
 
-/// Queue and time of a new payment's first check.
-pub fn first_check(payment: &Payment) -> (Queue, Timestamp) {
-    let at = if payment.provider.capabilities().supports_status_query {
-        payment.created_at.plus(FIRST_CHECK_AFTER)
-    } else {
-        payment.expires_at()
-    };
-    (Queue::Payments(payment.provider), at)
+/// Time of a new payment's first check, in [`Queue::Expiry`]: when it expires, if the provider names no other time. It
+/// is late enough for one that names the usual time, so that nothing needs to be written then.
+pub fn first_check_at(payment: &Payment) -> Timestamp {
+    payment.expires_at().plus(expiry_tolerance(payment))
 }
 
-/// Time of the check after one at `now`. `None` if there is no further one. `check_is_conclusive`: the provider
-/// responded, or there was no need to poll it.
-pub fn next_check_at(payment: &Payment, check_is_conclusive: bool, now: Timestamp) -> Option<Timestamp> {
+/// Whether a payment that was to be checked first as `before` may be checked then as `after`.
+fn is_near(before: &Payment, after: &Payment) -> bool {
+    let (before_at, after_at) = (before.expires_at(), after.expires_at());
+    before_at.since(after_at).max(after_at.since(before_at)) <= expiry_tolerance(after)
+}
+
+/// How much later than its expiry a payment may be checked: as long as the call may take that learns the exact time.
+/// Nothing, if the provider names no time.
+fn expiry_tolerance(payment: &Payment) -> Duration {
+    payment.provider.capabilities().expiry_grace.min(MAX_EXPIRY_TOLERANCE)
+}
+
+/// Time of the next check of a payment in [`Queue::Expiry`] that was checked at `now`. `None` if there is none: it
+/// waits for a webhook, or for the provider's list. `is_list_read`: that list was read as it should be, or there is none.
+pub fn next_expiry_check_at(payment: &Payment, is_list_read: bool, now: Timestamp) -> Option<Timestamp> {
     let age = now.since(payment.created_at);
-    let expires_at = payment.expires_at();
-    match (payment.status, payment.provider.capabilities().supports_status_query) {
-        (Status::Completed, true) if !check_is_conclusive => (age < POLL_WINDOW).then(|| by_age(age, now)),
-        (Status::Completed, _) => None,
-        (Status::Review, _) => Some(now.plus(MAX_BACKOFF)),
-        (Status::Creating | Status::Pending, false) => Some(expires_at.max(now)),
-        (Status::Expired | Status::Authorized | Status::Cancelled | Status::Failed, false) => None,
-        (Status::Creating | Status::Pending, true) if now < expires_at => Some(by_age(age, now).min(expires_at)),
-        (Status::Authorized, true) => (age < AUTHORIZED_POLL_WINDOW).then(|| by_age(age, now)),
-        (Status::Failed, true) if payment.is_rejected_without_provider_id() && check_is_conclusive => {
-            (now < expires_at).then(|| by_age(age, now).min(expires_at))
-        }
-        (Status::Creating | Status::Pending | Status::Expired | Status::Cancelled | Status::Failed, true) => {
-            (age < POLL_WINDOW).then(|| by_age(age, now))
-        }
+    if payment.status.is_payable() && now < payment.expires_at() {
+        return Some(payment.expires_at());
     }
+    let waits = !is_list_read && payment.provider.capabilities().supports_status_query;
+    (waits && payment.status < Status::Review && age < POLL_WINDOW).then(|| by_age(age, now))
+}
+
+/// Time of the next check of a payment in [`Queue::Poll`] or [`Queue::Review`] that was checked at `now`. `None` if there
+/// is no further one. `is_conclusive`: the provider responded, or there was no need to poll it.
+pub fn next_poll_at(payment: &Payment, is_conclusive: bool, now: Timestamp) -> Option<Timestamp> {
+    let age = now.since(payment.created_at);
+    let window = match payment.status {
+        Status::Review => return Some(now.plus(MAX_BACKOFF)),
+        Status::Completed if is_conclusive => return None,
+        Status::Authorized => AUTHORIZED_POLL_WINDOW,
+        Status::Creating
+        | Status::Pending
+        | Status::Expired
+        | Status::Cancelled
+        | Status::Failed
+        | Status::Completed => POLL_WINDOW,
+    };
+    let next = (age < window && payment.provider.capabilities().supports_status_query).then(|| by_age(age, now));
+    if payment.status.is_payable() && now < payment.expires_at() {
+        return next.map(|next| next.min(payment.expires_at()));
+    }
+    next
 }
 
 /// Time of the retry if the check at `now` could not finish polling the provider. The next run retries it, but first

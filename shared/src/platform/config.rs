@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::domain::order_matching::OrderMatching;
 use crate::domain::provider::Environment;
+use crate::domain::request_rate::RequestRate;
 use crate::domain::schedule::DELETE_UNPAID_AFTER;
 
 /// A variable is missing or invalid.
@@ -139,6 +140,20 @@ impl<'a> Variables<'a> {
         }
     }
 
+    /// `FINVYPAY_REQUESTS_PER_MINUTE`: what FinvyPay allows a key, 100 by default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for anything but 1 to 100000.
+    pub fn finvypay_request_rate(&self) -> Result<RequestRate, ConfigError> {
+        let name = "FINVYPAY_REQUESTS_PER_MINUTE";
+        let Some(text) = self.optional(name) else {
+            return Ok(RequestRate::DEFAULT);
+        };
+        let rate = text.parse().ok().filter(|requests| *requests <= 100_000);
+        rate.and_then(RequestRate::per_minute)
+            .ok_or_else(|| ConfigError::new(name, "must be 1 to 100000"))
+    }
+
     /// `METRICS_NAMESPACE`, which separates the metrics of deployments in one account; default `payment-functions`.
     ///
     /// # Errors
@@ -262,6 +277,16 @@ mod tests {
                 error.to_string(),
                 "DELETE_UNPAID_AFTER_DAYS must be 0 (never) or 30 to 9999 days"
             );
+        }
+        assert_eq!(variables.finvypay_request_rate(), Ok(RequestRate::DEFAULT));
+        for (value, expected) in [("1", 1), (" 500 ", 500), ("100000", 100_000)] {
+            let given = with("FINVYPAY_REQUESTS_PER_MINUTE", value);
+            let rate = Variables::from(&given).finvypay_request_rate();
+            assert_eq!(rate.map(RequestRate::requests), Ok(expected), "{value}");
+        }
+        for value in ["0", "-1", "1.5", "100001", "many"] {
+            let given = with("FINVYPAY_REQUESTS_PER_MINUTE", value);
+            assert!(Variables::from(&given).finvypay_request_rate().is_err(), "{value}");
         }
         assert_eq!(variables.quote_secret_id(), Ok(None));
         for value in ["", " "] {

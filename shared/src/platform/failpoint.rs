@@ -75,12 +75,20 @@ pub enum ExternalCall {
     DeleteUnmatched,
     /// Deletes an item that points to a payment that was deleted.
     DeleteDangling,
+    /// Reads many payments at once.
+    ReadPayments,
+    /// Reads how far the provider's list was read.
+    ReadListState,
+    /// Stores how far the provider's list was read.
+    SaveListState,
     /// Reserves the next call slot at a provider.
-    Pace,
+    ReserveSlot,
     /// Queries the status of a payment at the provider.
     QueryStatus,
     /// Lists the transactions of an order at the provider.
     ListTransactions,
+    /// Reads a page of the list of all transactions at the provider.
+    ReadListPage,
     /// Publishes events to the event bus.
     PublishEvents,
     /// Sends an event that cannot be published to the dead-letter queue.
@@ -89,7 +97,7 @@ pub enum ExternalCall {
 
 impl ExternalCall {
     /// Every external call.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::Connect,
         Self::ReadPayment,
         Self::ReadOwner,
@@ -118,9 +126,13 @@ impl ExternalCall {
         Self::NoteFailedCheck,
         Self::DeleteUnmatched,
         Self::DeleteDangling,
-        Self::Pace,
+        Self::ReadPayments,
+        Self::ReadListState,
+        Self::SaveListState,
+        Self::ReserveSlot,
         Self::QueryStatus,
         Self::ListTransactions,
+        Self::ReadListPage,
         Self::PublishEvents,
         Self::SendDeadLetter,
     ];
@@ -156,9 +168,13 @@ impl ExternalCall {
             Self::NoteFailedCheck => "note-failed-check",
             Self::DeleteUnmatched => "delete-unmatched",
             Self::DeleteDangling => "delete-dangling",
-            Self::Pace => "pace",
+            Self::ReadPayments => "read-payments",
+            Self::ReadListState => "read-list-state",
+            Self::SaveListState => "save-list-state",
+            Self::ReserveSlot => "reserve-slot",
             Self::QueryStatus => "query-status",
             Self::ListTransactions => "list-transactions",
+            Self::ReadListPage => "read-list-page",
             Self::PublishEvents => "publish-events",
             Self::SendDeadLetter => "send-dead-letter",
         }

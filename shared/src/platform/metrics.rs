@@ -48,10 +48,12 @@ const STORE_ERRORS: Metric = Metric::new("StoreErrors", Unit::Count, &[]);
 const REPLAYS: Metric = Metric::new("Replays", Unit::Count, &[]);
 const OLDEST_UNMATCHED_SECONDS: Metric = Metric::new("OldestUnmatchedSeconds", Unit::Seconds, &[]);
 const PAYMENTS_IN_REVIEW: Metric = Metric::new("PaymentsInReview", Unit::Count, &[]);
+const TRANSACTION_LIST_LAG: Metric = Metric::new("TransactionListLag", Unit::Seconds, &[]);
+const TRANSACTION_LIST_UNUSABLE: Metric = Metric::new("TransactionListUnusable", Unit::Count, &[]);
 const RECONCILER_LAG: Metric = Metric::new("ReconcilerLag", Unit::Seconds, &[]);
 
 /// Every metric.
-pub const ALL: [Metric; 17] = [
+pub const ALL: [Metric; 19] = [
     PAYMENTS,
     ATTENTION,
     TIME_TO_COMPLETION,
@@ -69,6 +71,8 @@ pub const ALL: [Metric; 17] = [
     OLDEST_UNMATCHED_SECONDS,
     PAYMENTS_IN_REVIEW,
     RECONCILER_LAG,
+    TRANSACTION_LIST_LAG,
+    TRANSACTION_LIST_UNUSABLE,
 ];
 
 /// The purpose of a provider call.
@@ -178,6 +182,17 @@ pub fn payments_in_review_counted(count: u32) {
 /// `ReconcilerLag`, in seconds: how overdue the oldest due item was when a run began; zero if none was due.
 pub fn reconciler_lag_measured(lag: Duration) {
     RECONCILER_LAG.record(&[], lag);
+}
+
+/// `TransactionListLag`, in seconds: for how long the newest transactions of the provider's list have been due to be
+/// read.
+pub fn transaction_list_lag_measured(lag: Duration) {
+    TRANSACTION_LIST_LAG.record(&[], lag);
+}
+
+/// `TransactionListUnusable`, a count: the provider's list of transactions cannot be used. Once a run.
+pub fn transaction_list_unusable() {
+    TRANSACTION_LIST_UNUSABLE.count(&[]);
 }
 
 impl Metric {

@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::domain::json::{Json, Object};
+use crate::domain::time::Timestamp;
+use crate::platform::clock;
 use crate::platform::config::ConfigError;
 use crate::platform::tls::Tls;
 use crate::providers::gateway::{CALL_TIME_LIMIT, CallError};
@@ -16,8 +18,11 @@ use crate::providers::gateway::{CALL_TIME_LIMIT, CallError};
 /// Time limit of a status query. The caller can repeat it safely.
 const STATUS_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Maximum size of a response body in bytes.
+/// Maximum size of a response body in bytes, if it is about one payment.
 const MAX_BODY: usize = 256 * 1024;
+
+/// Maximum size of a page of a list in bytes: a hundred payments with ten kilobytes of metadata each, and as much again.
+const MAX_PAGE: usize = 2 * 1024 * 1024;
 
 /// Statuses of responses after which the provider may still be processing the request. They come from intermediaries,
 /// or from the provider while an earlier request with the same idempotency key is running.
@@ -37,6 +42,35 @@ pub struct Reply {
     pub status: StatusCode,
     /// The body, if it is a JSON object.
     pub body: Option<Object>,
+    /// What is left of our requests.
+    pub quota: Quota,
+}
+
+/// What a provider says of the requests that it allows: `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests in the provider's period.
+    pub limit: Option<u64>,
+    /// How many of them are left.
+    pub remaining: Option<u64>,
+    /// The time until the next period begins.
+    pub resets_in: Option<Duration>,
+}
+
+impl Quota {
+    /// Reads the headers of a response that was received at `now`.
+    pub fn read(headers: &HeaderMap, now: Timestamp) -> Self {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+        let resets_in = number("x-ratelimit-reset").map(|reset| {
+            // Seconds from now, or the time of the reset, in seconds or milliseconds since 1970.
+            Timestamp::parse_lenient(&reset.to_string()).map_or_else(|| Duration::from_secs(reset), |at| at.since(now))
+        });
+        Self {
+            limit: number("x-ratelimit-limit"),
+            remaining: number("x-ratelimit-remaining"),
+            resets_in,
+        }
+    }
 }
 
 /// The HTTP client for all provider calls.
@@ -80,7 +114,7 @@ impl HttpClient {
             .header(CONTENT_TYPE, "application/json")
             .headers(headers)
             .body(body);
-        Self::send(request).await
+        Self::send(request, MAX_BODY).await
     }
 
     /// Sends a GET request, once, with a time limit of five seconds.
@@ -88,18 +122,34 @@ impl HttpClient {
     /// # Errors
     /// As for [`HttpClient::post`].
     pub async fn get(&self, url: Url, headers: HeaderMap) -> Result<Reply, CallError> {
-        Self::send(self.0.get(url).headers(headers).timeout(STATUS_TIME_LIMIT)).await
+        Self::send(self.0.get(url).headers(headers).timeout(STATUS_TIME_LIMIT), MAX_BODY).await
     }
 
-    async fn send(request: RequestBuilder) -> Result<Reply, CallError> {
+    /// As [`HttpClient::get`], for a page of a list.
+    ///
+    /// # Errors
+    /// As for [`HttpClient::post`].
+    pub async fn get_page(&self, url: Url, headers: HeaderMap) -> Result<Reply, CallError> {
+        Self::send(self.0.get(url).headers(headers), MAX_PAGE).await
+    }
+
+    async fn send(request: RequestBuilder, max_body: usize) -> Result<Reply, CallError> {
         let response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
-        check_status(status, response.headers())?;
-        match read_body(response).await {
-            Ok(body) => Ok(Reply::new(status, &body)),
+        let quota = Quota::read(response.headers(), clock::now());
+        check_status(status, response.headers(), quota)?;
+        match read_body(response, max_body).await {
+            Ok(body) => Ok(Reply {
+                quota,
+                ..Reply::new(status, &body)
+            }),
             Err(error) => {
                 // A failed response needs no body: its status decides.
-                let reply = Reply { status, body: None };
+                let reply = Reply {
+                    status,
+                    body: None,
+                    quota,
+                };
                 if reply.failure().is_some() {
                     Ok(reply)
                 } else {
@@ -110,11 +160,11 @@ impl HttpClient {
     }
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, CallError> {
+async fn read_body(mut response: Response, max_body: usize) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_BODY {
+        if bytes.len() > max_body {
             return Err(CallError::unusable("response too large"));
         }
     }
@@ -125,7 +175,7 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, CallError> {
 ///
 /// # Errors
 /// [`CallError`] for throttling or a refused key.
-pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
+pub fn check_status(status: StatusCode, headers: &HeaderMap, quota: Quota) -> Result<(), CallError> {
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return Err(CallError::KeyRefused);
     }
@@ -133,7 +183,9 @@ pub fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), CallE
         let seconds = headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        return Err(CallError::Throttled { retry_after: seconds });
+        return Err(CallError::Throttled {
+            retry_after: seconds.or(quota.resets_in.map(|time| time.as_secs().saturating_add(1))),
+        });
     }
     Ok(())
 }
@@ -157,7 +209,11 @@ impl Reply {
                 None
             }
         });
-        Self { status, body }
+        Self {
+            status,
+            body,
+            quota: Quota::default(),
+        }
     }
 
     /// The error of a status that decides without the body: one after which the request may still be running, or

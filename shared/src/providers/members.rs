@@ -150,7 +150,12 @@ impl<'a> Members<'a> {
 
     /// The latest readable time in the members `names`.
     pub(super) fn latest_time(&self, names: &[&str]) -> Option<Timestamp> {
-        words(self.given(names)).filter_map(Timestamp::parse_lenient).max()
+        self.times(names).max()
+    }
+
+    /// The readable times in the members `names`.
+    pub(super) fn times<'n>(&'n self, names: &'n [&str]) -> impl Iterator<Item = Timestamp> + 'n {
+        words(self.given(names)).filter_map(Timestamp::parse_lenient)
     }
 
     /// The words by which the message names a status: texts and numbers in `status` and `event`, and a `type` that

@@ -34,8 +34,10 @@ pub struct CommitExtras {
     pub remaining_groups: Vec<UnmatchedGroup>,
     /// The final response of the request.
     pub response: Option<(Lease, StoredResponse)>,
-    /// Whether to close the payment's review: to remove the payment from the due index, whatever else changes.
-    pub close_review: bool,
+    /// The payment's next check, whatever else changes. `None` if the change of the payment decides.
+    pub schedule: Option<ScheduleChange>,
+    /// Only if the payment is still due at this time. Then the check that it was due for counts as good.
+    pub if_due_at: Option<Timestamp>,
 }
 
 /// The result of a commit.
@@ -90,7 +92,7 @@ impl Store {
     /// Writes the change of a payment from `before` to `after`, in one transaction.
     ///
     /// Conditions:
-    /// - The payment is still `before`. Not checked if nothing of it changes and there is no new fact.
+    /// - The payment is still `before`, and due at `extras.if_due_at` if that is given. Not checked if nothing of it changes and there is no new fact.
     /// - The new fact is not in the ledger.
     /// - The ids that are new in `after` belong to no other payment.
     /// - The groups in `extras.moved_groups` have no further notifications; they may already be deleted.
@@ -131,14 +133,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<CommitResult, StoreError> {
         let mut transaction = Transaction::new(ExternalCall::Commit);
-        let change = if extras.close_review {
-            ScheduleChange::Remove
-        } else {
-            let facts = extras.new_fact.iter().chain(&extras.other_facts);
-            ScheduleChange::between(before, after, facts, now)
-        };
+        let facts = extras.new_fact.iter().chain(&extras.other_facts);
+        let by_change = || ScheduleChange::between(before, after, facts, now);
+        let change = extras.schedule.unwrap_or_else(by_change);
         if after != before || change != ScheduleChange::Keep {
-            transaction.add(Step::Payment, self.update_state(before, after, change)?);
+            transaction.add(
+                Step::Payment,
+                self.update_state(before, after, change, extras.if_due_at)?,
+            );
         } else if extras.new_fact.is_some() {
             transaction.add(Step::Payment, self.check_state(before)?);
         }
@@ -221,6 +223,7 @@ impl Store {
         before: &Payment,
         after: &Payment,
         change: ScheduleChange,
+        if_due_at: Option<Timestamp>,
     ) -> Result<TransactWriteItem, StoreError> {
         const MUTABLE: [&str; 14] = [
             "status",
@@ -255,9 +258,19 @@ impl Store {
             update = update.expression_attribute_names("#ttl", "ttl");
             removed.push_str(if removed.is_empty() { " REMOVE #ttl" } else { ", #ttl" });
         }
+        let mut condition = "#version = :before".to_owned();
+        if let Some(at) = if_due_at {
+            update = due_index::require_due_at(update, at);
+            condition.push_str(" AND #dueAt = :seen");
+            removed.push_str(if removed.is_empty() {
+                " REMOVE #failedChecks"
+            } else {
+                ", #failedChecks"
+            });
+        }
         let update = update
             .update_expression(format!("SET {}{removed}", assignments.join(", ")))
-            .condition_expression("#version = :before")
+            .condition_expression(condition)
             .expression_attribute_values(":before", number(before.version));
         Ok(TransactWriteItem::builder().update(update.build()?).build())
     }

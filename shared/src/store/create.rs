@@ -10,7 +10,7 @@ use super::table::Store;
 use super::transaction::{Transaction, TransactionResult};
 use crate::domain::idempotency::{KnownNames, RequestNames};
 use crate::domain::payment::Payment;
-use crate::domain::schedule;
+use crate::domain::schedule::{self, Queue};
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
 
@@ -51,9 +51,9 @@ impl Store {
         let put = || Put::builder().table_name(&self.table);
         let step = |put: Put| TransactWriteItem::builder().put(put).build();
         let mut transaction = Transaction::new(ExternalCall::InsertPayment);
-        let (queue, at) = schedule::first_check(payment);
+        let first_check_at = schedule::first_check_at(payment);
         let mut item = schema::state_item(payment)?;
-        item.extend(due_index::attributes(payment.id, queue, at));
+        item.extend(due_index::attributes(payment.id, Queue::Expiry, first_check_at));
         let intent = put()
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(pk)");

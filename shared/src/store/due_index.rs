@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
@@ -19,10 +20,6 @@ use crate::domain::schedule::{Queue, ScheduleChange};
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::{ExternalCall, wrap};
 
-/// Number of shards of each queue, so that writes spread over the partitions of the index. See docs/scale.md for its
-/// limits, and for how to change it.
-pub const SHARDS: u8 = 8;
-
 /// How long a reserved item belongs to its reconciler alone.
 const RESERVATION: Duration = Duration::from_secs(120);
 
@@ -34,6 +31,16 @@ const AT: &str = "dueAt";
 pub(super) const FAILED_CHECKS: &str = "failedChecks";
 /// Projected into the index: when the first unmatched notification of an item was stored.
 pub(super) const UNMATCHED_SINCE: &str = "unmatchedSince";
+
+/// Maximum number of items that are read at once to count them.
+const MAX_PAGE: u16 = 10_000;
+
+/// A part of a queue, with a partition of the index of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    queue: Queue,
+    number: u8,
+}
 
 /// An item of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +60,45 @@ pub struct Due {
     pub at: Timestamp,
 }
 
+impl Shard {
+    /// The shards of a queue.
+    pub fn of(queue: Queue) -> impl Iterator<Item = Self> {
+        (0..queue.shards()).map(move |number| Self { queue, number })
+    }
+
+    /// The shard of a payment. The first byte of its id decides.
+    fn of_payment(queue: Queue, id: PaymentId) -> Self {
+        Self {
+            queue,
+            number: id.shard(queue.shards()),
+        }
+    }
+
+    /// The value of `dueQueue`.
+    fn value(self) -> AttributeValue {
+        AttributeValue::S(format!("{}#{}", self.queue.name(), self.number))
+    }
+}
+
+impl Due {
+    /// Its key in the index.
+    fn index_key(&self, shard: Shard) -> Item {
+        let mut key = self.subject.key();
+        key.insert(QUEUE.to_owned(), shard.value());
+        key.insert(AT.to_owned(), number(self.at.as_millis()));
+        key
+    }
+}
+
 impl Subject {
+    /// The payment, if it is one.
+    pub fn payment(&self) -> Option<PaymentId> {
+        match self {
+            Self::Payment(id) => Some(*id),
+            Self::Unmatched(..) => None,
+        }
+    }
+
     pub(super) fn key(&self) -> Item {
         match self {
             Self::Payment(id) => schema::state_key(*id),
@@ -63,44 +108,55 @@ impl Subject {
 }
 
 impl Store {
-    /// The due items of a queue: at most `limit` per shard, oldest first within a shard.
+    /// The due items of a shard of a queue, oldest first: at most `limit` of them, beginning after `after`.
     ///
     /// # Errors
     /// [`StoreError`] if the index cannot be read.
-    pub async fn due(&self, queue: Queue, now: Timestamp, limit: u16) -> Result<Vec<Due>, StoreError> {
-        let mut due = Vec::new();
-        // A run may end before the last shard, so each run starts at a random one.
-        let first = fastrand::u8(0..SHARDS);
-        for shard in (first..SHARDS).chain(0..first) {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(INDEX)
-                .key_condition_expression("#queue = :queue AND #at <= :now")
-                .expression_attribute_names("#queue", QUEUE)
-                .expression_attribute_names("#at", AT)
-                .expression_attribute_values(":queue", shard_name(queue, shard))
-                .expression_attribute_values(":now", number(now.as_millis()))
-                .limit(limit.into());
-            let output = wrap(ExternalCall::ReadDue, query.send())
-                .await
-                .map_err(|error| self.failed("Query", &error))?;
-            for item in output.items() {
-                due.push(due_of(item)?);
-            }
-        }
-        Ok(due)
+    pub async fn due(
+        &self,
+        shard: Shard,
+        now: Timestamp,
+        limit: u16,
+        after: Option<&Due>,
+    ) -> Result<Vec<Due>, StoreError> {
+        let query = self
+            .query_index(shard, limit)
+            .key_condition_expression("#queue = :queue AND #at <= :now")
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .set_exclusive_start_key(after.map(|due| due.index_key(shard)));
+        let output = wrap(ExternalCall::ReadDue, query.send())
+            .await
+            .map_err(|error| self.failed("Query", &error))?;
+        output.items().iter().map(due_of).collect()
     }
 
-    /// Number of items in a queue, due or not. Counts at most one page of each shard, which is some thousand items.
+    /// Items of a shard of a queue, due or not, the ones that are due last first: at most `limit` of them, which are due
+    /// before `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the index cannot be read.
+    pub async fn latest(&self, shard: Shard, before: Timestamp, limit: u16) -> Result<Vec<Due>, StoreError> {
+        let query = self
+            .query_index(shard, limit)
+            .key_condition_expression("#queue = :queue AND #at < :before")
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":before", number(before.as_millis()))
+            .scan_index_forward(false);
+        let output = wrap(ExternalCall::ReadDue, query.send())
+            .await
+            .map_err(|error| self.failed("Query", &error))?;
+        output.items().iter().map(due_of).collect()
+    }
+
+    /// The number of items in a queue, due or not. Counts at most one page of each shard, which is some thousand items.
     ///
     /// # Errors
     /// [`StoreError`] if the index cannot be read.
     pub async fn count(&self, queue: Queue) -> Result<u32, StoreError> {
         let mut count = 0_u32;
-        for shard in 0..SHARDS {
-            let page = self.page(queue, shard, Select::Count).await?;
+        for shard in Shard::of(queue) {
+            let page = self.page(shard, Select::Count).await?;
             count = count.saturating_add(page.count().try_into().unwrap_or(0));
         }
         Ok(count)
@@ -113,12 +169,8 @@ impl Store {
     /// [`StoreError`] if the index cannot be read.
     pub async fn oldest_unmatched(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut oldest = None;
-        for shard in 0..SHARDS {
-            for item in self
-                .page(Queue::Unmatched, shard, Select::AllProjectedAttributes)
-                .await?
-                .items()
-            {
+        for shard in Shard::of(Queue::Unmatched) {
+            for item in self.page(shard, Select::AllProjectedAttributes).await?.items() {
                 let unmatched_since = schema::time_of(item, UNMATCHED_SINCE)?;
                 oldest = Some(oldest.map_or(unmatched_since, |oldest: Timestamp| oldest.min(unmatched_since)));
             }
@@ -126,20 +178,23 @@ impl Store {
         Ok(oldest)
     }
 
-    /// The first page of a shard of a queue, due or not.
-    async fn page(&self, queue: Queue, shard: u8, select: Select) -> Result<QueryOutput, StoreError> {
+    /// The first page of a shard, due or not.
+    async fn page(&self, shard: Shard, select: Select) -> Result<QueryOutput, StoreError> {
         let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(INDEX)
+            .query_index(shard, MAX_PAGE)
             .select(select)
-            .key_condition_expression("#queue = :queue")
-            .expression_attribute_names("#queue", QUEUE)
-            .expression_attribute_values(":queue", shard_name(queue, shard));
+            .key_condition_expression("#queue = :queue");
         wrap(ExternalCall::ReadQueue, query.send())
             .await
             .map_err(|error| self.failed("Query", &error))
+    }
+
+    fn query_index(&self, shard: Shard, limit: u16) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.table).index_name(INDEX);
+        query
+            .expression_attribute_names("#queue", QUEUE)
+            .expression_attribute_values(":queue", shard.value())
+            .limit(limit.into())
     }
 
     /// Reserves a due item. `None` if another reconciler has reserved it, or it is no longer due.
@@ -191,7 +246,7 @@ impl Store {
 /// The attributes that put a new payment into the index.
 pub(super) fn attributes(id: PaymentId, queue: Queue, at: Timestamp) -> Item {
     Item::from([
-        (QUEUE.to_owned(), shard_name(queue, id.shard(SHARDS))),
+        (QUEUE.to_owned(), Shard::of_payment(queue, id).value()),
         (AT.to_owned(), number(at.as_millis())),
     ])
 }
@@ -207,15 +262,23 @@ pub(super) fn change(
         ScheduleChange::Keep => (update, None, ""),
         ScheduleChange::Remove => (named(update), None, " REMOVE #dueQueue, #dueAt"),
         ScheduleChange::At(queue, at) => {
-            let (update, set) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
+            let (update, set) = schedule_check(update, Shard::of_payment(queue, id), at);
             (update, Some(set), "")
         }
         ScheduleChange::AtUnlessScheduled(queue, at) => {
-            let (update, _) = schedule_check(update, shard_name(queue, id.shard(SHARDS)), at);
+            let (update, _) = schedule_check(update, Shard::of_payment(queue, id), at);
             let set = "#dueQueue = if_not_exists(#dueQueue, :dueQueue), #dueAt = if_not_exists(#dueAt, :dueAt)";
             (update, Some(set), "")
         }
     }
+}
+
+/// Adds the names and values of the condition `#dueAt = :seen`, and the name `#failedChecks`, to an update.
+pub(super) fn require_due_at(update: UpdateBuilder, at: Timestamp) -> UpdateBuilder {
+    update
+        .expression_attribute_names("#dueAt", AT)
+        .expression_attribute_names("#failedChecks", FAILED_CHECKS)
+        .expression_attribute_values(":seen", number(at.as_millis()))
 }
 
 /// What says in the stream's record of a new notification when its group became due.
@@ -229,12 +292,16 @@ pub(super) fn schedule_unmatched_check(
     lookup_key: &str,
     at: Timestamp,
 ) -> (UpdateBuilder, &'static str) {
-    let shard = lookup_key
+    let number = lookup_key
         .bytes()
         .fold(0_u8, u8::wrapping_add)
-        .checked_rem(SHARDS)
+        .checked_rem(Queue::Unmatched.shards())
         .unwrap_or(0);
-    let (update, _) = schedule_check(update, shard_name(Queue::Unmatched, shard), at);
+    let shard = Shard {
+        queue: Queue::Unmatched,
+        number,
+    };
+    let (update, _) = schedule_check(update, shard, at);
     let update = update.expression_attribute_names("#unmatchedSince", UNMATCHED_SINCE);
     (
         update,
@@ -243,9 +310,9 @@ pub(super) fn schedule_unmatched_check(
 }
 
 /// Adds the next check to the update of an item. Returns the assignments for `SET`.
-fn schedule_check(update: UpdateBuilder, shard_name: AttributeValue, at: Timestamp) -> (UpdateBuilder, &'static str) {
+fn schedule_check(update: UpdateBuilder, shard: Shard, at: Timestamp) -> (UpdateBuilder, &'static str) {
     let update = named(update)
-        .expression_attribute_values(":dueQueue", shard_name)
+        .expression_attribute_values(":dueQueue", shard.value())
         .expression_attribute_values(":dueAt", number(at.as_millis()));
     (update, "#dueQueue = :dueQueue, #dueAt = :dueAt")
 }
@@ -256,16 +323,8 @@ fn named(update: UpdateBuilder) -> UpdateBuilder {
         .expression_attribute_names("#dueAt", AT)
 }
 
-/// The value of `dueQueue`.
-fn shard_name(queue: Queue, shard: u8) -> AttributeValue {
-    AttributeValue::S(format!("{}#{shard}", queue.name()))
-}
-
 pub(super) fn due_of(item: &Item) -> Result<Due, StoreError> {
-    let pk = item
-        .get("pk")
-        .and_then(|pk| pk.as_s().ok())
-        .ok_or(StoreError::Corrupt)?;
+    let pk = schema::pk_of(item).ok_or(StoreError::Corrupt)?;
     Ok(Due {
         subject: subject_of(pk).ok_or(StoreError::Corrupt)?,
         at: schema::time_of(item, AT)?,

@@ -12,12 +12,14 @@
 //!
 //! docs/architecture.md, "The table", lists every item and attribute.
 
+mod batch;
 mod commit;
 mod create;
 mod due_index;
 mod error;
 mod failed_checks;
 mod fast_path;
+mod list_state;
 mod orders;
 mod pointers;
 mod quarantine;
@@ -30,11 +32,13 @@ mod table;
 mod transaction;
 mod unmatched;
 
+pub use batch::Known;
 pub use commit::{CommitExtras, CommitResult, Conflict};
 pub use create::InsertResult;
-pub use due_index::{Due, SHARDS, Subject};
+pub use due_index::{Due, Shard, Subject};
 pub use error::StoreError;
 pub use fast_path::FastPathResult;
+pub use list_state::{ListState, PaidFilter};
 pub use orders::{MAX_ORDER_ENTRIES, OrderEntry};
 pub use quarantine::{QuarantinedWebhook, ReplayMark};
 pub use request_records::NotChanged;

@@ -17,6 +17,7 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{CheckoutSession, Payment};
 use crate::domain::provider::{Environment, Provider};
 use crate::domain::redacted::Redacted;
+use crate::domain::request_rate::Lane;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::providers::Notification;
@@ -35,6 +36,11 @@ pub(super) fn state_key(id: PaymentId) -> Item {
     key(format!("PAYMENT#{id}"), "STATE".to_owned())
 }
 
+/// The partition key of an item.
+pub(super) fn pk_of(item: &Item) -> Option<&str> {
+    item.get("pk").and_then(|pk| pk.as_s().ok()).map(String::as_str)
+}
+
 /// The payment's id in the key of a payment's item, unparsed. `None` for any other item.
 pub(super) fn payment_id_in_key<'a>(pk: &'a str, sk: &str) -> Option<&'a str> {
     pk.strip_prefix("PAYMENT#").filter(|_| sk == "STATE")
@@ -44,8 +50,12 @@ pub(super) fn fact_key(id: PaymentId, digest: &str) -> Item {
     key(format!("PAYMENT#{id}"), format!("FACT#{digest}"))
 }
 
+pub(super) fn reference_pk(provider: Provider, reference: &Reference) -> String {
+    format!("REF#{provider}#{reference}")
+}
+
 pub(super) fn reference_key(provider: Provider, reference: &Reference) -> Item {
-    key(format!("REF#{provider}#{reference}"), "REF".to_owned())
+    key(reference_pk(provider, reference), "REF".to_owned())
 }
 
 pub(super) fn order_pk(provider: Provider, order_id: &OrderId) -> String {
@@ -79,8 +89,12 @@ pub(super) fn quarantine_key(provider: Provider, digest: &str) -> Item {
     key(quarantine_pk(provider), digest.to_owned())
 }
 
-pub(super) fn pace_key(provider: Provider) -> Item {
-    key(format!("PACE#{provider}"), "PACE".to_owned())
+pub(super) fn rate_key(provider: Provider, lane: Lane) -> Item {
+    key(format!("RATE#{provider}"), lane.name().to_owned())
+}
+
+pub(super) fn list_key(provider: Provider) -> Item {
+    key(format!("LIST#{provider}"), "LIST".to_owned())
 }
 
 pub(super) fn idempotency_key(idempotency_key: &IdempotencyKey) -> Item {

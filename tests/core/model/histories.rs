@@ -53,8 +53,9 @@ use self::messages::{Content, Contradiction, Defect, ProviderIds, SHAPES, Status
 use self::provider::SimulatedGateway;
 use self::steps::{Names, Reply, Round, Step, rounds};
 use super::*;
-use crate::sweeps::FakeProvider;
+use crate::sweeps::{FakeList, FakeProvider};
 use crate::{facts, is_in_ledger};
+use payment_functions::providers::finvypay::list::ListRow;
 
 /// The number of payments in a simulation.
 const PAYMENTS: usize = 12;
@@ -94,12 +95,14 @@ struct Simulation {
     clock_offset: Duration,
     claims: Mutex<Vec<Claim>>,
     matching: OrderMatching,
+    /// Whether FinvyPay's list of all transactions can be read.
+    has_list: bool,
     /// Whether FinvyPay gives its final answers.
     is_recovering: bool,
 }
 
 impl Simulation {
-    fn new(trusts_orders: bool) -> Self {
+    fn new(trusts_orders: bool, has_list: bool) -> Self {
         let table = MemoryTable::new().unwrap();
         let history = |index: usize| {
             let provider = Provider::ALL[index % 2];
@@ -123,6 +126,7 @@ impl Simulation {
             unknown_webhooks: Mutex::default(),
             unreadable_webhooks: Mutex::default(),
             status_api: FakeProvider::default(),
+            has_list,
             id_count: AtomicUsize::new(0),
             clock_offset: Duration::ZERO,
             claims: Mutex::default(),
@@ -487,15 +491,28 @@ impl Simulation {
         for (order, row) in self.answer_claims() {
             lists.entry(order).or_default().push(row);
         }
+        let mut list = FakeList::default();
+        list.is_missing = !self.has_list;
         for (order, rows) in lists {
+            let row = |row: &Notification| {
+                let status = Some(row.fact.raw_status.clone());
+                let row = ListRow {
+                    notification: row.clone(),
+                    status,
+                };
+                // Always of the time that is read next.
+                (clock::now().minus(Duration::from_secs(90)), row)
+            };
+            list.rows.extend(rows.iter().map(row));
             self.status_api.set_transactions(&order, rows);
         }
+        self.status_api.set_list(list);
     }
 
     async fn sweep(&self) {
         self.update_status_api();
         let sweep = Sweep::new(&self.store, self.status_api.clone(), clock::now()).matching_orders(self.matching);
-        let (report, _) = sweep.run(SWEEP_LIMIT).await.unwrap();
+        let report = sweep.run(SWEEP_LIMIT).await.unwrap();
         assert_eq!((report.failed, report.unfinished), (0, false), "{report:?}");
     }
 
@@ -574,7 +591,8 @@ fn run_simulation(runtime: &Runtime, seed: [u8; 32]) -> usize {
     let ran = TestRunner::new_with_rng(config, rng).run(&rounds(), |rounds| {
         let count = runtime.block_on(async {
             let trusts_orders = rounds.first().is_some_and(|round| round.seed % 4 == 0);
-            let mut simulation = Simulation::new(trusts_orders);
+            let has_list = rounds.first().is_some_and(|round| round.seed % 3 != 0);
+            let mut simulation = Simulation::new(trusts_orders, has_list);
             simulation.run(&rounds).await;
             simulation.recover().await;
             simulation.assert_as_modelled().await

@@ -29,9 +29,12 @@ use reconcile_payments::operator::{self, Command, CommandError};
 use reconcile_payments::sweep::Sweep;
 
 use super::*;
-use crate::sweeps::FakeProvider;
+use crate::sweeps::{FakeProvider, due_in};
 use crate::{facts, unique};
+use tokio::time::Instant;
 
+/// Longer than a run of the reconciler takes.
+const RUN: Duration = Duration::from_secs(60);
 /// Longer than a lease.
 pub const LEASE_OVER: Duration = Duration::from_secs(31);
 
@@ -396,18 +399,23 @@ async fn notification_by_order_racing_a_second_payment_is_kept_or_matches_the_fi
     finish_test();
 }
 
-/// The reconciler's check of the queue's one item that is due after `later`.
-async fn check_later<'a>(
-    scenario: &'a Scenario<'_>,
-    queue: Queue,
-    later: Duration,
-    status_api: &'a FakeProvider,
-) -> Task<'a> {
-    let due = scenario.store.due(queue, clock::now().plus(later), 10).await.unwrap();
+/// The reconciler's check of the one unmatched notification that is due after `later`.
+async fn check_later<'a>(scenario: &'a Scenario<'_>, later: Duration, status_api: &'a FakeProvider) -> Task<'a> {
+    let due = due_in(scenario.store, Queue::Unmatched, clock::now().plus(later)).await;
     assert_eq!(due.len(), 1, "{due:?}");
     task_later(later, async move {
-        let mut sweep = Sweep::new(scenario.store, status_api.clone(), clock::now());
-        sweep.check_due(&due[0]).await.unwrap();
+        let sweep = Sweep::new(scenario.store, status_api.clone(), clock::now());
+        let report = sweep.check(&due, RUN).await.unwrap();
+        assert_eq!(report.failed, 0, "{report:?}");
+    })
+}
+
+/// The reconciler's expiry of payments after `later`.
+fn expire_later<'a>(scenario: &'a Scenario<'_>, later: Duration) -> Task<'a> {
+    task_later(later, async move {
+        let sweep = Sweep::new(scenario.store, FakeProvider::default(), clock::now());
+        let report = sweep.expire(true, Instant::now() + RUN).await.unwrap();
+        assert_eq!(report.failed, 0, "{report:?}");
     })
 }
 
@@ -428,9 +436,14 @@ async fn expiry_racing_a_webhook_or_the_key_never_undoes_a_completion() {
             } else {
                 task_later(LEASE_OVER, scenario.created())
             };
-            let status_api = FakeProvider::default();
-            let check = check_later(&scenario, Queue::Payments(provider), later, &status_api).await;
+            let check = expire_later(&scenario, later);
             assert_eq!(run_interleaved(vec![check, other], scheduler, 0).await?, [true; 2]);
+            // A payment that was changed meanwhile is expired by the next run.
+            let next_run = vec![expire_later(&scenario, later)];
+            assert_eq!(
+                run_interleaved(next_run, &mut Exhaustive::default(), 0).await,
+                Some(vec![true])
+            );
             // A completion wins. A retry of the key after the expiry changes nothing.
             let expected = if is_paid { Status::Completed } else { Status::Expired };
             assert_eq!(scenario.status().await, expected);
@@ -477,7 +490,7 @@ async fn reconciler_and_webhook_collect_an_unmatched_notification_once() {
             ..general.clone()
         };
         status_api.set_status(transaction.as_str(), reported);
-        let check = check_later(&scenario, Queue::Unmatched, Duration::from_secs(61), &status_api).await;
+        let check = check_later(&scenario, Duration::from_secs(61), &status_api).await;
         let tasks = vec![check, task(scenario.delivered(&matching))];
         let done = run_interleaved(tasks, scheduler, 0).await?;
         assert_eq!(done, [true; 2]);
@@ -611,7 +624,7 @@ async fn review_closed_while_more_money_arrives_stays_due_for_it() {
             let raw_status = format!("closed by an operator; mismatching completions: {mismatches}");
             ledger.iter().any(|fact| fact["rawStatus"]["S"] == raw_status.as_str())
         };
-        let due = scenario.store.due(Queue::Review, clock::now(), 100).await.unwrap();
+        let due = due_in(scenario.store, Queue::Review, clock::now()).await;
         let is_due = due.iter().any(|due| due.subject == Subject::Payment(scenario.payment));
         let outcome = match result.into_inner().unwrap().unwrap() {
             Ok(_) if has_closed(2) => 0,

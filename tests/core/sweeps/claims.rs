@@ -207,10 +207,10 @@ async fn old_claim_raises_nothing_while_our_own_limit_keeps_us_from_asking() {
     let provider = FakeProvider::default();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     shop.deliver(&claim(&shop, "o", "FP1", Duration::ZERO)).await;
-    provider.limit_turns(0);
+    provider.limit_slots(0);
     shop.sweep(2 * DAY, &provider).await;
     assert_eq!(shop.reasons(payment.id).await, []);
-    provider.limit_turns(10);
+    provider.limit_slots(10);
     shop.sweep(2 * DAY + MINUTE, &provider).await;
     assert_eq!(shop.reasons(payment.id).await, [AttentionReason::UnconfirmedMatch]);
 }

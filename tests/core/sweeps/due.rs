@@ -3,10 +3,9 @@
 use payment_functions::domain::provider::Environment;
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
-use payment_functions::store::SHARDS;
-
 use super::*;
+use futures_util::future::join_all;
+use payment_functions::domain::request_rate::{LaneLimit, RequestRate};
 
 #[tokio::test]
 async fn unresolved_payment_is_due_and_resolved_one_is_not() {
@@ -15,20 +14,17 @@ async fn unresolved_payment_is_due_and_resolved_one_is_not() {
     let intent = shop.intent(Provider::FinvyPay, "o2").await;
     let crypto = shop.pending(Provider::ApoloPay, "o3", "p3").await;
     let due = |queue, time| shop.due(queue, time);
-    assert_eq!(due(Queue::Payments(Provider::FinvyPay), 59 * MINUTE / 60).await, []);
+    assert_eq!(due(Queue::Expiry, 45 * MINUTE).await, []);
     let due_at_finvypay = BTreeSet::from_iter(
-        due(Queue::Payments(Provider::FinvyPay), MINUTE)
+        due(Queue::Expiry, 46 * MINUTE)
             .await
             .iter()
             .map(|due| format!("{due:?}")),
     );
     let expected = [pending.id, intent.id].map(|id| format!("{:?}", Subject::Payment(id)));
     assert_eq!(due_at_finvypay, BTreeSet::from(expected));
-    assert_eq!(due(Queue::Payments(Provider::ApoloPay), DAY - MINUTE).await, []);
-    assert_eq!(
-        due(Queue::Payments(Provider::ApoloPay), DAY).await,
-        [Subject::Payment(crypto.id)]
-    );
+    assert_eq!(due(Queue::Expiry, DAY - MINUTE).await.len(), 2);
+    assert!(due(Queue::Expiry, DAY).await.contains(&Subject::Payment(crypto.id)));
 
     // A completion takes the payment out of the index, on the fast path and on the slow path.
     let paid = notification(
@@ -92,6 +88,13 @@ async fn payment_in_review_is_counted_and_checked_daily() {
 async fn concurrent_runs_share_the_work_and_poll_once() {
     let shop = Shop::open();
     let provider = FakeProvider::default();
+    let contradictory = |id: &str| {
+        let fact = Fact {
+            payment: Some(reference(id)),
+            ..reported(Outcome::Contradictory)
+        };
+        notification(None, fact)
+    };
     let payments = join_all((0..60).map(|index| {
         let shop = &shop;
         async move {
@@ -101,6 +104,7 @@ async fn concurrent_runs_share_the_work_and_poll_once() {
     }))
     .await;
     for (payment, id) in &payments {
+        shop.deliver(&contradictory(id)).await;
         let fact = Fact {
             transaction: Some(reference(&format!("FP-{id}"))),
             payment: Some(reference(id)),
@@ -132,37 +136,10 @@ async fn run_without_time_leaves_items_to_the_next() {
 }
 
 #[tokio::test]
-async fn provider_is_polled_only_while_time_is_left() {
-    let shop = Shop::open();
-    let provider = FakeProvider::default();
-    // Each check makes two calls: for the id and for the order.
-    provider.delay_by(Duration::from_millis(5));
-    for index in 0..60 {
-        let (order, id) = (format!("o{index}"), format!("p{index}"));
-        shop.pending(Provider::FinvyPay, &order, &id).await;
-    }
-    let report = shop.sweep_for(MINUTE, &provider, Duration::from_millis(240)).await;
-    assert!(report.unfinished && report.checked < 60, "{report:?}");
-    // The payment that was being polled when time ran out is due a minute later.
-    for time in [MINUTE, 2 * MINUTE] {
-        assert!(!shop.sweep(time, &provider).await.unfinished);
-    }
-    let calls = provider.take_calls();
-    let orders = calls.iter().filter(|call| call.starts_with("order "));
-    assert_eq!(
-        (
-            orders.count(),
-            shop.due(Queue::Payments(Provider::FinvyPay), 2 * MINUTE).await.len()
-        ),
-        (60, 0)
-    );
-}
-
-#[tokio::test]
-async fn shard_larger_than_a_batch_is_read_again() {
+async fn shard_larger_than_a_batch_is_read_to_its_end() {
     let shop = Shop::open();
     let mut in_first_shard = 0;
-    while in_first_shard < 25 {
+    while in_first_shard < 250 {
         let money = Money::from_minor(2550, Currency::USD);
         let payment = Payment::new(
             PaymentId::random(),
@@ -171,7 +148,7 @@ async fn shard_larger_than_a_batch_is_read_again() {
             money,
             shop.start,
         );
-        if payment.id.shard(SHARDS) == 0 {
+        if payment.id.shard(Queue::Expiry.shards()) == 0 {
             shop.store
                 .insert_payment(&payment, RequestNames::default(), shop.start)
                 .await
@@ -180,41 +157,43 @@ async fn shard_larger_than_a_batch_is_read_again() {
         }
     }
     let report = shop.sweep(2 * DAY, &FakeProvider::default()).await;
-    assert_eq!((report.checked, report.expired, report.unfinished), (25, 25, false));
+    assert_eq!((report.checked, report.expired, report.unfinished), (250, 250, false));
+}
+
+#[tokio::test]
+async fn concurrent_runs_expire_each_payment_once() {
+    let shop = Shop::open();
+    for index in 0..60 {
+        shop.intent(Provider::ApoloPay, &format!("o{index}")).await;
+    }
+    let provider = FakeProvider::default();
+    let (one, other) = tokio::join!(shop.sweep(2 * DAY, &provider), shop.sweep(2 * DAY, &provider));
+    assert_eq!((one.expired + other.expired, one.failed + other.failed), (60, 0));
 }
 
 #[tokio::test]
 async fn items_reserved_by_a_dead_run_are_checked_later() {
     let shop = Shop::open();
-    let payment = shop.intent(Provider::ApoloPay, "o").await;
-    let due = shop
-        .store
-        .due(Queue::Payments(Provider::ApoloPay), shop.after(2 * DAY), 1)
-        .await
-        .unwrap();
-    let reserved = shop.store.reserve(&due[0], shop.after(2 * DAY)).await.unwrap();
+    let provider = FakeProvider::default();
+    shop.pending(Provider::FinvyPay, "o", "p").await;
+    let unclear = Fact {
+        payment: Some(reference("p")),
+        ..reported(Outcome::Contradictory)
+    };
+    shop.deliver(&notification(None, unclear)).await;
+    let due = due_in(&shop.store, Queue::Poll, shop.after(MINUTE)).await;
+    let reserved = shop.store.reserve(&due[0], shop.after(MINUTE)).await.unwrap();
     assert!(reserved.is_some());
-    assert_eq!(
-        shop.store.reserve(&due[0], shop.after(2 * DAY)).await.unwrap(),
-        None,
-        "only once"
-    );
-    assert_eq!(
-        shop.sweep(2 * DAY + MINUTE, &FakeProvider::default()).await.checked,
-        0,
-        "the other run has reserved it"
-    );
-    assert_eq!(
-        shop.sweep(2 * DAY + 2 * MINUTE, &FakeProvider::default()).await.expired,
-        1
-    );
-    assert_eq!(shop.status(payment.id).await, Status::Expired);
+    let again = shop.store.reserve(&due[0], shop.after(MINUTE)).await.unwrap();
+    assert_eq!(again, None, "only once");
+    shop.sweep(2 * MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), [""; 0], "the other run has reserved it");
+    shop.sweep(3 * MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), ["p", "order o"]);
     // The run that seemed dead goes on, and changes nothing.
-    shop.store
-        .reschedule(&reserved.unwrap(), Some(shop.after(9 * DAY)))
-        .await
-        .unwrap();
-    assert!(shop.is_resolved(payment.id).await);
+    let before = due_in(&shop.store, Queue::Poll, shop.after(DAY)).await;
+    shop.store.reschedule(&reserved.unwrap(), None).await.unwrap();
+    assert_eq!(due_in(&shop.store, Queue::Poll, shop.after(DAY)).await, before);
 }
 
 #[tokio::test]
@@ -243,41 +222,75 @@ async fn unreadable_payment_does_not_block_the_others() {
 
 #[tokio::test]
 async fn concurrent_callers_keep_the_rate_limit() {
+    const SECOND: Duration = Duration::from_secs(1);
     let shop = Shop::open();
-    let (interval, latest) = (Duration::from_millis(750), shop.after(HOUR));
-    let turns = |latest| {
-        let shop = &shop;
-        async move {
-            let mut turns = Vec::new();
-            while turns.len() < 10 {
-                let turn = shop
-                    .store
-                    .next_turn(Provider::FinvyPay, interval, shop.start, latest)
-                    .await;
-                match turn.unwrap() {
-                    Some(turn) => turns.push(turn),
-                    None => break,
-                }
-            }
-            turns
-        }
+    let limit = LaneLimit {
+        interval: Duration::from_millis(750),
+        burst: 3,
     };
-    let (one, other, third) = tokio::join!(turns(latest), turns(latest), turns(latest));
+    let reserve = |lane, now, latest| {
+        shop.store
+            .reserve_slots(Provider::FinvyPay, lane, 1, limit, now, latest)
+    };
+    let slots = async |latest| {
+        let mut slots = Vec::new();
+        while slots.len() < 10 {
+            match reserve(Lane::Single, shop.start, latest).await.unwrap() {
+                Some(slot) => slots.push(slot),
+                None => break,
+            }
+        }
+        slots
+    };
+    let latest = shop.after(HOUR);
+    let (one, other, third) = tokio::join!(slots(latest), slots(latest), slots(latest));
     let mut all = [one, other, third].concat();
     all.sort();
     assert_eq!((all.len(), all[0]), (30, shop.start));
-    assert!(all.windows(2).all(|pair| pair[1].since(pair[0]) >= interval), "{all:?}");
+    assert_eq!(all[3], shop.start, "a burst of three beside the first");
+    for (nth, slot) in (0_u32..).zip(&all[3..]) {
+        assert_eq!(*slot, shop.start.plus(nth * limit.interval), "{all:?}");
+    }
     assert_eq!(
-        turns(shop.after(2 * Duration::from_secs(1))).await,
+        slots(shop.after(2 * SECOND)).await,
         [],
         "there is none before the last one is over"
     );
-    // After a pause there is no wait.
+    assert!(
+        reserve(Lane::List, shop.start, shop.start).await.unwrap().is_some(),
+        "the other lane"
+    );
+    // After a rest there is no wait.
     let now = shop.after(HOUR);
-    let turn = shop
-        .store
-        .next_turn(Provider::FinvyPay, interval, now, now)
-        .await
-        .unwrap();
-    assert_eq!(turn, Some(now));
+    assert_eq!(reserve(Lane::Single, now, now).await.unwrap(), Some(now));
+    // A pause holds for both lanes, and a shorter one does not end it.
+    for seconds in [60, 30] {
+        let until = now.plus(seconds * SECOND);
+        shop.store
+            .pause_calls(Provider::FinvyPay, until, |_| limit)
+            .await
+            .unwrap();
+    }
+    for lane in Lane::ALL {
+        let slot = reserve(lane, now, latest.plus(HOUR)).await.unwrap();
+        assert_eq!(slot, Some(now.plus(60 * SECOND)), "{lane:?}");
+    }
+}
+
+/// Both lanes together leave a fifth of the requests of any minute.
+#[test]
+fn lanes_use_at_most_four_fifths_of_the_requests() {
+    for requests in [1, 5, 99, 100, 500, 100_000] {
+        let rate = RequestRate::per_minute(requests).unwrap();
+        let of_a_minute = Lane::ALL.map(|lane| {
+            let limit = rate.limit(lane);
+            MINUTE.as_nanos() / limit.interval.as_nanos() + u128::from(limit.burst)
+        });
+        let used = of_a_minute.iter().sum::<u128>();
+        assert!(100 * used <= 80 * u128::from(requests), "{requests}: {of_a_minute:?}");
+        assert!(
+            requests < 99 || 100 * used >= 75 * u128::from(requests),
+            "{requests}: {of_a_minute:?}"
+        );
+    }
 }

@@ -1,13 +1,11 @@
 //! Polling payments, and recording what the provider reports.
 
-use payment_functions::domain::attention::AttentionReason;
-
 use super::*;
 
 #[tokio::test]
 async fn lost_webhook_is_replaced_by_polling() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     provider.set_status("p", notification(Some(payment.id), paid("p")));
     assert_eq!(
@@ -41,7 +39,7 @@ async fn lost_webhook_is_replaced_by_polling() {
 #[tokio::test]
 async fn payment_of_another_environment_is_not_polled_and_expires() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     assert_eq!(payment.environment, Environment::Sandbox);
     provider.switch_to(Environment::Production);
@@ -68,7 +66,7 @@ async fn payment_of_another_environment_is_not_polled_and_expires() {
 #[tokio::test]
 async fn payment_without_known_id_is_found_by_its_order() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     // The call to create it timed out, so no id is known. Another payment of the order is pending.
     let lost = shop.intent(Provider::FinvyPay, "o").await;
     let other = shop.pending(Provider::FinvyPay, "o", "p2").await;
@@ -91,7 +89,7 @@ async fn payment_without_known_id_is_found_by_its_order() {
 #[tokio::test]
 async fn rejected_payment_is_polled_by_its_order() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let rejected = shop.rejected("o").await;
     shop.sweep(MINUTE, &provider).await;
     assert_eq!(shop.status(rejected.id).await, Status::Failed);
@@ -116,7 +114,7 @@ async fn rejected_payment_is_polled_by_its_order() {
 #[tokio::test]
 async fn rejected_payment_known_to_provider_is_polled_like_any_other() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let rejected = shop.rejected("o").await;
     let listed = |outcome| {
         let transaction = Fact {
@@ -127,7 +125,7 @@ async fn rejected_payment_known_to_provider_is_polled_like_any_other() {
         notification(Some(rejected.id), transaction)
     };
     provider.set_transactions("o", vec![listed(Outcome::Authorized)]);
-    shop.sweep(45 * MINUTE, &provider).await;
+    shop.sweep(46 * MINUTE, &provider).await;
     assert_eq!(shop.status(rejected.id).await, Status::Failed, "it is not paid");
     provider.set_transactions("o", vec![listed(Outcome::Completed)]);
     shop.sweep(2 * HOUR, &provider).await;
@@ -135,26 +133,9 @@ async fn rejected_payment_known_to_provider_is_polled_like_any_other() {
 }
 
 #[tokio::test]
-async fn rejected_payment_unknown_to_provider_is_resolved() {
+async fn id_of_a_webhook_is_polled_and_then_the_order() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
-    let rejected = shop.rejected("o").await;
-    shop.sweep(DAY, &provider).await;
-    assert_eq!(provider.take_calls(), ["order o"]);
-    assert!(shop.is_resolved(rejected.id).await);
-
-    // Also if the provider is never reached: nothing suggests money.
-    let rejected = shop.rejected("p").await;
-    provider.fail_with(Some(unreachable));
-    shop.sweep(9 * DAY, &provider).await;
-    assert!(shop.is_resolved(rejected.id).await);
-    assert_eq!(shop.reasons(rejected.id).await, []);
-}
-
-#[tokio::test]
-async fn webhook_ids_are_polled_first_and_the_order_last() {
-    let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let payment = shop.pending(Provider::FinvyPay, "o", "a-given").await;
     let authorized = Fact {
         transaction: Some(reference("z-webhook")),
@@ -162,7 +143,7 @@ async fn webhook_ids_are_polled_first_and_the_order_last() {
     };
     shop.deliver(&notification(Some(payment.id), authorized)).await;
     shop.sweep(6 * MINUTE, &provider).await;
-    assert_eq!(provider.take_calls(), ["z-webhook", "a-given", "order o"]);
+    assert_eq!(provider.take_calls(), ["z-webhook", "order o"]);
 }
 
 #[tokio::test]
@@ -211,7 +192,7 @@ async fn polled_status_counts_like_a_webhook() {
         ),
     ] {
         let shop = Shop::open();
-        let provider = FakeProvider::default();
+        let provider = FakeProvider::default().without_list();
         let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
         let fact = Fact {
             payment: Some(reference("p")),
@@ -230,7 +211,7 @@ async fn polled_status_counts_like_a_webhook() {
 #[tokio::test]
 async fn report_late_in_a_run_has_its_own_time() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let delay = Duration::from_millis(50);
     provider.delay_by(delay);
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
@@ -242,65 +223,61 @@ async fn report_late_in_a_run_has_its_own_time() {
 }
 
 #[tokio::test]
-async fn polled_second_capture_is_flagged() {
+async fn run_without_slots_stops_polling_and_the_rest_stays_due() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
-    let payment = shop.pending(Provider::FinvyPay, "o", "p1").await;
-    let pending = Fact {
-        payment: Some(reference("p2")),
-        ..reported(Outcome::Pending)
-    };
-    shop.deliver(&notification(Some(payment.id), pending)).await;
-    for id in ["p1", "p2"] {
-        provider.set_status(id, notification(Some(payment.id), paid(id)));
+    let provider = FakeProvider::default().without_list();
+    for index in 0..6 {
+        let id = format!("p{index}");
+        shop.pending(Provider::FinvyPay, &format!("o{index}"), &id).await;
+        let unclear = Fact {
+            payment: Some(reference(&id)),
+            ..reported(Outcome::Contradictory)
+        };
+        shop.deliver(&notification(None, unclear)).await;
     }
-    shop.sweep(MINUTE, &provider).await;
-    let after = shop.payment(payment.id).await;
-    assert_eq!(after.status, Status::Completed);
-    assert!(
-        after.attention.get(AttentionReason::DuplicatePayment).is_some(),
-        "{after:?}"
+    // Each payment takes two calls: for its id and for its order.
+    provider.limit_slots(5);
+    let report = shop.sweep(MINUTE, &provider).await;
+    assert_eq!((provider.take_calls().len(), report.unfinished), (5, true));
+    assert_eq!(report.checked, 3, "the third had no slot for its second call");
+    assert_eq!(
+        shop.due(Queue::Poll, MINUTE).await.len(),
+        3,
+        "payments without any slot stay due, and the third yields to them"
     );
+    provider.limit_slots(100);
+    assert_eq!(shop.sweep(MINUTE, &provider).await.checked, 3);
+    assert_eq!(shop.sweep(2 * MINUTE, &provider).await.checked, 1);
+    assert_eq!(shop.due(Queue::Poll, 2 * MINUTE).await.len(), 0);
 }
 
 #[tokio::test]
-async fn run_out_of_turns_stops_polling_and_the_rest_stays_due() {
+async fn payment_with_many_ids_is_polled_in_two_calls() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
-    for index in 0..6 {
-        shop.pending(Provider::FinvyPay, &format!("o{index}"), &format!("p{index}"))
-            .await;
+    let provider = FakeProvider::default().without_list();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    for attempt in 10..64 {
+        let declined = Fact {
+            payment: Some(reference("p")),
+            transaction: Some(reference(&format!("FP{attempt}"))),
+            ..reported(Outcome::Failed)
+        };
+        shop.deliver(&notification(Some(payment.id), declined)).await;
     }
-    // Each payment takes two calls: for its id and for its order.
-    provider.limit_turns(5);
-    let report = shop.sweep(MINUTE, &provider).await;
-    assert_eq!((provider.take_calls().len(), report.unfinished), (5, true));
-    assert_eq!(report.checked, 3, "the third ran out of turns halfway");
-    assert_eq!(
-        shop.due(Queue::Payments(Provider::FinvyPay), MINUTE).await.len(),
-        3,
-        "payments without any turn stay due, and the third yields to them"
-    );
-    provider.limit_turns(100);
-    assert_eq!(shop.sweep(MINUTE, &provider).await.checked, 3);
-    assert_eq!(shop.sweep(2 * MINUTE, &provider).await.checked, 1);
-    assert_eq!(shop.due(Queue::Payments(Provider::FinvyPay), 2 * MINUTE).await.len(), 0);
-
-    provider.take_calls();
-    provider.fail_with(Some(out_of_turns));
-    let report = shop.sweep(6 * MINUTE, &provider).await;
-    assert_eq!(
-        (report.checked, provider.take_calls().len()),
-        (1, 1),
-        "polling stops at the first refused turn"
-    );
+    let unclear = Fact {
+        payment: Some(reference("p")),
+        ..reported(Outcome::Contradictory)
+    };
+    shop.deliver(&notification(None, unclear)).await;
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), ["FP63", "order o"]);
 }
 
 /// Its next regular check would be hours later.
 #[tokio::test]
 async fn contradictory_webhook_changes_nothing_and_the_provider_is_polled() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     shop.sweep(5 * HOUR, &provider).await;
     assert_eq!(shop.status(payment.id).await, Status::Expired);
@@ -343,7 +320,7 @@ async fn contradictory_webhook_changes_nothing_and_the_provider_is_polled() {
 async fn contradictory_webhook_that_waited_for_its_payment_makes_it_due_at_once() {
     for later in [Outcome::Pending, Outcome::Failed] {
         let shop = Shop::open();
-        let provider = FakeProvider::default();
+        let provider = FakeProvider::default().without_list();
         let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
         shop.sweep(5 * HOUR, &provider).await;
         let about_transaction = |payment: Option<&str>, outcome| {
@@ -364,7 +341,7 @@ async fn contradictory_webhook_that_waited_for_its_payment_makes_it_due_at_once(
                 .unwrap();
         }
         provider.take_calls();
-        provider.set_status("p", notification(None, paid("p")));
+        provider.set_status("FP1", notification(None, paid("p")));
         shop.sweep(5 * HOUR + 4 * MINUTE, &provider).await;
         assert_eq!(shop.status(payment.id).await, Status::Completed, "{later:?}");
     }
@@ -413,7 +390,7 @@ async fn contradictory_webhook_reschedules_a_payment_that_can_be_polled() {
 #[tokio::test]
 async fn listed_money_of_unknown_payment_is_stored_as_unmatched() {
     let shop = Shop::open();
-    let provider = FakeProvider::default();
+    let provider = FakeProvider::default().without_list();
     let paid = shop.pending(Provider::FinvyPay, "o", "p1").await;
     let known = shop.pending(Provider::FinvyPay, "o", "p2").await;
     let listed = |transaction, outcome| Fact {
@@ -448,7 +425,7 @@ async fn cancelled_or_failed_payment_is_polled_by_its_order() {
     for outcome in [Outcome::Cancelled, Outcome::Failed] {
         for is_known in [false, true] {
             let shop = Shop::open();
-            let provider = FakeProvider::default();
+            let provider = FakeProvider::default().without_list();
             let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
             let ended = Fact {
                 payment: Some(reference("p")),

@@ -188,44 +188,12 @@ async fn finvypay_notification_without_turns_stays_due_and_apolopays_is_checked(
         },
     ))
     .await;
-    provider.limit_turns(0);
+    provider.limit_slots(0);
     let report = shop.sweep(MINUTE, &provider).await;
     assert!(report.unfinished);
     assert_eq!(
         shop.due(Queue::Unmatched, MINUTE).await,
         [Subject::Unmatched(Provider::FinvyPay, "FP1".to_owned())]
-    );
-}
-
-/// Polling the payments of one webhook's order takes longer than a run. The due payments are polled all the same.
-#[tokio::test]
-async fn queue_that_uses_up_its_turns_leaves_others_theirs() {
-    let shop = Shop::open();
-    let provider = FakeProvider::default();
-    for index in 0..8 {
-        shop.pending(Provider::FinvyPay, "several", &format!("p{index}")).await;
-    }
-    shop.deliver(&general("several", "FP1")).await;
-    let behind = shop.pending(Provider::FinvyPay, "o", "behind").await;
-    let paid = Fact {
-        payment: Reference::parse("behind"),
-        ..completion()
-    };
-    provider.set_status("behind", notification(Some(behind.id), paid));
-    provider.delay_by(Duration::from_millis(60));
-    // The payments' queue begins after seven twelfths of it.
-    let limit = Duration::from_millis(450);
-    let mut minutes = 0;
-    while shop.status(behind.id).await != Status::Completed {
-        minutes += 1;
-        assert!(minutes < 10, "it is never polled");
-        let report = shop.sweep_for(minutes * MINUTE, &provider, limit).await;
-        // Everything is due in the first run. Later ones have less to do, and may finish.
-        assert!(report.unfinished || minutes > 1, "{report:?}");
-    }
-    assert!(
-        shop.store.oldest_unmatched().await.unwrap().is_some(),
-        "the webhook itself is kept"
     );
 }
 
@@ -247,7 +215,7 @@ async fn notification_is_not_matched_before_every_candidate_was_polled() {
         ..completion()
     };
     shop.deliver(&notification(None, of_order)).await;
-    let failures: [(u32, fn() -> PollError); 3] = [(1, unreachable), (12, provider_refuses_all), (24, out_of_turns)];
+    let failures: [(u32, fn() -> PollError); 3] = [(1, unreachable), (12, provider_refuses_all), (24, unreachable)];
     for (minute, failure) in failures {
         provider.fail_with(Some(failure));
         shop.sweep(minute * MINUTE, &provider).await;
@@ -300,7 +268,7 @@ async fn notification_of_order_with_many_payments_needs_review() {
     assert!(is_unmatched(&shop, Provider::FinvyPay, "order:o").await);
 }
 
-/// The list of an order has the money of a completed payment, under an id that is not known yet.
+/// A webhook and the list of its order have the money of a completed payment, under an id that is not known yet.
 #[tokio::test]
 async fn money_of_completed_payment_is_matched_by_polling_it() {
     let shop = Shop::open();
@@ -312,6 +280,7 @@ async fn money_of_completed_payment_is_matched_by_polling_it() {
         ..completion()
     };
     shop.deliver(&notification(None, report.clone())).await;
+    shop.deliver(&general("o", "FP2")).await;
     provider.set_transactions("o", vec![general("o", "FP2")]);
     shop.sweep(MINUTE, &provider).await;
     assert!(is_unmatched(&shop, Provider::FinvyPay, "FP2").await);

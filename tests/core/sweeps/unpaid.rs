@@ -8,7 +8,7 @@ use super::*;
 use crate::recorded::Recorded;
 
 /// When a FinvyPay payment of these tests expires.
-const EXPIRES_AFTER: Duration = Duration::from_secs(45 * 60);
+const EXPIRES_AFTER: Duration = Duration::from_secs(46 * 60);
 const DELETE_AFTER: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl Shop {

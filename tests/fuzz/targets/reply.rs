@@ -187,7 +187,7 @@ fn read(
     let (status, rest) = split(bytes, b"\n");
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let message = Message::read(rest);
-    let outcome = http_client::check_status(status, &message.headers)
+    let outcome = http_client::check_status(status, &message.headers, http_client::Quota::default())
         .and_then(|()| read(Reply::new(status, message.body), payment));
     let error = match outcome {
         Ok(accepted) => {

@@ -26,7 +26,7 @@ pub fn check(bytes: &[u8]) -> bool {
     let (status, rest) = split(bytes, b"\n");
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let message = Message::read(rest);
-    if http_client::check_status(status, &message.headers).is_err() {
+    if http_client::check_status(status, &message.headers, http_client::Quota::default()).is_err() {
         return false;
     }
     let (id, order_id) = (Reference::parse(ID).unwrap(), OrderId::parse(ORDER_ID).unwrap());

@@ -111,6 +111,7 @@ fn functions_have_the_variables_and_timeouts_of_the_tests() {
         tested.retain(|name| !name.ends_with("PAY_BASE_URL"));
         let has_default = [
             "DELETE_UNPAID_AFTER_DAYS",
+            "FINVYPAY_REQUESTS_PER_MINUTE",
             "METRICS_NAMESPACE",
             "ORDER_ONLY_WEBHOOKS",
             "QUOTE_SECRET_ID",

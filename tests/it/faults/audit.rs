@@ -77,7 +77,7 @@ impl Table {
                     table.quotes.insert(rest, item);
                 }
                 ("QUARANTINE", _) => table.quarantine.push(item),
-                ("ORDER" | "PACE", _) => {}
+                ("ORDER" | "RATE" | "LIST", _) => {}
                 other => panic!("item of an unknown kind: {other:?}"),
             }
         }

@@ -35,6 +35,7 @@ impl Wire {
             | ExternalCall::ReadPayment
             | ExternalCall::ReadOwner
             | ExternalCall::ReadRecord
+            | ExternalCall::ReadListState
             // The flows replay one webhook. A replay of all reads pages.
             | ExternalCall::ReadQuarantine => Self::DynamoDb("GetItem"),
             ExternalCall::ReadOrder
@@ -57,11 +58,13 @@ impl Wire {
             | ExternalCall::DeleteDangling
             | ExternalCall::Quarantine
             | ExternalCall::MarkReplayed
-            | ExternalCall::Pace => Self::DynamoDb("TransactWriteItems"),
+            | ExternalCall::SaveListState
+            | ExternalCall::ReserveSlot => Self::DynamoDb("TransactWriteItems"),
             ExternalCall::CurrentSecret | ExternalCall::PreviousSecret => Self::SecretsManager,
             ExternalCall::CreateAtProvider => Self::Provider(Kind::Create),
             ExternalCall::QueryStatus => Self::Provider(Kind::Status),
-            ExternalCall::ListTransactions => Self::Provider(Kind::List),
+            ExternalCall::ListTransactions | ExternalCall::ReadListPage => Self::Provider(Kind::List),
+            ExternalCall::ReadPayments => Self::DynamoDb("BatchGetItem"),
             ExternalCall::PublishEvents => Self::Events("PutEvents"),
             ExternalCall::SendDeadLetter => Self::Events("SendMessage"),
         }
@@ -142,15 +145,32 @@ fn begun(line: &Value) -> Option<ExternalCall> {
 pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
     let count = |call| steps.iter().filter(|step| step.call == call).count();
     // A slot costs one call, or two if it was not free at once: at least one per provider call.
-    let slots = count(ExternalCall::QueryStatus) + count(ExternalCall::ListTransactions);
-    let last = |call| if call == ExternalCall::Pace { slots } else { count(call) };
+    let calls = [
+        ExternalCall::QueryStatus,
+        ExternalCall::ListTransactions,
+        ExternalCall::ReadListPage,
+    ];
+    let slots: usize = calls.map(count).iter().sum();
+    let last = |call| {
+        if call == ExternalCall::ReserveSlot {
+            slots
+        } else {
+            count(call)
+        }
+    };
     let kept = |step: &&Step| step.nth == 1 || step.nth == last(step.call);
     steps.iter().filter(kept).copied().collect()
 }
 
 /// Checks that every AWS call that the proxy saw has a failpoint.
 pub fn assert_all_logged(flow: &str, steps: &[Step], proxy: &AwsProxy) {
-    for action in ["GetItem", "Query", "TransactWriteItems", "GetSecretValue"] {
+    for action in [
+        "GetItem",
+        "BatchGetItem",
+        "Query",
+        "TransactWriteItems",
+        "GetSecretValue",
+    ] {
         let logged = steps.iter().filter(|step| step.wire().action() == Some(action)).count();
         assert_eq!(
             proxy.operations(action),

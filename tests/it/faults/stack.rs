@@ -14,6 +14,7 @@ use create_preorder::handler::CreatePreorder;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::HeaderValue;
 use payment_functions::domain::provider::Environment;
+use payment_functions::domain::request_rate::RequestRate;
 use payment_functions::lambda::Function as _;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::Variables;
@@ -21,7 +22,7 @@ use payment_functions::platform::failpoint::{self, ExternalCall, Hook, Point, Si
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::providers::http_client::HttpClient;
 use payment_functions::store::Store;
-use payment_functions_local::sandbox::{Config, Sandbox};
+use payment_functions_local::sandbox::{Config, ListMode, Sandbox};
 use payment_functions_tests::world::{AwsProxy, Lambda};
 use reconcile_payments::poller::{FinvyPay, RateLimitedPoller};
 use reconcile_payments::sweep::Sweep;
@@ -176,11 +177,14 @@ impl Harness {
         let secret = world.environment("create-apm").unwrap()["FINVYPAY_SECRET_ID"].clone();
         let secrets = aws::clients(world.aws_url()).secrets_manager();
         let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
+        let control = Control::new(&sandbox.url()).expect("a control client");
+        // Its tables have an account together, whose payments the list would mix up.
+        control.list_modes(&[ListMode::OnlyOfOrders]).await.unwrap();
         Self {
             world,
             function_urls: FunctionUrls::open().await,
             aws: aws::proxy().await,
-            control: Control::new(&sandbox.url()).expect("a control client"),
+            control,
             sandbox,
             is_full,
             trusted,
@@ -253,9 +257,10 @@ impl Harness {
                     base_url: &base_url,
                     environment: Environment::Sandbox,
                     keys: &self.key,
+                    rate: RequestRate::per_minute(6_000).unwrap(),
                 };
                 let poller = RateLimitedPoller::new(&store, finvypay);
-                Sweep::new(&store, poller, now).run(RUN).await.map(|(report, _)| report)
+                Sweep::new(&store, poller, now).run(RUN).await
             };
             let report = failpoint::scope(clock.clone(), run)
                 .await

@@ -12,7 +12,7 @@ use payment_functions::domain::money::{Currency, Money};
 use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::{Environment, Provider};
 use payment_functions::platform::clock;
-use payment_functions::store::CommitExtras;
+use payment_functions::store::{CommitExtras, Store};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -68,17 +68,22 @@ impl Backends {
         })
     }
 
-    /// The environment variables of a function.
+    /// The environment variables of a job's function.
     pub fn variables(&self, job: Job, table: &Table) -> Variables {
+        let name = match job {
+            Job::CreatePreorder | Job::CreateApm | Job::Webhook | Job::GetPayment | Job::Nothing => job.function(),
+            Job::OneWrite => Job::GetPayment.function(),
+        };
+        self.variables_of(name, table)
+    }
+
+    /// The environment variables of a function.
+    pub fn variables_of(&self, name: &str, table: &Table) -> Variables {
         let addresses = Addresses {
             functions: "https://functions.example".to_owned(),
             aws: self.secrets.clone(),
             dead_letters: String::new(),
             sandbox: self.providers.clone(),
-        };
-        let name = match job {
-            Job::CreatePreorder | Job::CreateApm | Job::Webhook | Job::GetPayment | Job::Nothing => job.function(),
-            Job::OneWrite => Job::GetPayment.function(),
         };
         let function = FUNCTIONS.iter().find(|function| function.name == name);
         let mut variables = function.map_or_else(Variables::new, |function| settings::of(function, &addresses));
@@ -97,6 +102,11 @@ impl Backends {
 }
 
 impl Table {
+    /// The store on this table.
+    pub fn store(&self) -> Store {
+        self.memory.store()
+    }
+
     /// Stores a payment that its provider has accepted.
     async fn pending(&self) -> Result<Payment, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure(format!("a payment for the bench: {error}"));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use payment_functions_local::sandbox::{Control, ListMode};
 use payment_functions_local::settings::{self, RETURN_ORIGINS};
 use payment_functions_local::{
     Addresses, AwsCalls, Binaries, Change, Error, FUNCTIONS, Function, Gateway, Invocations, LocalAws, Log, Mapping,
@@ -54,6 +55,10 @@ impl World {
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let sandbox = Sandbox::start_with_environment(0, &url, &seen).await?;
+        // The tests have a table each, whose payments the list would mix up.
+        Control::new(sandbox.url())?
+            .list_modes(&[ListMode::OnlyOfOrders])
+            .await?;
         let addresses = Addresses {
             functions: url,
             aws: proxy.url().to_owned(),

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 
 #[test]
@@ -12,55 +14,73 @@ fn provider_with_status_query_is_polled() {
     );
 }
 
-/// A source whose every call fails in the same way.
-struct Failing(fn() -> PollError);
+/// A source that has so many slots, or refuses every call.
+struct Slots {
+    left: AtomicU32,
+    is_closed: bool,
+}
 
-impl StatusSource for Failing {
+impl Slots {
+    fn new(left: u32, is_closed: bool) -> Self {
+        Self {
+            left: left.into(),
+            is_closed,
+        }
+    }
+}
+
+impl StatusSource for Slots {
     fn environment(&self) -> Environment {
         Environment::Sandbox
     }
 
-    fn poll_until(&mut self, _: Instant) {}
-
-    async fn status(&mut self, _: &Reference) -> Result<Option<Notification>, PollError> {
-        Err(self.0())
+    async fn wait_for_slot(&self, _: Lane, _: Instant) -> Result<(), PollError> {
+        if self.is_closed {
+            return Err(PollError::ProviderRefusesAll);
+        }
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.checked_sub(1).ok_or(PollError::NoSlot)?, Ordering::Relaxed);
+        Ok(())
     }
 
-    async fn transactions(&mut self, _: &OrderId) -> Result<Vec<Notification>, PollError> {
-        Err(self.0())
+    fn slots_before(&self, _: Lane, _: Instant) -> u64 {
+        self.left.load(Ordering::Relaxed).into()
+    }
+
+    async fn status(&self, _: &Reference) -> Result<Option<Notification>, PollError> {
+        Ok(None)
+    }
+
+    async fn transactions(&self, _: &OrderId) -> Result<Vec<Notification>, PollError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, _: &ListQuery) -> Result<ListPage, PollError> {
+        Ok(ListPage::default())
     }
 }
 
-/// A session after one failed call.
-async fn session_after(failure: fn() -> PollError) -> PollSession<Failing> {
-    let mut session = PollSession::new(Failing(failure));
-    session.begin_item();
+#[tokio::test]
+async fn item_is_begun_with_a_slot_that_the_next_one_uses_if_it_did_not() {
+    let source = Slots::new(2, false);
+    let mut session = PollSession::new(&source, Lane::Single);
+    let now = Instant::now();
+    let id = Reference::parse("p").unwrap();
+    for _ in 0..3 {
+        assert!(session.may_begin(now).await.unwrap());
+    }
+    assert_eq!(source.left.load(Ordering::Relaxed), 1, "one slot for all three");
+    assert!(session.status(&id).await.is_ok());
+    assert!(session.status(&id).await.is_ok(), "with another slot");
+    assert!(!session.may_begin(now).await.unwrap());
+    assert!(matches!(session.status(&id).await, Err(PollError::NoSlot)));
+}
+
+#[tokio::test]
+async fn item_is_begun_although_the_provider_refuses_every_call() {
+    let source = Slots::new(0, true);
+    let mut session = PollSession::new(&source, Lane::Single);
+    assert!(session.may_begin(Instant::now()).await.unwrap());
     let result = session.status(&Reference::parse("p").unwrap()).await;
-    assert!(result.is_err(), "{result:?}");
-    session
-}
-
-#[tokio::test]
-async fn session_out_of_turns_polls_again_in_next_queue() {
-    let mut session = session_after(|| PollError::OutOfTurns).await;
-    assert!(session.is_out_of_turns() && !session.has_used_turns());
-    assert!(matches!(session.check_may_poll(), Err(PollError::OutOfTurns)));
-    session.begin_queue(Instant::now());
-    assert!(session.check_may_poll().is_ok());
-}
-
-#[tokio::test]
-async fn session_with_closed_provider_stays_closed() {
-    let mut session = session_after(|| PollError::ProviderRefusesAll).await;
-    session.begin_queue(Instant::now());
-    assert!(matches!(session.check_may_poll(), Err(PollError::ProviderRefusesAll)));
-    assert!(!session.is_out_of_turns());
-}
-
-#[tokio::test]
-async fn failed_call_uses_a_turn_and_polling_goes_on() {
-    let mut session = session_after(|| CallError::OutcomeUnknown { references: Vec::new() }.into()).await;
-    assert!(session.has_used_turns() && session.check_may_poll().is_ok());
-    session.begin_item();
-    assert!(!session.has_used_turns());
+    assert!(matches!(result, Err(PollError::ProviderRefusesAll)), "{result:?}");
 }

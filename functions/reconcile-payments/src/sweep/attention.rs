@@ -32,7 +32,7 @@ pub(super) fn attention_after_check(
     match polled {
         Ok(Heard::Known) => change.resolved.push(AttentionReason::ProviderSilent),
         // The provider would respond, but our own limit does not let us ask.
-        Err(PollError::OutOfTurns) => {}
+        Err(PollError::NoSlot) => {}
         Ok(Heard::Nothing | Heard::Contradictory)
         | Err(PollError::ProviderRefusesAll | PollError::Call(_) | PollError::Store(_)) => {
             if is_last && has_evidence_of_money {

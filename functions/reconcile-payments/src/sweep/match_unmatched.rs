@@ -13,10 +13,11 @@ use payment_functions::flows::record_notification::payments_of_order;
 use payment_functions::providers::Notification;
 use payment_functions::store::{CommitExtras, CommitResult, Retry, StoreError, UnmatchedGroup, retry_on_conflict};
 
+use super::Sweep;
+use super::check_singly::CheckResult;
 use super::confirm_claim::{Candidate, Confirmation, Findings, confirm, possibly_meant};
-use super::{CheckResult, Sweep};
-use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
-use crate::report::increment;
+use crate::poller::{POLLED_PROVIDER, PollError, PollSession, StatusSource};
+use crate::report::{Report, increment};
 
 /// Maximum number of notifications of a group that are read, and deleted, at once.
 const PAGE: u16 = 50;
@@ -25,9 +26,11 @@ const LOG_AFTER: Duration = Duration::from_secs(10 * 60);
 
 impl<S: StatusSource> Sweep<'_, S> {
     pub(super) async fn check_unmatched(
-        &mut self,
+        &self,
         provider: Provider,
         lookup_key: &str,
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
     ) -> Result<CheckResult, StoreError> {
         let Some(group) = self.store.unmatched(provider, lookup_key, PAGE).await? else {
             return Ok(CheckResult::Done(None));
@@ -36,7 +39,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         let (mut left, mut keeps_some) = self.record_group(&group).await?;
         let (mut polled, mut findings) = (Ok(()), None);
         if !left.is_empty() && provider == POLLED_PROVIDER {
-            findings = match self.poll_about(&group, &left).await {
+            findings = match self.poll_about(&group, &left, session, counts).await {
                 Ok(findings) => Some(findings),
                 Err(PollError::Store(error)) => return Err(error),
                 Err(error) => {
@@ -48,8 +51,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             (left, keeps_more) = self.record(&group, left, findings.as_ref()).await?;
             keeps_some |= keeps_more;
         }
-        let is_postponed = matches!(polled, Err(PollError::OutOfTurns)) && !self.poller.has_used_turns();
-        if provider == POLLED_PROVIDER && !is_postponed {
+        if provider == POLLED_PROVIDER {
             self.update_attention_of_claims(&group, &left, findings.as_ref())
                 .await?;
         }
@@ -58,17 +60,12 @@ impl<S: StatusSource> Sweep<'_, S> {
                 self.store.delete_unmatched_group(&group).await?;
             }
             tracing::info!(%provider, lookup_key, "unmatched notifications recorded with their payments");
-            increment(&mut self.report.unmatched_resolved);
+            increment(&mut counts.unmatched_resolved);
             return Ok(CheckResult::Done(None));
         }
         let since = group.unmatched_since.unwrap_or(self.now);
         let age = self.now.since(since);
-        // A group that has used some turns is checked later, as after a failed poll: at once, it would only use them up
-        // again.
-        if is_postponed {
-            return Ok(CheckResult::Postponed);
-        }
-        if matches!(polled, Err(PollError::ProviderRefusesAll)) {
+        if matches!(polled, Err(PollError::NoSlot | PollError::ProviderRefusesAll)) {
             return Ok(CheckResult::RetryAfterOthers);
         }
         if age >= LOG_AFTER {
@@ -82,8 +79,13 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Polls the provider by the id that a group is stored under, and then, unless that says whose it is, by the order
     /// and by the ids of the order's payments. Recording the provider's reports attaches the ids of money that matches.
     /// The other ids of the notifications have groups of their own.
-    async fn poll_about(&mut self, group: &UnmatchedGroup, left: &[Notification]) -> Result<Findings, PollError> {
-        self.poller.check_may_poll()?;
+    async fn poll_about(
+        &self,
+        group: &UnmatchedGroup,
+        left: &[Notification],
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
+    ) -> Result<Findings, PollError> {
         let mut references = left.iter().flat_map(|notification| notification.fact.references());
         let id = references.find(|reference| group.is_under(reference));
         let claims = left.iter().filter(|notification| notification.is_claim());
@@ -94,7 +96,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         };
         if let Some(id) = id {
             // Whether the provider knows a transaction by this query is not certain. The list may have it.
-            findings.proof = match self.poller.status(id).await {
+            findings.proof = match session.status(id).await {
                 Ok(report) => report,
                 Err(PollError::Call(_)) => None,
                 Err(error) => return Err(error),
@@ -107,7 +109,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             }
         }
         if findings.named_payment().is_none() {
-            self.poll_about_order(id, left, &mut findings).await?;
+            self.poll_about_order(id, left, &mut findings, session, counts).await?;
         }
         if let Some(named) = findings.named_payment() {
             let payment = self.store.payment(named).await?;
@@ -123,10 +125,12 @@ impl<S: StatusSource> Sweep<'_, S> {
     /// Polls the provider by the order of notifications, and by the ids of the order's payments. `id`: what they are
     /// stored under.
     async fn poll_about_order(
-        &mut self,
+        &self,
         id: Option<&Reference>,
         left: &[Notification],
         findings: &mut Findings,
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
     ) -> Result<(), PollError> {
         // Webhooks about one transaction may name several orders. The provider says which is right.
         let reported = findings.proof.as_ref().and_then(|report| report.fact.order_id.as_ref());
@@ -138,12 +142,12 @@ impl<S: StatusSource> Sweep<'_, S> {
         };
         let payments = payments_of_order(self.store, self.matching, fact, order_id).await?;
         if payments.as_ref().is_none_or(|payments| !payments.is_empty()) {
-            let rows = match self.poller.transactions(order_id).await {
+            let rows = match session.transactions(order_id).await {
                 Err(PollError::Call(_)) if findings.proof.is_some() => Vec::new(),
                 rows => rows?,
             };
             for row in &rows {
-                self.record_report(row).await?;
+                self.record_report(row, counts).await?;
             }
             if findings.proof.is_none() {
                 let is_about_it = |row: &Notification| row.fact.references().any(|reference| Some(reference) == id);
@@ -153,7 +157,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         // With too many payments, none of them is polled.
         for payment in payments.unwrap_or_default() {
             // Completed ones too: the notification may report the same money under another id.
-            let own = self.poll_ids(&payment).await?;
+            let own = self.poll_checkout(&payment, session, counts).await?;
             if let Some(error) = own.failure {
                 return Err(error.into());
             }

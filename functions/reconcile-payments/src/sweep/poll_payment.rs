@@ -12,12 +12,14 @@ use payment_functions::providers::gateway::CallError;
 use payment_functions::store::{StoreError, StoreUnmatchedResult};
 
 use super::Sweep;
-use crate::poller::{PollError, StatusSource};
+use crate::poller::{PollError, PollSession, StatusSource};
+use crate::report::{Report, increment};
 
 /// What the provider reported about a payment. The highest of several reports counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Heard {
     /// Nothing about this payment.
+    #[default]
     Nothing,
     /// A contradiction, which may mean that it was paid.
     Contradictory,
@@ -25,14 +27,14 @@ pub(super) enum Heard {
     Known,
 }
 
-/// What the provider reported under a payment's ids.
-#[derive(Debug)]
+/// What the provider reported under an id of a payment.
+#[derive(Debug, Default)]
 pub(super) struct OwnReport {
-    /// The highest report about the payment.
+    /// The report about the payment.
     pub heard: Heard,
-    /// A call that failed.
+    /// The call failed.
     pub failure: Option<CallError>,
-    /// The outcome under the id that was given at creation, if the provider knows it.
+    /// The outcome under the id, if the provider knows it.
     pub outcome: Option<Outcome>,
 }
 
@@ -52,66 +54,92 @@ impl Heard {
 }
 
 impl<S: StatusSource> Sweep<'_, S> {
-    /// Polls the provider by each id of a payment and, unless money has come by then, by its order.
-    pub(super) async fn poll_payment(&mut self, payment: &Payment) -> Result<Heard, PollError> {
-        let OwnReport {
-            mut heard, mut failure, ..
-        } = self.poll_ids(payment).await?;
+    /// Polls the provider about a payment in at most two calls: by the id that was learnt last and, unless money has come
+    /// by then, by the order.
+    pub(super) async fn poll_payment(
+        &self,
+        payment: &Payment,
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
+    ) -> Result<Heard, PollError> {
+        let mut own = OwnReport::default();
+        if let Some(id) = newest_id(payment) {
+            own = self.poll_id(payment, id, session, counts).await?;
+        }
         // The buyer may have given up under one id and paid under another, which only the order's list shows. Without any
         // id, only the list knows the payment.
         let current = self.store.payment(payment.id).await?;
         let is_told = |payment: Payment| payment.status >= Status::Review && !payment.references.is_empty();
         if let (false, Some(order_id)) = (current.is_some_and(is_told), &payment.order_id) {
-            match self.poller.transactions(order_id).await {
+            match session.transactions(order_id).await {
                 Ok(notifications) => {
                     for notification in notifications {
-                        if self.record_report(&notification).await? == Some(payment.id) {
-                            heard = heard.max(Heard::of(&notification.fact));
+                        if self.record_report(&notification, counts).await? == Some(payment.id) {
+                            own.heard = own.heard.max(Heard::of(&notification.fact));
                         }
                     }
                 }
-                Err(PollError::Call(error)) => failure = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match failure {
-            Some(error) if heard == Heard::Nothing => Err(error.into()),
-            _ => Ok(heard),
-        }
-    }
-
-    /// Polls the provider by each id of a payment. One failed call does not end the polling.
-    pub(super) async fn poll_ids(&mut self, payment: &Payment) -> Result<OwnReport, PollError> {
-        self.poller.check_may_poll()?;
-        let mut own = OwnReport {
-            heard: Heard::Nothing,
-            failure: None,
-            outcome: None,
-        };
-        for id in ids_to_poll(payment) {
-            match self.poller.status(id).await {
-                Ok(Some(notification)) if is_of_order(&notification, payment) => {
-                    if self.record_report(&notification).await? == Some(payment.id) {
-                        own.heard = own.heard.max(Heard::of(&notification.fact));
-                    }
-                    if is_checkout_id(payment, id) {
-                        own.outcome = Some(notification.fact.outcome);
-                    }
-                }
-                Ok(Some(_)) => tracing::error!(payment = %payment.id, "provider reported another order's status"),
-                Ok(None) => {}
-                // Having no turn left ends the polling, and so does a provider that refuses every call, or a table that
-                // cannot be read.
                 Err(PollError::Call(error)) => own.failure = Some(error),
                 Err(error) => return Err(error),
             }
+        }
+        match own.failure {
+            Some(error) if own.heard == Heard::Nothing => Err(error.into()),
+            _ => Ok(own.heard),
+        }
+    }
+
+    /// Polls the provider by the id that it gave when the payment was created, if it did.
+    pub(super) async fn poll_checkout(
+        &self,
+        payment: &Payment,
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
+    ) -> Result<OwnReport, PollError> {
+        match &payment.checkout_session {
+            Some(checkout) => self.poll_id(payment, &checkout.reference, session, counts).await,
+            None => Ok(OwnReport::default()),
+        }
+    }
+
+    /// Polls the provider by an id of a payment. A failed call is part of the result.
+    async fn poll_id(
+        &self,
+        payment: &Payment,
+        id: &Reference,
+        session: &mut PollSession<'_, S>,
+        counts: &mut Report,
+    ) -> Result<OwnReport, PollError> {
+        let mut own = OwnReport::default();
+        match session.status(id).await {
+            Ok(Some(notification)) if is_of_order(&notification, payment) => {
+                if self.record_report(&notification, counts).await? == Some(payment.id) {
+                    own.heard = Heard::of(&notification.fact);
+                }
+                own.outcome = Some(notification.fact.outcome);
+            }
+            Ok(Some(_)) => tracing::error!(payment = %payment.id, "provider reported another order's status"),
+            Ok(None) => {}
+            Err(PollError::Call(error)) => own.failure = Some(error),
+            Err(error) => return Err(error),
         }
         Ok(own)
     }
 
     /// Records a report of the provider. Returns the payment that it is about.
-    pub(super) async fn record_report(&self, report: &Notification) -> Result<Option<PaymentId>, StoreError> {
-        match self.record_answer(report).await? {
+    pub(super) async fn record_report(
+        &self,
+        report: &Notification,
+        counts: &mut Report,
+    ) -> Result<Option<PaymentId>, StoreError> {
+        let result = self.record_answer(report).await?;
+        if let Some(RecordResult::Recorded {
+            new_status: Some(_), ..
+        }) = result
+        {
+            increment(&mut counts.resolved);
+        }
+        match result {
             Some(RecordResult::Recorded { payment, .. } | RecordResult::Duplicate(payment)) => Ok(Some(payment)),
             Some(RecordResult::Unmatched) => Ok(None),
             None => {
@@ -200,11 +228,11 @@ fn log_recorded(report: &Notification, result: Option<&RecordResult>) {
     }
 }
 
-/// The ids of a payment, those from webhooks first. The status query may know only a transaction's id, which only
-/// webhooks bring, and the turns may run out before the last id.
-fn ids_to_poll(payment: &Payment) -> impl Iterator<Item = &Reference> {
+/// The id of a payment to ask by. The status query may know only a transaction's id, which only webhooks bring, so one of
+/// these comes before the id that was given at creation. FinvyPay's ids of transactions begin with their date.
+fn newest_id(payment: &Payment) -> Option<&Reference> {
     let learnt = payment.references.iter().filter(|id| !is_checkout_id(payment, id));
-    learnt.chain(payment.references.iter().filter(|id| is_checkout_id(payment, id)))
+    learnt.max().or_else(|| payment.references.iter().next())
 }
 
 /// Whether an id is the one that the provider gave when the payment was created.

@@ -122,6 +122,20 @@ const INVALID_REQUESTS: &[(&str, &str, &str)] = &[
         "no payment has the id `pay_x`",
     ),
     ("keys", r#"{"provider":"finvypay","key":"x"}"#, "unknown field `key`"),
+    ("list", r#"{"modes":["slow"]}"#, "unknown variant `slow`"),
+    ("list", r#"{"mode":[]}"#, "unknown field `mode`"),
+    ("rate-limit", r#"{"requestsPerMinute":-1}"#, "expected u64"),
+    ("rate-limit", r#"{"perMinute":1}"#, "unknown field `perMinute`"),
+    ("seed", r#"{"environment":"staging"}"#, "sandbox or production"),
+    ("seed", r#"{"count":1000001}"#, "at most 1000000"),
+    ("seed", r#"{"count":2,"first":4294967294}"#, "must not exceed"),
+    ("seed", r#"{"paidPercent":101}"#, "at most 100"),
+    (
+        "seed",
+        r#"{"minAgeSeconds":2,"maxAgeSeconds":1}"#,
+        "at most maxAgeSeconds",
+    ),
+    ("seed", r#"{"size":1}"#, "unknown field `size`"),
 ];
 
 #[tokio::test]

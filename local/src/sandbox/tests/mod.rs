@@ -2,6 +2,8 @@
 
 mod chaos;
 mod control;
+mod list;
+mod rate_limit;
 mod replies;
 mod strict;
 mod webhooks;

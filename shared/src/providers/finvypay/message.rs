@@ -6,7 +6,12 @@
 //! never believed as either.
 
 use crate::domain::fact::{Fact, Outcome};
+#[cfg(feature = "provider-client")]
+use std::time::Duration;
+
 use crate::domain::json::{Json, Object};
+#[cfg(feature = "provider-client")]
+use crate::domain::list_reading::Window;
 use crate::domain::provider::Provider;
 use crate::domain::time::Timestamp;
 use crate::providers::finvypay::raw_status;
@@ -86,6 +91,22 @@ impl<'a> Message<'a> {
             data: Members::of([data]),
         };
         (!message.data.status_words().is_empty()).then_some(message)
+    }
+
+    /// Whether any of its times is in the window, or it has none.
+    #[cfg(feature = "provider-client")]
+    pub(super) fn is_of(&self, window: Window, tolerance: Duration) -> bool {
+        const TIMES: [&str; 6] = [
+            "createdAt",
+            "created_at",
+            "completedAt",
+            "completed_at",
+            "updatedAt",
+            "updated_at",
+        ];
+        let (from, to) = (window.from.minus(tolerance), window.to.plus(tolerance));
+        let mut times = self.data.times(&TIMES).peekable();
+        times.peek().is_none() || times.any(|time| from <= time && time < to)
     }
 
     /// Whether its metadata is another system's.

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "provider-client")]
 pub mod client;
+#[cfg(feature = "provider-client")]
+pub mod list;
 mod message;
 mod raw_status;
 #[cfg(feature = "provider-client")]

@@ -1,4 +1,4 @@
-//! FinvyPay's status queries: the status of one payment, and the list of an order's transactions.
+//! FinvyPay's status queries: the status of one payment, the list of an order's transactions, and the list of all.
 //!
 //! A response is a fact like a webhook's, because it comes over TLS, in reply to a request with our API key. The same
 //! reader reads it: an unrecognised status counts as none, an unreadable amount as missing.
@@ -8,14 +8,15 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::id::{OrderId, Reference};
-use crate::domain::json::{Json, Object};
+use crate::domain::json::Json;
 use crate::domain::provider::Environment;
 use crate::domain::time::Timestamp;
 use crate::platform::clock;
 use crate::providers::finvypay::client::authorization;
+use crate::providers::finvypay::list::{ListPage, ListQuery, PAGE_ROWS, parts, read_page, rows};
 use crate::providers::finvypay::message::{Message, Reading};
 use crate::providers::gateway::CallError;
-use crate::providers::http_client::{HttpClient, Reply};
+use crate::providers::http_client::{HttpClient, Quota, Reply};
 use crate::providers::notification::Notification;
 
 /// FinvyPay's status queries.
@@ -36,22 +37,39 @@ impl StatusApi<'_> {
     ///
     /// # Errors
     /// [`CallError`] if there is no usable response.
-    pub async fn status(&self, id: &Reference) -> Result<Option<Notification>, CallError> {
+    pub async fn status(&self, id: &Reference) -> Result<(Option<Notification>, Quota), CallError> {
         // This path has no `/v1`, unlike the others.
         let url = self.url(&["api", &self.environment.to_string(), "status", id.as_str()])?;
         let reply = self.client.get(url, authorization(&self.api_key)?).await?;
-        read_status(&reply, id, clock::now())
+        Ok((read_status(&reply, id, clock::now())?, reply.quota))
     }
 
-    /// Lists the transactions of an order.
+    /// Lists the transactions of an order, the first [`PAGE_ROWS`] of them.
     ///
     /// # Errors
     /// [`CallError`] if there is no usable response.
-    pub async fn transactions(&self, order_id: &OrderId) -> Result<Vec<Notification>, CallError> {
-        let mut url = self.url(&["api", "v1", &format!("{}-transactions", self.environment)])?;
-        url.query_pairs_mut().append_pair("orderId", order_id.as_str());
-        let reply = self.client.get(url, authorization(&self.api_key)?).await?;
-        read_transactions(&reply, order_id, clock::now())
+    pub async fn transactions(&self, order_id: &OrderId) -> Result<(Vec<Notification>, Quota), CallError> {
+        let mut url = self.list_url()?;
+        url.query_pairs_mut()
+            .append_pair("orderId", order_id.as_str())
+            .append_pair("limit", &PAGE_ROWS.to_string());
+        let reply = self.client.get_page(url, authorization(&self.api_key)?).await?;
+        Ok((read_transactions(&reply, order_id, clock::now())?, reply.quota))
+    }
+
+    /// Reads a page of the list of all transactions.
+    ///
+    /// # Errors
+    /// [`CallError`] if there is no usable response.
+    pub async fn list(&self, query: &ListQuery) -> Result<(ListPage, Quota), CallError> {
+        let mut url = self.list_url()?;
+        query.add_to(&mut url);
+        let reply = self.client.get_page(url, authorization(&self.api_key)?).await?;
+        Ok((read_page(&reply, query, clock::now())?, reply.quota))
+    }
+
+    fn list_url(&self) -> Result<Url, CallError> {
+        self.url(&["api", "v1", &format!("{}-transactions", self.environment)])
     }
 
     fn url(&self, segments: &[&str]) -> Result<Url, CallError> {
@@ -106,11 +124,7 @@ pub fn read_transactions(
     received_at: Timestamp,
 ) -> Result<Vec<Notification>, CallError> {
     let (envelope, data) = parts(reply)?;
-    // The dashboard's own list has its entries in `data`.
-    let mut lists = ["transactions", "data"].into_iter().filter_map(|name| data.get(name));
-    let transactions = lists.find_map(Json::as_array);
-    let transactions = transactions.ok_or_else(|| CallError::unusable("no list of transactions"))?;
-    let readings = transactions
+    let readings = rows(data)?
         .iter()
         .filter_map(Json::as_object)
         .filter_map(|transaction| Message::of_response(envelope, transaction))
@@ -130,19 +144,6 @@ fn is_not_found(reply: &Reply) -> bool {
     let error = reply.body.as_ref().and_then(|body| body.get("error")?.as_object());
     let code = error.and_then(|error| error.str("code"));
     code.is_some_and(|code| code.eq_ignore_ascii_case("NOT_FOUND"))
-}
-
-/// The envelope and the `data` of a successful response. `success` must be `true`: otherwise the query itself failed.
-fn parts(reply: &Reply) -> Result<(&Object, &Object), CallError> {
-    if let Some(error) = reply.failure() {
-        return Err(error);
-    }
-    let envelope = reply.body.as_ref().filter(|_| reply.status.is_success());
-    let is_success = |envelope: &&Object| envelope.get("success") == Some(&Json::Bool(true));
-    let parts = envelope
-        .filter(is_success)
-        .and_then(|envelope| Some((envelope, envelope.get("data")?.as_object()?)));
-    parts.ok_or_else(|| CallError::unusable("undocumented response"))
 }
 
 #[cfg(test)]

@@ -37,12 +37,16 @@ fn status_of_a_response_is_classified_alike_for_every_provider() {
         (599, Ok(()), Some(unusable)),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(check_status(status, &HeaderMap::new()), checked, "{status}");
+        assert_eq!(
+            check_status(status, &HeaderMap::new(), Quota::default()),
+            checked,
+            "{status}"
+        );
         assert_eq!(Reply::new(status, b"{}").failure(), failure, "{status}");
     }
     for (value, seconds) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-        let result = check_status(StatusCode::TOO_MANY_REQUESTS, &headers);
+        let result = check_status(StatusCode::TOO_MANY_REQUESTS, &headers, Quota::default());
         assert_eq!(result, Err(throttled(seconds)), "{value}");
     }
 }
@@ -169,4 +173,48 @@ fn only_http_and_https_urls_are_web_pages() {
     ] {
         assert_eq!(is_web_page(text), is_page, "{text}");
     }
+}
+
+#[test]
+fn quota_is_read_in_every_notation() {
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    let quota = |pairs: &[(&'static str, &str)]| {
+        let pairs = pairs.iter().map(|(name, value)| {
+            let name: lambda_http::http::HeaderName = name.parse().unwrap();
+            (name, value.parse().unwrap())
+        });
+        Quota::read(&pairs.collect(), NOW)
+    };
+    assert_eq!(quota(&[]), Quota::default());
+    for reset in ["30", "1800000030", "1800000030000"] {
+        assert_eq!(
+            quota(&[
+                ("x-ratelimit-limit", "100"),
+                ("x-ratelimit-remaining", " 20 "),
+                ("x-ratelimit-reset", reset)
+            ]),
+            Quota {
+                limit: Some(100),
+                remaining: Some(20),
+                resets_in: Some(Duration::from_secs(30)),
+            },
+            "{reset}"
+        );
+    }
+    assert_eq!(
+        quota(&[("x-ratelimit-remaining", "many"), ("x-ratelimit-reset", "soon")]),
+        Quota::default()
+    );
+}
+
+#[test]
+fn throttled_call_without_retry_after_waits_for_the_reset() {
+    let quota = Quota {
+        resets_in: Some(Duration::from_millis(1500)),
+        ..Quota::default()
+    };
+    assert_eq!(
+        check_status(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), quota),
+        Err(CallError::Throttled { retry_after: Some(2) })
+    );
 }

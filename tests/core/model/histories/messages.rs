@@ -419,8 +419,5 @@ fn finvypay_status(status: Status) -> &'static str {
 }
 
 pub fn reply(body: &Value) -> payment_functions::providers::http_client::Reply {
-    payment_functions::providers::http_client::Reply {
-        status: reqwest::StatusCode::OK,
-        body: Json::parse(body.to_string().as_bytes()).unwrap().as_object().cloned(),
-    }
+    payment_functions::providers::http_client::Reply::new(reqwest::StatusCode::OK, body.to_string().as_bytes())
 }

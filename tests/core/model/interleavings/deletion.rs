@@ -51,8 +51,7 @@ async fn late_webhook_racing_the_deletion_keeps_everything_or_is_unmatched() {
             let orders = every_order("late webhook races the deletion", async |table, scheduler| {
                 let scenario = Scenario::new(table, provider);
                 scenario.created().await;
-                let nobody = FakeProvider::default();
-                let expires = check_later(&scenario, Queue::Payments(provider), EXPIRED, &nobody).await;
+                let expires = expire_later(&scenario, EXPIRED);
                 run_interleaved(vec![expires], &mut Exhaustive::default(), 0).await?;
                 assert_eq!(scenario.status().await, Status::Expired);
                 let mut keys = scenario.keys();
@@ -93,8 +92,7 @@ async fn expiry_racing_a_fact_deletes_everything_or_nothing() {
             let orders = every_order("expiry races a fact", async |table, scheduler| {
                 let scenario = Scenario::new(table, provider);
                 scenario.created().await;
-                let nobody = FakeProvider::default();
-                let check = check_later(&scenario, Queue::Payments(provider), EXPIRED, &nobody).await;
+                let check = expire_later(&scenario, EXPIRED);
                 let webhook = scenario.notification(outcome, has_our_id);
                 let tasks = vec![check, task(scenario.delivered(&webhook))];
                 assert_eq!(run_interleaved(tasks, scheduler, 0).await?, [true; 2]);

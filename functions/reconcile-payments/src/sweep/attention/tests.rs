@@ -39,7 +39,7 @@ fn last_check_raises_what_only_the_clock_can_tell() {
         ]
     };
     let unreachable = || Err(CallError::TimedOut.into());
-    let answered = || [Ok(Heard::Known), Err(PollError::OutOfTurns)];
+    let answered = || [Ok(Heard::Known), Err(PollError::NoSlot)];
     let silent = || silent().into_iter().chain([unreachable()]);
     for status in Status::ALL {
         let is_authorized = status == Status::Authorized;
