@@ -90,7 +90,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// counted in the report, and is due again some minutes later.
     pub async fn run(&self, time: Duration) -> Result<Report, StoreError> {
         let until = Instant::now() + time;
-        let list = self.store.list_state(POLLED_PROVIDER).await?;
+        let list = self.list_state().await?;
         let is_list_read = is_up_to_date(&list, self.now);
         let (expired, read, checked) = tokio::join!(
             self.expire(is_list_read, until),
@@ -100,10 +100,19 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         Ok(expired?.plus(read?).plus(checked?))
     }
 
-    /// Reads the list. If the newest payments are not in what was read, polls them singly. Reading begins with the first
-    /// payment: a shop that does not use the provider has no key for it.
+    /// How far the list was read. Reading begins with the first payment, because a shop that does not use the provider has
+    /// no key for it. That it has begun is stored before any payment expires: an expired one is not seen here any more.
+    async fn list_state(&self) -> Result<ListState, StoreError> {
+        let before = self.store.list_state(POLLED_PROVIDER).await?;
+        if before.marks.is_some() || self.newest_payments().await?.is_empty() {
+            return Ok(before);
+        }
+        self.save_list_state(&before, &[], None).await
+    }
+
+    /// Reads the list. If the newest payments are not in what was read, polls them singly.
     async fn read_list_or_poll(&self, list: ListState, until: Instant) -> Result<Report, StoreError> {
-        if list.marks.is_none() && self.newest_payments().await?.is_empty() {
+        if list.marks.is_none() {
             return Ok(Report::default());
         }
         let (list, report) = self.read_list(list, until).await?;

@@ -29,6 +29,7 @@ FinvyPay, at {base}/finvypay
 
 Script the replies to the next create calls of an order:
   curl {base}/_control/replies -d '{{"provider":"apolopay","orderId":"ORD-9821","replies":[{{"shape":"observed"}},{{"delayMs":3000}},{{"hang":true}},{{"drop":"midReply"}},{{"error":"RATE_LIMITED"}},{{"status":500,"body":"oops"}}]}}'
+  curl {base}/_control/replies -d '{{"provider":"finvypay","orderId":"","call":"list","replies":[{{"error":"HTML"}}]}}'   (the next list of no order)
   ApoloPay's shapes: documented observed mixed
   ApoloPay's errors: {apolopay_errors}
   FinvyPay's shapes: documented old noRedirect

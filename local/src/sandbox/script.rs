@@ -259,9 +259,10 @@ impl Scripts {
         replies.len()
     }
 
-    /// Takes the reply for the next call of an order.
+    /// Takes the reply for the next call of an order, or the next list of no order, which is scripted for the order "".
     pub(super) fn next(&mut self, provider: Provider, kind: Kind, order_id: Option<&str>) -> Option<Reply> {
-        let order = self.0.get_mut(&(provider, order_id?.to_owned()))?;
+        let order_id = order_id.or((kind == Kind::List).then_some(""))?;
+        let order = self.0.get_mut(&(provider, order_id.to_owned()))?;
         order.replies(kind)?.pop_front()
     }
 

@@ -384,3 +384,25 @@ async fn reading_begins_with_the_first_payment() {
     shop.sweep(10 * DAY + 2 * MINUTE, &provider).await;
     assert!(!calls(&provider).is_empty());
 }
+
+/// The first run expires the only payment, and dies while it reads the list.
+#[tokio::test]
+async fn reading_begins_although_the_first_run_dies() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.intent(Provider::FinvyPay, "o").await;
+    provider.set_list(list([(shop.start, paid_row(&payment, "FP1"))]));
+    provider.delay_by(DAY);
+    let expired = async {
+        while shop.status(payment.id).await != Status::Expired {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        report = shop.sweep(2 * DAY, &provider) => panic!("it ended: {report:?}"),
+        () = expired => {}
+    }
+    provider.delay_by(Duration::ZERO);
+    shop.sweep(2 * DAY + MINUTE, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}

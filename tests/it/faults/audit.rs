@@ -118,8 +118,9 @@ impl Table {
         payments.map(|payment| (text(payment, "id"), text(payment, "status")))
     }
 
-    pub fn has_no_unmatched(&self) -> bool {
-        self.unmatched.is_empty()
+    /// The notifications that belong to no payment yet, by the key under which they are kept.
+    pub fn all_unmatched(&self) -> &BTreeMap<String, Vec<Value>> {
+        &self.unmatched
     }
 
     /// The contents of webhooks in quarantine that nobody can read, about this order.

@@ -215,6 +215,7 @@ impl Stack {
                     // The buyer pays, but no webhook comes.
                     for payment in case.at_provider(harness).await {
                         let paid = harness
+                            .stand_ins
                             .control
                             .set_status(Provider::Finvypay, &payment.id, "COMPLETED")
                             .await;
@@ -230,7 +231,7 @@ impl Stack {
     pub async fn recover_all(&self, harness: &Harness, mut cases: Vec<Case>) -> Vec<Case> {
         if self.recovery == Recovery::Reconciler {
             for ahead in SWEEPS {
-                harness.sweep(&self.table, ahead).await;
+                harness.sweep(&harness.stand_ins, &self.table, ahead).await;
             }
         }
         self.audit(harness, &mut cases, Stage::Recovered).await;
@@ -246,7 +247,7 @@ impl Stack {
             } else {
                 0
             };
-            harness.sweep(&self.table, ahead + offset).await;
+            harness.sweep(&harness.stand_ins, &self.table, ahead + offset).await;
         }
         let each = cases.into_iter().map(|mut case| async {
             if harness.is_full || case.nth % 3 == 0 {
@@ -263,7 +264,7 @@ impl Stack {
     async fn audit(&self, harness: &Harness, cases: &mut [Case], stage: Stage) {
         let _permit = harness.permit().await;
         let table = Table::read(&self.table).await;
-        audit(&table, &Record::of_both(&harness.control).await, cases, stage);
+        audit(&table, &Record::of_both(&harness.stand_ins.control).await, cases, stage);
         if stage == Stage::Everything {
             for case in cases {
                 if let Some(payment) = table.of_order(&case.order).first() {
@@ -411,13 +412,17 @@ impl Case {
     /// Sets the provider's reply to the next call of this order.
     pub async fn script_reply(&self, harness: &Harness, reply: &Value) {
         let replies = json!([reply]);
-        let scripted = harness.control.replies(self.flow.provider, &self.order, replies).await;
+        let scripted = harness
+            .stand_ins
+            .control
+            .replies(self.flow.provider, &self.order, replies)
+            .await;
         scripted.expect("a script");
     }
 
     /// The create calls of the order.
     async fn calls(&self, harness: &Harness) -> Vec<Call> {
-        let calls = harness.control.calls(self.flow.provider, &self.order).await;
+        let calls = harness.stand_ins.control.calls(self.flow.provider, &self.order).await;
         calls.expect("the calls").calls
     }
 
@@ -590,7 +595,7 @@ impl Case {
         if let Some(body) = spec["body"].as_str() {
             spec["body"] = json!(body.replace("ORDER", &self.order));
         }
-        let deliveries = harness.control.webhooks(&spec).await.expect("a delivery");
+        let deliveries = harness.stand_ins.control.webhooks(&spec).await.expect("a delivery");
         self.record_sent(&deliveries);
         deliveries
     }

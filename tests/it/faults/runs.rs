@@ -18,14 +18,15 @@ use super::audit::{Table, stored_attention};
 use super::fault::Fault;
 use super::flows::{MANY, numbered_webhook};
 use super::points::{Step, Wire};
-use super::stack::Harness;
+use super::stack::{Harness, StandIns};
 use super::*;
 
 pub const NAME: &str = "reconciler run";
 
 /// The contents of a table.
-#[derive(Clone, Debug)]
 pub struct Fixture {
+    /// Its own, so that their list names no payments of other tables.
+    stand_ins: StandIns,
     items: Vec<Value>,
     /// The order of two payments.
     several: String,
@@ -41,10 +42,15 @@ impl Fixture {
     /// Creates the contents in a table with the real functions.
     pub async fn fill(harness: &Harness, table: &str) -> Self {
         aws::create_memory_table(table).await;
+        let stand_ins = StandIns::start().await;
+        let control = &stand_ins.control;
         let [several, lost, many, crypto] = ["several", "lost", "many", "crypto"].map(unique);
-        let preorders = harness.lambda("create-preorder", table, 0, &[]).await;
-        let apms = harness.lambda("create-apm", table, 0, &[]).await;
-        let webhooks = Arc::new(harness.lambda("webhook-handler", table, 0, &[]).await);
+        let start = |function| harness.lambda_beside(&stand_ins, function, table, 0, &[]);
+        let [preorders, apms, webhooks] = join_all(["create-preorder", "create-apm", "webhook-handler"].map(start))
+            .await
+            .try_into()
+            .expect("three");
+        let webhooks = Arc::new(webhooks);
         harness.function_urls.put(table, &webhooks);
         let create = async |provider, order: &str| {
             let lambda = match provider {
@@ -61,13 +67,12 @@ impl Fixture {
         assert_eq!(create(Provider::Finvypay, &several).await.status, 201);
         for order in [&lost, &many] {
             let cut_off = json!([{ "drop": "beforeReply" }]);
-            let scripted = harness.control.replies(Provider::Finvypay, order, cut_off);
+            let scripted = control.replies(Provider::Finvypay, order, cut_off);
             scripted.await.unwrap();
             assert_eq!(create(Provider::Finvypay, order).await.status, 502);
         }
-        let there = harness.control.payments(Provider::Finvypay, &lost).await.unwrap();
-        harness
-            .control
+        let there = control.payments(Provider::Finvypay, &lost).await.unwrap();
+        control
             .set_status(Provider::Finvypay, &there[0].id, "COMPLETED")
             .await
             .unwrap();
@@ -75,17 +80,18 @@ impl Fixture {
         let webhook = json!({
             "provider": "finvypay", "payment": paid.str("paymentId"), "shape": "W1", "omit": ["txn_id"],
         });
-        let there = harness.control.payments(Provider::Finvypay, &many).await.unwrap();
+        let there = control.payments(Provider::Finvypay, &many).await.unwrap();
         let of_many = |spec: Value| with(spec, json!({ "provider": "finvypay", "payment": there[0].id }));
         let numbered = (0..MANY).map(|number| of_many(numbered_webhook(Provider::Finvypay, number, false)));
         let webhooks = [webhook].into_iter().chain(numbered).chain([of_many(json!({}))]);
-        let delivered = harness.control.webhooks(webhooks.collect::<Vec<_>>()).await.unwrap();
+        let delivered = control.webhooks(webhooks.collect::<Vec<_>>()).await.unwrap();
         assert!(
             delivered.iter().all(|delivery| delivery.status == Some(200)),
             "{delivered:?}"
         );
         harness.function_urls.remove(table);
         Self {
+            stand_ins,
             items: aws::all_items(table).await,
             several,
             lost,
@@ -109,7 +115,9 @@ pub async fn record_steps(harness: &Harness, fixture: &Fixture) -> (Vec<Step>, R
     let proxy = aws::proxy().await;
     let changes = [("AWS_ENDPOINT_URL", Some(proxy.url())), ("FAILPOINTS", Some("log"))];
     let table = fixture.copy().await;
-    let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    let lambda = harness
+        .lambda_beside(&fixture.stand_ins, "reconcile-payments", &table, SWEEPS[2], &changes)
+        .await;
     let report = run(&lambda).await.expect("a report");
     lambda.kill().await;
     assert_eq!(
@@ -142,13 +150,20 @@ pub async fn inject(harness: &Harness, shared: &Fixture, cell: &Cell) -> RunResu
         Fault::Provider(_, reply) => {
             let table = unique("run");
             own = Fixture::fill(harness, &table).await;
-            let call = if step.wire() == Wire::Provider(Kind::List) {
-                "list"
+            let (call, order) = if step.call == ExternalCall::ReadListPage {
+                ("list", "")
+            } else if step.wire() == Wire::Provider(Kind::List) {
+                ("list", own.several.as_str())
             } else {
-                "status"
+                ("status", own.several.as_str())
             };
-            let script = |replies: Value| json!({ "provider": "finvypay", "orderId": own.several, "call": call, "replies": replies });
-            harness.control.script(&script(json!([reply]))).await.expect("a script");
+            let script =
+                |replies: Value| json!({ "provider": "finvypay", "orderId": order, "call": call, "replies": replies });
+            own.stand_ins
+                .control
+                .script(&script(json!([reply])))
+                .await
+                .expect("a script");
             scripted = Some(script(json!([])));
             (&own, table)
         }
@@ -163,12 +178,14 @@ pub async fn inject(harness: &Harness, shared: &Fixture, cell: &Cell) -> RunResu
         changes.push(("FAILPOINTS", Some(crash.as_str())));
     }
     fault.set_up(&proxy, &step);
-    let lambda = harness.lambda("reconcile-payments", &table, SWEEPS[2], &changes).await;
+    let lambda = harness
+        .lambda_beside(&fixture.stand_ins, "reconcile-payments", &table, SWEEPS[2], &changes)
+        .await;
     drop(permit);
     let report = run(&lambda).await;
     let _permit = harness.permit().await;
     let waiting = match &scripted {
-        Some(script) => harness.control.script(script).await.expect("a script"),
+        Some(script) => fixture.stand_ins.control.script(script).await.expect("a script"),
         None => 0,
     };
     let is_injected = match (&fault, &report) {
@@ -222,12 +239,12 @@ impl RunResult {
         if webhooks {
             self.late_webhooks(harness, fixture, table).await;
         }
-        harness.sweep(table, SWEEPS[2] + 3 * MINUTE).await;
+        harness.sweep(&fixture.stand_ins, table, SWEEPS[2] + 3 * MINUTE).await;
         self.audit(fixture, table, "the next run", webhooks).await;
         if !webhooks {
             self.late_webhooks(harness, fixture, table).await;
         }
-        harness.sweep(table, SWEEPS[2] + DAY).await;
+        harness.sweep(&fixture.stand_ins, table, SWEEPS[2] + DAY).await;
         self.audit(fixture, table, "everything", true).await;
     }
 
@@ -238,7 +255,13 @@ impl RunResult {
             (Provider::Finvypay, &fixture.lost),
             (Provider::Apolopay, &fixture.crypto),
         ] {
-            for there in harness.control.payments(provider, order).await.expect("the payments") {
+            for there in fixture
+                .stand_ins
+                .control
+                .payments(provider, order)
+                .await
+                .expect("the payments")
+            {
                 let (reader, body) = match provider {
                     Provider::Apolopay => (
                         PaymentProvider::ApoloPay,
@@ -318,8 +341,8 @@ impl RunResult {
                 }
             }
         }
-        if !table.has_no_unmatched() && !is_polled_later {
-            violation("unmatched notifications are left".to_owned());
+        if !table.all_unmatched().is_empty() && !is_polled_later {
+            violation(format!("unmatched notifications are left: {:?}", table.all_unmatched()));
         }
     }
 }

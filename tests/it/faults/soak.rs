@@ -105,7 +105,13 @@ async fn everything_at_once_with_faults_loses_nothing() {
     let calls: usize = AWS_CALLS.iter().map(|action| soak.proxy.count(action)).sum();
     let of_aws = soak.proxy.injected();
     soak.proxy.end_chaos();
-    let of_provider = soak.harness.control.chaos(&Chaos::default()).await.expect("calm");
+    let of_provider = soak
+        .harness
+        .stand_ins
+        .control
+        .chaos(&Chaos::default())
+        .await
+        .expect("calm");
 
     println!("faults end after {} payments", cases.len());
     let (cases, table) = soak.audit(cases).await;
@@ -238,7 +244,12 @@ impl Soak {
             seed: SEED,
             ..Chaos::default()
         };
-        soak.harness.control.chaos(&chaos).await.expect("the stand-ins");
+        soak.harness
+            .stand_ins
+            .control
+            .chaos(&chaos)
+            .await
+            .expect("the stand-ins");
         Self {
             until: Instant::now() + load,
             ..soak
@@ -416,7 +427,7 @@ impl Soak {
             2..4 => {
                 // It is paid, but no webhook comes.
                 if case.flow.provider == Provider::Finvypay {
-                    let control = &self.harness.control;
+                    let control = &self.harness.stand_ins.control;
                     let moved = control.set_status(Provider::Finvypay, &there.id, "COMPLETED").await;
                     moved.expect("a payment");
                     case.is_paid = true;
@@ -566,10 +577,12 @@ impl Soak {
         });
         let mut cases: Vec<Case> = stream::iter(retries).buffer_unordered(TOGETHER).collect().await;
         for ahead in [SWEEPS[0], SWEEPS[2]] {
-            self.harness.sweep(&self.table, AFTER_LEASES + ahead).await;
+            self.harness
+                .sweep(&self.harness.stand_ins, &self.table, AFTER_LEASES + ahead)
+                .await;
         }
         let table = Table::read(&self.table).await;
-        let records = Record::of_both(&self.harness.control).await;
+        let records = Record::of_both(&self.harness.stand_ins.control).await;
         audit(&table, &records, &mut cases, Stage::Calm);
         let orders: BTreeSet<&str> = cases.iter().map(|case| case.order.as_str()).collect();
         let strays: Vec<&String> = table

@@ -15,14 +15,15 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::HeaderValue;
 use payment_functions::domain::provider::Environment;
 use payment_functions::domain::request_rate::RequestRate;
+use payment_functions::domain::schedule::Queue;
 use payment_functions::lambda::Function as _;
 use payment_functions::platform::clock;
 use payment_functions::platform::config::Variables;
 use payment_functions::platform::failpoint::{self, ExternalCall, Hook, Point, Side};
 use payment_functions::platform::secrets::{ApiKey, SecretCache, SecretsManager};
 use payment_functions::providers::http_client::HttpClient;
-use payment_functions::store::Store;
-use payment_functions_local::sandbox::{Config, ListMode, Sandbox};
+use payment_functions::store::{Shard, Store};
+use payment_functions_local::sandbox::{Config, Sandbox};
 use payment_functions_tests::world::{AwsProxy, Lambda};
 use reconcile_payments::poller::{FinvyPay, RateLimitedPoller};
 use reconcile_payments::sweep::Sweep;
@@ -32,6 +33,8 @@ use super::*;
 
 /// Time limit of a reconciler run.
 const RUN: Duration = Duration::from_secs(40);
+/// FinvyPay's limit, which no test is to wait for.
+const REQUESTS_PER_MINUTE: u32 = 6_000;
 /// Between two looks at a log.
 const LOG_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -139,14 +142,34 @@ impl Hook for Barrier {
     }
 }
 
+/// Stand-ins of the providers.
+pub struct StandIns {
+    sandbox: Sandbox,
+    pub control: Control,
+}
+
+impl StandIns {
+    pub async fn start() -> Self {
+        let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
+        let control = Control::new(&sandbox.url()).expect("a control client");
+        Self { sandbox, control }
+    }
+
+    /// The variables with the providers' addresses.
+    fn variables(&self) -> [(&'static str, String); 2] {
+        let names = ["APOLOPAY_BASE_URL", "FINVYPAY_BASE_URL"];
+        std::array::from_fn(|nth| (names[nth], format!("{}/{}", self.sandbox.url(), aws::name(BOTH[nth]))))
+    }
+}
+
 /// Shared by all stacks.
 pub struct Harness {
     pub world: &'static World,
     pub function_urls: FunctionUrls,
     /// The local AWS and the tables in memory, without faults.
     pub aws: AwsProxy,
-    sandbox: Sandbox,
-    pub control: Control,
+    /// The stand-ins of all tables but those that have their own.
+    pub stand_ins: StandIns,
     /// Whether to run the full matrix.
     pub is_full: bool,
     /// A bundle of one certificate instead of the system's: processes start three times as fast.
@@ -176,16 +199,11 @@ impl Harness {
         std::fs::write(&trusted, certificate.cert.pem()).unwrap();
         let secret = world.environment("create-apm").unwrap()["FINVYPAY_SECRET_ID"].clone();
         let secrets = aws::clients(world.aws_url()).secrets_manager();
-        let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
-        let control = Control::new(&sandbox.url()).expect("a control client");
-        // Its tables have an account together, whose payments the list would mix up.
-        control.list_modes(&[ListMode::OnlyOfOrders]).await.unwrap();
         Self {
             world,
             function_urls: FunctionUrls::open().await,
             aws: aws::proxy().await,
-            control,
-            sandbox,
+            stand_ins: StandIns::start().await,
             is_full,
             trusted,
             http: HttpClient::new(aws::tls()).unwrap(),
@@ -204,21 +222,29 @@ impl Harness {
         self.retries.lock().unwrap().clone()
     }
 
-    /// The variables with the providers' addresses.
-    fn providers(&self) -> [(&'static str, String); 2] {
-        let names = ["APOLOPAY_BASE_URL", "FINVYPAY_BASE_URL"];
-        std::array::from_fn(|nth| (names[nth], format!("{}/{}", self.sandbox.url(), aws::name(BOTH[nth]))))
-    }
-
     /// Starts a function on a table, with its clock `ahead` seconds ahead.
     pub async fn lambda(&self, function: &str, table: &str, ahead: u64, changes: &[(&str, Option<&str>)]) -> Lambda {
+        self.lambda_beside(&self.stand_ins, function, table, ahead, changes)
+            .await
+    }
+
+    /// The same, with these stand-ins.
+    pub async fn lambda_beside(
+        &self,
+        stand_ins: &StandIns,
+        function: &str,
+        table: &str,
+        ahead: u64,
+        changes: &[(&str, Option<&str>)],
+    ) -> Lambda {
         let (ahead, webhooks) = (ahead.to_string(), self.function_urls.url(table));
-        let providers = self.providers();
+        let (providers, requests) = (stand_ins.variables(), REQUESTS_PER_MINUTE.to_string());
         let mut own = vec![
             ("PAYMENTS_TABLE", Some(table)),
             ("CLOCK_OFFSET_SECONDS", Some(ahead.as_str())),
             ("SSL_CERT_FILE", Some(self.trusted.as_str())),
             ("AWS_ENDPOINT_URL", Some(self.aws.url())),
+            ("FINVYPAY_REQUESTS_PER_MINUTE", Some(requests.as_str())),
         ];
         if function == "create-apm" {
             own.push(("WEBHOOK_BASE_URL", Some(webhooks.as_str())));
@@ -245,28 +271,33 @@ impl Harness {
     }
 
     /// Runs the reconciler on a table, its clock `ahead` seconds ahead, until nothing is left to do.
-    pub async fn sweep(&self, table: &str, ahead: u64) {
+    pub async fn sweep(&self, stand_ins: &StandIns, table: &str, ahead: u64) {
         let store = Store::open(&aws::clients(self.aws.url()), table.to_owned());
-        let base_url = format!("{}/finvypay", self.sandbox.url());
+        let base_url = format!("{}/finvypay", stand_ins.sandbox.url());
         let clock = Arc::new(ClockAhead(AtomicU64::new(ahead * 1000)));
         loop {
+            // Outside of the run, whose clock is ahead already.
+            let now = || clock::now().plus(clock.clock_offset());
+            let began_at = now();
             let run = async {
-                let now = clock::now();
                 let finvypay = FinvyPay {
                     client: &self.http,
                     base_url: &base_url,
                     environment: Environment::Sandbox,
                     keys: &self.key,
-                    rate: RequestRate::per_minute(6_000).unwrap(),
+                    rate: RequestRate::per_minute(REQUESTS_PER_MINUTE).unwrap(),
                 };
                 let poller = RateLimitedPoller::new(&store, finvypay);
-                Sweep::new(&store, poller, now).run(RUN).await
+                Sweep::new(&store, poller, began_at).run(RUN).await
             };
             let report = failpoint::scope(clock.clone(), run)
                 .await
                 .expect("a run of the reconciler");
             assert_eq!(report.failed, 0, "{report:?}");
-            if !report.unfinished {
+            // What was unmatched may be due since its payment was found.
+            let unmatched = Shard::of(Queue::Unmatched).next().expect("a shard");
+            let due = store.due(unmatched, now(), 1, None).await.expect("the due items");
+            if !report.unfinished && due.is_empty() {
                 return;
             }
             assert!(report.checked > 0, "the reconciler makes no progress: {report:?}");
@@ -327,7 +358,7 @@ impl Stack {
             environment.insert("PAYMENTS_TABLE".to_owned(), table.clone());
             environment.insert("WEBHOOK_BASE_URL".to_owned(), harness.function_urls.url(&table));
             environment.insert("AWS_ENDPOINT_URL".to_owned(), harness.aws.url().to_owned());
-            for (name, url) in harness.providers() {
+            for (name, url) in harness.stand_ins.variables() {
                 environment.insert(name.to_owned(), url);
             }
             if quotes {

@@ -94,7 +94,7 @@ impl<S: StatusSource> Sweep<'_, S> {
                 Err(error) => break Err(error),
             }
         };
-        let after = self.save(&before, &read, reader.filter).await?;
+        let after = self.save_list_state(&before, &read, reader.filter).await?;
         report.unfinished |= matches!(ended, Err(PollError::NoSlot | PollError::ProviderRefusesAll));
         match ended {
             // There is no key, or the provider throttles us: both have a metric of their own.
@@ -329,7 +329,7 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 
     /// Stores how far the list was read. What another run has read meanwhile counts too.
-    async fn save(
+    pub(super) async fn save_list_state(
         &self,
         before: &ListState,
         read: &[Window],

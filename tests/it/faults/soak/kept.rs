@@ -152,7 +152,12 @@ impl Soak {
             let change = json!({
                 "provider": "finvypay", "id": there.id, "status": status.says, "extra": status.extra,
             });
-            self.harness.control.set_payment(&change).await.expect("a payment");
+            self.harness
+                .stand_ins
+                .control
+                .set_payment(&change)
+                .await
+                .expect("a payment");
             let says = with(json!({ "status": status.says }), status.extra);
             case.provider_says = Some(WebhookContent::of(&says.to_string(), false));
             self.count(name);
