@@ -23,7 +23,7 @@ const FUNCTIONS: [(&str, &[&str], u64); 6] = [
         &[DYNAMODB, "aws-sdk-eventbridge", "aws-sdk-sqs"],
         2_260_000,
     ),
-    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_500_000),
+    ("reconcile-payments", &[DYNAMODB, SECRETS, "reqwest"], 2_750_000),
     ("webhook-handler", &[DYNAMODB, SECRETS], 2_320_000),
 ];
 

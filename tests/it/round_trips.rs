@@ -11,6 +11,7 @@ use crate::webhooks::{PROVIDERS, SECRET, completion, deliver, dynamodb_calls, re
 
 const WRITE: &str = "TransactWriteItems";
 const READ: &str = "GetItem";
+const BATCH: &str = "BatchGetItem";
 
 /// One instance of every function behind one proxy, with its secrets fetched.
 struct Counted {
@@ -435,15 +436,18 @@ async fn polled_payment_costs_as_documented() {
         .into_iter()
         .partition(|call| call == "Query");
     let expected = [
-        // Reserve it, read it, and take a call slot.
-        &[WRITE, READ, WRITE][..],
+        // How far was the list read? Is any payment open? Then note that reading begins, and take call slots for the list.
+        &[READ, BATCH, WRITE, WRITE][..],
+        // The list cannot be read: poll the newest payments.
+        &[BATCH],
         // Does the response name a known id? Then it is recorded. It names an unknown transaction, so the owners of both ids
         // are read again.
         &[READ, READ, WRITE, READ, READ, READ, WRITE],
-        // Check it again, read its new state, and remove it from the due index.
-        &[READ, READ, WRITE],
+        // The payment's new state.
+        &[READ],
     ];
     assert_eq!(looks, expected.concat());
-    // Each of the four queues has eight shards; two queues are also counted.
-    assert_eq!(lists.len(), (4 + 2) * 8);
+    // The shards of what expires are read for what is due, and twice for the newest; the other queues once; and two
+    // queues are counted.
+    assert_eq!(lists.len(), 3 * 4 + 3 + 2);
 }

@@ -4,6 +4,7 @@
 //! Each call needs a *slot*, reserved with the rate limiter. The provider may refuse every call: then polling stops for
 //! this run, and the run goes on without it.
 
+mod call_slots;
 mod rate_limited;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use payment_functions::providers::gateway::CallError;
 use payment_functions::store::StoreError;
 use tokio::time::Instant;
 
+pub use call_slots::CallSlots;
 pub use rate_limited::{FinvyPay, RateLimitedPoller};
 
 /// The provider that is polled. For a second one [`StatusSource`] needs to know which is meant.

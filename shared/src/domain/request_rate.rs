@@ -57,8 +57,8 @@ impl RequestRate {
     pub fn limit(self, lane: Lane) -> LaneLimit {
         // Hundredths of the requests: in the long run, and at once.
         let (steady, burst) = match lane {
-            Lane::List => (62, 3),
-            Lane::Single => (10, 5),
+            Lane::List => (64, 3),
+            Lane::Single => (8, 5),
         };
         let a_minute = Duration::from_secs(60 * 100);
         LaneLimit {

@@ -14,7 +14,7 @@ use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::Notification;
 use payment_functions::providers::finvypay::list::{ListPage, ListQuery, ListRow, PAGE_ROWS};
 use payment_functions::store::Store;
-use reconcile_payments::poller::{PollError, StatusSource};
+use reconcile_payments::poller::{CallSlots, PollError, StatusSource};
 use tokio::time::Instant;
 
 use crate::facts;
@@ -56,7 +56,9 @@ pub struct Market(Arc<Mutex<State>>);
 pub struct State {
     pub assumptions: Assumptions,
     /// Where call slots are reserved. `None` for a limiter in memory, which is faster.
-    slots: Option<Store>,
+    store: Option<Store>,
+    /// The slots of the run.
+    slots: Option<Arc<CallSlots>>,
     next_slot: BTreeMap<&'static str, Timestamp>,
     /// The times when the list's reader and the single calls go on.
     clocks: BTreeMap<&'static str, Timestamp>,
@@ -139,10 +141,11 @@ fn transaction(number: u64) -> String {
 }
 
 impl Market {
-    pub fn open(assumptions: Assumptions, slots: Option<Store>, start: Timestamp) -> Self {
+    pub fn open(assumptions: Assumptions, store: Option<Store>, start: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(State {
             assumptions,
-            slots,
+            store,
+            slots: None,
             next_slot: BTreeMap::new(),
             clocks: BTreeMap::new(),
             run: (Instant::now(), start),
@@ -167,6 +170,9 @@ impl Market {
     pub fn begin_run(&self, now: Timestamp) {
         let mut state = self.state();
         state.run = (Instant::now(), now);
+        let rate = RequestRate::per_minute(state.assumptions.requests).unwrap();
+        let store = state.store.clone();
+        state.slots = store.map(|store| Arc::new(CallSlots::new(store, rate)));
         state.more_pages = 0;
         for lane in Lane::ALL {
             let clock = state.clocks.entry(lane.name()).or_insert(now);
@@ -359,11 +365,7 @@ impl StatusSource for Market {
             self.state().note_known(now);
         }
         let slot = match slots {
-            Some(store) => {
-                store
-                    .reserve_slots(Provider::FinvyPay, lane, 1, limit, now, latest)
-                    .await?
-            }
+            Some(slots) => slots.next(lane, now, latest).await?,
             None => {
                 let lead = limit.interval * limit.burst;
                 let slot = next.map_or(now, |next| next.minus(lead).max(now));

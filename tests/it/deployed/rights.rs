@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use payment_functions::domain::schedule::Queue;
 use payment_functions_local::FUNCTIONS;
 use payment_functions_local::sandbox::sign;
 
@@ -159,6 +160,18 @@ impl Harness {
     }
 }
 
+/// Makes an item due in a queue of the reconciler's.
+async fn make_due(stack: &Stack, (pk, sk): (&str, &str), queue: Queue) {
+    let arguments = json!({
+        "TableName": stack.output("PaymentsTableName"),
+        "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
+        "UpdateExpression": "SET dueAt = :now, dueQueue = :queue",
+        "ConditionExpression": "attribute_exists(dueAt)",
+        "ExpressionAttributeValues": { ":now": { "N": "1" }, ":queue": { "S": format!("{}#0", queue.name()) } },
+    });
+    call("dynamodb", "update_item", arguments).await;
+}
+
 /// FinvyPay's webhook for a paid order, with a transaction's id or none.
 fn paid(order: &str, transaction: Option<&str>, ours: Option<&str>) -> Value {
     let mut data = json!({ "order_id": order, "amount": 99.99, "currency": "USD" });
@@ -261,7 +274,7 @@ async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result
                 }))
                 .await?;
             let kept = format!("UNMATCHED#finvypay#order:{order}");
-            make_due(&harness.stack, &kept, "GROUP").await;
+            make_due(&harness.stack, (&kept, "GROUP"), Queue::Unmatched).await;
             harness.sweep().await?;
             let key = json!({ "pk": { "S": kept }, "sk": { "S": "GROUP" } });
             let arguments = json!({ "TableName": harness.stack.output("PaymentsTableName"), "Key": key });
@@ -273,7 +286,8 @@ async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result
         // A lost webhook.
         (
             "reconcile-payments",
-            "dynamodb:ConditionCheckItem"
+            "dynamodb:BatchGetItem"
+            | "dynamodb:ConditionCheckItem"
             | "dynamodb:GetItem"
             | "dynamodb:PutItem"
             | "dynamodb:Query"
@@ -287,7 +301,8 @@ async fn need(harness: &Harness, function: &str, (action, on): &Right) -> Result
                 .set_status(Provider::Finvypay, &there, "COMPLETED")
                 .await
                 .unwrap();
-            make_due(&harness.stack, &format!("PAYMENT#{}", created.str("id")), "STATE").await;
+            let payment = format!("PAYMENT#{}", created.str("id"));
+            make_due(&harness.stack, (&payment, "STATE"), Queue::Poll).await;
             harness.sweep().await?;
             harness.expect(&created.str("id"), "completed").await
         }

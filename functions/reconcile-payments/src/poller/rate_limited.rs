@@ -1,13 +1,11 @@
 //! FinvyPay's status API behind the rate limiter that all runs share.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use payment_functions::domain::id::{OrderId, Reference};
 use payment_functions::domain::provider::Environment;
 use payment_functions::domain::request_rate::{Lane, RequestRate};
-use payment_functions::domain::time::Timestamp;
 use payment_functions::platform::clock;
 use payment_functions::platform::failpoint::{ExternalCall, wrap};
 use payment_functions::platform::metrics::Operation;
@@ -18,17 +16,15 @@ use payment_functions::providers::finvypay::status::StatusApi;
 use payment_functions::providers::gateway::{CallError, measured};
 use payment_functions::providers::http_client::{HttpClient, Quota};
 use payment_functions::store::{Store, StoreError};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::call_slots::CallSlots;
 use super::{POLLED_PROVIDER, PollError, StatusSource};
 
 /// After so many refusals in a row our API key counts as refused. Fewer may be about one payment, which takes several
 /// calls.
 const MAX_KEY_REFUSALS: u32 = 6;
-
-/// How many slots of the list are reserved at once. A quiet run needs as many.
-const LIST_SLOTS: u32 = 2;
 
 /// The longest pause that the provider can ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -59,8 +55,7 @@ pub struct RateLimitedPoller<'a> {
     is_closed: AtomicBool,
     /// How often in a row the provider has refused our API key.
     key_refusals: AtomicU32,
-    /// Slots of the list that are reserved and not used yet.
-    list_slots: Mutex<VecDeque<Timestamp>>,
+    slots: CallSlots,
 }
 
 impl<'a> RateLimitedPoller<'a> {
@@ -72,7 +67,7 @@ impl<'a> RateLimitedPoller<'a> {
             api: OnceCell::new(),
             is_closed: AtomicBool::new(false),
             key_refusals: AtomicU32::new(0),
-            list_slots: Mutex::default(),
+            slots: CallSlots::new(store.clone(), finvypay.rate),
         }
     }
 
@@ -145,23 +140,6 @@ impl<'a> RateLimitedPoller<'a> {
         }
     }
 
-    /// Reserves slots, as many as asked for, or none.
-    async fn reserve(
-        &self,
-        lane: Lane,
-        count: u32,
-        now: Timestamp,
-        latest: Timestamp,
-    ) -> Result<VecDeque<Timestamp>, StoreError> {
-        let limit = self.finvypay.rate.limit(lane);
-        let first = self
-            .store
-            .reserve_slots(POLLED_PROVIDER, lane, count, limit, now, latest)
-            .await?;
-        let slots = |first: Timestamp| (0..count).map(move |nth| first.plus(limit.interval.saturating_mul(nth)));
-        Ok(first.into_iter().flat_map(slots).collect())
-    }
-
     async fn pause(&self, time: Duration) -> Result<(), StoreError> {
         let until = clock::now().plus(time.min(MAX_PAUSE));
         let rate = self.finvypay.rate;
@@ -180,18 +158,7 @@ impl StatusSource for RateLimitedPoller<'_> {
         self.api().await?;
         let now = clock::now();
         let latest = now.plus(latest.saturating_duration_since(Instant::now()));
-        let slot = match lane {
-            Lane::Single => self.reserve(lane, 1, now, latest).await?.pop_front(),
-            Lane::List => {
-                let mut slots = self.list_slots.lock().await;
-                if slots.is_empty() {
-                    *slots = self.reserve(lane, LIST_SLOTS, now, latest).await?;
-                }
-                let is_in_time = slots.front().is_some_and(|slot| *slot <= latest);
-                if is_in_time { slots.pop_front() } else { None }
-            }
-        };
-        let slot = slot.ok_or(PollError::NoSlot)?;
+        let slot = self.slots.next(lane, now, latest).await?.ok_or(PollError::NoSlot)?;
         tokio::time::sleep(slot.since(clock::now())).await;
         Ok(())
     }
