@@ -30,8 +30,8 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Why polling returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
-    /// No call slot is left for now. The provider itself would respond.
-    #[error("no slot left to call the provider")]
+    /// No call slot, or no time, is left in this run. The provider itself would respond.
+    #[error("no slot or no time left to call the provider")]
     NoSlot,
     /// The provider refuses every call for now: it throttles us or refuses our API key, or there is no key.
     #[error("the provider refuses every call for now")]

@@ -406,3 +406,17 @@ async fn reading_begins_although_the_first_run_dies() {
     shop.sweep(2 * DAY + MINUTE, &provider).await;
     assert_eq!(shop.status(payment.id).await, Status::Completed);
 }
+
+/// Rows for which a run has no time left stay unread for the next one.
+#[tokio::test]
+async fn run_without_time_leaves_the_rows_to_the_next_one() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    provider.set_list(list([(shop.start, paid_row(&payment, "FP1"))]));
+    let report = shop.sweep_for(2 * MINUTE, &provider, Duration::ZERO).await;
+    assert!(report.unfinished);
+    assert_eq!(shop.status(payment.id).await, Status::Pending);
+    shop.sweep(2 * MINUTE, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+}

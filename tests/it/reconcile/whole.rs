@@ -1,8 +1,16 @@
 //! The real function with its clock moved on, against the providers' stand-in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use payment_functions_local::sandbox::{Config, ListMode, Sandbox, sign};
+use futures_util::stream::{self, StreamExt};
+use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::idempotency::RequestNames;
+use payment_functions::domain::money::{Currency, Money};
+use payment_functions::domain::payment::Payment;
+use payment_functions::domain::provider::{Environment, Provider as PaymentProvider};
+use payment_functions::platform::clock;
+use payment_functions::store::Store;
+use payment_functions_local::sandbox::{Config, ListMode, RateLimit, Sandbox, Seed, sign};
 use payment_functions_tests::world::Lambda;
 
 use crate::aws;
@@ -308,4 +316,80 @@ async fn run_without_table_fails_and_names_it() {
         error.contains("UNAVAILABLE") && error.contains("there is no table no-such-table"),
         "{error}"
     );
+}
+
+/// A shop with a hundred thousand open payments of an hour, of which a thousand were paid without a webhook.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; docs/scale.md says what it shows"]
+async fn hundred_thousand_open_payments_are_reconciled_within_the_limit() {
+    const PAYMENTS: u32 = 100_000;
+    const HOUR: u32 = 60 * 60;
+    const REQUESTS_PER_MINUTE: u64 = 100;
+    let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
+    let control = Control::new(&sandbox.url()).expect("a control client");
+    let table = unique("many");
+    aws::create_memory_table(&table).await;
+    let proxy = aws::proxy().await;
+    let store = Store::open(&aws::clients(proxy.url()), table.clone());
+    let seeded_at = clock::now();
+    let insert = |number: u32| {
+        let store = &store;
+        async move {
+            let age = Duration::from_secs(u64::from(HOUR)) * (PAYMENTS - number) / PAYMENTS;
+            let payment = Payment::new(
+                PaymentId::parse(&Seed::our_id(number)).unwrap(),
+                PaymentProvider::FinvyPay,
+                Environment::Sandbox,
+                Money::from_minor(2550, Currency::USD),
+                seeded_at.minus(age),
+            );
+            let inserted = store.insert_payment(&payment, RequestNames::default(), payment.created_at);
+            inserted.await.unwrap();
+        }
+    };
+    stream::iter((0..PAYMENTS).map(insert))
+        .buffer_unordered(16)
+        .collect::<()>()
+        .await;
+    let inserted_in = clock::now().since(seeded_at).as_secs();
+    control
+        .seed(&Seed {
+            count: PAYMENTS,
+            max_age_seconds: HOUR + u32::try_from(inserted_in).unwrap(),
+            min_age_seconds: u32::try_from(inserted_in).unwrap(),
+            paid_percent: 1,
+            ..Seed::default()
+        })
+        .await
+        .unwrap();
+    let limit = RateLimit {
+        requests_per_minute: Some(REQUESTS_PER_MINUTE),
+        ..RateLimit::default()
+    };
+    control.rate_limit(&limit).await.unwrap();
+    let base_url = format!("{}/finvypay", sandbox.url());
+    let variables = [
+        ("PAYMENTS_TABLE", table.as_str()),
+        ("AWS_ENDPOINT_URL", proxy.url()),
+        ("FINVYPAY_BASE_URL", base_url.as_str()),
+    ];
+    let variables = variables.map(|(name, value)| (name, Some(value)));
+    let reconciler = world().await.lambda("reconcile-payments", &variables).await;
+    let reconciler = reconciler
+        .expect("a function")
+        .with_time_limit(Duration::from_secs(120));
+    let (began, mut runs, mut resolved) = (Instant::now(), 0, 0);
+    while resolved < u64::from(PAYMENTS / 100) {
+        let report = sweep(&reconciler).await;
+        resolved += report["resolved"].as_u64().unwrap();
+        runs += 1;
+        println!("run {runs}, {} s: {report}", began.elapsed().as_secs());
+        assert!(report["failed"] == 0 && runs < 20, "{report}\n{}", reconciler.log());
+    }
+    let counted = control.rate_limit_report().await.unwrap();
+    println!(
+        "{inserted_in} s to insert; {runs} runs, {} s, {counted:?}",
+        began.elapsed().as_secs()
+    );
+    assert_eq!((resolved, counted.refused), (u64::from(PAYMENTS / 100), 0));
 }

@@ -12,12 +12,13 @@ use payment_functions::domain::time::Timestamp;
 use payment_functions::providers::Notification;
 use payment_functions::providers::finvypay::list::ListRow;
 use payment_functions::store::{Known, StoreError};
+use tokio::time::Instant;
 
 use super::Sweep;
-use crate::poller::{POLLED_PROVIDER, StatusSource};
+use crate::poller::{POLLED_PROVIDER, PollError, StatusSource};
 use crate::report::Report;
 
-/// How many orders are looked up at once.
+/// How many orders are looked up, and how many rows recorded, at once.
 const CONCURRENCY: usize = 16;
 
 /// Whose a row is, as far as the table says.
@@ -32,17 +33,37 @@ enum Owner<'a> {
 }
 
 impl<S: StatusSource> Sweep<'_, S> {
-    /// Records the rows that are news.
-    pub(super) async fn record_rows(&self, rows: &[ListRow], report: &mut Report) -> Result<(), StoreError> {
+    /// Records the rows that are news, and begins none after `until`.
+    ///
+    /// # Errors
+    /// [`PollError::NoSlot`] if the time was not enough for all of them.
+    pub(super) async fn record_rows(
+        &self,
+        rows: &[ListRow],
+        until: Instant,
+        report: &mut Report,
+    ) -> Result<(), PollError> {
         let ids: BTreeSet<PaymentId> = rows.iter().filter_map(|row| row.notification.payment_id).collect();
         let references: BTreeSet<Reference> = rows.iter().flat_map(|row| row.fact().references().cloned()).collect();
         let known = self.store.known(POLLED_PROVIDER, &ids, &references).await?;
         let decisions: Vec<_> = rows.iter().map(|row| self.is_news(row, &known)).collect();
         let is_news: Vec<bool> = stream::iter(decisions).buffered(CONCURRENCY).try_collect().await?;
-        for (row, _) in rows.iter().zip(is_news).filter(|(_, is_news)| *is_news) {
-            self.record_report(&row.notification, report).await?;
+        let news = rows.iter().zip(is_news).filter(|(_, is_news)| *is_news);
+        let recordings: Vec<_> = news.map(|(row, _)| self.record_row(row, until)).collect();
+        let mut recordings = stream::iter(recordings).buffer_unordered(CONCURRENCY);
+        while let Some(recorded) = recordings.next().await {
+            *report = std::mem::take(report).plus(recorded?);
         }
         Ok(())
+    }
+
+    async fn record_row(&self, row: &ListRow, until: Instant) -> Result<Report, PollError> {
+        if Instant::now() >= until {
+            return Err(PollError::NoSlot);
+        }
+        let mut report = Report::default();
+        self.record_report(&row.notification, &mut report).await?;
+        Ok(report)
     }
 
     /// Whether a row is news for the payment that it belongs to.

@@ -168,7 +168,8 @@ impl<S: StatusSource> Sweep<'_, S> {
             page: 1,
         };
         let page = self.read_page(query, until).await?;
-        self.record_page(&page, &mut Reading::new(window, 0), report).await?;
+        self.record_page(&page, &mut Reading::new(window, 0), until, report)
+            .await?;
         let is_whole = page.length == 0 || page.total == Some(page.length);
         if !is_whole {
             // It has, or may have, more rows than expected.
@@ -264,7 +265,7 @@ impl<S: StatusSource> Sweep<'_, S> {
             .collect();
         let more: Vec<ListPage> = stream::iter(more).buffer_unordered(CONCURRENCY).try_collect().await?;
         for page in std::iter::once(&first).chain(&more) {
-            self.record_page(page, reading, report).await?;
+            self.record_page(page, reading, until, report).await?;
         }
         // A row that was taken away has moved others to pages that were read before.
         if more.iter().any(|page| page.total.is_some_and(|now| now < total)) {
@@ -286,7 +287,7 @@ impl<S: StatusSource> Sweep<'_, S> {
         let page_length = page.length;
         reading.total = 0;
         loop {
-            self.record_page(&page, reading, report).await?;
+            self.record_page(&page, reading, until, report).await?;
             reading.total = reading.total.saturating_add(page.length);
             if page.length < page_length || page.length == 0 {
                 return Ok(true);
@@ -311,7 +312,13 @@ impl<S: StatusSource> Sweep<'_, S> {
     }
 
     /// Records what is new in a page.
-    async fn record_page(&self, page: &ListPage, reading: &mut Reading, report: &mut Report) -> Result<(), StoreError> {
+    async fn record_page(
+        &self,
+        page: &ListPage,
+        reading: &mut Reading,
+        until: Instant,
+        report: &mut Report,
+    ) -> Result<(), PollError> {
         for row in &page.rows {
             match row.fact().outcome {
                 Outcome::Completed => reading.paid.push(row.clone()),
@@ -325,7 +332,7 @@ impl<S: StatusSource> Sweep<'_, S> {
                 | Outcome::Contradictory => reading.is_all_paid = false,
             }
         }
-        self.record_rows(&page.rows, report).await
+        self.record_rows(&page.rows, until, report).await
     }
 
     /// Stores how far the list was read. What another run has read meanwhile counts too.
