@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
-use payment_functions::domain::id::PaymentId;
+use payment_functions::domain::id::{PaymentId, Reference};
 use payment_functions::domain::idempotency::RequestNames;
 use payment_functions::domain::money::{Currency, Money};
-use payment_functions::domain::payment::Payment;
+use payment_functions::domain::payment::{CheckoutSession, Payment};
 use payment_functions::domain::provider::{Environment, Provider as PaymentProvider};
 use payment_functions::platform::clock;
-use payment_functions::store::Store;
+use payment_functions::store::{CommitExtras, CommitResult, Store};
 use payment_functions_local::sandbox::{Config, ListMode, RateLimit, Sandbox, Seed, sign};
 use payment_functions_tests::world::Lambda;
 
@@ -324,6 +324,7 @@ async fn run_without_table_fails_and_names_it() {
 async fn hundred_thousand_open_payments_are_reconciled_within_the_limit() {
     const PAYMENTS: u32 = 100_000;
     const HOUR: u32 = 60 * 60;
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     const REQUESTS_PER_MINUTE: u64 = 100;
     let sandbox = Sandbox::start(Config::default()).await.expect("stand-ins");
     let control = Control::new(&sandbox.url()).expect("a control client");
@@ -336,15 +337,25 @@ async fn hundred_thousand_open_payments_are_reconciled_within_the_limit() {
         let store = &store;
         async move {
             let age = Duration::from_secs(u64::from(HOUR)) * (PAYMENTS - number) / PAYMENTS;
-            let payment = Payment::new(
+            let intent = Payment::new(
                 PaymentId::parse(&Seed::our_id(number)).unwrap(),
                 PaymentProvider::FinvyPay,
                 Environment::Sandbox,
                 Money::from_minor(2550, Currency::USD),
                 seeded_at.minus(age),
             );
-            let inserted = store.insert_payment(&payment, RequestNames::default(), payment.created_at);
+            let created_at = intent.created_at;
+            let inserted = store.insert_payment(&intent, RequestNames::default(), created_at);
             inserted.await.unwrap();
+            let checkout_session = CheckoutSession {
+                reference: Reference::parse(&Seed::payment_id(number)).unwrap(),
+                redirect_url: None,
+                expires_at: Some(created_at.plus(DAY)),
+            };
+            let payment = intent.accept(checkout_session, [], created_at);
+            let extras = CommitExtras::default();
+            let accepted = store.commit(&intent, &payment, &extras, created_at).await.unwrap();
+            assert!(matches!(accepted, CommitResult::Done));
         }
     };
     stream::iter((0..PAYMENTS).map(insert))
