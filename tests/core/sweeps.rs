@@ -41,7 +41,7 @@ use payment_functions::providers::finvypay::list::{ListPage, ListQuery, ListRow,
 use payment_functions::providers::gateway::CallError;
 use payment_functions::store::{CommitExtras, CommitResult, Due, InsertResult, MAX_MOVED, Shard, Store, Subject};
 use payment_functions_tests::world::MemoryTable;
-use reconcile_payments::poller::{PollError, StatusSource};
+use reconcile_payments::poller::{CallSlots, PollError, StatusSource};
 use reconcile_payments::report::Report;
 use reconcile_payments::sweep::Sweep;
 use tokio::time::Instant;
@@ -248,7 +248,7 @@ struct ProviderState {
     slots: Option<usize>,
     /// Its list of all transactions.
     list: FakeList,
-    /// How long a status query takes.
+    /// How long a status query takes, and a call to the list of all transactions.
     delay: Duration,
     calls: Vec<String>,
     environment: Environment,
@@ -361,6 +361,8 @@ impl StatusSource for FakeProvider {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, PollError> {
+        let delay = self.state().delay;
+        tokio::time::sleep(delay).await;
         let state = self.state();
         if let Some(failure) = state.failure {
             return Err(failure());

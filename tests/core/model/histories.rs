@@ -249,6 +249,7 @@ impl Simulation {
             } else {
                 format!("FP{number}")
             },
+            created_at: clock::now(),
         }
     }
 
@@ -483,7 +484,7 @@ impl Simulation {
                 orders.entry(&history.order).or_default().push(answer);
             }
         }
-        let mut lists: BTreeMap<String, Vec<Notification>> = orders
+        let mut lists: BTreeMap<String, Vec<(Timestamp, Notification)>> = orders
             .into_iter()
             .map(|(order, answers)| (order.to_owned(), read_list(order, &answers)))
             .collect();
@@ -494,17 +495,17 @@ impl Simulation {
         let mut list = FakeList::default();
         list.is_missing = !self.has_list;
         for (order, rows) in lists {
-            let row = |row: &Notification| {
+            let row = |(created_at, row): &(Timestamp, Notification)| {
                 let status = Some(row.fact.raw_status.clone());
                 let row = ListRow {
                     notification: row.clone(),
                     status,
                 };
-                // Always of the time that is read next.
-                (clock::now().minus(Duration::from_secs(90)), row)
+                (*created_at, row)
             };
             list.rows.extend(rows.iter().map(row));
-            self.status_api.set_transactions(&order, rows);
+            let rows = rows.into_iter().map(|(_, row)| row);
+            self.status_api.set_transactions(&order, rows.collect());
         }
         self.status_api.set_list(list);
     }

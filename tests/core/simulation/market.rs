@@ -352,14 +352,21 @@ impl StatusSource for Market {
     }
 
     async fn wait_for_slot(&self, lane: Lane, latest: Instant) -> Result<(), PollError> {
-        let (now, latest, limit, slots, next) = {
+        let (now, latest, limit, slots, next, taken) = {
             let state = self.state();
             let (began, run) = state.run;
             let rate = RequestRate::per_minute(state.assumptions.requests).unwrap();
             let latest = run.plus(latest.saturating_duration_since(began));
-            let next = state.next_slot.get(lane.name()).copied();
             let now = state.clocks[lane.name()];
-            (now, latest, rate.limit(lane), state.slots.clone(), next)
+            let next = |lane: Lane| state.next_slot.get(lane.name()).copied();
+            let is_free = |lane: &Lane| {
+                let limit = rate.limit(*lane);
+                next(*lane).is_none_or(|next| next.minus(limit.interval * limit.burst) <= now)
+            };
+            // A single call takes a slot of the list that is free, rather than wait.
+            let free = [Lane::Single, Lane::List].into_iter().find(is_free);
+            let taken = free.filter(|_| lane == Lane::Single).unwrap_or(lane);
+            (now, latest, rate.limit(taken), state.slots.clone(), next(taken), taken)
         };
         if lane == Lane::List && self.state().more_pages == 0 {
             self.state().note_known(now);
@@ -375,7 +382,7 @@ impl StatusSource for Market {
         let slot = slot.ok_or(PollError::NoSlot)?;
         let mut state = self.state();
         let used_until = next.unwrap_or(now).max(now).plus(limit.interval);
-        state.next_slot.insert(lane.name(), used_until);
+        state.next_slot.insert(taken.name(), used_until);
         state.clocks.insert(lane.name(), slot);
         Ok(())
     }

@@ -277,6 +277,37 @@ async fn concurrent_callers_keep_the_rate_limit() {
     }
 }
 
+/// A single call takes a free slot of the list, but waits only for one of its own lane.
+#[tokio::test]
+async fn single_calls_take_the_free_slots_of_the_list() {
+    for (is_list_read, at_once) in [(false, 10), (true, 6)] {
+        let shop = Shop::open();
+        let slots = CallSlots::new(shop.store.clone(), RequestRate::DEFAULT);
+        let free = async |lane| slots.next(lane, shop.start, shop.start).await.unwrap();
+        if is_list_read {
+            let limit = RequestRate::DEFAULT.limit(Lane::List);
+            let reserved = shop
+                .store
+                .reserve_slots(Provider::FinvyPay, Lane::List, 4, limit, shop.start, shop.start);
+            assert!(reserved.await.unwrap().is_some());
+        }
+        for _ in 0..at_once {
+            assert_eq!(
+                free(Lane::Single).await,
+                Some(shop.start),
+                "the list is read: {is_list_read}"
+            );
+        }
+        assert_eq!(free(Lane::Single).await, None);
+        assert_eq!(free(Lane::List).await, None);
+        let next = slots.next(Lane::Single, shop.start, shop.after(MINUTE)).await.unwrap();
+        assert_eq!(
+            next,
+            Some(shop.start.plus(RequestRate::DEFAULT.limit(Lane::Single).interval))
+        );
+    }
+}
+
 /// Both lanes together leave a fifth of the requests of any minute.
 #[test]
 fn lanes_use_at_most_four_fifths_of_the_requests() {

@@ -37,7 +37,15 @@ impl CallSlots {
     /// [`StoreError`] if no slot could be reserved.
     pub async fn next(&self, lane: Lane, now: Timestamp, latest: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         match lane {
-            Lane::Single => Ok(self.reserve(lane, 1, now, latest).await?.pop_front()),
+            Lane::Single => {
+                // Rather than wait, it takes a slot of the list while nobody reads that.
+                for free in [Lane::Single, Lane::List] {
+                    if let Some(slot) = self.reserve(free, 1, now, now).await?.pop_front() {
+                        return Ok(Some(slot));
+                    }
+                }
+                Ok(self.reserve(lane, 1, now, latest).await?.pop_front())
+            }
             Lane::List => {
                 let mut slots = self.of_list.lock().await;
                 if slots.is_empty() {

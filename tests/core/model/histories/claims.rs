@@ -95,6 +95,7 @@ impl Simulation {
         let ids = ProviderIds {
             payment: String::new(),
             transaction: claim.transaction.clone(),
+            created_at: clock::now(),
         };
         for outcome in &outcomes[usize::from(!has_pending)..] {
             let content = Content {
@@ -131,7 +132,7 @@ impl Simulation {
     }
 
     /// FinvyPay's answers about the transactions of claims. Returns the entries of lists, by order.
-    pub fn answer_claims(&self) -> Vec<(String, Notification)> {
+    pub fn answer_claims(&self) -> Vec<(String, (Timestamp, Notification))> {
         let mut listed = Vec::new();
         for claim in self.claims.lock().unwrap().iter().filter(|claim| claim.is_delivered) {
             let (order, our_id) = {
@@ -150,7 +151,8 @@ impl Simulation {
                 let body = json!({ "success": true, "data": { "transactions": [data] } });
                 let order_id = OrderId::parse(&order).unwrap();
                 let rows = finvypay::status::read_transactions(&messages::reply(&body), &order_id, clock::now());
-                listed.extend(rows.unwrap().into_iter().map(|row| (order.clone(), row)));
+                let created_at = claim.webhooks[0].fact.received_at;
+                listed.extend(rows.unwrap().into_iter().map(|row| (order.clone(), (created_at, row))));
             }
         }
         listed

@@ -13,6 +13,8 @@ pub struct ProviderIds {
     pub payment: String,
     /// `txn_id`.
     pub transaction: String,
+    /// When the provider created them.
+    pub created_at: Timestamp,
 }
 
 /// Something beside a status that contradicts it.
@@ -394,8 +396,8 @@ impl StatusAnswer<'_> {
     }
 }
 
-/// The list of an order's transactions, as read by the product.
-pub fn read_list(order: &str, answers: &[StatusAnswer<'_>]) -> Vec<Notification> {
+/// The list of an order's transactions, as read by the product, each with the time of its creation.
+pub fn read_list(order: &str, answers: &[StatusAnswer<'_>]) -> Vec<(Timestamp, Notification)> {
     let entries: Vec<Value> = answers.iter().map(StatusAnswer::entry).collect();
     let body = json!({ "success": true, "data": { "transactions": entries } });
     let order = OrderId::parse(order).unwrap();
@@ -404,7 +406,8 @@ pub fn read_list(order: &str, answers: &[StatusAnswer<'_>]) -> Vec<Notification>
     for (answer, read) in answers.iter().zip(&read) {
         answer.check(read, &body);
     }
-    read
+    let created_at = answers.iter().map(|answer| answer.ids.created_at);
+    created_at.zip(read).collect()
 }
 
 /// FinvyPay's name of a status.
