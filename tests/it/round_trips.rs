@@ -436,10 +436,9 @@ async fn polled_payment_costs_as_documented() {
         .into_iter()
         .partition(|call| call == "Query");
     let expected = [
-        // How far was the list read? Is any payment open? Then note that reading begins, and take call slots for the list.
+        // How far was the list read? Which are the newest payments? Then note that reading begins, and take call slots.
         &[READ, BATCH, WRITE, WRITE][..],
-        // The list cannot be read: poll the newest payments.
-        &[BATCH],
+        // The list cannot be read, so the payments are polled.
         // Does the response name a known id? Then it is recorded. It names an unknown transaction, so the owners of both ids
         // are read again.
         &[READ, READ, WRITE, READ, READ, READ, WRITE],
@@ -447,7 +446,7 @@ async fn polled_payment_costs_as_documented() {
         &[READ],
     ];
     assert_eq!(looks, expected.concat());
-    // The shards of what expires are read for what is due, and twice for the newest; the other queues once; and two
-    // queues are counted.
-    assert_eq!(lists.len(), 3 * 4 + 3 + 2);
+    // The shards of what expires are read for what is due and for the newest; the other queues once; and two queues are
+    // counted.
+    assert_eq!(lists.len(), 2 * 4 + 3 + 2);
 }

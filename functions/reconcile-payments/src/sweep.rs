@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use payment_functions::domain::list_reading::ReadMarks;
 use payment_functions::domain::order_matching::OrderMatching;
+use payment_functions::domain::payment::Payment;
 use payment_functions::domain::schedule::DELETE_UNPAID_AFTER;
 use payment_functions::domain::time::Timestamp;
 use payment_functions::store::{ListState, Store, StoreError};
@@ -90,28 +91,40 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
     /// counted in the report, and is due again some minutes later.
     pub async fn run(&self, time: Duration) -> Result<Report, StoreError> {
         let until = Instant::now() + time;
-        let list = self.list_state().await?;
+        let list = self.store.list_state(POLLED_PROVIDER).await?;
         let is_list_read = is_up_to_date(&list, self.now);
+        // Before any of them expires: then they are not found any more.
+        let newest = if is_list_read {
+            Vec::new()
+        } else {
+            self.newest_payments().await?
+        };
+        let list = self.begin_to_read(list, &newest).await?;
         let (expired, read, checked) = tokio::join!(
             self.expire(is_list_read, until),
-            self.read_list_or_poll(list, until),
+            self.read_list_or_poll(list, newest, until),
             self.check_singly(until),
         );
         Ok(expired?.plus(read?).plus(checked?))
     }
 
-    /// How far the list was read. Reading begins with the first payment, because a shop that does not use the provider has
-    /// no key for it. That it has begun is stored before any payment expires: an expired one is not seen here any more.
-    async fn list_state(&self) -> Result<ListState, StoreError> {
-        let before = self.store.list_state(POLLED_PROVIDER).await?;
-        if before.marks.is_some() || self.newest_payments().await?.is_empty() {
-            return Ok(before);
+    /// Notes that reading the list begins, if it has not begun. It begins with the first payment, because a shop that does
+    /// not use the provider has no key for it.
+    async fn begin_to_read(&self, list: ListState, newest: &[Payment]) -> Result<ListState, StoreError> {
+        if list.marks.is_some() || newest.is_empty() {
+            return Ok(list);
         }
-        self.save_list_state(&before, &[], None).await
+        self.save_list_state(&list, &[], None).await
     }
 
-    /// Reads the list. If the newest payments are not in what was read, polls them singly.
-    async fn read_list_or_poll(&self, list: ListState, until: Instant) -> Result<Report, StoreError> {
+    /// Reads the list. If it was not read as it should be before the run, and could not be read now, polls the `newest`
+    /// payments singly.
+    async fn read_list_or_poll(
+        &self,
+        list: ListState,
+        newest: Vec<Payment>,
+        until: Instant,
+    ) -> Result<Report, StoreError> {
         if list.marks.is_none() {
             return Ok(Report::default());
         }
@@ -119,7 +132,7 @@ impl<'a, S: StatusSource> Sweep<'a, S> {
         if is_up_to_date(&list, self.now) {
             return Ok(report);
         }
-        Ok(report.plus(self.poll_newest(until).await?))
+        Ok(report.plus(self.poll_newest(&newest, until).await?))
     }
 
     /// The current time. `now` stays the time when the run began.

@@ -99,6 +99,23 @@ async fn provider_that_lists_the_payment_is_not_silent() {
     assert!(shop.is_resolved(payment.id).await);
 }
 
+/// The status query does not know the transaction's id, which was learnt last.
+#[tokio::test]
+async fn completed_payment_that_the_list_knows_is_no_silence() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let mut completed = of_payment(&payment, Outcome::Completed);
+    completed.fact.transaction = Some(reference("FP1"));
+    shop.deliver(&completed).await;
+    provider.set_transactions("o", vec![completed]);
+    shop.deliver(&of_payment(&payment, Outcome::Contradictory)).await;
+    shop.sweep(MINUTE, &provider).await;
+    assert_eq!(provider.take_calls(), ["FP1", "order o"]);
+    assert_eq!(shop.reasons(payment.id).await, []);
+    assert!(shop.is_resolved(payment.id).await);
+}
+
 /// While the provider refuses every call, a payment is never given up.
 #[tokio::test]
 async fn provider_that_refuses_every_call_is_silent_until_a_poll_succeeds() {

@@ -18,16 +18,17 @@ const BATCH: u16 = 100;
 const MIN_AGE: Duration = Duration::from_secs(60);
 
 impl<S: StatusSource> Sweep<'_, S> {
-    pub(super) async fn poll_newest(&self, until: Instant) -> Result<Report, StoreError> {
+    /// Polls these payments, as far as there are call slots.
+    pub(super) async fn poll_newest(&self, newest: &[Payment], until: Instant) -> Result<Report, StoreError> {
         let mut report = Report::default();
         let mut session = PollSession::new(&self.source, Lane::List);
-        for payment in self.newest_payments().await? {
+        for payment in newest {
             if Instant::now() >= until || !session.may_begin(until).await? {
                 report.unfinished = true;
                 break;
             }
             increment(&mut report.checked);
-            match self.poll_payment(&payment, &mut session, &mut report).await {
+            match self.poll_payment(payment, &mut session, &mut report).await {
                 Ok(_) | Err(PollError::Call(_)) => {}
                 Err(PollError::NoSlot) => report.unfinished = true,
                 Err(PollError::ProviderRefusesAll) => break,

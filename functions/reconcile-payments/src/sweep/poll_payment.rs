@@ -66,11 +66,11 @@ impl<S: StatusSource> Sweep<'_, S> {
         if let Some(id) = newest_id(payment) {
             own = self.poll_id(payment, id, session, counts).await?;
         }
-        // The buyer may have given up under one id and paid under another, which only the order's list shows. Without any
-        // id, only the list knows the payment.
+        // The buyer may have given up under one id and paid under another, which only the order's list shows.
         let current = self.store.payment(payment.id).await?;
-        let is_told = |payment: Payment| payment.status >= Status::Review && !payment.references.is_empty();
-        if let (false, Some(order_id)) = (current.is_some_and(is_told), &payment.order_id) {
+        let has_money = current.is_some_and(|payment| payment.status >= Status::Review);
+        let is_told = has_money && own.heard > Heard::Nothing;
+        if let (false, Some(order_id)) = (is_told, &payment.order_id) {
             match session.transactions(order_id).await {
                 Ok(notifications) => {
                     for notification in notifications {
