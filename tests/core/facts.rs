@@ -20,6 +20,7 @@ pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
         currency: Some("USD".to_owned()),
         reversals: Vec::new(),
         occurred_at: None,
+        created_at: None,
         received_at: Timestamp::from_millis(1_800_000_000_000),
         operator: None,
     }

@@ -196,6 +196,7 @@ pub(crate) fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_s
         currency: Some(payment.money.currency().code().to_owned()),
         reversals: Vec::new(),
         occurred_at: None,
+        created_at: None,
         received_at: now,
         operator: Some(Operator {
             actor: command.actor.clone(),

@@ -179,9 +179,12 @@ pub struct Fact {
     /// [`Outcome::Completed`] or [`Outcome::Authorized`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reversals: Vec<Reversal>,
-    /// When it happened, as the provider wrote it. For information only: no decision depends on it.
+    /// When it happened, as the provider wrote it. No part of the fact's identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
+    /// When the provider created the payment or transaction, if it says so. No part of the fact's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
     /// When we received it, in milliseconds since 1970. No part of the fact's identity.
     pub received_at: Timestamp,
     /// The operator; absent if the fact is from the provider.

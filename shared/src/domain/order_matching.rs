@@ -53,9 +53,11 @@ impl OrderMatching {
     }
 
     /// When the money of a notification was there at the latest.
+    /// A transaction that the provider created before a payment is not the payment's, whenever it was paid.
     pub fn latest(&self, fact: &Fact) -> Timestamp {
-        self.not_after
-            .map_or(fact.received_at, |time| time.min(fact.received_at))
+        let created_at = fact.created_at.map(|at| at.plus(MAX_CLOCK_SKEW));
+        let limits = self.not_after.into_iter().chain(created_at);
+        limits.fold(fact.received_at, Timestamp::min)
     }
 
     /// Whether a payment was there before a notification about its order.

@@ -99,6 +99,26 @@ async fn listed_money_from_before_the_payment_never_completes_it() {
     }
 }
 
+/// FinvyPay does not say when the listed transaction was paid, or says that it was paid after the payment was made. But
+/// it was created long before.
+#[tokio::test]
+async fn transaction_created_before_the_payment_never_completes_it() {
+    for paid_at in [None, Some(HOUR + MINUTE)] {
+        let shop = Shop::open();
+        let provider = FakeProvider::default();
+        let payment = made(&shop, "p", 2550, HOUR, false).await;
+        let mut listed = report(&shop, "o", "FP1", HOUR + MINUTE);
+        listed.fact.occurred_at = paid_at.map(|time| shop.after(time).to_string());
+        listed.fact.created_at = Some(shop.after(MINUTE));
+        provider.set_status("FP1", listed.clone());
+        provider.set_transactions("o", vec![listed]);
+        for minutes in [2, 4, 10, 60] {
+            shop.sweep(HOUR + minutes * MINUTE, &provider).await;
+        }
+        assert_ne!(shop.status(payment.id).await, Status::Completed, "{paid_at:?}");
+    }
+}
+
 /// The webhook of old money comes late: after a new payment of the order was made.
 #[tokio::test]
 async fn late_claim_about_money_from_before_the_payment_never_completes_it() {

@@ -346,6 +346,7 @@ pub fn assert_survives_storage(notification: &Notification) {
     assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let at_another_time = Fact {
         occurred_at: None,
+        created_at: None,
         received_at: Timestamp::from_millis(0),
         ..fact.clone()
     };

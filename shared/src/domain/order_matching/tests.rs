@@ -53,6 +53,7 @@ fn fact(outcome: Outcome, amount: Option<&str>) -> Fact {
         currency: Some("USD".to_owned()),
         reversals: Vec::new(),
         occurred_at: None,
+        created_at: None,
         received_at: NOW,
         operator: None,
     }
@@ -100,6 +101,17 @@ fn completion_is_believed_only_for_the_only_quoted_payment_with_its_money() {
         None,
         "it is from before the payment"
     );
+    let created = |before: u64| Fact {
+        created_at: Some(Timestamp::from_millis(NOW.as_millis() - before)),
+        ..paid.clone()
+    };
+    assert_eq!(
+        chosen(&created(121_000), &[quoted()], trust),
+        None,
+        "so is its transaction"
+    );
+    // The provider's clock may be slow.
+    assert_eq!(chosen(&created(119_000), &[quoted()], trust), Some((0, true)));
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         reversals: Vec::new(),
         occurred_at: None,
         received_at: NOW,
+        created_at: None,
         operator: None,
     }
 }
@@ -517,6 +518,7 @@ fn digest_is_the_same_for_every_format_of_a_fact() {
         completion(Provider::ApoloPay, "y", "25.5", None),
         completion(Provider::ApoloPay, "x", "25.6", None),
         Fact {
+        created_at: Some(NOW),
             outcome: Outcome::Failed,
             ..a.clone()
         },

@@ -54,6 +54,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
             currency: None,
             reversals,
             occurred_at: members.time(&["finalizedAt", "timestamp"]),
+            created_at: None,
             received_at,
             operator: None,
         },

@@ -151,6 +151,7 @@ impl<'a> Message<'a> {
                     currency: self.data.currency(),
                     reversals,
                     occurred_at: self.data.time(&["completedAt", "updatedAt", "timestamp"]),
+                    created_at: self.data.latest_time(&["createdAt"]),
                     received_at,
                     operator: None,
                 },

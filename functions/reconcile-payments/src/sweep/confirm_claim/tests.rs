@@ -23,6 +23,7 @@ fn report(outcome: Outcome, amount: &str) -> Notification {
             currency: Some("USD".to_owned()),
             reversals: Vec::new(),
             occurred_at: None,
+            created_at: None,
             received_at: NOW,
             operator: None,
         },

@@ -28,6 +28,8 @@ fn status_is_a_fact_under_the_queried_id() {
         assert_eq!(fact.outcome, Outcome::Completed);
         assert_eq!(fact.currency.as_deref(), Some("USD"));
         assert_eq!(fact.amount.unwrap().to_string(), "99.99");
+        assert_eq!(fact.occurred_at.as_deref(), Some("2026-01-01T00:01:00.000Z"));
+        assert_eq!(fact.created_at, Timestamp::parse_rfc3339("2026-01-01T00:00:00Z"));
     }
 }
 
