@@ -5,7 +5,7 @@
 //! Only a payment about which nothing suggests money is ever deleted, and not if a fact arrives before.
 //! What a person should know beside the status is in [`Payment::attention`], whatever the order of the facts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -312,8 +312,11 @@ impl Payment {
             .any(|new| !known.contains(new) && known.iter().any(|known| new.differs_within_kind(known)))
     }
 
-    /// Whether refunds gave back all of the money, as far as the provider named their amounts. One that was undone does
-    /// not count, nor one in another currency. One id counts once, with its last report.
+    /// Whether refunds certainly gave back all of the money, as far as the provider named their amounts. One that was
+    /// undone does not count, nor one in another currency.
+    ///
+    /// Only refunds with different ids add up, or of those without an id the ones with different times: others may be one
+    /// refund, reported in several ways. One id or time counts once, with its last report.
     pub fn is_fully_refunded(&self) -> bool {
         let currency = self.money.currency();
         let counts = |refund: &&Reversal| {
@@ -322,13 +325,20 @@ impl Payment {
                 && !self.is_undone(refund.kind, refund.at)
                 && refund.currency.as_ref().is_none_or(|named| named == currency.code())
         };
-        let mut ids = BTreeSet::new();
-        let refunds = self.reversals.iter().rev().filter(counts);
-        let refunded = refunds
-            .filter(|refund| refund.id.as_ref().is_none_or(|id| ids.insert(id)))
-            .filter_map(|refund| refund.amount.as_ref()?.shifted(currency.decimals()))
-            .fold(0, u64::saturating_add);
-        refunded >= self.money.minor()
+        let (mut by_id, mut by_time, mut largest) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
+        for refund in self.reversals.iter().filter(counts) {
+            let Some(amount) = refund.amount.as_ref().and_then(|it| it.shifted(currency.decimals())) else {
+                continue;
+            };
+            match (&refund.id, refund.at) {
+                (Some(id), _) => *by_id.entry(id).or_default() = amount,
+                (None, Some(at)) => *by_time.entry(at).or_default() = amount,
+                (None, None) => largest = amount.max(largest),
+            }
+        }
+        let by_id = by_id.into_values().fold(0, u64::saturating_add);
+        let by_time = by_time.into_values().fold(0, u64::saturating_add);
+        largest.max(by_id).max(by_time) >= self.money.minor()
     }
 
     /// Notes a matching completion, and whether it is the second.

@@ -373,6 +373,12 @@ fn payment_is_fully_refunded_if_its_refunds_add_up() {
             true,
         ),
         // One refund that was reported again, at last with its time.
+        // Perhaps one refund, reported in several ways.
+        (vec![refund("", "13", "", None), refund("", "13.50", "", None)], false),
+        (vec![refund("", "13", "", None), refund("", "13", "", Some(1))], false),
+        (vec![refund("a", "13", "", None), refund("", "13", "", Some(1))], false),
+        (vec![refund("a", "13", "", Some(1)), refund("", "13", "", None)], false),
+        (vec![refund("a", "13", "", None), refund("", "25.50", "", None)], true),
         (vec![refund("a", "20", "", None), refund("a", "20", "", Some(1))], false),
         (
             vec![refund("a", "20", "", None), refund("a", "25.50", "", Some(1))],
