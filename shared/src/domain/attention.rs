@@ -112,12 +112,21 @@ impl Attention {
 pub struct AttentionList {
     entries: Vec<Attention>,
     changes: u64,
-    acknowledged: Vec<AttentionReason>,
+    acknowledged: Acknowledged,
+}
+
+/// What a person took away from a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The reasons that no fact has touched since.
+    pub reasons: Vec<AttentionReason>,
+    /// The digests of claims. They never raise [`AttentionReason::UnconfirmedMatch`] again, but other claims do.
+    pub claims: Vec<String>,
 }
 
 impl AttentionList {
     /// A stored list.
-    pub const fn new(entries: Vec<Attention>, changes: u64, acknowledged: Vec<AttentionReason>) -> Self {
+    pub const fn new(entries: Vec<Attention>, changes: u64, acknowledged: Acknowledged) -> Self {
         Self {
             entries,
             changes,
@@ -135,8 +144,8 @@ impl AttentionList {
         self.changes
     }
 
-    /// The reasons that a person took away and no fact has touched since.
-    pub fn acknowledged(&self) -> &[AttentionReason] {
+    /// What a person took away.
+    pub const fn acknowledged(&self) -> &Acknowledged {
         &self.acknowledged
     }
 
@@ -170,20 +179,28 @@ impl AttentionList {
     /// Changes nothing if it is raised already, or was acknowledged.
     pub fn raise_by_clock(&mut self, attention: Attention) {
         let reason = attention.reason;
-        if self.get(reason).is_none() && !self.acknowledged.contains(&reason) {
+        let is_acknowledged = match &attention.claim {
+            Some(claim) => self.acknowledged.claims.contains(claim),
+            None => self.acknowledged.reasons.contains(&reason),
+        };
+        if self.get(reason).is_none() && !is_acknowledged {
             self.raise(attention);
         }
     }
 
     /// Takes a reason away, because a person has dealt with it.
     pub fn acknowledge(&mut self, reason: AttentionReason) {
+        let claim = self.get(reason).and_then(|entry| entry.claim.clone());
         self.resolve(reason);
-        self.acknowledged.push(reason);
+        match claim {
+            Some(claim) => self.acknowledged.claims.push(claim),
+            None => self.acknowledged.reasons.push(reason),
+        }
     }
 
     /// Lets the clock raise a reason again, although a person took it away.
     pub fn forget_acknowledgement(&mut self, reason: AttentionReason) {
-        self.acknowledged.retain(|acknowledged| *acknowledged != reason);
+        self.acknowledged.reasons.retain(|acknowledged| *acknowledged != reason);
     }
 
     /// Takes a reason away, because of a fact. Its acknowledgement is forgotten: it can be raised anew.
@@ -248,11 +265,14 @@ mod tests {
         list.raise(raised(1));
         list.acknowledge(AttentionReason::Refunded);
         assert_eq!(
-            (list.entries(), list.acknowledged()),
+            (list.entries(), &*list.acknowledged().reasons),
             (&[][..], &[AttentionReason::Refunded][..])
         );
         list.raise(raised(2));
-        assert_eq!((list.entries(), list.acknowledged()), (&[raised(2)][..], &[][..]));
+        assert_eq!(
+            (list.entries(), list.acknowledged()),
+            (&[raised(2)][..], &Acknowledged::default())
+        );
     }
 
     #[test]

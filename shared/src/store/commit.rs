@@ -225,7 +225,7 @@ impl Store {
         change: ScheduleChange,
         if_due_at: Option<Timestamp>,
     ) -> Result<TransactWriteItem, StoreError> {
-        const MUTABLE: [&str; 14] = [
+        const MUTABLE: [&str; 15] = [
             "status",
             "rank",
             "updatedAt",
@@ -236,6 +236,7 @@ impl Store {
             "attention",
             "attentionChanges",
             "acknowledged",
+            "acknowledgedClaims",
             "mismatches",
             "reversals",
             "hasEvidenceOfMoney",

@@ -9,7 +9,7 @@ use super::due_index::{Due, FAILED_CHECKS, Subject};
 use super::error::StoreError;
 use super::schema::{self, number};
 use super::table::Store;
-use crate::domain::attention::{Attention, AttentionList, AttentionReason};
+use crate::domain::attention::{Acknowledged, Attention, AttentionList, AttentionReason};
 use crate::domain::schedule::{self, UNPROCESSABLE_AFTER};
 use crate::domain::time::Timestamp;
 use crate::platform::failpoint::ExternalCall;
@@ -22,6 +22,7 @@ struct FailingItem {
     attention: Vec<Attention>,
     attention_changes: u64,
     acknowledged: Vec<AttentionReason>,
+    acknowledged_claims: Vec<String>,
 }
 
 impl Store {
@@ -35,7 +36,11 @@ impl Store {
         let item: FailingItem = schema::from_item(item.unwrap_or_default())?;
         let failures = item.failed_checks.saturating_add(1);
         let changes = item.attention_changes;
-        let mut attention = AttentionList::new(item.attention, changes, item.acknowledged);
+        let acknowledged = Acknowledged {
+            reasons: item.acknowledged,
+            claims: item.acknowledged_claims,
+        };
+        let mut attention = AttentionList::new(item.attention, changes, acknowledged);
         if failures >= UNPROCESSABLE_AFTER && matches!(reserved.subject, Subject::Payment(_)) {
             attention.raise_by_clock(Attention::new(AttentionReason::Unprocessable, now));
         }

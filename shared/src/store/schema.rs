@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::attention::{Attention, AttentionList, AttentionReason};
+use crate::domain::attention::{Acknowledged, Attention, AttentionList, AttentionReason};
 use crate::domain::fact::{CaptureReference, Fact, Reversal};
 use crate::domain::id::{OrderId, PaymentId, Reference};
 use crate::domain::idempotency::{
@@ -147,13 +147,15 @@ struct StateItem {
         serialize_with = "serde_dynamo::string_set::serialize"
     )]
     capture_references: BTreeSet<CaptureReference>,
-    /// Written by [`attention_attributes`], like the next two.
+    /// Written by [`attention_attributes`], like the next three.
     #[serde(default, skip_serializing)]
     attention: Vec<Attention>,
     #[serde(default, skip_serializing)]
     attention_changes: u64,
     #[serde(default, skip_serializing)]
     acknowledged: Vec<AttentionReason>,
+    #[serde(default, skip_serializing)]
+    acknowledged_claims: Vec<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
     mismatches: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -194,7 +196,8 @@ pub(super) fn state_item(payment: &Payment) -> Result<Item, StoreError> {
         capture_references: payment.capture_references,
         attention: payment.attention.entries().to_vec(),
         attention_changes: payment.attention.changes(),
-        acknowledged: payment.attention.acknowledged().to_vec(),
+        acknowledged: payment.attention.acknowledged().reasons.clone(),
+        acknowledged_claims: payment.attention.acknowledged().claims.clone(),
         mismatches: payment.mismatches,
         reversals: payment.reversals,
         has_evidence_of_money: payment.has_evidence_of_money,
@@ -214,6 +217,8 @@ pub(super) fn attention_attributes(list: &AttentionList) -> Result<Item, StoreEr
         attention: &'a [Attention],
         attention_changes: u64,
         acknowledged: &'a [AttentionReason],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        acknowledged_claims: &'a [String],
     }
     if list.changes() == 0 {
         return Ok(Item::new());
@@ -221,12 +226,17 @@ pub(super) fn attention_attributes(list: &AttentionList) -> Result<Item, StoreEr
     to_item(Attributes {
         attention: list.entries(),
         attention_changes: list.changes(),
-        acknowledged: list.acknowledged(),
+        acknowledged: &list.acknowledged().reasons,
+        acknowledged_claims: &list.acknowledged().claims,
     })
 }
 
 pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment, StoreError> {
     let state: StateItem = from_item(item)?;
+    let acknowledged = Acknowledged {
+        reasons: state.acknowledged,
+        claims: state.acknowledged_claims,
+    };
     Ok(Payment {
         id: state.id,
         provider: state.provider,
@@ -242,7 +252,7 @@ pub(super) fn payment_of(item: impl Into<serde_dynamo::Item>) -> Result<Payment,
         references: state.references,
         checkout_session: state.checkout_session,
         capture_references: state.capture_references,
-        attention: AttentionList::new(state.attention, state.attention_changes, state.acknowledged),
+        attention: AttentionList::new(state.attention, state.attention_changes, acknowledged),
         mismatches: state.mismatches,
         reversals: state.reversals,
         has_evidence_of_money: state.has_evidence_of_money,
@@ -433,7 +443,10 @@ mod tests {
                     },
                 ],
                 3,
-                vec![AttentionReason::ProviderSilent],
+                Acknowledged {
+                    reasons: vec![AttentionReason::ProviderSilent],
+                    claims: vec!["digest".into()],
+                },
             ),
             mismatches: 1,
             reversals: vec![Reversal {

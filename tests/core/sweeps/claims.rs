@@ -235,6 +235,33 @@ async fn old_claim_raises_nothing_while_our_own_limit_keeps_us_from_asking() {
     assert_eq!(shop.reasons(payment.id).await, [AttentionReason::UnconfirmedMatch]);
 }
 
+/// A person has looked at the first claim. FinvyPay does not know the second one either, and completes the payment by
+/// a third one in the end.
+#[tokio::test]
+async fn each_claim_raises_unconfirmed_match_until_it_is_acknowledged() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let reason = AttentionReason::UnconfirmedMatch;
+    for (days, transaction) in [(0, "FP1"), (10, "FP2")] {
+        shop.deliver(&claim(&shop, "o", transaction, days * DAY)).await;
+        for raised in [vec![reason], vec![]] {
+            shop.sweep((days + 1) * DAY + MINUTE, &provider).await;
+            assert_eq!(shop.reasons(payment.id).await, raised, "{transaction}");
+            let before = shop.payment(payment.id).await;
+            let after = before.acknowledge(reason, shop.after((days + 1) * DAY));
+            shop.commit(&before, &after).await;
+        }
+    }
+    let paid = claim(&shop, "o", "FP3", 20 * DAY);
+    shop.deliver(&notification(Some(payment.id), paid.fact)).await;
+    assert_eq!(shop.status(payment.id).await, Status::Completed);
+    for days in 20..25 {
+        shop.sweep(days * DAY, &provider).await;
+        assert_eq!(shop.reasons(payment.id).await, [], "{days}");
+    }
+}
+
 /// Two payments of the order may be meant, until FinvyPay says which.
 #[tokio::test]
 async fn unconfirmed_match_goes_from_every_payment_that_may_have_been_meant() {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::attention::Acknowledged;
 use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Operator, Outcome};
 use crate::domain::money::Currency;
@@ -87,8 +88,8 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         currency: currency.map(str::to_owned),
         reversals: Vec::new(),
         occurred_at: None,
-        received_at: NOW,
         created_at: None,
+        received_at: NOW,
         operator: None,
     }
 }
@@ -372,13 +373,13 @@ fn payment_is_fully_refunded_if_its_refunds_add_up() {
             vec![refund("", "20", "", Some(1)), refund("", "5.50", "", Some(2))],
             true,
         ),
-        // One refund that was reported again, at last with its time.
         // Perhaps one refund, reported in several ways.
         (vec![refund("", "13", "", None), refund("", "13.50", "", None)], false),
         (vec![refund("", "13", "", None), refund("", "13", "", Some(1))], false),
         (vec![refund("a", "13", "", None), refund("", "13", "", Some(1))], false),
         (vec![refund("a", "13", "", Some(1)), refund("", "13", "", None)], false),
         (vec![refund("a", "13", "", None), refund("", "25.50", "", None)], true),
+        // One refund that was reported again, at last with its time.
         (vec![refund("a", "20", "", None), refund("a", "20", "", Some(1))], false),
         (
             vec![refund("a", "20", "", None), refund("a", "25.50", "", Some(1))],
@@ -517,6 +518,7 @@ fn digest_is_the_same_for_every_format_of_a_fact() {
         raw_status: "payment.completed".into(),
         reversals: Vec::new(),
         occurred_at: Some("now".into()),
+        created_at: Some(NOW),
         ..a.clone()
     };
     assert_eq!(a.digest(), b.digest());
@@ -524,7 +526,6 @@ fn digest_is_the_same_for_every_format_of_a_fact() {
         completion(Provider::ApoloPay, "y", "25.5", None),
         completion(Provider::ApoloPay, "x", "25.6", None),
         Fact {
-        created_at: Some(NOW),
             outcome: Outcome::Failed,
             ..a.clone()
         },
@@ -630,7 +631,7 @@ fn unpaid_payment_is_deleted_only_if_nothing_suggests_money() {
         attention: AttentionList::new(
             vec![Attention::new(AttentionReason::AmountMismatch, NOW)],
             1,
-            Vec::new(),
+            Acknowledged::default(),
         ),
         ..unpaid()
     };
