@@ -24,7 +24,16 @@ use crate::providers::notification::read_amount;
 const NOT_OF_THE_PAYMENT: [&str; 5] = ["decline", "error", "failure", "old", "previous"];
 
 /// Objects in a message that are read like the message itself.
-const NESTED: [&str; 5] = ["charge", "object", "payment", "resource", "transaction"];
+const NESTED: [&str; 8] = [
+    "attributes",
+    "charge",
+    "detail",
+    "details",
+    "object",
+    "payment",
+    "resource",
+    "transaction",
+];
 
 /// The times of a whole message.
 const MESSAGE_TIMES: [&str; 5] = ["completedAt", "createdAt", "finalizedAt", "timestamp", "updatedAt"];
