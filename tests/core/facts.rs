@@ -21,6 +21,7 @@ pub fn fact(provider: Provider, outcome: Outcome) -> Fact {
         reversals: Vec::new(),
         occurred_at: None,
         created_at: None,
+        is_foreign: false,
         received_at: Timestamp::from_millis(1_800_000_000_000),
         operator: None,
     }

@@ -197,6 +197,7 @@ pub(crate) fn fact(command: &Command, payment: &Payment, outcome: Outcome, raw_s
         reversals: Vec::new(),
         occurred_at: None,
         created_at: None,
+        is_foreign: false,
         received_at: now,
         operator: Some(Operator {
             actor: command.actor.clone(),

@@ -185,6 +185,10 @@ pub struct Fact {
     /// When the provider created the payment or transaction, if it says so. No part of the fact's identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
+    /// Whether the provider's report has metadata, but not ours: the payment is another system's. No part of the fact's
+    /// identity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_foreign: bool,
     /// When we received it, in milliseconds since 1970. No part of the fact's identity.
     pub received_at: Timestamp,
     /// The operator; absent if the fact is from the provider.

@@ -187,6 +187,38 @@ async fn unconfirmed_match_is_raised_after_a_day_and_goes_with_the_decision() {
     }
 }
 
+/// FinvyPay reports the transaction as paid, but not of which order or how much. That is no denial. Other metadata is.
+#[tokio::test]
+async fn report_that_says_too_little_leaves_the_claim_open() {
+    let says_too_little: [fn(&mut Fact); 3] = [
+        |fact| fact.order_id = None,
+        |fact| fact.amount = None,
+        |fact| (fact.order_id, fact.currency) = (None, None),
+    ];
+    for (nth, change) in says_too_little.into_iter().enumerate() {
+        for is_foreign in [false, true] {
+            let shop = Shop::open();
+            let provider = FakeProvider::default();
+            let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+            shop.deliver(&claim(&shop, "o", "FP1", Duration::ZERO)).await;
+            let mut told = report(&shop, "o", "FP1", MINUTE);
+            change(&mut told.fact);
+            told.fact.is_foreign = is_foreign;
+            provider.set_status("FP1", told);
+            for time in [MINUTE, HOUR, DAY] {
+                shop.sweep(time, &provider).await;
+            }
+            let expected: &[AttentionReason] = if is_foreign {
+                &[]
+            } else {
+                &[AttentionReason::UnconfirmedMatch]
+            };
+            assert_eq!(shop.reasons(payment.id).await, expected, "{nth} {is_foreign}");
+            assert_eq!(shop.status(payment.id).await, Status::Expired);
+        }
+    }
+}
+
 /// A payment of another environment has the order and the money too.
 #[tokio::test]
 async fn claim_is_never_one_of_another_environment() {

@@ -347,6 +347,7 @@ pub fn assert_survives_storage(notification: &Notification) {
     let at_another_time = Fact {
         occurred_at: None,
         created_at: None,
+        is_foreign: false,
         received_at: Timestamp::from_millis(0),
         ..fact.clone()
     };

@@ -48,7 +48,7 @@ pub(super) enum Confirmation {
     Confirmed(PaymentId),
     /// The provider says otherwise.
     Denied,
-    /// The provider does not know yet, or several payments may be meant.
+    /// The provider does not know yet or says too little, or several payments may be meant.
     Open,
 }
 
@@ -64,8 +64,14 @@ pub(super) fn confirm(claim: &Fact, findings: &Findings, matching: OrderMatching
             return Confirmation::Open;
         }
     }
-    if proof.fact.order_id != claim.order_id || proof.fact.money() != claim.money() {
+    let (order, money) = (&proof.fact.order_id, proof.fact.money());
+    let has_other_order = order.is_some() && *order != claim.order_id;
+    let has_other_money = money.is_some() && money != claim.money();
+    if proof.fact.is_foreign || has_other_order || has_other_money {
         return Confirmation::Denied;
+    }
+    if order.is_none() || money.is_none() {
+        return Confirmation::Open;
     }
     if let Some(named) = proof.payment_id {
         let mut payments = findings.payments.iter().map(|candidate| candidate.payment.id);

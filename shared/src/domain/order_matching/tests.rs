@@ -54,6 +54,7 @@ fn fact(outcome: Outcome, amount: Option<&str>) -> Fact {
         reversals: Vec::new(),
         occurred_at: None,
         created_at: None,
+        is_foreign: false,
         received_at: NOW,
         operator: None,
     }

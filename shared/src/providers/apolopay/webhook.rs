@@ -55,6 +55,7 @@ fn read_body(body: &Object, received_at: Timestamp) -> Result<Notification, Unre
             reversals,
             occurred_at: members.time(&["finalizedAt", "timestamp"]),
             created_at: None,
+            is_foreign: false,
             received_at,
             operator: None,
         },

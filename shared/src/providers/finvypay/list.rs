@@ -91,9 +91,7 @@ pub fn read_page(reply: &Reply, query: &ListQuery, received_at: Timestamp) -> Re
         if !message.is_of(query.window, TOLERANCE) {
             return unusable("list ignores the dates that were asked for");
         }
-        let is_foreign = message.has_foreign_metadata();
-        let mut reading = message.read(received_at);
-        reading.is_doubtful |= is_foreign;
+        let reading = message.read_response(received_at);
         let status = row.str("status").map(str::to_owned);
         page.rows.push(ListRow {
             notification: reading.without_doubtful_order(),

@@ -109,10 +109,14 @@ impl<'a> Message<'a> {
         times.peek().is_none() || times.any(|time| from <= time && time < to)
     }
 
-    /// Whether its metadata is another system's.
+    /// Reads a response. If its metadata is another system's, its order is doubtful: every payment of ours has our id in
+    /// its metadata.
     #[cfg(feature = "provider-client")]
-    pub(super) fn has_foreign_metadata(&self) -> bool {
-        self.data.has_foreign_metadata()
+    pub(super) fn read_response(&self, received_at: Timestamp) -> Reading {
+        let mut reading = self.read(received_at);
+        reading.notification.fact.is_foreign = self.data.has_foreign_metadata();
+        reading.is_doubtful |= reading.notification.fact.is_foreign;
+        reading
     }
 
     /// Whether it is a test message.
@@ -152,6 +156,7 @@ impl<'a> Message<'a> {
                     reversals,
                     occurred_at: self.data.time(&["completedAt", "updatedAt", "timestamp"]),
                     created_at: self.data.latest_time(&["createdAt"]),
+                    is_foreign: false,
                     received_at,
                     operator: None,
                 },

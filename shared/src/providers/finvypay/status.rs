@@ -84,8 +84,7 @@ impl StatusApi<'_> {
     }
 }
 
-/// Reads the response to the status query for the id `queried`. `None` if the provider does not know the id. If its
-/// metadata is another system's, it has no order: every payment of ours has our id in its metadata.
+/// Reads the response to the status query for the id `queried`. `None` if the provider does not know the id.
 ///
 /// # Errors
 /// [`CallError`] if the response is neither a status for this id nor `NOT_FOUND`.
@@ -100,7 +99,7 @@ pub fn read_status(
     let (envelope, data) = parts(reply)?;
     let unusable = || CallError::unusable("no status for the queried id");
     let message = Message::of_response(envelope, data).ok_or_else(unusable)?;
-    let mut reading = message.read(received_at);
+    let mut reading = message.read_response(received_at);
     let fact = &mut reading.notification.fact;
     if !fact.references().any(|id| id == queried) {
         // Some responses do not repeat a payment's id. Any other id of a payment is another payment's.
@@ -109,7 +108,6 @@ pub fn read_status(
         }
         fact.payment = Some(queried.clone());
     }
-    reading.is_doubtful |= message.has_foreign_metadata();
     Ok(Some(reading.without_doubtful_order()))
 }
 
@@ -128,11 +126,7 @@ pub fn read_transactions(
         .iter()
         .filter_map(Json::as_object)
         .filter_map(|transaction| Message::of_response(envelope, transaction))
-        .map(|message| {
-            let mut reading = message.read(received_at);
-            reading.is_doubtful |= message.has_foreign_metadata();
-            reading
-        });
+        .map(|message| message.read_response(received_at));
     Ok(readings
         .filter(|reading| reading.notification.fact.order_id.as_ref() == Some(queried))
         .map(Reading::without_doubtful_order)

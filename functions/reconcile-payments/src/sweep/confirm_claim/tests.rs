@@ -24,6 +24,7 @@ fn report(outcome: Outcome, amount: &str) -> Notification {
             reversals: Vec::new(),
             occurred_at: None,
             created_at: None,
+            is_foreign: false,
             received_at: NOW,
             operator: None,
         },
@@ -85,7 +86,24 @@ fn claim_is_confirmed_only_by_the_same_transaction_order_and_money() {
             of(|proof| proof.payment_id = Some(PaymentId::random())),
             Err(Denied),
         ),
-        ("other metadata", of(|proof| proof.fact.order_id = None), Err(Denied)),
+        (
+            "other metadata",
+            of(|proof| (proof.fact.is_foreign, proof.fact.order_id) = (true, None)),
+            Err(Denied),
+        ),
+        ("no order", of(|proof| proof.fact.order_id = None), Err(Open)),
+        ("no amount", of(|proof| proof.fact.amount = None), Err(Open)),
+        ("no currency", of(|proof| proof.fact.currency = None), Err(Open)),
+        (
+            "no order, other money",
+            of(|proof| (proof.fact.order_id, proof.fact.amount) = (None, Decimal::parse("25.51"))),
+            Err(Denied),
+        ),
+        (
+            "another order, no money",
+            of(|proof| (proof.fact.order_id, proof.fact.amount) = (OrderId::parse("p"), None)),
+            Err(Denied),
+        ),
         (
             "another order",
             of(|proof| proof.fact.order_id = OrderId::parse("p")),
