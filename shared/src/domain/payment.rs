@@ -322,7 +322,7 @@ impl Payment {
         let counts = |refund: &&Reversal| {
             refund.kind == ReversalKind::Refund
                 && !refund.undone
-                && !self.is_undone(refund.kind, refund.at)
+                && !self.is_undone(refund)
                 && refund.currency.as_ref().is_none_or(|named| named == currency.code())
         };
         let (mut by_id, mut by_time, mut largest) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
@@ -354,8 +354,9 @@ impl Payment {
         self.capture_references.extend(capture_references);
     }
 
-    /// Notes refunds and chargebacks, and their undoing. The later of the two times wins. A reversal without a time
-    /// counts as the later one, and an undoing without a time is ignored: a person should rather look in vain.
+    /// Notes refunds and chargebacks, and their undoing. The reason shows the latest that was not undone, and goes with
+    /// the last one. An unknown time is the latest, and an undoing without a time is ignored: a person should rather look
+    /// in vain.
     fn note_reversals(&mut self, reversals: &[Reversal], now: Timestamp) {
         for reversal in reversals {
             // The same one, reported again under another kind of id.
@@ -369,35 +370,38 @@ impl Payment {
                 ReversalKind::Refund => AttentionReason::Refunded,
                 ReversalKind::Chargeback => AttentionReason::Chargeback,
             };
-            let known = self.attention.get(reason).cloned();
-            if reversal.undone {
-                if known.is_some_and(|known| self.is_undone(reversal.kind, known.at)) {
-                    self.attention.resolve(reason);
-                }
-            } else if !self.is_undone(reversal.kind, reversal.at) {
-                let new = Attention {
-                    amount: reversal.amount.clone(),
-                    currency: reversal.currency.clone(),
-                    at: reversal.at,
-                    ..Attention::new(reason, now)
-                };
-                // The later one is shown, and an unknown time is the latest.
-                let is_later =
-                    |known: &Attention| reversal.at.is_some_and(|at| known.at.is_none_or(|known| known > at));
-                let shown = known.filter(is_later).map(|known| Attention { since: now, ..known });
-                self.attention.raise(shown.unwrap_or(new));
+            let is_new = !reversal.undone && !self.is_undone(reversal);
+            let known = self.attention.get(reason);
+            let since = known.filter(|_| !is_new).map_or(now, |known| known.since);
+            let left = self.latest_left(reversal.kind).map(|left| Attention {
+                amount: left.amount.clone(),
+                currency: left.currency.clone(),
+                at: left.at,
+                ..Attention::new(reason, since)
+            });
+            match left {
+                None => self.attention.resolve(reason),
+                Some(left) if is_new || known.is_some_and(|known| *known != left) => self.attention.raise(left),
+                Some(_) => {}
             }
         }
     }
 
-    /// Whether the provider later undid a reversal of this kind that happened at `at`. Unknown times do not tell.
-    fn is_undone(&self, kind: ReversalKind, at: Option<Timestamp>) -> bool {
-        let undone = self
-            .reversals
-            .iter()
-            .filter(|reversal| reversal.undone && reversal.kind == kind);
-        let last = undone.filter_map(|reversal| reversal.at).max();
-        at.is_some_and(|at| last.is_some_and(|last| at < last))
+    /// The latest reversal of a kind that was not undone.
+    fn latest_left(&self, kind: ReversalKind) -> Option<&Reversal> {
+        let is_left = |it: &&Reversal| it.kind == kind && !it.undone && !self.is_undone(it);
+        let left = self.reversals.iter().filter(is_left);
+        left.max_by_key(|reversal| (reversal.at.is_none(), reversal.at))
+    }
+
+    /// Whether the provider later undid a reversal: this one by its id, or all at once, without an id. Unknown times do
+    /// not tell.
+    fn is_undone(&self, reversal: &Reversal) -> bool {
+        let is_meant =
+            |it: &&Reversal| it.undone && it.kind == reversal.kind && (it.id.is_none() || it.id == reversal.id);
+        let undone = self.reversals.iter().filter(is_meant);
+        let last = undone.filter_map(|undone| undone.at).max();
+        reversal.at.is_some_and(|at| last.is_some_and(|last| at < last))
     }
 
     /// Whether nobody can tell what a provider's fact means for this payment, although money may have moved.

@@ -89,6 +89,7 @@ fn completion(provider: Provider, id: &str, amount: &str, currency: Option<&str>
         reversals: Vec::new(),
         occurred_at: None,
         created_at: None,
+        is_foreign: false,
         received_at: NOW,
         operator: None,
     }
@@ -322,6 +323,65 @@ fn later_date_of_a_reversal_and_its_undoing_wins_in_every_order() {
             }
         }
     }
+}
+
+/// Each refund has an id. FinvyPay undoes one of them, or all at once if it names none.
+#[test]
+fn undoing_one_of_several_refunds_leaves_the_others() {
+    let refund = |id: &str, undone, at| {
+        let mut fact = reversed(ReversalKind::Refund, undone, at);
+        fact.reversals[0].id = Reference::parse(id);
+        fact.reversals[0].amount = Decimal::parse(if id == "R1" { "5" } else { "20.50" });
+        fact
+    };
+    let (first, second) = (refund("R1", false, Some(1)), refund("R2", false, Some(2)));
+    let undone = |id, at| refund(id, true, at);
+    for (others, shown, is_full) in [
+        (vec![], Some("20.50"), true),
+        (vec![undone("R1", Some(3))], Some("20.50"), false),
+        (vec![undone("R2", Some(3))], Some("5"), false),
+        (vec![undone("R1", Some(3)), undone("R2", Some(3))], None, false),
+        (vec![undone("R1", Some(3)), undone("R2", Some(1))], Some("20.50"), false),
+        (vec![undone("R3", Some(3))], Some("20.50"), true),
+        (vec![undone("R2", None)], Some("20.50"), true),
+        (vec![undone("", Some(3))], None, false),
+        // A refund without an id, which no undoing means.
+        (
+            vec![undone("R1", Some(5)), undone("R2", Some(5)), refund("", false, Some(3))],
+            Some("20.50"),
+            false,
+        ),
+    ] {
+        let facts: Vec<Fact> = [first.clone(), second.clone()].into_iter().chain(others).collect();
+        let paid = Payment {
+            status: Status::Completed,
+            ..payment(Provider::FinvyPay)
+        };
+        for shift in 0..facts.len() {
+            let mut facts = facts.clone();
+            facts.rotate_left(shift);
+            for facts in [facts.clone(), facts.into_iter().rev().collect()] {
+                let apply = |payment: Payment, fact: &Fact| payment.apply(fact, false, NOW);
+                let after = facts.iter().fold(paid.clone(), apply);
+                let entry = after.attention.get(AttentionReason::Refunded);
+                let amount = entry.map(|entry| entry.amount.clone());
+                assert_eq!(amount, shown.map(Decimal::parse), "{facts:?}");
+                assert_eq!(after.is_fully_refunded(), is_full, "{facts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn undoing_that_changes_nothing_raises_nothing_again() {
+    let refunded = payment(Provider::FinvyPay).apply(&reversed(ReversalKind::Refund, false, Some(2)), false, NOW);
+    for at in [None, Some(1)] {
+        let after = refunded.apply(&reversed(ReversalKind::Refund, true, at), false, NOW);
+        assert_eq!(after.attention, refunded.attention, "{at:?}");
+    }
+    let acknowledged = refunded.acknowledge(AttentionReason::Refunded, NOW);
+    let after = acknowledged.apply(&reversed(ReversalKind::Refund, true, Some(1)), false, NOW);
+    assert!(after.attention.is_empty());
 }
 
 #[test]
