@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::kind::{Kind, is_test_word, is_time, is_word, is_word_name};
+pub(crate) use self::kind::{Kind, is_history_name, is_test_word, is_time, is_word, is_word_name};
 use crate::domain::json::{Json, Malformed, Object};
 use crate::domain::reversal_words::{reversal_words, says_nothing};
 

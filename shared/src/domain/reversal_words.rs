@@ -7,13 +7,15 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fact::ReversalKind::{self, Chargeback, Refund};
 
 /// The spellings of a word in lower case, its stem and its kind. A blank is where a word begins: not in `avoided`.
-const STEMS: [(&str, &str, ReversalKind); 10] = [
+const STEMS: [(&str, &str, ReversalKind); 12] = [
     ("charged back", "chargeback", Chargeback),
     ("charge back", "chargeback", Chargeback),
     ("chargedback", "chargeback", Chargeback),
     ("chargeback", "chargeback", Chargeback),
     ("dispute", "dispute", Chargeback),
     ("refund", "refund", Refund),
+    ("reimburs", "reimburs", Refund),
+    ("returned", "returned", Refund),
     ("reversal", "reversal", Refund),
     ("reverse", "reverse", Refund),
     (" isvoid", "void", Refund),
@@ -21,7 +23,7 @@ const STEMS: [(&str, &str, ReversalKind); 10] = [
 ];
 
 /// The letters with which the spellings begin.
-const BEGINNINGS: [&str; 5] = ["charge", "dispute", "refund", "revers", "void"];
+const BEGINNINGS: [&str; 7] = ["charge", "dispute", "refund", "reimburs", "returned", "revers", "void"];
 
 /// Parts that change no meaning: the endings of a stem, and what may be between a negation and its stem.
 const IGNORED: &str = "a any been d ed ing s yet";
@@ -42,7 +44,7 @@ const COULD_BEFORE: &str = "allow allows can eligible enable may max supports to
 
 /// After a stem they say what could happen: `refundable`, `refund_policy`.
 const COULD_AFTER: &str = "able allowed contact days deadline eligibility eligible email enabled link policy protected \
-                           protection supported terms until uri url window";
+                           protection risk supported terms until uri url window";
 
 /// Texts that say nothing, without blanks and signs.
 const NOTHING: &str = "false invaliddate n na nil no none notapplicable null undefined";
@@ -247,6 +249,11 @@ mod tests {
             ("failed_payment_refunded", Refund),
             ("refunded_order_failed", Refund),
             ("dispute.buyer_won", Chargeback),
+            ("RETURNED", Refund),
+            ("payment_returned", Refund),
+            ("fundsReturned", Refund),
+            ("reimbursed", Refund),
+            ("Reimbursement", Refund),
         ] {
             assert!(may_have_words(text), "{text}");
             assert_eq!(words_in(text), [(kind, false)], "{text}");
@@ -312,6 +319,12 @@ mod tests {
             "refund_policy",
             "disputeUrl",
             "canRefund",
+            "returnUrl",
+            "return_code",
+            "returned_url",
+            "unreturned",
+            "reimbursable",
+            "CHARGEBACK_RISK",
         ] {
             assert_eq!(reversal_words(text), [], "{text}");
         }

@@ -2,7 +2,8 @@
 //!
 //! A message speaks of them by a word (`"event": "payment.refunded"`), by a type (`"type": "REFUND"`), by a flag, an
 //! amount or a time (`refunded`, `refundedAmount`, `refundDate`), or by a member (`"refund": {…}`). A name is believed
-//! by its parts, whether or not its value may be kept in a redaction.
+//! by its parts, whether or not its value may be kept in a redaction. Of a history only the ends count: one of them is
+//! the last that happened.
 //!
 //! A member that is `null`, `false`, empty or zero, that denies (`NOT_REFUNDED`) or whose members all do, says nothing.
 //! The shop's own metadata is never read.
@@ -13,25 +14,28 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fact::{Reversal, ReversalKind};
 use crate::domain::id::Reference;
 use crate::domain::json::{Json, Object};
-use crate::domain::redaction::{is_word_name, member_name};
+use crate::domain::redaction::{is_history_name, is_word_name, member_name};
 use crate::domain::reversal_words::{ReversalWord, is_denied, may_have_words, parts, reversal_words, says_nothing};
 use crate::domain::time::Timestamp;
 use crate::providers::members::{Members, agreed, read_currency, read_reference};
 use crate::providers::notification::read_amount;
 
-/// A member whose name begins with one of these is about an error or an earlier status: the words in its value do not
-/// count.
-const NOT_OF_THE_PAYMENT: [&str; 5] = ["decline", "error", "failure", "old", "previous"];
+/// A member whose name begins with one of these is about an error, an earlier status or the software: the words in its
+/// value do not count.
+const NOT_OF_THE_PAYMENT: [&str; 6] = ["decline", "error", "failure", "feature", "old", "previous"];
 
 /// Objects in a message that are read like the message itself.
-const NESTED: [&str; 8] = [
+const NESTED: [&str; 11] = [
+    "amounts",
     "attributes",
     "charge",
+    "dates",
     "detail",
     "details",
     "object",
     "payment",
     "resource",
+    "totals",
     "transaction",
 ];
 
@@ -79,7 +83,13 @@ impl Reader<'_> {
             if let Some(word) = own {
                 self.evidence(*word).read(name, "", value);
             } else if is_about_the_payment(name, value) {
-                self.read_words(value);
+                match value {
+                    Json::Array(events) if is_history_name(name) => {
+                        let ends = [events.first(), events.last()];
+                        ends.into_iter().flatten().for_each(|event| self.read_words(event));
+                    }
+                    value => self.read_words(value),
+                }
             }
         }
     }
@@ -128,14 +138,15 @@ const INNER: &str = "amount approved at canceled cancelled completed created cre
 
 /// What a member is about: `name` inside the reversal `root`, or `None` if it says nothing. If `name` is empty, it is
 /// `root` itself: then the last part of its name that says something. All but ids, amounts, currencies, reasons and the
-/// time of an undoing are states: a status, a flag or a time.
+/// time of an undoing (`remove`) are states: a status, a flag or a time.
 fn subject(root: &str, name: &str) -> Option<String> {
     let is_inner = |part: &str| INNER.split(' ').any(|inner| inner == part);
+    let is_removal = |part: &str| part.starts_with("remove");
     if !name.is_empty() {
-        return is_inner(name).then(|| name.to_owned());
+        return (is_inner(name) || is_removal(name)).then(|| name.to_owned());
     }
     let parts = parts(root);
-    let removal = parts.iter().find(|part| *part == "remove");
+    let removal = parts.iter().find(|part| is_removal(part));
     let last = || parts.iter().rfind(|part| is_inner(part) || *part == "total");
     Some(removal.or_else(last).cloned().unwrap_or_default())
 }
@@ -225,7 +236,7 @@ impl Evidence {
             Some("reason") => {}
             Some("id" | "reference") => self.ids.push(read_reference(value)),
             Some("amount" | "total") => self.amounts.push(read_amount(Some(value)).filter(Decimal::is_positive)),
-            Some("remove") => {
+            Some(removal) if removal.starts_with("remove") => {
                 self.undone_at = self.undone_at.max(at);
                 self.is_gone |= at.is_none();
             }

@@ -141,16 +141,21 @@ pub(super) fn normalised(name: &str) -> String {
 }
 
 /// Names of words that may not be kept, but in which words for money that went back count.
-const OTHER_WORDS: [&str; 10] = [
-    "category", "flow", "kind", "stage", "state", "status", "subtype", "tag", "tags", "type",
-];
+const OTHER_WORDS: &str = "\
+    category flag flags flow kind label labels stage state status statusreason statustext subtype tag tags type";
+
+/// Ends of names of lists of what happened to a payment, in the order of time.
+const HISTORIES: &str = "history timeline transactions";
 
 /// Whether a member's text can be a word for money that went back: a status, a type, a category.
 pub(crate) fn is_word_name(name: &str) -> bool {
     let name = normalised(name);
-    Kind::of(&name) == Some(Kind::Word)
-        || OTHER_WORDS.iter().any(|word| name.ends_with(word))
-        || ["statustext", "statuslabel", "statusreason"].contains(&name.as_str())
+    Kind::of(&name) == Some(Kind::Word) || has_end(OTHER_WORDS, &name) || has_end(HISTORIES, &name)
+}
+
+/// Whether a member is a list of what happened to a payment.
+pub(crate) fn is_history_name(name: &str) -> bool {
+    has_end(HISTORIES, &normalised(name))
 }
 
 /// Whether an object under this normalised name is about a person or a device.
@@ -170,6 +175,10 @@ pub(super) fn can_be_message(name: &str) -> bool {
 
 fn is_in(list: &str, name: &str) -> bool {
     list.split(' ').any(|listed| listed == name)
+}
+
+fn has_end(list: &str, name: &str) -> bool {
+    list.split(' ').any(|end| name.ends_with(end))
 }
 
 impl Kind {

@@ -267,6 +267,37 @@ fn later_time_decides_whether_a_reversal_is_undone() {
             r#""event":"chargeback.reversed","chargebackDate":"2026-01-02""#,
             &["chargeback undone"],
         ),
+        // The same inside the member.
+        (
+            r#""refund":{"refund_date":"2026-01-02","removeDate":"2026-01-03"}"#,
+            &["refund undone 2026-01-03"],
+        ),
+        (
+            r#""chargeback":{"date":"2026-01-02","remove_date":"2026-01-03"}"#,
+            &["chargeback undone 2026-01-03"],
+        ),
+        (r#""refund":{"removedAt":"2026-01-03"}"#, &["refund undone 2026-01-03"]),
+        // Without a time of the undoing nobody knows which is the later one.
+        (
+            r#""refund":{"date":"2026-01-02","removed":true}"#,
+            &["refund 2026-01-02"],
+        ),
+        (
+            r#""refundDate":"2026-01-02","refundRemovedAt":"2026-01-03""#,
+            &["refund undone 2026-01-03"],
+        ),
+        (
+            r#""refund":{"date":"2026-01-04","removeDate":"2026-01-03"}"#,
+            &["refund 2026-01-04"],
+        ),
+        (
+            r#""refund":{"date":"2026-01-02","removeDate":null,"removed":false}"#,
+            &["refund 2026-01-02"],
+        ),
+        (
+            r#""refund":{"date":"2026-01-02","removeDate":"tomorrow"}"#,
+            &["refund 2026-01-02"],
+        ),
         // Each kind by itself.
         (
             r#""refundDate":"2026-01-02","chargebackRemoveDate":"2026-01-03""#,
@@ -482,6 +513,25 @@ fn money_that_went_back_under_any_name_is_not_money_coming_in() {
         r#""stage":"dispute""#,
         r#""txn_state":"REVERSED""#,
         r#""tags":["refunded"]"#,
+        r#""flags":["PAID","REFUNDED"]"#,
+        r#""flags":"REFUNDED""#,
+        r#""flags":{"paid":true,"refunded":true}"#,
+        r#""data":{"transactionFlags":["CHARGEBACK"]}"#,
+        r#""labels":["refunded"]"#,
+        r#""history":["COMPLETED","REFUNDED"]"#,
+        r#""history":[{"status":"COMPLETED"},{"status":"REFUNDED","date":"2026-01-02"}]"#,
+        r#""statusHistory":[{"type":"refund","amount":25.5},{"type":"payment"}]"#,
+        r#""transactions":[{"type":"sale"},{"type":"refund","amount":25.5}]"#,
+        r#""timeline":[{"event":"paid"},{"refunded":true}]"#,
+        r#""amounts":{"paid":25.5,"refunded":25.5}"#,
+        r#""dates":{"refundDate":"2026-01-02"}"#,
+        r#""returned":true"#,
+        r#""isReturned":"yes""#,
+        r#""returnedAmount":25.5"#,
+        r#""subStatus":"FUNDS_RETURNED""#,
+        r#""reimbursed":true"#,
+        r#""reimbursement":{"amount":25.5}"#,
+        r#""type":"REIMBURSEMENT""#,
     ];
     assert_eq!(wrong(&members, Outcome::Reversed), [""; 0]);
 }
@@ -541,6 +591,17 @@ fn ordinary_completed_payment_is_not_read_as_refunded() {
         r#""refundReason":" ""#,
         r#""refundAmount":"0.00 ""#,
         r#""isRefundedFully":false,"refundCount":0"#,
+        r#""flags":["NOT_REFUNDED","CHARGEBACK_RISK"]"#,
+        r#""flags":{"refunded":false,"refundable":true,"disputed":"no"}"#,
+        r#""flags":[],"labels":null"#,
+        r#""featureFlags":["refunds"]"#,
+        r#""history":[]"#,
+        r#""history":["PENDING","REFUNDED","COMPLETED"]"#,
+        r#""history":[{"status":"PENDING"},{"status":"COMPLETED","refunded":false}]"#,
+        r#""transactions":[{"type":"sale"},{"type":"refund","status":"NOT_REFUNDED"},{"type":"sale"}]"#,
+        r#""returned":false,"reimbursed":"no","returnedAmount":0"#,
+        r#""reimbursable":true,"notReturned":true"#,
+        r#""returnUrl":"https://shop.example","returnCode":"00","returned_url":"https://shop.example""#,
     ];
     assert_eq!(wrong(&members, Outcome::Completed), [""; 0]);
 }
