@@ -179,3 +179,57 @@ async fn pending_limit_does_not_begin_with_an_earlier_event() {
     shop.sweep(26 * MINUTE, &provider).await;
     assert_eq!(shop.status(payment.id).await, Status::Completed);
 }
+
+/// Two payments of the order are completed, and FinvyPay does not say yet which of them it means.
+#[tokio::test]
+async fn refund_of_an_order_paid_twice_waits_with_an_alarm() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default();
+    let mut payments = Vec::new();
+    for id in ["p1", "p2"] {
+        let payment = shop.pending(Provider::FinvyPay, "o", id).await;
+        shop.deliver(&notification(Some(payment.id), paid(id))).await;
+        payments.push(payment.id);
+    }
+    let refund = Fact {
+        reversals: vec![Reversal {
+            kind: ReversalKind::Refund,
+            undone: false,
+            id: None,
+            amount: None,
+            currency: None,
+            at: Some(shop.start),
+            reported_at: None,
+        }],
+        ..general(Outcome::Reversed).fact
+    };
+    for event in [
+        refund.clone(),
+        Fact {
+            transaction: None,
+            ..refund.clone()
+        },
+    ] {
+        shop.deliver(&notification(None, event)).await;
+    }
+    for minutes in [1, 3, 10, 2 * 24 * 60] {
+        shop.sweep(minutes * MINUTE, &provider).await;
+    }
+    // `OldestUnmatchedSeconds` counts from here.
+    assert_eq!(shop.store.oldest_unmatched().await.unwrap(), Some(shop.start));
+    assert_eq!(kept(&shop).await, 1);
+    let by_order = shop.store.unmatched(Provider::FinvyPay, "order:o", 10).await.unwrap();
+    assert_eq!(by_order.map(|group| group.notifications.len()), Some(1));
+    for id in &payments {
+        assert_eq!(
+            (shop.status(*id).await, shop.reasons(*id).await),
+            (Status::Completed, vec![])
+        );
+    }
+
+    // A message that names the payment says whose the refund is, and takes the one under its id along.
+    shop.deliver(&notification(Some(payments[1]), refund)).await;
+    assert_eq!(kept(&shop).await, 0);
+    assert_eq!(shop.reasons(payments[0]).await, []);
+    assert_eq!(shop.reasons(payments[1]).await, [AttentionReason::Refunded]);
+}
