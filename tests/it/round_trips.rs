@@ -228,6 +228,13 @@ async fn slow_path_webhooks_cost_as_documented() {
         [READ, "Query", READ, WRITE],
         "its duplicate"
     );
+    let mut event = w1;
+    (event["status"], event["data"]["txn_id"]) = (json!("PENDING"), json!(unique("FP")));
+    assert_eq!(
+        counted.of_webhook(Provider::Finvypay, &event).await,
+        [READ, "Query", READ, WRITE, WRITE],
+        "another event by order: recorded, and kept under its id"
+    );
 }
 
 #[tokio::test]
