@@ -83,12 +83,12 @@ impl Reader<'_> {
             if let Some(word) = own {
                 self.evidence(*word).read(name, "", value);
             } else if is_about_the_payment(name, value) {
-                match value {
-                    Json::Array(events) if is_history_name(name) => {
+                match value.as_array().filter(|_| is_history_name(name)) {
+                    Some(events) => {
                         let ends = [events.first(), events.last()];
                         ends.into_iter().flatten().for_each(|event| self.read_words(event));
                     }
-                    value => self.read_words(value),
+                    None => self.read_words(value),
                 }
             }
         }
