@@ -96,16 +96,21 @@ pub async fn create_queue() -> String {
     created["QueueUrl"].as_str().expect("its URL").to_owned()
 }
 
-/// Receives all messages of a queue that were not received before.
+/// Receives all messages of a queue, and deletes them: the local queue looks at every message that it still has.
 pub async fn receive_all(queue: &str) -> Vec<Value> {
     let mut messages = Vec::new();
     loop {
         let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
         let page = call("sqs", "ReceiveMessage", &receive).await;
-        match page["Messages"].as_array() {
-            Some(page) if !page.is_empty() => messages.extend(page.iter().cloned()),
-            _ => return messages,
-        }
+        let Some(page) = page["Messages"].as_array().filter(|page| !page.is_empty()) else {
+            return messages;
+        };
+        let entry = |message: &Value| json!({ "Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"] });
+        let entries: Vec<Value> = page.iter().map(entry).collect();
+        let delete = json!({ "QueueUrl": queue, "Entries": entries });
+        let deleted = call("sqs", "DeleteMessageBatch", &delete).await;
+        assert!(deleted["Failed"].as_array().is_none_or(Vec::is_empty), "{deleted}");
+        messages.extend(page.iter().cloned());
     }
 }
 
