@@ -145,13 +145,9 @@ fn begun(line: &Value) -> Option<ExternalCall> {
 /// varies, because its jobs run side by side.
 pub fn first_and_last(steps: &[Step]) -> Vec<Step> {
     let count = |call| steps.iter().filter(|step| step.call == call).count();
-    // A slot costs one call, or two if it was not free at once: at least one per provider call.
-    let calls = [
-        ExternalCall::QueryStatus,
-        ExternalCall::ListTransactions,
-        ExternalCall::ReadListPage,
-    ];
-    let slots: usize = calls.map(count).iter().sum();
+    // A slot of a single call costs at least one call, two slots of the list too.
+    let singles = count(ExternalCall::QueryStatus) + count(ExternalCall::ListTransactions);
+    let slots = singles + count(ExternalCall::ReadListPage).div_ceil(2);
     let last = |call| {
         if call == ExternalCall::ReserveSlot {
             slots
