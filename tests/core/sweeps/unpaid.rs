@@ -2,6 +2,7 @@
 //!
 //! DynamoDB deletes them one by one and late, so these tests delete items themselves.
 
+use payment_functions::domain::list_reading::ReadMarks;
 use payment_functions::flows::record_notification::{RecordResult, record_with_payment};
 
 use super::*;
@@ -12,10 +13,27 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(46 * 60);
 const DELETE_AFTER: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl Shop {
+    /// A run at `time`, until when the list was read as it should be.
+    async fn sweep_with_list(&self, time: Duration) -> Report {
+        let (before, now) = (
+            self.store.list_state(Provider::FinvyPay).await.unwrap(),
+            self.after(time),
+        );
+        let mut marks = ReadMarks::new(now);
+        while let Some(window) = marks.next_window(now) {
+            marks = marks.after(window, now);
+        }
+        let mut after = before.clone();
+        after.marks = Some(marks);
+        let saved = self.store.save_list_state(Provider::FinvyPay, &before, &after).await;
+        assert_eq!(saved.unwrap(), None);
+        self.sweep(time, &FakeProvider::default()).await
+    }
+
     /// A FinvyPay payment that has expired.
     async fn expired(&self, order: &str, id: &str) -> Payment {
         let payment = self.pending(Provider::FinvyPay, order, id).await;
-        self.sweep(EXPIRES_AFTER, &FakeProvider::default()).await;
+        self.sweep_with_list(EXPIRES_AFTER).await;
         let payment = self.payment(payment.id).await;
         assert_eq!(payment.status, Status::Expired);
         payment
@@ -113,7 +131,7 @@ async fn cancelled_and_failed_payments_go_after_their_time() {
         shop.sweep(12 * MINUTE, &FakeProvider::default()).await;
         let kinds = ["ORDER", "PAYMENT", "REF"];
         assert_eq!(shop.ttls(), all_with(&kinds, None), "its time is not over");
-        let report = shop.sweep(DAY, &FakeProvider::default()).await;
+        let report = shop.sweep_with_list(DAY).await;
         assert_eq!(report.expired, 0);
         let ttl = shop.after(DAY + DELETE_AFTER).as_seconds().to_string();
         assert_eq!(shop.ttls(), all_with(&kinds, Some(&ttl)), "{outcome:?}");
@@ -181,7 +199,7 @@ async fn repeated_old_fact_does_not_keep_the_payment() {
     let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
     let early = notification(Some(payment.id), reported(Outcome::Pending));
     shop.deliver(&early).await;
-    shop.sweep(EXPIRES_AFTER, &FakeProvider::default()).await;
+    shop.sweep_with_list(EXPIRES_AFTER).await;
     let ttls = shop.ttls();
     assert!(ttls.iter().all(|(_, ttl)| ttl.is_some()), "{ttls:?}");
     assert_eq!(shop.record(&early, DAY).await, RecordResult::Duplicate(payment.id));
@@ -363,11 +381,26 @@ async fn only_an_expired_payment_needs_a_second_write() {
     for (order, expires, writes) in [("o1", false, 1), ("o2", true, 2)] {
         let payment = shop.pending(Provider::FinvyPay, order, order).await;
         if expires {
-            shop.sweep(EXPIRES_AFTER, &FakeProvider::default()).await;
+            shop.sweep_with_list(EXPIRES_AFTER).await;
         }
         recorded.take();
         shop.deliver(&completed(&payment)).await;
         let actions: Vec<_> = recorded.take().into_iter().map(|(action, _)| action).collect();
         assert_eq!(actions, vec!["TransactWriteItems"; writes]);
     }
+}
+
+/// While the list cannot be read, the payment is polled for eight days, and what is heard would take its ttl away.
+#[tokio::test]
+async fn payment_that_is_still_polled_has_no_ttl() {
+    let shop = Shop::open();
+    let provider = FakeProvider::default().without_list();
+    let payment = shop.pending(Provider::FinvyPay, "o", "p").await;
+    let kinds = ["ORDER", "PAYMENT", "REF"];
+    shop.sweep(EXPIRES_AFTER, &provider).await;
+    assert_eq!(shop.status(payment.id).await, Status::Expired);
+    assert_eq!(shop.ttls(), all_with(&kinds, None));
+    shop.sweep(9 * DAY, &provider).await;
+    let ttl = shop.after(9 * DAY + DELETE_AFTER).as_seconds().to_string();
+    assert_eq!(shop.ttls(), all_with(&kinds, Some(&ttl)));
 }

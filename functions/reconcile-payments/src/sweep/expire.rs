@@ -84,8 +84,8 @@ impl<S: StatusSource> Sweep<'_, S> {
         Ok(report)
     }
 
-    /// Expires a payment, sets when it is deleted, and takes it out of the schedule. Does nothing if it was changed
-    /// since it was read: it is due again in the next run, or has another next check.
+    /// Expires a payment. If it then waits for nothing, also sets when it is deleted, and takes it out of the schedule.
+    /// Does nothing if it was changed since it was read: it is due again in the next run, or has another next check.
     async fn expire_payment(
         &self,
         due: &Due,
@@ -93,14 +93,14 @@ impl<S: StatusSource> Sweep<'_, S> {
         is_list_read: bool,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let after = payment.expire(self.now, self.delete_unpaid_after).update_attention(
-            &[],
-            &[AttentionReason::Unprocessable],
-            self.now,
-        );
         // The key of this environment does not show another one's payments.
         let waits_for_nothing = is_list_read || payment.environment != self.source.environment();
-        let next = schedule::next_expiry_check_at(&after, waits_for_nothing, self.now);
+        let next = schedule::next_expiry_check_at(payment, waits_for_nothing, self.now);
+        let delete_after = self.delete_unpaid_after.filter(|_| next.is_none());
+        let after =
+            payment
+                .expire(self.now, delete_after)
+                .update_attention(&[], &[AttentionReason::Unprocessable], self.now);
         let extras = CommitExtras {
             schedule: Some(next.map_or(ScheduleChange::Remove, |at| ScheduleChange::At(Queue::Expiry, at))),
             if_due_at: Some(due.at),
