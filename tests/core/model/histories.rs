@@ -63,8 +63,9 @@ const PAYMENTS: usize = 12;
 /// hours, still exist during the recovery.
 const MAX_SPAN: Duration = Duration::from_secs(20 * 60 * 60);
 /// The waits in seconds before the reconciler's final runs, which cover the expiry of FinvyPay's and ApoloPay's
-/// payments, the last checks of claims, and the end of the schedules.
-const FINAL_SWEEPS: [u64; 7] = [
+/// payments, the last checks of claims, and the end of the schedules. The last run checks what the list brought in the one
+/// before.
+const FINAL_SWEEPS: [u64; 8] = [
     61,
     46 * 60,
     3 * 60 * 60,
@@ -72,6 +73,7 @@ const FINAL_SWEEPS: [u64; 7] = [
     25 * 60 * 60,
     25 * 60 * 60,
     31 * 24 * 60 * 60,
+    61,
 ];
 /// Real time limit of a reconciler's run. It must not be exceeded even if the machine is suspended for a while.
 const SWEEP_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
