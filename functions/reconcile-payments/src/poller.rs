@@ -140,3 +140,6 @@ impl<'a, S: StatusSource> PollSession<'a, S> {
         self.source.wait_for_slot(self.lane, Instant::now() + MAX_WAIT).await
     }
 }
+
+#[cfg(test)]
+mod tests;
