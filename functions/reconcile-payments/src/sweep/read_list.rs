@@ -46,13 +46,6 @@ struct Reading {
     is_all_paid: bool,
 }
 
-impl ListReader {
-    /// The status to filter by.
-    fn status(&self) -> Option<String> {
-        self.filter.as_ref()?.status.clone()
-    }
-}
-
 impl Reading {
     fn new(window: Window, total: u64) -> Self {
         Self {
@@ -72,6 +65,13 @@ struct ListReader {
     rows_per_hour: Option<u64>,
     /// Whether nothing was read yet in this run.
     is_at_start: bool,
+}
+
+impl ListReader {
+    /// The status to filter by.
+    fn status(&self) -> Option<String> {
+        self.filter.as_ref()?.status.clone()
+    }
 }
 
 impl<S: StatusSource> Sweep<'_, S> {
