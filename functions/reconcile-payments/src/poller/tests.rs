@@ -39,7 +39,8 @@ impl StatusSource for Slots {
             return Err(PollError::ProviderRefusesAll);
         }
         let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.checked_sub(1).ok_or(PollError::NoSlot)?, Ordering::Relaxed);
+        self.left
+            .store(left.checked_sub(1).ok_or(PollError::NoSlot)?, Ordering::Relaxed);
         Ok(())
     }
 
